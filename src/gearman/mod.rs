@@ -1,0 +1,1 @@
+//! gearmand: its option lines, its text protocol, its binary protocol.

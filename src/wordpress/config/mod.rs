@@ -1,0 +1,1 @@
+//! The wp-config.php editor: bytes in, bytes out.

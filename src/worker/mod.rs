@@ -1,0 +1,1 @@
+//! What supervisor runs: takes jobs from Gearman and hands each to PHP.
