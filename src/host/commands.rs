@@ -1,0 +1,314 @@
+//! Commands of the machine: run by argument list, in a session of their own
+//! that is killed whole at the time limit, with a clean environment, their
+//! output kept.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use rustix::process::{Gid, Pid, Signal, Uid};
+
+use super::Host;
+use super::users::User;
+use crate::problem::Problem;
+
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// More output than this ends the command: a runaway must not fill memory.
+const OUTPUT_LIMIT: u64 = 64 << 20;
+
+/// A command to be run.
+#[derive(Clone)]
+pub struct Command {
+    program: OsString,
+    args: Vec<OsString>,
+    env: Vec<(OsString, OsString)>,
+    stdin: Vec<u8>,
+    user: Option<User>,
+    dir: PathBuf,
+    limit: Duration,
+    changes: bool,
+}
+
+/// What a command answered.
+pub struct Output {
+    pub status: ExitStatus,
+    pub stdout: Vec<u8>,
+    pub stderr: Vec<u8>,
+}
+
+impl Output {
+    pub fn success(&self) -> bool {
+        self.status.success()
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).into_owned()
+    }
+
+    /// The last lines of what it said, standard error first.
+    pub fn last_words(&self, lines: usize) -> String {
+        let pick = |bytes: &[u8]| {
+            let text = String::from_utf8_lossy(bytes).into_owned();
+            let all: Vec<&str> = text.lines().filter(|l| !l.trim().is_empty()).collect();
+            all[all.len().saturating_sub(lines)..].join("\n")
+        };
+        let errors = pick(&self.stderr);
+        let rest = pick(&self.stdout);
+        match (errors.is_empty(), rest.is_empty()) {
+            (true, true) => "it said nothing".into(),
+            (true, false) => rest,
+            (false, true) => errors,
+            (false, false) => format!("{rest}\n{errors}"),
+        }
+    }
+}
+
+impl Command {
+    pub fn new(program: impl AsRef<OsStr>) -> Self {
+        Command {
+            program: program.as_ref().to_owned(),
+            args: Vec::new(),
+            env: Vec::new(),
+            stdin: Vec::new(),
+            user: None,
+            dir: PathBuf::from("/"),
+            limit: Duration::from_secs(30),
+            changes: false,
+        }
+    }
+
+    pub fn args<I, S>(mut self, args: I) -> Self
+    where
+        I: IntoIterator<Item = S>,
+        S: AsRef<OsStr>,
+    {
+        self.args
+            .extend(args.into_iter().map(|a| a.as_ref().to_owned()));
+        self
+    }
+
+    pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.env.push((name.into(), value.as_ref().to_owned()));
+        self
+    }
+
+    pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.stdin = bytes.into();
+        self
+    }
+
+    pub fn dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.dir = dir.into();
+        self
+    }
+
+    pub fn limit(mut self, limit: Duration) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// It changes the machine: counted as an act, and what was looked up before is stale.
+    pub fn changes(mut self) -> Self {
+        self.changes = true;
+        self
+    }
+
+    /// Run as this user, without any right of root's.
+    pub fn user(mut self, user: &User) -> Self {
+        self.user = Some(user.clone());
+        self
+    }
+
+    fn words(&self) -> String {
+        let mut words = self.program.to_string_lossy().into_owned();
+        for arg in &self.args {
+            words.push(' ');
+            words.push_str(&arg.to_string_lossy());
+        }
+        words
+    }
+}
+
+impl Host {
+    /// Runs a command and keeps what it said; an error only where it could
+    /// not be run or took too long.
+    pub fn run(&self, command: &Command) -> Result<Output> {
+        self.run_watched(command, &|_| {})
+    }
+
+    /// As `run`; a status other than 0 is an error with its last lines.
+    pub fn check(&self, command: &Command) -> Result<Output> {
+        let output = self.run(command)?;
+        if !output.success() {
+            return Err(
+                Problem::new(format!("run '{}'", command.words()), explain(&output)).into(),
+            );
+        }
+        Ok(output)
+    }
+
+    /// As `run`, and shows the last line of its standard output now and then.
+    pub fn run_watched(&self, command: &Command, watch: &dyn Fn(&str)) -> Result<Output> {
+        let words = command.words();
+        anyhow::ensure!(self.live, "with --root no command is run: {words}");
+        if let Some(trace) = self.trace {
+            trace(&format!("$ {words}"));
+        }
+        if command.changes {
+            self.act(&words)?;
+            self.forget();
+        }
+        let result = self.spawn_and_wait(command, watch);
+        if command.changes {
+            self.forget();
+        }
+        result.with_context(|| format!("run '{words}'"))
+    }
+
+    /// What was looked up about units and packages no longer holds.
+    pub(crate) fn forget(&self) {
+        for_lock(&self.units, |known| *known = None);
+        for_lock(&self.packages, |known| *known = None);
+    }
+
+    fn spawn_and_wait(&self, command: &Command, watch: &dyn Fn(&str)) -> Result<Output> {
+        // Files in memory, not pipes: a daemon that inherits them keeps nobody waiting.
+        let out = memory_file("stdout")?;
+        let err = memory_file("stderr")?;
+        let home = match &command.user {
+            Some(user) => user.home.clone(),
+            None => "/root".into(),
+        };
+        let mut env: Vec<(OsString, OsString)> = vec![
+            ("PATH".into(), PATH.into()),
+            ("LC_ALL".into(), "C".into()),
+            ("HOME".into(), home.into()),
+        ];
+        env.extend(command.env.iter().cloned());
+        let user = command.user.clone();
+        let handle = duct::cmd(&command.program, &command.args)
+            .full_env(env)
+            .dir(&command.dir)
+            .stdin_bytes(command.stdin.clone())
+            .stdout_file(out.try_clone()?)
+            .stderr_file(err.try_clone()?)
+            .unchecked()
+            .before_spawn(move |child| {
+                let user = user.clone();
+                // SAFETY: only system calls between fork and exec, on data made before.
+                unsafe { child.pre_exec(move || become_child(user.as_ref())) };
+                Ok(())
+            })
+            .start()?;
+        let begun = Instant::now();
+        let status = loop {
+            if let Some(output) = handle.wait_timeout(Duration::from_millis(100))? {
+                break output.status;
+            }
+            let too_long = begun.elapsed() > command.limit;
+            if too_long || out.metadata()?.len().max(err.metadata()?.len()) > OUTPUT_LIMIT {
+                for pid in handle.pids() {
+                    if let Some(pid) = Pid::from_raw(pid as i32) {
+                        let _ = rustix::process::kill_process_group(pid, Signal::KILL);
+                    }
+                }
+                handle.wait()?;
+                let said = Output {
+                    status: ExitStatus::default(),
+                    stdout: content(&out)?,
+                    stderr: content(&err)?,
+                };
+                let why = if too_long {
+                    format!("it had not ended after {} s", command.limit.as_secs())
+                } else {
+                    format!("it printed more than {} MB", OUTPUT_LIMIT >> 20)
+                };
+                return Err(Problem::new(
+                    format!("run '{}'", command.words()),
+                    format!("{why} and was killed; its last words:\n{}", said.last_words(10)),
+                )
+                .into());
+            }
+            if let Some(line) = last_line(&out)? {
+                watch(&line);
+            }
+        };
+        Ok(Output {
+            status,
+            stdout: content(&out)?,
+            stderr: content(&err)?,
+        })
+    }
+}
+
+/// "status 100" with the last lines of what it said.
+pub fn explain(output: &Output) -> String {
+    format!("{}\n{}", output.status, output.last_words(15))
+}
+
+/// In the child: a session of its own (no terminal to type into, one group to
+/// kill), and the user's rights alone.
+fn become_child(user: Option<&User>) -> std::io::Result<()> {
+    rustix::process::setsid()?;
+    let Some(user) = user else { return Ok(()) };
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let gid = Gid::from_raw(user.gid);
+    // At most 64 of them, without an allocation after the fork.
+    let mut groups = [gid; 64];
+    let count = user.groups.len().min(64);
+    for (slot, group) in groups.iter_mut().zip(&user.groups) {
+        *slot = Gid::from_raw(*group);
+    }
+    let uid = Uid::from_raw(user.uid);
+    rustix::thread::set_thread_groups(&groups[..count])?;
+    rustix::thread::set_thread_res_gid(gid, gid, gid)?;
+    rustix::thread::set_thread_res_uid(uid, uid, uid)?;
+    rustix::thread::set_no_new_privs(true)?;
+    Ok(())
+}
+
+fn memory_file(name: &str) -> std::io::Result<File> {
+    let fd: OwnedFd = rustix::fs::memfd_create(name, rustix::fs::MemfdFlags::CLOEXEC)?;
+    Ok(File::from(fd))
+}
+
+fn content(file: &File) -> std::io::Result<Vec<u8>> {
+    let size = file.metadata()?.len() as usize;
+    read_at(file, 0, size)
+}
+
+fn last_line(file: &File) -> std::io::Result<Option<String>> {
+    let size = file.metadata()?.len();
+    let tail = read_at(file, size.saturating_sub(400), 400)?;
+    let text = String::from_utf8_lossy(&tail).into_owned();
+    Ok(text
+        .split(['\n', '\r'])
+        .rfind(|line| !line.trim().is_empty())
+        .map(str::to_owned))
+}
+
+fn read_at(file: &File, offset: u64, size: usize) -> std::io::Result<Vec<u8>> {
+    let mut bytes = vec![0; size];
+    let mut filled = 0;
+    while filled < size {
+        let rest = &mut bytes[filled..];
+        match rustix::io::pread(file.as_fd(), rest, offset + filled as u64)? {
+            0 => break,
+            n => filled += n,
+        }
+    }
+    bytes.truncate(filled);
+    Ok(bytes)
+}
+
+/// A poisoned lock only means that another thread panicked; what it guards is a cache.
+fn for_lock<T>(lock: &std::sync::Mutex<T>, change: impl FnOnce(&mut T)) {
+    change(&mut lock.lock().unwrap_or_else(|held| held.into_inner()));
+}

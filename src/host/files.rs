@@ -1,0 +1,710 @@
+//! Files by descriptor: no name is walked twice, and no link that somebody
+//! planted leads elsewhere. A link is followed only where root, we, or the
+//! target's owner own it.
+
+use std::ffi::{OsStr, OsString};
+use std::io::Write;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+use std::rc::Rc;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, Result};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid};
+use rustix::io::Errno;
+
+use super::Host;
+use crate::problem::Problem;
+
+/// A file larger than this is not one that we edit.
+const FILE_LIMIT: u64 = 64 << 20;
+const LINKS_LIMIT: usize = 40;
+const TEMPORARY: &str = ".wp-gears-";
+
+/// What a file is besides its bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Meta {
+    pub uid: u32,
+    pub gid: u32,
+    /// Permission bits, as in 0o644.
+    pub mode: u32,
+    pub size: u64,
+    /// Where it ended when links were followed.
+    pub path: PathBuf,
+    mtime: (i64, i64),
+    inode: (u64, u64),
+}
+
+impl Meta {
+    pub fn mtime(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::new(self.mtime.0.max(0) as u64, self.mtime.1 as u32)
+    }
+
+    fn of(stat: &Stat, path: PathBuf) -> Meta {
+        Meta {
+            uid: stat.st_uid,
+            gid: stat.st_gid,
+            mode: stat.st_mode & 0o7777,
+            size: stat.st_size as u64,
+            path,
+            mtime: (stat.st_mtime, stat.st_mtime_nsec as i64),
+            inode: (stat.st_dev, stat.st_ino),
+        }
+    }
+
+    fn same_as(&self, stat: &Stat) -> bool {
+        self.inode == (stat.st_dev, stat.st_ino)
+            && self.mtime == (stat.st_mtime, stat.st_mtime_nsec as i64)
+            && self.size == stat.st_size as u64
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct FileData {
+    pub bytes: Vec<u8>,
+    pub meta: Meta,
+}
+
+/// What stands at a path; the last name is not followed.
+#[derive(Debug, Clone)]
+pub enum Node {
+    Absent,
+    File(Meta),
+    Directory(Meta),
+    Link { to: PathBuf, meta: Meta },
+    /// A pipe, socket or device.
+    Other(Meta),
+}
+
+/// Owner, group and mode of a file that is to be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Attributes {
+    pub uid: u32,
+    pub gid: u32,
+    pub mode: u32,
+}
+
+impl Attributes {
+    pub const fn root(mode: u32) -> Self {
+        Attributes {
+            uid: 0,
+            gid: 0,
+            mode,
+        }
+    }
+}
+
+/// The folders from the root down to one, with their names.
+type Stack = Vec<(Rc<OwnedFd>, OsString)>;
+
+enum Found {
+    Directory(Stack),
+    /// Something else, or nothing yet, of this name in the last folder.
+    Leaf(Stack, OsString),
+    /// A folder on the way is missing.
+    Nowhere(PathBuf),
+}
+
+impl Host {
+    /// What stands at the path itself.
+    pub fn look(&self, path: &Path) -> Result<Node> {
+        self.look_at(path, false)
+    }
+
+    /// What the path leads to, through links that may be followed.
+    pub fn look_through(&self, path: &Path) -> Result<Node> {
+        self.look_at(path, true)
+    }
+
+    fn look_at(&self, path: &Path, follow: bool) -> Result<Node> {
+        let (stack, name) = match self.walk(path, follow)? {
+            Found::Nowhere(_) => return Ok(Node::Absent),
+            Found::Directory(stack) => {
+                let here = name_of(&stack);
+                let stat = rustix::fs::fstat(dir_of(&stack))?;
+                return Ok(Node::Directory(Meta::of(&stat, here)));
+            }
+            Found::Leaf(stack, name) => (stack, name),
+        };
+        let here = name_of(&stack).join(&name);
+        let Some(stat) = stat_in(&stack, &name)? else {
+            return Ok(Node::Absent);
+        };
+        let meta = Meta::of(&stat, here);
+        Ok(match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => Node::File(meta),
+            FileType::Directory => Node::Directory(meta),
+            FileType::Symlink => {
+                let to = rustix::fs::readlinkat(dir_of(&stack), &name, Vec::new())?;
+                Node::Link {
+                    to: PathBuf::from(OsStr::from_bytes(to.to_bytes())),
+                    meta,
+                }
+            }
+            _ => Node::Other(meta),
+        })
+    }
+
+    pub fn exists(&self, path: &Path) -> bool {
+        !matches!(self.look_through(path), Ok(Node::Absent) | Err(_))
+    }
+
+    pub fn is_dir(&self, path: &Path) -> bool {
+        matches!(self.look_through(path), Ok(Node::Directory(_)))
+    }
+
+    /// A file's bytes; `None` where there is none.
+    pub fn read(&self, path: &Path) -> Result<Option<FileData>> {
+        let doing = || format!("read {}", path.display());
+        let (stack, name) = match self.walk(path, true).with_context(doing)? {
+            Found::Nowhere(_) => return Ok(None),
+            Found::Directory(_) => {
+                return Err(Problem::new(doing(), "it is a folder, not a file").into());
+            }
+            Found::Leaf(stack, name) => (stack, name),
+        };
+        // Not blocking: a pipe that somebody planted must not hold us.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let fd = match rustix::fs::openat(dir_of(&stack), &name, flags, Mode::empty()) {
+            Ok(fd) => fd,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(error) => return Err(error).with_context(doing),
+        };
+        let stat = rustix::fs::fstat(&fd)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Err(Problem::new(doing(), "it is not a regular file").into());
+        }
+        if stat.st_size as u64 > FILE_LIMIT {
+            let why = format!("it is larger than {} MB", FILE_LIMIT >> 20);
+            return Err(Problem::new(doing(), why).into());
+        }
+        let mut bytes = Vec::with_capacity(stat.st_size as usize);
+        let mut file = std::fs::File::from(fd);
+        std::io::Read::read_to_end(&mut file, &mut bytes).with_context(doing)?;
+        let meta = Meta::of(&stat, name_of(&stack).join(name));
+        Ok(Some(FileData { bytes, meta }))
+    }
+
+    /// The names in a folder, sorted; none where there is no such folder.
+    pub fn list(&self, path: &Path) -> Result<Vec<OsString>> {
+        let Found::Directory(stack) = self.walk(path, true)? else {
+            return Ok(Vec::new());
+        };
+        names_in(&stack).with_context(|| format!("list {}", path.display()))
+    }
+
+    /// Replaces a file, or makes it. `seen` is what was read before: if
+    /// something else stands there now, nothing is written. An existing file
+    /// keeps its owner, mode and extended attributes unless `attributes` says otherwise.
+    pub fn write(
+        &self,
+        path: &Path,
+        bytes: &[u8],
+        attributes: Option<Attributes>,
+        seen: Option<&Meta>,
+    ) -> Result<()> {
+        self.write_at(path, bytes, attributes, seen)
+            .with_context(|| format!("write {}", path.display()))
+    }
+
+    fn write_at(
+        &self,
+        path: &Path,
+        bytes: &[u8],
+        attributes: Option<Attributes>,
+        seen: Option<&Meta>,
+    ) -> Result<()> {
+        let (stack, name) = self.leaf(path, true)?;
+        let dir = dir_of(&stack);
+        let before = stat_in(&stack, &name)?;
+        unchanged(before.as_ref(), seen)?;
+        let attributes = attributes.unwrap_or_else(|| match &before {
+            Some(stat) => Attributes {
+                uid: stat.st_uid,
+                gid: stat.st_gid,
+                mode: stat.st_mode & 0o7777,
+            },
+            None => Attributes::root(0o644),
+        });
+        self.sweep(&stack);
+        let temporary = temporary_name()?;
+        let written = (|| -> Result<()> {
+            self.act(&format!("create {}", path.display()))?;
+            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+            let fd = rustix::fs::openat(dir, &temporary, flags, Mode::RUSR | Mode::WUSR)?;
+            let mut file = std::fs::File::from(fd);
+            self.act(&format!("write {}", path.display()))?;
+            file.write_all(bytes)?;
+            self.act(&format!("own {}", path.display()))?;
+            self.own(file.as_fd(), attributes)?;
+            if before.is_some() {
+                self.copy_attributes(dir, &name, file.as_fd())?;
+            }
+            rustix::fs::fchmod(&file, Mode::from_raw_mode(attributes.mode))?;
+            self.act(&format!("flush {}", path.display()))?;
+            file.sync_all()?;
+            unchanged(stat_in(&stack, &name)?.as_ref(), seen)?;
+            self.act(&format!("rename {}", path.display()))?;
+            match rustix::fs::renameat(dir, &temporary, dir, &name) {
+                // A file that is mounted by itself cannot be renamed over.
+                Err(Errno::BUSY) => {
+                    self.overwrite(dir, &name, bytes)?;
+                    rustix::fs::unlinkat(dir, &temporary, AtFlags::empty())?;
+                }
+                other => other?,
+            }
+            Ok(())
+        })();
+        if written.is_err() {
+            let _ = rustix::fs::unlinkat(dir, &temporary, AtFlags::empty());
+        }
+        written?;
+        self.act(&format!("flush the folder of {}", path.display()))?;
+        flush(dir)
+    }
+
+    fn overwrite(&self, dir: &OwnedFd, name: &OsStr, bytes: &[u8]) -> Result<()> {
+        self.act("write in place")?;
+        let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut file = std::fs::File::from(rustix::fs::openat(dir, name, flags, Mode::empty())?);
+        file.write_all(bytes)?;
+        file.set_len(bytes.len() as u64)?;
+        file.sync_all()?;
+        Ok(())
+    }
+
+    /// Appends a line that a crash cannot tear from the one before it, and flushes it.
+    pub fn append(&self, path: &Path, line: &[u8]) -> Result<()> {
+        let doing = || format!("append to {}", path.display());
+        let (stack, name) = self.leaf(path, false).with_context(doing)?;
+        let dir = dir_of(&stack);
+        let fresh = stat_in(&stack, &name)?.is_none();
+        self.act(&doing())?;
+        let flags = OFlags::WRONLY
+            | OFlags::CREATE
+            | OFlags::APPEND
+            | OFlags::NOFOLLOW
+            | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(dir, &name, flags, Mode::RUSR | Mode::WUSR)
+            .with_context(doing)?;
+        let mut file = std::fs::File::from(fd);
+        file.write_all(line).with_context(doing)?;
+        file.sync_all().with_context(doing)?;
+        if fresh {
+            flush(dir)?;
+        }
+        Ok(())
+    }
+
+    /// Makes a folder; its parent must be there.
+    pub fn make_dir(&self, path: &Path, attributes: Attributes) -> Result<()> {
+        let doing = || format!("make the folder {}", path.display());
+        let (stack, name) = match self.walk(path, false).with_context(doing)? {
+            Found::Directory(stack) => {
+                // It is there: only its owner and mode may differ.
+                let stat = rustix::fs::fstat(dir_of(&stack))?;
+                let (Some((fd, _)), now) = (stack.last(), Meta::of(&stat, PathBuf::new())) else {
+                    return Ok(());
+                };
+                if (now.uid, now.gid, now.mode)
+                    == (attributes.uid, attributes.gid, attributes.mode)
+                {
+                    return Ok(());
+                }
+                self.act(&doing())?;
+                let fd = reopen(fd)?;
+                self.own(fd.as_fd(), attributes)?;
+                rustix::fs::fchmod(&fd, Mode::from_raw_mode(attributes.mode))?;
+                return Ok(());
+            }
+            Found::Nowhere(missing) => return Err(no_parent(doing(), &missing)),
+            Found::Leaf(stack, name) => (stack, name),
+        };
+        let dir = dir_of(&stack);
+        self.act(&doing())?;
+        rustix::fs::mkdirat(dir, &name, Mode::RWXU).with_context(doing)?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let made = rustix::fs::openat(dir, &name, flags, Mode::empty())?;
+        self.act(&format!("own {}", path.display()))?;
+        self.own(made.as_fd(), attributes)?;
+        rustix::fs::fchmod(&made, Mode::from_raw_mode(attributes.mode))?;
+        flush(dir)
+    }
+
+    /// Makes a symbolic link, or replaces one, in one step.
+    pub fn make_link(&self, path: &Path, to: &Path) -> Result<()> {
+        let doing = || format!("link {} to {}", path.display(), to.display());
+        let (stack, name) = self.leaf(path, false).with_context(doing)?;
+        let dir = dir_of(&stack);
+        self.sweep(&stack);
+        let temporary = temporary_name()?;
+        self.act(&doing())?;
+        rustix::fs::symlinkat(to, dir, &temporary).with_context(doing)?;
+        self.act(&format!("rename {}", path.display()))
+            .map_err(Errno::from_io_error_or)
+            .and_then(|()| rustix::fs::renameat(dir, &temporary, dir, &name))
+            .inspect_err(|_| {
+                let _ = rustix::fs::unlinkat(dir, &temporary, AtFlags::empty());
+            })
+            .with_context(doing)?;
+        flush(dir)
+    }
+
+    /// Removes a file or link; it may be gone already.
+    pub fn remove_file(&self, path: &Path) -> Result<()> {
+        let doing = || format!("remove {}", path.display());
+        let (stack, name) = match self.walk(path, false).with_context(doing)? {
+            Found::Nowhere(_) => return Ok(()),
+            Found::Directory(_) => return Err(Problem::new(doing(), "it is a folder").into()),
+            Found::Leaf(stack, name) => (stack, name),
+        };
+        let dir = dir_of(&stack);
+        self.sweep(&stack);
+        self.act(&doing())?;
+        match rustix::fs::unlinkat(dir, &name, AtFlags::empty()) {
+            Ok(()) => flush(dir),
+            Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(error).with_context(doing),
+        }
+    }
+
+    /// Removes an empty folder; says whether it is gone.
+    pub fn remove_dir(&self, path: &Path) -> Result<bool> {
+        let doing = || format!("remove the folder {}", path.display());
+        let Found::Directory(mut stack) = self.walk(path, false).with_context(doing)? else {
+            return Ok(true);
+        };
+        let Some((_, name)) = stack.pop() else {
+            return Ok(false);
+        };
+        if stack.is_empty() {
+            return Ok(false);
+        }
+        self.act(&doing())?;
+        match rustix::fs::unlinkat(dir_of(&stack), &name, AtFlags::REMOVEDIR) {
+            Ok(()) => flush(dir_of(&stack)).map(|()| true),
+            Err(Errno::NOENT) => Ok(true),
+            Err(Errno::NOTEMPTY | Errno::EXIST | Errno::BUSY) => Ok(false),
+            Err(error) => Err(error).with_context(doing),
+        }
+    }
+
+    fn leaf(&self, path: &Path, follow: bool) -> Result<(Stack, OsString)> {
+        match self.walk(path, follow)? {
+            Found::Leaf(stack, name) => Ok((stack, name)),
+            Found::Directory(_) => {
+                Err(Problem::new(format!("use {}", path.display()), "it is a folder").into())
+            }
+            Found::Nowhere(missing) => {
+                Err(no_parent(format!("use {}", path.display()), &missing))
+            }
+        }
+    }
+
+    fn walk(&self, path: &Path, follow: bool) -> Result<Found> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = rustix::fs::open(self.root(), flags, Mode::empty())?;
+        let stack = vec![(Rc::new(root), OsString::new())];
+        self.descend(stack, path, follow, &mut 0)
+    }
+
+    fn descend(
+        &self,
+        mut stack: Stack,
+        path: &Path,
+        follow: bool,
+        links: &mut usize,
+    ) -> Result<Found> {
+        let mut parts = path
+            .components()
+            .filter(|part| !matches!(part, Component::RootDir | Component::CurDir))
+            .peekable();
+        while let Some(part) = parts.next() {
+            let name = match part {
+                Component::ParentDir => {
+                    if stack.len() > 1 {
+                        stack.pop();
+                    }
+                    continue;
+                }
+                other => other.as_os_str(),
+            };
+            let last = parts.peek().is_none();
+            let here = name_of(&stack).join(name);
+            let Some(stat) = stat_in(&stack, name)? else {
+                return Ok(if last {
+                    Found::Leaf(stack, name.to_owned())
+                } else {
+                    Found::Nowhere(here)
+                });
+            };
+            match FileType::from_raw_mode(stat.st_mode) {
+                FileType::Directory => {
+                    let flags =
+                        OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                    let fd = rustix::fs::openat(dir_of(&stack), name, flags, Mode::empty())?;
+                    stack.push((Rc::new(fd), name.to_owned()));
+                }
+                FileType::Symlink if !last || follow => {
+                    match self.follow(&stack, name, &stat, links)? {
+                        Found::Directory(there) => stack = there,
+                        found if last => return Ok(found),
+                        Found::Nowhere(missing) => return Ok(Found::Nowhere(missing)),
+                        Found::Leaf(..) => return Ok(Found::Nowhere(here)),
+                    }
+                }
+                _ if last => return Ok(Found::Leaf(stack, name.to_owned())),
+                _ => {
+                    let what = format!("use {}", path.display());
+                    let why = format!("{} is not a folder", here.display());
+                    return Err(Problem::new(what, why).into());
+                }
+            }
+        }
+        Ok(Found::Directory(stack))
+    }
+
+    fn follow(
+        &self,
+        stack: &Stack,
+        name: &OsStr,
+        link: &Stat,
+        links: &mut usize,
+    ) -> Result<Found> {
+        let here = name_of(stack).join(name);
+        *links += 1;
+        if *links > LINKS_LIMIT {
+            let what = format!("follow the link {}", here.display());
+            return Err(Problem::new(what, "it leads round in a loop").into());
+        }
+        let to = rustix::fs::readlinkat(dir_of(stack), name, Vec::new())?;
+        let to = Path::new(OsStr::from_bytes(to.to_bytes())).to_owned();
+        let from = if to.is_absolute() {
+            stack[..1].to_vec()
+        } else {
+            stack.clone()
+        };
+        let found = self.descend(from, &to, true, links)?;
+        let ours = rustix::process::geteuid().as_raw();
+        if link.st_uid == 0 || link.st_uid == ours {
+            return Ok(found);
+        }
+        let owner = match &found {
+            Found::Directory(there) => Some(rustix::fs::fstat(dir_of(there))?.st_uid),
+            Found::Leaf(there, leaf) => stat_in(there, leaf)?.map(|stat| stat.st_uid),
+            Found::Nowhere(_) => None,
+        };
+        if owner == Some(link.st_uid) {
+            return Ok(found);
+        }
+        let why = match owner {
+            Some(owner) => format!(
+                "the user {} made it, and what it leads to ({}) belongs to the user {owner}",
+                link.st_uid,
+                to.display()
+            ),
+            None => format!("the user {} made it, and it leads to nothing", link.st_uid),
+        };
+        Err(
+            Problem::new(format!("follow the link {}", here.display()), why)
+                .advice("if it is meant, let root or the target's owner own the link (chown -h)")
+                .into(),
+        )
+    }
+
+    /// An ordinary user, below `--root`, can only make files of its own.
+    fn own(&self, fd: std::os::fd::BorrowedFd<'_>, to: Attributes) -> Result<()> {
+        let owner = (Uid::from_raw(to.uid), Gid::from_raw(to.gid));
+        match rustix::fs::fchown(fd, Some(owner.0), Some(owner.1)) {
+            Err(Errno::PERM) if !rustix::process::geteuid().is_root() => Ok(()),
+            other => Ok(other?),
+        }
+    }
+
+    /// ACLs, labels and the like of the file that is replaced.
+    fn copy_attributes(
+        &self,
+        dir: &OwnedFd,
+        name: &OsStr,
+        to: std::os::fd::BorrowedFd<'_>,
+    ) -> Result<()> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let from = rustix::fs::openat(dir, name, flags, Mode::empty())?;
+        let mut list = vec![0u8; 64 << 10];
+        let size = match rustix::fs::flistxattr(&from, &mut list) {
+            Ok(size) => size,
+            Err(Errno::NOTSUP) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        for attribute in list[..size].split(|b| *b == 0).filter(|a| !a.is_empty()) {
+            let attribute = OsStr::from_bytes(attribute);
+            let mut value = vec![0u8; 64 << 10];
+            let size = rustix::fs::fgetxattr(&from, attribute, &mut value)?;
+            let set = rustix::fs::fsetxattr(
+                to,
+                attribute,
+                &value[..size],
+                rustix::fs::XattrFlags::empty(),
+            );
+            match set {
+                Err(Errno::PERM) if !rustix::process::geteuid().is_root() => {}
+                Err(Errno::NOTSUP) => {}
+                other => other?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes out what a run that was cut off left in a folder.
+    fn sweep(&self, stack: &Stack) {
+        for name in names_in(stack).unwrap_or_default() {
+            let bytes = name.as_bytes();
+            if bytes.starts_with(TEMPORARY.as_bytes()) && bytes.ends_with(b".tmp") {
+                let _ = rustix::fs::unlinkat(dir_of(stack), &name, AtFlags::empty());
+            }
+        }
+    }
+}
+
+/// The folder that the stack ends in.
+fn dir_of(stack: &Stack) -> &OwnedFd {
+    // A stack is made with the root in it, and only what lies above the root is popped.
+    &stack.last().expect("a walk starts at the root").0
+}
+
+fn name_of(stack: &Stack) -> PathBuf {
+    let mut path = PathBuf::from("/");
+    path.extend(stack.iter().skip(1).map(|(_, name)| name));
+    path
+}
+
+fn stat_in(stack: &Stack, name: &OsStr) -> Result<Option<Stat>> {
+    match rustix::fs::statat(dir_of(stack), name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => Ok(Some(stat)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(error) => {
+            let here = name_of(stack).join(name);
+            Err(error).with_context(|| format!("look at {}", here.display()))
+        }
+    }
+}
+
+fn unchanged(now: Option<&Stat>, seen: Option<&Meta>) -> Result<()> {
+    if let Some(stat) = now
+        && FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile
+    {
+        anyhow::bail!("it is not a regular file");
+    }
+    let same = match (now, seen) {
+        (None, None) => true,
+        (Some(stat), Some(meta)) => meta.same_as(stat),
+        _ => false,
+    };
+    anyhow::ensure!(
+        same,
+        "somebody changed it in the meantime; nothing was written, run again"
+    );
+    Ok(())
+}
+
+fn names_in(stack: &Stack) -> Result<Vec<OsString>> {
+    let fd = reopen(dir_of(stack))?;
+    let mut names = Vec::new();
+    for entry in rustix::fs::Dir::read_from(fd)? {
+        let name = OsStr::from_bytes(entry?.file_name().to_bytes()).to_owned();
+        if name != "." && name != ".." {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// A descriptor that can be read and flushed, of a folder that was only walked through.
+fn reopen(dir: &OwnedFd) -> std::io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(rustix::fs::openat(dir, ".", flags, Mode::empty())?)
+}
+
+fn flush(dir: &OwnedFd) -> Result<()> {
+    Ok(rustix::fs::fsync(reopen(dir)?)?)
+}
+
+fn temporary_name() -> Result<OsString> {
+    let mut random = [0u8; 8];
+    getrandom::fill(&mut random).map_err(|e| anyhow::anyhow!("no random numbers: {e}"))?;
+    let number = u64::from_ne_bytes(random);
+    Ok(format!("{TEMPORARY}{number:016x}.tmp").into())
+}
+
+fn no_parent(what: String, missing: &Path) -> anyhow::Error {
+    Problem::new(what, format!("there is no {}", missing.display())).into()
+}
+
+trait FromIo {
+    fn from_io_error_or(error: std::io::Error) -> Errno;
+}
+
+impl FromIo for Errno {
+    fn from_io_error_or(error: std::io::Error) -> Errno {
+        Errno::from_io_error(&error).unwrap_or(Errno::IO)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host() -> (tempfile::TempDir, Host) {
+        let dir = tempfile::tempdir().unwrap();
+        let host = Host::new(Some(dir.path())).unwrap();
+        (dir, host)
+    }
+
+    #[test]
+    fn a_link_stays_below_the_root() {
+        let (dir, host) = host();
+        std::fs::create_dir(dir.path().join("etc")).unwrap();
+        std::fs::write(dir.path().join("etc/a"), "inside").unwrap();
+        std::os::unix::fs::symlink("/etc/a", dir.path().join("b")).unwrap();
+        std::os::unix::fs::symlink("../../../../etc/a", dir.path().join("c")).unwrap();
+        for name in ["/b", "/c"] {
+            assert_eq!(host.read(Path::new(name)).unwrap().unwrap().bytes, b"inside");
+        }
+    }
+
+    #[test]
+    fn a_loop_is_told() {
+        let (dir, host) = host();
+        std::os::unix::fs::symlink("b", dir.path().join("a")).unwrap();
+        std::os::unix::fs::symlink("a", dir.path().join("b")).unwrap();
+        let error = host.read(Path::new("/a")).unwrap_err();
+        assert!(format!("{error:#}").contains("loop"));
+    }
+
+    #[test]
+    fn a_file_swapped_since_it_was_read_is_not_written() {
+        let (dir, host) = host();
+        let path = Path::new("/f");
+        std::fs::write(dir.path().join("f"), "one").unwrap();
+        let seen = host.read(path).unwrap().unwrap().meta;
+        std::fs::write(dir.path().join("g"), "two").unwrap();
+        std::fs::rename(dir.path().join("g"), dir.path().join("f")).unwrap();
+        assert!(host.write(path, b"three", None, Some(&seen)).is_err());
+        assert_eq!(std::fs::read(dir.path().join("f")).unwrap(), b"two");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_link_is_written_through_and_stays_a_link() {
+        let (dir, host) = host();
+        std::fs::write(dir.path().join("real"), "one").unwrap();
+        std::os::unix::fs::symlink("real", dir.path().join("link")).unwrap();
+        let path = Path::new("/link");
+        let seen = host.read(path).unwrap().unwrap().meta;
+        host.write(path, b"two", None, Some(&seen)).unwrap();
+        assert_eq!(std::fs::read(dir.path().join("real")).unwrap(), b"two");
+        assert!(dir.path().join("link").is_symlink());
+    }
+}

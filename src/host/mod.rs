@@ -1,0 +1,104 @@
+//! The only door to the machine: files, commands, users, services, packages.
+//! Everything else is free of side effects.
+
+pub mod commands;
+pub mod files;
+pub mod packages;
+pub mod platform;
+pub mod process;
+pub mod services;
+pub mod users;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock};
+
+use anyhow::Result;
+
+use crate::problem::Problem;
+
+/// Called before every act that changes the machine, with the act's number
+/// (from 1) and name. Tests make it fail, or end the process, at the Nth.
+pub type Gate = dyn Fn(usize, &str) -> std::io::Result<()> + Send + Sync;
+
+/// One machine, or a folder that stands for one (`--root`).
+pub struct Host {
+    root: PathBuf,
+    live: bool,
+    acts: AtomicUsize,
+    gate: Option<Box<Gate>>,
+    /// Shows each command as it is run (`-v`).
+    pub trace: Option<fn(&str)>,
+    /// What one look at all units and packages said; gone after any command that changes.
+    pub(crate) units: Mutex<Option<services::Units>>,
+    pub(crate) packages: Mutex<Option<packages::Installed>>,
+    platform: OnceLock<platform::Platform>,
+}
+
+impl Host {
+    /// The running machine (`None`), or the files below a folder.
+    pub fn new(root: Option<&Path>) -> Result<Self> {
+        let (root, live) = match root {
+            None => (PathBuf::from("/"), true),
+            Some(dir) => {
+                let dir = std::path::absolute(dir)?;
+                if !dir.is_dir() {
+                    return Err(Problem::usage(
+                        format!("use --root {}", dir.display()),
+                        "there is no such folder",
+                    )
+                    .into());
+                }
+                (dir, false)
+            }
+        };
+        Ok(Host {
+            root,
+            live,
+            acts: AtomicUsize::new(0),
+            gate: None,
+            trace: None,
+            units: Mutex::new(None),
+            packages: Mutex::new(None),
+            platform: OnceLock::new(),
+        })
+    }
+
+    /// The same machine with a gate before each act.
+    pub fn with_gate(mut self, gate: Box<Gate>) -> Self {
+        self.gate = Some(gate);
+        self
+    }
+
+    /// Whether commands, services and packages may be used: not under `--root`.
+    pub fn live(&self) -> bool {
+        self.live
+    }
+
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// What os-release says, with the table's row for it.
+    pub fn platform(&self) -> Result<&platform::Platform> {
+        if let Some(known) = self.platform.get() {
+            return Ok(known);
+        }
+        let found = platform::detect(self)?;
+        Ok(self.platform.get_or_init(|| found))
+    }
+
+    /// To be called before each act that changes something.
+    pub(crate) fn act(&self, name: &str) -> std::io::Result<()> {
+        let number = self.acts.fetch_add(1, Ordering::SeqCst) + 1;
+        match &self.gate {
+            Some(gate) => gate(number, name),
+            None => Ok(()),
+        }
+    }
+
+    /// How many acts were done so far.
+    pub fn acts(&self) -> usize {
+        self.acts.load(Ordering::SeqCst)
+    }
+}

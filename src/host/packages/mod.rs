@@ -1,0 +1,96 @@
+//! Packages: what is installed, what the package manager would do, and doing it.
+
+mod apt;
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+
+use super::Host;
+use super::platform::Manager;
+use crate::problem::Problem;
+
+/// Name and version of each package that is installed and configured.
+pub type Installed = BTreeMap<String, String>;
+
+/// What the package manager says it would do.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Simulation {
+    /// "name version" of each that would be new.
+    pub new: Vec<String>,
+    pub upgraded: Vec<String>,
+    pub removed: Vec<String>,
+}
+
+impl Host {
+    /// All that is installed; asked once, until a command changes something.
+    pub fn installed(&self) -> Result<Installed> {
+        if !self.live() {
+            return Ok(Installed::new());
+        }
+        let mut known = self.packages.lock().unwrap_or_else(|held| held.into_inner());
+        if let Some(installed) = &*known {
+            return Ok(installed.clone());
+        }
+        let installed = match self.platform()?.family.manager {
+            Manager::Apt => apt::installed(self)?,
+            Manager::Dnf => return Err(not_yet()),
+        };
+        *known = Some(installed.clone());
+        Ok(installed)
+    }
+
+    /// Which of the names can be installed from the lists that are there now.
+    pub fn candidates(&self, names: &[String]) -> Result<Vec<String>> {
+        match self.platform()?.family.manager {
+            Manager::Apt => apt::candidates(self, names),
+            Manager::Dnf => Err(not_yet()),
+        }
+    }
+
+    /// What installing them would do, by the package manager's own word.
+    pub fn simulate_install(&self, names: &[String]) -> Result<Simulation> {
+        match self.platform()?.family.manager {
+            Manager::Apt => apt::simulate(self, "install", names),
+            Manager::Dnf => Err(not_yet()),
+        }
+    }
+
+    pub fn simulate_purge(&self, names: &[String]) -> Result<Simulation> {
+        match self.platform()?.family.manager {
+            Manager::Apt => apt::simulate(self, "purge", names),
+            Manager::Dnf => Err(not_yet()),
+        }
+    }
+
+    /// Fetches the lists of what there is.
+    pub fn update_lists(&self, watch: &dyn Fn(&str)) -> Result<()> {
+        match self.platform()?.family.manager {
+            Manager::Apt => apt::update(self, watch),
+            Manager::Dnf => Err(not_yet()),
+        }
+    }
+
+    pub fn install(&self, names: &[String], watch: &dyn Fn(&str)) -> Result<()> {
+        match self.platform()?.family.manager {
+            Manager::Apt => apt::change(self, "install", names, watch),
+            Manager::Dnf => Err(not_yet()),
+        }
+    }
+
+    pub fn purge(&self, names: &[String], watch: &dyn Fn(&str)) -> Result<()> {
+        match self.platform()?.family.manager {
+            Manager::Apt => apt::change(self, "purge", names, watch),
+            Manager::Dnf => Err(not_yet()),
+        }
+    }
+}
+
+fn not_yet() -> anyhow::Error {
+    Problem::new(
+        "use the package manager",
+        "this release of wp-gears knows apt only",
+    )
+    .advice("install the packages yourself, or wait for the next release")
+    .into()
+}

@@ -1,0 +1,142 @@
+//! What runs: /proc, read for one process or for who holds a port.
+
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use super::Host;
+
+/// A running process, as /proc shows it.
+#[derive(Debug, Clone)]
+pub struct Process {
+    pub pid: u32,
+    pub args: Vec<String>,
+    /// When it started, to about 10 ms.
+    pub started: SystemTime,
+    /// Its program file; ends in " (deleted)" where that was replaced.
+    pub exe: Option<PathBuf>,
+}
+
+impl Host {
+    pub fn process(&self, pid: u32) -> Option<Process> {
+        if !self.live() || pid == 0 {
+            return None;
+        }
+        let base = format!("/proc/{pid}");
+        let args = std::fs::read(format!("{base}/cmdline"))
+            .ok()?
+            .split(|b| *b == 0)
+            .filter(|word| !word.is_empty())
+            .map(|word| String::from_utf8_lossy(word).into_owned())
+            .collect();
+        let stat = std::fs::read_to_string(format!("{base}/stat")).ok()?;
+        // Field 22, counted behind the command's closing parenthesis; in ticks since boot.
+        let ticks: u64 = stat
+            .rsplit_once(')')?
+            .1
+            .split_whitespace()
+            .nth(19)?
+            .parse()
+            .ok()?;
+        let hertz = rustix::param::clock_ticks_per_second().max(1);
+        let since_boot = Duration::from_millis(ticks * 1000 / hertz);
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        let up = Duration::new(now.tv_sec as u64, now.tv_nsec as u32);
+        let started = SystemTime::now() - up.checked_sub(since_boot).unwrap_or_default();
+        Some(Process {
+            pid,
+            args,
+            started,
+            exe: std::fs::read_link(format!("{base}/exe")).ok(),
+        })
+    }
+
+    /// The soft limit of open files of a process.
+    pub fn files_limit(&self, pid: u32) -> Option<u64> {
+        let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).ok()?;
+        let line = limits.lines().find(|l| l.starts_with("Max open files"))?;
+        line["Max open files".len()..]
+            .split_whitespace()
+            .next()?
+            .parse()
+            .ok()
+    }
+
+    /// Every process: its id and its words.
+    pub fn processes(&self) -> Vec<Process> {
+        if !self.live() {
+            return Vec::new();
+        }
+        let Ok(entries) = std::fs::read_dir("/proc") else {
+            return Vec::new();
+        };
+        entries
+            .flatten()
+            .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+            .filter_map(|pid| self.process(pid))
+            .filter(|process| !process.args.is_empty())
+            .collect()
+    }
+
+    /// The addresses that listen on a TCP port, with the process where it can be seen.
+    pub fn listeners(&self, port: u16) -> Vec<Listener> {
+        let mut found = Vec::new();
+        if !self.live() {
+            return found;
+        }
+        for (file, v6) in [("/proc/net/tcp", false), ("/proc/net/tcp6", true)] {
+            let Ok(table) = std::fs::read_to_string(file) else {
+                continue;
+            };
+            for line in table.lines().skip(1) {
+                let fields: Vec<&str> = line.split_whitespace().collect();
+                // State 0A is LISTEN.
+                if fields.len() < 10 || fields[3] != "0A" {
+                    continue;
+                }
+                let Some((address, hex_port)) = fields[1].split_once(':') else {
+                    continue;
+                };
+                if u16::from_str_radix(hex_port, 16) != Ok(port) {
+                    continue;
+                }
+                let inode = fields[9].to_owned();
+                if let Some(address) = decode_address(address, v6) {
+                    found.push(Listener { address, inode });
+                }
+            }
+        }
+        found
+    }
+
+    /// The process that holds a listener's socket.
+    pub fn holder(&self, listener: &Listener) -> Option<Process> {
+        let wanted = format!("socket:[{}]", listener.inode);
+        self.processes().into_iter().find(|process| {
+            std::fs::read_dir(format!("/proc/{}/fd", process.pid))
+                .into_iter()
+                .flatten()
+                .flatten()
+                .any(|fd| std::fs::read_link(fd.path()).is_ok_and(|to| to.as_os_str() == &*wanted))
+        })
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct Listener {
+    pub address: std::net::IpAddr,
+    inode: String,
+}
+
+/// /proc/net writes addresses as hexadecimal words in the machine's byte order.
+fn decode_address(hex: &str, v6: bool) -> Option<std::net::IpAddr> {
+    let mut bytes = Vec::new();
+    for start in (0..hex.len()).step_by(8) {
+        let word = u32::from_str_radix(hex.get(start..start + 8)?, 16).ok()?;
+        bytes.extend(word.to_ne_bytes());
+    }
+    if v6 {
+        Some(std::net::IpAddr::from(<[u8; 16]>::try_from(bytes).ok()?))
+    } else {
+        Some(std::net::IpAddr::from(<[u8; 4]>::try_from(bytes).ok()?))
+    }
+}

@@ -1,0 +1,78 @@
+//! Services: what runs now and at boot, and changing it.
+
+mod systemd;
+mod sysv;
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+
+use super::Host;
+use super::platform::Init;
+
+pub type Units = BTreeMap<String, Unit>;
+
+/// One service, as the init system sees it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Unit {
+    pub present: bool,
+    pub masked: bool,
+    /// Started at boot.
+    pub enabled: bool,
+    pub active: bool,
+    /// "failed", "activating" …, in the init system's own word.
+    pub state: String,
+    pub main_pid: u32,
+    /// Its definition on disk is not the one that is loaded.
+    pub needs_reload: bool,
+    /// It forks into the background by itself.
+    pub forking: bool,
+    /// The command line of its definition.
+    pub exec_start: String,
+}
+
+impl Host {
+    /// The service's state; the first question asks for all that `also` names.
+    pub fn unit(&self, name: &str, also: &[&str]) -> Result<Unit> {
+        if !self.live() {
+            return Ok(Unit::default());
+        }
+        let mut known = self.units.lock().unwrap_or_else(|held| held.into_inner());
+        if let Some(unit) = known.as_ref().and_then(|units| units.get(name)) {
+            return Ok(unit.clone());
+        }
+        let mut names = vec![name];
+        names.extend(also.iter().filter(|other| **other != name));
+        let found = match self.platform()?.init {
+            Init::Systemd => systemd::look(self, &names)?,
+            Init::Sysv => sysv::look(self, &names)?,
+        };
+        let unit = found.get(name).cloned().unwrap_or_default();
+        known.get_or_insert_with(Units::new).extend(found);
+        Ok(unit)
+    }
+
+    /// start, stop, restart, enable, disable.
+    pub fn service(&self, verb: &str, name: &str) -> Result<()> {
+        match self.platform()?.init {
+            Init::Systemd => systemd::change(self, verb, name),
+            Init::Sysv => sysv::change(self, verb, name),
+        }
+    }
+
+    /// Lets the init system read its definitions anew.
+    pub fn reload_units(&self) -> Result<()> {
+        match self.platform()?.init {
+            Init::Systemd => systemd::daemon_reload(self),
+            Init::Sysv => Ok(()),
+        }
+    }
+
+    /// The last lines that the service logged, for an error.
+    pub fn service_log(&self, name: &str) -> String {
+        match self.platform().map(|platform| platform.init) {
+            Ok(Init::Systemd) => systemd::last_lines(self, name),
+            _ => String::new(),
+        }
+    }
+}

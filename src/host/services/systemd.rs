@@ -1,0 +1,83 @@
+//! systemd: one question for all units.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::{Unit, Units};
+use crate::host::Host;
+use crate::host::commands::{Command, explain};
+use crate::problem::Problem;
+
+const PROPERTIES: &str =
+    "Id,LoadState,ActiveState,SubState,UnitFileState,MainPID,NeedDaemonReload,Type,ExecStart";
+
+pub fn look(host: &Host, names: &[&str]) -> Result<Units> {
+    let command = Command::new("systemctl")
+        .args(["show", "--no-pager", "-p", PROPERTIES, "--"])
+        .args(names.iter().map(|name| service(name)));
+    let text = host.check(&command)?.text();
+    // One block a unit, in the order of the question, with empty lines between.
+    Ok(text
+        .split("\n\n")
+        .zip(names)
+        .map(|(block, name)| {
+            let values: HashMap<&str, &str> =
+                block.lines().filter_map(|l| l.split_once('=')).collect();
+            let value = |key| values.get(key).copied().unwrap_or_default();
+            let unit = Unit {
+                present: value("LoadState") == "loaded",
+                masked: value("LoadState") == "masked",
+                enabled: value("UnitFileState").starts_with("enabled"),
+                active: value("ActiveState") == "active",
+                state: format!("{} ({})", value("ActiveState"), value("SubState")),
+                main_pid: value("MainPID").parse().unwrap_or_default(),
+                needs_reload: value("NeedDaemonReload") == "yes",
+                forking: value("Type") == "forking",
+                exec_start: value("ExecStart").to_owned(),
+            };
+            ((*name).to_owned(), unit)
+        })
+        .collect())
+}
+
+pub fn change(host: &Host, verb: &str, name: &str) -> Result<()> {
+    if matches!(verb, "start" | "restart") {
+        // A unit that failed too often would be refused otherwise.
+        host.run(
+            &Command::new("systemctl")
+                .args(["reset-failed", &service(name)])
+                .changes(),
+        )?;
+    }
+    let command = Command::new("systemctl")
+        .args(["--quiet", verb, &service(name)])
+        .changes()
+        .limit(Duration::from_secs(120));
+    let output = host.run(&command)?;
+    if !output.success() {
+        let log = last_lines(host, name);
+        let why = format!("{}\nits journal ends with:\n{log}", explain(&output));
+        return Err(Problem::new(format!("{verb} the service {name}"), why)
+            .advice(format!("see 'systemctl status {name}'; mend it, then run again"))
+            .into());
+    }
+    Ok(())
+}
+
+pub fn daemon_reload(host: &Host) -> Result<()> {
+    host.check(&Command::new("systemctl").args(["daemon-reload"]).changes())?;
+    Ok(())
+}
+
+pub fn last_lines(host: &Host, name: &str) -> String {
+    let command = Command::new("journalctl").args(["-n", "10", "--no-pager", "-o", "cat", "-u"]);
+    host.run(&command.args([service(name)]))
+        .map(|output| output.last_words(10))
+        .unwrap_or_default()
+}
+
+fn service(name: &str) -> String {
+    format!("{name}.service")
+}
