@@ -1,11 +1,13 @@
 //! apt and dpkg: never asking, waiting for other runs, bounded in time.
 
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Result;
 
 use super::{Installed, Simulation};
 use crate::host::Host;
+use crate::host::files::Node;
 use crate::host::commands::{Command, Output, explain};
 use crate::problem::Problem;
 
@@ -68,6 +70,14 @@ pub fn simulate(host: &Host, verb: &str, names: &[String]) -> Result<Simulation>
         }
     }
     Ok(simulation)
+}
+
+/// How long ago the lists were fetched; `None` where they never were.
+pub fn lists_age(host: &Host) -> Option<Duration> {
+    match host.look(Path::new("/var/lib/apt/lists/partial")).ok()? {
+        Node::Directory(meta) => SystemTime::now().duration_since(meta.mtime()).ok(),
+        _ => None,
+    }
 }
 
 /// `apt-get update` does not wait for the lock of another run by itself.

@@ -71,6 +71,15 @@ impl Host {
         }
     }
 
+    /// Whether the lists are so old that what they name may be gone from the mirrors.
+    pub fn lists_are_old(&self) -> bool {
+        let day = std::time::Duration::from_secs(24 * 3600);
+        match self.platform().map(|platform| platform.family.manager) {
+            Ok(Manager::Apt) => apt::lists_age(self).is_none_or(|age| age > day),
+            _ => false,
+        }
+    }
+
     pub fn install(&self, names: &[String], watch: &dyn Fn(&str)) -> Result<()> {
         match self.platform()?.family.manager {
             Manager::Apt => apt::change(self, "install", names, watch),

@@ -1,0 +1,335 @@
+//! gearmand's options in its package's defaults file (PARAMS, OPTIONS):
+//! merged word by word, all else kept byte for byte.
+
+use crate::problem::Problem;
+
+/// One option that we want, spelt as gearmand spells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    pub name: &'static str,
+    /// Its short spelling, as in `-q`.
+    pub short: Option<char>,
+    /// `None` for one without a value, as `--daemon`.
+    pub value: Option<String>,
+}
+
+/// The variable's value in the file: where it stands and its words.
+struct Assignment {
+    /// From the first byte behind `=` (and its quote) to before the closing quote.
+    start: usize,
+    end: usize,
+    quote: Option<u8>,
+}
+
+/// A word of the value with its place in the file.
+struct Word {
+    start: usize,
+    end: usize,
+    text: String,
+}
+
+/// The file with the options set: each that is there with another value is
+/// changed where it stands, one that is missing comes last, one that stands
+/// twice is left once, and each named in `unwanted` is taken out.
+pub fn merge(
+    source: &[u8],
+    variable: &str,
+    wanted: &[Wanted],
+    unwanted: &[&str],
+) -> Result<Vec<u8>, Problem> {
+    let what = || format!("edit {variable}");
+    let Some(assignment) = find(source, variable) else {
+        let mut text = source.to_vec();
+        if !text.is_empty() && !text.ends_with(b"\n") {
+            text.push(b'\n');
+        }
+        let words: Vec<String> = wanted.iter().map(spell).collect();
+        check(&words, what)?;
+        text.extend(format!("{variable}=\"{}\"\n", words.join(" ")).bytes());
+        return Ok(text);
+    };
+    let words = words(source, &assignment);
+    check(&words.iter().map(|w| w.text.clone()).collect::<Vec<_>>(), what)?;
+    let mut edits: Vec<(usize, usize, String)> = Vec::new();
+    let mut missing = Vec::new();
+    for option in wanted {
+        let places = places(&words, option.name, option.short);
+        match places.first() {
+            None => missing.push(spell(option)),
+            Some(first) => {
+                if first.value != option.value {
+                    edits.push((first.start, first.end, spell(option)));
+                }
+            }
+        }
+        for double in places.iter().skip(1) {
+            edits.push((before_blank(source, &assignment, double.start), double.end, String::new()));
+        }
+    }
+    for name in unwanted {
+        for place in places(&words, name, None) {
+            edits.push((before_blank(source, &assignment, place.start), place.end, String::new()));
+        }
+    }
+    if !missing.is_empty() {
+        check(&missing, what)?;
+        let at = words.last().map_or(assignment.start, |word| word.end);
+        let between = separator(source, &words);
+        let text: String = missing
+            .iter()
+            .enumerate()
+            .map(|(i, word)| {
+                if words.is_empty() && i == 0 {
+                    word.clone()
+                } else {
+                    format!("{between}{word}")
+                }
+            })
+            .collect();
+        edits.push((at, at, text));
+    }
+    edits.sort();
+    let mut text = source.to_vec();
+    for (start, end, new) in edits.into_iter().rev() {
+        text.splice(start..end, new.into_bytes());
+    }
+    // A value without quotes that now has blanks needs them.
+    if assignment.quote.is_none()
+        && let Some(now) = find(&text, variable)
+        && text[now.start..now.end].contains(&b' ')
+    {
+        text.insert(now.end, b'"');
+        text.insert(now.start, b'"');
+    }
+    Ok(text)
+}
+
+/// The value of an option in the file, if the variable has it.
+pub fn value(source: &[u8], variable: &str, name: &str, short: Option<char>) -> Option<String> {
+    let assignment = find(source, variable)?;
+    let words = words(source, &assignment);
+    let place = places(&words, name, short).into_iter().next()?;
+    Some(place.value.unwrap_or_default())
+}
+
+/// All words of the variable's value.
+pub fn all_words(source: &[u8], variable: &str) -> Vec<String> {
+    find(source, variable)
+        .map(|assignment| words(source, &assignment))
+        .unwrap_or_default()
+        .into_iter()
+        .map(|word| word.text)
+        .collect()
+}
+
+/// `--name=value`.
+pub fn spell(option: &Wanted) -> String {
+    match &option.value {
+        Some(value) => format!("--{}={value}", option.name),
+        None => format!("--{}", option.name),
+    }
+}
+
+/// What a shell or systemd would change on the way can't be kept by either.
+fn check(words: &[String], what: impl Fn() -> String) -> Result<(), Problem> {
+    match words.iter().find(|word| word.contains(['"', '\'', '`', '$'])) {
+        None => Ok(()),
+        Some(word) => Err(Problem::new(
+            what(),
+            format!("'{word}' holds a quote or a variable, which systemd and init scripts read differently"),
+        )
+        .advice("write that option in plain words, then run again")),
+    }
+}
+
+/// The last assignment that is not commented out.
+fn find(source: &[u8], variable: &str) -> Option<Assignment> {
+    let mut at = 0;
+    let mut found = None;
+    while at < source.len() {
+        let line_end = end_of_line(source, at);
+        let line = &source[at..line_end];
+        let indent = line.iter().take_while(|b| matches!(b, b' ' | b'\t')).count();
+        let mut head = &line[indent..];
+        let mut skipped = indent;
+        if let Some(rest) = head.strip_prefix(b"export ") {
+            head = rest;
+            skipped += b"export ".len();
+        }
+        let rest = head
+            .strip_prefix(variable.as_bytes())
+            .and_then(|rest| rest.strip_prefix(b"="));
+        if rest.is_none() {
+            at = line_end + 1;
+            continue;
+        }
+        let mut start = at + skipped + variable.len() + 1;
+        let quote = source.get(start).copied().filter(|b| matches!(b, b'"' | b'\''));
+        let mut end = start;
+        if let Some(quote) = quote {
+            start += 1;
+            end = start;
+            while end < source.len() && source[end] != quote {
+                end += if source[end] == b'\\' && quote == b'"' { 2 } else { 1 };
+            }
+        } else {
+            while end < source.len() && source[end] != b'\n' {
+                end += if source[end] == b'\\' { 2 } else { 1 };
+            }
+        }
+        let end = end.min(source.len());
+        found = Some(Assignment { start, end, quote });
+        at = end_of_line(source, end) + 1;
+    }
+    found
+}
+
+fn end_of_line(source: &[u8], from: usize) -> usize {
+    source[from.min(source.len())..]
+        .iter()
+        .position(|b| *b == b'\n')
+        .map_or(source.len(), |n| from + n)
+}
+
+/// Words split at blanks; a backslash at a line's end joins lines.
+fn words(source: &[u8], assignment: &Assignment) -> Vec<Word> {
+    let mut words: Vec<Word> = Vec::new();
+    let mut open = false;
+    let mut at = assignment.start;
+    while at < assignment.end {
+        let byte = source[at];
+        let joins = byte == b'\\' && matches!(source.get(at + 1), Some(b'\n' | b'\r'));
+        if joins || byte.is_ascii_whitespace() {
+            open = false;
+        } else {
+            if !open {
+                words.push(Word {
+                    start: at,
+                    end: at,
+                    text: String::new(),
+                });
+                open = true;
+            }
+            if let Some(word) = words.last_mut() {
+                word.end = at + 1;
+            }
+        }
+        at += 1;
+    }
+    for word in &mut words {
+        word.text = String::from_utf8_lossy(&source[word.start..word.end]).into_owned();
+    }
+    words
+}
+
+/// Where an option stands, with its value, however it is spelt:
+/// `--name=value`, `--name value`, `-q value`, `-qvalue`, `--name`.
+struct Place {
+    start: usize,
+    end: usize,
+    value: Option<String>,
+}
+
+fn places(words: &[Word], name: &str, short: Option<char>) -> Vec<Place> {
+    let long = format!("--{name}");
+    let mut found = Vec::new();
+    let mut at = 0;
+    while let Some(word) = words.get(at) {
+        at += 1;
+        let inline = word
+            .text
+            .strip_prefix(&long)
+            .and_then(|rest| rest.strip_prefix('='));
+        let short_form = short.and_then(|c| word.text.strip_prefix(&format!("-{c}")));
+        let value = if let Some(value) = inline {
+            Some(value.to_owned())
+        } else if let Some(value) = short_form.filter(|v| !v.is_empty()) {
+            Some(value.to_owned())
+        } else if word.text == long || short_form.is_some() {
+            match words.get(at).filter(|next| !next.text.starts_with('-')) {
+                Some(next) => {
+                    at += 1;
+                    Some(next.text.clone())
+                }
+                None => None,
+            }
+        } else {
+            continue;
+        };
+        found.push(Place {
+            start: word.start,
+            end: words[at - 1].end,
+            value,
+        });
+    }
+    found
+}
+
+/// What stands between the words of this file: a blank, or a joined line.
+fn separator(source: &[u8], words: &[Word]) -> String {
+    match words {
+        [.., a, b] => String::from_utf8_lossy(&source[a.end..b.start]).into_owned(),
+        _ => " ".into(),
+    }
+}
+
+fn before_blank(source: &[u8], assignment: &Assignment, mut at: usize) -> usize {
+    while at > assignment.start
+        && (source[at - 1].is_ascii_whitespace() || source[at - 1] == b'\\')
+    {
+        at -= 1;
+    }
+    at
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STOCK: &[u8] = b"# PARAMS=\"-q x\"\nPARAMS=\"--listen=localhost \\\n --daemon \\\n --log-file=/var/log/g.log\"\n";
+
+    fn wanted() -> Vec<Wanted> {
+        let option = |name, short, value: Option<&str>| Wanted {
+            name,
+            short,
+            value: value.map(str::to_owned),
+        };
+        vec![
+            option("daemon", Some('d'), None),
+            option("listen", Some('L'), Some("127.0.0.1")),
+            option("queue-type", Some('q'), Some("libsqlite3")),
+        ]
+    }
+
+    #[test]
+    fn the_stock_file_keeps_its_shape() {
+        let text = merge(STOCK, "PARAMS", &wanted(), &[]).unwrap();
+        assert_eq!(
+            String::from_utf8(text.clone()).unwrap(),
+            "# PARAMS=\"-q x\"\nPARAMS=\"--listen=127.0.0.1 \\\n --daemon \\\n --log-file=/var/log/g.log \\\n --queue-type=libsqlite3\"\n"
+        );
+        assert_eq!(merge(&text, "PARAMS", &wanted(), &[]).unwrap(), text);
+    }
+
+    #[test]
+    fn other_spellings_doubles_and_quotes() {
+        for (source, result) in [
+            ("PARAMS=\"\"\n", "PARAMS=\"--daemon --listen=127.0.0.1 --queue-type=libsqlite3\"\n"),
+            ("PARAMS=-d\n", "PARAMS=\"-d --listen=127.0.0.1 --queue-type=libsqlite3\"\n"),
+            (
+                "PARAMS='-d -q builtin --listen ::1 -qMySQL --verbose=INFO'\n",
+                "PARAMS='-d --queue-type=libsqlite3 --listen=127.0.0.1 --verbose=INFO'\n",
+            ),
+            ("", "PARAMS=\"--daemon --listen=127.0.0.1 --queue-type=libsqlite3\"\n"),
+        ] {
+            let text = merge(source.as_bytes(), "PARAMS", &wanted(), &[]).unwrap();
+            assert_eq!(String::from_utf8(text.clone()).unwrap(), result, "{source}");
+            assert_eq!(merge(&text, "PARAMS", &wanted(), &[]).unwrap(), text, "{source}");
+        }
+    }
+
+    #[test]
+    fn what_init_scripts_would_change_is_refused() {
+        assert!(merge(b"PARAMS=\"-d $MORE\"\n", "PARAMS", &wanted(), &[]).is_err());
+    }
+}

@@ -1,0 +1,119 @@
+//! A folder with its owner and mode.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use super::{Change, Resource, State};
+use crate::host::Host;
+use crate::host::files::{Attributes, Meta, Node};
+use crate::journal::Undo;
+use crate::problem::Problem;
+
+pub struct Directory {
+    pub path: PathBuf,
+    /// A user's name; `None` is root.
+    pub owner: Option<String>,
+    pub mode: u32,
+    /// Left as it is where it is there already: others may own it.
+    pub shared: bool,
+}
+
+impl Directory {
+    fn attributes(&self, host: &Host) -> Result<Attributes> {
+        let mut attributes = Attributes::root(self.mode);
+        if let Some(name) = &self.owner {
+            let user = host.need_user(name)?;
+            (attributes.uid, attributes.gid) = (user.uid, user.gid);
+        }
+        Ok(attributes)
+    }
+
+    fn fits(&self, host: &Host, now: &Meta) -> Result<bool> {
+        let wanted = self.attributes(host)?;
+        let owned = (now.uid, now.gid) == (wanted.uid, wanted.gid)
+            || !rustix::process::geteuid().is_root();
+        Ok(self.shared || (owned && now.mode == wanted.mode))
+    }
+}
+
+impl Resource for Directory {
+    fn name(&self) -> String {
+        format!("folder {}", self.path.display())
+    }
+
+    fn inspect(&self, host: &Host) -> Result<State> {
+        Ok(match host.look(&self.path)? {
+            Node::Absent => State::Differs(Change::new("create").detail(format!(
+                "{} {:04o}",
+                self.owner.as_deref().unwrap_or("root"),
+                self.mode
+            ))),
+            Node::Directory(now) if self.fits(host, &now)? => State::Same,
+            Node::Link { .. } if self.shared && host.is_dir(&self.path) => State::Same,
+            Node::Directory(_) => State::Differs(Change::new("change").detail(format!(
+                "owner and mode to {} {:04o}",
+                self.owner.as_deref().unwrap_or("root"),
+                self.mode
+            ))),
+            _ => {
+                let what = format!("make the folder {}", self.path.display());
+                return Err(Problem::new(what, "something else stands there")
+                    .advice("move it away, then run again")
+                    .into());
+            }
+        })
+    }
+
+    fn undo(&self, host: &Host) -> Result<Option<Undo>> {
+        let was = match host.look(&self.path)? {
+            Node::Directory(meta) => Some((meta.uid, meta.gid, meta.mode)),
+            _ => None,
+        };
+        Ok(Some(Undo::Directory {
+            path: self.path.clone(),
+            was,
+        }))
+    }
+
+    fn apply(&self, host: &Host, _watch: &dyn Fn(&str)) -> Result<()> {
+        host.make_dir(&self.path, self.attributes(host)?)
+    }
+}
+
+/// The other way: the folder goes if it is empty, or gets back its owner and mode.
+pub struct WithoutDirectory {
+    pub path: PathBuf,
+    pub was: Option<(u32, u32, u32)>,
+}
+
+impl Resource for WithoutDirectory {
+    fn name(&self) -> String {
+        format!("folder {}", self.path.display())
+    }
+
+    fn inspect(&self, host: &Host) -> Result<State> {
+        let Node::Directory(now) = host.look(&self.path)? else {
+            return Ok(State::Same);
+        };
+        Ok(match self.was {
+            Some(was) if was == (now.uid, now.gid, now.mode) => State::Same,
+            Some(_) => State::Differs(Change::new("change").detail("owner and mode as before")),
+            None => State::Differs(Change::new("remove").detail("if it is empty then")),
+        })
+    }
+
+    fn undo(&self, _host: &Host) -> Result<Option<Undo>> {
+        Ok(None)
+    }
+
+    fn apply(&self, host: &Host, watch: &dyn Fn(&str)) -> Result<()> {
+        if let Some((uid, gid, mode)) = self.was {
+            return host.make_dir(&self.path, Attributes { uid, gid, mode });
+        }
+        if !host.remove_dir(&self.path)? {
+            watch("it is not empty: left");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,205 @@
+//! A file: its content is a pure function of what is there.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use similar::TextDiff;
+
+use super::{Change, Resource, State};
+use crate::host::Host;
+use crate::host::files::{Attributes, FileData, Node};
+use crate::journal::{self, Edit, Kept, Undo};
+
+/// From what is there (`None`: no file) to what shall be (`None`: no file).
+pub type Make = dyn Fn(Option<&[u8]>) -> Result<Option<Vec<u8>>> + Send + Sync;
+
+pub struct File {
+    pub path: PathBuf,
+    pub edit: Edit,
+    pub make: Box<Make>,
+    /// Owner (a user's name, whose group it gets) and mode of a new file; an
+    /// existing one is brought to them only if the whole file is ours.
+    pub owner: Owner,
+    pub mode: u32,
+    /// What brings the file, where it is not ours to make ("the package x").
+    pub needs: Option<String>,
+    pub secrets: Secrets,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Owner {
+    Root,
+    User(String),
+    /// Root's, readable for this group.
+    Group(String),
+    Ids(u32, u32),
+}
+
+/// What of a file may be shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Secrets {
+    /// Nothing in it is secret.
+    None,
+    /// Strings of PHP code are masked, but for the words listed in `ui::mask`.
+    Php,
+    /// Values of password options are masked.
+    Options,
+    /// Not text.
+    Binary,
+}
+
+impl File {
+    /// A file that is wholly ours.
+    pub fn whole(path: impl Into<PathBuf>, bytes: Vec<u8>, mode: u32) -> Self {
+        File {
+            path: path.into(),
+            edit: Edit::Whole,
+            make: Box::new(move |_| Ok(Some(bytes.clone()))),
+            owner: Owner::Root,
+            mode,
+            needs: None,
+            secrets: Secrets::None,
+        }
+    }
+
+    pub fn owner(mut self, owner: Owner) -> Self {
+        self.owner = owner;
+        self
+    }
+
+    pub fn secrets(mut self, secrets: Secrets) -> Self {
+        self.secrets = secrets;
+        self
+    }
+
+    /// What is there now and what shall be.
+    pub fn texts(&self, host: &Host) -> Result<(Option<FileData>, Option<Vec<u8>>)> {
+        let now = host.read(&self.path)?;
+        let next = (self.make)(now.as_ref().map(|file| file.bytes.as_slice()))
+            .with_context(|| format!("edit {}", self.path.display()))?;
+        Ok((now, next))
+    }
+
+    fn attributes(&self, host: &Host) -> Result<Attributes> {
+        let (uid, gid) = match &self.owner {
+            Owner::Root => (0, 0),
+            Owner::Ids(uid, gid) => (*uid, *gid),
+            Owner::User(name) => host.need_user(name).map(|user| (user.uid, user.gid))?,
+            Owner::Group(name) => (0, host.group_id(name)?.unwrap_or(0)),
+        };
+        Ok(Attributes {
+            uid,
+            gid,
+            mode: self.mode,
+        })
+    }
+
+    /// Whether a file that is wholly ours has another owner or mode than it should.
+    fn misowned(&self, host: &Host, now: &FileData) -> Result<bool> {
+        if self.edit != Edit::Whole {
+            return Ok(false);
+        }
+        let wanted = self.attributes(host)?;
+        let meta = &now.meta;
+        let owned = (meta.uid, meta.gid) == (wanted.uid, wanted.gid)
+            || !rustix::process::geteuid().is_root();
+        Ok(!owned || meta.mode != wanted.mode)
+    }
+
+    fn diff(&self, now: Option<&[u8]>, next: Option<&[u8]>) -> Option<String> {
+        if self.secrets == Secrets::Binary {
+            return None;
+        }
+        let text = |bytes: Option<&[u8]>| String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned();
+        let (old, new) = (text(now), text(next));
+        // Around a secret no context is shown.
+        let context = if self.secrets == Secrets::None { 2 } else { 0 };
+        let diff = TextDiff::from_lines(&old, &new);
+        let unified = diff.unified_diff().context_radius(context).to_string();
+        Some(crate::ui::mask::diff(&unified, self.secrets))
+    }
+}
+
+impl Resource for File {
+    fn name(&self) -> String {
+        format!("file {}", self.path.display())
+    }
+
+    fn inspect(&self, host: &Host) -> Result<State> {
+        let (now, next) = self.texts(host)?;
+        let bytes = now.as_ref().map(|file| file.bytes.as_slice());
+        let verb = match (&now, &next) {
+            (None, None) => return Ok(State::Same),
+            (None, Some(_)) => "create",
+            (Some(_), None) => "remove",
+            (Some(file), Some(next)) if file.bytes == *next => {
+                if !self.misowned(host, file)? {
+                    return Ok(State::Same);
+                }
+                let to = self.attributes(host)?;
+                return Ok(State::Differs(Change::new("change").detail(format!(
+                    "owner and mode to {}:{} {:04o}",
+                    to.uid, to.gid, to.mode
+                ))));
+            }
+            (Some(_), Some(_)) => "edit",
+        };
+        let mut change = Change::new(verb);
+        change.diff = self.diff(bytes, next.as_deref());
+        Ok(match (&now, &self.needs) {
+            (None, Some(what)) => State::After(what.clone(), change),
+            _ => State::Differs(change),
+        })
+    }
+
+    fn undo(&self, host: &Host) -> Result<Option<Undo>> {
+        let (now, next) = self.texts(host)?;
+        let was = match &now {
+            None => None,
+            Some(file) => Some(Kept {
+                sha: journal::keep(host, &file.bytes)?,
+                uid: file.meta.uid,
+                gid: file.meta.gid,
+                mode: file.meta.mode,
+            }),
+        };
+        // An edited file's new text is kept too: with it, later edits of others can be told apart.
+        let will = match &next {
+            None => None,
+            Some(bytes) if self.edit == Edit::Whole => Some(journal::hash(bytes)),
+            Some(bytes) => Some(journal::keep(host, bytes)?),
+        };
+        Ok(Some(Undo::File {
+            path: self.path.clone(),
+            edit: self.edit,
+            was,
+            will,
+        }))
+    }
+
+    fn apply(&self, host: &Host, _watch: &dyn Fn(&str)) -> Result<()> {
+        let (now, next) = self.texts(host)?;
+        let Some(next) = next else {
+            return host.remove_file(&self.path);
+        };
+        if now.is_none()
+            && let Some(what) = &self.needs
+        {
+            anyhow::bail!("write {}: it is not there, {what} did not bring it", self.path.display());
+        }
+        if self.edit == Edit::Whole
+            && let Node::Link { .. } = host.look(&self.path)?
+        {
+            anyhow::bail!("write {}: a link stands there", self.path.display());
+        }
+        let attributes = match (&now, self.edit) {
+            (Some(_), edit) if edit != Edit::Whole => None,
+            _ => Some(self.attributes(host)?),
+        };
+        host.write(&self.path, &next, attributes, now.as_ref().map(|f| &f.meta))
+    }
+
+    fn next_text(&self) -> Option<&File> {
+        Some(self)
+    }
+}

@@ -1,0 +1,158 @@
+//! A program group of supervisor's: loaded as its file says, and running.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use super::{Change, Resource, State};
+use crate::host::Host;
+use crate::journal::Undo;
+use crate::problem::Problem;
+use crate::supervisor::rpc::{Process, Supervisor};
+
+pub struct Program {
+    pub group: String,
+    /// Whether it shall be there, or be gone.
+    pub present: bool,
+    pub socket: PathBuf,
+    /// What its processes run: they are renewed when it was replaced.
+    pub binary: PathBuf,
+    /// How long its processes may take to finish the jobs at hand.
+    pub patience: Duration,
+}
+
+/// What is to be done about the group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Act {
+    Nothing,
+    Add,
+    /// The definition changed, or the binary: stop, forget, add.
+    Renew,
+    Start,
+    Remove,
+}
+
+impl Program {
+    fn look(&self, host: &Host, supervisor: &Supervisor) -> Result<(Act, String)> {
+        let reread = supervisor.reread().map_err(|error| {
+            Problem::new("let supervisord read its files", format!("{error:#}"))
+                .advice("mend the file that it names, then run again")
+        })?;
+        let processes = self.processes(supervisor)?;
+        if !self.present {
+            let gone = processes.is_empty() && !reread.removed.contains(&self.group);
+            return Ok(if gone {
+                (Act::Nothing, String::new())
+            } else {
+                (Act::Remove, "jobs at hand are finished first".into())
+            });
+        }
+        if reread.changed.contains(&self.group) {
+            return Ok((
+                Act::Renew,
+                "its definition changed; jobs at hand are finished first".into(),
+            ));
+        }
+        if processes.is_empty() || reread.added.contains(&self.group) {
+            return Ok((Act::Add, String::new()));
+        }
+        if let Some(stale) = processes.iter().find(|process| self.is_stale(host, process)) {
+            return Ok((
+                Act::Renew,
+                format!("{} runs an older binary", stale.name),
+            ));
+        }
+        let down = processes
+            .iter()
+            .find(|process| !matches!(process.state.as_str(), "RUNNING" | "STARTING"));
+        Ok(match down {
+            Some(process) => (Act::Start, format!("{} is {}", process.name, process.state)),
+            None => (Act::Nothing, String::new()),
+        })
+    }
+
+    fn processes(&self, supervisor: &Supervisor) -> Result<Vec<Process>> {
+        let mut all = supervisor.processes()?;
+        all.retain(|process| process.group == self.group);
+        Ok(all)
+    }
+
+    fn is_stale(&self, host: &Host, process: &Process) -> bool {
+        host.process(process.pid)
+            .and_then(|running| running.exe)
+            .is_some_and(|exe| exe != self.binary)
+    }
+
+    fn wait(&self, supervisor: &Supervisor) -> Result<()> {
+        let begun = Instant::now();
+        loop {
+            let processes = self.processes(supervisor)?;
+            if !processes.is_empty() && processes.iter().all(|p| p.state == "RUNNING") {
+                return Ok(());
+            }
+            let bad = processes.iter().find(|p| p.state == "FATAL");
+            if bad.is_some() || begun.elapsed() > Duration::from_secs(20) {
+                let why = match bad.or(processes.first()) {
+                    Some(process) => {
+                        format!("{} is {} {}", process.name, process.state, process.error)
+                    }
+                    None => "supervisord has no such group".into(),
+                };
+                return Err(Problem::new(format!("start the workers ({})", self.group), why)
+                    .advice(format!("see 'supervisorctl tail {}:* stderr'", self.group))
+                    .into());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+impl Resource for Program {
+    fn name(&self) -> String {
+        format!("program {}", self.group)
+    }
+
+    fn inspect(&self, host: &Host) -> Result<State> {
+        let supervisor = Supervisor::new(&self.socket);
+        if !supervisor.answers() {
+            return Ok(match self.present {
+                true => State::After("supervisor".into(), Change::new("start")),
+                false => State::Same,
+            });
+        }
+        let (act, why) = self.look(host, &supervisor)?;
+        let verb = match act {
+            Act::Nothing => return Ok(State::Same),
+            Act::Add | Act::Start => "start",
+            Act::Renew => "restart",
+            Act::Remove => "stop",
+        };
+        let mut change = Change::new(verb);
+        if !why.is_empty() {
+            change.details.push(why);
+        }
+        Ok(State::Differs(change))
+    }
+
+    fn undo(&self, _host: &Host) -> Result<Option<Undo>> {
+        Ok(self.present.then(|| Undo::Program {
+            group: self.group.clone(),
+        }))
+    }
+
+    fn apply(&self, host: &Host, _watch: &dyn Fn(&str)) -> Result<()> {
+        let supervisor = Supervisor::new(&self.socket);
+        match self.look(host, &supervisor)?.0 {
+            Act::Nothing => {}
+            Act::Add => supervisor.add(&self.group)?,
+            Act::Renew => {
+                supervisor.remove(&self.group, self.patience)?;
+                supervisor.add(&self.group)?;
+            }
+            Act::Start => supervisor.start(&self.group)?,
+            Act::Remove => return supervisor.remove(&self.group, self.patience),
+        }
+        self.wait(&supervisor)
+    }
+}

@@ -1,0 +1,188 @@
+//! Program definitions in supervisor's files: finding ours, and what an
+//! earlier setup asked for.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use crate::host::Host;
+use crate::host::platform::Supervisor;
+
+/// A `[program:NAME]` section.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Program {
+    pub name: String,
+    pub file: PathBuf,
+    /// In the order of the file; `%%` is read as `%`.
+    pub values: Vec<(String, String)>,
+}
+
+impl Program {
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.values
+            .iter()
+            .rfind(|(name, _)| name == key)
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// The command's words.
+    pub fn command(&self) -> Vec<String> {
+        split_words(self.get("command").unwrap_or_default())
+    }
+
+    /// The word after this option of the command.
+    pub fn option(&self, name: &str) -> Option<String> {
+        let words = self.command();
+        let at = words.iter().position(|word| word == name)?;
+        words.get(at + 1).cloned()
+    }
+
+    /// Whether its command is our worker for this site.
+    pub fn serves(&self, site: &Path) -> bool {
+        self.command().iter().any(|word| word == "worker")
+            && self.option("--site").is_some_and(|dir| Path::new(&dir) == site)
+    }
+}
+
+/// All programs of supervisor's main file and of the folder that it includes.
+pub fn all(host: &Host, supervisor: &Supervisor) -> Result<Vec<Program>> {
+    let mut files = vec![PathBuf::from(supervisor.config)];
+    let ending = format!(".{}", supervisor.ending);
+    for name in host.list(Path::new(supervisor.programs))? {
+        if name.to_string_lossy().ends_with(&ending) {
+            files.push(Path::new(supervisor.programs).join(name));
+        }
+    }
+    let mut programs = Vec::new();
+    for file in files {
+        if let Some(data) = host.read(&file)? {
+            programs.extend(parse(&String::from_utf8_lossy(&data.bytes), &file));
+        }
+    }
+    Ok(programs)
+}
+
+/// The programs in one file, read as supervisor's ConfigParser reads it.
+pub fn parse(text: &str, file: &Path) -> Vec<Program> {
+    let mut programs: Vec<Program> = Vec::new();
+    let mut inside = false;
+    for line in text.lines() {
+        let bare = line.trim();
+        if bare.is_empty() || bare.starts_with(';') || bare.starts_with('#') {
+            continue;
+        }
+        if let Some(section) = bare.strip_prefix('[').and_then(|s| s.split(']').next()) {
+            inside = section.starts_with("program:");
+            if inside {
+                programs.push(Program {
+                    name: section["program:".len()..].trim().to_owned(),
+                    file: file.to_owned(),
+                    values: Vec::new(),
+                });
+            }
+            continue;
+        }
+        let (true, Some(program)) = (inside, programs.last_mut()) else {
+            continue;
+        };
+        let value = |raw: &str| {
+            let end = raw.find(" ;").or_else(|| raw.find("\t;")).unwrap_or(raw.len());
+            raw[..end].trim().replace("%%", "%")
+        };
+        // A line that begins with a blank goes on with the value before it.
+        if line.starts_with([' ', '\t']) {
+            if let Some((_, before)) = program.values.last_mut() {
+                before.push('\n');
+                before.push_str(&value(bare));
+            }
+        } else if let Some((key, raw)) = bare.split_once(['=', ':']) {
+            program
+                .values
+                .push((key.trim().to_ascii_lowercase(), value(raw)));
+        }
+    }
+    programs
+}
+
+/// A value as it is written in supervisor's file: on one line, `%` doubled.
+/// `None` where it can't be written (a line end, or what would begin a comment).
+pub fn value(text: &str) -> Option<String> {
+    let fits = !text.contains(['\n', '\r']) && !text.contains(" ;") && !text.contains("\t;");
+    fits.then(|| text.replace('%', "%%"))
+}
+
+/// Words joined so that supervisor splits them again into the same ones.
+pub fn join_words<S: AsRef<str>>(words: &[S]) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:=,@+%".contains(c);
+    let mut line = String::new();
+    for word in words.iter().map(AsRef::as_ref) {
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        if !word.is_empty() && word.chars().all(plain) {
+            line.push_str(word);
+        } else {
+            line.push('"');
+            for c in word.chars() {
+                if matches!(c, '"' | '\\') {
+                    line.push('\\');
+                }
+                line.push(c);
+            }
+            line.push('"');
+        }
+    }
+    line
+}
+
+/// Splits as Python's shlex does in POSIX mode, which supervisor uses.
+pub fn split_words(line: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut quote = None;
+    let mut chars = line.chars();
+    while let Some(c) = chars.next() {
+        match (quote, c) {
+            (None, c) if c.is_whitespace() => words.extend(word.take()),
+            (None, '"' | '\'') => {
+                quote = Some(c);
+                word.get_or_insert_default();
+            }
+            (None, '\\') => word.get_or_insert_default().extend(chars.next()),
+            (Some('"'), '\\') => match chars.next() {
+                Some(next @ ('"' | '\\')) => word.get_or_insert_default().push(next),
+                Some(next) => word.get_or_insert_default().extend(['\\', next]),
+                None => {}
+            },
+            (Some(open), c) if c == open => quote = None,
+            (_, c) => word.get_or_insert_default().push(c),
+        }
+    }
+    words.extend(word);
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_survive_joining_and_splitting() {
+        for words in [
+            vec!["a", "b c", "", "d\"e", "f\\g", "h'i", "100%"],
+            vec!["/srv/my site/x", "--name", "a b"],
+        ] {
+            assert_eq!(split_words(&join_words(&words)), words);
+        }
+    }
+
+    #[test]
+    fn sections_comments_and_continued_lines() {
+        let text = "[supervisord]\nuser=root\n[program:a]\ncommand = /bin/x worker --site \"/s t\" ; why\n numprocs=2\nuser: www-data\n[x]\n";
+        let programs = parse(text, Path::new("/f"));
+        assert_eq!(programs.len(), 1);
+        assert_eq!(programs[0].get("user"), Some("www-data"));
+        assert!(programs[0].get("command").is_some_and(|c| c.contains("numprocs")));
+        assert_eq!(programs[0].option("--site").as_deref(), Some("/s t"));
+    }
+}

@@ -1,0 +1,201 @@
+//! supervisord's XML-RPC on its Unix socket: 1 ms a call, where supervisorctl
+//! starts Python for 280 ms.
+
+use std::collections::HashMap;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use dxr::{FaultResponse, MethodCall, MethodResponse, TryFromValue, Value};
+
+use crate::problem::Problem;
+
+/// A running supervisord.
+pub struct Supervisor {
+    socket: PathBuf,
+}
+
+/// One process of a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Process {
+    pub group: String,
+    pub name: String,
+    /// RUNNING, STARTING, BACKOFF, FATAL, EXITED, STOPPED …
+    pub state: String,
+    pub pid: u32,
+    pub error: String,
+}
+
+/// How the files that supervisord has just read differ from what it runs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reread {
+    pub added: Vec<String>,
+    pub changed: Vec<String>,
+    pub removed: Vec<String>,
+}
+
+const NOT_RUNNING: i32 = 70;
+const BAD_NAME: i32 = 10;
+const ALREADY_ADDED: i32 = 90;
+
+impl Supervisor {
+    pub fn new(socket: &Path) -> Self {
+        Supervisor {
+            socket: socket.to_owned(),
+        }
+    }
+
+    pub fn answers(&self) -> bool {
+        self.call("supervisor.getState", vec![], Duration::from_secs(5))
+            .is_ok()
+    }
+
+    /// Reads the files again. Nothing that runs changes.
+    pub fn reread(&self) -> Result<Reread> {
+        let answer = self.call("supervisor.reloadConfig", vec![], SHORT)?;
+        let mut lists: Vec<Vec<Vec<String>>> = TryFromValue::try_from_value(&answer)?;
+        let mut lists = lists.pop().context("supervisord answered an empty list")?.into_iter();
+        Ok(Reread {
+            added: lists.next().unwrap_or_default(),
+            changed: lists.next().unwrap_or_default(),
+            removed: lists.next().unwrap_or_default(),
+        })
+    }
+
+    pub fn processes(&self) -> Result<Vec<Process>> {
+        let answer = self.call("supervisor.getAllProcessInfo", vec![], SHORT)?;
+        let list: Vec<HashMap<String, Value>> = TryFromValue::try_from_value(&answer)?;
+        let text = |info: &HashMap<String, Value>, key: &str| -> String {
+            info.get(key)
+                .and_then(|value| String::try_from_value(value).ok())
+                .unwrap_or_default()
+        };
+        Ok(list
+            .iter()
+            .map(|info| Process {
+                group: text(info, "group"),
+                name: text(info, "name"),
+                state: text(info, "statename"),
+                pid: info
+                    .get("pid")
+                    .and_then(|value| i32::try_from_value(value).ok())
+                    .and_then(|pid| pid.try_into().ok())
+                    .unwrap_or_default(),
+                error: text(info, "spawnerr"),
+            })
+            .collect())
+    }
+
+    pub fn add(&self, group: &str) -> Result<()> {
+        self.tolerate("supervisor.addProcessGroup", group, SHORT, ALREADY_ADDED)
+    }
+
+    /// Stops a group's processes (each within its stopwaitsecs) and forgets it.
+    pub fn remove(&self, group: &str, patience: Duration) -> Result<()> {
+        let wait = Value::Boolean(true);
+        let name = Value::String(group.to_owned());
+        match self.call("supervisor.stopProcessGroup", vec![name, wait], patience) {
+            Err(error) if is_fault(&error, BAD_NAME) => return Ok(()),
+            other => other?,
+        };
+        self.tolerate("supervisor.removeProcessGroup", group, SHORT, BAD_NAME)
+    }
+
+    /// Starts what does not run of a group.
+    pub fn start(&self, group: &str) -> Result<()> {
+        let params = vec![Value::String(group.to_owned()), Value::Boolean(true)];
+        match self.call("supervisor.startProcessGroup", params, Duration::from_secs(60)) {
+            Err(error) if is_fault(&error, NOT_RUNNING) => Ok(()),
+            other => other.map(|_| ()),
+        }
+    }
+
+    pub fn stop(&self, group: &str, patience: Duration) -> Result<()> {
+        let params = vec![Value::String(group.to_owned()), Value::Boolean(true)];
+        self.call("supervisor.stopProcessGroup", params, patience)
+            .map(|_| ())
+    }
+
+    fn tolerate(&self, method: &str, group: &str, limit: Duration, code: i32) -> Result<()> {
+        match self.call(method, vec![Value::String(group.to_owned())], limit) {
+            Err(error) if is_fault(&error, code) => Ok(()),
+            other => other.map(|_| ()),
+        }
+    }
+
+    fn call(&self, method: &str, params: Vec<Value>, limit: Duration) -> Result<Value> {
+        let what = || format!("ask supervisord ({method} on {})", self.socket.display());
+        let body = MethodCall {
+            name: method.into(),
+            params,
+        }
+        .to_xml()
+            .with_context(what)?;
+        let body = format!("<?xml version=\"1.0\"?>{body}");
+        let answer = self.post(&body, limit).with_context(what)?;
+        match MethodResponse::from_xml(&answer) {
+            Ok(response) => Ok(response.value),
+            Err(error) => match FaultResponse::from_xml(&answer) {
+                Ok(answer) => Err(anyhow::Error::new(RpcFault {
+                    code: answer.fault.code(),
+                    text: answer.fault.string().to_owned(),
+                })
+                .context(what())),
+                Err(_) => Err(error).with_context(what),
+            },
+        }
+    }
+
+    /// HTTP/1.0: one request, the answer ends with the connection.
+    fn post(&self, body: &str, limit: Duration) -> Result<String> {
+        let mut stream = UnixStream::connect(&self.socket).map_err(|error| {
+            let why = match error.kind() {
+                std::io::ErrorKind::NotFound => "its socket is not there: it does not run".into(),
+                std::io::ErrorKind::ConnectionRefused => "nobody listens on its socket".into(),
+                _ => error.to_string(),
+            };
+            Problem::new("reach supervisord", why)
+        })?;
+        stream.set_read_timeout(Some(limit))?;
+        stream.set_write_timeout(Some(limit))?;
+        let head = format!(
+            "POST /RPC2 HTTP/1.0\r\nHost: supervisor\r\nContent-Type: text/xml\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(format!("{head}{body}").as_bytes())?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer)?;
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        let (head, body) = answer
+            .split_once("\r\n\r\n")
+            .context("the answer is not HTTP")?;
+        let status = head.split_whitespace().nth(1).unwrap_or_default();
+        anyhow::ensure!(status == "200", "it answered HTTP status {status}");
+        Ok(body.to_owned())
+    }
+}
+
+const SHORT: Duration = Duration::from_secs(20);
+
+/// What supervisord refused, in its own words.
+#[derive(Debug)]
+struct RpcFault {
+    code: i32,
+    text: String,
+}
+
+impl std::fmt::Display for RpcFault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "it answered '{}' (fault {})", self.text, self.code)
+    }
+}
+
+impl std::error::Error for RpcFault {}
+
+fn is_fault(error: &anyhow::Error, code: i32) -> bool {
+    error
+        .downcast_ref::<RpcFault>()
+        .is_some_and(|fault| fault.code == code)
+}
