@@ -1,0 +1,46 @@
+//! A folder of things that are costly to make, each made once and whole.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use sha2::{Digest, Sha256};
+
+pub fn folder() -> PathBuf {
+    std::env::var_os("WP_GEARS_TEST_CACHE")
+        .map_or_else(|| PathBuf::from("/var/cache/wp-gears-tests"), PathBuf::from)
+}
+
+/// The entry `name`, made by `build` in a folder beside it unless it is there.
+/// `made_of` is all that decides what comes out: another text, another entry.
+pub fn entry(
+    name: &str,
+    made_of: &str,
+    build: impl FnOnce(&Path) -> Result<()>,
+) -> Result<PathBuf> {
+    let path = folder().join(format!("{name}-{}", &sha256(made_of)[..10]));
+    fs::create_dir_all(folder()).with_context(|| format!("making {}", folder().display()))?;
+    let lock = File::create(path.with_extension("lock"))?;
+    lock.lock()?; // somebody else may be building it: then wait and take theirs
+    if path.exists() {
+        return Ok(path);
+    }
+    let began = std::time::Instant::now();
+    eprintln!("building {name} in {} …", folder().display());
+    let half = path.with_extension("half");
+    if half.exists() {
+        fs::remove_dir_all(&half)?;
+    }
+    fs::create_dir(&half)?;
+    build(&half).with_context(|| format!("building {name}"))?;
+    fs::rename(&half, &path)?;
+    eprintln!("built {name} in {:.0?}", began.elapsed());
+    Ok(path)
+}
+
+pub fn sha256(bytes: impl AsRef<[u8]>) -> String {
+    Sha256::digest(bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}

@@ -1,0 +1,103 @@
+//! Images of hosts, as layers that are built once: the release as installed,
+//! a site on it, and our packages on that. All packages come from a folder.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use super::debian::{self, OURS, PACKAGES};
+use super::{Host, Shape, cache, site};
+
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Release {
+    Bookworm,
+    Trixie,
+}
+
+impl Release {
+    pub fn name(self) -> &'static str {
+        match self {
+            Release::Bookworm => "bookworm",
+            Release::Trixie => "trixie",
+        }
+    }
+}
+
+#[derive(Clone)]
+pub struct Image {
+    /// The topmost first.
+    layers: Vec<PathBuf>,
+    /// The folder with all packages, which hosts see as `PACKAGES`.
+    packages: Option<PathBuf>,
+}
+
+impl Image {
+    pub fn lower(&self) -> String {
+        let layers: Vec<String> = self
+            .layers
+            .iter()
+            .map(|dir| dir.display().to_string())
+            .collect();
+        layers.join(":")
+    }
+
+    pub fn binds(&self) -> Vec<String> {
+        let packages = self.packages.iter();
+        packages
+            .map(|dir| format!("{}:{PACKAGES}:ro", dir.display()))
+            .collect()
+    }
+
+    /// This image with a layer on it: what `build` makes of a running host.
+    pub fn layer(
+        &self,
+        name: &str,
+        made_of: &str,
+        shape: Shape,
+        build: impl FnOnce(&Host) -> Result<()>,
+    ) -> Result<Image> {
+        let made_of = format!("{}\n{made_of}", self.lower());
+        let entry = cache::entry(name, &made_of, |folder| {
+            let host = Host::start(self, name, shape, &[])?;
+            build(&host)?;
+            host.into_layer(&folder.join("layer"))
+        })?;
+        let mut image = self.clone();
+        image.layers.insert(0, entry.join("layer"));
+        Ok(image)
+    }
+
+    /// Debian with systemd, and a package folder for its apt.
+    pub fn base(release: Release) -> Result<Image> {
+        let root = cache::entry(release.name(), debian::MADE_OF, |folder| {
+            debian::debootstrap(release, &folder.join("layer"))
+        })?;
+        let bare = Image {
+            layers: vec![root.join("layer")],
+            packages: None,
+        };
+        let name = format!("{}-packages", release.name());
+        let packages = cache::entry(&name, &bare.lower(), |folder| {
+            debian::download(&bare, release, folder)
+        })?;
+        Ok(Image {
+            packages: Some(packages),
+            ..bare
+        })
+    }
+
+    /// The base with MariaDB, nginx, PHP and WordPress, installed and answering.
+    pub fn site(release: Release) -> Result<Image> {
+        let name = format!("{}-site", release.name());
+        Image::base(release)?.layer(&name, site::MADE_OF, Shape::Booted, site::install)
+    }
+
+    /// The site's host with the packages that setup brings, and nothing done
+    /// with them.
+    pub fn with_packages(release: Release) -> Result<Image> {
+        let name = format!("{}-ready", release.name());
+        Image::site(release)?.layer(&name, &OURS.join(" "), Shape::Booted, |host| {
+            debian::install(host, &OURS)
+        })
+    }
+}

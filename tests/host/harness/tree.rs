@@ -1,0 +1,137 @@
+//! What stands in a folder, to the byte, and how two such states differ.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use super::cache::sha256;
+
+#[derive(Clone, Debug, PartialEq)]
+struct Entry {
+    kind: &'static str,
+    mode: u32,
+    owner: (u32, u32),
+    /// A file's hash and length, a link's target.
+    content: String,
+    modified: (i64, i64),
+    inode: u64,
+}
+
+/// Paths as the host sees them, each with its entry.
+#[derive(Clone, Default)]
+pub struct Tree(BTreeMap<PathBuf, Entry>);
+
+impl Tree {
+    /// Reads `folders` below `root`. No link is followed.
+    pub fn read(root: &Path, folders: &[&str]) -> Tree {
+        let mut tree = Tree::default();
+        for folder in folders {
+            tree.add(root, Path::new(folder));
+        }
+        tree
+    }
+
+    fn add(&mut self, root: &Path, path: &Path) {
+        let real = root.join(path.strip_prefix("/").unwrap_or(path));
+        let Ok(meta) = fs::symlink_metadata(&real) else {
+            return;
+        };
+        let kind = meta.file_type();
+        let (kind, content) = if kind.is_dir() {
+            ("folder", String::new())
+        } else if kind.is_symlink() {
+            let target = fs::read_link(&real).unwrap_or_default();
+            ("link", target.to_string_lossy().into_owned())
+        } else if kind.is_file() {
+            let bytes = fs::read(&real).unwrap_or_default();
+            (
+                "file",
+                format!("{} ({} bytes)", sha256(&bytes), bytes.len()),
+            )
+        } else if kind.is_socket() {
+            ("socket", String::new())
+        } else {
+            ("special file", String::new())
+        };
+        let entry = Entry {
+            kind,
+            mode: meta.mode() & 0o7777,
+            owner: (meta.uid(), meta.gid()),
+            content,
+            modified: (meta.mtime(), meta.mtime_nsec()),
+            inode: meta.ino(),
+        };
+        self.0.insert(path.to_owned(), entry);
+        if kind == "folder" {
+            let Ok(entries) = fs::read_dir(&real) else {
+                return;
+            };
+            for entry in entries.flatten() {
+                self.add(root, &path.join(entry.file_name()));
+            }
+        }
+    }
+
+    /// Leaves out a path and all below it.
+    pub fn without(mut self, prefix: &str) -> Tree {
+        self.0.retain(|path, _| !path.starts_with(prefix));
+        self
+    }
+
+    /// A line for each path that was made, removed, or changed in its bytes,
+    /// mode, owner or target.
+    pub fn changes_to(&self, later: &Tree) -> Vec<String> {
+        self.differences(later, false)
+    }
+
+    /// The same, where a touched or replaced file counts as well.
+    pub fn touches_to(&self, later: &Tree) -> Vec<String> {
+        self.differences(later, true)
+    }
+
+    fn differences(&self, later: &Tree, touched: bool) -> Vec<String> {
+        let mut lines = vec![];
+        let paths: std::collections::BTreeSet<_> = self.0.keys().chain(later.0.keys()).collect();
+        for path in paths {
+            let path_shown = path.display();
+            match (self.0.get(path), later.0.get(path)) {
+                (None, Some(new)) => lines.push(format!("+ {path_shown} ({})", new.kind)),
+                (Some(old), None) => lines.push(format!("- {path_shown} ({})", old.kind)),
+                (Some(old), Some(new)) => {
+                    let what = old.difference(new, touched);
+                    if !what.is_empty() {
+                        lines.push(format!("~ {path_shown}: {}", what.join(", ")));
+                    }
+                }
+                (None, None) => {}
+            }
+        }
+        lines
+    }
+}
+
+impl Entry {
+    fn difference(&self, new: &Entry, touched: bool) -> Vec<String> {
+        let mut what = vec![];
+        if self.kind != new.kind {
+            what.push(format!("{} → {}", self.kind, new.kind));
+        }
+        if self.content != new.content {
+            what.push(format!("{} → {}", self.content, new.content));
+        }
+        if self.mode != new.mode {
+            what.push(format!("mode {:o} → {:o}", self.mode, new.mode));
+        }
+        if self.owner != new.owner {
+            what.push(format!("owner {:?} → {:?}", self.owner, new.owner));
+        }
+        if touched && self.modified != new.modified {
+            what.push("modified".into());
+        }
+        if touched && self.inode != new.inode {
+            what.push("replaced".into());
+        }
+        what
+    }
+}
