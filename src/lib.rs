@@ -2,7 +2,19 @@
 //! running one. The binary is a thin shell around this library; tests,
 //! benches and the demo use the same modules.
 
+pub mod catalog;
+pub mod cli;
+pub mod command;
 pub mod gearman;
+pub mod host;
+pub mod journal;
+pub mod plan;
 pub mod problem;
+pub mod proof;
+pub mod removal;
+pub mod resource;
+pub mod spec;
+pub mod supervisor;
+pub mod ui;
 pub mod worker;
 pub mod wordpress;

@@ -1,1 +1,36 @@
-fn main(){}
+//! The exit code, and how an error is shown.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use wp_gears::cli::{Cli, Command};
+use wp_gears::command;
+use wp_gears::problem::Problem;
+use wp_gears::ui::{Ui, message};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match &cli.command {
+        Command::Setup(args) => command::setup::run(args),
+        Command::Plan(args) => command::plan::run(args),
+        Command::Remove(args) => command::remove::run(args),
+        Command::Worker(args) => wp_gears::worker::run(args).map(|()| command::DONE),
+    };
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            let usage = error
+                .chain()
+                .filter_map(|cause| cause.downcast_ref::<Problem>())
+                .any(|problem| problem.usage);
+            let verbose = std::env::args().any(|arg| arg == "-v" || arg == "--verbose");
+            let ui = Ui::new(false, false, verbose);
+            ui.error("", &error);
+            if std::env::args().any(|arg| arg == "--json") {
+                ui.document(&serde_json::json!({ "error": message(&error, false) }));
+            }
+            ExitCode::from(if usage { 2 } else { 1 })
+        }
+    }
+}

@@ -3,6 +3,7 @@
 
 pub mod commands;
 pub mod files;
+pub mod lock;
 pub mod packages;
 pub mod platform;
 pub mod process;

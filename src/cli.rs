@@ -1,0 +1,105 @@
+//! The whole command line on one page.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::spec::{HostOptions, SiteOptions};
+use crate::worker::WorkerArgs;
+
+/// Background jobs for WordPress: sets up Gearman, supervisor and the workers, and proves it by running a job.
+#[derive(Debug, Parser)]
+#[command(name = "wp-gears", version, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make this host run the site's background jobs, and prove it
+    Setup(SetupArgs),
+    /// Show what setup would change; change nothing
+    Plan(PlanArgs),
+    /// Give back what was there before setup
+    Remove(RemoveArgs),
+    /// What supervisor runs: takes jobs and hands each to PHP
+    Worker(WorkerArgs),
+}
+
+/// Which sites, from where, and how to print.
+#[derive(Debug, Clone, Args)]
+pub struct Common {
+    /// The configuration file [default: /etc/wp-gears.toml where there is one]
+    #[arg(long, value_name = "FILE", env = "WP_GEARS_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// A WordPress folder; may be given many times
+    #[arg(long = "site", value_name = "DIR", env = "WP_GEARS_SITE")]
+    pub sites: Vec<PathBuf>,
+    /// Work on the files below DIR only: no packages, no services
+    #[arg(long, value_name = "DIR", env = "WP_GEARS_ROOT")]
+    pub root: Option<PathBuf>,
+    /// Print one JSON document to standard output
+    #[arg(long)]
+    pub json: bool,
+    /// Print errors only
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Print each command and each cause of an error
+    #[arg(short, long)]
+    pub verbose: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  wp-gears setup --site /var/www/site --yes
+  wp-gears setup --site /srv/a --site /srv/b --yes --json")]
+pub struct SetupArgs {
+    #[command(flatten)]
+    pub common: Common,
+    #[command(flatten)]
+    pub host: HostOptions,
+    #[command(flatten)]
+    pub site: SiteOptions,
+    /// Ask nothing
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Write files and install, but start nothing: for images
+    #[arg(long)]
+    pub no_start: bool,
+    /// Send a job through WordPress even if nothing changed
+    #[arg(long, conflicts_with = "no_prove")]
+    pub prove: bool,
+    /// Send no job
+    #[arg(long)]
+    pub no_prove: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Exit codes: 0 shown; 1 failed; 2 bad usage; 3 with --check: something would change")]
+pub struct PlanArgs {
+    #[command(flatten)]
+    pub common: Common,
+    #[command(flatten)]
+    pub host: HostOptions,
+    #[command(flatten)]
+    pub site: SiteOptions,
+    /// Exit with 3 if something would change
+    #[arg(long)]
+    pub check: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  wp-gears remove --site /var/www/site --yes
+  wp-gears remove --yes --purge")]
+pub struct RemoveArgs {
+    #[command(flatten)]
+    pub common: Common,
+    /// Ask nothing
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Also take out the packages that setup brought, logs and failed jobs
+    #[arg(long)]
+    pub purge: bool,
+}

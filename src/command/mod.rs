@@ -1,0 +1,97 @@
+//! One file a subcommand.
+
+pub mod plan;
+pub mod remove;
+pub mod setup;
+
+use std::path::Path;
+
+use anyhow::Result;
+
+use crate::cli::Common;
+use crate::host::Host;
+use crate::problem::Problem;
+use crate::spec::resolve::absolute;
+use crate::spec::{HostOptions, Site, SiteOptions, Spec, file};
+use crate::ui::Ui;
+
+pub const DONE: u8 = 0;
+pub const FAILED: u8 = 1;
+/// `plan --check` found changes.
+pub const CHANGES: u8 = 3;
+
+pub fn host_of(common: &Common, ui: Ui) -> Result<Host> {
+    let mut host = Host::new(common.root.as_deref())?;
+    if ui.verbose {
+        host.trace = Some(|line| eprintln!("{line}"));
+    }
+    Ok(host)
+}
+
+/// Root, where the machine itself is changed.
+pub fn need_root(host: &Host) -> Result<()> {
+    if host.live() && !rustix::process::geteuid().is_root() {
+        return Err(Problem::new("change this host", "you are not root")
+            .advice("run it with sudo; 'wp-gears plan' and --root DIR need no root rights")
+            .into());
+    }
+    Ok(())
+}
+
+/// The command line over the file: which sites, with which options.
+pub fn spec_of(
+    host: &Host,
+    common: &Common,
+    over_host: &HostOptions,
+    over_site: &SiteOptions,
+) -> Result<Spec> {
+    let mut spec = file::read(host, common.config.as_deref())?;
+    spec.host = over_host.clone().over(spec.host);
+    let from_file = std::mem::take(&mut spec.sites);
+    // A table without a folder holds what all sites have.
+    let common_options = from_file
+        .iter()
+        .find(|site| site.dir.as_os_str().is_empty())
+        .map(|site| site.options.clone())
+        .unwrap_or_default();
+    let mut named: Vec<Site> = Vec::new();
+    for site in from_file.into_iter().filter(|site| !site.dir.as_os_str().is_empty()) {
+        let dir = absolute(&site.dir)?;
+        named.push(Site { dir, ..site });
+    }
+    if common.sites.is_empty() {
+        spec.sites = named;
+    } else {
+        for dir in &common.sites {
+            let dir = absolute(dir)?;
+            if spec.sites.iter().any(|site| site.dir == dir) {
+                continue;
+            }
+            let options = named
+                .iter()
+                .find(|site| site.dir == dir)
+                .map_or_else(|| common_options.clone(), |site| site.options.clone());
+            spec.sites.push(Site { dir, options });
+        }
+    }
+    if *over_site != SiteOptions::default() && spec.sites.len() != 1 {
+        return Err(Problem::usage(
+            "use options of one site (as --salt, --program, --workers)",
+            format!("there are {} sites", spec.sites.len()),
+        )
+        .advice("give exactly one --site, or put each site's options into a [[site]] table")
+        .into());
+    }
+    for site in &mut spec.sites {
+        site.options = over_site.clone().over(std::mem::take(&mut site.options));
+    }
+    if spec.sites.is_empty() {
+        return Err(Problem::usage("find the sites", "none is named")
+            .advice(format!(
+                "name a WordPress folder with --site DIR, or in {}",
+                Path::new(file::DEFAULT).display()
+            ))
+            .into());
+    }
+    Ok(spec)
+}

@@ -1,0 +1,37 @@
+//! `wp-gears plan`: what setup would change.
+
+use anyhow::Result;
+
+use super::{CHANGES, DONE, FAILED, host_of, setup, spec_of};
+use crate::cli::PlanArgs;
+use crate::ui::Ui;
+use crate::ui::json::Report;
+
+pub fn run(args: &PlanArgs) -> Result<u8> {
+    let ui = Ui::new(args.common.json, args.common.quiet, args.common.verbose);
+    let host = host_of(&args.common, ui)?;
+    let spec = spec_of(&host, &args.common, &args.host, &args.site)?;
+    let prepared = setup::prepare(&host, &spec, true)?;
+    let plan = &prepared.plan;
+    ui.plan(plan);
+    if !plan.changes() {
+        ui.line("Nothing would change.");
+    }
+    ui.refused(&plan.refused);
+    if ui.json {
+        ui.document(
+            &Report {
+                platform: host.platform().ok(),
+                plan: Some(plan),
+                refused: plan.refused.iter().collect(),
+                ..Report::default()
+            }
+            .document(),
+        );
+    }
+    Ok(match (plan.refused.is_empty(), args.check && plan.changes()) {
+        (false, _) => FAILED,
+        (true, true) => CHANGES,
+        (true, false) => DONE,
+    })
+}

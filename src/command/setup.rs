@@ -1,0 +1,238 @@
+//! `wp-gears setup`: makes it so, and proves it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use super::{DONE, FAILED, host_of, need_root, spec_of};
+use crate::catalog;
+use crate::cli::SetupArgs;
+use crate::host::Host;
+use crate::journal::{Edit, Scope};
+use crate::plan::{self, Outcome, Plan, Refused};
+use crate::problem::Problem;
+use crate::proof;
+use crate::resource::State;
+use crate::resource::file::File;
+use crate::spec::Spec;
+use crate::spec::resolve::{self, Decided};
+use crate::ui::Ui;
+use crate::ui::json::Report;
+use crate::ui::progress::Progress;
+use crate::wordpress::php;
+
+pub fn run(args: &SetupArgs) -> Result<u8> {
+    let ui = Ui::new(args.common.json, args.common.quiet, args.common.verbose);
+    let host = host_of(&args.common, ui)?;
+    need_root(&host)?;
+    let spec = spec_of(&host, &args.common, &args.host, &args.site)?;
+    let _lock = host.lock()?;
+    let Prepared { decided, plan } = prepare(&host, &spec, !args.no_start)?;
+    ui.plan(&plan);
+
+    let mut outcome = Outcome::default();
+    if plan.changes() {
+        confirm(args, ui)?;
+        let sites = folders(&decided);
+        outcome = plan::apply(&host, &plan, &sites, &Progress::new(ui))?;
+    } else if plan.refused.is_empty() {
+        ui.line("Nothing to change.");
+    }
+    let proves = host.live()
+        && !args.no_start
+        && !args.no_prove
+        && (args.prove || !outcome.done.is_empty());
+    let mut proofs = Vec::new();
+    if proves && !outcome.failed.iter().any(|failed| failed.scope == Scope::Host) {
+        for site in &decided.sites {
+            let scope = Scope::Site(site.name.clone());
+            let out = plan.refused.iter().chain(&outcome.failed);
+            if out.into_iter().any(|refused| refused.scope == scope) {
+                continue;
+            }
+            let progress = Progress::new(ui);
+            progress.start(&format!("run a job through WordPress [{}]", site.name));
+            let proved = proof::run(&host, site);
+            progress.stop();
+            match proved {
+                Ok(proof) => {
+                    ui.line(&proof.sentence(&site.name));
+                    proofs.push(proof.document(&site.name));
+                }
+                Err(error) => outcome.failed.push(Refused { scope, error }),
+            }
+        }
+    }
+    let refused: Vec<&Refused> = plan.refused.iter().chain(&outcome.failed).collect();
+    for one in &refused {
+        ui.refused(std::slice::from_ref(*one));
+    }
+    if ui.json {
+        ui.document(
+            &Report {
+                platform: host.platform().ok(),
+                plan: Some(&plan),
+                done: &outcome.done,
+                refused: refused.clone(),
+                proofs,
+                ..Report::default()
+            }
+            .document(),
+        );
+    }
+    Ok(if refused.is_empty() { DONE } else { FAILED })
+}
+
+/// Everything decided and looked at; nothing changed yet.
+pub struct Prepared {
+    pub decided: Decided,
+    pub plan: Plan,
+}
+
+pub fn prepare(host: &Host, spec: &Spec, start: bool) -> Result<Prepared> {
+    let mut decided = resolve::decide(host, spec)?;
+    let mut items = catalog::setup(host, &decided, start)?;
+    items.retain(|item| host.live() || !needs_the_machine(item));
+    let mut plan = plan::make(host, items)?;
+    for (dir, error) in decided.refused.drain(..) {
+        let scope = Scope::Site(dir.display().to_string());
+        plan.refused.push(Refused { scope, error });
+    }
+    let nothing_left = plan.steps.is_empty();
+    if nothing_left && plan.refused.len() == 1 {
+        // One site, and it cannot be done: its error is the whole answer.
+        if let Some(only) = plan.refused.pop() {
+            return Err(only.error);
+        }
+    }
+    if host.live() {
+        let own = decided.host.own_server();
+        port_is_free(host, decided.host.port, &own, &plan)?;
+        let bad = unparsable(host, &decided, &plan)?;
+        for (scope, error) in bad {
+            plan.refuse(scope, error);
+        }
+    }
+    Ok(Prepared { decided, plan })
+}
+
+/// Below `--root` a file that a package brings is left for when it is there.
+fn needs_the_machine(item: &plan::Item) -> bool {
+    item.resource.next_text().is_some_and(|file| file.needs.is_some())
+}
+
+fn folders(decided: &Decided) -> BTreeMap<String, PathBuf> {
+    decided
+        .sites
+        .iter()
+        .map(|site| (site.name.clone(), site.dir.clone()))
+        .collect()
+}
+
+fn confirm(args: &SetupArgs, ui: Ui) -> Result<()> {
+    if args.yes {
+        return Ok(());
+    }
+    if !ui.asks {
+        return Err(Problem::new(
+            "set up this host",
+            "there is no terminal to ask on, and no --yes",
+        )
+        .advice("look at the plan above, then run it again with --yes")
+        .into());
+    }
+    let sure = dialoguer::Confirm::new()
+        .with_prompt("Make it so?")
+        .default(true)
+        .interact_opt()?;
+    if sure == Some(true) {
+        return Ok(());
+    }
+    Err(Problem::new("set up this host", "you said no; nothing was changed").into())
+}
+
+/// Whoever else holds the port would keep gearmand from starting.
+fn port_is_free(host: &Host, port: u16, server: &str, plan: &Plan) -> Result<()> {
+    let of_server = plan
+        .differing()
+        .any(|(step, _, _)| step.item.resource.name().contains(server));
+    if !of_server {
+        return Ok(());
+    }
+    for listener in host.listeners(port) {
+        let Some(holder) = host.holder(&listener) else {
+            continue;
+        };
+        let program = holder.args.first().cloned().unwrap_or_default();
+        if !program.ends_with("gearmand") {
+            let why = format!(
+                "the process {} ({program}) listens on port {port} already",
+                holder.pid
+            );
+            return Err(Problem::new(format!("let the job server listen on {server}"), why)
+                .advice("end that program, or take another port with --port")
+                .into());
+        }
+    }
+    Ok(())
+}
+
+/// Every new wp-config.php must be PHP to the host's own PHP.
+fn unparsable(host: &Host, decided: &Decided, plan: &Plan) -> Result<Vec<(Scope, anyhow::Error)>> {
+    let mut files: Vec<(&Scope, &File)> = Vec::new();
+    for step in &plan.steps {
+        if let (Some(file), State::Differs(_)) = (step.item.resource.next_text(), &step.state)
+            && file.edit == Edit::WpConfig
+        {
+            files.push((&step.item.scope, file));
+        }
+    }
+    let mut bad = Vec::new();
+    for site in &decided.sites {
+        let scope = Scope::Site(site.name.clone());
+        // Sites that share a PHP and a user share a process.
+        let first = decided
+            .sites
+            .iter()
+            .find(|other| other.php == site.php && other.user == site.user);
+        if first.is_none_or(|first| first.name != site.name) {
+            continue;
+        }
+        let mine: Vec<&(&Scope, &File)> = files
+            .iter()
+            .filter(|(scope, _)| {
+                decided.sites.iter().any(|other| {
+                    **scope == Scope::Site(other.name.clone())
+                        && other.php == site.php
+                        && other.user == site.user
+                })
+            })
+            .collect();
+        if mine.is_empty() {
+            continue;
+        }
+        let mut texts = Vec::new();
+        for (_, file) in &mine {
+            texts.push(file.texts(host)?.1.unwrap_or_default());
+        }
+        let slices: Vec<&[u8]> = texts.iter().map(Vec::as_slice).collect();
+        let user = host.need_user(&site.user)?;
+        let answers = match php::check(host, &site.php.path, &user, &slices) {
+            Ok(answers) => answers,
+            Err(error) => {
+                bad.push((scope, error));
+                continue;
+            }
+        };
+        for ((scope, file), answer) in mine.iter().zip(answers) {
+            if let Some(why) = answer {
+                let what = format!("edit {}", file.path.display());
+                let why = format!("PHP does not parse what it would become ({why})");
+                let problem = Problem::new(what, why).advice("nothing was written; please report this file's shape");
+                bad.push(((*scope).clone(), problem.into()));
+            }
+        }
+    }
+    Ok(bad)
+}

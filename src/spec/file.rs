@@ -1,0 +1,187 @@
+//! /etc/wp-gears.toml: options of the host and of all sites at the top, each
+//! site's own in a `[[site]]` table. Strict: what is not known is an error.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use clap::Args;
+use serde::de::DeserializeOwned;
+use toml::{Table, Value};
+
+use super::{HostOptions, Site, SiteOptions, Spec};
+use crate::host::Host;
+use crate::problem::Problem;
+
+pub const DEFAULT: &str = "/etc/wp-gears.toml";
+
+/// What a file asks for. The options for all sites are the under layer of each.
+pub fn read(host: &Host, path: Option<&Path>) -> Result<Spec> {
+    let (path, must) = match path {
+        Some(path) => (std::path::absolute(path)?, true),
+        None => (PathBuf::from(DEFAULT), false),
+    };
+    // A file that is named on the command line is the caller's, not one below --root.
+    let text = if must {
+        std::fs::read_to_string(&path).map_err(|error| {
+            Problem::usage(format!("read the configuration {}", path.display()), error)
+        })?
+    } else {
+        match host.read(&path)? {
+            Some(file) => String::from_utf8_lossy(&file.bytes).into_owned(),
+            None => return Ok(Spec::default()),
+        }
+    };
+    parse(&text, &path)
+}
+
+pub fn parse(text: &str, path: &Path) -> Result<Spec> {
+    let what = || format!("read the configuration {}", path.display());
+    // The parser's own message quotes the line, which may hold a secret: only the place is shown.
+    let table: Table = text.parse().map_err(|error: toml::de::Error| {
+        let why = format!("{}{}", place(text, error.span().map(|s| s.start)), error.message());
+        Problem::usage(what(), why)
+    })?;
+    let host_names = names::<HostOptions>();
+    let site_names = names::<SiteOptions>();
+    let (mut of_host, mut of_sites, mut sites) = (Table::new(), Table::new(), Vec::new());
+    for (key, value) in table {
+        if key == "site" {
+            let Value::Array(tables) = value else {
+                let why = format!("{}'site' is written as [[site]] tables", at(text, &key));
+                return Err(Problem::usage(what(), why).into());
+            };
+            sites = tables;
+        } else if host_names.contains(key.as_str()) {
+            of_host.insert(key, value);
+        } else if site_names.contains(key.as_str()) {
+            of_sites.insert(key, value);
+        } else {
+            let mut known: Vec<&str> = host_names.iter().chain(&site_names).map(|s| &**s).collect();
+            known.push("site");
+            return Err(unknown(text, &key, &known, what()));
+        }
+    }
+    let host: HostOptions = typed(of_host, text, &what)?;
+    let common: SiteOptions = typed(of_sites, text, &what)?;
+    let mut spec = Spec {
+        host,
+        sites: Vec::new(),
+    };
+    for site in sites {
+        let Value::Table(mut site) = site else {
+            let why = "'site' is written as [[site]] tables";
+            return Err(Problem::usage(what(), why).into());
+        };
+        let dir = match site.remove("dir") {
+            Some(Value::String(dir)) => PathBuf::from(dir),
+            _ => {
+                let why = "each [[site]] has a dir = \"…\", the WordPress folder";
+                return Err(Problem::usage(what(), why).into());
+            }
+        };
+        if let Some(key) = site.keys().find(|key| !site_names.contains(key.as_str())) {
+            let mut known: Vec<&str> = site_names.iter().map(|s| &**s).collect();
+            known.push("dir");
+            return Err(unknown(text, key, &known, what()));
+        }
+        let options: SiteOptions = typed(site, text, &what)?;
+        spec.sites.push(Site {
+            dir,
+            options: options.over(common.clone()),
+        });
+    }
+    if spec.sites.is_empty() && common != SiteOptions::default() {
+        // For sites that the command line names.
+        spec.sites.push(Site {
+            dir: PathBuf::new(),
+            options: common,
+        });
+    }
+    Ok(spec)
+}
+
+/// The options' names, as the command line has them.
+fn names<T: Args>() -> BTreeSet<String> {
+    T::augment_args(clap::Command::new("names"))
+        .get_arguments()
+        .filter_map(|arg| arg.get_long().map(str::to_owned))
+        .collect()
+}
+
+fn typed<T: DeserializeOwned>(table: Table, text: &str, what: &dyn Fn() -> String) -> Result<T> {
+    // One key at a time, so that the error can name it.
+    for (key, value) in &table {
+        let one = Table::from_iter([(key.clone(), value.clone())]);
+        if let Err(error) = T::deserialize(Value::Table(one)) {
+            let why = format!("{}{key}: {}", at(text, key), error.message());
+            return Err(Problem::usage(what(), why).into());
+        }
+    }
+    T::deserialize(Value::Table(table)).map_err(|error| Problem::usage(what(), error.message()).into())
+}
+
+fn unknown(text: &str, key: &str, known: &[&str], what: String) -> anyhow::Error {
+    let near = known
+        .iter()
+        .map(|name| (similar::TextDiff::from_chars(key, *name).ratio(), name))
+        .max_by(|a, b| a.0.total_cmp(&b.0));
+    let why = format!("{}there is no option '{key}'", at(text, key));
+    let problem = Problem::usage(what, why);
+    match near {
+        Some((ratio, name)) if ratio > 0.5 => problem.advice(format!("did you mean '{name}'?")),
+        _ => problem.advice("'wp-gears setup --help' lists the options"),
+    }
+    .into()
+}
+
+/// "line 3, column 1: ", where the key is set.
+fn at(text: &str, key: &str) -> String {
+    let mut offset = 0;
+    for line in text.split_inclusive('\n') {
+        let start = line.len() - line.trim_start().len();
+        let rest = line[start..].trim_start_matches(['"', '\'', '[']);
+        if rest
+            .strip_prefix(key)
+            .is_some_and(|rest| rest.trim_start_matches(['"', '\'', ']', ' ', '\t']).starts_with('='))
+        {
+            return place(text, Some(offset + start));
+        }
+        offset += line.len();
+    }
+    String::new()
+}
+
+fn place(text: &str, offset: Option<usize>) -> String {
+    let Some(before) = offset.and_then(|offset| text.get(..offset)) else {
+        return String::new();
+    };
+    let line = before.matches('\n').count() + 1;
+    let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+    format!("line {line}, column {column}: ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Spec> {
+        parse(text, Path::new("/etc/wp-gears.toml"))
+    }
+
+    #[test]
+    fn a_site_has_its_own_over_what_all_have() {
+        let spec = read("queue = 'sqlite'\nworkers = 2\n[[site]]\ndir = '/a'\nworkers = 5\n[[site]]\ndir = '/b'\n").unwrap();
+        assert_eq!(spec.sites[0].options.workers, Some(5));
+        assert_eq!(spec.sites[1].options.workers, Some(2));
+    }
+
+    #[test]
+    fn errors_name_the_place_and_the_nearest_name() {
+        let error = read("port = 4730\nworker = 2\n").unwrap_err().to_string();
+        assert!(error.contains("line 2, column 1"), "{error}");
+        assert!(error.contains("did you mean 'workers'"), "{error}");
+        let error = read("port = 'x'\n").unwrap_err().to_string();
+        assert!(error.contains("line 1, column 1: port"), "{error}");
+    }
+}

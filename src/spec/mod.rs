@@ -1,0 +1,194 @@
+//! What the person wants, as plain data with nothing of the host in it. The
+//! same types are the command line's options, the environment's, and the file's.
+
+pub mod file;
+pub mod resolve;
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Plugin {
+    /// What the site has; the bundled one where it has neither
+    Auto,
+    WpGears,
+    WpMinions,
+    /// A small must-use plugin that comes with wp-gears
+    Bundled,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WorkerMode {
+    /// WordPress starts once; each job is a fork of it
+    Fork,
+    /// A PHP process for each job, started before the job comes
+    Spawn,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Queue {
+    /// Jobs are lost when the job server ends
+    Memory,
+    /// A file on this host: durable, needs no server
+    Sqlite,
+    /// A table in a MySQL or MariaDB server
+    Mysql,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// The job server runs here
+    Server,
+    /// Workers run here
+    Worker,
+    /// The site is served from here: it hands in jobs
+    Web,
+}
+
+/// What one site may have for itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args, Serialize, Deserialize)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+#[command(next_help_heading = "Options of a site")]
+pub struct SiteOptions {
+    /// The wp-config.php to edit [default: as WordPress finds it]
+    #[arg(long, value_name = "FILE", env = "WP_GEARS_WP_CONFIG")]
+    pub wp_config: Option<PathBuf>,
+    /// The plugin that hands in jobs [default: auto]
+    #[arg(long, value_enum, value_name = "PLUGIN", env = "WP_GEARS_PLUGIN")]
+    pub plugin: Option<Plugin>,
+    /// WP_ASYNC_TASK_SALT, which separates sites [default: the one there is, else random]
+    #[arg(long, value_name = "TEXT", env = "WP_GEARS_SALT", hide_env_values = true)]
+    pub salt: Option<String>,
+    /// How many workers [default: 2 within the host's budget]
+    #[arg(long, value_name = "N", env = "WP_GEARS_WORKERS",
+          value_parser = clap::value_parser!(u32).range(1..=512))]
+    pub workers: Option<u32>,
+    /// How a job gets its process [default: fork where PHP can]
+    #[arg(long, value_enum, value_name = "MODE", env = "WP_GEARS_WORKER_MODE")]
+    pub worker_mode: Option<WorkerMode>,
+    /// The user that jobs run as; never root [default: the site's own]
+    #[arg(long, value_name = "NAME", env = "WP_GEARS_WORKER_USER")]
+    pub worker_user: Option<String>,
+    /// Where workers stand [default: the site's folder]
+    #[arg(long, value_name = "DIR", env = "WP_GEARS_WORKER_DIR")]
+    pub worker_dir: Option<PathBuf>,
+    /// The program's name in supervisor [default: wp-gears-SITE]
+    #[arg(long, value_name = "NAME", env = "WP_GEARS_PROGRAM")]
+    pub program: Option<String>,
+    /// The PHP that runs jobs [default: php in the PATH]
+    #[arg(long, value_name = "PATH", env = "WP_GEARS_PHP")]
+    pub php: Option<PathBuf>,
+    /// A job that takes longer is ended and tried again [default: no limit]
+    #[arg(long, value_name = "SECONDS", env = "WP_GEARS_JOB_TIMEOUT",
+          value_parser = clap::value_parser!(u64).range(1..=604_800))]
+    pub job_timeout: Option<u64>,
+    /// How often a job that died is tried again [default: 3]
+    #[arg(long, value_name = "N", env = "WP_GEARS_JOB_RETRIES",
+          value_parser = clap::value_parser!(u32).range(0..=100))]
+    pub job_retries: Option<u32>,
+    /// How long a worker that is stopped may finish its job [default: 300]
+    #[arg(long, value_name = "SECONDS", env = "WP_GEARS_STOP_TIMEOUT",
+          value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub stop_timeout: Option<u64>,
+}
+
+/// What all sites of a host share.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args, Serialize, Deserialize)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+#[command(next_help_heading = "Options of the host")]
+pub struct HostOptions {
+    /// What this host does [default: server,worker,web]
+    #[arg(long, value_enum, value_name = "ROLE", value_delimiter = ',', env = "WP_GEARS_ROLE")]
+    pub role: Option<Vec<Role>>,
+    /// The job servers that sites and workers use [default: the one on this host]
+    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',', env = "WP_GEARS_SERVERS",
+          value_parser = server)]
+    pub servers: Option<Vec<String>>,
+    /// Where jobs wait [default: sqlite]
+    #[arg(long, value_enum, value_name = "QUEUE", env = "WP_GEARS_QUEUE")]
+    pub queue: Option<Queue>,
+    /// The address that the job server listens on [default: 127.0.0.1]
+    #[arg(long, value_name = "ADDR", env = "WP_GEARS_LISTEN", value_parser = listen)]
+    pub listen: Option<String>,
+    /// The job server's port [default: 4730]
+    #[arg(long, value_name = "N", env = "WP_GEARS_PORT",
+          value_parser = clap::value_parser!(u16).range(1..))]
+    pub port: Option<u16>,
+    /// Let the package manager upgrade or remove other packages too
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          value_name = "BOOL", env = "WP_GEARS_ALLOW_UPGRADES")]
+    pub allow_upgrades: Option<bool>,
+}
+
+/// A site with its own options.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Site {
+    pub dir: PathBuf,
+    pub options: SiteOptions,
+}
+
+/// All that is wanted of a host.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Spec {
+    pub host: HostOptions,
+    pub sites: Vec<Site>,
+}
+
+/// Each field of the first that is set, else of the second.
+macro_rules! layer {
+    ($over:expr, $under:expr, { $($field:ident),* $(,)? }) => {{
+        let (over, under) = ($over, $under);
+        Self { $($field: over.$field.or(under.$field)),* }
+    }};
+}
+
+impl SiteOptions {
+    pub fn over(self, under: SiteOptions) -> Self {
+        layer!(self, under, {
+            wp_config, plugin, salt, workers, worker_mode, worker_user, worker_dir, program,
+            php, job_timeout, job_retries, stop_timeout,
+        })
+    }
+}
+
+impl HostOptions {
+    pub fn over(self, under: HostOptions) -> Self {
+        layer!(self, under, { role, servers, queue, listen, port, allow_upgrades })
+    }
+}
+
+/// `HOST:PORT`; the port may be left out.
+fn server(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !host.contains(':') || host.ends_with(']') => (host, port),
+        _ => (text, "4730"),
+    };
+    let host_ok = !host.is_empty()
+        && host
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "-._[]:".contains(c));
+    if !host_ok {
+        return Err("a server is HOST:PORT, as in 127.0.0.1:4730".into());
+    }
+    match port.parse::<u16>() {
+        Ok(port) if port > 0 => Ok(format!("{host}:{port}")),
+        _ => Err("the port is a number from 1 to 65535".into()),
+    }
+}
+
+/// An address, or a name that gearmand can resolve.
+fn listen(text: &str) -> Result<String, String> {
+    let ok = !text.is_empty()
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "-._:".contains(c));
+    ok.then(|| text.to_owned())
+        .ok_or_else(|| "an address to listen on, as 127.0.0.1".into())
+}

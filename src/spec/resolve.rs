@@ -1,0 +1,396 @@
+//! From what the person wants, over what the host already has, over the
+//! defaults, to a decision for every option. Reads the host, changes nothing.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use super::{HostOptions, Plugin as PluginWish, Queue, Role, SiteOptions, Spec, WorkerMode};
+use crate::gearman::options;
+use crate::host::Host;
+use crate::host::files::Node;
+use crate::host::platform::Platform;
+use crate::problem::Problem;
+use crate::supervisor::programs::{self, Program};
+use crate::wordpress::config::{self, Found, Want};
+use crate::wordpress::settings;
+use crate::wordpress::php::{self, Php};
+use crate::wordpress::site::{self, Plugin};
+
+pub const SHORT_QUEUE: char = 'q';
+
+/// Everything decided.
+pub struct Decided {
+    pub host: HostDecided,
+    pub sites: Vec<SiteDecided>,
+    /// Sites that cannot be done, by their folder.
+    pub refused: Vec<(PathBuf, anyhow::Error)>,
+}
+
+pub struct HostDecided {
+    pub roles: Vec<Role>,
+    pub queue: Queue,
+    pub listen: String,
+    pub port: u16,
+    pub allow_upgrades: bool,
+}
+
+impl HostDecided {
+    /// Where this host's own job server is reached from here.
+    pub fn own_server(&self) -> String {
+        let address = match self.listen.as_str() {
+            "0.0.0.0" | "::" | "localhost" => "127.0.0.1",
+            other => other,
+        };
+        if address.contains(':') {
+            format!("[{address}]:{}", self.port)
+        } else {
+            format!("{address}:{}", self.port)
+        }
+    }
+}
+
+pub struct SiteDecided {
+    /// Names its folders, its log and its program.
+    pub name: String,
+    pub dir: PathBuf,
+    pub version: String,
+    pub config: PathBuf,
+    pub found: Found,
+    pub plugin: Plugin,
+    pub salt: Want<String>,
+    pub servers: Want<Vec<String>>,
+    pub workers: u32,
+    pub mode: WorkerMode,
+    pub user: String,
+    pub worker_dir: PathBuf,
+    pub program: String,
+    pub php: Php,
+    pub job_timeout: Option<u64>,
+    pub job_retries: u32,
+    pub stop_timeout: u64,
+}
+
+impl SiteDecided {
+    /// The servers that the site will use.
+    pub fn effective_servers(&self) -> Vec<String> {
+        match &self.servers {
+            Want::Exactly(servers) => servers.clone(),
+            Want::Default(servers) => self.found.servers.clone().unwrap_or(servers.clone()),
+        }
+    }
+
+    fn effective_salt(&self) -> Option<&str> {
+        match &self.salt {
+            Want::Exactly(salt) => Some(salt),
+            Want::Default(_) => self.found.salt.as_deref().filter(|salt| !salt.is_empty()),
+        }
+    }
+}
+
+pub fn decide(host: &Host, spec: &Spec) -> Result<Decided> {
+    let platform = host.platform()?;
+    let there = existing_host(host, platform)?;
+    let options = spec.host.clone().over(there);
+    let explicit_servers = options.servers.clone();
+    let decided = HostDecided {
+        roles: options
+            .role
+            .unwrap_or_else(|| vec![Role::Server, Role::Worker, Role::Web]),
+        queue: options.queue.unwrap_or(Queue::Sqlite),
+        listen: options.listen.unwrap_or_else(|| "127.0.0.1".into()),
+        port: options.port.unwrap_or(4730),
+        allow_upgrades: options.allow_upgrades.unwrap_or(false),
+    };
+    if !decided.roles.contains(&Role::Server) && explicit_servers.is_none() {
+        return Err(Problem::usage(
+            "set up a host without a job server of its own (--role)",
+            "it is not said which job servers to use",
+        )
+        .advice("name them with --servers HOST:PORT")
+        .into());
+    }
+    let programs = programs::all(host, &platform.family.supervisor)?;
+    let mut sites: Vec<SiteDecided> = Vec::new();
+    let mut refused = Vec::new();
+    let mut names: BTreeMap<String, PathBuf> = programs
+        .iter()
+        .filter_map(|program| {
+            let (name, dir) = (program.option("--name")?, program.option("--site")?);
+            Some((name, PathBuf::from(dir)))
+        })
+        .collect();
+    for wish in &spec.sites {
+        match decide_site(host, platform, &decided, &programs, &mut names, wish, &explicit_servers)
+        {
+            Ok(site) => sites.push(site),
+            Err(error) => refused.push((wish.dir.clone(), error)),
+        }
+    }
+    refuse_shared_salts(host, &programs, &mut sites, &mut refused)?;
+    Ok(Decided {
+        host: decided,
+        sites,
+        refused,
+    })
+}
+
+/// What the job server's options file asks for already. A package's own value is nobody's wish.
+fn existing_host(host: &Host, platform: &Platform) -> Result<HostOptions> {
+    let gearmand = &platform.family.gearmand;
+    let Some(file) = host.read(Path::new(gearmand.options_file))? else {
+        return Ok(HostOptions::default());
+    };
+    let value = |name: &str, short| {
+        options::value(&file.bytes, gearmand.options_variable, name, short)
+            .filter(|value| !value.is_empty())
+    };
+    let queue = value("queue-type", Some(SHORT_QUEUE)).and_then(|kind| {
+        match kind.to_ascii_lowercase().as_str() {
+            "builtin" => Some(Queue::Memory),
+            "libsqlite3" => Some(Queue::Sqlite),
+            "mysql" => Some(Queue::Mysql),
+            _ => None,
+        }
+    });
+    Ok(HostOptions {
+        listen: value("listen", Some('L')).filter(|address| address != gearmand.stock_listen),
+        port: value("port", Some('p')).and_then(|port| port.parse().ok()),
+        queue,
+        ..HostOptions::default()
+    })
+}
+
+/// What the site's program asks for already.
+fn existing_site(program: &Program) -> SiteOptions {
+    let number = |text: Option<String>| text.and_then(|text| text.parse().ok());
+    SiteOptions {
+        workers: program.get("numprocs").and_then(|n| n.parse().ok()),
+        worker_user: program.get("user").map(str::to_owned),
+        worker_dir: program.get("directory").map(PathBuf::from),
+        program: Some(program.name.clone()),
+        php: program.option("--php").map(PathBuf::from),
+        worker_mode: program.option("--worker-mode").and_then(|mode| {
+            <WorkerMode as clap::ValueEnum>::from_str(&mode, true).ok()
+        }),
+        job_timeout: number(program.option("--job-timeout")),
+        job_retries: program.option("--job-retries").and_then(|n| n.parse().ok()),
+        stop_timeout: number(program.option("--stop-timeout")),
+        ..SiteOptions::default()
+    }
+}
+
+fn decide_site(
+    host: &Host,
+    platform: &Platform,
+    decided: &HostDecided,
+    programs: &[Program],
+    names: &mut BTreeMap<String, PathBuf>,
+    wish: &super::Site,
+    explicit_servers: &Option<Vec<String>>,
+) -> Result<SiteDecided> {
+    let found_site = site::find(host, &wish.dir)?;
+    let program = programs.iter().find(|program| program.serves(&wish.dir));
+    let mut there = program.map(existing_site).unwrap_or_default();
+    // A PHP that was removed since is nobody's wish.
+    there.php = there.php.filter(|php| host.exists(php));
+    let options = wish.options.clone().over(there);
+
+    let plugin = match options.plugin.unwrap_or(PluginWish::Auto) {
+        PluginWish::Auto => found_site.plugin.unwrap_or(Plugin::Bundled),
+        PluginWish::Bundled => Plugin::Bundled,
+        PluginWish::WpGears => Plugin::WpGears,
+        PluginWish::WpMinions => Plugin::WpMinions,
+    };
+    if plugin != Plugin::Bundled && found_site.plugin != Some(plugin) {
+        let what = format!("use the plugin that was asked for in {}", wish.dir.display());
+        return Err(Problem::new(what, "its files are not there")
+            .advice("install it, or take --plugin bundled")
+            .into());
+    }
+
+    let config = match &options.wp_config {
+        Some(path) => std::path::absolute(path)?,
+        None => settings::locate(host, &wish.dir)?,
+    };
+    let Some(file) = host.read(&config)? else {
+        let what = format!("edit {}", config.display());
+        return Err(Problem::new(what, "there is no such file").into());
+    };
+    let found = config::scan(&file.bytes, &settings::includes(host, &config))
+        .map_err(|refusal| settings::explain(&config, refusal))?;
+
+    let user = match &options.worker_user {
+        Some(name) => name.clone(),
+        None => {
+            let owner = host.user_by_id(file.meta.uid)?;
+            match owner {
+                Some(owner) if owner.uid != 0 => owner.name,
+                _ => platform.family.web_user.to_owned(),
+            }
+        }
+    };
+    refuse_root(host, &user)?;
+
+    let name = match program.and_then(|program| program.option("--name")) {
+        Some(name) => name,
+        None => unique_name(names, &wish.dir),
+    };
+    names.insert(name.clone(), wish.dir.clone());
+    if let Some(salt) = &options.salt {
+        check_salt(salt)?;
+    }
+    let servers = vec![decided.own_server()];
+    Ok(SiteDecided {
+        program: options
+            .program
+            .unwrap_or_else(|| format!("wp-gears-{name}")),
+        name,
+        dir: wish.dir.clone(),
+        version: found_site.version,
+        config: file.meta.path,
+        found,
+        plugin,
+        salt: match options.salt {
+            Some(salt) => Want::Exactly(salt),
+            None => Want::Default(random_salt()?),
+        },
+        servers: match explicit_servers {
+            Some(servers) => Want::Exactly(servers.clone()),
+            None => Want::Default(servers),
+        },
+        workers: options.workers.unwrap_or(2),
+        mode: options.worker_mode.unwrap_or(WorkerMode::Fork),
+        user,
+        worker_dir: options.worker_dir.unwrap_or_else(|| wish.dir.clone()),
+        php: php::find(host, options.php.as_deref())?,
+        job_timeout: options.job_timeout,
+        job_retries: options.job_retries.unwrap_or(3),
+        stop_timeout: options.stop_timeout.unwrap_or(300),
+    })
+}
+
+fn refuse_root(host: &Host, name: &str) -> Result<()> {
+    let what = format!("let jobs run as the user {name}");
+    match host.user(name)? {
+        None => Err(Problem::new(what, "there is no such user")
+            .advice("name the site's own user with --worker-user")
+            .into()),
+        Some(user) if user.uid == 0 => Err(Problem::new(what, "root never runs a site's code")
+            .advice("name the site's own user with --worker-user")
+            .into()),
+        Some(_) => Ok(()),
+    }
+}
+
+fn check_salt(salt: &str) -> Result<()> {
+    let ok = (1..=200).contains(&salt.len())
+        && salt
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
+    if ok {
+        return Ok(());
+    }
+    Err(Problem::usage(
+        "use the --salt that was given",
+        "a salt is 1 to 200 letters, digits, '.', '_', '-'",
+    )
+    .into())
+}
+
+fn random_salt() -> Result<String> {
+    const LETTERS: &[u8; 64] =
+        b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._";
+    let mut bytes = [0u8; 64];
+    getrandom::fill(&mut bytes).map_err(|e| anyhow::anyhow!("no random numbers: {e}"))?;
+    Ok(bytes
+        .iter()
+        .map(|byte| char::from(LETTERS[usize::from(byte % 64)]))
+        .collect())
+}
+
+fn unique_name(taken: &BTreeMap<String, PathBuf>, dir: &Path) -> String {
+    let name = site::name(dir);
+    let free = |name: &String| taken.get(name).is_none_or(|other| other == dir);
+    if free(&name) {
+        return name;
+    }
+    (2..)
+        .map(|n| format!("{name}-{n}"))
+        .find(free)
+        .unwrap_or(name)
+}
+
+/// Two sites with one salt would run each other's jobs. A site that was set
+/// up earlier keeps it; the newcomers are refused.
+fn refuse_shared_salts(
+    host: &Host,
+    programs: &[Program],
+    sites: &mut Vec<SiteDecided>,
+    refused: &mut Vec<(PathBuf, anyhow::Error)>,
+) -> Result<()> {
+    let mut owners: Vec<(String, PathBuf)> = Vec::new();
+    for program in programs {
+        let Some(dir) = program.option("--site").map(PathBuf::from) else {
+            continue;
+        };
+        let planned = sites.iter().find(|site| site.dir == dir);
+        let salt = match planned {
+            Some(site) => site.effective_salt().map(str::to_owned),
+            None => salt_of(host, &dir),
+        };
+        owners.extend(salt.map(|salt| (salt, dir)));
+    }
+    let mut wanted: Vec<(String, PathBuf)> = sites
+        .iter()
+        .filter_map(|site| Some((site.effective_salt()?.to_owned(), site.dir.clone())))
+        .collect();
+    wanted.extend(owners.iter().cloned());
+    let mut bad: Vec<(PathBuf, PathBuf)> = Vec::new();
+    for site in sites.iter() {
+        let Some(salt) = site.effective_salt() else {
+            continue;
+        };
+        if owners.iter().any(|(_, dir)| *dir == site.dir) {
+            continue;
+        }
+        if let Some((_, other)) = wanted
+            .iter()
+            .find(|(theirs, dir)| theirs == salt && *dir != site.dir)
+        {
+            bad.push((site.dir.clone(), other.clone()));
+        }
+    }
+    for (dir, other) in bad {
+        sites.retain(|site| site.dir != dir);
+        let what = format!("set up {}", dir.display());
+        let why = format!(
+            "it has the same WP_ASYNC_TASK_SALT as {}: each would run the other's jobs",
+            other.display()
+        );
+        let problem = Problem::new(what, why)
+            .advice("if it is a copy, take the salt out of its wp-config.php or give it one with --salt");
+        refused.push((dir, problem.into()));
+    }
+    Ok(())
+}
+
+fn salt_of(host: &Host, dir: &Path) -> Option<String> {
+    let path = settings::locate(host, dir).ok()?;
+    let file = host.read(&path).ok()??;
+    let found = config::scan(&file.bytes, &settings::includes(host, &path)).ok()?;
+    found.salt
+}
+
+/// A site's folder as given, made absolute; the links in it are kept.
+pub fn absolute(dir: &Path) -> Result<PathBuf> {
+    let absolute = std::path::absolute(dir)?;
+    // A slash at the end is no part of the name.
+    Ok(absolute.components().collect())
+}
+
+/// Whether the path is there as a folder or leads to one.
+pub fn is_folder(host: &Host, path: &Path) -> bool {
+    matches!(host.look_through(path), Ok(Node::Directory(_)))
+}

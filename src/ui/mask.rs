@@ -1,0 +1,83 @@
+//! Secrets stay out of what is shown: in diffs they are dots.
+
+use std::borrow::Cow;
+use std::sync::LazyLock;
+
+use regex::{Captures, Regex};
+
+use crate::resource::file::Secrets;
+
+const DOTS: &str = "••••";
+
+/// Strings of PHP code that may be shown: our own names and plain values.
+const PLAIN: [&str; 12] = [
+    "WP_GEARS",
+    "WP_MINIONS_BACKEND",
+    "WP_ASYNC_TASK_SALT",
+    "gearman",
+    "HTTP_HOST",
+    "DOMAIN_CURRENT_SITE",
+    "gearman_servers",
+    "MULTISITE",
+    "ABSPATH",
+    "cli",
+    "true",
+    "",
+];
+
+// The patterns are constants: they compile or the first test fails.
+static STRINGS: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r#"'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)"|['"].*$"#).expect("a constant pattern")
+});
+static SERVER: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"^[A-Za-z0-9.\-\[\]:]*:[0-9]{1,5}$").expect("a constant pattern"));
+static PASSWORDS: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"(?i)(--[a-z0-9-]*(?:password|secret)[a-z0-9-]*[= ])([^\s\\]+)")
+        .expect("a constant pattern")
+});
+
+/// A unified diff with what is secret in it masked.
+pub fn diff(text: &str, secrets: Secrets) -> String {
+    text.lines()
+        .map(|line| {
+            let line = match secrets {
+                Secrets::None | Secrets::Binary => Cow::Borrowed(line),
+                Secrets::Php => php(line),
+                Secrets::Options => PASSWORDS.replace_all(line, format!("$1{DOTS}")),
+            };
+            format!("{line}\n")
+        })
+        .collect()
+}
+
+/// Every string literal that is not one of ours; from an unclosed quote to the line's end.
+fn php(line: &str) -> Cow<'_, str> {
+    STRINGS.replace_all(line, |found: &Captures| {
+        let whole = &found[0];
+        let inside = found.get(1).or(found.get(2)).map(|m| m.as_str());
+        match inside {
+            Some(text) if PLAIN.contains(&text) || SERVER.is_match(text) => whole.to_owned(),
+            _ => {
+                let quote = &whole[..1];
+                format!("{quote}{DOTS}{quote}")
+            }
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_plain_words_are_shown() {
+        let shown = diff(
+            "+define( 'WP_ASYNC_TASK_SALT', 'abc' ); define('DB_PASSWORD', \"x'y\");\n+$gearman_servers = array( '127.0.0.1:4730' );\n-'open\n",
+            Secrets::Php,
+        );
+        assert!(!shown.contains("abc") && !shown.contains("x'y") && !shown.contains("open"));
+        assert!(shown.contains("'WP_ASYNC_TASK_SALT'") && shown.contains("127.0.0.1:4730"));
+        let shown = diff("+ --mysql-password=geheim \\\n", Secrets::Options);
+        assert!(!shown.contains("geheim"));
+    }
+}

@@ -1,0 +1,127 @@
+//! All that is printed for people, and the JSON for programs.
+
+pub mod json;
+pub mod mask;
+pub mod progress;
+
+use std::io::{IsTerminal, Write};
+
+use console::Style;
+
+use crate::journal::Scope;
+use crate::plan::{Plan, Refused};
+use crate::problem::Problem;
+
+/// How to print: decided once, from the options and the terminal.
+#[derive(Debug, Clone, Copy)]
+pub struct Ui {
+    /// People's text goes to standard error, one document to standard output.
+    pub json: bool,
+    pub quiet: bool,
+    pub verbose: bool,
+    /// A person at a terminal can answer.
+    pub asks: bool,
+}
+
+impl Ui {
+    pub fn new(json: bool, quiet: bool, verbose: bool) -> Self {
+        let asks = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+        Ui {
+            json,
+            quiet,
+            verbose,
+            asks,
+        }
+    }
+
+    /// A line of text. A reader that went away (`| head`) is no error.
+    pub fn line(&self, text: &str) {
+        if self.quiet {
+            return;
+        }
+        if self.json {
+            let _ = writeln!(std::io::stderr(), "{text}");
+        } else {
+            let _ = writeln!(std::io::stdout(), "{text}");
+        }
+    }
+
+    pub fn document(&self, value: &serde_json::Value) {
+        let text = serde_json::to_string_pretty(value).unwrap_or_default();
+        let _ = writeln!(std::io::stdout(), "{text}");
+    }
+
+    fn style(&self) -> Style {
+        if self.json {
+            Style::new().for_stderr()
+        } else {
+            Style::new()
+        }
+    }
+
+    /// What would change, each thing with its diff.
+    pub fn plan(&self, plan: &Plan) {
+        for (step, change, after) in plan.differing() {
+            let sign = match change.verb.as_str() {
+                "create" | "install" | "start" | "enable" => self.style().green().apply_to("+"),
+                "remove" | "stop" | "purge" | "disable" => self.style().red().apply_to("-"),
+                "wait" => self.style().apply_to(" "),
+                _ => self.style().yellow().apply_to("~"),
+            };
+            let name = self.style().bold().apply_to(step.item.resource.name());
+            let site = match &step.item.scope {
+                Scope::Host => String::new(),
+                Scope::Site(site) => format!(" [{site}]"),
+            };
+            let after = after.map_or(String::new(), |what| format!(" (after {what})"));
+            self.line(&format!("{sign} {} {name}{site}{after}", change.verb));
+            for detail in &change.details {
+                self.line(&format!("    {detail}"));
+            }
+            for line in change.diff.iter().flat_map(|diff| diff.lines()) {
+                let style = match line.as_bytes().first() {
+                    Some(b'+') => self.style().green(),
+                    Some(b'-') => self.style().red(),
+                    Some(b'@') => self.style().cyan(),
+                    _ => self.style(),
+                };
+                self.line(&format!("    {}", style.apply_to(line)));
+            }
+        }
+    }
+
+    pub fn refused(&self, refused: &[Refused]) {
+        for one in refused {
+            let name = match &one.scope {
+                Scope::Host => "host".to_owned(),
+                Scope::Site(site) => site.clone(),
+            };
+            self.error(&format!("{name}: "), &one.error);
+        }
+    }
+
+    /// An error, always shown, on standard error. The chain of causes is
+    /// shown whole only where the last cause does not speak for itself.
+    pub fn error(&self, before: &str, error: &anyhow::Error) {
+        let head = Style::new().for_stderr().red().bold().apply_to("error:");
+        let _ = writeln!(
+            std::io::stderr(),
+            "{head} {before}{}",
+            message(error, self.verbose)
+        );
+    }
+}
+
+/// An error in the words of the innermost `Problem`, which says what to do;
+/// else the chain of causes, from what was attempted to what came back.
+pub fn message(error: &anyhow::Error, verbose: bool) -> String {
+    let problem = error.chain().filter_map(|cause| cause.downcast_ref::<Problem>()).last();
+    match problem {
+        Some(problem) if !verbose => problem.to_string(),
+        _ => error
+            .chain()
+            .map(|cause| cause.to_string())
+            .collect::<Vec<_>>()
+            .join(": "),
+    }
+}

@@ -1,0 +1,134 @@
+//! The PHP that runs a site's jobs, and whether it has the extension; found
+//! without starting it.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use regex::Regex;
+
+use crate::host::Host;
+use crate::host::commands::Command;
+use crate::host::users::User;
+use crate::problem::Problem;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Php {
+    /// As it is called: /usr/bin/php stays that when another version takes its place.
+    pub path: PathBuf,
+    /// "8.2"; `None` where neither the name nor the host tells.
+    pub version: Option<String>,
+}
+
+/// The PHP asked for, else the one in the PATH.
+pub fn find(host: &Host, wanted: Option<&Path>) -> Result<Php> {
+    let path = match wanted {
+        Some(path) if host.exists(path) => path.to_owned(),
+        Some(path) => {
+            let what = format!("use {} as PHP", path.display());
+            return Err(Problem::new(what, "there is no such file").into());
+        }
+        None => in_path(host).ok_or_else(|| {
+            Problem::new("find PHP", "there is no 'php' in the PATH")
+                .advice("install PHP's command line (php-cli), or name one with --php")
+        })?,
+    };
+    // /usr/bin/php leads to /usr/bin/php8.2 by way of /etc/alternatives.
+    let real = match host.look_through(&path)? {
+        crate::host::files::Node::File(meta) => meta.path,
+        _ => path.clone(),
+    };
+    let pattern = Regex::new(r"php-?([0-9]+)\.?([0-9]+)$").context("a constant pattern")?;
+    let version = pattern
+        .captures(&real.to_string_lossy())
+        .map(|found| format!("{}.{}", &found[1], &found[2]));
+    Ok(Php { path, version })
+}
+
+fn in_path(host: &Host) -> Option<PathBuf> {
+    let below: Vec<PathBuf> = ["usr/local/bin", "usr/bin", "bin"]
+        .iter()
+        .map(|dir| host.root().join(dir))
+        .collect();
+    let paths = std::env::join_paths(below).ok()?;
+    let found = which::which_in("php", Some(paths), host.root()).ok()?;
+    let inside = found.strip_prefix(host.root()).ok()?;
+    Some(Path::new("/").join(inside))
+}
+
+/// The ways of running PHP that lack the extension's ini file: an empty list
+/// means that the command line and the web have it.
+pub fn without_extension(host: &Host, version: Option<&str>) -> Result<Vec<PathBuf>> {
+    let pattern = host
+        .platform()?
+        .family
+        .php_ini
+        .replace("{v}", version.unwrap_or_default());
+    let dirs = match pattern.split_once("/*/") {
+        None => vec![PathBuf::from(pattern)],
+        Some((above, below)) => host
+            .list(Path::new(above))?
+            .into_iter()
+            .map(|way| Path::new(above).join(way).join(below))
+            .filter(|dir| host.is_dir(dir))
+            .collect(),
+    };
+    let mut missing = Vec::new();
+    for dir in dirs {
+        let has = host
+            .list(&dir)?
+            .iter()
+            .any(|name| name.to_string_lossy().ends_with("gearman.ini"));
+        if !has {
+            missing.push(dir);
+        }
+    }
+    Ok(missing)
+}
+
+/// Which of the texts PHP cannot parse, with its reason: one process for all
+/// of them, which runs none of their code.
+pub fn check(host: &Host, php: &Path, user: &User, texts: &[&[u8]]) -> Result<Vec<Option<String>>> {
+    // Lengths on the first line, then the texts one behind the other.
+    const PROGRAM: &str = r#"
+        foreach (explode(' ', trim(fgets(STDIN))) as $size) {
+            $text = $size > 0 ? stream_get_contents(STDIN, (int) $size) : '';
+            try { token_get_all($text, TOKEN_PARSE); echo "ok\n"; }
+            catch (Throwable $e) { echo $e->getLine(), ': ', strtok($e->getMessage(), "\n"), "\n"; }
+        }"#;
+    let sizes: Vec<String> = texts.iter().map(|text| text.len().to_string()).collect();
+    let mut input = format!("{}\n", sizes.join(" ")).into_bytes();
+    for text in texts {
+        input.extend_from_slice(text);
+    }
+    let output = host.check(
+        &Command::new(php)
+            .args(["-n", "-d", "display_errors=0", "-d", "memory_limit=512M"])
+            .args(tokenizer(host))
+            .args(["-r", PROGRAM])
+            .stdin(input)
+            .user(user)
+            .limit(Duration::from_secs(60)),
+    )?;
+    let text = output.text();
+    let answers: Vec<&str> = text.lines().collect();
+    anyhow::ensure!(
+        answers.len() == texts.len(),
+        "PHP did not answer for every file: {}",
+        output.last_words(5)
+    );
+    Ok(answers
+        .into_iter()
+        .map(|line| (line != "ok").then(|| format!("line {line}")))
+        .collect())
+}
+
+/// Without its ini files PHP lacks the tokenizer where that is a module.
+fn tokenizer(host: &Host) -> Vec<&'static str> {
+    let modular = host.exists(Path::new("/usr/lib/php"));
+    if modular {
+        vec!["-d", "extension=tokenizer"]
+    } else {
+        Vec::new()
+    }
+}
