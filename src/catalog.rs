@@ -8,20 +8,22 @@ use anyhow::{Context, Result};
 use tera::Tera;
 
 use crate::gearman::options::{self, Wanted};
-use crate::gearman::text;
+use crate::gearman::server::Server;
+use crate::gearman::text::Admin;
 use crate::host::Host;
 use crate::host::platform::{Family, Init, Platform};
 use crate::host::services::Unit;
 use crate::journal::{BASE, Edit, Scope};
 use crate::plan::Item;
+use crate::resource::Resource;
 use crate::resource::check::Check;
 use crate::resource::directory::Directory;
 use crate::resource::file::{File, Owner, Secrets};
 use crate::resource::link::Link;
+use crate::resource::log::Log;
 use crate::resource::package::Packages;
 use crate::resource::program::Program;
 use crate::resource::service::{Service, Stale};
-use crate::resource::Resource;
 use crate::spec::resolve::{Decided, HostDecided, SHORT_QUEUE, SiteDecided};
 use crate::spec::{Queue, Role, WorkerMode};
 use crate::supervisor::programs;
@@ -184,7 +186,12 @@ fn job_server(
         path: gearmand.options_file.into(),
         edit: Edit::Options,
         make: Box::new(move |now| {
-            Ok(Some(options::merge(now.unwrap_or_default(), variable, &for_file, &[])?))
+            Ok(Some(options::merge(
+                now.unwrap_or_default(),
+                variable,
+                &for_file,
+                &[],
+            )?))
         }),
         owner: Owner::Root,
         mode: 0o644,
@@ -203,7 +210,11 @@ fn job_server(
         context.insert("files_limit", &FILES_LIMIT);
         let text = render(include_str!("../templates/gearmand.dropin.tera"), &context);
         if let Ok(text) = text {
-            items.host(File::whole(format!("{folder}/wp-gears.conf"), text.into_bytes(), 0o644));
+            items.host(File::whole(
+                format!("{folder}/wp-gears.conf"),
+                text.into_bytes(),
+                0o644,
+            ));
         }
     }
     if !live {
@@ -218,6 +229,15 @@ fn job_server(
         needs: format!("the package {}", gearmand.package),
     });
     items.host(answers(&decided.own_server(), gearmand.unit));
+}
+
+/// Whether a service runs what its files say, with nothing more wanted of them.
+pub fn stale_of(family: &'static Family, unit: &str) -> Box<Stale> {
+    if unit == family.gearmand.unit {
+        gearmand_is_stale(family, Vec::new())
+    } else {
+        Box::new(|_, _| Ok(None))
+    }
 }
 
 /// The running gearmand against what its file will say.
@@ -262,8 +282,13 @@ fn answers(server: &str, unit: &str) -> Check {
         after: format!("the service {unit}"),
         patience: Duration::from_secs(10),
         probe: Box::new(move |host| {
-            text::version(&server, Duration::from_secs(2))
-                .map(|_| ())
+            server
+                .parse::<Server>()
+                .map_err(anyhow::Error::msg)
+                .and_then(|server| {
+                    let mut admin = Admin::connect(&server, Duration::from_secs(2))?;
+                    Ok(admin.version().map(|_| ())?)
+                })
                 .with_context(|| {
                     let log = host.service_log(&unit);
                     format!("ask the job server on {server}; its log ends with:\n{log}")
@@ -464,19 +489,20 @@ fn workers(
                 },
             );
         }
-        items.site(
-            site,
-            Directory {
-                path: Path::new(LOGS).join(&site.name),
-                owner: Some(site.user.clone()),
-                mode: 0o750,
-                shared: false,
-            },
-        );
-        let file = Path::new(supervisor.programs)
-            .join(format!("{}.{}", site.program, supervisor.ending));
+        // The worker rotates by copying: both files are there for it.
+        for ending in ["log", "log.1"] {
+            items.site(
+                site,
+                Log {
+                    path: Path::new(LOGS).join(format!("{}.{ending}", site.name)),
+                    owner: site.user.clone(),
+                },
+            );
+        }
+        let file =
+            Path::new(supervisor.programs).join(format!("{}.{}", site.program, supervisor.ending));
         let text = program_text(host, site)?;
-        let mut definition = File::whole(file, text.into_bytes(), 0o644);
+        let mut definition = File::whole(file, text.into_bytes(), 0o644).edit(Edit::Program);
         if !host.is_dir(Path::new(supervisor.programs)) {
             definition.needs = Some(format!("the package {}", supervisor.package));
         }
@@ -539,7 +565,10 @@ fn program_text(host: &Host, site: &SiteDecided) -> Result<String> {
         .map(|user| user.home)
         .unwrap_or_else(|| "/".into());
     let mut context = tera::Context::new();
-    context.insert("dir", &written("the site's folder", &site.dir.to_string_lossy())?);
+    context.insert(
+        "dir",
+        &written("the site's folder", &site.dir.to_string_lossy())?,
+    );
     context.insert("program", &site.program);
     context.insert("command", &written("the command", &command)?);
     context.insert("workers", &site.workers);

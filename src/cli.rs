@@ -76,7 +76,9 @@ pub struct SetupArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Exit codes: 0 shown; 1 failed; 2 bad usage; 3 with --check: something would change")]
+#[command(
+    after_help = "Exit codes: 0 shown; 1 failed; 2 bad usage; 3 with --check: something would change"
+)]
 pub struct PlanArgs {
     #[command(flatten)]
     pub common: Common,

@@ -94,8 +94,12 @@ pub enum Edit {
     /// gearmand's options in its package's defaults file.
     Options,
     WpConfig,
+    /// A file of supervisor's that holds our program alone.
+    Program,
     /// A marked block in a file of supervisor's.
     Block,
+    /// Only made for others to fill.
+    Log,
 }
 
 /// An original: its bytes are in the state folder under their SHA-256.
@@ -255,7 +259,9 @@ pub fn read(host: &Host, scope: &Scope) -> Result<Option<History>> {
 fn fold(first: &Undo, later: Undo) -> Undo {
     match (first.clone(), later) {
         (
-            Undo::File { path, was, edit, .. },
+            Undo::File {
+                path, was, edit, ..
+            },
             Undo::File { will, .. },
         ) => Undo::File {
             path,

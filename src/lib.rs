@@ -16,5 +16,5 @@ pub mod resource;
 pub mod spec;
 pub mod supervisor;
 pub mod ui;
-pub mod worker;
 pub mod wordpress;
+pub mod worker;

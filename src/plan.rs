@@ -83,7 +83,9 @@ pub fn make(host: &Host, items: Vec<Item>) -> Result<Plan> {
 
 /// Side by side: a few threads take the next item each until none is left.
 fn inspect_all(host: &Host, items: &[Item]) -> Vec<Result<State>> {
-    let threads = std::thread::available_parallelism().map_or(1, |n| n.get()).min(8);
+    let threads = std::thread::available_parallelism()
+        .map_or(1, |n| n.get())
+        .min(8);
     let next = std::sync::atomic::AtomicUsize::new(0);
     let mut found: Vec<(usize, Result<State>)> = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads)
@@ -110,7 +112,12 @@ fn inspect_all(host: &Host, items: &[Item]) -> Vec<Result<State>> {
     if found.len() != items.len() {
         return items
             .iter()
-            .map(|item| Err(anyhow::anyhow!("could not look at {}", item.resource.name())))
+            .map(|item| {
+                Err(anyhow::anyhow!(
+                    "could not look at {}",
+                    item.resource.name()
+                ))
+            })
             .collect();
     }
     found.into_iter().map(|(_, state)| state).collect()
@@ -120,7 +127,14 @@ fn inspect_all(host: &Host, items: &[Item]) -> Vec<Result<State>> {
 pub trait Watch {
     fn begin(&self, scope: &Scope, name: &str, verb: &str);
     fn progress(&self, line: &str);
-    fn end(&self, scope: &Scope, name: &str, verb: &str, took: Duration, error: Option<&anyhow::Error>);
+    fn end(
+        &self,
+        scope: &Scope,
+        name: &str,
+        verb: &str,
+        took: Duration,
+        error: Option<&anyhow::Error>,
+    );
 }
 
 /// One act that was done.

@@ -55,7 +55,10 @@ pub fn spec_of(
         .map(|site| site.options.clone())
         .unwrap_or_default();
     let mut named: Vec<Site> = Vec::new();
-    for site in from_file.into_iter().filter(|site| !site.dir.as_os_str().is_empty()) {
+    for site in from_file
+        .into_iter()
+        .filter(|site| !site.dir.as_os_str().is_empty())
+    {
         let dir = absolute(&site.dir)?;
         named.push(Site { dir, ..site });
     }

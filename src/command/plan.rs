@@ -29,9 +29,11 @@ pub fn run(args: &PlanArgs) -> Result<u8> {
             .document(),
         );
     }
-    Ok(match (plan.refused.is_empty(), args.check && plan.changes()) {
-        (false, _) => FAILED,
-        (true, true) => CHANGES,
-        (true, false) => DONE,
-    })
+    Ok(
+        match (plan.refused.is_empty(), args.check && plan.changes()) {
+            (false, _) => FAILED,
+            (true, true) => CHANGES,
+            (true, false) => DONE,
+        },
+    )
 }

@@ -39,12 +39,15 @@ pub fn run(args: &SetupArgs) -> Result<u8> {
     } else if plan.refused.is_empty() {
         ui.line("Nothing to change.");
     }
-    let proves = host.live()
-        && !args.no_start
-        && !args.no_prove
-        && (args.prove || !outcome.done.is_empty());
+    let proves =
+        host.live() && !args.no_start && !args.no_prove && (args.prove || !outcome.done.is_empty());
     let mut proofs = Vec::new();
-    if proves && !outcome.failed.iter().any(|failed| failed.scope == Scope::Host) {
+    if proves
+        && !outcome
+            .failed
+            .iter()
+            .any(|failed| failed.scope == Scope::Host)
+    {
         for site in &decided.sites {
             let scope = Scope::Site(site.name.clone());
             let out = plan.refused.iter().chain(&outcome.failed);
@@ -119,7 +122,9 @@ pub fn prepare(host: &Host, spec: &Spec, start: bool) -> Result<Prepared> {
 
 /// Below `--root` a file that a package brings is left for when it is there.
 fn needs_the_machine(item: &plan::Item) -> bool {
-    item.resource.next_text().is_some_and(|file| file.needs.is_some())
+    item.resource
+        .next_text()
+        .is_some_and(|file| file.needs.is_some())
 }
 
 fn folders(decided: &Decided) -> BTreeMap<String, PathBuf> {
@@ -170,9 +175,11 @@ fn port_is_free(host: &Host, port: u16, server: &str, plan: &Plan) -> Result<()>
                 "the process {} ({program}) listens on port {port} already",
                 holder.pid
             );
-            return Err(Problem::new(format!("let the job server listen on {server}"), why)
-                .advice("end that program, or take another port with --port")
-                .into());
+            return Err(
+                Problem::new(format!("let the job server listen on {server}"), why)
+                    .advice("end that program, or take another port with --port")
+                    .into(),
+            );
         }
     }
     Ok(())
@@ -229,7 +236,8 @@ fn unparsable(host: &Host, decided: &Decided, plan: &Plan) -> Result<Vec<(Scope,
             if let Some(why) = answer {
                 let what = format!("edit {}", file.path.display());
                 let why = format!("PHP does not parse what it would become ({why})");
-                let problem = Problem::new(what, why).advice("nothing was written; please report this file's shape");
+                let problem = Problem::new(what, why)
+                    .advice("nothing was written; please report this file's shape");
                 bad.push(((*scope).clone(), problem.into()));
             }
         }

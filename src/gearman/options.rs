@@ -104,6 +104,40 @@ pub fn merge(
     Ok(text)
 }
 
+/// Takes our options back out of a file that somebody edited since: each
+/// that is still as we left it gets its old value, or goes. `original` is what
+/// was there before us, `left` what we made of it.
+pub fn undo(
+    current: &[u8],
+    original: &[u8],
+    left: &[u8],
+    variable: &str,
+) -> Result<Vec<u8>, Problem> {
+    let (before, after) = (all_words(original, variable), all_words(left, variable));
+    let Some(assignment) = find(current, variable) else {
+        return Ok(current.to_vec());
+    };
+    let name = |word: &str| word.split('=').next().unwrap_or_default().to_owned();
+    let mut edits: Vec<(usize, usize, String)> = Vec::new();
+    for word in words(current, &assignment) {
+        if before.contains(&word.text) || !after.contains(&word.text) {
+            continue;
+        }
+        match before.iter().find(|old| name(old) == name(&word.text)) {
+            Some(old) => edits.push((word.start, word.end, old.clone())),
+            None => {
+                let start = before_blank(current, &assignment, word.start);
+                edits.push((start, word.end, String::new()));
+            }
+        }
+    }
+    let mut text = current.to_vec();
+    for (start, end, new) in edits.into_iter().rev() {
+        text.splice(start..end, new.into_bytes());
+    }
+    Ok(text)
+}
+
 /// The value of an option in the file, if the variable has it.
 pub fn value(source: &[u8], variable: &str, name: &str, short: Option<char>) -> Option<String> {
     let assignment = find(source, variable)?;

@@ -230,7 +230,10 @@ impl Host {
                 };
                 return Err(Problem::new(
                     format!("run '{}'", command.words()),
-                    format!("{why} and was killed; its last words:\n{}", said.last_words(10)),
+                    format!(
+                        "{why} and was killed; its last words:\n{}",
+                        said.last_words(10)
+                    ),
                 )
                 .into());
             }

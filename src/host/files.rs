@@ -72,7 +72,10 @@ pub enum Node {
     Absent,
     File(Meta),
     Directory(Meta),
-    Link { to: PathBuf, meta: Meta },
+    Link {
+        to: PathBuf,
+        meta: Meta,
+    },
     /// A pipe, socket or device.
     Other(Meta),
 }
@@ -281,13 +284,10 @@ impl Host {
         let dir = dir_of(&stack);
         let fresh = stat_in(&stack, &name)?.is_none();
         self.act(&doing())?;
-        let flags = OFlags::WRONLY
-            | OFlags::CREATE
-            | OFlags::APPEND
-            | OFlags::NOFOLLOW
-            | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(dir, &name, flags, Mode::RUSR | Mode::WUSR)
-            .with_context(doing)?;
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd =
+            rustix::fs::openat(dir, &name, flags, Mode::RUSR | Mode::WUSR).with_context(doing)?;
         let mut file = std::fs::File::from(fd);
         file.write_all(line).with_context(doing)?;
         file.sync_all().with_context(doing)?;
@@ -307,8 +307,7 @@ impl Host {
                 let (Some((fd, _)), now) = (stack.last(), Meta::of(&stat, PathBuf::new())) else {
                     return Ok(());
                 };
-                if (now.uid, now.gid, now.mode)
-                    == (attributes.uid, attributes.gid, attributes.mode)
+                if (now.uid, now.gid, now.mode) == (attributes.uid, attributes.gid, attributes.mode)
                 {
                     return Ok(());
                 }
@@ -349,6 +348,30 @@ impl Host {
             })
             .with_context(doing)?;
         flush(dir)
+    }
+
+    /// Makes an empty file, or gives the one that is there its owner.
+    pub fn make_file(&self, path: &Path, attributes: Attributes) -> Result<()> {
+        let doing = || format!("make {}", path.display());
+        let (stack, name) = self.leaf(path, false).with_context(doing)?;
+        self.act(&doing())?;
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let fd = rustix::fs::openat(dir_of(&stack), &name, flags, Mode::RUSR | Mode::WUSR)
+            .with_context(doing)?;
+        self.own(fd.as_fd(), attributes)?;
+        rustix::fs::fchmod(&fd, Mode::from_raw_mode(attributes.mode))?;
+        flush(dir_of(&stack))
+    }
+
+    /// Removes a folder of our own with all that is in it; links are not followed.
+    pub fn remove_tree(&self, path: &Path) -> Result<()> {
+        let Found::Directory(stack) = self.walk(path, false)? else {
+            return Ok(());
+        };
+        self.act(&format!("empty the folder {}", path.display()))?;
+        empty(dir_of(&stack)).with_context(|| format!("empty {}", path.display()))?;
+        self.remove_dir(path).map(|_| ())
     }
 
     /// Removes a file or link; it may be gone already.
@@ -396,9 +419,7 @@ impl Host {
             Found::Directory(_) => {
                 Err(Problem::new(format!("use {}", path.display()), "it is a folder").into())
             }
-            Found::Nowhere(missing) => {
-                Err(no_parent(format!("use {}", path.display()), &missing))
-            }
+            Found::Nowhere(missing) => Err(no_parent(format!("use {}", path.display()), &missing)),
         }
     }
 
@@ -465,13 +486,7 @@ impl Host {
         Ok(Found::Directory(stack))
     }
 
-    fn follow(
-        &self,
-        stack: &Stack,
-        name: &OsStr,
-        link: &Stat,
-        links: &mut usize,
-    ) -> Result<Found> {
+    fn follow(&self, stack: &Stack, name: &OsStr, link: &Stat, links: &mut usize) -> Result<Found> {
         let here = name_of(stack).join(name);
         *links += 1;
         if *links > LINKS_LIMIT {
@@ -608,8 +623,26 @@ fn unchanged(now: Option<&Stat>, seen: Option<&Meta>) -> Result<()> {
     Ok(())
 }
 
+fn empty(dir: &OwnedFd) -> Result<()> {
+    for name in names_of(dir)? {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match rustix::fs::openat(dir, &name, flags, Mode::empty()) {
+            Ok(below) => {
+                empty(&below)?;
+                rustix::fs::unlinkat(dir, &name, AtFlags::REMOVEDIR)?;
+            }
+            Err(_) => rustix::fs::unlinkat(dir, &name, AtFlags::empty())?,
+        }
+    }
+    Ok(())
+}
+
 fn names_in(stack: &Stack) -> Result<Vec<OsString>> {
-    let fd = reopen(dir_of(stack))?;
+    names_of(dir_of(stack))
+}
+
+fn names_of(dir: &OwnedFd) -> Result<Vec<OsString>> {
+    let fd = reopen(dir)?;
     let mut names = Vec::new();
     for entry in rustix::fs::Dir::read_from(fd)? {
         let name = OsStr::from_bytes(entry?.file_name().to_bytes()).to_owned();
@@ -670,7 +703,10 @@ mod tests {
         std::os::unix::fs::symlink("/etc/a", dir.path().join("b")).unwrap();
         std::os::unix::fs::symlink("../../../../etc/a", dir.path().join("c")).unwrap();
         for name in ["/b", "/c"] {
-            assert_eq!(host.read(Path::new(name)).unwrap().unwrap().bytes, b"inside");
+            assert_eq!(
+                host.read(Path::new(name)).unwrap().unwrap().bytes,
+                b"inside"
+            );
         }
     }
 

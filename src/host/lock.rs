@@ -24,7 +24,10 @@ impl Host {
     pub fn lock(&self) -> Result<Lock> {
         // A folder that stands for a machine is its own lock: nothing is left in it.
         let (path, flags) = if self.live() {
-            (Path::new(PATH), OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW)
+            (
+                Path::new(PATH),
+                OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW,
+            )
         } else {
             (self.root(), OFlags::RDONLY | OFlags::DIRECTORY)
         };

@@ -133,8 +133,11 @@ pub(super) fn detect(host: &Host) -> Result<Platform> {
         .iter()
         .find(|path| host.exists(Path::new(path)))
         .ok_or_else(|| {
-            Problem::new(what, "there is neither /etc/os-release nor /usr/lib/os-release")
-                .advice("run it on Debian, Ubuntu, or a member of the RHEL family")
+            Problem::new(
+                what,
+                "there is neither /etc/os-release nor /usr/lib/os-release",
+            )
+            .advice("run it on Debian, Ubuntu, or a member of the RHEL family")
         })?;
     // The crate wants a path of the machine; the link that /etc/os-release is may be absolute.
     let real = host

@@ -31,8 +31,8 @@ impl Directory {
 
     fn fits(&self, host: &Host, now: &Meta) -> Result<bool> {
         let wanted = self.attributes(host)?;
-        let owned = (now.uid, now.gid) == (wanted.uid, wanted.gid)
-            || !rustix::process::geteuid().is_root();
+        let owned =
+            (now.uid, now.gid) == (wanted.uid, wanted.gid) || !rustix::process::geteuid().is_root();
         Ok(self.shared || (owned && now.mode == wanted.mode))
     }
 }
@@ -85,6 +85,8 @@ impl Resource for Directory {
 pub struct WithoutDirectory {
     pub path: PathBuf,
     pub was: Option<(u32, u32, u32)>,
+    /// With all that is in it: a folder of our own.
+    pub contents: bool,
 }
 
 impl Resource for WithoutDirectory {
@@ -99,6 +101,8 @@ impl Resource for WithoutDirectory {
         Ok(match self.was {
             Some(was) if was == (now.uid, now.gid, now.mode) => State::Same,
             Some(_) => State::Differs(Change::new("change").detail("owner and mode as before")),
+            None if self.contents => State::Differs(Change::new("remove")),
+            // Whether it is empty is seen once what we put there is gone.
             None => State::Differs(Change::new("remove").detail("if it is empty then")),
         })
     }
@@ -110,6 +114,9 @@ impl Resource for WithoutDirectory {
     fn apply(&self, host: &Host, watch: &dyn Fn(&str)) -> Result<()> {
         if let Some((uid, gid, mode)) = self.was {
             return host.make_dir(&self.path, Attributes { uid, gid, mode });
+        }
+        if self.contents {
+            return host.remove_tree(&self.path);
         }
         if !host.remove_dir(&self.path)? {
             watch("it is not empty: left");

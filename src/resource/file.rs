@@ -72,6 +72,16 @@ impl File {
         self
     }
 
+    pub fn edit(mut self, edit: Edit) -> Self {
+        self.edit = edit;
+        self
+    }
+
+    /// Wholly ours: brought to its owner and mode too.
+    fn is_ours(&self) -> bool {
+        matches!(self.edit, Edit::Whole | Edit::Program)
+    }
+
     /// What is there now and what shall be.
     pub fn texts(&self, host: &Host) -> Result<(Option<FileData>, Option<Vec<u8>>)> {
         let now = host.read(&self.path)?;
@@ -96,7 +106,7 @@ impl File {
 
     /// Whether a file that is wholly ours has another owner or mode than it should.
     fn misowned(&self, host: &Host, now: &FileData) -> Result<bool> {
-        if self.edit != Edit::Whole {
+        if !self.is_ours() {
             return Ok(false);
         }
         let wanted = self.attributes(host)?;
@@ -110,7 +120,8 @@ impl File {
         if self.secrets == Secrets::Binary {
             return None;
         }
-        let text = |bytes: Option<&[u8]>| String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned();
+        let text =
+            |bytes: Option<&[u8]>| String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned();
         let (old, new) = (text(now), text(next));
         // Around a secret no context is shown.
         let context = if self.secrets == Secrets::None { 2 } else { 0 };
@@ -185,15 +196,18 @@ impl Resource for File {
         if now.is_none()
             && let Some(what) = &self.needs
         {
-            anyhow::bail!("write {}: it is not there, {what} did not bring it", self.path.display());
+            anyhow::bail!(
+                "write {}: it is not there, {what} did not bring it",
+                self.path.display()
+            );
         }
-        if self.edit == Edit::Whole
+        if self.is_ours()
             && let Node::Link { .. } = host.look(&self.path)?
         {
             anyhow::bail!("write {}: a link stands there", self.path.display());
         }
-        let attributes = match (&now, self.edit) {
-            (Some(_), edit) if edit != Edit::Whole => None,
+        let attributes = match &now {
+            Some(_) if !self.is_ours() => None,
             _ => Some(self.attributes(host)?),
         };
         host.write(&self.path, &next, attributes, now.as_ref().map(|f| &f.meta))

@@ -4,6 +4,7 @@ pub mod check;
 pub mod directory;
 pub mod file;
 pub mod link;
+pub mod log;
 pub mod package;
 pub mod program;
 pub mod service;

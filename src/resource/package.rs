@@ -22,7 +22,11 @@ impl Packages {
         let open: Vec<&Vec<String>> = self
             .needs
             .iter()
-            .filter(|choices| choices.first().is_none_or(|best| !installed.contains_key(best)))
+            .filter(|choices| {
+                choices
+                    .first()
+                    .is_none_or(|best| !installed.contains_key(best))
+            })
             .collect();
         if open.is_empty() {
             return Ok(Vec::new());
@@ -42,8 +46,7 @@ impl Packages {
     }
 
     fn permit(&self, simulation: &Simulation) -> Result<()> {
-        if self.allow_upgrades
-            || (simulation.upgraded.is_empty() && simulation.removed.is_empty())
+        if self.allow_upgrades || (simulation.upgraded.is_empty() && simulation.removed.is_empty())
         {
             return Ok(());
         }
@@ -144,7 +147,10 @@ impl WithoutPackages {
 
     fn only_ours(&self, host: &Host, names: &[String]) -> Result<bool> {
         let simulation = host.simulate_purge(names)?;
-        Ok(simulation.removed.iter().all(|name| self.brought.contains(name)))
+        Ok(simulation
+            .removed
+            .iter()
+            .all(|name| self.brought.contains(name)))
     }
 }
 

@@ -57,11 +57,11 @@ impl Program {
         if processes.is_empty() || reread.added.contains(&self.group) {
             return Ok((Act::Add, String::new()));
         }
-        if let Some(stale) = processes.iter().find(|process| self.is_stale(host, process)) {
-            return Ok((
-                Act::Renew,
-                format!("{} runs an older binary", stale.name),
-            ));
+        if let Some(stale) = processes
+            .iter()
+            .find(|process| self.is_stale(host, process))
+        {
+            return Ok((Act::Renew, format!("{} runs an older binary", stale.name)));
         }
         let down = processes
             .iter()
@@ -99,9 +99,11 @@ impl Program {
                     }
                     None => "supervisord has no such group".into(),
                 };
-                return Err(Problem::new(format!("start the workers ({})", self.group), why)
-                    .advice(format!("see 'supervisorctl tail {}:* stderr'", self.group))
-                    .into());
+                return Err(
+                    Problem::new(format!("start the workers ({})", self.group), why)
+                        .advice(format!("see 'supervisorctl tail {}:* stderr'", self.group))
+                        .into(),
+                );
             }
             std::thread::sleep(Duration::from_millis(50));
         }

@@ -39,7 +39,11 @@ pub fn parse(text: &str, path: &Path) -> Result<Spec> {
     let what = || format!("read the configuration {}", path.display());
     // The parser's own message quotes the line, which may hold a secret: only the place is shown.
     let table: Table = text.parse().map_err(|error: toml::de::Error| {
-        let why = format!("{}{}", place(text, error.span().map(|s| s.start)), error.message());
+        let why = format!(
+            "{}{}",
+            place(text, error.span().map(|s| s.start)),
+            error.message()
+        );
         Problem::usage(what(), why)
     })?;
     let host_names = names::<HostOptions>();
@@ -118,7 +122,8 @@ fn typed<T: DeserializeOwned>(table: Table, text: &str, what: &dyn Fn() -> Strin
             return Err(Problem::usage(what(), why).into());
         }
     }
-    T::deserialize(Value::Table(table)).map_err(|error| Problem::usage(what(), error.message()).into())
+    T::deserialize(Value::Table(table))
+        .map_err(|error| Problem::usage(what(), error.message()).into())
 }
 
 fn unknown(text: &str, key: &str, known: &[&str], what: String) -> anyhow::Error {
@@ -141,10 +146,10 @@ fn at(text: &str, key: &str) -> String {
     for line in text.split_inclusive('\n') {
         let start = line.len() - line.trim_start().len();
         let rest = line[start..].trim_start_matches(['"', '\'', '[']);
-        if rest
-            .strip_prefix(key)
-            .is_some_and(|rest| rest.trim_start_matches(['"', '\'', ']', ' ', '\t']).starts_with('='))
-        {
+        if rest.strip_prefix(key).is_some_and(|rest| {
+            rest.trim_start_matches(['"', '\'', ']', ' ', '\t'])
+                .starts_with('=')
+        }) {
             return place(text, Some(offset + start));
         }
         offset += line.len();

@@ -9,6 +9,8 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
+use crate::gearman::server::Server;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Plugin {
@@ -63,7 +65,12 @@ pub struct SiteOptions {
     #[arg(long, value_enum, value_name = "PLUGIN", env = "WP_GEARS_PLUGIN")]
     pub plugin: Option<Plugin>,
     /// WP_ASYNC_TASK_SALT, which separates sites [default: the one there is, else random]
-    #[arg(long, value_name = "TEXT", env = "WP_GEARS_SALT", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "TEXT",
+        env = "WP_GEARS_SALT",
+        hide_env_values = true
+    )]
     pub salt: Option<String>,
     /// How many workers [default: 2 within the host's budget]
     #[arg(long, value_name = "N", env = "WP_GEARS_WORKERS",
@@ -104,7 +111,13 @@ pub struct SiteOptions {
 #[command(next_help_heading = "Options of the host")]
 pub struct HostOptions {
     /// What this host does [default: server,worker,web]
-    #[arg(long, value_enum, value_name = "ROLE", value_delimiter = ',', env = "WP_GEARS_ROLE")]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "ROLE",
+        value_delimiter = ',',
+        env = "WP_GEARS_ROLE"
+    )]
     pub role: Option<Vec<Role>>,
     /// The job servers that sites and workers use [default: the one on this host]
     #[arg(long, value_name = "HOST:PORT", value_delimiter = ',', env = "WP_GEARS_SERVERS",
@@ -163,24 +176,9 @@ impl HostOptions {
     }
 }
 
-/// `HOST:PORT`; the port may be left out.
+/// `HOST:PORT`, as it is written into wp-config.php.
 fn server(text: &str) -> Result<String, String> {
-    let text = text.trim();
-    let (host, port) = match text.rsplit_once(':') {
-        Some((host, port)) if !host.contains(':') || host.ends_with(']') => (host, port),
-        _ => (text, "4730"),
-    };
-    let host_ok = !host.is_empty()
-        && host
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || "-._[]:".contains(c));
-    if !host_ok {
-        return Err("a server is HOST:PORT, as in 127.0.0.1:4730".into());
-    }
-    match port.parse::<u16>() {
-        Ok(port) if port > 0 => Ok(format!("{host}:{port}")),
-        _ => Err("the port is a number from 1 to 65535".into()),
-    }
+    text.parse::<Server>().map(|server| server.to_string())
 }
 
 /// An address, or a name that gearmand can resolve.

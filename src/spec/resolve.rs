@@ -14,8 +14,8 @@ use crate::host::platform::Platform;
 use crate::problem::Problem;
 use crate::supervisor::programs::{self, Program};
 use crate::wordpress::config::{self, Found, Want};
-use crate::wordpress::settings;
 use crate::wordpress::php::{self, Php};
+use crate::wordpress::settings;
 use crate::wordpress::site::{self, Plugin};
 
 pub const SHORT_QUEUE: char = 'q';
@@ -122,8 +122,15 @@ pub fn decide(host: &Host, spec: &Spec) -> Result<Decided> {
         })
         .collect();
     for wish in &spec.sites {
-        match decide_site(host, platform, &decided, &programs, &mut names, wish, &explicit_servers)
-        {
+        match decide_site(
+            host,
+            platform,
+            &decided,
+            &programs,
+            &mut names,
+            wish,
+            &explicit_servers,
+        ) {
             Ok(site) => sites.push(site),
             Err(error) => refused.push((wish.dir.clone(), error)),
         }
@@ -171,9 +178,9 @@ fn existing_site(program: &Program) -> SiteOptions {
         worker_dir: program.get("directory").map(PathBuf::from),
         program: Some(program.name.clone()),
         php: program.option("--php").map(PathBuf::from),
-        worker_mode: program.option("--worker-mode").and_then(|mode| {
-            <WorkerMode as clap::ValueEnum>::from_str(&mode, true).ok()
-        }),
+        worker_mode: program
+            .option("--worker-mode")
+            .and_then(|mode| <WorkerMode as clap::ValueEnum>::from_str(&mode, true).ok()),
         job_timeout: number(program.option("--job-timeout")),
         job_retries: program.option("--job-retries").and_then(|n| n.parse().ok()),
         stop_timeout: number(program.option("--stop-timeout")),
@@ -204,7 +211,10 @@ fn decide_site(
         PluginWish::WpMinions => Plugin::WpMinions,
     };
     if plugin != Plugin::Bundled && found_site.plugin != Some(plugin) {
-        let what = format!("use the plugin that was asked for in {}", wish.dir.display());
+        let what = format!(
+            "use the plugin that was asked for in {}",
+            wish.dir.display()
+        );
         return Err(Problem::new(what, "its files are not there")
             .advice("install it, or take --plugin bundled")
             .into());
@@ -300,8 +310,7 @@ fn check_salt(salt: &str) -> Result<()> {
 }
 
 fn random_salt() -> Result<String> {
-    const LETTERS: &[u8; 64] =
-        b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._";
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._";
     let mut bytes = [0u8; 64];
     getrandom::fill(&mut bytes).map_err(|e| anyhow::anyhow!("no random numbers: {e}"))?;
     Ok(bytes
@@ -369,8 +378,9 @@ fn refuse_shared_salts(
             "it has the same WP_ASYNC_TASK_SALT as {}: each would run the other's jobs",
             other.display()
         );
-        let problem = Problem::new(what, why)
-            .advice("if it is a copy, take the salt out of its wp-config.php or give it one with --salt");
+        let problem = Problem::new(what, why).advice(
+            "if it is a copy, take the salt out of its wp-config.php or give it one with --salt",
+        );
         refused.push((dir, problem.into()));
     }
     Ok(())

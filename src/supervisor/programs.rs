@@ -40,7 +40,9 @@ impl Program {
     /// Whether its command is our worker for this site.
     pub fn serves(&self, site: &Path) -> bool {
         self.command().iter().any(|word| word == "worker")
-            && self.option("--site").is_some_and(|dir| Path::new(&dir) == site)
+            && self
+                .option("--site")
+                .is_some_and(|dir| Path::new(&dir) == site)
     }
 }
 
@@ -86,7 +88,10 @@ pub fn parse(text: &str, file: &Path) -> Vec<Program> {
             continue;
         };
         let value = |raw: &str| {
-            let end = raw.find(" ;").or_else(|| raw.find("\t;")).unwrap_or(raw.len());
+            let end = raw
+                .find(" ;")
+                .or_else(|| raw.find("\t;"))
+                .unwrap_or(raw.len());
             raw[..end].trim().replace("%%", "%")
         };
         // A line that begins with a blank goes on with the value before it.
@@ -182,7 +187,11 @@ mod tests {
         let programs = parse(text, Path::new("/f"));
         assert_eq!(programs.len(), 1);
         assert_eq!(programs[0].get("user"), Some("www-data"));
-        assert!(programs[0].get("command").is_some_and(|c| c.contains("numprocs")));
+        assert!(
+            programs[0]
+                .get("command")
+                .is_some_and(|c| c.contains("numprocs"))
+        );
         assert_eq!(programs[0].option("--site").as_deref(), Some("/s t"));
     }
 }

@@ -56,7 +56,10 @@ impl Supervisor {
     pub fn reread(&self) -> Result<Reread> {
         let answer = self.call("supervisor.reloadConfig", vec![], SHORT)?;
         let mut lists: Vec<Vec<Vec<String>>> = TryFromValue::try_from_value(&answer)?;
-        let mut lists = lists.pop().context("supervisord answered an empty list")?.into_iter();
+        let mut lists = lists
+            .pop()
+            .context("supervisord answered an empty list")?
+            .into_iter();
         Ok(Reread {
             added: lists.next().unwrap_or_default(),
             changed: lists.next().unwrap_or_default(),
@@ -106,7 +109,11 @@ impl Supervisor {
     /// Starts what does not run of a group.
     pub fn start(&self, group: &str) -> Result<()> {
         let params = vec![Value::String(group.to_owned()), Value::Boolean(true)];
-        match self.call("supervisor.startProcessGroup", params, Duration::from_secs(60)) {
+        match self.call(
+            "supervisor.startProcessGroup",
+            params,
+            Duration::from_secs(60),
+        ) {
             Err(error) if is_fault(&error, NOT_RUNNING) => Ok(()),
             other => other.map(|_| ()),
         }
@@ -132,7 +139,7 @@ impl Supervisor {
             params,
         }
         .to_xml()
-            .with_context(what)?;
+        .with_context(what)?;
         let body = format!("<?xml version=\"1.0\"?>{body}");
         let answer = self.post(&body, limit).with_context(what)?;
         match MethodResponse::from_xml(&answer) {

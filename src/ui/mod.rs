@@ -115,7 +115,10 @@ impl Ui {
 /// An error in the words of the innermost `Problem`, which says what to do;
 /// else the chain of causes, from what was attempted to what came back.
 pub fn message(error: &anyhow::Error, verbose: bool) -> String {
-    let problem = error.chain().filter_map(|cause| cause.downcast_ref::<Problem>()).last();
+    let problem = error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<Problem>())
+        .last();
     match problem {
         Some(problem) if !verbose => problem.to_string(),
         _ => error

@@ -50,9 +50,12 @@ pub fn find(host: &Host, dir: &Path) -> Result<Site> {
     }
     let version_file = host.read(&dir.join("wp-includes/version.php"))?;
     let (Some(file), true) = (version_file, host.exists(&dir.join("wp-load.php"))) else {
-        return Err(Problem::new(what, "it holds no WordPress (no wp-load.php with wp-includes)")
-            .advice("--site names the WordPress folder, the one with wp-load.php")
-            .into());
+        return Err(Problem::new(
+            what,
+            "it holds no WordPress (no wp-load.php with wp-includes)",
+        )
+        .advice("--site names the WordPress folder, the one with wp-load.php")
+        .into());
     };
     let text = String::from_utf8_lossy(&file.bytes).into_owned();
     let version = text
@@ -84,17 +87,25 @@ fn plugin_in(host: &Host, dir: &Path) -> Result<Option<Plugin>> {
             }
         }
     }
-    Ok(host
-        .exists(&dir.join(BUNDLED))
-        .then_some(Plugin::Bundled))
+    Ok(host.exists(&dir.join(BUNDLED)).then_some(Plugin::Bundled))
 }
 
 /// A short name for the site, from its folder: what identifies it for people.
 pub fn name(dir: &Path) -> String {
     // Names of web roots that say nothing; the folder above does.
     const PLAIN: [&str; 12] = [
-        "html", "htdocs", "httpdocs", "public", "public_html", "web", "www", "wordpress", "wp",
-        "current", "app", "docroot",
+        "html",
+        "htdocs",
+        "httpdocs",
+        "public",
+        "public_html",
+        "web",
+        "www",
+        "wordpress",
+        "wp",
+        "current",
+        "app",
+        "docroot",
     ];
     let parts: Vec<String> = dir
         .components()
@@ -113,7 +124,13 @@ pub fn name(dir: &Path) -> String {
         .map(String::as_str)
         .unwrap_or("site")
         .chars()
-        .map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' })
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || "._-".contains(c) {
+                c
+            } else {
+                '-'
+            }
+        })
         .take(48)
         .collect();
     name.trim_matches(['.', '-']).to_owned()

@@ -7,8 +7,8 @@ use anyhow::Result;
 
 use super::{Installed, Simulation};
 use crate::host::Host;
-use crate::host::files::Node;
 use crate::host::commands::{Command, Output, explain};
+use crate::host::files::Node;
 use crate::problem::Problem;
 
 /// How long another package run may hold the locks.
@@ -53,7 +53,10 @@ pub fn simulate(host: &Host, verb: &str, names: &[String]) -> Result<Simulation>
     let command = apt_get(&["-s", verb]).args(names);
     let output = host.run(&command)?;
     if !output.success() {
-        return Err(failed(&format!("see what apt-get {verb} would do"), &output));
+        return Err(failed(
+            &format!("see what apt-get {verb} would do"),
+            &output,
+        ));
     }
     let mut simulation = Simulation::default();
     for line in output.text().lines() {
@@ -124,7 +127,10 @@ pub fn change(host: &Host, verb: &str, names: &[String], watch: &dyn Fn(&str)) -
 fn apt_get(args: &[&str]) -> Command {
     Command::new("apt-get")
         .args(["-y", "-q", "--no-install-recommends"])
-        .args(["-o", &format!("DPkg::Lock::Timeout={}", LOCK_WAIT.as_secs())])
+        .args([
+            "-o",
+            &format!("DPkg::Lock::Timeout={}", LOCK_WAIT.as_secs()),
+        ])
         .args(["-o", "Dpkg::Options::=--force-confdef"])
         .args(["-o", "Dpkg::Options::=--force-confold"])
         .args(["-o", "Dpkg::Use-Pty=0"])

@@ -28,7 +28,10 @@ impl Host {
         if !self.live() {
             return Ok(Installed::new());
         }
-        let mut known = self.packages.lock().unwrap_or_else(|held| held.into_inner());
+        let mut known = self
+            .packages
+            .lock()
+            .unwrap_or_else(|held| held.into_inner());
         if let Some(installed) = &*known {
             return Ok(installed.clone());
         }

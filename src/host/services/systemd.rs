@@ -60,7 +60,9 @@ pub fn change(host: &Host, verb: &str, name: &str) -> Result<()> {
         let log = last_lines(host, name);
         let why = format!("{}\nits journal ends with:\n{log}", explain(&output));
         return Err(Problem::new(format!("{verb} the service {name}"), why)
-            .advice(format!("see 'systemctl status {name}'; mend it, then run again"))
+            .advice(format!(
+                "see 'systemctl status {name}'; mend it, then run again"
+            ))
             .into());
     }
     Ok(())

@@ -1,0 +1,141 @@
+//! `wp-gears remove`: gives back what was there.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use super::{DONE, FAILED, host_of, need_root};
+use crate::cli::RemoveArgs;
+use crate::host::Host;
+use crate::journal::{self, Scope};
+use crate::plan::{self, Outcome, Refused};
+use crate::problem::Problem;
+use crate::removal::{self, Removal};
+use crate::spec::file;
+use crate::spec::resolve::absolute;
+use crate::ui::Ui;
+use crate::ui::json::Report;
+use crate::ui::progress::Progress;
+
+pub fn run(args: &RemoveArgs) -> Result<u8> {
+    let ui = Ui::new(args.common.json, args.common.quiet, args.common.verbose);
+    let host = host_of(&args.common, ui)?;
+    need_root(&host)?;
+    let _lock = host.lock()?;
+    let mut dirs = Vec::new();
+    for dir in &args.common.sites {
+        dirs.push(absolute(dir)?);
+    }
+    if dirs.is_empty() && args.common.config.is_some() {
+        for site in file::read(&host, args.common.config.as_deref())?.sites {
+            dirs.push(absolute(&site.dir)?);
+        }
+    }
+    let chosen = choose(&host, &dirs, args.purge)?;
+    let mut left = chosen.removal.left;
+    let plan = plan::make(&host, chosen.removal.items)?;
+    ui.plan(&plan);
+    let mut outcome = Outcome::default();
+    if plan.changes() || !chosen.scopes.is_empty() {
+        confirm(args, ui)?;
+        outcome = plan::apply(&host, &plan, &BTreeMap::new(), &Progress::new(ui))?;
+    } else {
+        ui.line("Nothing to remove.");
+    }
+    let refused: Vec<&Refused> = plan.refused.iter().chain(&outcome.failed).collect();
+    for scope in &chosen.scopes {
+        // A journal ends only when all of it was given back.
+        if !refused.iter().any(|one| one.scope == *scope) {
+            journal::close(&host, scope)?;
+        }
+    }
+    if refused.is_empty() && journal::scopes(&host)?.is_empty() && !chosen.scopes.is_empty() {
+        removal::forget(&host)?;
+    }
+    left.sort();
+    left.dedup();
+    for line in &left {
+        ui.line(&format!("left: {line}"));
+    }
+    for one in &refused {
+        ui.refused(std::slice::from_ref(*one));
+    }
+    if ui.json {
+        ui.document(
+            &Report {
+                platform: host.platform().ok(),
+                plan: Some(&plan),
+                done: &outcome.done,
+                refused: refused.clone(),
+                left: &left,
+                ..Report::default()
+            }
+            .document(),
+        );
+    }
+    Ok(if refused.is_empty() { DONE } else { FAILED })
+}
+
+struct Chosen {
+    removal: Removal,
+    /// Journals that end with this run.
+    scopes: Vec<Scope>,
+}
+
+/// The sites that are named (all, where none is), and what sites share once the last goes.
+fn choose(host: &Host, dirs: &[PathBuf], purge: bool) -> Result<Chosen> {
+    let mut removal = Removal::default();
+    let mut scopes = Vec::new();
+    let mut others = false;
+    let mut open: Vec<&PathBuf> = dirs.iter().collect();
+    let all = journal::scopes(host)?;
+    for scope in all.iter().filter(|scope| **scope != Scope::Host) {
+        let Some(history) = journal::read(host, scope)? else {
+            continue;
+        };
+        let named = history.site.as_ref().is_some_and(|dir| dirs.contains(dir));
+        open.retain(|dir| history.site.as_ref() != Some(*dir));
+        if named || dirs.is_empty() {
+            removal::of_history(host, scope, &history, purge, &mut removal)?;
+            scopes.push(scope.clone());
+        } else {
+            others = true;
+        }
+    }
+    for dir in open {
+        if !removal::without_journal(host, dir, &mut removal)? {
+            let what = format!("remove wp-gears from {}", dir.display());
+            return Err(Problem::new(what, "nothing of it was found there")
+                .advice("name the folder as it was named to setup; without --site all sites go")
+                .into());
+        }
+    }
+    if !others && let Some(history) = journal::read(host, &Scope::Host)? {
+        removal::of_history(host, &Scope::Host, &history, purge, &mut removal)?;
+        scopes.push(Scope::Host);
+    }
+    Ok(Chosen { removal, scopes })
+}
+
+fn confirm(args: &RemoveArgs, ui: Ui) -> Result<()> {
+    if args.yes {
+        return Ok(());
+    }
+    if !ui.asks {
+        return Err(Problem::new(
+            "remove wp-gears",
+            "there is no terminal to ask on, and no --yes",
+        )
+        .advice("look at the plan above, then run it again with --yes")
+        .into());
+    }
+    let sure = dialoguer::Confirm::new()
+        .with_prompt("Give all of this back?")
+        .default(false)
+        .interact_opt()?;
+    if sure == Some(true) {
+        return Ok(());
+    }
+    Err(Problem::new("remove wp-gears", "you said no; nothing was changed").into())
+}

@@ -1,0 +1,387 @@
+//! remove: from what the journals tell, and what is marked as ours, to
+//! resources that give back what was there. The switch goes first, then the
+//! workers (their jobs finished), then the rest backwards.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::catalog::{LOGS, binary, runner};
+use crate::gearman::options;
+use crate::host::Host;
+use crate::host::files::Node;
+use crate::host::platform::Family;
+use crate::journal::{self, BASE, Edit, History, Kept, Scope, Undo};
+use crate::plan::Item;
+use crate::resource::Resource;
+use crate::resource::directory::WithoutDirectory;
+use crate::resource::file::{File, Owner, Secrets};
+use crate::resource::link::Link;
+use crate::resource::log::WithoutLog;
+use crate::resource::package::WithoutPackages;
+use crate::resource::program::Program;
+use crate::resource::service::Service;
+use crate::supervisor::programs;
+use crate::wordpress::config;
+use crate::wordpress::settings;
+use crate::wordpress::site::{BUNDLED, Plugin};
+
+/// What shall be given back, and what a person must know about what is left.
+#[derive(Default)]
+pub struct Removal {
+    pub items: Vec<Item>,
+    pub left: Vec<String>,
+}
+
+/// How long workers may take over the jobs at hand.
+const PATIENCE: Duration = Duration::from_secs(900);
+
+/// Adds what one journal tells.
+pub fn of_history(
+    host: &Host,
+    scope: &Scope,
+    history: &History,
+    purge: bool,
+    removal: &mut Removal,
+) -> Result<()> {
+    let family = host.platform()?.family;
+    let mut ranked: Vec<(u8, Item)> = Vec::new();
+    for entry in history.entries.iter().rev() {
+        let Some((rank, resource)) = undo(host, family, &entry.undo, purge, &mut removal.left)?
+        else {
+            continue;
+        };
+        ranked.push((
+            rank,
+            Item {
+                scope: scope.clone(),
+                resource,
+            },
+        ));
+    }
+    ranked.sort_by_key(|(rank, _)| *rank);
+    removal
+        .items
+        .extend(ranked.into_iter().map(|(_, item)| item));
+    Ok(())
+}
+
+/// The resource that takes one act back, and how early it comes.
+fn undo(
+    host: &Host,
+    family: &'static Family,
+    undo: &Undo,
+    purge: bool,
+    left: &mut Vec<String>,
+) -> Result<Option<(u8, Box<dyn Resource>)>> {
+    Ok(Some(match undo {
+        Undo::File {
+            edit: Edit::Log,
+            path,
+            ..
+        } => {
+            if !purge {
+                left.push(format!("the log {} (--purge takes it out)", path.display()));
+                return Ok(None);
+            }
+            (3, Box::new(WithoutLog { path: path.clone() }))
+        }
+        Undo::File {
+            path,
+            edit,
+            was,
+            will,
+        } => {
+            let rank = match edit {
+                Edit::WpConfig => 0,
+                Edit::Program => 1,
+                _ => 3,
+            };
+            let file = restored(
+                host,
+                family,
+                path,
+                *edit,
+                was.as_ref(),
+                will.as_deref(),
+                left,
+            )?;
+            (rank, Box::new(file))
+        }
+        Undo::Link { path, was, will } => (
+            3,
+            Box::new(Link {
+                path: path.clone(),
+                to: was.clone(),
+                ours: will.clone(),
+            }),
+        ),
+        Undo::Program { group } => (
+            2,
+            Box::new(Program {
+                group: group.clone(),
+                present: false,
+                socket: family.supervisor.socket.into(),
+                binary: binary(),
+                patience: PATIENCE,
+            }),
+        ),
+        Undo::Service {
+            unit,
+            enabled,
+            active,
+        } => {
+            let stale = crate::catalog::stale_of(family, unit);
+            (
+                4,
+                Box::new(Service {
+                    unit: unit.clone(),
+                    enabled: Some(*enabled),
+                    active: Some(*active),
+                    stale,
+                    also: vec![family.gearmand.unit, family.supervisor.unit],
+                    needs: "its package".into(),
+                }),
+            )
+        }
+        Undo::Directory { path, was } => {
+            let own = path.starts_with(BASE);
+            let keeps = path.starts_with(Path::new(BASE).join("failed"));
+            if keeps && !purge && !host.list(path)?.is_empty() && was.is_none() {
+                left.push(format!(
+                    "failed jobs in {} (--purge takes them out)",
+                    path.display()
+                ));
+                return Ok(None);
+            }
+            (
+                5,
+                Box::new(WithoutDirectory {
+                    path: path.clone(),
+                    was: *was,
+                    contents: own && was.is_none(),
+                }),
+            )
+        }
+        Undo::Packages { brought } => {
+            if !purge {
+                left.push(format!(
+                    "the packages that setup brought: {} (--purge takes them out)",
+                    brought.join(" ")
+                ));
+                return Ok(None);
+            }
+            (
+                6,
+                Box::new(WithoutPackages {
+                    brought: brought.clone(),
+                }),
+            )
+        }
+    }))
+}
+
+/// The file as it was: the old bytes where it is as we left it, else what
+/// is still ours taken out of it.
+fn restored(
+    host: &Host,
+    family: &'static Family,
+    path: &Path,
+    edit: Edit,
+    was: Option<&Kept>,
+    will: Option<&str>,
+    left: &mut Vec<String>,
+) -> Result<File> {
+    let original = match was {
+        Some(kept) => journal::kept(host, &kept.sha)?,
+        None => None,
+    };
+    let known = match will {
+        Some(sha) if edit != Edit::Whole => journal::kept(host, sha)?,
+        _ => None,
+    };
+    let now = host.read(path).ok().flatten();
+    let variable = family.gearmand.options_variable;
+    let given_back = give_back(
+        now.as_ref().map(|file| file.bytes.as_slice()),
+        edit,
+        original.as_deref(),
+        known.as_deref(),
+        will,
+        variable,
+    );
+    for note in given_back.1 {
+        left.push(format!("{}: {note}", path.display()));
+    }
+    let will = will.map(str::to_owned);
+    Ok(File {
+        path: path.to_owned(),
+        edit,
+        make: Box::new(move |now| {
+            Ok(give_back(
+                now,
+                edit,
+                original.as_deref(),
+                known.as_deref(),
+                will.as_deref(),
+                variable,
+            )
+            .0)
+        }),
+        owner: was.map_or(Owner::Root, |kept| Owner::Ids(kept.uid, kept.gid)),
+        mode: was.map_or(0o644, |kept| kept.mode),
+        needs: None,
+        secrets: match edit {
+            Edit::WpConfig => Secrets::Php,
+            Edit::Options => Secrets::Options,
+            Edit::Whole => Secrets::Binary,
+            Edit::Program | Edit::Block | Edit::Log => Secrets::None,
+        },
+    })
+}
+
+fn give_back(
+    now: Option<&[u8]>,
+    edit: Edit,
+    original: Option<&[u8]>,
+    known: Option<&[u8]>,
+    will: Option<&str>,
+    variable: &str,
+) -> (Option<Vec<u8>>, Vec<String>) {
+    let original = || original.map(<[u8]>::to_vec);
+    let Some(current) = now else {
+        // Somebody removed it: only what was there before us comes back.
+        return (original(), Vec::new());
+    };
+    let sha = journal::hash(current);
+    if will == Some(sha.as_str()) {
+        return (original(), Vec::new());
+    }
+    if original().as_deref() == Some(current) {
+        return (original(), Vec::new());
+    }
+    match (edit, original(), known) {
+        (Edit::WpConfig, Some(original), Some(known)) => {
+            let undone = config::undo(current, &original, known);
+            (Some(undone.text), undone.left_alone)
+        }
+        (Edit::WpConfig, ..) => {
+            let undone = config::take_out(current);
+            (Some(undone.text), undone.left_alone)
+        }
+        (Edit::Options, Some(original), Some(known)) => {
+            match options::undo(current, &original, known, variable) {
+                Ok(text) => (Some(text), Vec::new()),
+                Err(problem) => (Some(current.to_vec()), vec![problem.to_string()]),
+            }
+        }
+        (Edit::Program, ..) => (
+            original(),
+            vec!["it was edited since; the edits go with the program".into()],
+        ),
+        _ => (
+            Some(current.to_vec()),
+            vec!["somebody changed it since: left as it is".into()],
+        ),
+    }
+}
+
+/// A site without a journal: what is marked as ours is taken out.
+pub fn without_journal(host: &Host, dir: &Path, removal: &mut Removal) -> Result<bool> {
+    let family = host.platform()?.family;
+    let scope = Scope::Site(dir.display().to_string());
+    let mut items: Vec<Box<dyn Resource>> = Vec::new();
+    let take_out = |path: PathBuf, edit: Edit| File {
+        path,
+        edit,
+        make: Box::new(move |now| {
+            Ok(match (now, edit) {
+                (Some(text), Edit::WpConfig) => Some(config::take_out(text).text),
+                _ => None,
+            })
+        }),
+        owner: Owner::Root,
+        mode: 0o644,
+        needs: None,
+        secrets: match edit {
+            Edit::WpConfig => Secrets::Php,
+            _ => Secrets::None,
+        },
+    };
+    if let Ok(path) = settings::locate(host, dir)
+        && let Some(file) = host.read(&path)?
+        && config::take_out(&file.bytes).text != file.bytes
+    {
+        items.push(Box::new(take_out(file.meta.path, Edit::WpConfig)));
+    }
+    for program in programs::all(host, &family.supervisor)? {
+        if !program.serves(dir) {
+            continue;
+        }
+        if program.file == Path::new(family.supervisor.config) {
+            removal.left.push(format!(
+                "the program {} in {}: take it out by hand",
+                program.name,
+                program.file.display()
+            ));
+            continue;
+        }
+        items.push(Box::new(take_out(program.file.clone(), Edit::Program)));
+        if host.live() {
+            items.push(Box::new(Program {
+                group: program.name.clone(),
+                present: false,
+                socket: family.supervisor.socket.into(),
+                binary: binary(),
+                patience: PATIENCE,
+            }));
+        }
+    }
+    for plugin in [Plugin::WpGears, Plugin::WpMinions] {
+        let path = dir.join(plugin.runner());
+        if let Ok(Node::Link { to, .. }) = host.look(&path)
+            && to == runner()
+        {
+            items.push(Box::new(Link {
+                path,
+                to: None,
+                ours: runner(),
+            }));
+        }
+    }
+    let bundled = dir.join(BUNDLED);
+    if host.read(&bundled)?.is_some() {
+        items.push(Box::new(take_out(bundled, Edit::Whole)));
+    }
+    let found = !items.is_empty();
+    if found {
+        removal.left.push(format!(
+            "{}: there is no journal of it, so what stood in its files before is not known",
+            dir.display()
+        ));
+    }
+    removal.items.extend(items.into_iter().map(|resource| Item {
+        scope: scope.clone(),
+        resource,
+    }));
+    Ok(found)
+}
+
+/// Once nothing is left to give back: the state folder goes too.
+pub fn forget(host: &Host) -> Result<()> {
+    let state = Path::new(journal::STATE);
+    host.remove_tree(state)?;
+    for dir in [
+        Path::new(BASE).join("run"),
+        Path::new(BASE).join("cache"),
+        Path::new(BASE).join("failed"),
+        BASE.into(),
+        LOGS.into(),
+    ] {
+        if host.is_dir(&dir) {
+            host.remove_dir(&dir)?;
+        }
+    }
+    Ok(())
+}

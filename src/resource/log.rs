@@ -1,0 +1,90 @@
+//! A log file: made empty for its owner, never read, gone only with --purge.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use super::{Change, Resource, State};
+use crate::host::Host;
+use crate::host::files::{Attributes, Node};
+use crate::journal::{Edit, Undo};
+use crate::problem::Problem;
+
+const MODE: u32 = 0o640;
+
+pub struct Log {
+    pub path: PathBuf,
+    /// A user's name.
+    pub owner: String,
+}
+
+impl Resource for Log {
+    fn name(&self) -> String {
+        format!("log {}", self.path.display())
+    }
+
+    fn inspect(&self, host: &Host) -> Result<State> {
+        let owner = || host.need_user(&self.owner);
+        Ok(match host.look(&self.path)? {
+            Node::Absent => {
+                State::Differs(Change::new("create").detail(format!("{} {MODE:04o}", self.owner)))
+            }
+            Node::File(now) if !rustix::process::geteuid().is_root() || now.uid == owner()?.uid => {
+                State::Same
+            }
+            Node::File(_) => {
+                State::Differs(Change::new("change").detail(format!("owner to {}", self.owner)))
+            }
+            _ => {
+                let what = format!("make the log {}", self.path.display());
+                return Err(Problem::new(what, "something else stands there")
+                    .advice("move it away, then run again")
+                    .into());
+            }
+        })
+    }
+
+    fn undo(&self, _host: &Host) -> Result<Option<Undo>> {
+        Ok(Some(Undo::File {
+            path: self.path.clone(),
+            edit: Edit::Log,
+            was: None,
+            will: None,
+        }))
+    }
+
+    fn apply(&self, host: &Host, _watch: &dyn Fn(&str)) -> Result<()> {
+        let user = host.need_user(&self.owner)?;
+        let attributes = Attributes {
+            uid: user.uid,
+            gid: user.gid,
+            mode: MODE,
+        };
+        host.make_file(&self.path, attributes)
+    }
+}
+
+pub struct WithoutLog {
+    pub path: PathBuf,
+}
+
+impl Resource for WithoutLog {
+    fn name(&self) -> String {
+        format!("log {}", self.path.display())
+    }
+
+    fn inspect(&self, host: &Host) -> Result<State> {
+        Ok(match host.look(&self.path)? {
+            Node::Absent => State::Same,
+            _ => State::Differs(Change::new("remove")),
+        })
+    }
+
+    fn undo(&self, _host: &Host) -> Result<Option<Undo>> {
+        Ok(None)
+    }
+
+    fn apply(&self, host: &Host, _watch: &dyn Fn(&str)) -> Result<()> {
+        host.remove_file(&self.path)
+    }
+}
