@@ -29,3 +29,24 @@ fn a_plain_container_has_no_init() {
     host.shell("apt-get update && apt-get install -y procps")
         .ok();
 }
+
+#[test]
+fn a_host_keeps_its_files_over_a_reboot_and_a_power_cut() {
+    let mut host = Host::boot(&Image::base(Release::Bookworm).unwrap(), "power").unwrap();
+    let before = host.tree(&["/etc"]);
+    host.put("/etc/kept", "1", 0o600).unwrap();
+    host.reboot().unwrap();
+    host.put("/etc/kept", "2", 0o600).unwrap();
+    host.power_cut();
+    assert!(!host.is_up());
+    host.power_on().unwrap();
+    assert_eq!(host.read("/etc/kept").unwrap(), "2");
+    assert_eq!(before.changes_to(&host.tree(&["/etc"])), ["+ /etc/kept (file)"]);
+}
+
+#[test]
+fn trixie_boots_with_a_site() {
+    let host = Host::boot(&Image::with_packages(Release::Trixie).unwrap(), "trixie").unwrap();
+    assert_eq!(Site::first(&host).get("http://localhost/").0, 200);
+    assert_eq!(host.run(&["systemctl", "is-active", "gearman-job-server"]).ok().trim(), "active");
+}
