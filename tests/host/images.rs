@@ -41,12 +41,20 @@ fn a_host_keeps_its_files_over_a_reboot_and_a_power_cut() {
     assert!(!host.is_up());
     host.power_on().unwrap();
     assert_eq!(host.read("/etc/kept").unwrap(), "2");
-    assert_eq!(before.changes_to(&host.tree(&["/etc"])), ["+ /etc/kept (file)"]);
+    assert_eq!(
+        before.changes_to(&host.tree(&["/etc"])),
+        ["+ /etc/kept (file)"]
+    );
 }
 
 #[test]
 fn trixie_boots_with_a_site() {
     let host = Host::boot(&Image::with_packages(Release::Trixie).unwrap(), "trixie").unwrap();
     assert_eq!(Site::first(&host).get("http://localhost/").0, 200);
-    assert_eq!(host.run(&["systemctl", "is-active", "gearman-job-server"]).ok().trim(), "active");
+    assert_eq!(
+        host.run(&["systemctl", "is-active", "gearman-job-server"])
+            .ok()
+            .trim(),
+        "active"
+    );
 }

@@ -1,12 +1,12 @@
 //! Tests on real, booted hosts. `tests/run host NAME` runs some of them.
 
+mod faults;
 mod harness;
 mod images;
+mod life;
+mod refusals;
+mod remove;
 mod shell;
-
-use std::path::Path;
-
-/// The program under test.
-pub fn wp_gears() -> &'static Path {
-    Path::new(env!("CARGO_BIN_EXE_wp-gears"))
-}
+mod sites;
+mod support;
+mod web;

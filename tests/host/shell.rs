@@ -1,13 +1,30 @@
-//! Not a test: a booted host to look around in, until Enter is pressed.
-//! `tests/run host shell --ignored --nocapture`
+//! Not a test: a host to look around in, until standard input ends.
+//! `HOST=fresh tests/run host shell --ignored --nocapture`
 
-use crate::harness::{Host, Image, Release};
+use std::io::Read;
+
+use crate::harness::{Host, Image, Release, Shape, site};
+use crate::support::wp_gears;
 
 #[test]
 #[ignore = "waits for a person"]
 fn shell() {
-    let host = Host::boot(&Image::with_packages(Release::Bookworm).unwrap(), "shell").unwrap();
-    host.install(crate::wp_gears()).unwrap();
+    let wanted = std::env::var("HOST").unwrap_or_else(|_| "ready".into());
+    let image = match wanted.as_str() {
+        "base" | "base-plain" => Image::base(Release::Bookworm),
+        "fresh" => Image::site(Release::Bookworm),
+        "plain" => Image::site_made(Release::Bookworm, Shape::Plain),
+        "ready" => Image::with_packages(Release::Bookworm),
+        "trixie" => Image::site(Release::Trixie),
+        _ => panic!("HOST is base, base-plain, fresh, plain, ready or trixie, not {wanted}"),
+    };
+    let plain = wanted.ends_with("plain");
+    let shape = if plain { Shape::Plain } else { Shape::Booted };
+    let host = Host::start(&image.unwrap(), "shell", shape, &[]).unwrap();
+    if wanted == "plain" {
+        site::start(&host).unwrap();
+    }
+    host.install(wp_gears()).unwrap();
     println!("{}", host.enter_command("bash"));
-    std::io::stdin().read_line(&mut String::new()).unwrap();
+    std::io::stdin().read_to_end(&mut vec![]).unwrap();
 }

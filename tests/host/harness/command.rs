@@ -48,12 +48,21 @@ impl Out {
 
 impl std::fmt::Display for Out {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        let (command, code, took) = (&self.command, self.code, self.took);
+        let (stdout, stderr) = (tail(&self.stdout), tail(&self.stderr));
         write!(
             f,
-            "`{}` exited {} after {:.1?}\n--- stdout\n{}--- stderr\n{}---",
-            self.command, self.code, self.took, self.stdout, self.stderr
+            "`{command}` exited {code} after {took:.1?}\n{stdout}\n--- stderr\n{stderr}\n---"
         )
     }
+}
+
+/// The last lines: a page of WordPress's is long, and the reason comes last.
+fn tail(text: &str) -> &str {
+    let line_before = text.trim_end().rmatch_indices('\n').nth(59);
+    line_before
+        .map_or(text, |(at, _)| &text[at + 1..])
+        .trim_end()
 }
 
 /// Runs it to its end or to the limit; then its whole process group is killed.

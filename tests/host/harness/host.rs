@@ -23,13 +23,23 @@ pub enum Shape {
     Networked,
 }
 
+impl Shape {
+    pub fn name(self) -> &'static str {
+        match self {
+            Shape::Booted => "booted",
+            Shape::Plain => "plain",
+            Shape::Networked => "networked",
+        }
+    }
+}
+
 const LIMIT: Duration = Duration::from_secs(300);
 
 pub struct Host {
     pub name: String,
-    shape: Shape,
+    pub shape: Shape,
+    pub folder: PathBuf,
     image: Image,
-    folder: PathBuf,
     binds: Vec<String>,
     running: Option<Running>,
     _lock: File, // held as long as we live: tells a leftover from a host in use
@@ -88,11 +98,7 @@ impl Host {
         start
             .args(["unshare", "--mount", "--propagation", "private", "sh", "-c"])
             .args([include_str!("start.sh"), "start.sh"])
-            .arg(match self.shape {
-                Shape::Booted => "booted",
-                Shape::Plain => "plain",
-                Shape::Networked => "networked",
-            })
+            .arg(self.shape.name())
             .args([
                 self.folder.display().to_string(),
                 self.image.lower(),

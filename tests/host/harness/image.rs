@@ -88,8 +88,13 @@ impl Image {
 
     /// The base with MariaDB, nginx, PHP and WordPress, installed and answering.
     pub fn site(release: Release) -> Result<Image> {
-        let name = format!("{}-site", release.name());
-        Image::base(release)?.layer(&name, site::MADE_OF, Shape::Booted, site::install)
+        Image::site_made(release, Shape::Booted)
+    }
+
+    /// The same where nothing can be booted: made in a plain container.
+    pub fn site_made(release: Release, shape: Shape) -> Result<Image> {
+        let name = format!("{}-site-{}", release.name(), shape.name());
+        Image::base(release)?.layer(&name, site::MADE_OF, shape, site::install)
     }
 
     /// The site's host with the packages that setup brings, and nothing done

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use super::debian::install as packages;
-use super::{Host, Out};
+use super::{Host, Out, Shape};
 
 /// What decides how a site's layer comes out.
 pub const MADE_OF: &str = concat!(
@@ -42,13 +42,34 @@ pub fn install(host: &Host) -> Result<()> {
          install -d -o www-data -g www-data /srv/jobs",
     )
     .check()?;
+    start(host)?;
     add(host, FOLDER, USER, "localhost")?;
     let page = host.run(&["curl", "-sSf", "http://localhost/"]);
     page.check().with_context(|| {
         let log = host.shell("tail -n 5 /var/log/nginx/*.log /var/log/php*.log");
         format!("the site's first page, {log}")
     })?;
+    if host.shape != Shape::Booted {
+        services(host, "stop")?; // it ends at once, and the database shall not
+    }
     Ok(())
+}
+
+/// What a site needs, in a container where no init starts it.
+pub fn start(host: &Host) -> Result<()> {
+    if host.shape == Shape::Booted {
+        Ok(())
+    } else {
+        services(host, "start")
+    }
+}
+
+fn services(host: &Host, verb: &str) -> Result<()> {
+    let script = r#"for script in /etc/init.d/mariadb /etc/init.d/php*-fpm /etc/init.d/nginx; do
+        service "$(basename "$script")" "$1"; done"#;
+    host.run(&["sh", "-ec", script, "services", verb])
+        .check()
+        .map(drop)
 }
 
 /// Adds a site in `folder`, of `user`, answering to `domain`.
@@ -98,7 +119,9 @@ pub fn add(host: &Host, folder: &str, user: &str, domain: &str) -> Result<()> {
             -e "s/password_here/pw-$database/" "$folder/wp-config-sample.php" >"$folder/wp-config.php"
         chown -R "$user:$user" "$folder"
         chmod 640 "$folder/wp-config.php"
-        systemctl restart 'php*-fpm.service' nginx
+        for script in /etc/init.d/php*-fpm /etc/init.d/nginx; do
+            service "$(basename "$script")" restart
+        done
         cd "$folder"
         runuser -u "$user" -- php /tmp/site.php "$domain"
         rm /tmp/site.php /tmp/count.php"#;
@@ -136,9 +159,18 @@ impl<'a> Site<'a> {
 
     /// The numbers of the jobs that ran, in that order.
     pub fn done(&self) -> Vec<u32> {
+        self.column(0)
+    }
+
+    /// The processes that ran them.
+    pub fn done_by(&self) -> Vec<u32> {
+        self.column(1)
+    }
+
+    fn column(&self, index: usize) -> Vec<u32> {
         let lines = self.host.read("/srv/jobs/done").unwrap_or_default();
-        let first = |line: &str| line.split(' ').next()?.parse().ok();
-        lines.lines().filter_map(first).collect()
+        let number = |line: &str| line.split(' ').nth(index)?.parse().ok();
+        lines.lines().filter_map(number).collect()
     }
 
     /// Waits until `count` jobs ran, or the time is up; then what ran.

@@ -44,12 +44,12 @@ booted)
     mount -t tmpfs -o mode=755 tmpfs "$root/run"
     network=--net
     [ "$shape" = networked ] && network= && cp -L /etc/resolv.conf "$root/etc/resolv.conf"
-    # The kernel's own stand-in for init: it only waits.
+    # Process 1 starts nothing; it only reaps, or a service never looks stopped.
     sh -c "$join" join unshare --fork --kill-child --pid --uts --ipc $network sh -ec '
         hostname testhost
         mount -t proc proc "$1/proc"
         ip link set lo up 2>/dev/null || :
-        exec chroot "$1" sleep infinity' init "$root" \
+        exec chroot "$1" sh -c "sleep infinity & wait; wait"' init "$root" \
         </dev/null >"$folder/console" 2>&1 &
     ;;
 esac

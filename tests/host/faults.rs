@@ -1,0 +1,112 @@
+//! What setup does when the machine does not do its part.
+
+use std::time::Duration;
+
+use crate::harness::{Host, Site};
+use crate::support::{everything, fresh_host, none, on_site, ready_host, refused};
+
+/// wp-config.php is the switch: while anything is missing it stays as it was.
+#[track_caller]
+fn fails(host: &Host, says: &[&str]) {
+    let before = host.tree(&["/var/www"]);
+    let out = on_site(host, "setup", &[]).exits(1);
+    for word in says {
+        assert!(out.stderr.contains(word), "does not say {word:?}: {out}");
+    }
+    none(
+        before.touches_to(&host.tree(&["/var/www"])),
+        &format!("touched in the site, {out}"),
+    );
+    assert_eq!(Site::first(host).get("http://localhost/").0, 200);
+}
+
+#[test]
+fn a_failing_package_manager_is_told_and_the_next_run_goes_on() {
+    let host = fresh_host("apt");
+    let sources = host.read("/etc/apt/sources.list").unwrap();
+    let etc = host.tree(&["/etc"]).without("/etc/apt");
+
+    host.put(
+        "/etc/apt/sources.list",
+        "deb http://127.0.0.1:9/ bookworm main\n",
+        0o644,
+    )
+    .unwrap();
+    host.shell("rm -rf /var/lib/apt/lists/*").ok();
+    fails(&host, &["127.0.0.1"]);
+    host.put("/etc/apt/sources.list", &sources, 0o644).unwrap();
+
+    let pin = "Package: php*-gearman\nPin: release *\nPin-Priority: -1\n";
+    host.put("/etc/apt/preferences.d/withheld", pin, 0o644)
+        .unwrap();
+    fails(&host, &["gearman"]);
+    host.run(&["rm", "/etc/apt/preferences.d/withheld"]).ok();
+    none(
+        etc.touches_to(&host.tree(&["/etc"]).without("/etc/apt")),
+        "touched before any package",
+    );
+
+    let hook = "DPkg::Pre-Invoke { \"echo the disk is on fire >&2; exit 1\"; };\n";
+    host.put("/etc/apt/apt.conf.d/99fire", hook, 0o644).unwrap();
+    fails(&host, &["the disk is on fire"]);
+    host.run(&["rm", "/etc/apt/apt.conf.d/99fire"]).ok();
+
+    // Cut off between unpacking and configuring.
+    host.shell("cd /tmp; apt-get download supervisor >/dev/null; dpkg --unpack supervisor*.deb")
+        .ok();
+    on_site(&host, "setup", &[]).exits(0);
+    job_runs(&host);
+}
+
+#[test]
+fn a_job_server_that_does_not_come_up_is_told() {
+    let host = ready_host("down");
+    // An option that only the person can have meant.
+    let options = "PARAMS=\"--daemon --log-file=/nowhere/gearmand.log\"\n";
+    let kept = host.read("/etc/default/gearman-job-server").unwrap();
+    host.put("/etc/default/gearman-job-server", options, 0o644)
+        .unwrap();
+    fails(&host, &["gearman-job-server", "/nowhere/gearmand.log"]);
+    host.put("/etc/default/gearman-job-server", kept, 0o644)
+        .unwrap();
+    on_site(&host, "setup", &[]).exits(0);
+    job_runs(&host);
+}
+
+#[test]
+fn a_job_server_elsewhere_that_is_unreachable_is_told() {
+    let host = ready_host("away");
+    let servers = ["--role", "worker,web", "--servers", "127.0.0.1:4731"];
+    let setup = ["wp-gears", "setup", "--site", "/var/www/site", "--yes"];
+    refused(
+        &host,
+        &[&setup[..], &servers].concat(),
+        1,
+        &["127.0.0.1:4731"],
+    );
+}
+
+/// Ends setup at several moments; the next one finishes the work, and remove
+/// knows what was there before the first.
+#[test]
+fn a_setup_that_was_killed_is_finished_by_the_next() {
+    let host = ready_host("killed");
+    let before = everything(&host);
+    for ms in [20, 60, 120, 250, 500, 900] {
+        let setup = ["wp-gears", "setup", "--site", "/var/www/site", "--yes"];
+        host.run_with(&setup, b"", Duration::from_millis(ms));
+        host.run(&["pkill", "-KILL", "-f", "^wp-gears setup"]);
+    }
+    on_site(&host, "setup", &[]).exits(0);
+    job_runs(&host);
+    on_site(&host, "remove", &[]).exits(0);
+    none(before.changes_to(&everything(&host)), "left by remove");
+}
+
+#[track_caller]
+fn job_runs(host: &Host) {
+    let site = Site::first(host);
+    site.forget_done();
+    site.send(1, 1, 0.0).ok();
+    assert_eq!(site.wait_for(1, Duration::from_secs(10)), [1]);
+}

@@ -1,0 +1,157 @@
+//! The life of one host, from a fresh site to the end of its jobs.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use crate::harness::{Host, Image, Release, Site};
+use crate::support::{daemons, everything, fresh_host, none, on_site, wp_gears};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn life_of_a_host() {
+    let mut host = fresh_host("life");
+    let bare = everything(&host);
+    a_plan_changes_nothing(&host);
+    setup_proves_itself(&host);
+    the_second_setup_touches_nothing(&host);
+    a_job_runs_soon(&host);
+    the_port_is_open_to_loopback_alone(&host);
+    a_burst_runs_whole(&host);
+    an_outage_costs_nothing(&host);
+    queued_jobs_run_after(&mut host, "a reboot", |host| host.reboot().unwrap());
+    queued_jobs_run_after(&mut host, "a power cut", |host| {
+        host.power_cut();
+        host.power_on().unwrap();
+    });
+    remove_leaves_only_packages(&host);
+    purge_leaves_nothing(&host, &bare);
+}
+
+fn a_plan_changes_nothing(host: &Host) {
+    let (before, daemons_before) = (everything(host), daemons(host));
+    let plan = on_site(host, "plan", &[]).exits(0);
+    assert!(plan.stdout.contains("gearman-job-server"), "{plan}");
+    assert!(plan.stdout.contains("wp-config.php"), "{plan}");
+    on_site(host, "plan", &["--check"]).exits(3);
+    none(before.touches_to(&everything(host)), "touched by plan");
+    assert_eq!(daemons_before, daemons(host));
+}
+
+fn setup_proves_itself(host: &Host) {
+    let setup = on_site(host, "setup", &[]).exits(0);
+    println!("fresh setup: {:.1?}\n{}", setup.took, setup.text());
+}
+
+fn the_second_setup_touches_nothing(host: &Host) {
+    let (before, daemons_before) = (everything(host), daemons(host));
+    let second = on_site(host, "setup", &[]).exits(0);
+    println!("second setup: {:.0?}\n{}", second.took, second.text());
+    none(
+        before.touches_to(&everything(host)),
+        "touched by a second setup",
+    );
+    assert_eq!(daemons_before, daemons(host));
+    on_site(host, "plan", &["--check"]).exits(0);
+}
+
+fn a_job_runs_soon(host: &Host) {
+    let site = Site::first(host);
+    let began = Instant::now();
+    site.send(1, 1, 0.0).ok();
+    assert_eq!(site.wait_for(1, 10 * SECOND), [1]);
+    println!("one job through WordPress: {:.1?}", began.elapsed());
+    assert!(began.elapsed() < 2 * SECOND);
+}
+
+fn the_port_is_open_to_loopback_alone(host: &Host) {
+    let listening = host.run(&["ss", "-Hltn", "sport = :4730"]).ok();
+    let addresses: Vec<&str> = listening
+        .lines()
+        .filter_map(|line| line.split_whitespace().nth(3))
+        .collect();
+    assert_eq!(addresses, ["127.0.0.1:4730"], "{listening}");
+}
+
+fn a_burst_runs_whole(host: &Host) {
+    on_site(host, "setup", &["--workers", "3"]).exits(0);
+    assert_eq!(host.processes_of("wp-gears worker").len(), 3);
+    let site = Site::first(host);
+    site.forget_done();
+    let began = Instant::now();
+    site.send(1, 300, 0.0).ok();
+    let mut done = site.wait_for(300, 120 * SECOND);
+    println!("300 jobs, 3 workers: {:.1?}", began.elapsed());
+    let states = host.run(&["supervisorctl", "status"]).stdout;
+    assert_eq!(states.matches("RUNNING").count(), 3, "{states}");
+    assert_eq!(states.lines().count(), 3, "{states}");
+    std::thread::sleep(SECOND); // would anything run twice?
+    done.append(&mut site.done().split_off(done.len().min(300)));
+    done.sort();
+    assert_eq!(done, (1..=300).collect::<Vec<_>>());
+    let processes: BTreeSet<u32> = site.done_by().into_iter().collect();
+    assert_eq!(processes.len(), 300, "a process of its own for each job");
+}
+
+fn an_outage_costs_nothing(host: &Host) {
+    let site = Site::first(host);
+    site.forget_done();
+    host.run(&["systemctl", "stop", "gearman-job-server"]).ok();
+    std::thread::sleep(2 * SECOND);
+    let (before, began) = (host.cpu(), Instant::now());
+    std::thread::sleep(10 * SECOND);
+    let share = (host.cpu() - before).as_secs_f64() / began.elapsed().as_secs_f64();
+    println!(
+        "job server down, 3 workers: {:.1}% of a core",
+        share * 100.0
+    );
+    assert!(share < 0.05, "{share}");
+    let states = host.run(&["supervisorctl", "status"]).stdout;
+    assert_eq!(states.matches("RUNNING").count(), 3, "{states}");
+
+    host.run(&["systemctl", "start", "gearman-job-server"]).ok();
+    let began = Instant::now();
+    site.send(1, 1, 0.0).ok();
+    assert_eq!(site.wait_for(1, 20 * SECOND), [1]);
+    println!("back in business: {:.1?}", began.elapsed());
+    assert!(began.elapsed() < 8 * SECOND);
+}
+
+fn queued_jobs_run_after(host: &mut Host, what: &str, happens: impl FnOnce(&mut Host)) {
+    host.run(&["supervisorctl", "stop", "all"]).ok();
+    Site::first(host).forget_done();
+    Site::first(host).send(1, 20, 0.0).ok();
+    std::thread::sleep(SECOND);
+    assert!(
+        Site::first(host).done().is_empty(),
+        "no worker should have run them yet"
+    );
+    happens(host);
+    let began = Instant::now();
+    let mut done = Site::first(host).wait_for(20, 30 * SECOND);
+    println!("20 jobs, {:.1?} after {what}", began.elapsed());
+    done.sort();
+    assert_eq!(done, (1..=20).collect::<Vec<_>>(), "after {what}");
+}
+
+/// Against a host where the same packages were installed and nothing else.
+fn remove_leaves_only_packages(host: &Host) {
+    let remove = on_site(host, "remove", &[]).exits(0);
+    println!("{}", remove.text());
+    let packages = Host::boot(&Image::with_packages(Release::Bookworm).unwrap(), "only").unwrap();
+    packages.install(wp_gears()).unwrap();
+    none(
+        everything(&packages).changes_to(&everything(host)),
+        "left by remove",
+    );
+    assert_eq!(host.processes_of("wp-gears"), []);
+}
+
+fn purge_leaves_nothing(host: &Host, bare: &crate::harness::Tree) {
+    on_site(host, "setup", &[]).exits(0);
+    let purge = on_site(host, "remove", &["--purge"]).exits(0);
+    println!("{}", purge.text());
+    none(bare.changes_to(&everything(host)), "left by remove --purge");
+    host.shell("! dpkg-query -W gearman-job-server supervisor php-gearman")
+        .ok();
+}
