@@ -1,0 +1,43 @@
+//! Why a file is left as it is: the line, the reason, and the lines to add by hand.
+
+use std::fmt;
+
+/// An edit that was not made. Nothing was changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The line (from 1) that stands in the way, where there is one.
+    pub line: Option<usize>,
+    pub reason: String,
+    /// What a person can do instead; usually the lines to add.
+    pub by_hand: String,
+}
+
+impl Refusal {
+    pub(super) fn new(line: Option<usize>, reason: impl Into<String>) -> Self {
+        Refusal {
+            line,
+            reason: reason.into(),
+            by_hand: String::new(),
+        }
+    }
+
+    pub(super) fn by_hand(mut self, text: impl Into<String>) -> Self {
+        self.by_hand = text.into();
+        self
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(line) = self.line {
+            write!(f, "line {line}: ")?;
+        }
+        f.write_str(&self.reason)?;
+        if !self.by_hand.is_empty() {
+            write!(f, "\n{}", self.by_hand)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Refusal {}
