@@ -99,7 +99,10 @@ impl<'p> Plan<'p> {
         }
         let empty = fact.value.truthy() == Some(false) && has.as_deref() != Some("0");
         if empty {
-            self.warn(&fact, "the salt is empty: sites without one run each other's jobs");
+            self.warn(
+                &fact,
+                "the salt is empty: sites without one run each other's jobs",
+            );
         } else if has.is_none() && fact.value != Value::Odd {
             self.warn(&fact, "the salt is not a text");
             return self.replace(&fact, name, &block::quoted(want.value()));
@@ -150,7 +153,9 @@ impl<'p> Plan<'p> {
                     }
                     Ok(())
                 }
-                Some(_) if self.facts.pushed => Err(self.stuck(&fact, "the servers are added one by one")),
+                Some(_) if self.facts.pushed => {
+                    Err(self.stuck(&fact, "the servers are added one by one"))
+                }
                 Some(_) => self.list(&fact, elements, want.value()),
                 None if elements.iter().any(|it| is_computed(&it.value)) => {
                     Err(at_run_time(&fact, name))
@@ -161,7 +166,10 @@ impl<'p> Plan<'p> {
                 },
             },
             Value::Text(text) => {
-                self.warn(&fact, "the servers are a text, which breaks the plugin: made a list");
+                self.warn(
+                    &fact,
+                    "the servers are a text, which breaks the plugin: made a list",
+                );
                 let own: Vec<String> = text
                     .split(',')
                     .map(|it| it.trim().to_owned())
@@ -208,14 +216,27 @@ impl<'p> Plan<'p> {
         }
         if want.is_empty() || has[want.len()..].iter().any(|it| it.keyed) {
             let whole = first.at.start..last.at.end;
-            if self.facts.seen.trivia.comments.iter().any(|it| whole.contains(&it.start)) {
+            if self
+                .facts
+                .seen
+                .trivia
+                .comments
+                .iter()
+                .any(|it| whole.contains(&it.start))
+            {
                 return Err(self.stuck(fact, "comments in the list would be lost"));
             }
             return self.replace(fact, "$gearman_servers", &block::array(want));
         }
         for pair in has[want.len() - 1..].windows(2) {
             let between = pair[0].at.end..pair[1].at.start;
-            let comma = self.facts.seen.trivia.commas.iter().find(|at| between.contains(at));
+            let comma = self
+                .facts
+                .seen
+                .trivia
+                .commas
+                .iter()
+                .find(|at| between.contains(at));
             if let Some(comma) = comma {
                 self.changes.push(Change::new(*comma..comma + 1, ""));
             }
@@ -341,7 +362,9 @@ impl<'p> Plan<'p> {
         let Some(at) = &fact.value_at else {
             let file = fact.file.as_deref().unwrap_or("this file");
             let reason = format!("{name} is set in {file}, which is only read, to another value");
-            return Err(Refusal::new(Some(fact.line), reason).by_hand(format!("Change it in {file}")));
+            return Err(
+                Refusal::new(Some(fact.line), reason).by_hand(format!("Change it in {file}"))
+            );
         };
         if let Some(part) = self.foreign.iter().find(|part| part.contains(&at.start))
             && !self.source[part.clone()].starts_with(b"/**#@")
@@ -364,7 +387,10 @@ impl<'p> Plan<'p> {
 }
 
 fn is_computed(value: &Value) -> bool {
-    matches!(value, Value::Computed { .. } | Value::Bareword(_) | Value::Odd)
+    matches!(
+        value,
+        Value::Computed { .. } | Value::Bareword(_) | Value::Odd
+    )
 }
 
 fn at_run_time(fact: &Fact, name: &str) -> Refusal {

@@ -226,7 +226,10 @@ fn check_flow(
     load_at: usize,
     warnings: &mut Vec<Warning>,
 ) -> Result<(), Refusal> {
-    for from in before.iter().filter(|from| from.event.at < load_at || from.file.is_some()) {
+    for from in before
+        .iter()
+        .filter(|from| from.event.at < load_at || from.file.is_some())
+    {
         let place = &from.event.place;
         match from.event.kind {
             Kind::Exit { .. } if place.sure() => {
@@ -278,7 +281,8 @@ fn constant(
     after: &[From],
     opaque: bool,
 ) -> Result<Option<Fact>, Refusal> {
-    let ours = |from: &&From| matches!(&from.event.kind, Kind::Define { name: it, .. } if it == name);
+    let ours =
+        |from: &&From| matches!(&from.event.kind, Kind::Define { name: it, .. } if it == name);
     if let Some(late) = after.iter().find(ours) {
         let reason = format!("{name} is defined after WordPress is loaded, which is too late");
         return Err(refuse(late, reason));
@@ -303,12 +307,18 @@ fn constant(
             return Err(refuse(from, reason));
         }
         if let Some(first) = &fact {
-            let reason = format!("{name} is defined a second time (first in line {})", first.line);
+            let reason = format!(
+                "{name} is defined a second time (first in line {})",
+                first.line
+            );
             return Err(refuse(from, reason));
         }
         match value {
             Value::Bareword(word) if word == name => {
-                return Err(refuse(from, format!("{name} lacks its quotes: a fatal error since PHP 8")));
+                return Err(refuse(
+                    from,
+                    format!("{name} lacks its quotes: a fatal error since PHP 8"),
+                ));
             }
             Value::Bareword(word) => {
                 let reason = format!("{name} is given {word}, a word without quotes");
@@ -327,8 +337,15 @@ fn constant(
     if fact.is_none()
         && let Some(from) = before.iter().chain(after).find(mentions)
     {
-        let why = if opaque { "defined in a way" } else { "used in a way" };
-        return Err(refuse(from, format!("{name} is {why} that can't be followed")));
+        let why = if opaque {
+            "defined in a way"
+        } else {
+            "used in a way"
+        };
+        return Err(refuse(
+            from,
+            format!("{name} is {why} that can't be followed"),
+        ));
     }
     Ok(fact)
 }
@@ -402,6 +419,7 @@ fn follow_servers(
                 value,
                 value_at,
                 global: straight,
+                ..
             } => {
                 if let Some(first) = fact {
                     let reason = format!(
@@ -460,19 +478,27 @@ fn near_names(before: &[From], warnings: &mut Vec<Warning>) {
         {
             warnings.push(Warning::new(
                 Some(from.line),
-                format!("{name} is another constant than {}", name.to_ascii_uppercase()),
+                format!(
+                    "{name} is another constant than {}",
+                    name.to_ascii_uppercase()
+                ),
             ));
         }
     }
 }
 
-fn defines<'f>(name: &'static str, before: &'f [From]) -> impl Iterator<Item = (&'f From, &'f Value)> {
-    before.iter().filter_map(move |from| match &from.event.kind {
-        Kind::Define {
-            name: it, value, ..
-        } if it == name && !from.event.place.function => Some((from, value)),
-        _ => None,
-    })
+fn defines<'f>(
+    name: &'static str,
+    before: &'f [From],
+) -> impl Iterator<Item = (&'f From, &'f Value)> {
+    before
+        .iter()
+        .filter_map(move |from| match &from.event.kind {
+            Kind::Define {
+                name: it, value, ..
+            } if it == name && !from.event.place.function => Some((from, value)),
+            _ => None,
+        })
 }
 
 /// WordPress's own rule: `MULTISITE` decides; without it, any of the three
@@ -495,14 +521,22 @@ fn network(before: &[From], opaque: bool) -> Network {
     if any.any(|(from, _)| sure(from)) && !opaque {
         return Network::Yes;
     }
-    match opaque || old.iter().any(|name| defines(name, before).next().is_some()) {
+    match opaque
+        || old
+            .iter()
+            .any(|name| defines(name, before).next().is_some())
+    {
         true => Network::Maybe,
         false => Network::No,
     }
 }
 
 fn domain(before: &[From], opaque: bool) -> Domain {
-    let mut found = if opaque { Domain::Maybe } else { Domain::Missing };
+    let mut found = if opaque {
+        Domain::Maybe
+    } else {
+        Domain::Missing
+    };
     for (from, value) in defines("DOMAIN_CURRENT_SITE", before) {
         if matches!(value, Value::Computed { from_host: true }) {
             return Domain::FromHost(from.line);

@@ -52,5 +52,6 @@ pub fn locate(
         "no wp-config.php in {}, nor in the folder above",
         root.display()
     );
-    Err(Refusal::new(None, reason).by_hand("Install WordPress there first, or name the file by --wp-config"))
+    Err(Refusal::new(None, reason)
+        .by_hand("Install WordPress there first, or name the file by --wp-config"))
 }

@@ -36,14 +36,14 @@ pub fn spot(source: &[u8], facts: &Facts) -> Result<Spot, Refusal> {
         }
         at = part.start;
     }
-    if let Some((tag, _)) = facts
+    // A statement in `<?= … ?>` begins with its tag.
+    let tag = facts
         .seen
         .trivia
         .tags
         .iter()
-        .rfind(|(tag, _)| tag.end <= at)
-        .filter(|(tag, echo)| *echo && source[tag.end..at].iter().all(u8::is_ascii_whitespace))
-    {
+        .rfind(|(tag, _)| tag.start <= at);
+    if let Some((tag, true)) = tag {
         return Err(Refusal::new(
             Some(line_of(source, tag.start)),
             "WordPress is loaded by a <?= tag; nothing can be put before it",
@@ -87,7 +87,8 @@ fn lead(source: &[u8], facts: &Facts, top: usize) -> usize {
         .collect();
     let mut at = this.at.start;
     for comment in comments.iter().rev() {
-        if blank_line_between(&source[comment.end..at]) || is_boundary(&source[(*comment).clone()]) {
+        if blank_line_between(&source[comment.end..at]) || is_boundary(&source[(*comment).clone()])
+        {
             break;
         }
         at = comment.start;

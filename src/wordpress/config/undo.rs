@@ -105,7 +105,9 @@ fn remove_blocks(text: &[u8], is_ours: &dyn Fn(&[u8]) -> bool) -> Undone {
         let inside = begin.end + line_end(&text[begin.end..])..line_start(text, end.start);
         let (kept, said) = not_ours(&text[inside.start..inside.end.max(inside.start)], is_ours);
         if !kept.is_empty() && split {
-            undone.text.extend_from_slice(&text[start..line_start(text, begin.start)]);
+            undone
+                .text
+                .extend_from_slice(&text[start..line_start(text, begin.start)]);
         }
         undone.text.extend(kept);
         undone.left_alone.extend(said);
@@ -141,7 +143,9 @@ fn not_ours(inside: &[u8], is_ours: &dyn Fn(&[u8]) -> bool) -> (Vec<u8>, Vec<Str
     for (i, line) in all.iter().enumerate() {
         unit.push(line);
         let words = line.trim_ascii();
-        let opens = unit.first().is_some_and(|it| it.trim_ascii().ends_with(b"{"));
+        let opens = unit
+            .first()
+            .is_some_and(|it| it.trim_ascii().ends_with(b"{"));
         let whole = match opens {
             true => words == b"}",
             false => words.is_empty() || words.ends_with(b";") || words.ends_with(b"*/"),
@@ -149,7 +153,9 @@ fn not_ours(inside: &[u8], is_ours: &dyn Fn(&[u8]) -> bool) -> (Vec<u8>, Vec<Str
         if !whole && i + 1 < all.len() {
             continue;
         }
-        let ours = unit.iter().all(|it| it.trim_ascii().is_empty() || is_ours(it.trim_ascii()));
+        let ours = unit
+            .iter()
+            .all(|it| it.trim_ascii().is_empty() || is_ours(it.trim_ascii()));
         if !ours {
             let text = unit.concat();
             said.push(format!("not ours, or changed since: {}", shown(&text)));

@@ -16,7 +16,9 @@ pub enum Value {
     /// A literal whose bytes we do not spell (not ASCII), or a float.
     Odd,
     /// Known at run time only; whether it hangs on the request's host name.
-    Computed { from_host: bool },
+    Computed {
+        from_host: bool,
+    },
 }
 
 /// An element of a list; its key is of no matter to the plugin.

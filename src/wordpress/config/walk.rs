@@ -51,11 +51,13 @@ pub enum Kind {
         value: Value,
         value_at: Range<usize>,
     },
-    /// `$gearman_servers = …`; `global` where it is `$GLOBALS[…] = …`.
+    /// `$gearman_servers = …`; `global` where it is `$GLOBALS[…] = …`, and
+    /// `yields` where servers that are set already win.
     Servers {
         value: Value,
         value_at: Range<usize>,
         global: bool,
+        yields: bool,
     },
     /// `$gearman_servers[] = …`
     Push(Value),
@@ -200,7 +202,12 @@ impl Walker<'_> {
         });
     }
 
-    fn within(&mut self, change: impl FnOnce(&mut Place), truth: Truth, run: impl FnOnce(&mut Self)) {
+    fn within(
+        &mut self,
+        change: impl FnOnce(&mut Place),
+        truth: Truth,
+        run: impl FnOnce(&mut Self),
+    ) {
         let (place, worker) = (self.place.clone(), self.worker);
         change(&mut self.place);
         self.worker = self.worker.and(truth);
@@ -338,7 +345,18 @@ impl Walker<'_> {
     fn assign(&mut self, assign: &php_ast::AssignExpr<'_, '_>, expr: &Expr<'_, '_>) {
         let at = expr.span.start as usize;
         let plain = assign.op == AssignOp::Assign && !assign.by_ref;
-        let _ = self.visit_expr(assign.value);
+        let target = servers_target(assign.target);
+        let kind = match target {
+            Some(global) if plain => self.servers(assign.value, global),
+            _ => Kind::Touched,
+        };
+        // A list may be made of calls; the other two shapes only read it.
+        if !matches!(kind, Kind::Global | Kind::Servers { yields: true, .. }) {
+            let _ = self.visit_expr(assign.value);
+        }
+        if target.is_some() {
+            return self.note(kind, at);
+        }
         if let ExprKind::Variable(name) = &assign.target.kind {
             let name = name.as_str().to_owned();
             if self.reader().from_host(assign.value) {
@@ -347,14 +365,6 @@ impl Walker<'_> {
             if names_settings(assign.value) {
                 self.settings_variables.insert(name);
             }
-        }
-        if let Some(global) = servers_target(assign.target) {
-            let kind = if plain {
-                self.servers(assign.value, global)
-            } else {
-                Kind::Touched
-            };
-            return self.note(kind, at);
         }
         if let ExprKind::ArrayAccess(access) = &assign.target.kind {
             if servers_target(access.array).is_some() {
@@ -383,6 +393,7 @@ impl Walker<'_> {
     /// The list, or our own `empty( $gearman_servers ) ? list : $gearman_servers`.
     fn servers(&self, value: &Expr<'_, '_>, global: bool) -> Kind {
         let mut list = bare(value);
+        let mut yields = false;
         if let ExprKind::Ternary(ternary) = &list.kind
             && let ExprKind::Empty(what) = &ternary.condition.kind
             && let Some(then) = ternary.then_expr
@@ -390,6 +401,7 @@ impl Walker<'_> {
             && servers_target(ternary.else_expr).is_some()
         {
             list = then;
+            yields = true;
         }
         // `$GLOBALS['gearman_servers'] = $gearman_servers;` only lifts it.
         if global && servers_target(list) == Some(false) {
@@ -399,6 +411,7 @@ impl Walker<'_> {
             value: self.reader().value(list),
             value_at: span(list),
             global,
+            yields,
         }
     }
 
@@ -451,7 +464,10 @@ impl<'a, 's> Visitor<'a, 's> for Walker<'_> {
             | StmtKind::TryCatch(_) => {
                 if let StmtKind::Foreach(each) = &stmt.kind
                     && (servers_target(&each.value).is_some()
-                        || each.key.as_ref().is_some_and(|it| servers_target(it).is_some()))
+                        || each
+                            .key
+                            .as_ref()
+                            .is_some_and(|it| servers_target(it).is_some()))
                 {
                     self.note(Kind::Touched, at);
                 }
@@ -509,11 +525,10 @@ impl<'a, 's> Visitor<'a, 's> for Walker<'_> {
                 let worker = self.worker;
                 self.note(Kind::Exit { worker }, at);
             }
-            ExprKind::Closure(_) | ExprKind::ArrowFunction(_) | ExprKind::AnonymousClass(_) => {
-                self.in_function(|walker| {
+            ExprKind::Closure(_) | ExprKind::ArrowFunction(_) | ExprKind::AnonymousClass(_) => self
+                .in_function(|walker| {
                     let _ = walk_expr(walker, expr);
-                })
-            }
+                }),
             ExprKind::Binary(binary) if short_circuits(binary.op) => {
                 let _ = self.visit_expr(binary.left);
                 let truth = worker::truth(binary.left, self.view);
@@ -602,7 +617,8 @@ fn servers_target(expr: &Expr<'_, '_>) -> Option<bool> {
                 return None;
             };
             let index = &access.index?.kind;
-            let ours = matches!(index, ExprKind::String(text) if text.as_bytes() == b"gearman_servers");
+            let ours =
+                matches!(index, ExprKind::String(text) if text.as_bytes() == b"gearman_servers");
             (array.as_str() == "GLOBALS" && ours).then_some(true)
         }
         _ => None,

@@ -117,7 +117,8 @@ pub fn is_http_host(expr: &Expr<'_, '_>) -> bool {
     let ExprKind::ArrayAccess(access) = &bare(expr).kind else {
         return false;
     };
-    let array = matches!(&access.array.kind, ExprKind::Variable(name) if name.as_str() == "_SERVER");
+    let array =
+        matches!(&access.array.kind, ExprKind::Variable(name) if name.as_str() == "_SERVER");
     let index = access.index.is_some_and(
         |index| matches!(&index.kind, ExprKind::String(text) if text.as_bytes() == b"HTTP_HOST"),
     );

@@ -1,0 +1,281 @@
+//! The shapes in fixtures/wp-config: what comes out, and PHP's word on it.
+
+#[path = "wp_config_judge/mod.rs"]
+mod judge;
+
+use serde_json::Value;
+use std::path::PathBuf;
+use wp_gears::wordpress::config::{Switch, Undone, Want, Wish, edit, scan, take_out, undo};
+
+const SERVER: &str = "127.0.0.1:4730";
+const SALT: &str = "salt-of-the-test";
+
+struct Shape {
+    name: String,
+    source: Vec<u8>,
+    expect: toml::Table,
+}
+
+fn shapes() -> Vec<Shape> {
+    let folder = judge::fixtures();
+    let text = std::fs::read_to_string(folder.join("expect.toml")).unwrap();
+    let table: toml::Table = text.parse().unwrap();
+    assert!(table.len() >= 60);
+    table
+        .into_iter()
+        .map(|(name, expect)| Shape {
+            source: std::fs::read(folder.join(format!("{name}.php"))).unwrap(),
+            expect: expect.as_table().unwrap().clone(),
+            name,
+        })
+        .collect()
+}
+
+impl Shape {
+    fn text(&self, key: &str) -> Option<&str> {
+        self.expect.get(key).map(|it| it.as_str().unwrap())
+    }
+
+    fn list(&self, key: &str) -> Option<Vec<String>> {
+        let list = self.expect.get(key)?.as_array().unwrap();
+        Some(
+            list.iter()
+                .map(|it| it.as_str().unwrap().to_owned())
+                .collect(),
+        )
+    }
+
+    fn wish(&self) -> Wish {
+        Wish {
+            switch: match self.text("switch") {
+                Some("minions") => Switch::WpMinions,
+                _ => Switch::WpGears,
+            },
+            servers: match self.list("servers_exactly") {
+                Some(list) => Want::Exactly(list),
+                None => Want::Default(vec![SERVER.into()]),
+            },
+            salt: match self.text("salt_exactly") {
+                Some(salt) => Want::Exactly(salt.into()),
+                None => Want::Default(SALT.into()),
+            },
+        }
+    }
+
+    fn includes(&self) -> PathBuf {
+        judge::fixtures().join(format!("{}.d", self.name))
+    }
+
+    fn include(&self) -> impl Fn(&[u8]) -> Option<Vec<u8>> {
+        let folder = self.includes();
+        move |path| std::fs::read(folder.join(std::str::from_utf8(path).ok()?)).ok()
+    }
+
+    /// What is refused has no new text; and the judge speaks PHP 8 only.
+    fn is_judged(&self) -> bool {
+        !self.expect.contains_key("refused") && !self.expect.contains_key("only_old_php")
+    }
+}
+
+#[test]
+fn each_shape_comes_out_as_written() {
+    let mut wrong = Vec::new();
+    for shape in shapes() {
+        if let Err(why) = comes_out(&shape) {
+            wrong.push(format!("{}: {why}", shape.name));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+fn comes_out(shape: &Shape) -> Result<(), String> {
+    let include = shape.include();
+    let edited = match (
+        edit(&shape.source, &shape.wish(), &include),
+        shape.text("refused"),
+    ) {
+        (Err(refusal), Some(reason)) => {
+            let line = shape
+                .expect
+                .get("line")
+                .map(|it| it.as_integer().unwrap() as usize);
+            if !refusal.reason.contains(reason) || (line.is_some() && refusal.line != line) {
+                return Err(format!("refused otherwise: {refusal}"));
+            }
+            if !refusal.by_hand.contains("WP_ASYNC_TASK_SALT") {
+                return Err(format!("no lines to add by hand: {refusal}"));
+            }
+            return Ok(());
+        }
+        (Err(refusal), None) => return Err(format!("refused: {refusal}")),
+        (Ok(_), Some(_)) => return Err("not refused".into()),
+        (Ok(edited), None) => edited,
+    };
+    let text = String::from_utf8_lossy(&edited.text).into_owned();
+    let wants_same = shape.expect.contains_key("same");
+    if (edited.text == shape.source) != wants_same {
+        return Err(format!("same bytes: not {wants_same}\n{text}"));
+    }
+    let warned = |words: &str| edited.warnings.iter().any(|it| it.text.contains(words));
+    if let Some(words) = shape.text("warn")
+        && !warned(words)
+    {
+        return Err(format!("no warning of {words}: {:?}", edited.warnings));
+    }
+    let again = edit(&edited.text, &shape.wish(), &include).map_err(|it| it.to_string())?;
+    if again.text != edited.text {
+        return Err(format!(
+            "a second edit changes\n{text}\ninto\n{}",
+            String::from_utf8_lossy(&again.text)
+        ));
+    }
+    if scan(&edited.text, &include).ok() != Some(edited.found) {
+        return Err("scan and edit disagree".into());
+    }
+    gives_back(shape, &edited.text)
+}
+
+fn gives_back(shape: &Shape, left: &[u8]) -> Result<(), String> {
+    let back = |what: &str, undone: Undone, want: &[u8]| {
+        if undone.text == want && undone.left_alone.is_empty() {
+            return Ok(());
+        }
+        Err(format!(
+            "{what} gives {}\nleaving {:?}",
+            String::from_utf8_lossy(&undone.text),
+            undone.left_alone
+        ))
+    };
+    back("undo", undo(left, &shape.source, left), &shape.source)?;
+    // The person adds lines at the end and changes the database's name.
+    let elsewhere = |text: &[u8]| {
+        let text: Vec<u8> = replace(text, b"'blog'", b"'other'");
+        if text.ends_with(b"?>") || text.ends_with(b";") || !text.ends_with(b"\n") {
+            return text;
+        }
+        [&text[..], b"\n"].concat()
+    };
+    let (edited, want) = (elsewhere(left), elsewhere(&shape.source));
+    // In a file of one line, there is no elsewhere.
+    if shape
+        .source
+        .iter()
+        .filter(|b| matches!(b, b'\n' | b'\r'))
+        .count()
+        > 2
+    {
+        back(
+            "undo after edits",
+            undo(&edited, &shape.source, left),
+            &want,
+        )?;
+    }
+    let taken = take_out(left);
+    let changed_in_place =
+        edit(&taken.text, &shape.wish(), &shape.include()).is_ok_and(|it| it.text != left);
+    if taken.text != shape.source && !changed_in_place && !in_place(shape) {
+        return back("take_out", taken, &shape.source);
+    }
+    Ok(())
+}
+
+/// Shapes whose own values change: without a journal they can't come back.
+fn in_place(shape: &Shape) -> bool {
+    [
+        "off",
+        "text-false",
+        "salt-empty",
+        "minions-cron",
+        "servers-text",
+        "salt-told",
+    ]
+    .contains(&&*shape.name)
+        || shape.expect.contains_key("servers_exactly")
+        || shape.expect.contains_key("salt_exactly")
+}
+
+fn replace(text: &[u8], old: &[u8], new: &[u8]) -> Vec<u8> {
+    match text.windows(old.len()).position(|it| it == old) {
+        Some(at) => [&text[..at], new, &text[at + old.len()..]].concat(),
+        None => text.to_vec(),
+    }
+}
+
+#[test]
+fn php_sees_what_was_asked() {
+    if judge::php_is_missing() {
+        return;
+    }
+    let temp = tempfile::tempdir().unwrap();
+    let (mut jobs, mut shown) = (Vec::new(), Vec::new());
+    for shape in shapes().into_iter().filter(Shape::is_judged) {
+        let Ok(edited) = edit(&shape.source, &shape.wish(), &shape.include()) else {
+            continue; // the other test says so
+        };
+        for (when, text) in [("before", &shape.source), ("after", &edited.text)] {
+            let folder = temp.path().join(format!("{}-{when}", shape.name));
+            let file = judge::site(&folder, text, &shape.includes());
+            jobs.extend([("top", file.clone()), ("function", file)]);
+        }
+        shown.push(shape);
+    }
+    let answers = judge::judge(&jobs);
+    let mut wrong = Vec::new();
+    for (shape, answers) in shown.iter().zip(answers.chunks(4)) {
+        for (mode, before, after) in [
+            ("top", &answers[0], &answers[2]),
+            ("function", &answers[1], &answers[3]),
+        ] {
+            if let Err(why) = sees(shape, before, after) {
+                wrong.push(format!(
+                    "{} ({mode}): {why}\n  before {before}\n  after  {after}",
+                    shape.name
+                ));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    eprintln!(
+        "{} shapes judged by PHP, each at top level and in a function",
+        shown.len()
+    );
+}
+
+fn sees(shape: &Shape, before: &Value, after: &Value) -> Result<(), String> {
+    if after["loaded"] != true || !after["fatal"].is_null() {
+        return Err("WordPress is not loaded".into());
+    }
+    let plugin = match shape.wish().switch {
+        Switch::WpGears => "gears",
+        Switch::WpMinions => "minions",
+    };
+    let servers = shape.list("servers").unwrap_or(vec![SERVER.into()]);
+    let has: Option<Vec<String>> = match &after["servers"] {
+        Value::Array(list) => list
+            .iter()
+            .map(|it| it.as_str().map(str::to_owned))
+            .collect(),
+        Value::Object(keyed) => keyed
+            .values()
+            .map(|it| it.as_str().map(str::to_owned))
+            .collect(),
+        _ => None,
+    };
+    let salt = shape.text("salt").unwrap_or(SALT);
+    let host = shape.text("host").map_or(Value::Null, Value::from);
+    let new_notice = after["notices"].as_array().and_then(|notices| {
+        let known = before["notices"].as_array()?;
+        notices.iter().find(|it| !known.contains(it))
+    });
+    match () {
+        () if after[plugin] != true => Err("the switch is off".into()),
+        () if has.as_ref() != Some(&servers) => Err("other servers".into()),
+        () if after["salt"] != salt => Err("another salt".into()),
+        () if after["host"] != host => Err("another host".into()),
+        () if after["db"] != before["db"] => Err("another database".into()),
+        () => match new_notice {
+            Some(notice) => Err(format!("a new notice: {notice}")),
+            None => Ok(()),
+        },
+    }
+}
