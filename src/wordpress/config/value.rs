@@ -167,11 +167,11 @@ impl Reader<'_> {
 
     fn computed(&self, expr: &Expr<'_, '_>) -> Value {
         Value::Computed {
-            from_host: self.from_host(expr),
+            from_host: self.hangs_on_host(expr),
         }
     }
 
-    pub fn from_host(&self, expr: &Expr<'_, '_>) -> bool {
+    pub fn hangs_on_host(&self, expr: &Expr<'_, '_>) -> bool {
         let mut found = false;
         walk(expr, &mut |inner| match &inner.kind {
             ExprKind::Variable(name) => found |= self.host_variables.contains(name.as_str()),

@@ -359,7 +359,7 @@ impl Walker<'_> {
         }
         if let ExprKind::Variable(name) = &assign.target.kind {
             let name = name.as_str().to_owned();
-            if self.reader().from_host(assign.value) {
+            if self.reader().hangs_on_host(assign.value) {
                 self.host_variables.insert(name.clone());
             }
             if names_settings(assign.value) {
