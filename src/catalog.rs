@@ -18,7 +18,7 @@ use crate::plan::Item;
 use crate::resource::Resource;
 use crate::resource::check::Check;
 use crate::resource::directory::Directory;
-use crate::resource::file::{File, Owner, Secrets};
+use crate::resource::file::{File, Next, Owner, Secrets};
 use crate::resource::link::Link;
 use crate::resource::log::Log;
 use crate::resource::package::Packages;
@@ -35,7 +35,12 @@ use crate::wordpress::site::{BUNDLED, Plugin};
 /// Root's folder: the binary that workers run and the PHP that they run it with.
 pub const LIB: &str = "/usr/local/lib/wp-gears";
 pub const LOGS: &str = "/var/log/wp-gears";
-const RUNNER: &str = include_str!("../templates/runner.php");
+/// The PHP in it: what workers run, and what asks a site.
+const PHP: [(&str, &str); 3] = [
+    ("runner.php", include_str!("../templates/runner.php")),
+    ("plugin.php", include_str!("../templates/plugin.php")),
+    ("ask.php", include_str!("../templates/ask.php")),
+];
 const BUNDLED_PLUGIN: &str = include_str!("../templates/bundled.php");
 /// Each worker and each page that hands in a job is a connection.
 const FILES_LIMIT: u64 = 65536;
@@ -80,7 +85,7 @@ pub fn setup(host: &Host, decided: &Decided, start: bool) -> Result<Vec<Item>> {
         plugin_and_runner(host, &mut items, site)?;
     }
     for site in &decided.sites {
-        items.site(site, wp_config(host, site));
+        items.site(site, wp_config(site));
     }
     if worker {
         workers(host, &mut items, platform, decided, live)?;
@@ -185,13 +190,9 @@ fn job_server(
     items.host(File {
         path: gearmand.options_file.into(),
         edit: Edit::Options,
-        make: Box::new(move |now| {
-            Ok(Some(options::merge(
-                now.unwrap_or_default(),
-                variable,
-                &for_file,
-                &[],
-            )?))
+        make: Box::new(move |_, now| {
+            let text = options::merge(now.unwrap_or_default(), variable, &for_file, &[])?;
+            Ok(Some(text).into())
         }),
         owner: Owner::Root,
         mode: 0o644,
@@ -319,7 +320,9 @@ fn own_files(items: &mut Items) -> Result<()> {
         .and_then(std::fs::read)
         .context("read this program, to install it for the workers")?;
     items.host(File::whole(binary(), program, 0o755).secrets(Secrets::Binary));
-    items.host(File::whole(runner(), RUNNER.into(), 0o644));
+    for (name, text) in PHP {
+        items.host(File::whole(Path::new(LIB).join(name), text.into(), 0o644));
+    }
     Ok(())
 }
 
@@ -422,7 +425,7 @@ impl Resource for SiteFolder {
 }
 
 /// The switch.
-fn wp_config(host: &Host, site: &SiteDecided) -> File {
+fn wp_config(site: &SiteDecided) -> File {
     let wish = Wish {
         switch: match site.plugin {
             Plugin::WpMinions => Switch::WpMinions,
@@ -432,15 +435,17 @@ fn wp_config(host: &Host, site: &SiteDecided) -> File {
         salt: site.salt.clone(),
     };
     let path = site.config.clone();
-    let included = settings::included(host, &path);
     File {
         path: path.clone(),
         edit: Edit::WpConfig,
-        make: Box::new(move |now| {
-            let source = now.unwrap_or_default();
-            let edited = config::edit(source, &wish, &|name| included.get(name).cloned())
+        make: Box::new(move |host, now| {
+            let include = settings::includes(host, &path);
+            let edited = config::edit(now.unwrap_or_default(), &wish, &include)
                 .map_err(|refusal| settings::explain(&path, refusal))?;
-            Ok(Some(edited.text))
+            Ok(Next {
+                bytes: Some(edited.text),
+                notes: edited.warnings.iter().map(settings::note).collect(),
+            })
         }),
         owner: Owner::Root,
         mode: 0o640,

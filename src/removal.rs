@@ -16,7 +16,7 @@ use crate::journal::{self, BASE, Edit, History, Kept, Scope, Undo};
 use crate::plan::Item;
 use crate::resource::Resource;
 use crate::resource::directory::WithoutDirectory;
-use crate::resource::file::{File, Owner, Secrets};
+use crate::resource::file::{File, Next, Owner, Secrets};
 use crate::resource::link::Link;
 use crate::resource::log::WithoutLog;
 use crate::resource::package::WithoutPackages;
@@ -25,7 +25,7 @@ use crate::resource::service::Service;
 use crate::supervisor::programs;
 use crate::wordpress::config;
 use crate::wordpress::settings;
-use crate::wordpress::site::{BUNDLED, Plugin};
+use crate::wordpress::site::{self, BUNDLED, Plugin};
 
 /// What shall be given back, and what a person must know about what is left.
 #[derive(Default)]
@@ -211,14 +211,14 @@ fn restored(
         will,
         variable,
     );
-    for note in given_back.1 {
+    for note in given_back.notes {
         left.push(format!("{}: {note}", path.display()));
     }
     let will = will.map(str::to_owned);
     Ok(File {
         path: path.to_owned(),
         edit,
-        make: Box::new(move |now| {
+        make: Box::new(move |_, now| {
             Ok(give_back(
                 now,
                 edit,
@@ -226,8 +226,7 @@ fn restored(
                 known.as_deref(),
                 will.as_deref(),
                 variable,
-            )
-            .0)
+            ))
         }),
         owner: was.map_or(Owner::Root, |kept| Owner::Ids(kept.uid, kept.gid)),
         mode: was.map_or(0o644, |kept| kept.mode),
@@ -248,58 +247,61 @@ fn give_back(
     known: Option<&[u8]>,
     will: Option<&str>,
     variable: &str,
-) -> (Option<Vec<u8>>, Vec<String>) {
+) -> Next {
     let original = || original.map(<[u8]>::to_vec);
     let Some(current) = now else {
         // Somebody removed it: only what was there before us comes back.
-        return (original(), Vec::new());
+        return original().into();
     };
     let sha = journal::hash(current);
     if will == Some(sha.as_str()) {
-        return (original(), Vec::new());
+        return original().into();
     }
     if original().as_deref() == Some(current) {
-        return (original(), Vec::new());
+        return original().into();
     }
+    let next = |bytes, notes| Next { bytes, notes };
     match (edit, original(), known) {
         (Edit::WpConfig, Some(original), Some(known)) => {
             let undone = config::undo(current, &original, known);
-            (Some(undone.text), undone.left_alone)
+            next(Some(undone.text), undone.left_alone)
         }
         (Edit::WpConfig, ..) => {
             let undone = config::take_out(current);
-            (Some(undone.text), undone.left_alone)
+            next(Some(undone.text), undone.left_alone)
         }
         (Edit::Options, Some(original), Some(known)) => {
             match options::undo(current, &original, known, variable) {
-                Ok(text) => (Some(text), Vec::new()),
-                Err(problem) => (Some(current.to_vec()), vec![problem.to_string()]),
+                Ok(text) => Some(text).into(),
+                Err(problem) => next(Some(current.to_vec()), vec![problem.to_string()]),
             }
         }
-        (Edit::Program, ..) => (
+        (Edit::Program, ..) => next(
             original(),
             vec!["it was edited since; the edits go with the program".into()],
         ),
-        _ => (
+        _ => next(
             Some(current.to_vec()),
             vec!["somebody changed it since: left as it is".into()],
         ),
     }
 }
 
-/// A site without a journal: what is marked as ours is taken out.
-pub fn without_journal(host: &Host, dir: &Path, removal: &mut Removal) -> Result<bool> {
+/// A site without a journal: what is marked as ours is taken out. `None`
+/// where nothing is.
+pub fn without_journal(host: &Host, dir: &Path, removal: &mut Removal) -> Result<Option<Scope>> {
     let family = host.platform()?.family;
-    let scope = Scope::Site(dir.display().to_string());
+    let scope = Scope::Site(site::name(dir));
     let mut items: Vec<Box<dyn Resource>> = Vec::new();
     let take_out = |path: PathBuf, edit: Edit| File {
         path,
         edit,
-        make: Box::new(move |now| {
-            Ok(match (now, edit) {
+        make: Box::new(move |_, now| {
+            let bytes = match (now, edit) {
                 (Some(text), Edit::WpConfig) => Some(config::take_out(text).text),
                 _ => None,
-            })
+            };
+            Ok(bytes.into())
         }),
         owner: Owner::Root,
         mode: 0o644,
@@ -354,18 +356,18 @@ pub fn without_journal(host: &Host, dir: &Path, removal: &mut Removal) -> Result
     if host.read(&bundled)?.is_some() {
         items.push(Box::new(take_out(bundled, Edit::Whole)));
     }
-    let found = !items.is_empty();
-    if found {
-        removal.left.push(format!(
-            "{}: there is no journal of it, so what stood in its files before is not known",
-            dir.display()
-        ));
+    if items.is_empty() {
+        return Ok(None);
     }
+    removal.left.push(format!(
+        "{}: there is no journal of it, so what stood in its files before is not known",
+        dir.display()
+    ));
     removal.items.extend(items.into_iter().map(|resource| Item {
         scope: scope.clone(),
         resource,
     }));
-    Ok(found)
+    Ok(Some(scope))
 }
 
 /// Once nothing is left to give back: the state folder goes too.

@@ -20,26 +20,30 @@ use crate::ui::progress::Progress;
 
 pub fn run(args: &RemoveArgs) -> Result<u8> {
     let ui = Ui::new(args.common.json, args.common.quiet, args.common.verbose);
-    let host = host_of(&args.common, ui)?;
-    need_root(&host)?;
+    run_on(&host_of(&args.common, ui)?, args, ui)
+}
+
+/// As `run`, on a host that the caller made.
+pub fn run_on(host: &Host, args: &RemoveArgs, ui: Ui) -> Result<u8> {
+    need_root(host)?;
     let _lock = host.lock()?;
     let mut dirs = Vec::new();
     for dir in &args.common.sites {
         dirs.push(absolute(dir)?);
     }
     if dirs.is_empty() && args.common.config.is_some() {
-        for site in file::read(&host, args.common.config.as_deref())?.sites {
+        for site in file::read(host, args.common.config.as_deref())?.sites {
             dirs.push(absolute(&site.dir)?);
         }
     }
-    let chosen = choose(&host, &dirs, args.purge)?;
+    let chosen = choose(host, &dirs, args.purge)?;
     let mut left = chosen.removal.left;
-    let plan = plan::make(&host, chosen.removal.items)?;
+    let plan = plan::make(host, chosen.removal.items)?;
     ui.plan(&plan);
     let mut outcome = Outcome::default();
     if plan.changes() || !chosen.scopes.is_empty() {
         confirm(args, ui)?;
-        outcome = plan::apply(&host, &plan, &BTreeMap::new(), &Progress::new(ui))?;
+        outcome = plan::apply(host, &plan, &BTreeMap::new(), &Progress::new(ui))?;
     } else {
         ui.line("Nothing to remove.");
     }
@@ -47,11 +51,11 @@ pub fn run(args: &RemoveArgs) -> Result<u8> {
     for scope in &chosen.scopes {
         // A journal ends only when all of it was given back.
         if !refused.iter().any(|one| one.scope == *scope) {
-            journal::close(&host, scope)?;
+            journal::close(host, scope)?;
         }
     }
-    if refused.is_empty() && journal::scopes(&host)?.is_empty() && !chosen.scopes.is_empty() {
-        removal::forget(&host)?;
+    if refused.is_empty() && journal::scopes(host)?.is_empty() && !chosen.scopes.is_empty() {
+        removal::forget(host)?;
     }
     left.sort();
     left.dedup();
@@ -104,12 +108,13 @@ fn choose(host: &Host, dirs: &[PathBuf], purge: bool) -> Result<Chosen> {
         }
     }
     for dir in open {
-        if !removal::without_journal(host, dir, &mut removal)? {
+        let Some(scope) = removal::without_journal(host, dir, &mut removal)? else {
             let what = format!("remove wp-gears from {}", dir.display());
             return Err(Problem::new(what, "nothing of it was found there")
                 .advice("name the folder as it was named to setup; without --site all sites go")
                 .into());
-        }
+        };
+        scopes.push(scope);
     }
     if !others && let Some(history) = journal::read(host, &Scope::Host)? {
         removal::of_history(host, &Scope::Host, &history, purge, &mut removal)?;

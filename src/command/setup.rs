@@ -24,18 +24,22 @@ use crate::wordpress::php;
 
 pub fn run(args: &SetupArgs) -> Result<u8> {
     let ui = Ui::new(args.common.json, args.common.quiet, args.common.verbose);
-    let host = host_of(&args.common, ui)?;
-    need_root(&host)?;
-    let spec = spec_of(&host, &args.common, &args.host, &args.site)?;
+    run_on(&host_of(&args.common, ui)?, args, ui)
+}
+
+/// As `run`, on a host that the caller made.
+pub fn run_on(host: &Host, args: &SetupArgs, ui: Ui) -> Result<u8> {
+    need_root(host)?;
+    let spec = spec_of(host, &args.common, &args.host, &args.site)?;
     let _lock = host.lock()?;
-    let Prepared { decided, plan } = prepare(&host, &spec, !args.no_start)?;
+    let Prepared { decided, plan } = prepare(host, &spec, !args.no_start)?;
     ui.plan(&plan);
 
     let mut outcome = Outcome::default();
     if plan.changes() {
         confirm(args, ui)?;
         let sites = folders(&decided);
-        outcome = plan::apply(&host, &plan, &sites, &Progress::new(ui))?;
+        outcome = plan::apply(host, &plan, &sites, &Progress::new(ui))?;
     } else if plan.refused.is_empty() {
         ui.line("Nothing to change.");
     }
@@ -56,7 +60,7 @@ pub fn run(args: &SetupArgs) -> Result<u8> {
             }
             let progress = Progress::new(ui);
             progress.start(&format!("run a job through WordPress [{}]", site.name));
-            let proved = proof::run(&host, site);
+            let proved = proof::run(host, site);
             progress.stop();
             match proved {
                 Ok(proof) => {
@@ -96,7 +100,7 @@ pub struct Prepared {
 pub fn prepare(host: &Host, spec: &Spec, start: bool) -> Result<Prepared> {
     let mut decided = resolve::decide(host, spec)?;
     let mut items = catalog::setup(host, &decided, start)?;
-    items.retain(|item| host.live() || !needs_the_machine(item));
+    items.retain(|item| host.live() || !is_pending(host, item));
     let mut plan = plan::make(host, items)?;
     for (dir, error) in decided.refused.drain(..) {
         let scope = Scope::Site(dir.display().to_string());
@@ -121,10 +125,10 @@ pub fn prepare(host: &Host, spec: &Spec, start: bool) -> Result<Prepared> {
 }
 
 /// Below `--root` a file that a package brings is left for when it is there.
-fn needs_the_machine(item: &plan::Item) -> bool {
+fn is_pending(host: &Host, item: &plan::Item) -> bool {
     item.resource
         .next_text()
-        .is_some_and(|file| file.needs.is_some())
+        .is_some_and(|file| file.needs.is_some() && !host.exists(&file.path))
 }
 
 fn folders(decided: &Decided) -> BTreeMap<String, PathBuf> {
@@ -221,7 +225,7 @@ fn unparsable(host: &Host, decided: &Decided, plan: &Plan) -> Result<Vec<(Scope,
         }
         let mut texts = Vec::new();
         for (_, file) in &mine {
-            texts.push(file.texts(host)?.1.unwrap_or_default());
+            texts.push(file.texts(host)?.1.bytes.unwrap_or_default());
         }
         let slices: Vec<&[u8]> = texts.iter().map(Vec::as_slice).collect();
         let user = host.need_user(&site.user)?;

@@ -18,7 +18,7 @@ use super::Host;
 use crate::problem::Problem;
 
 /// A file larger than this is not one that we edit.
-const FILE_LIMIT: u64 = 64 << 20;
+const FILE_LIMIT: u64 = 512 << 20;
 const LINKS_LIMIT: usize = 40;
 const TEMPORARY: &str = ".wp-gears-";
 

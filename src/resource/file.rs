@@ -10,8 +10,27 @@ use crate::host::Host;
 use crate::host::files::{Attributes, FileData, Node};
 use crate::journal::{self, Edit, Kept, Undo};
 
-/// From what is there (`None`: no file) to what shall be (`None`: no file).
-pub type Make = dyn Fn(Option<&[u8]>) -> Result<Option<Vec<u8>>> + Send + Sync;
+/// From what is there (`None`: no file) to what shall be. The host is there
+/// to read what the file includes.
+pub type Make = dyn Fn(&Host, Option<&[u8]>) -> Result<Next> + Send + Sync;
+
+/// What a file shall be.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Next {
+    /// `None`: no file.
+    pub bytes: Option<Vec<u8>>,
+    /// What a person should know about it.
+    pub notes: Vec<String>,
+}
+
+impl From<Option<Vec<u8>>> for Next {
+    fn from(bytes: Option<Vec<u8>>) -> Self {
+        Next {
+            bytes,
+            notes: Vec::new(),
+        }
+    }
+}
 
 pub struct File {
     pub path: PathBuf,
@@ -54,7 +73,7 @@ impl File {
         File {
             path: path.into(),
             edit: Edit::Whole,
-            make: Box::new(move |_| Ok(Some(bytes.clone()))),
+            make: Box::new(move |_, _| Ok(Some(bytes.clone()).into())),
             owner: Owner::Root,
             mode,
             needs: None,
@@ -83,9 +102,9 @@ impl File {
     }
 
     /// What is there now and what shall be.
-    pub fn texts(&self, host: &Host) -> Result<(Option<FileData>, Option<Vec<u8>>)> {
+    pub fn texts(&self, host: &Host) -> Result<(Option<FileData>, Next)> {
         let now = host.read(&self.path)?;
-        let next = (self.make)(now.as_ref().map(|file| file.bytes.as_slice()))
+        let next = (self.make)(host, now.as_ref().map(|file| file.bytes.as_slice()))
             .with_context(|| format!("edit {}", self.path.display()))?;
         Ok((now, next))
     }
@@ -138,6 +157,7 @@ impl Resource for File {
 
     fn inspect(&self, host: &Host) -> Result<State> {
         let (now, next) = self.texts(host)?;
+        let Next { bytes: next, notes } = next;
         let bytes = now.as_ref().map(|file| file.bytes.as_slice());
         let verb = match (&now, &next) {
             (None, None) => return Ok(State::Same),
@@ -156,6 +176,7 @@ impl Resource for File {
             (Some(_), Some(_)) => "edit",
         };
         let mut change = Change::new(verb);
+        change.details = notes;
         change.diff = self.diff(bytes, next.as_deref());
         Ok(match (&now, &self.needs) {
             (None, Some(what)) => State::After(what.clone(), change),
@@ -175,7 +196,7 @@ impl Resource for File {
             }),
         };
         // An edited file's new text is kept too: with it, later edits of others can be told apart.
-        let will = match &next {
+        let will = match &next.bytes {
             None => None,
             Some(bytes) if self.edit == Edit::Whole => Some(journal::hash(bytes)),
             Some(bytes) => Some(journal::keep(host, bytes)?),
@@ -190,7 +211,7 @@ impl Resource for File {
 
     fn apply(&self, host: &Host, _watch: &dyn Fn(&str)) -> Result<()> {
         let (now, next) = self.texts(host)?;
-        let Some(next) = next else {
+        let Some(next) = next.bytes else {
             return host.remove_file(&self.path);
         };
         if now.is_none()

@@ -10,7 +10,8 @@ use crate::resource::file::Secrets;
 const DOTS: &str = "••••";
 
 /// Strings of PHP code that may be shown: our own names and plain values.
-const PLAIN: [&str; 12] = [
+const PLAIN: [&str; 13] = [
+    "wp-gears remove",
     "WP_GEARS",
     "WP_MINIONS_BACKEND",
     "WP_ASYNC_TASK_SALT",

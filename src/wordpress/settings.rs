@@ -1,29 +1,30 @@
 //! The wp-config.php of a site on a host: which file it is, what it includes,
-//! and its refusals in words for people.
+//! and the editor's refusals in words for people.
 
-use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use super::config::Refusal;
+use super::config::{self, Refusal, Warning};
 use crate::host::Host;
 use crate::problem::Problem;
 
 /// The file that WordPress loads for this site.
 pub fn locate(host: &Host, dir: &Path) -> Result<PathBuf> {
-    let _ = host;
-    Ok(dir.join("wp-config.php"))
+    let read = |path: &Path| host.read(path).ok().flatten().map(|file| file.bytes);
+    let located = config::locate(dir, &read, &|path| host.exists(path))
+        .map_err(|refusal| explain(&dir.join("wp-config.php"), refusal))?;
+    Ok(located.path)
 }
 
-/// The files that the config includes by a literal path, read once.
-pub fn included(_host: &Host, _config: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
-    BTreeMap::new()
-}
-
-/// A reader of included files, for a look at one config.
-pub fn includes<'a>(_host: &'a Host, _config: &Path) -> impl Fn(&[u8]) -> Option<Vec<u8>> + 'a {
-    |_| None
+/// Reads what the config includes by a literal path, relative to its own folder.
+pub fn includes<'a>(host: &'a Host, config: &'a Path) -> impl Fn(&[u8]) -> Option<Vec<u8>> + 'a {
+    move |name| {
+        let name = Path::new(std::ffi::OsStr::from_bytes(name));
+        let path = config.parent()?.join(name);
+        host.read(&path).ok()?.map(|file| file.bytes)
+    }
 }
 
 pub fn explain(path: &Path, refusal: Refusal) -> Problem {
@@ -31,6 +32,12 @@ pub fn explain(path: &Path, refusal: Refusal) -> Problem {
         Some(line) => format!("{}, line {line}", path.display()),
         None => path.display().to_string(),
     };
-    Problem::new(format!("edit {place}"), refusal.reason)
-        .advice(format!("add by hand:\n{}", refusal.by_hand))
+    Problem::new(format!("edit {place}"), refusal.reason).advice(refusal.by_hand)
+}
+
+pub fn note(warning: &Warning) -> String {
+    match warning.line {
+        Some(line) => format!("line {line}: {}", warning.text),
+        None => warning.text.clone(),
+    }
 }

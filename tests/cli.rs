@@ -1,0 +1,291 @@
+//! The command line from outside, on folders that stand for hosts.
+
+mod common;
+
+use common::{CONFIG, PARAMS, Root, SITE, code, text, wp_gears};
+
+const SETUP: [&str; 4] = ["setup", "--site", SITE, "--yes"];
+
+#[test]
+fn setup_is_idempotent_and_remove_gives_everything_back() {
+    let root = Root::new();
+    let before = root.tree();
+    let output = root.run(&SETUP);
+    assert_eq!(code(&output), 0, "{}", text(&output));
+    let after = root.tree();
+    assert!(
+        root.get(&format!("{SITE}/wp-config.php"))
+            .contains("WP_GEARS")
+    );
+    assert!(
+        root.get("/etc/default/gearman-job-server")
+            .contains("--queue-type=libsqlite3")
+    );
+
+    let output = root.run(&SETUP);
+    assert!(
+        text(&output).contains("Nothing to change"),
+        "{}",
+        text(&output)
+    );
+    assert_eq!(root.tree(), after);
+
+    let output = root.run(&["remove", "--site", SITE, "--yes", "--purge"]);
+    assert_eq!(code(&output), 0, "{}", text(&output));
+    assert_eq!(root.tree(), before);
+}
+
+#[test]
+fn plan_shows_the_diff_and_changes_nothing() {
+    let root = Root::new();
+    let before = root.tree();
+    let output = root.run(&["plan", "--site", SITE, "--check"]);
+    assert_eq!(code(&output), 3, "{}", text(&output));
+    assert!(
+        text(&output).contains("+ --job-retries=255")
+            || text(&output).contains("--job-retries=255")
+    );
+    assert_eq!(root.tree(), before);
+    root.run(&SETUP);
+    let output = root.run(&["plan", "--site", SITE, "--check"]);
+    assert_eq!(code(&output), 0, "{}", text(&output));
+}
+
+#[test]
+fn secrets_are_not_shown() {
+    let root = Root::new();
+    let salt = "very-secret-salt";
+    for verb in ["plan", "setup"] {
+        let mut args = vec![verb, "--site", SITE, "--salt", salt];
+        if verb == "setup" {
+            args.push("--yes");
+        }
+        for extra in ["-v", "--json"] {
+            let mut args = args.clone();
+            args.push(extra);
+            let shown = text(&root.run(&args));
+            assert!(
+                !shown.contains(salt) && !shown.contains("geheim"),
+                "{shown}"
+            );
+        }
+    }
+    assert!(root.get(&format!("{SITE}/wp-config.php")).contains(salt));
+}
+
+#[test]
+fn what_a_later_setup_does_not_say_stays() {
+    let root = Root::new();
+    root.run(&[
+        "setup",
+        "--site",
+        SITE,
+        "--yes",
+        "--workers",
+        "5",
+        "--job-timeout",
+        "90",
+        "--port",
+        "4999",
+    ]);
+    let after = root.tree();
+    let output = root.run(&SETUP);
+    assert_eq!(code(&output), 0, "{}", text(&output));
+    assert_eq!(root.tree(), after);
+}
+
+#[test]
+fn several_sites_one_refused() {
+    let root = Root::new();
+    root.site("/srv/b");
+    root.put("/srv/c/readme.txt", "");
+    let output = root.run(&[
+        "setup", "--site", SITE, "--site", "/srv/b", "--site", "/srv/c", "--yes",
+    ]);
+    assert_eq!(code(&output), 1, "{}", text(&output));
+    assert!(text(&output).contains("/srv/c"), "{}", text(&output));
+    for site in [SITE, "/srv/b"] {
+        assert!(
+            root.get(&format!("{site}/wp-config.php"))
+                .contains("WP_GEARS")
+        );
+    }
+    // Each has a salt of its own, and removing one leaves the other.
+    let output = root.run(&["remove", "--site", "/srv/b", "--yes"]);
+    assert_eq!(code(&output), 0, "{}", text(&output));
+    assert_eq!(root.get("/srv/b/wp-config.php"), CONFIG);
+    assert!(
+        root.get(&format!("{SITE}/wp-config.php"))
+            .contains("WP_GEARS")
+    );
+    assert_ne!(root.get("/etc/default/gearman-job-server"), PARAMS);
+}
+
+#[test]
+fn two_sites_with_one_salt_are_refused() {
+    let root = Root::new();
+    root.site("/srv/b");
+    let salted = CONFIG.replace(
+        "$table_prefix",
+        "define( 'WP_ASYNC_TASK_SALT', 'one' );\n$table_prefix",
+    );
+    for site in [SITE, "/srv/b"] {
+        root.put(&format!("{site}/wp-config.php"), &salted);
+    }
+    let before = root.tree();
+    let output = root.run(&["setup", "--site", SITE, "--site", "/srv/b", "--yes"]);
+    assert_eq!(code(&output), 1, "{}", text(&output));
+    assert!(
+        text(&output).contains("same WP_ASYNC_TASK_SALT"),
+        "{}",
+        text(&output)
+    );
+    assert_eq!(root.tree(), before);
+}
+
+#[test]
+fn remove_works_without_a_journal() {
+    let root = Root::new();
+    root.run(&SETUP);
+    std::fs::remove_dir_all(root.at("/var/lib/wp-gears/state")).unwrap();
+    let output = root.run(&["remove", "--site", SITE, "--yes"]);
+    assert_eq!(code(&output), 0, "{}", text(&output));
+    assert_eq!(root.get(&format!("{SITE}/wp-config.php")), CONFIG);
+    assert!(
+        !root
+            .at("/etc/supervisor/conf.d/wp-gears-site.conf")
+            .exists()
+    );
+    assert!(!root.at(format!("{SITE}/wp-gears-runner.php")).is_symlink());
+}
+
+#[test]
+fn bad_input_is_one_clear_error_before_anything_changes() {
+    let root = Root::new();
+    root.put("/srv/empty/readme.txt", "");
+    let before = root.tree();
+    for (args, code_wanted, words) in [
+        (
+            vec!["setup", "--site", "/nowhere", "--yes"],
+            1,
+            "no such folder",
+        ),
+        (
+            vec!["setup", "--site", "/srv/empty", "--yes"],
+            1,
+            "holds no WordPress",
+        ),
+        (vec!["setup", "--yes"], 2, "none is named"),
+        (vec!["setup", "--site", SITE], 1, "no --yes"),
+        (
+            vec!["setup", "--site", SITE, "--salt", "a b", "--yes"],
+            2,
+            "letters",
+        ),
+        (
+            vec!["setup", "--site", SITE, "--worker-user", "root", "--yes"],
+            1,
+            "root never runs",
+        ),
+        (
+            vec!["setup", "--site", SITE, "--worker-user", "nobody9", "--yes"],
+            1,
+            "no such user",
+        ),
+        (
+            vec!["setup", "--site", SITE, "--workers", "0", "--yes"],
+            2,
+            "workers",
+        ),
+        (
+            vec!["setup", "--site", SITE, "--port", "99999", "--yes"],
+            2,
+            "port",
+        ),
+        (
+            vec!["setup", "--site", SITE, "--queue", "redis", "--yes"],
+            2,
+            "queue",
+        ),
+        (
+            vec!["setup", "--site", SITE, "--plugin", "wp-minions", "--yes"],
+            1,
+            "not there",
+        ),
+        (
+            vec!["setup", "--site", SITE, "--role", "worker,web", "--yes"],
+            2,
+            "--servers",
+        ),
+        (
+            vec!["remove", "--site", "/nowhere", "--yes"],
+            1,
+            "nothing of it was found",
+        ),
+    ] {
+        let output = root.run(&args);
+        assert_eq!(code(&output), code_wanted, "{args:?}: {}", text(&output));
+        assert!(text(&output).contains(words), "{args:?}: {}", text(&output));
+        assert_eq!(root.tree(), before, "{args:?}");
+    }
+}
+
+#[test]
+fn json_is_one_document_and_nothing_else() {
+    let root = Root::new();
+    let output = root.run(&["setup", "--site", SITE, "--yes", "--json"]);
+    let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(document["platform"]["id"], "debian");
+    assert_eq!(document["changed"], true);
+    assert!(
+        document["plan"]
+            .as_array()
+            .is_some_and(|plan| plan.len() > 5)
+    );
+    let output = root.run(&["setup", "--site", "/nowhere", "--yes", "--json"]);
+    let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(
+        document["error"]
+            .as_str()
+            .is_some_and(|text| text.contains("no such folder"))
+    );
+}
+
+#[test]
+fn the_file_speaks_for_sites_and_the_command_line_over_it() {
+    let root = Root::new();
+    root.put(
+        "/etc/wp-gears.toml",
+        &format!("port = 4999\n[[site]]\ndir = \"{SITE}\"\nworkers = 7\nprogram = \"mine\"\n"),
+    );
+    let output = root.run(&["setup", "--workers", "3", "--yes"]);
+    assert_eq!(code(&output), 0, "{}", text(&output));
+    let program = root.get("/etc/supervisor/conf.d/mine.conf");
+    assert!(program.contains("numprocs=3") && program.contains("127.0.0.1:4999"));
+    root.put("/etc/wp-gears.toml", "prot = 4999\n");
+    let output = root.run(&SETUP);
+    assert_eq!(code(&output), 2);
+    assert!(
+        text(&output).contains("did you mean 'port'"),
+        "{}",
+        text(&output)
+    );
+}
+
+#[test]
+fn help_and_version() {
+    for command in ["setup", "plan", "remove", "worker"] {
+        assert_eq!(code(&wp_gears(&[command, "--help"])), 0);
+    }
+    assert_eq!(code(&wp_gears(&["--version"])), 0);
+    assert_eq!(code(&wp_gears(&["frobnicate"])), 2);
+}
+
+#[test]
+fn without_root_rights_nothing_is_changed() {
+    if !rustix::process::geteuid().is_root() {
+        let output = wp_gears(&SETUP);
+        assert_eq!(code(&output), 1);
+        assert!(text(&output).contains("you are not root"));
+    }
+}
