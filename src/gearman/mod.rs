@@ -1,1 +1,5 @@
 //! gearmand: its option lines, its text protocol, its binary protocol.
+
+pub mod binary;
+pub mod server;
+pub mod text;

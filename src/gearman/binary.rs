@@ -1,0 +1,235 @@
+//! Gearman's binary protocol: packets, and a small blocking client.
+
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use super::server::Server;
+
+/// Packet types, as gearmand's PROTOCOL names them.
+pub mod kind {
+    pub const CAN_DO: u32 = 1;
+    pub const RESET_ABILITIES: u32 = 3;
+    pub const PRE_SLEEP: u32 = 4;
+    pub const NOOP: u32 = 6;
+    pub const JOB_CREATED: u32 = 8;
+    pub const NO_JOB: u32 = 10;
+    pub const WORK_STATUS: u32 = 12;
+    pub const WORK_COMPLETE: u32 = 13;
+    pub const WORK_FAIL: u32 = 14;
+    pub const GET_STATUS: u32 = 15;
+    pub const ECHO_REQ: u32 = 16;
+    pub const ECHO_RES: u32 = 17;
+    pub const SUBMIT_JOB_BG: u32 = 18;
+    pub const ERROR: u32 = 19;
+    pub const STATUS_RES: u32 = 20;
+    pub const SET_CLIENT_ID: u32 = 22;
+    pub const WORK_DATA: u32 = 28;
+    pub const WORK_WARNING: u32 = 29;
+    pub const GRAB_JOB_UNIQ: u32 = 30;
+    pub const JOB_ASSIGN_UNIQ: u32 = 31;
+    pub const SUBMIT_JOB_HIGH_BG: u32 = 32;
+    pub const SUBMIT_JOB_LOW_BG: u32 = 34;
+}
+
+/// Larger than any job that gearmand takes; a length beyond it is noise.
+const LARGEST: usize = 1 << 30;
+
+const HEADER: usize = 12;
+
+#[derive(Debug)]
+pub struct Packet {
+    pub kind: u32,
+    pub data: Vec<u8>,
+}
+
+impl Packet {
+    /// The first `n - 1` fields, which end with NUL, and the rest.
+    pub fn fields(&self, n: usize) -> io::Result<Vec<&[u8]>> {
+        let fields: Vec<_> = self.data.splitn(n, |b| *b == 0).collect();
+        if fields.len() == n {
+            Ok(fields)
+        } else {
+            Err(invalid(format!(
+                "packet {} has {} of {n} fields",
+                self.kind,
+                fields.len()
+            )))
+        }
+    }
+}
+
+/// A request, ready to be sent in one write.
+pub fn request(kind: u32, fields: &[&[u8]]) -> Vec<u8> {
+    let length: usize = fields.iter().map(|f| f.len() + 1).sum::<usize>().max(1) - 1;
+    let mut bytes = Vec::with_capacity(HEADER + length);
+    bytes.extend_from_slice(b"\0REQ");
+    bytes.extend_from_slice(&kind.to_be_bytes());
+    bytes.extend_from_slice(&(length as u32).to_be_bytes());
+    for (i, field) in fields.iter().enumerate() {
+        if i > 0 {
+            bytes.push(0);
+        }
+        bytes.extend_from_slice(field);
+    }
+    bytes
+}
+
+/// Bytes that came in, taken out a packet at a time.
+#[derive(Debug, Default)]
+pub struct Inbox {
+    bytes: Vec<u8>,
+}
+
+impl Inbox {
+    pub fn feed(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    pub fn next(&mut self) -> io::Result<Option<Packet>> {
+        let Some(header) = self.bytes.get(..HEADER) else {
+            return Ok(None);
+        };
+        if &header[..4] != b"\0RES" {
+            return Err(invalid("what answers does not speak Gearman's protocol"));
+        }
+        let number =
+            |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+        let (kind, length) = (number(4), number(8) as usize);
+        if length > LARGEST {
+            return Err(invalid(format!("a packet of {length} bytes")));
+        }
+        if self.bytes.len() < HEADER + length {
+            return Ok(None);
+        }
+        let rest = self.bytes.split_off(HEADER + length);
+        let mut data = std::mem::replace(&mut self.bytes, rest);
+        data.drain(..HEADER);
+        Ok(Some(Packet { kind, data }))
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Priority {
+    High,
+    Normal,
+    Low,
+}
+
+/// A connection of a client: sends jobs, asks for an echo.
+pub struct Client {
+    stream: TcpStream,
+    inbox: Inbox,
+}
+
+impl Client {
+    pub fn connect(server: &Server, limit: Duration) -> io::Result<Client> {
+        Ok(Client {
+            stream: server.connect(limit)?,
+            inbox: Inbox::default(),
+        })
+    }
+
+    /// Queues a background job and answers its handle. While a job with the
+    /// same `unique` waits, it is that one.
+    pub fn submit(
+        &mut self,
+        function: &[u8],
+        unique: &[u8],
+        payload: &[u8],
+        priority: Priority,
+    ) -> io::Result<String> {
+        let kind = match priority {
+            Priority::High => kind::SUBMIT_JOB_HIGH_BG,
+            Priority::Normal => kind::SUBMIT_JOB_BG,
+            Priority::Low => kind::SUBMIT_JOB_LOW_BG,
+        };
+        let answer = self.ask(
+            &request(kind, &[function, unique, payload]),
+            kind::JOB_CREATED,
+        )?;
+        Ok(String::from_utf8_lossy(&answer.data).into_owned())
+    }
+
+    /// Whether the server answers as a job server does.
+    pub fn echo(&mut self, text: &[u8]) -> io::Result<()> {
+        let answer = self.ask(&request(kind::ECHO_REQ, &[text]), kind::ECHO_RES)?;
+        if answer.data == text {
+            Ok(())
+        } else {
+            Err(invalid("the echo is not what was sent"))
+        }
+    }
+
+    /// Whether the server still has the job.
+    pub fn knows(&mut self, handle: &str) -> io::Result<bool> {
+        let answer = self.ask(
+            &request(kind::GET_STATUS, &[handle.as_bytes()]),
+            kind::STATUS_RES,
+        )?;
+        Ok(answer.fields(5)?[1] == b"1")
+    }
+
+    fn ask(&mut self, bytes: &[u8], expected: u32) -> io::Result<Packet> {
+        self.stream.write_all(bytes)?;
+        let mut chunk = [0; 4096];
+        loop {
+            if let Some(packet) = self.inbox.next()? {
+                return match packet.kind {
+                    k if k == expected => Ok(packet),
+                    kind::ERROR => Err(io::Error::other(
+                        String::from_utf8_lossy(&packet.data).replace('\0', ": "),
+                    )),
+                    other => Err(invalid(format!("packet {other} instead of {expected}"))),
+                };
+            }
+            match self.stream.read(&mut chunk)? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                n => self.inbox.feed(&chunk[..n]),
+            }
+        }
+    }
+}
+
+fn invalid(text: impl Into<String>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, text.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(kind: u32, fields: &[&[u8]]) -> Vec<u8> {
+        let mut bytes = request(kind, fields);
+        bytes[..4].copy_from_slice(b"\0RES");
+        bytes
+    }
+
+    #[test]
+    fn packets_come_in_pieces() {
+        let mut bytes = answer(kind::JOB_ASSIGN_UNIQ, &[b"H:1", b"f", b"", b"a\0b"]);
+        bytes.extend(answer(kind::NOOP, &[]));
+        let mut inbox = Inbox::default();
+        let mut seen = Vec::new();
+        for byte in bytes {
+            inbox.feed(&[byte]);
+            while let Some(packet) = inbox.next().unwrap() {
+                seen.push(packet);
+            }
+        }
+        assert_eq!(seen.len(), 2);
+        assert_eq!(
+            seen[0].fields(4).unwrap(),
+            [b"H:1".as_slice(), b"f", b"", b"a\0b"]
+        );
+        assert!(seen[0].fields(6).is_err());
+        assert_eq!((seen[1].kind, seen[1].data.len()), (kind::NOOP, 0));
+    }
+
+    #[test]
+    fn other_protocols_are_told_apart() {
+        let mut inbox = Inbox::default();
+        inbox.feed(b"HTTP/1.1 400 Bad Request");
+        assert!(inbox.next().is_err());
+    }
+}

@@ -1,0 +1,125 @@
+//! Where a job server is, and a connection to it.
+
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::str::FromStr;
+use std::time::Duration;
+
+use rustix::net::sockopt;
+
+pub const PORT: u16 = 4730;
+
+/// `HOST:PORT` of a job server; the port may be left out.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Server {
+    pub host: String,
+    pub port: u16,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Server {
+            host: "127.0.0.1".into(),
+            port: PORT,
+        }
+    }
+}
+
+impl FromStr for Server {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        let bad = || format!("{text:?} is not HOST:PORT");
+        let (host, port) = match text.rsplit_once(':') {
+            // A bare IPv6 address has colons of its own.
+            Some((host, port)) if !host.contains(':') || host.ends_with(']') => {
+                (host, port.parse().map_err(|_| bad())?)
+            }
+            _ => (text, PORT),
+        };
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        if host.is_empty() || host.contains(|c: char| c.is_whitespace() || c == '/' || c == ',') {
+            return Err(bad());
+        }
+        Ok(Server {
+            host: host.into(),
+            port,
+        })
+    }
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+impl Server {
+    pub fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
+        let found: Vec<_> = (self.host.as_str(), self.port).to_socket_addrs()?.collect();
+        if found.is_empty() {
+            return Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                "the name has no address",
+            ));
+        }
+        Ok(found)
+    }
+
+    /// A blocking connection, each of whose reads and writes has the limit too.
+    pub fn connect(&self, limit: Duration) -> io::Result<TcpStream> {
+        let mut last = None;
+        for address in self.addresses()? {
+            match TcpStream::connect_timeout(&address, limit) {
+                Ok(stream) => {
+                    stream.set_read_timeout(Some(limit))?;
+                    stream.set_write_timeout(Some(limit))?;
+                    tune(&stream)?;
+                    return Ok(stream);
+                }
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(last.unwrap_or_else(|| io::ErrorKind::NotFound.into()))
+    }
+}
+
+/// Small packets go out at once, and a peer that vanished is noticed within
+/// a minute.
+pub fn tune(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, Duration::from_secs(30))?;
+    sockopt::set_tcp_keepintvl(stream, Duration::from_secs(5))?;
+    sockopt::set_tcp_keepcnt(stream, 4)?;
+    sockopt::set_tcp_user_timeout(stream, 30_000)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_people_write() {
+        for (text, shown) in [
+            ("127.0.0.1:4731", "127.0.0.1:4731"),
+            ("jobs.example", "jobs.example:4730"),
+            (" jobs:1 ", "jobs:1"),
+            ("[::1]:4731", "[::1]:4731"),
+            ("::1", "[::1]:4730"),
+            ("[::1]", "[::1]:4730"),
+        ] {
+            assert_eq!(text.parse::<Server>().unwrap().to_string(), shown);
+        }
+        for text in ["", ":4730", "a:b", "a:99999", "a b:1", "a/b", "a,b:1"] {
+            assert!(text.parse::<Server>().is_err(), "{text}");
+        }
+    }
+}

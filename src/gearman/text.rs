@@ -1,0 +1,168 @@
+//! gearmand's text protocol: a blocking client with a time limit for each answer.
+
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use super::server::Server;
+
+/// More than any job server with sense in it answers.
+const LARGEST: usize = 64 << 20;
+
+/// One function (a queue) of `status`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Queue {
+    pub function: String,
+    /// Jobs in the server: those that wait and those that run.
+    pub jobs: u64,
+    pub running: u64,
+    pub workers: u64,
+}
+
+/// One connection of `workers`; clients are listed too, with no functions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Connection {
+    pub address: String,
+    pub id: String,
+    pub functions: Vec<String>,
+}
+
+/// One job of `show jobs`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Job {
+    pub handle: String,
+    /// How many workers died with it.
+    pub retries: u64,
+    pub queued: bool,
+}
+
+pub struct Admin {
+    stream: TcpStream,
+    limit: Duration,
+}
+
+impl Admin {
+    pub fn connect(server: &Server, limit: Duration) -> io::Result<Admin> {
+        Ok(Admin {
+            stream: server.connect(limit)?,
+            limit,
+        })
+    }
+
+    pub fn status(&mut self) -> io::Result<Vec<Queue>> {
+        self.lines("status")?
+            .iter()
+            .map(|line| {
+                let mut words = line.rsplit('\t');
+                let queue = (|| {
+                    let workers = words.next()?.parse().ok()?;
+                    let running = words.next()?.parse().ok()?;
+                    let jobs = words.next()?.parse().ok()?;
+                    Some(Queue {
+                        function: words.next()?.to_string(),
+                        jobs,
+                        running,
+                        workers,
+                    })
+                })();
+                queue.ok_or_else(|| odd("status", line))
+            })
+            .collect()
+    }
+
+    pub fn workers(&mut self) -> io::Result<Vec<Connection>> {
+        self.lines("workers")?
+            .iter()
+            .map(|line| {
+                // FD ADDRESS ID : FUNCTION ...; function names may hold " :".
+                let (left, right) = line.split_once(" :").ok_or_else(|| odd("workers", line))?;
+                let mut words = left.split(' ').skip(1);
+                Ok(Connection {
+                    address: words.next().unwrap_or_default().to_string(),
+                    id: words.collect::<Vec<_>>().join(" "),
+                    functions: right.split_whitespace().map(String::from).collect(),
+                })
+            })
+            .collect()
+    }
+
+    pub fn jobs(&mut self) -> io::Result<Vec<Job>> {
+        self.lines("show jobs")?
+            .iter()
+            .map(|line| {
+                let words: Vec<_> = line.split('\t').collect();
+                match words[..] {
+                    [handle, retries, _ignored, queued, ..] => Ok(Job {
+                        handle: handle.to_string(),
+                        retries: retries.parse().map_err(|_| odd("show jobs", line))?,
+                        queued: queued == "1",
+                    }),
+                    _ => Err(odd("show jobs", line)),
+                }
+            })
+            .collect()
+    }
+
+    pub fn unique_jobs(&mut self) -> io::Result<Vec<String>> {
+        self.lines("show unique jobs")
+    }
+
+    /// Takes a waiting job out of the queue; false where there is none.
+    pub fn cancel(&mut self, handle: &str) -> io::Result<bool> {
+        let answer = self.line(&format!("cancel job {handle}"))?;
+        Ok(answer.starts_with("OK"))
+    }
+
+    pub fn version(&mut self) -> io::Result<String> {
+        let answer = self.line("version")?;
+        match answer.strip_prefix("OK ") {
+            Some(version) => Ok(version.trim().to_string()),
+            None => Err(odd("version", &answer)),
+        }
+    }
+
+    fn lines(&mut self, command: &str) -> io::Result<Vec<String>> {
+        let text = self.ask(command, |bytes| {
+            bytes == b".\n" || bytes.ends_with(b"\n.\n")
+        })?;
+        Ok(text
+            .lines()
+            .take_while(|line| *line != ".")
+            .map(String::from)
+            .collect())
+    }
+
+    fn line(&mut self, command: &str) -> io::Result<String> {
+        let text = self.ask(command, |bytes| bytes.ends_with(b"\n"))?;
+        Ok(text.trim_end().to_string())
+    }
+
+    fn ask(&mut self, command: &str, complete: impl Fn(&[u8]) -> bool) -> io::Result<String> {
+        let end = Instant::now() + self.limit;
+        self.stream.write_all(format!("{command}\n").as_bytes())?;
+        let mut answer = Vec::new();
+        let mut chunk = [0; 16384];
+        while !complete(&answer) {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() || answer.len() > LARGEST {
+                return Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    format!("no end of the answer to {command:?}"),
+                ));
+            }
+            self.stream.set_read_timeout(Some(left))?;
+            match self.stream.read(&mut chunk)? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                n => answer.extend_from_slice(&chunk[..n]),
+            }
+        }
+        Ok(String::from_utf8_lossy(&answer).into_owned())
+    }
+}
+
+fn odd(command: &str, line: &str) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!("{command} answers {line:?}"),
+    )
+}

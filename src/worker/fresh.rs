@@ -1,0 +1,123 @@
+//! Whether the files that a PHP process was made from are still the same.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+/// Modification time in nanoseconds, size and inode; zeros where there is no file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Stamp(i128, u64, u64);
+
+impl Stamp {
+    fn of(path: &Path) -> Stamp {
+        match fs::metadata(path) {
+            Ok(m) => Stamp(
+                i128::from(m.mtime()) * 1_000_000_000 + i128::from(m.mtime_nsec()),
+                m.size(),
+                m.ino(),
+            ),
+            Err(_) => Stamp(0, 0, 0),
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stamps {
+    pub site: PathBuf,
+    /// Where the site's path led; a deployment turns a link on it.
+    real: Option<PathBuf>,
+    files: Vec<(PathBuf, Stamp)>,
+}
+
+impl Stamps {
+    pub fn take(site: &Path, files: impl IntoIterator<Item = PathBuf>) -> Stamps {
+        Stamps {
+            site: site.to_path_buf(),
+            real: site.canonicalize().ok(),
+            files: files
+                .into_iter()
+                .map(|path| {
+                    let stamp = Stamp::of(&path);
+                    (path, stamp)
+                })
+                .collect(),
+        }
+    }
+
+    /// What is not as it was, if anything.
+    pub fn changed(&self) -> Option<&Path> {
+        if self.site.canonicalize().ok() != self.real {
+            return Some(&self.site);
+        }
+        let changed = self.files.iter().find(|(path, was)| Stamp::of(path) != *was);
+        changed.map(|(path, _)| path.as_path())
+    }
+
+    /// A file that was changed since then, as the clock of the files goes.
+    pub fn newer_than(&self, then: SystemTime) -> Option<&Path> {
+        let then = then
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |d| d.as_nanos() as i128);
+        // Kernels stamp files with the time of their last tick.
+        let then = then - 10_000_000;
+        let newer = self.files.iter().find(|(_, Stamp(mtime, ..))| *mtime >= then);
+        newer.map(|(path, _)| path.as_path())
+    }
+
+    /// The part of them that is not WordPress's own.
+    pub fn of_site_only(&self) -> Stamps {
+        let own = |path: &Path| {
+            let text = path.to_string_lossy();
+            text.contains("/wp-includes/") || text.contains("/wp-admin/")
+        };
+        Stamps {
+            files: self
+                .files
+                .iter()
+                .filter(|(path, _)| !own(path))
+                .cloned()
+                .collect(),
+            ..self.clone()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sees_changes() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("wp-config.php");
+        let gone = dir.path().join("not-there.php");
+        fs::write(&file, "a").unwrap();
+        let early = SystemTime::now() - std::time::Duration::from_secs(60);
+        let stamps = Stamps::take(dir.path(), [file.clone(), gone.clone()]);
+        assert_eq!(stamps.changed(), None);
+        assert_eq!(stamps.newer_than(early), Some(file.as_path()));
+        fs::write(&gone, "").unwrap();
+        assert_eq!(stamps.changed(), Some(gone.as_path()));
+        fs::remove_file(&gone).unwrap();
+        fs::write(&file, "ab").unwrap();
+        assert_eq!(stamps.changed(), Some(file.as_path()));
+    }
+
+    #[test]
+    fn sees_a_turned_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let current = dir.path().join("current");
+        for release in ["1", "2"] {
+            fs::create_dir(dir.path().join(release)).unwrap();
+        }
+        std::os::unix::fs::symlink("1", &current).unwrap();
+        let stamps = Stamps::take(&current, []);
+        assert_eq!(stamps.changed(), None);
+        fs::remove_file(&current).unwrap();
+        std::os::unix::fs::symlink("2", &current).unwrap();
+        assert_eq!(stamps.changed(), Some(current.as_path()));
+    }
+}

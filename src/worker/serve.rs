@@ -1,0 +1,392 @@
+//! The worker's loop: waits for signals, job servers and PHP at once, and
+//! decides what is next.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::{Duration, Instant, SystemTime};
+
+use nix::sys::signal::Signal;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, WaitOptions, WaitStatus, waitpid};
+
+use super::connection::{Connection, State};
+use super::job::{Current, From};
+use super::log::Log;
+use super::php::{Php, check_cache, kill_tree};
+use super::presence::{Activity, Presence};
+use super::signals::Signals;
+use super::site::Site;
+use super::store::Store;
+use super::{Paths, WorkerArgs, clock};
+use crate::gearman::binary::kind;
+use crate::problem::Problem;
+
+/// How often an idle worker looks around without being told to.
+const LOOK: Duration = Duration::from_secs(60);
+
+/// How long a PHP process may take to end by itself.
+const GRACE: Duration = Duration::from_secs(5);
+
+pub(super) struct Worker<'a> {
+    pub args: &'a WorkerArgs,
+    pub paths: Paths,
+    pub log: Log,
+    pub presence: Presence,
+    pub store: Store,
+    pub id: String,
+    pub connections: Vec<Connection>,
+    pub site: Site,
+    pub php: Option<Php>,
+    /// Processes that were asked to end, until when they may.
+    leaving: Vec<(Pid, Instant)>,
+    pub current: Option<Current>,
+    /// Set by TERM: when the job at hand has to be over.
+    pub stopping: Option<Instant>,
+    paused: bool,
+    pub idle_since: Instant,
+    /// When to look around again.
+    look_at: Instant,
+    /// When a postponed job is due, in milliseconds since 1970.
+    pub next_due: Option<u64>,
+    /// The last job was a postponed one: the queue goes first now.
+    pub was_postponed: bool,
+    turn: usize,
+}
+
+pub(super) fn serve(args: &WorkerArgs) -> anyhow::Result<()> {
+    let signals = Signals::take()?;
+    let mut worker = Worker::new(args)?;
+    // Children of a PHP parent that was killed become ours, and are waited for.
+    let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
+    worker.log.line("started");
+    while worker.step(&signals) {
+        worker.wait(&signals);
+    }
+    worker.log.line("stopped");
+    Ok(())
+}
+
+impl<'a> Worker<'a> {
+    fn new(args: &'a WorkerArgs) -> Result<Worker<'a>, Problem> {
+        let paths = Paths::new(&args.state, &args.name);
+        let pid = std::process::id();
+        let path = args
+            .log
+            .clone()
+            .unwrap_or_else(|| PathBuf::from(format!("/var/log/wp-gears/{}.log", args.name)));
+        let mut log = Log::open(&path, pid.to_string());
+        let advice = "`wp-gears setup` makes this folder, for the user that workers run as";
+        super::presence::sweep(&paths.run);
+        let presence = Presence::take(&paths.run)
+            .map_err(|e| Problem::new(format!("write in {}", paths.run.display()), e).advice(advice))?;
+        let store = Store::open(&paths.failed)
+            .map_err(|e| Problem::new(format!("open {}", paths.failed.display()), e).advice(advice))?;
+        store.sweep(clock::millis(SystemTime::now()));
+        let cache = match check_cache(&paths.cache) {
+            Ok(()) => Some(paths.cache.clone()),
+            Err(why) => {
+                log.line(&format!("no opcode cache in {}: {why}", paths.cache.display()));
+                None
+            }
+        };
+        let php = match &args.php {
+            Some(path) => path.clone(),
+            None => which::which("php").map_err(|e| {
+                Problem::new("find php in PATH", e).advice("give its path with --php")
+            })?,
+        };
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let now = Instant::now();
+        Ok(Worker {
+            args,
+            id: format!("{host}/{}/{pid}", args.name),
+            connections: args.servers.iter().cloned().map(Connection::new).collect(),
+            site: Site::remembered(args, &paths, php, cache),
+            paths,
+            log,
+            presence,
+            store,
+            php: None,
+            leaving: Vec::new(),
+            current: None,
+            stopping: None,
+            paused: false,
+            idle_since: now,
+            look_at: now,
+            next_due: None,
+            was_postponed: false,
+            turn: 0,
+        })
+    }
+
+    /// Does all that can be done now. False where the worker is to end.
+    fn step(&mut self, signals: &Signals) -> bool {
+        while let Some(signal) = signals.next() {
+            match signal {
+                Signal::SIGTERM | Signal::SIGINT => self.stop(),
+                Signal::SIGUSR1 => self.look_at = Instant::now(),
+                _ => {}
+            }
+        }
+        let now = Instant::now();
+        self.reap(now);
+        self.hear_php();
+        self.hear_servers();
+        if self.current.is_some() {
+            return self.work(now);
+        }
+        if self.stopping.is_some() {
+            self.end_php();
+            return false;
+        }
+        if now >= self.look_at {
+            self.look_around(now);
+        }
+        if self.paused {
+            return true;
+        }
+        self.keep_site_ready(now);
+        if self.site.function.is_some() && !self.take_due() {
+            self.connect(now);
+            self.ask(now);
+        }
+        true
+    }
+
+    fn stop(&mut self) {
+        if self.stopping.is_none() {
+            self.stopping = Some(Instant::now() + Duration::from_secs(self.args.stop_timeout));
+            if let Some(job) = &self.current {
+                let text = format!("TERM: the job at hand ({}) is finished first", job.record.handle);
+                self.log.line(&text);
+            }
+        }
+    }
+
+    /// What others may have left for us: markers, postponed jobs, changed files.
+    fn look_around(&mut self, now: Instant) {
+        self.look_at = now + super::connection::pause(0, LOOK, LOOK);
+        let paused = self.paths.paused.exists();
+        if paused != self.paused {
+            self.paused = paused;
+            self.log.line(if paused { "paused" } else { "resumed" });
+            if paused {
+                self.connections.iter_mut().for_each(Connection::close);
+                self.end_php();
+            }
+            self.presence.set(if paused { Activity::Paused } else { Activity::Idle });
+        }
+        if self.site.reload_asked() {
+            self.log.line("reloaded");
+            self.end_php();
+        }
+        self.site.look_around(&mut self.log);
+        self.find_due();
+    }
+
+    /// Whether another job may be taken, as of this moment.
+    pub fn may_take(&mut self) -> bool {
+        if self.stopping.is_none() && self.paths.paused.exists() != self.paused {
+            self.look_around(Instant::now());
+        }
+        self.stopping.is_none() && !self.paused
+    }
+
+    fn connect(&mut self, now: Instant) {
+        for connection in &mut self.connections {
+            if let Err(e) = connection.connect_if_due(now).and_then(|()| connection.check(now))
+                && let Some(text) = connection.lost(&e)
+            {
+                self.log.line(&text);
+            }
+        }
+    }
+
+    /// Asks one server that may have a job, each in its turn.
+    fn ask(&mut self, now: Instant) {
+        if self.connections.iter().any(|c| c.state == State::Asked) {
+            return;
+        }
+        let n = self.connections.len();
+        let Some(index) = (0..n)
+            .map(|i| (self.turn + i) % n)
+            .find(|i| self.connections[*i].state == State::Awake)
+        else {
+            return;
+        };
+        if !self.may_take() {
+            return;
+        }
+        self.turn = index + 1;
+        self.ask_at(index, None, now);
+    }
+
+    pub fn ask_at(&mut self, index: usize, before: Option<Vec<u8>>, now: Instant) {
+        let connection = &mut self.connections[index];
+        if let Err(e) = connection.ask(before, now)
+            && let Some(text) = connection.lost(&e)
+        {
+            self.log.line(&text);
+        }
+    }
+
+    /// Whether another server than this has said that it has a job.
+    pub fn others_wait(&self, index: usize) -> bool {
+        let mut others = self.connections.iter().enumerate().filter(|(i, _)| *i != index);
+        others.any(|(_, c)| c.state == State::Awake)
+    }
+
+    fn hear_servers(&mut self) {
+        for index in 0..self.connections.len() {
+            if let Err(e) = self.hear_server(index)
+                && let Some(text) = self.connections[index].lost(&e)
+            {
+                self.log.line(&text);
+            }
+        }
+    }
+
+    fn hear_server(&mut self, index: usize) -> io::Result<()> {
+        if self.connections[index].attend()? {
+            let function = self.site.function.clone().unwrap_or_default();
+            self.connections[index].register(&self.id, &function)?;
+        }
+        while let Some(packet) = self.connections[index].next()? {
+            let connection = &mut self.connections[index];
+            match packet.kind {
+                kind::NOOP if connection.state == State::Asleep => connection.state = State::Awake,
+                kind::NO_JOB if connection.state == State::Asked => connection.sleep()?,
+                kind::JOB_ASSIGN_UNIQ if connection.state == State::Asked && self.current.is_none() => {
+                    connection.has_job();
+                    self.take(index, &packet)?;
+                }
+                kind::ERROR => {
+                    let text = String::from_utf8_lossy(&packet.data).replace('\0', ": ");
+                    return Err(io::Error::other(text));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// After the plugin's function has changed.
+    pub fn register_anew(&mut self) {
+        let Some(function) = &self.site.function else {
+            return;
+        };
+        for connection in self.connections.iter_mut().filter(|c| c.up()) {
+            if let Err(e) = connection.register(&self.id, function)
+                && let Some(text) = connection.lost(&e)
+            {
+                self.log.line(&text);
+            }
+        }
+    }
+
+    fn reap(&mut self, now: Instant) {
+        while let Ok(Some((pid, status))) = waitpid(None, WaitOptions::NOHANG) {
+            self.leaving.retain(|(leaving, _)| *leaving != pid);
+            self.reaped(pid, status);
+        }
+        self.leaving.retain_mut(|(pid, until)| {
+            if now >= *until {
+                kill_tree(*pid);
+                *until = now + GRACE;
+            }
+            true
+        });
+    }
+
+    fn reaped(&mut self, pid: Pid, status: WaitStatus) {
+        if let Some(php) = self.php.as_mut().filter(|php| php.pid == pid) {
+            php.gone = Some(status);
+        }
+        if let Some(job) = self.current.as_mut().filter(|job| job.pid == Some(pid)) {
+            job.process_ended(pid, status);
+        }
+    }
+
+    /// Closing the pipe is how PHP is told to end.
+    pub fn end_php(&mut self) {
+        let Some(mut php) = self.php.take() else {
+            return;
+        };
+        let log = &mut self.log;
+        php.output.read(&mut |line| log.line(&format!("php: {line}")));
+        if php.gone.is_none() {
+            if php.ready.is_none() {
+                // Still loading the site, it would not notice.
+                kill_tree(php.pid);
+            }
+            self.leaving.push((php.pid, Instant::now() + GRACE));
+        }
+        self.presence.now.mode = None;
+        self.presence.now.php = None;
+        self.presence.write();
+    }
+
+    /// The job at hand is not finished in time: its server gives it to another worker.
+    pub fn give_up(&mut self) {
+        if let Some(job) = self.current.take() {
+            if let Some(pid) = job.pid {
+                kill_tree(pid);
+            }
+            let text = match job.from {
+                From::Server { .. } => "its job server hands it on",
+                From::Claim(_) => "it is tried again by another worker",
+            };
+            self.log.line(&format!(
+                "gave up the job {} after {} s: {text}",
+                job.record.handle, self.args.stop_timeout
+            ));
+        }
+        if let Some(php) = &self.php {
+            kill_tree(php.pid);
+        }
+    }
+
+    /// Sleeps until something happens, or it is time for something.
+    fn wait(&mut self, signals: &Signals) {
+        let mut fds = vec![PollFd::new(signals, PollFlags::IN)];
+        fds.extend(self.connections.iter().filter_map(Connection::poll_fd));
+        if let Some(php) = &self.php {
+            // One that is gone has nothing to say, and would end each poll at once.
+            if php.gone.is_none() {
+                fds.push(PollFd::from_borrowed_fd(php.pipe(), PollFlags::IN));
+            }
+            if let Some(fd) = php.output.fd() {
+                fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN));
+            }
+        }
+        let now = Instant::now();
+        let mut wait = self.wakes_at(now).saturating_duration_since(now);
+        if let Some(due) = self.next_due.filter(|_| self.current.is_none()) {
+            let due = due.saturating_sub(clock::millis(SystemTime::now()));
+            wait = wait.min(Duration::from_millis(due));
+        }
+        // Rounded up: a poll that ends just before its time is done again.
+        let wait = wait + Duration::from_millis(1);
+        let timeout = Timespec {
+            tv_sec: wait.as_secs() as i64,
+            tv_nsec: i64::from(wait.subsec_nanos()),
+        };
+        // An error (a signal) only means to look again.
+        let _ = poll(&mut fds, Some(&timeout));
+    }
+
+    fn wakes_at(&self, now: Instant) -> Instant {
+        let mut times: Vec<Instant> = self.leaving.iter().map(|(_, until)| *until).collect();
+        match &self.current {
+            Some(job) => times.extend(self.job_wakes_at(job)),
+            None => {
+                times.push(self.look_at);
+                if !self.paused {
+                    times.extend(self.connections.iter().filter_map(Connection::deadline));
+                }
+            }
+        }
+        times.extend(self.site_wakes_at());
+        times.into_iter().min().unwrap_or(now + LOOK)
+    }
+}

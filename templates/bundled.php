@@ -1,0 +1,163 @@
+<?php
+/**
+ * Plugin Name: WP Gears (bundled with wp-gears)
+ * Description: Runs the site's background jobs through Gearman: wp_async_task_add( $hook, $args, $priority ).
+ * Version: 1
+ * License: MIT
+ */
+
+if ( ! defined( 'ABSPATH' ) ) {
+	return;
+}
+
+add_action(
+	'plugins_loaded',
+	function () {
+		global $wp_async_task;
+
+		// A plugin with the same contract goes first: it is loaded after this one, and would end in "cannot redeclare".
+		if ( function_exists( 'wp_async_task_add' ) ) {
+			return;
+		}
+		if ( ! defined( 'WP_ASYNC_TASK_SALT' ) ) {
+			define( 'WP_ASYNC_TASK_SALT', '' );
+		}
+		$wp_async_task = new WP_Gears_Bundled();
+
+		/**
+		 * Adds a job: the action $hook is done with $args as its one argument, later and in another process.
+		 *
+		 * @param string $hook     The action.
+		 * @param mixed  $args     What it gets; must survive JSON.
+		 * @param string $priority high, normal or low.
+		 */
+		function wp_async_task_add( $hook, $args = array(), $priority = 'normal' ) {
+			global $wp_async_task;
+			return $wp_async_task->add( $hook, $args, $priority );
+		}
+	},
+	PHP_INT_MIN
+);
+
+/** What stands in the global $wp_async_task. */
+final class WP_Gears_Bundled {
+	/** How long a page waits for a job server. */
+	const TIMEOUT_MS = 200;
+
+	/** For how many seconds a process that found them away goes straight to WP-Cron. */
+	const PAUSE = 10;
+
+	/** @var GearmanClient|null */
+	private $client;
+	/** @var float When the job servers may be tried again. */
+	private $again = 0;
+
+	/** Whether wp-config.php asks for Gearman and PHP has it. */
+	public function uses_gearman() {
+		return defined( 'WP_GEARS' ) && WP_GEARS && class_exists( 'GearmanClient' );
+	}
+
+	/** The Gearman function of this site's jobs; without a salt it is what WP Gears 2 and WP Minions serve. */
+	public function gearman_function() {
+		return WP_ASYNC_TASK_SALT . ':WP_Async_Task';
+	}
+
+	/** @return string|bool The job's handle; true where WP-Cron has it; false where neither took it. */
+	public function add( $hook, $args = array(), $priority = 'normal' ) {
+		$payload = json_encode(
+			array(
+				'hook'    => $hook,
+				'args'    => $args,
+				'blog_id' => is_multisite() ? get_current_blog_id() : null,
+			)
+		);
+		$handle = false === $payload ? false : $this->send( $payload, $priority );
+		if ( $handle ) {
+			return $handle;
+		}
+		// array( $args ): a hook gets its arguments as one value, by either way.
+		return false !== wp_schedule_single_event( time(), $hook, array( $args ) );
+	}
+
+	private function send( $payload, $priority ) {
+		$methods = array( 'high' => 'doHighBackground', 'low' => 'doLowBackground' );
+		$method  = is_string( $priority ) && isset( $methods[ strtolower( $priority ) ] ) ? $methods[ strtolower( $priority ) ] : 'doBackground';
+		if ( ! $this->uses_gearman() || microtime( true ) < $this->again ) {
+			return false;
+		}
+		try {
+			$client = $this->client();
+			$handle = @$client->$method( $this->gearman_function(), $payload );
+			if ( GEARMAN_SUCCESS === $client->returnCode() ) {
+				return $handle;
+			}
+			$why = $client->error();
+		} catch ( Throwable $e ) {
+			$why = $e->getMessage();
+		}
+		$this->client = null;
+		$this->again  = microtime( true ) + self::PAUSE;
+		error_log( 'WP Gears: jobs go to WP-Cron: ' . $this->servers() . ": $why" );
+		return false;
+	}
+
+	private function client() {
+		if ( ! $this->client ) {
+			$client = new GearmanClient();
+			// Before the servers: adding one connects to it.
+			$client->setTimeout( self::TIMEOUT_MS );
+			if ( ! @$client->addServers( $this->servers() ) ) {
+				throw new RuntimeException( 'no answer' );
+			}
+			$this->client = $client;
+		}
+		return $this->client;
+	}
+
+	private function servers() {
+		global $gearman_servers;
+		return $gearman_servers ? implode( ',', (array) $gearman_servers ) : '127.0.0.1:4730';
+	}
+
+	/** Takes one job and ends, for a runner started by hand. */
+	public function work() {
+		if ( ! $this->uses_gearman() ) {
+			fwrite( STDERR, "WP Gears: Gearman is off, or this PHP has not the extension gearman\n" );
+			exit( 1 );
+		}
+		try {
+			$worker = new GearmanWorker();
+			$worker->addServers( $this->servers() );
+			$worker->addFunction( $this->gearman_function(), array( $this, 'do_job' ) );
+			exit( $worker->work() ? 0 : 1 );
+		} catch ( Exception $e ) {
+			fwrite( STDERR, 'WP Gears: cannot take a job from ' . $this->servers() . ': ' . $e->getMessage() . "\n" );
+			exit( 1 );
+		}
+	}
+
+	/** Runs one job in this process. */
+	public function do_job( $job ) {
+		$data = json_decode( $job->workload(), true );
+		$hook = $data['hook'];
+
+		$switched = is_multisite() && $data['blog_id'] && (int) $data['blog_id'] !== get_current_blog_id();
+		if ( $switched ) {
+			switch_to_blog( (int) $data['blog_id'] );
+		}
+		try {
+			do_action( 'wp_async_task_before_job', $hook, $job );
+			do_action( 'wp_async_task_before_job_' . $hook, $job );
+
+			do_action( $hook, $data['args'], $job );
+
+			do_action( 'wp_async_task_after_job', $hook, $job );
+			do_action( 'wp_async_task_after_job_' . $hook, $job );
+		} finally {
+			if ( $switched ) {
+				restore_current_blog();
+			}
+		}
+		return true;
+	}
+}

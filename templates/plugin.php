@@ -1,0 +1,139 @@
+<?php
+/**
+ * Which plugin gives the site's jobs to Gearman, and how it is spoken with: WP Gears 1.x and 2.x,
+ * WP Minions 3 and 4, or the bundled one. Shared by runner.php and ask.php.
+ */
+
+if ( ! defined( 'DOING_ASYNC' ) && ! defined( 'WP_GEARS_ASK' ) ) {
+	http_response_code( 403 );
+	exit;
+}
+
+final class WP_Gears_Plugin {
+	/** @var object The plugin: what has add(). */
+	private $plugin;
+	/** @var object What has do_job(). */
+	private $engine;
+	/** @var object What names the function, and sends jobs. */
+	private $client;
+	/** @var string */
+	private $name;
+
+	/** The plugin that the loaded site has, or in words why there is none that uses Gearman. */
+	public static function find() {
+		global $wp_async_task;
+
+		foreach ( array( 'WpMinions' => 'WP Minions', 'WpGears' => 'WP Gears 2' ) as $space => $name ) {
+			$class = "$space\\Plugin";
+			if ( class_exists( $class, false ) ) {
+				return self::with_client_and_worker( $class::get_instance(), $name );
+			}
+		}
+		if ( ! is_object( $wp_async_task ) ) {
+			return 'the site has no plugin with wp_async_task_add() that is active';
+		}
+		if ( ! method_exists( $wp_async_task, 'do_job' ) ) {
+			return 'the plugin gives its jobs to WP-Cron: ' . self::why_cron();
+		}
+		$found         = new self();
+		$found->plugin = $wp_async_task;
+		$found->engine = $wp_async_task;
+		$found->client = $wp_async_task;
+		$found->name   = $wp_async_task instanceof Gearman_Async_Task ? 'WP Gears 1' : 'bundled';
+		return $found;
+	}
+
+	private static function with_client_and_worker( $plugin, $name ) {
+		$found         = new self();
+		$found->plugin = $plugin;
+		$found->engine = $plugin->get_worker();
+		$found->client = $plugin->get_client();
+		$found->name   = $name;
+		if ( ! method_exists( $found->engine, 'do_job' ) || ! method_exists( $found->client, 'get_async_group' ) ) {
+			return "$name gives its jobs to " . get_class( $found->client ) . ': ' . self::why_cron();
+		}
+		return $found;
+	}
+
+	private static function why_cron() {
+		if ( ! class_exists( 'GearmanClient' ) ) {
+			return 'this PHP has not the extension gearman';
+		}
+		if ( class_exists( 'WpMinions\Plugin', false ) ) {
+			return "wp-config.php has no define( 'WP_MINIONS_BACKEND', 'gearman' )";
+		}
+		if ( ! defined( 'WP_GEARS' ) || ! WP_GEARS ) {
+			return "wp-config.php has no define( 'WP_GEARS', true )";
+		}
+		return 'the job server did not answer';
+	}
+
+	public function name() {
+		return $this->name;
+	}
+
+	/** The class that takes the site's jobs. */
+	public function client_class() {
+		return get_class( $this->client );
+	}
+
+	/** The Gearman function that the plugin's jobs go to; its rule about the salt differs between versions. */
+	public function function_name() {
+		return method_exists( $this->client, 'get_async_group' ) ? $this->client->get_async_group() : $this->client->gearman_function();
+	}
+
+	/** What has the plugin's do_job(). Its own connections to Gearman are given up: one is made where a job adds jobs. */
+	public function engine() {
+		global $wp_async_task;
+
+		$class = get_class( $this->client );
+		if ( 'WpMinions\Gearman\Client' === $class ) {
+			$this->plugin->client = new class() extends \WpMinions\Gearman\Client {
+				use WP_Gears_Late_Client;
+			};
+		} elseif ( 'WpGears\Gearman\Client' === $class ) {
+			$this->plugin->client = new class() extends \WpGears\Gearman\Client {
+				use WP_Gears_Late_Client;
+			};
+		} elseif ( 'Gearman_Async_Task' === $class ) {
+			$wp_async_task = new class() extends Gearman_Async_Task {
+				public function add( $hook, $args = array(), $priority = 'normal' ) {
+					global $gearman_servers;
+					if ( ! $this->_client ) {
+						$this->_client = new GearmanClient();
+						$this->_client->addServers( $gearman_servers ? implode( ',', $gearman_servers ) : '127.0.0.1:4730' );
+					}
+					return parent::add( $hook, $args, $priority );
+				}
+			};
+			$this->plugin = $wp_async_task;
+			$this->engine = $wp_async_task;
+			$this->client = $wp_async_task;
+		}
+		if ( isset( $this->engine->gearman_worker ) && $this->engine->gearman_worker instanceof GearmanWorker ) {
+			$this->engine->gearman_worker = null;
+		}
+		return $this->engine;
+	}
+
+	/** As the plugin's own runner: takes one job from Gearman, and ends. */
+	public function run_once() {
+		if ( method_exists( $this->plugin, 'run' ) ) {
+			$this->plugin->enable();
+			$this->plugin->run();
+		} else {
+			$this->plugin->work();
+		}
+	}
+}
+
+/** A client that connects when the first job is added, not when the site boots. */
+trait WP_Gears_Late_Client {
+	public function get_gearman_client() {
+		if ( is_null( $this->gearman_client ) ) {
+			parent::get_gearman_client();
+			$this->register();
+		}
+		return $this->gearman_client;
+	}
+}
