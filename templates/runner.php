@@ -78,6 +78,11 @@ final class WP_Gears_Runner {
 		$_SERVER['argc'] = 1;
 
 		self::$sockets = self::open_sockets();
+		// As WordPress takes hooks from before it is loaded.
+		$GLOBALS['wp_filter']['wp_die_handler'][1][] = array(
+			'function'      => array( __CLASS__, 'wp_die_handler' ),
+			'accepted_args' => 1,
+		);
 		// The first shutdown function of all, so that none before it can hide why PHP ends.
 		register_shutdown_function( array( __CLASS__, 'on_end' ) );
 	}
@@ -424,6 +429,28 @@ final class WP_Gears_Runner {
 			if ( $fatal ) {
 				self::send( array( 'fatal' => array( 'message' => $error['message'], 'file' => $error['file'], 'line' => $error['line'] ) ) );
 			}
+		}
+	}
+
+	public static function wp_die_handler() {
+		return array( __CLASS__, 'on_wp_die' );
+	}
+
+	/** wp_die() in words instead of a page. With nothing to say it is how a hook ends that serves the web too. */
+	public static function on_wp_die( $message, $title = '', $args = array() ) {
+		$text = is_wp_error( $message ) ? $message->get_error_message() : (string) $message;
+		$text = trim( preg_replace( '/\s+/', ' ', strip_tags( $text ) ) );
+		if ( 'boot' === self::$phase ) {
+			self::broken( "WordPress ended while it loaded: $text" );
+		}
+		if ( '' !== $text && in_array( self::$phase, array( 'job', 'done' ), true ) ) {
+			error_log( "wp_die: $text" );
+			if ( 'job' === self::$phase ) {
+				self::send( array( 'failed' => array( 'message' => "wp_die: $text" ) ) );
+			}
+		}
+		if ( ! is_array( $args ) || ! isset( $args['exit'] ) || $args['exit'] ) {
+			exit( 0 );
 		}
 	}
 

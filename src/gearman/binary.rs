@@ -86,15 +86,16 @@ impl Inbox {
         self.bytes.extend_from_slice(bytes);
     }
 
-    pub fn next(&mut self) -> io::Result<Option<Packet>> {
+    pub fn take(&mut self) -> io::Result<Option<Packet>> {
         let Some(header) = self.bytes.get(..HEADER) else {
             return Ok(None);
         };
         if &header[..4] != b"\0RES" {
             return Err(invalid("what answers does not speak Gearman's protocol"));
         }
-        let number =
-            |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+        let number = |at: usize| {
+            u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
+        };
         let (kind, length) = (number(4), number(8) as usize);
         if length > LARGEST {
             return Err(invalid(format!("a packet of {length} bytes")));
@@ -174,7 +175,7 @@ impl Client {
         self.stream.write_all(bytes)?;
         let mut chunk = [0; 4096];
         loop {
-            if let Some(packet) = self.inbox.next()? {
+            if let Some(packet) = self.inbox.take()? {
                 return match packet.kind {
                     k if k == expected => Ok(packet),
                     kind::ERROR => Err(io::Error::other(
@@ -213,7 +214,7 @@ mod tests {
         let mut seen = Vec::new();
         for byte in bytes {
             inbox.feed(&[byte]);
-            while let Some(packet) = inbox.next().unwrap() {
+            while let Some(packet) = inbox.take().unwrap() {
                 seen.push(packet);
             }
         }
@@ -230,6 +231,6 @@ mod tests {
     fn other_protocols_are_told_apart() {
         let mut inbox = Inbox::default();
         inbox.feed(b"HTTP/1.1 400 Bad Request");
-        assert!(inbox.next().is_err());
+        assert!(inbox.take().is_err());
     }
 }

@@ -1,5 +1,6 @@
 //! gearmand: its option lines, its text protocol, its binary protocol.
 
 pub mod binary;
+pub mod options;
 pub mod server;
 pub mod text;

@@ -1,5 +1,6 @@
 //! Finding a site, reading its PHP, editing wp-config.php, asking the running site.
 
+pub mod ask;
 pub mod config;
 pub mod php;
 pub mod settings;

@@ -64,11 +64,7 @@ impl Connection {
     }
 
     pub fn deadline(&self) -> Option<Instant> {
-        matches!(
-            self.state,
-            State::Down | State::Connecting | State::Asked
-        )
-        .then_some(self.until)
+        matches!(self.state, State::Down | State::Connecting | State::Asked).then_some(self.until)
     }
 
     pub fn poll_fd(&self) -> Option<PollFd<'_>> {
@@ -155,8 +151,8 @@ impl Connection {
         Ok(())
     }
 
-    pub fn next(&mut self) -> io::Result<Option<Packet>> {
-        self.inbox.next()
+    pub fn take(&mut self) -> io::Result<Option<Packet>> {
+        self.inbox.take()
     }
 
     pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -256,7 +252,10 @@ mod tests {
         for failures in 0..100 {
             let full = first.saturating_mul(1 << failures.min(16)).min(longest);
             let got = pause(failures, first, longest);
-            assert!(got <= full && got >= full.mul_f64(0.59), "{failures}: {got:?}");
+            assert!(
+                got <= full && got >= full.mul_f64(0.59),
+                "{failures}: {got:?}"
+            );
         }
     }
 }

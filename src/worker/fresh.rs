@@ -52,7 +52,10 @@ impl Stamps {
         if self.site.canonicalize().ok() != self.real {
             return Some(&self.site);
         }
-        let changed = self.files.iter().find(|(path, was)| Stamp::of(path) != *was);
+        let changed = self
+            .files
+            .iter()
+            .find(|(path, was)| Stamp::of(path) != *was);
         changed.map(|(path, _)| path.as_path())
     }
 
@@ -63,7 +66,10 @@ impl Stamps {
             .map_or(0, |d| d.as_nanos() as i128);
         // Kernels stamp files with the time of their last tick.
         let then = then - 10_000_000;
-        let newer = self.files.iter().find(|(_, Stamp(mtime, ..))| *mtime >= then);
+        let newer = self
+            .files
+            .iter()
+            .find(|(_, Stamp(mtime, ..))| *mtime >= then);
         newer.map(|(path, _)| path.as_path())
     }
 

@@ -23,7 +23,7 @@ const LONGEST_RETRY: u64 = 3600;
 
 pub(super) enum From {
     Server { index: usize, generation: u64 },
-    Claim(Claim),
+    Claim(Box<Claim>),
 }
 
 pub(super) struct Current {
@@ -125,12 +125,13 @@ impl Worker<'_> {
         match claimed {
             Ok(Some(claim)) => {
                 self.was_postponed = true;
-                self.begin(claim.record.clone(), From::Claim(claim), Vec::new());
+                self.begin(claim.record.clone(), From::Claim(Box::new(claim)), Vec::new());
                 true
             }
             Ok(None) => false,
             Err(e) => {
-                self.log.line(&format!("take a job that waits for another try: {e}"));
+                self.log
+                    .line(&format!("take a job that waits for another try: {e}"));
                 false
             }
         }
@@ -299,10 +300,16 @@ impl Worker<'_> {
     /// if it never got so far as to name one, there is none.
     fn notice_lost_parent(&mut self) {
         let gone = self.php.as_ref().is_some_and(|php| php.gone.is_some());
-        let Some(job) = self.current.as_mut().filter(|job| gone && job.begun.is_some()) else {
+        let Some(job) = self
+            .current
+            .as_mut()
+            .filter(|job| gone && job.begun.is_some())
+        else {
             return;
         };
-        let alive = job.pid.is_some_and(|pid| rustix::process::test_kill_process(pid).is_ok());
+        let alive = job
+            .pid
+            .is_some_and(|pid| rustix::process::test_kill_process(pid).is_ok());
         if job.ended.is_none() && !alive {
             job.ended = Some(Ended {
                 pid: 0,
@@ -323,7 +330,8 @@ impl Worker<'_> {
         match &verdict {
             Verdict::Stale(options) => {
                 self.site.options_changed(options, &mut self.log);
-                self.log.line(&format!("PHP is renewed: {} changed", options.join(", ")));
+                self.log
+                    .line(&format!("PHP is renewed: {} changed", options.join(", ")));
                 self.end_php();
                 if let Some(job) = &mut self.current {
                     job.again();
@@ -340,7 +348,9 @@ impl Worker<'_> {
             _ => {}
         }
         let Some(job) = &mut self.current else { return };
-        let ms = job.begun.map_or(0, |begun| begun.elapsed().as_millis() as u64);
+        let ms = job
+            .begun
+            .map_or(0, |begun| begun.elapsed().as_millis() as u64);
         if let Verdict::Failed(error) | Verdict::Died(error) = &verdict {
             job.record.tries.push(Try {
                 at: job.begun_at,
@@ -358,7 +368,8 @@ impl Worker<'_> {
             return String::new();
         };
         let log = &mut self.log;
-        php.output.read(&mut |line| log.line(&format!("php: {line}")));
+        php.output
+            .read(&mut |line| log.line(&format!("php: {line}")));
         php.output.tail()
     }
 
@@ -373,7 +384,9 @@ impl Worker<'_> {
             Verdict::Stale(_) | Verdict::Unready(_) => return,
         };
         let hook = record.hook.as_deref().unwrap_or("-");
-        let blog = record.blog.map_or(String::new(), |blog| format!(" blog={blog}"));
+        let blog = record
+            .blog
+            .map_or(String::new(), |blog| format!(" blog={blog}"));
         let attempt = match record.tries.len() + usize::from(*verdict == Verdict::Done) {
             0 | 1 => String::new(),
             n => format!(" try={n}"),
@@ -400,7 +413,9 @@ impl Worker<'_> {
             }
             return self.presence.set(Activity::Broken);
         }
-        let Some(job) = self.current.take() else { return };
+        let Some(job) = self.current.take() else {
+            return;
+        };
         self.idle_since = Instant::now();
         self.stay_warm();
         self.presence.now.jobs += 1;
@@ -408,7 +423,10 @@ impl Worker<'_> {
         match &job.from {
             From::Claim(claim) => {
                 if let Err(e) = self.store.settle(claim) {
-                    self.log.line(&format!("take the job {} off the waiting: {e}", job.record.handle));
+                    self.log.line(&format!(
+                        "take the job {} off the waiting: {e}",
+                        job.record.handle
+                    ));
                 }
             }
             From::Server { index, generation } => {
@@ -421,7 +439,11 @@ impl Worker<'_> {
         }
         self.find_due();
         // While jobs come in a row nobody needs to see the moments between them.
-        if self.connections.iter().all(|c| c.state != super::connection::State::Asked) {
+        if self
+            .connections
+            .iter()
+            .all(|c| c.state != super::connection::State::Asked)
+        {
             self.presence.set(Activity::Idle);
         }
     }
@@ -429,7 +451,9 @@ impl Worker<'_> {
     /// "Done" and the question for the next job in one write: in two, each
     /// would wait for the other's acknowledgement.
     fn answer(&mut self, index: usize, generation: u64, answer: Vec<u8>, handle: &str) {
-        let due = self.next_due.is_some_and(|due| due <= clock::millis(SystemTime::now()));
+        let due = self
+            .next_due
+            .is_some_and(|due| due <= clock::millis(SystemTime::now()));
         let connection = &self.connections[index];
         let same = connection.up() && connection.generation == generation;
         if same && !due && !self.others_wait(index) && self.may_take() {
@@ -439,7 +463,9 @@ impl Worker<'_> {
             let connection = &mut self.connections[index];
             connection.state = super::connection::State::Awake;
         } else {
-            self.log.line(&format!("the job server left before the job {handle} was over: it may run again"));
+            self.log.line(&format!(
+                "the job server left before the job {handle} was over: it may run again"
+            ));
         }
     }
 
@@ -458,18 +484,33 @@ impl Worker<'_> {
         };
         if keep {
             let dropped = self.store.keep(record, job.payload())?;
-            self.log.line(&format!("kept as {} in {}", record.id, self.paths.failed.display()));
+            self.log.line(&format!(
+                "kept as {} in {}",
+                record.id,
+                self.paths.failed.display()
+            ));
             for id in dropped {
-                self.log.line(&format!("dropped the failed job {id}: no more than {} are kept", store::MOST_KEPT));
+                self.log.line(&format!(
+                    "dropped the failed job {id}: no more than {} are kept",
+                    store::MOST_KEPT
+                ));
             }
             return Ok(());
         }
         let exponent = record.tries.len().saturating_sub(1) as u32;
-        let seconds = self.args.retry_pause.saturating_mul(5u64.saturating_pow(exponent));
-        let wait = pause(0, Duration::from_secs(seconds), Duration::from_secs(LONGEST_RETRY));
+        let seconds = self
+            .args
+            .retry_pause
+            .saturating_mul(5u64.saturating_pow(exponent));
+        let wait = pause(
+            0,
+            Duration::from_secs(seconds),
+            Duration::from_secs(LONGEST_RETRY),
+        );
         let due = clock::millis(SystemTime::now() + wait);
         self.store.postpone(record, job.payload(), due)?;
-        self.log.line(&format!("tried again at {}", clock::utc(due)));
+        self.log
+            .line(&format!("tried again at {}", clock::utc(due)));
         Ok(())
     }
 

@@ -43,7 +43,11 @@ impl Log {
     }
 
     pub fn line(&mut self, text: &str) {
-        let mut line = format!("{} {} ", clock::utc(clock::millis(SystemTime::now())), self.who);
+        let mut line = format!(
+            "{} {} ",
+            clock::utc(clock::millis(SystemTime::now())),
+            self.who
+        );
         push_printable(&mut line, text);
         line.push('\n');
         let written = match &mut self.file {

@@ -75,7 +75,12 @@ impl Php {
             command.arg("-d").arg(format!("{name}={value}"));
         }
         if let Some(cache) = start.cache {
-            for option in ["enable=1", "enable_cli=1", "file_cache_only=1", "validate_timestamps=1"] {
+            for option in [
+                "enable=1",
+                "enable_cli=1",
+                "file_cache_only=1",
+                "validate_timestamps=1",
+            ] {
                 command.arg("-d").arg(format!("opcache.{option}"));
             }
             command
@@ -87,7 +92,8 @@ impl Php {
             .arg("--worker")
             .current_dir(start.site)
             .stdin(Stdio::null())
-            .stdout(Stdio::from(write.try_clone()?))
+            // Pages for browsers, of what jobs call.
+            .stdout(Stdio::null())
             .stderr(Stdio::from(write));
         // Set but empty it makes isset() true and the host empty.
         if std::env::var_os("HTTP_HOST").is_some_and(|host| host.is_empty()) {
@@ -209,7 +215,7 @@ fn pass_on(fd: i32) -> io::Result<()> {
     }
 }
 
-/// What PHP and the jobs print.
+/// What PHP and the jobs write to standard error.
 pub struct Output {
     /// None once its end was reached.
     from: Option<OwnedFd>,
@@ -311,7 +317,10 @@ pub fn check_cache(dir: &Path) -> Result<(), String> {
     } else if meta.uid() != rustix::process::geteuid().as_raw() {
         Err("it is another user's".into())
     } else if meta.mode() & 0o077 != 0 {
-        Err(format!("others can enter it (mode {:o})", meta.mode() & 0o777))
+        Err(format!(
+            "others can enter it (mode {:o})",
+            meta.mode() & 0o777
+        ))
     } else {
         Ok(())
     }

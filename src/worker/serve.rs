@@ -77,15 +77,20 @@ impl<'a> Worker<'a> {
         let mut log = Log::open(&path, pid.to_string());
         let advice = "`wp-gears setup` makes this folder, for the user that workers run as";
         super::presence::sweep(&paths.run);
-        let presence = Presence::take(&paths.run)
-            .map_err(|e| Problem::new(format!("write in {}", paths.run.display()), e).advice(advice))?;
-        let store = Store::open(&paths.failed)
-            .map_err(|e| Problem::new(format!("open {}", paths.failed.display()), e).advice(advice))?;
+        let presence = Presence::take(&paths.run).map_err(|e| {
+            Problem::new(format!("write in {}", paths.run.display()), e).advice(advice)
+        })?;
+        let store = Store::open(&paths.failed).map_err(|e| {
+            Problem::new(format!("open {}", paths.failed.display()), e).advice(advice)
+        })?;
         store.sweep(clock::millis(SystemTime::now()));
         let cache = match check_cache(&paths.cache) {
             Ok(()) => Some(paths.cache.clone()),
             Err(why) => {
-                log.line(&format!("no opcode cache in {}: {why}", paths.cache.display()));
+                log.line(&format!(
+                    "no opcode cache in {}: {why}",
+                    paths.cache.display()
+                ));
                 None
             }
         };
@@ -95,7 +100,10 @@ impl<'a> Worker<'a> {
                 Problem::new("find php in PATH", e).advice("give its path with --php")
             })?,
         };
-        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let host = rustix::system::uname()
+            .nodename()
+            .to_string_lossy()
+            .into_owned();
         let now = Instant::now();
         Ok(Worker {
             args,
@@ -157,7 +165,10 @@ impl<'a> Worker<'a> {
         if self.stopping.is_none() {
             self.stopping = Some(Instant::now() + Duration::from_secs(self.args.stop_timeout));
             if let Some(job) = &self.current {
-                let text = format!("TERM: the job at hand ({}) is finished first", job.record.handle);
+                let text = format!(
+                    "TERM: the job at hand ({}) is finished first",
+                    job.record.handle
+                );
                 self.log.line(&text);
             }
         }
@@ -174,7 +185,11 @@ impl<'a> Worker<'a> {
                 self.connections.iter_mut().for_each(Connection::close);
                 self.end_php();
             }
-            self.presence.set(if paused { Activity::Paused } else { Activity::Idle });
+            self.presence.set(if paused {
+                Activity::Paused
+            } else {
+                Activity::Idle
+            });
         }
         if self.site.reload_asked() {
             self.log.line("reloaded");
@@ -194,7 +209,9 @@ impl<'a> Worker<'a> {
 
     fn connect(&mut self, now: Instant) {
         for connection in &mut self.connections {
-            if let Err(e) = connection.connect_if_due(now).and_then(|()| connection.check(now))
+            if let Err(e) = connection
+                .connect_if_due(now)
+                .and_then(|()| connection.check(now))
                 && let Some(text) = connection.lost(&e)
             {
                 self.log.line(&text);
@@ -232,7 +249,11 @@ impl<'a> Worker<'a> {
 
     /// Whether another server than this has said that it has a job.
     pub fn others_wait(&self, index: usize) -> bool {
-        let mut others = self.connections.iter().enumerate().filter(|(i, _)| *i != index);
+        let mut others = self
+            .connections
+            .iter()
+            .enumerate()
+            .filter(|(i, _)| *i != index);
         others.any(|(_, c)| c.state == State::Awake)
     }
 
@@ -251,12 +272,14 @@ impl<'a> Worker<'a> {
             let function = self.site.function.clone().unwrap_or_default();
             self.connections[index].register(&self.id, &function)?;
         }
-        while let Some(packet) = self.connections[index].next()? {
+        while let Some(packet) = self.connections[index].take()? {
             let connection = &mut self.connections[index];
             match packet.kind {
                 kind::NOOP if connection.state == State::Asleep => connection.state = State::Awake,
                 kind::NO_JOB if connection.state == State::Asked => connection.sleep()?,
-                kind::JOB_ASSIGN_UNIQ if connection.state == State::Asked && self.current.is_none() => {
+                kind::JOB_ASSIGN_UNIQ
+                    if connection.state == State::Asked && self.current.is_none() =>
+                {
                     connection.has_job();
                     self.take(index, &packet)?;
                 }
@@ -313,7 +336,8 @@ impl<'a> Worker<'a> {
             return;
         };
         let log = &mut self.log;
-        php.output.read(&mut |line| log.line(&format!("php: {line}")));
+        php.output
+            .read(&mut |line| log.line(&format!("php: {line}")));
         if php.gone.is_none() {
             if php.ready.is_none() {
                 // Still loading the site, it would not notice.

@@ -21,7 +21,9 @@ impl Signals {
         .into_iter()
         .collect();
         set.thread_block()
-            .and_then(|()| SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC))
+            .and_then(|()| {
+                SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
+            })
             .map(Signals)
             .map_err(|e| Problem::new("wait for signals", e))
     }

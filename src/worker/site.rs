@@ -98,7 +98,10 @@ impl Site {
             log.line(&format!("{} changed", path.display()));
             // Another worker of the site may have seen to it.
             self.known = recall(&self.memory, &known.stamps.site);
-            self.relearn = self.known.as_ref().is_none_or(|k| Some(&k.function) != self.function.as_ref());
+            self.relearn = self
+                .known
+                .as_ref()
+                .is_none_or(|k| Some(&k.function) != self.function.as_ref());
         }
     }
 
@@ -108,7 +111,9 @@ impl Site {
         self.again = Instant::now() + wait;
         self.warm = false;
         if why != self.last_words || self.failures.is_multiple_of(20) {
-            log.line(&format!("the site cannot run jobs now: {why}; trying again"));
+            log.line(&format!(
+                "the site cannot run jobs now: {why}; trying again"
+            ));
             self.last_words = why.to_string();
         }
     }
@@ -129,7 +134,9 @@ impl Site {
             times.retain(|at| now - *at < Duration::from_secs(60));
             times.push(now);
             if times.len() >= VOLATILE {
-                log.line(&format!("the option {name} changes all the time: not looked at any more"));
+                log.line(&format!(
+                    "the option {name} changes all the time: not looked at any more"
+                ));
                 self.volatile.push(name.clone());
                 self.changes.remove(name);
             }
@@ -140,7 +147,9 @@ impl Site {
 impl Worker<'_> {
     /// Without a job at hand: PHP is there only where it saves time soon.
     pub fn keep_site_ready(&mut self, now: Instant) {
-        if self.php.is_some() && now >= self.idle_since + Duration::from_secs(self.args.idle_timeout) {
+        if self.php.is_some()
+            && now >= self.idle_since + Duration::from_secs(self.args.idle_timeout)
+        {
             self.site.warm = false;
             self.end_php();
         }
@@ -204,7 +213,8 @@ impl Worker<'_> {
     pub fn hear_php(&mut self) {
         let Some(php) = &mut self.php else { return };
         let log = &mut self.log;
-        php.output.read(&mut |line| log.line(&format!("php: {line}")));
+        php.output
+            .read(&mut |line| log.line(&format!("php: {line}")));
         if let Err(e) = php.receive() {
             self.log.line(&format!("the runner: {e}"));
         }
@@ -212,7 +222,11 @@ impl Worker<'_> {
             match message {
                 Message::Ready(ready) => self.booted(ready),
                 Message::Broken(why) => {
-                    let said = self.php.as_mut().map(|php| php.output.tail()).unwrap_or_default();
+                    let said = self
+                        .php
+                        .as_mut()
+                        .map(|php| php.output.tail())
+                        .unwrap_or_default();
                     self.boot_failed(&with_tail(&why, &said));
                 }
                 other => self.hear_of_job(other),
@@ -220,7 +234,11 @@ impl Worker<'_> {
         }
         let booting = |php: &Php| php.gone.is_some() && php.ready.is_none();
         if self.php.as_ref().is_some_and(booting) {
-            let said = self.php.as_mut().map(|php| php.output.tail()).unwrap_or_default();
+            let said = self
+                .php
+                .as_mut()
+                .map(|php| php.output.tail())
+                .unwrap_or_default();
             self.boot_failed(&with_tail("PHP ended while it loaded", &said));
         }
     }
@@ -245,7 +263,10 @@ impl Worker<'_> {
             ready.plugin, ready.php
         ));
         if !ready.why_not.is_empty() && ready.why_not != self.site.why_not {
-            self.log.line(&format!("a PHP process for each job (spawn): {}", ready.why_not));
+            self.log.line(&format!(
+                "a PHP process for each job (spawn): {}",
+                ready.why_not
+            ));
             self.site.why_not = ready.why_not;
         }
         self.presence.now.mode = Some(mode.into());
@@ -262,7 +283,10 @@ impl Worker<'_> {
         }
         if self.site.known.as_ref() != Some(&known) {
             if let Err(e) = remember(&self.site.memory, &known) {
-                let text = format!("remember the function in {}: {e}", self.site.memory.display());
+                let text = format!(
+                    "remember the function in {}: {e}",
+                    self.site.memory.display()
+                );
                 self.log.line(&text);
             }
             self.site.known = Some(known);

@@ -7,7 +7,9 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, fstat, openat, renameat, statat, unlinkat};
+use rustix::fs::{
+    AtFlags, CWD, FlockOperation, Mode, OFlags, fstat, openat, renameat, statat, unlinkat,
+};
 use serde::{Deserialize, Serialize};
 
 /// A site keeps so many failed jobs, and bytes of them; beyond that the oldest go.
@@ -94,7 +96,12 @@ impl Store {
             payload
         };
         let dropped = self.make_room(payload.len() as u64)?;
-        write(&self.failed, &format!("{}.job", record.id), &record, payload)?;
+        write(
+            &self.failed,
+            &format!("{}.job", record.id),
+            &record,
+            payload,
+        )?;
         Ok(dropped)
     }
 
@@ -137,7 +144,12 @@ impl Store {
     /// Keeps a job until it is due for another try; on disk when this returns.
     pub fn postpone(&self, record: &Record, payload: &[u8], due: u64) -> io::Result<()> {
         // In front of the id, so that names in order are jobs in order.
-        write(&self.waiting, &format!("{due:013}~{}.job", record.id), record, payload)
+        write(
+            &self.waiting,
+            &format!("{due:013}~{}.job", record.id),
+            record,
+            payload,
+        )
     }
 
     pub fn waiting(&self) -> io::Result<usize> {
@@ -174,7 +186,12 @@ impl Store {
                 }
                 Err(_) => {
                     // Not ours, or damaged: out of the way, for a person to see.
-                    renameat(&self.waiting, name.as_str(), &self.failed, format!("{name}.damaged"))?;
+                    renameat(
+                        &self.waiting,
+                        name.as_str(),
+                        &self.failed,
+                        format!("{name}.damaged"),
+                    )?;
                 }
             }
         }
@@ -195,7 +212,9 @@ impl Store {
         let mut found = Vec::new();
         for (dir, waits) in [(&self.failed, false), (&self.waiting, true)] {
             for name in names(dir)? {
-                if let Ok(record) = open_plain(dir, &name).and_then(|f| header(&mut BufReader::new(f))) {
+                if let Ok(record) =
+                    open_plain(dir, &name).and_then(|f| header(&mut BufReader::new(f)))
+                {
                     found.push((record, if waits { due(&name) } else { None }));
                 }
             }
@@ -208,11 +227,7 @@ impl Store {
     }
 
     pub fn forget(&self, id: &str) -> io::Result<()> {
-        Ok(unlinkat(
-            &self.failed,
-            file_name(id)?,
-            AtFlags::empty(),
-        )?)
+        Ok(unlinkat(&self.failed, file_name(id)?, AtFlags::empty())?)
     }
 
     /// Takes away what a crash left half written.
@@ -272,16 +287,23 @@ fn all_names(dir: &OwnedFd) -> io::Result<Vec<String>> {
 fn open_plain(dir: &OwnedFd, name: &str) -> io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = openat(dir, name, flags, Mode::empty())?;
-    if rustix::fs::FileType::from_raw_mode(fstat(&file)?.st_mode) == rustix::fs::FileType::RegularFile {
+    if rustix::fs::FileType::from_raw_mode(fstat(&file)?.st_mode)
+        == rustix::fs::FileType::RegularFile
+    {
         Ok(file.into())
     } else {
-        Err(io::Error::new(io::ErrorKind::InvalidInput, "not a plain file"))
+        Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "not a plain file",
+        ))
     }
 }
 
 fn header(from: &mut impl BufRead) -> io::Result<Record> {
     let mut line = Vec::new();
-    from.by_ref().take(LONGEST_HEADER).read_until(b'\n', &mut line)?;
+    from.by_ref()
+        .take(LONGEST_HEADER)
+        .read_until(b'\n', &mut line)?;
     Ok(serde_json::from_slice(&line)?)
 }
 
@@ -289,7 +311,8 @@ fn read(file: &File) -> io::Result<(Record, Vec<u8>)> {
     let mut from = BufReader::new(file);
     let record = header(&mut from)?;
     let mut payload = Vec::new();
-    from.take(LARGEST_PAYLOAD as u64 + 1).read_to_end(&mut payload)?;
+    from.take(LARGEST_PAYLOAD as u64 + 1)
+        .read_to_end(&mut payload)?;
     if record.whole && payload.len() != record.size {
         return Err(io::Error::new(
             io::ErrorKind::InvalidData,
@@ -315,7 +338,8 @@ fn write_file(
     fill: impl FnOnce(&mut File) -> io::Result<()>,
 ) -> io::Result<()> {
     let temporary = format!(".new-{}-{name}", std::process::id());
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let flags =
+        OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mut file: File = openat(dir, temporary.as_str(), flags, Mode::from(0o600))?.into();
     let done = fill(&mut file)
         .and_then(|()| file.sync_all())
@@ -357,7 +381,10 @@ mod tests {
         store.keep(&record("1-a", payload.len()), payload).unwrap();
         assert_eq!(store.list().unwrap().len(), 1);
         let (read, bytes) = store.read("1-a").unwrap();
-        assert_eq!((read.id.as_str(), bytes.as_slice()), ("1-a", payload.as_slice()));
+        assert_eq!(
+            (read.id.as_str(), bytes.as_slice()),
+            ("1-a", payload.as_slice())
+        );
         assert!(store.read("../1-a").is_err());
         store.forget("1-a").unwrap();
         assert!(store.list().unwrap().is_empty());
@@ -388,7 +415,10 @@ mod tests {
         assert_eq!(one.next_due().unwrap(), Some(2000));
         assert!(one.claim(1999).unwrap().is_none());
         let claim = one.claim(2000).unwrap().unwrap();
-        assert_eq!((claim.record.id.as_str(), claim.payload.as_slice()), ("b", b"x".as_slice()));
+        assert_eq!(
+            (claim.record.id.as_str(), claim.payload.as_slice()),
+            ("b", b"x".as_slice())
+        );
         assert!(two.claim(2000).unwrap().is_none());
         // A worker that dies lets go.
         drop(claim);

@@ -95,11 +95,7 @@ mod tests {
         assert!(matches!(judge(None, ended(None, Some(11)), None), Died(_)));
         assert!(matches!(judge(None, ended(None, None), None), Died(_)));
         assert_eq!(
-            judge(
-                Some(Message::Fatal(report())),
-                ended(Some(255), None),
-                None
-            ),
+            judge(Some(Message::Fatal(report())), ended(Some(255), None), None),
             Died("fatal error: m in f:3".into())
         );
         assert_eq!(
