@@ -58,3 +58,23 @@ fn trixie_boots_with_a_site() {
         "active"
     );
 }
+
+#[test]
+fn the_harness_sees_processes_and_their_time() {
+    let host = Host::boot(&Image::base(Release::Bookworm).unwrap(), "time").unwrap();
+    let before = host.cpu();
+    host.shell("systemd-run --quiet --unit=busy timeout 1 sh -c 'while :; do :; done'")
+        .ok();
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    let spent = (host.cpu() - before).as_secs_f64();
+    assert!((0.1..1.5).contains(&spent), "{spent}");
+    let init = host.processes().into_iter().next().unwrap();
+    assert_eq!((init.pid, init.uid), (1, 0));
+    host.shell("systemd-run --quiet --unit=sleeper sleep 1000")
+        .ok();
+    let sleeper = host.processes_of("sleep 1000");
+    assert_eq!(sleeper.len(), 1);
+    host.kill9(sleeper[0].pid);
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    assert_eq!(host.processes_of("sleep 1000"), []);
+}

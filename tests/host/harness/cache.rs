@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
@@ -22,9 +23,11 @@ pub fn entry(
     fs::create_dir_all(folder()).with_context(|| format!("making {}", folder().display()))?;
     let lock = File::create(path.with_extension("lock"))?;
     lock.lock()?; // somebody else may be building it: then wait and take theirs
+    lock.set_modified(SystemTime::now())?; // tells how long nobody wanted it
     if path.exists() {
         return Ok(path);
     }
+    remove_old();
     let began = std::time::Instant::now();
     eprintln!("building {name} in {} …", folder().display());
     let half = path.with_extension("half");
@@ -36,6 +39,26 @@ pub fn entry(
     fs::rename(&half, &path)?;
     eprintln!("built {name} in {:.0?}", began.elapsed());
     Ok(path)
+}
+
+/// Entries of earlier states of the recipes, which nobody used for a week.
+fn remove_old() {
+    let week = Duration::from_secs(7 * 24 * 3600);
+    for entry in fs::read_dir(folder()).into_iter().flatten().flatten() {
+        let used = entry.metadata().and_then(|meta| meta.modified());
+        let unused = used.is_ok_and(|used| used.elapsed().is_ok_and(|age| age > week));
+        if unused
+            && entry
+                .path()
+                .extension()
+                .is_some_and(|extension| extension == "lock")
+        {
+            for what in ["half", ""] {
+                let _ = fs::remove_dir_all(entry.path().with_extension(what));
+            }
+            let _ = fs::remove_file(entry.path());
+        }
+    }
 }
 
 pub fn sha256(bytes: impl AsRef<[u8]>) -> String {

@@ -60,7 +60,7 @@ impl Host {
     pub fn start(image: &Image, name: &str, shape: Shape, binds: &[String]) -> Result<Host> {
         machine::prepare()?;
         fs::create_dir_all(hosts_folder())?;
-        let starting = File::create(hosts_folder().with_extension("lock"))?;
+        let starting = File::create(hosts_folder().with_extension("starting"))?;
         starting.lock()?; // or another run takes the half-made folder for a leftover
         remove_leftovers();
         static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -266,8 +266,7 @@ impl Host {
     }
 
     pub fn kill9(&self, pid: u32) {
-        let pid = pid.to_string();
-        self.run(&["kill", "-KILL", &pid]);
+        self.shell(&format!("kill -KILL {pid}"));
     }
 
     /// Shuts down in order and comes up again.
@@ -321,10 +320,8 @@ fn hosts_folder() -> PathBuf {
 /// Hosts of a run that was killed: nobody holds their lock any more.
 fn remove_leftovers() {
     for entry in fs::read_dir(hosts_folder()).into_iter().flatten().flatten() {
-        let Ok(lock) = File::open(entry.path().join("lock")) else {
-            continue;
-        };
-        if lock.try_lock().is_err() {
+        let lock = File::open(entry.path().join("lock"));
+        if lock.is_ok_and(|lock| lock.try_lock().is_err()) {
             continue;
         }
         remove_cgroups(&entry.file_name().to_string_lossy());
