@@ -1,25 +1,69 @@
 //! The proof: one job through WordPress itself, as the worker user.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
+use serde_json::{Value, json};
 
+use crate::catalog::LIB;
 use crate::host::Host;
+use crate::host::commands::{Command, explain};
+use crate::journal::BASE;
+use crate::problem::Problem;
 use crate::spec::resolve::SiteDecided;
+use crate::wordpress::ask::{Proof, Request};
 
-pub struct Proof {
-    pub took: Duration,
+/// How long a job may wait for a worker that has just started.
+const PATIENCE_SECONDS: u64 = 30;
+
+/// Sends one job and waits until a worker ran it.
+pub fn run(host: &Host, site: &SiteDecided) -> Result<Proof> {
+    let run = Path::new(BASE).join("run").join(&site.name);
+    let request = Request::prove(
+        &site.dir.to_string_lossy(),
+        &run.to_string_lossy(),
+        PATIENCE_SECONDS,
+    )?;
+    let user = host.need_user(&site.user)?;
+    let output = host.run(
+        &Command::new(&site.php.path)
+            .args(["-d", "display_errors=stderr", "-d", "memory_limit=512M"])
+            .args([Path::new(LIB).join("ask.php")])
+            .stdin(request.to_json()?)
+            .user(&user)
+            .limit(Duration::from_secs(PATIENCE_SECONDS + 30)),
+    )?;
+    request.read_proof(&output.stdout).map_err(|problem| {
+        let mut why = problem.why.clone();
+        if !output.stderr.is_empty() || !output.success() {
+            why = format!("{why}\nPHP ended with {}", explain(&output));
+        }
+        Problem::new(problem.what, why)
+            .advice(format!(
+                "see the log {}/{}.log and 'supervisorctl status {}:*'; everything else is in place",
+                crate::catalog::LOGS,
+                site.name,
+                site.program
+            ))
+            .into()
+    })
 }
 
-impl Proof {
-    pub fn sentence(&self, site: &str) -> String {
-        format!("{site} {:?}", self.took)
-    }
-    pub fn document(&self, site: &str) -> serde_json::Value {
-        serde_json::json!({ "site": site })
-    }
+pub fn sentence(site: &str, proof: &Proof) -> String {
+    format!(
+        "✓ a job went through WordPress [{site}]: handed in after {} ms, started after {} ms, done after {} ms",
+        proof.add_ms, proof.started_ms, proof.done_ms
+    )
 }
 
-pub fn run(_host: &Host, _site: &SiteDecided) -> Result<Proof> {
-    anyhow::bail!("nothing")
+pub fn document(site: &str, proof: &Proof) -> Value {
+    json!({
+        "site": site,
+        "function": proof.function.split_once(':').map_or("", |(_, name)| name),
+        "added_ms": proof.add_ms,
+        "started_ms": proof.started_ms,
+        "done_ms": proof.done_ms,
+        "forked": proof.forked,
+    })
 }

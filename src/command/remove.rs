@@ -54,7 +54,7 @@ pub fn run_on(host: &Host, args: &RemoveArgs, ui: Ui) -> Result<u8> {
             journal::close(host, scope)?;
         }
     }
-    if refused.is_empty() && journal::scopes(host)?.is_empty() && !chosen.scopes.is_empty() {
+    if refused.is_empty() && journal::scopes(host)?.is_empty() {
         removal::forget(host)?;
     }
     left.sort();

@@ -64,8 +64,8 @@ pub fn run_on(host: &Host, args: &SetupArgs, ui: Ui) -> Result<u8> {
             progress.stop();
             match proved {
                 Ok(proof) => {
-                    ui.line(&proof.sentence(&site.name));
-                    proofs.push(proof.document(&site.name));
+                    ui.line(&proof::sentence(&site.name, &proof));
+                    proofs.push(proof::document(&site.name, &proof));
                 }
                 Err(error) => outcome.failed.push(Refused { scope, error }),
             }

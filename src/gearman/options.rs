@@ -49,7 +49,10 @@ pub fn merge(
         return Ok(text);
     };
     let words = words(source, &assignment);
-    check(&words.iter().map(|w| w.text.clone()).collect::<Vec<_>>(), what)?;
+    check(
+        &words.iter().map(|w| w.text.clone()).collect::<Vec<_>>(),
+        what,
+    )?;
     let mut edits: Vec<(usize, usize, String)> = Vec::new();
     let mut missing = Vec::new();
     for option in wanted {
@@ -63,12 +66,20 @@ pub fn merge(
             }
         }
         for double in places.iter().skip(1) {
-            edits.push((before_blank(source, &assignment, double.start), double.end, String::new()));
+            edits.push((
+                before_blank(source, &assignment, double.start),
+                double.end,
+                String::new(),
+            ));
         }
     }
     for name in unwanted {
         for place in places(&words, name, None) {
-            edits.push((before_blank(source, &assignment, place.start), place.end, String::new()));
+            edits.push((
+                before_blank(source, &assignment, place.start),
+                place.end,
+                String::new(),
+            ));
         }
     }
     if !missing.is_empty() {
@@ -183,7 +194,10 @@ fn find(source: &[u8], variable: &str) -> Option<Assignment> {
     while at < source.len() {
         let line_end = end_of_line(source, at);
         let line = &source[at..line_end];
-        let indent = line.iter().take_while(|b| matches!(b, b' ' | b'\t')).count();
+        let indent = line
+            .iter()
+            .take_while(|b| matches!(b, b' ' | b'\t'))
+            .count();
         let mut head = &line[indent..];
         let mut skipped = indent;
         if let Some(rest) = head.strip_prefix(b"export ") {
@@ -198,13 +212,20 @@ fn find(source: &[u8], variable: &str) -> Option<Assignment> {
             continue;
         }
         let mut start = at + skipped + variable.len() + 1;
-        let quote = source.get(start).copied().filter(|b| matches!(b, b'"' | b'\''));
+        let quote = source
+            .get(start)
+            .copied()
+            .filter(|b| matches!(b, b'"' | b'\''));
         let mut end = start;
         if let Some(quote) = quote {
             start += 1;
             end = start;
             while end < source.len() && source[end] != quote {
-                end += if source[end] == b'\\' && quote == b'"' { 2 } else { 1 };
+                end += if source[end] == b'\\' && quote == b'"' {
+                    2
+                } else {
+                    1
+                };
             }
         } else {
             while end < source.len() && source[end] != b'\n' {
@@ -308,8 +329,7 @@ fn separator(source: &[u8], words: &[Word]) -> String {
 }
 
 fn before_blank(source: &[u8], assignment: &Assignment, mut at: usize) -> usize {
-    while at > assignment.start
-        && (source[at - 1].is_ascii_whitespace() || source[at - 1] == b'\\')
+    while at > assignment.start && (source[at - 1].is_ascii_whitespace() || source[at - 1] == b'\\')
     {
         at -= 1;
     }
@@ -348,17 +368,30 @@ mod tests {
     #[test]
     fn other_spellings_doubles_and_quotes() {
         for (source, result) in [
-            ("PARAMS=\"\"\n", "PARAMS=\"--daemon --listen=127.0.0.1 --queue-type=libsqlite3\"\n"),
-            ("PARAMS=-d\n", "PARAMS=\"-d --listen=127.0.0.1 --queue-type=libsqlite3\"\n"),
+            (
+                "PARAMS=\"\"\n",
+                "PARAMS=\"--daemon --listen=127.0.0.1 --queue-type=libsqlite3\"\n",
+            ),
+            (
+                "PARAMS=-d\n",
+                "PARAMS=\"-d --listen=127.0.0.1 --queue-type=libsqlite3\"\n",
+            ),
             (
                 "PARAMS='-d -q builtin --listen ::1 -qMySQL --verbose=INFO'\n",
                 "PARAMS='-d --queue-type=libsqlite3 --listen=127.0.0.1 --verbose=INFO'\n",
             ),
-            ("", "PARAMS=\"--daemon --listen=127.0.0.1 --queue-type=libsqlite3\"\n"),
+            (
+                "",
+                "PARAMS=\"--daemon --listen=127.0.0.1 --queue-type=libsqlite3\"\n",
+            ),
         ] {
             let text = merge(source.as_bytes(), "PARAMS", &wanted(), &[]).unwrap();
             assert_eq!(String::from_utf8(text.clone()).unwrap(), result, "{source}");
-            assert_eq!(merge(&text, "PARAMS", &wanted(), &[]).unwrap(), text, "{source}");
+            assert_eq!(
+                merge(&text, "PARAMS", &wanted(), &[]).unwrap(),
+                text,
+                "{source}"
+            );
         }
     }
 

@@ -125,7 +125,11 @@ impl Worker<'_> {
         match claimed {
             Ok(Some(claim)) => {
                 self.was_postponed = true;
-                self.begin(claim.record.clone(), From::Claim(Box::new(claim)), Vec::new());
+                self.begin(
+                    claim.record.clone(),
+                    From::Claim(Box::new(claim)),
+                    Vec::new(),
+                );
                 true
             }
             Ok(None) => false,

@@ -19,7 +19,13 @@ pub const PARAMS: &str = "# Parameters to pass to gearmand.\nPARAMS=\"--listen=l
 impl Root {
     pub fn new() -> Root {
         let root = Root {
-            dir: tempfile::tempdir().unwrap(),
+            // In memory where there is such a place: every write is flushed.
+            dir: tempfile::tempdir_in(if Path::new("/dev/shm").is_dir() {
+                "/dev/shm".into()
+            } else {
+                std::env::temp_dir()
+            })
+            .unwrap(),
         };
         for dir in [
             "/etc/supervisor/conf.d",
