@@ -243,6 +243,8 @@ pub fn stale_of(family: &'static Family, unit: &str) -> Box<Stale> {
 
 /// The running gearmand against what its file will say.
 fn gearmand_is_stale(family: &'static Family, wanted: Vec<Wanted>) -> Box<Stale> {
+    // With no options wanted it is only to be as its file says.
+    let wants_limit = !wanted.is_empty();
     Box::new(move |host: &Host, unit: &Unit| {
         let gearmand = &family.gearmand;
         let Some(process) = host.process(unit.main_pid) else {
@@ -268,9 +270,13 @@ fn gearmand_is_stale(family: &'static Family, wanted: Vec<Wanted>) -> Box<Stale>
         if missing.is_some() || extra.is_some() {
             return Ok(Some("it runs with other options than its file says".into()));
         }
-        let limit = host.files_limit(process.pid).unwrap_or(FILES_LIMIT);
-        if host.platform()?.init == Init::Systemd && limit < FILES_LIMIT {
-            return Ok(Some(format!("it may open {limit} files only")));
+        // In a container the hard limit may be lower than what we ask for.
+        if let Some((soft, hard)) = host.files_limits(process.pid)
+            && wants_limit
+            && host.platform()?.init == Init::Systemd
+            && soft < FILES_LIMIT.min(hard)
+        {
+            return Ok(Some(format!("it may open {soft} files only")));
         }
         Ok(None)
     })
@@ -319,9 +325,11 @@ fn own_files(items: &mut Items) -> Result<()> {
     let program = std::env::current_exe()
         .and_then(std::fs::read)
         .context("read this program, to install it for the workers")?;
-    items.host(File::whole(binary(), program, 0o755).secrets(Secrets::Binary));
+    items.host(File::whole(binary(), program, 0o755).secrets(Secrets::Hidden));
     for (name, text) in PHP {
-        items.host(File::whole(Path::new(LIB).join(name), text.into(), 0o644));
+        items.host(
+            File::whole(Path::new(LIB).join(name), text.into(), 0o644).secrets(Secrets::Hidden),
+        );
     }
     Ok(())
 }
@@ -372,7 +380,9 @@ fn plugin_and_runner(host: &Host, items: &mut Items, site: &SiteDecided) -> Resu
         }
         items.site(
             site,
-            File::whole(path, BUNDLED_PLUGIN.into(), 0o644).owner(Owner::Ids(owner.0, owner.1)),
+            File::whole(path, BUNDLED_PLUGIN.into(), 0o644)
+                .owner(Owner::Ids(owner.0, owner.1))
+                .secrets(Secrets::Hidden),
         );
     }
     items.site(
@@ -508,9 +518,7 @@ fn workers(
             Path::new(supervisor.programs).join(format!("{}.{}", site.program, supervisor.ending));
         let text = program_text(host, site)?;
         let mut definition = File::whole(file, text.into_bytes(), 0o644).edit(Edit::Program);
-        if !host.is_dir(Path::new(supervisor.programs)) {
-            definition.needs = Some(format!("the package {}", supervisor.package));
-        }
+        definition.needs = Some(format!("the package {}", supervisor.package));
         items.site(site, definition);
         if live {
             items.site(

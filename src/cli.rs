@@ -80,12 +80,9 @@ pub struct SetupArgs {
     after_help = "Exit codes: 0 shown; 1 failed; 2 bad usage; 3 with --check: something would change"
 )]
 pub struct PlanArgs {
+    /// The same options as setup's; those that tell how to act are ignored.
     #[command(flatten)]
-    pub common: Common,
-    #[command(flatten)]
-    pub host: HostOptions,
-    #[command(flatten)]
-    pub site: SiteOptions,
+    pub setup: SetupArgs,
     /// Exit with 3 if something would change
     #[arg(long)]
     pub check: bool,

@@ -147,13 +147,17 @@ fn undo(
         }
         Undo::Directory { path, was } => {
             let own = path.starts_with(BASE);
-            let keeps = path.starts_with(Path::new(BASE).join("failed"));
-            if keeps && !purge && !host.list(path)?.is_empty() && was.is_none() {
-                left.push(format!(
-                    "failed jobs in {} (--purge takes them out)",
-                    path.display()
-                ));
-                return Ok(None);
+            let failed = Path::new(BASE).join("failed");
+            if path.starts_with(&failed) && !purge && was.is_none() {
+                if *path != failed && host.has_files(path)? {
+                    left.push(format!(
+                        "failed jobs in {} (--purge takes them out)",
+                        path.display()
+                    ));
+                }
+                if host.has_files(path)? {
+                    return Ok(None);
+                }
             }
             (
                 5,
@@ -234,7 +238,7 @@ fn restored(
         secrets: match edit {
             Edit::WpConfig => Secrets::Php,
             Edit::Options => Secrets::Options,
-            Edit::Whole => Secrets::Binary,
+            Edit::Whole => Secrets::Hidden,
             Edit::Program | Edit::Block | Edit::Log => Secrets::None,
         },
     })
@@ -370,18 +374,16 @@ pub fn without_journal(host: &Host, dir: &Path, removal: &mut Removal) -> Result
     Ok(Some(scope))
 }
 
-/// Once nothing is left to give back: the state folder goes too.
-pub fn forget(host: &Host) -> Result<()> {
-    let state = Path::new(journal::STATE);
-    host.remove_tree(state)?;
-    for dir in [
-        Path::new(BASE).join("run"),
-        Path::new(BASE).join("cache"),
-        Path::new(BASE).join("failed"),
-        BASE.into(),
-        LOGS.into(),
-    ] {
-        if host.is_dir(&dir) {
+/// Once nothing is left to give back: our own folders go too, with what is in
+/// them if `purge`, else as far as they are empty.
+pub fn forget(host: &Host, purge: bool) -> Result<()> {
+    host.remove_tree(Path::new(journal::STATE))?;
+    let own = ["run", "cache", "failed"].map(|name| Path::new(BASE).join(name));
+    let folders = own.into_iter().chain([BASE.into(), LOGS.into()]);
+    for dir in folders.filter(|dir| host.is_dir(dir)) {
+        if purge {
+            host.remove_tree(&dir)?;
+        } else {
             host.remove_dir(&dir)?;
         }
     }

@@ -8,10 +8,15 @@ use crate::ui::Ui;
 use crate::ui::json::Report;
 
 pub fn run(args: &PlanArgs) -> Result<u8> {
-    let ui = Ui::new(args.common.json, args.common.quiet, args.common.verbose);
-    let host = host_of(&args.common, ui)?;
-    let spec = spec_of(&host, &args.common, &args.host, &args.site)?;
-    let prepared = setup::prepare(&host, &spec, true)?;
+    let wanted = &args.setup;
+    let ui = Ui::new(
+        wanted.common.json,
+        wanted.common.quiet,
+        wanted.common.verbose,
+    );
+    let host = host_of(&wanted.common, ui)?;
+    let spec = spec_of(&host, &wanted.common, &wanted.host, &wanted.site)?;
+    let prepared = setup::prepare(&host, &spec, !wanted.no_start)?;
     let plan = &prepared.plan;
     ui.plan(plan);
     if !plan.changes() {

@@ -55,7 +55,7 @@ pub fn run_on(host: &Host, args: &RemoveArgs, ui: Ui) -> Result<u8> {
         }
     }
     if refused.is_empty() && journal::scopes(host)?.is_empty() {
-        removal::forget(host)?;
+        removal::forget(host, args.purge)?;
     }
     left.sort();
     left.dedup();

@@ -128,7 +128,7 @@ pub fn prepare(host: &Host, spec: &Spec, start: bool) -> Result<Prepared> {
 fn is_pending(host: &Host, item: &plan::Item) -> bool {
     item.resource
         .next_text()
-        .is_some_and(|file| file.needs.is_some() && !host.exists(&file.path))
+        .is_some_and(|file| file.is_pending(host))
 }
 
 fn folders(decided: &Decided) -> BTreeMap<String, PathBuf> {

@@ -161,7 +161,6 @@ impl Host {
         }
         if command.changes {
             self.act(&words)?;
-            self.forget();
         }
         let result = self.spawn_and_wait(command, watch);
         if command.changes {

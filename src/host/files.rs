@@ -197,6 +197,19 @@ impl Host {
         names_in(&stack).with_context(|| format!("list {}", path.display()))
     }
 
+    /// Whether there is anything but folders in a folder, at any depth.
+    pub fn has_files(&self, path: &Path) -> Result<bool> {
+        for name in self.list(path)? {
+            let below = path.join(name);
+            match self.look(&below)? {
+                Node::Directory(_) if !self.has_files(&below)? => {}
+                Node::Absent => {}
+                _ => return Ok(true),
+            }
+        }
+        Ok(false)
+    }
+
     /// Replaces a file, or makes it. `seen` is what was read before: if
     /// something else stands there now, nothing is written. An existing file
     /// keeps its owner, mode and extended attributes unless `attributes` says otherwise.

@@ -30,7 +30,7 @@ pub struct Host {
     gate: Option<Box<Gate>>,
     /// Shows each command as it is run (`-v`).
     pub trace: Option<fn(&str)>,
-    /// What one look at all units and packages said; gone after any command that changes.
+    /// What one look at all units and packages said; gone after any act.
     pub(crate) units: Mutex<Option<services::Units>>,
     pub(crate) packages: Mutex<Option<packages::Installed>>,
     platform: OnceLock<platform::Platform>,
@@ -92,6 +92,7 @@ impl Host {
     /// To be called before each act that changes something.
     pub(crate) fn act(&self, name: &str) -> std::io::Result<()> {
         let number = self.acts.fetch_add(1, Ordering::SeqCst) + 1;
+        self.forget();
         match &self.gate {
             Some(gate) => gate(number, name),
             None => Ok(()),

@@ -50,15 +50,13 @@ impl Host {
         })
     }
 
-    /// The soft limit of open files of a process.
-    pub fn files_limit(&self, pid: u32) -> Option<u64> {
+    /// The soft and the hard limit of open files of a process.
+    pub fn files_limits(&self, pid: u32) -> Option<(u64, u64)> {
         let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).ok()?;
         let line = limits.lines().find(|l| l.starts_with("Max open files"))?;
-        line["Max open files".len()..]
-            .split_whitespace()
-            .next()?
-            .parse()
-            .ok()
+        let mut numbers = line["Max open files".len()..].split_whitespace();
+        let mut next = || numbers.next()?.parse().ok();
+        Some((next()?, next()?))
     }
 
     /// Every process: its id and its words.

@@ -40,7 +40,7 @@ pub struct File {
     /// existing one is brought to them only if the whole file is ours.
     pub owner: Owner,
     pub mode: u32,
-    /// What brings the file, where it is not ours to make ("the package x").
+    /// What brings the file, or its folder where the file is ours ("the package x").
     pub needs: Option<String>,
     pub secrets: Secrets,
 }
@@ -63,8 +63,8 @@ pub enum Secrets {
     Php,
     /// Values of password options are masked.
     Options,
-    /// Not text.
-    Binary,
+    /// Not shown: no text, or long and of no interest.
+    Hidden,
 }
 
 impl File {
@@ -94,6 +94,17 @@ impl File {
     pub fn edit(mut self, edit: Edit) -> Self {
         self.edit = edit;
         self
+    }
+
+    fn has_folder(&self, host: &Host) -> bool {
+        self.path.parent().is_some_and(|folder| host.is_dir(folder))
+    }
+
+    /// Whether it must wait for what brings it (or its folder).
+    pub fn is_pending(&self, host: &Host) -> bool {
+        self.needs.is_some()
+            && !host.exists(&self.path)
+            && !(self.is_ours() && self.has_folder(host))
     }
 
     /// Wholly ours: brought to its owner and mode too.
@@ -136,7 +147,7 @@ impl File {
     }
 
     fn diff(&self, now: Option<&[u8]>, next: Option<&[u8]>) -> Option<String> {
-        if self.secrets == Secrets::Binary {
+        if self.secrets == Secrets::Hidden {
             return None;
         }
         let text =
@@ -179,7 +190,7 @@ impl Resource for File {
         change.details = notes;
         change.diff = self.diff(bytes, next.as_deref());
         Ok(match (&now, &self.needs) {
-            (None, Some(what)) => State::After(what.clone(), change),
+            (None, Some(what)) if self.is_pending(host) => State::After(what.clone(), change),
             _ => State::Differs(change),
         })
     }
@@ -215,6 +226,7 @@ impl Resource for File {
             return host.remove_file(&self.path);
         };
         if now.is_none()
+            && !self.is_ours()
             && let Some(what) = &self.needs
         {
             anyhow::bail!(

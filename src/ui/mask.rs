@@ -42,7 +42,7 @@ pub fn diff(text: &str, secrets: Secrets) -> String {
     text.lines()
         .map(|line| {
             let line = match secrets {
-                Secrets::None | Secrets::Binary => Cow::Borrowed(line),
+                Secrets::None | Secrets::Hidden => Cow::Borrowed(line),
                 Secrets::Php => php(line),
                 Secrets::Options => PASSWORDS.replace_all(line, format!("$1{DOTS}")),
             };

@@ -1,6 +1,7 @@
 //! systemd: one question for all units.
 
 use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -10,8 +11,7 @@ use crate::host::Host;
 use crate::host::commands::{Command, explain};
 use crate::problem::Problem;
 
-const PROPERTIES: &str =
-    "Id,LoadState,ActiveState,SubState,UnitFileState,MainPID,NeedDaemonReload,Type,ExecStart";
+const PROPERTIES: &str = "Id,LoadState,ActiveState,SubState,UnitFileState,MainPID,NeedDaemonReload,DropInPaths,Type,ExecStart";
 
 pub fn look(host: &Host, names: &[&str]) -> Result<Units> {
     let command = Command::new("systemctl")
@@ -33,13 +33,32 @@ pub fn look(host: &Host, names: &[&str]) -> Result<Units> {
                 active: value("ActiveState") == "active",
                 state: format!("{} ({})", value("ActiveState"), value("SubState")),
                 main_pid: value("MainPID").parse().unwrap_or_default(),
-                needs_reload: value("NeedDaemonReload") == "yes",
+                needs_reload: value("NeedDaemonReload") == "yes"
+                    || misses_drop_in(host, name, value("DropInPaths")),
                 forking: value("Type") == "forking",
                 exec_start: value("ExecStart").to_owned(),
             };
             ((*name).to_owned(), unit)
         })
         .collect())
+}
+
+/// systemd itself does not notice a folder of drop-ins that is new, or gone.
+fn misses_drop_in(host: &Host, name: &str, loaded: &str) -> bool {
+    let folder = Path::new("/etc/systemd/system").join(format!("{}.d", service(name)));
+    let there: Vec<PathBuf> = host
+        .list(&folder)
+        .unwrap_or_default()
+        .into_iter()
+        .filter(|name| name.to_string_lossy().ends_with(".conf"))
+        .map(|name| folder.join(name))
+        .collect();
+    let loaded: Vec<PathBuf> = loaded
+        .split_whitespace()
+        .map(PathBuf::from)
+        .filter(|path| path.starts_with(&folder))
+        .collect();
+    there != loaded
 }
 
 pub fn change(host: &Host, verb: &str, name: &str) -> Result<()> {
