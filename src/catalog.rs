@@ -282,6 +282,12 @@ fn gearmand_is_stale(family: &'static Family, wanted: Vec<Wanted>) -> Box<Stale>
     })
 }
 
+/// Asks a job server for its version, as a sign of life.
+pub fn ask_version(server: &str) -> Result<String> {
+    let server: Server = server.parse().map_err(anyhow::Error::msg)?;
+    Ok(Admin::connect(&server, Duration::from_secs(2))?.version()?)
+}
+
 fn answers(server: &str, unit: &str) -> Check {
     let (server, unit) = (server.to_owned(), unit.to_owned());
     Check {
@@ -289,17 +295,10 @@ fn answers(server: &str, unit: &str) -> Check {
         after: format!("the service {unit}"),
         patience: Duration::from_secs(10),
         probe: Box::new(move |host| {
-            server
-                .parse::<Server>()
-                .map_err(anyhow::Error::msg)
-                .and_then(|server| {
-                    let mut admin = Admin::connect(&server, Duration::from_secs(2))?;
-                    Ok(admin.version().map(|_| ())?)
-                })
-                .with_context(|| {
-                    let log = host.service_log(&unit);
-                    format!("ask the job server on {server}; its log ends with:\n{log}")
-                })
+            ask_version(&server).map(|_| ()).with_context(|| {
+                let log = host.service_log(&unit);
+                format!("ask the job server on {server}; its log ends with:\n{log}")
+            })
         }),
     }
 }

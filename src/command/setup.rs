@@ -1,6 +1,6 @@
 //! `wp-gears setup`: makes it so, and proves it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use anyhow::Result;
@@ -15,8 +15,8 @@ use crate::problem::Problem;
 use crate::proof;
 use crate::resource::State;
 use crate::resource::file::File;
-use crate::spec::Spec;
 use crate::spec::resolve::{self, Decided};
+use crate::spec::{Role, Spec};
 use crate::ui::Ui;
 use crate::ui::json::Report;
 use crate::ui::progress::Progress;
@@ -116,6 +116,9 @@ pub fn prepare(host: &Host, spec: &Spec, start: bool) -> Result<Prepared> {
     if host.live() {
         let own = decided.host.own_server();
         port_is_free(host, decided.host.port, &own, &plan)?;
+        if start && !decided.host.roles.contains(&Role::Server) {
+            servers_answer(&decided)?;
+        }
         let bad = unparsable(host, &decided, &plan)?;
         for (scope, error) in bad {
             plan.refuse(scope, error);
@@ -185,6 +188,22 @@ fn port_is_free(host: &Host, port: u16, server: &str, plan: &Plan) -> Result<()>
                     .into(),
             );
         }
+    }
+    Ok(())
+}
+
+/// Without a job server of its own the host depends on others: they must be there.
+fn servers_answer(decided: &Decided) -> Result<()> {
+    let named: BTreeSet<String> = decided
+        .sites
+        .iter()
+        .flat_map(|site| site.effective_servers())
+        .collect();
+    for server in named {
+        catalog::ask_version(&server).map_err(|error| {
+            Problem::new(format!("use the job server {server}"), format!("{error:#}"))
+                .advice("start it and let this host reach it, or name another with --servers")
+        })?;
     }
     Ok(())
 }
