@@ -11,7 +11,7 @@ use crate::gearman::options::{self, Wanted};
 use crate::gearman::server::Server;
 use crate::gearman::text::Admin;
 use crate::host::Host;
-use crate::host::platform::{Family, Init, Platform};
+use crate::host::platform::{Family, Init, Platform, Supervisor};
 use crate::host::services::Unit;
 use crate::journal::{BASE, Edit, Scope};
 use crate::plan::Item;
@@ -26,7 +26,7 @@ use crate::resource::program::Program;
 use crate::resource::service::{Service, Stale};
 use crate::spec::resolve::{Decided, HostDecided, SHORT_QUEUE, SiteDecided};
 use crate::spec::{Queue, Role, WorkerMode};
-use crate::supervisor::programs;
+use crate::supervisor::{block, programs, rpc};
 use crate::wordpress::config::{self, Switch, Wish};
 use crate::wordpress::php;
 use crate::wordpress::settings;
@@ -486,8 +486,8 @@ fn workers(
             after: format!("the service {}", supervisor.unit),
             patience: Duration::from_secs(10),
             probe: Box::new(move |_| {
-                let rpc = crate::supervisor::rpc::Supervisor::new(Path::new(socket));
-                rpc.processes().map(|_| ())
+                let running = rpc::Supervisor::new(Path::new(socket));
+                running.processes().map(|_| ())
             }),
         });
     }
@@ -513,12 +513,7 @@ fn workers(
                 },
             );
         }
-        let file =
-            Path::new(supervisor.programs).join(format!("{}.{}", site.program, supervisor.ending));
-        let text = program_text(host, site)?;
-        let mut definition = File::whole(file, text.into_bytes(), 0o644).edit(Edit::Program);
-        definition.needs = Some(format!("the package {}", supervisor.package));
-        items.site(site, definition);
+        items.site(site, definition(host, supervisor, site)?);
         if live {
             items.site(
                 site,
@@ -533,6 +528,28 @@ fn workers(
         }
     }
     Ok(())
+}
+
+/// The program's definition: a file of its own, or a marked block in the main
+/// file where that includes no folder.
+fn definition(host: &Host, supervisor: &Supervisor, site: &SiteDecided) -> Result<File> {
+    let text = program_text(host, site)?;
+    let mut file = if programs::folder_is_included(host, supervisor)? {
+        let name = format!("{}.{}", site.program, supervisor.ending);
+        let path = Path::new(supervisor.programs).join(name);
+        File::whole(path, text.into_bytes(), 0o644).edit(Edit::Program)
+    } else {
+        let program = site.program.clone();
+        File {
+            make: Box::new(move |_, now| {
+                let now = String::from_utf8_lossy(now.unwrap_or_default()).into_owned();
+                Ok(Some(block::set(&now, &program, &text).into_bytes()).into())
+            }),
+            ..File::whole(supervisor.config, Vec::new(), 0o644).edit(Edit::Block)
+        }
+    };
+    file.needs = Some(format!("the package {}", supervisor.package));
+    Ok(file)
 }
 
 /// The worker's words: with them a later setup knows what this one asked for.

@@ -22,7 +22,7 @@ use crate::resource::log::WithoutLog;
 use crate::resource::package::WithoutPackages;
 use crate::resource::program::Program;
 use crate::resource::service::Service;
-use crate::supervisor::programs;
+use crate::supervisor::{block, programs};
 use crate::wordpress::config;
 use crate::wordpress::settings;
 use crate::wordpress::site::{self, BUNDLED, Plugin};
@@ -95,7 +95,7 @@ fn undo(
         } => {
             let rank = match edit {
                 Edit::WpConfig => 0,
-                Edit::Program => 1,
+                Edit::Program | Edit::Block => 1,
                 _ => 3,
             };
             let file = restored(
@@ -280,6 +280,9 @@ fn give_back(
                 Err(problem) => next(Some(current.to_vec()), vec![problem.to_string()]),
             }
         }
+        (Edit::Block, Some(original), Some(known)) => {
+            Some(without_new_blocks(current, &original, known)).into()
+        }
         (Edit::Program, ..) => next(
             original(),
             vec!["it was edited since; the edits go with the program".into()],
@@ -289,6 +292,21 @@ fn give_back(
             vec!["somebody changed it since: left as it is".into()],
         ),
     }
+}
+
+/// The file without the blocks that setup added to it.
+fn without_new_blocks(current: &[u8], original: &[u8], left: &[u8]) -> Vec<u8> {
+    let parse = |text: &[u8]| programs::parse(&String::from_utf8_lossy(text), Path::new(""));
+    let before = parse(original);
+    let mut text = String::from_utf8_lossy(current).into_owned();
+    for program in parse(left) {
+        if !before.iter().any(|old| old.name == program.name)
+            && let Some(without) = block::take_out(&text, &program.name)
+        {
+            text = without;
+        }
+    }
+    text.into_bytes()
 }
 
 /// A site without a journal: what is marked as ours is taken out. `None`
@@ -326,14 +344,18 @@ pub fn without_journal(host: &Host, dir: &Path, removal: &mut Removal) -> Result
             continue;
         }
         if program.file == Path::new(family.supervisor.config) {
-            removal.left.push(format!(
-                "the program {} in {}: take it out by hand",
-                program.name,
-                program.file.display()
-            ));
-            continue;
+            let name = program.name.clone();
+            items.push(Box::new(File {
+                make: Box::new(move |_, now| {
+                    let now = String::from_utf8_lossy(now.unwrap_or_default()).into_owned();
+                    let text = block::take_out(&now, &name).unwrap_or(now);
+                    Ok(Some(text.into_bytes()).into())
+                }),
+                ..take_out(program.file.clone(), Edit::Block)
+            }));
+        } else {
+            items.push(Box::new(take_out(program.file.clone(), Edit::Program)));
         }
-        items.push(Box::new(take_out(program.file.clone(), Edit::Program)));
         if host.live() {
             items.push(Box::new(Program {
                 group: program.name.clone(),

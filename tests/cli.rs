@@ -289,3 +289,35 @@ fn without_root_rights_nothing_is_changed() {
         assert!(text(&output).contains("you are not root"));
     }
 }
+
+#[test]
+fn a_main_file_without_a_folder_gets_a_marked_block() {
+    let root = Root::new();
+    root.put(
+        "/etc/supervisor/supervisord.conf",
+        "[supervisord]\nlogfile=/x\n",
+    );
+    let before = root.tree();
+    assert_eq!(code(&root.run(&SETUP)), 0);
+    let main = root.get("/etc/supervisor/supervisord.conf");
+    assert!(main.contains("; BEGIN wp-gears") && main.contains("[program:wp-gears-site]"));
+    let after = root.tree();
+    root.run(&SETUP);
+    assert_eq!(root.tree(), after);
+    // Somebody else's line stays when the block goes.
+    root.put(
+        "/etc/supervisor/supervisord.conf",
+        &format!("{main}[program:x]\ncommand=/x\n"),
+    );
+    let output = root.run(&["remove", "--yes", "--purge"]);
+    assert_eq!(code(&output), 0, "{}", text(&output));
+    assert_eq!(
+        root.get("/etc/supervisor/supervisord.conf"),
+        "[supervisord]\nlogfile=/x\n[program:x]\ncommand=/x\n"
+    );
+    root.put(
+        "/etc/supervisor/supervisord.conf",
+        "[supervisord]\nlogfile=/x\n",
+    );
+    assert_eq!(root.tree(), before);
+}

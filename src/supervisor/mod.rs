@@ -1,4 +1,5 @@
 //! supervisor: its program files, and asking the running one.
 
+pub mod block;
 pub mod programs;
 pub mod rpc;

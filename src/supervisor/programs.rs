@@ -64,6 +64,42 @@ pub fn all(host: &Host, supervisor: &Supervisor) -> Result<Vec<Program>> {
     Ok(programs)
 }
 
+/// Whether supervisor's main file includes the folder of programs. A main
+/// file that is not there yet is the package's, which does.
+pub fn folder_is_included(host: &Host, supervisor: &Supervisor) -> Result<bool> {
+    let Some(file) = host.read(Path::new(supervisor.config))? else {
+        return Ok(true);
+    };
+    let text = String::from_utf8_lossy(&file.bytes).into_owned();
+    let folder = Path::new(supervisor.programs);
+    let above = Path::new(supervisor.config).parent().unwrap_or(folder);
+    let mut inside = false;
+    for line in text.lines() {
+        if line.starts_with('[') {
+            inside = line.starts_with("[include]");
+        }
+        let line = line.split(" ;").next().unwrap_or_default();
+        if !inside || line.trim_start().starts_with([';', '#', '[']) {
+            continue;
+        }
+        let patterns = line.strip_prefix("files").unwrap_or(line);
+        let all = format!("*.{}", supervisor.ending);
+        for pattern in patterns
+            .trim_start_matches([' ', '\t', '=', ':'])
+            .split_whitespace()
+        {
+            let pattern = above.join(pattern);
+            let name = pattern.file_name().map(|name| name.to_string_lossy());
+            if pattern.parent() == Some(folder)
+                && name.is_some_and(|name| name == all || name == "*")
+            {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
 /// The programs in one file, read as supervisor's ConfigParser reads it.
 pub fn parse(text: &str, file: &Path) -> Vec<Program> {
     let mut programs: Vec<Program> = Vec::new();
