@@ -1,5 +1,7 @@
 //! PHP as the judge: many files, one process.
 
+#![allow(dead_code)] // each test uses a part of it
+
 use serde_json::Value;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -21,8 +23,26 @@ pub fn php_is_missing() -> bool {
     !works
 }
 
-/// One answer for each `(mode, file)`; mode is top, function or lint.
+/// One answer for each `(mode, file)`; mode is top or function.
 pub fn judge(jobs: &[(&str, PathBuf)]) -> Vec<Value> {
+    ask(jobs
+        .iter()
+        .map(|(mode, file)| format!("{mode}\t{}\n", file.display())))
+}
+
+/// Whether PHP parses each text.
+pub fn parses(texts: &[Vec<u8>]) -> Vec<bool> {
+    ask(texts
+        .iter()
+        .map(|text| format!("lint\t{}\n", base64(text))))
+    .iter()
+    .map(|answer| answer["parses"] == true)
+    .collect()
+}
+
+fn ask(questions: impl ExactSizeIterator<Item = String>) -> Vec<Value> {
+    let count = questions.len();
+    let lines: String = questions.collect();
     let mut php = Command::new("php")
         .args(["-d", "error_reporting=-1", "-d", "opcache.enable_cli=0"])
         .arg(fixtures().join("judge.php"))
@@ -31,10 +51,6 @@ pub fn judge(jobs: &[(&str, PathBuf)]) -> Vec<Value> {
         .stdout(Stdio::piped())
         .spawn()
         .expect("php starts");
-    let lines: String = jobs
-        .iter()
-        .map(|(mode, file)| format!("{mode}\t{}\n", file.display()))
-        .collect();
     let mut stdin = php.stdin.take().expect("piped");
     let feeder = std::thread::spawn(move || stdin.write_all(lines.as_bytes()));
     let output = php.wait_with_output().expect("php ends");
@@ -43,8 +59,25 @@ pub fn judge(jobs: &[(&str, PathBuf)]) -> Vec<Value> {
         .lines()
         .map(|line| serde_json::from_str(line).unwrap_or(Value::Null))
         .collect();
-    assert_eq!(answers.len(), jobs.len(), "an answer for each file");
+    assert_eq!(answers.len(), count, "an answer for each file");
     answers
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len() * 4 / 3 + 4);
+    for chunk in bytes.chunks(3) {
+        let mut bits = [0; 3];
+        bits[..chunk.len()].copy_from_slice(chunk);
+        let bits = u32::from_be_bytes([0, bits[0], bits[1], bits[2]]);
+        for i in 0..4 {
+            match i <= chunk.len() {
+                true => text.push(LETTERS[(bits >> (18 - 6 * i)) as usize & 63] as char),
+                false => text.push('='),
+            }
+        }
+    }
+    text
 }
 
 /// A site that the judge can load: the file, the stub that reports, and what

@@ -1,0 +1,137 @@
+//! Mutated wp-config.php files: no panic, no hang, and never a new text that
+//! PHP rejects where it took the old one. `WP_CONFIG_MUTATIONS` sets how many.
+
+#[path = "wp_config_judge/mod.rs"]
+mod judge;
+
+use std::time::{Duration, Instant};
+use wp_gears::wordpress::config::{Switch, Want, Wish, edit, take_out, undo};
+
+const WORDS: &[&str] = &[
+    "<?php ", "?>", "<?=", "\"", "'", "`", "/*", "*/", "//", "#", "\n", "\r", "\r\n", "{", "}", "(", ")", "[",
+    "]", ";", ",", ".", "$", "\\", "<<<X\n", "X;\n", "<<<'Y'\n", "if ( 1 ) ", "else ", "exit;", "return;",
+    "namespace A;", "namespace {", "__halt_compiler();", "define( 'WP_GEARS', true );", "define( 'WP_GEARS', ",
+    "global $gearman_servers;", "$gearman_servers", " = array( 'a:1' );", "'WP_ASYNC_TASK_SALT'",
+    "require ABSPATH . 'wp-settings.php';", "'wp-settings.php'", "eval( $x );", "include __DIR__ . '/a.php';",
+    "/* BEGIN wp-gears: x */\n", "/* END wp-gears */\n", "// BEGIN other\n", "// END other\n", "function f() {",
+    "fn() => ", "switch ( $x ) { case 1: ", "define( 'MULTISITE', true );", "\u{e9}", "@", "&", "...", "?->",
+    "/**#@+*/", "/**#@-*/", "goto a;", "a:", "declare( strict_types=1 );", "&& ", "|| ", "? 1 : ", "??=",
+];
+
+/// Small, and the same everywhere: a failure names its seed.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) as usize % sides.max(1)
+    }
+
+    fn span(&mut self, len: usize) -> std::ops::Range<usize> {
+        let start = self.roll(len + 1);
+        start..(start + self.roll(60)).min(len)
+    }
+}
+
+fn mutate(text: &mut Vec<u8>, other: &[u8], dice: &mut Dice) {
+    let at = dice.roll(text.len() + 1);
+    match dice.roll(8) {
+        0 if at < text.len() => text[at] = dice.roll(256) as u8,
+        1 => {
+            let cut = dice.span(text.len());
+            text.drain(cut);
+        }
+        2 => {
+            let from = other[dice.span(other.len())].to_vec();
+            text.splice(at..at, from);
+        }
+        3 => {
+            let copy = text[dice.span(text.len())].to_vec();
+            text.splice(at..at, copy);
+        }
+        4 => text.truncate(text.len() - dice.roll(text.len().min(200) + 1)),
+        _ => {
+            let word = WORDS[dice.roll(WORDS.len())];
+            text.splice(at..at, word.bytes());
+        }
+    }
+}
+
+#[test]
+fn mutations_break_nothing() {
+    let count = std::env::var("WP_CONFIG_MUTATIONS")
+        .ok()
+        .and_then(|it| it.parse().ok())
+        .unwrap_or(20_000);
+    let files: Vec<Vec<u8>> = std::fs::read_dir(judge::fixtures())
+        .unwrap()
+        .flatten()
+        .filter(|it| it.path().extension().is_some_and(|it| it == "php"))
+        .map(|it| std::fs::read(it.path()).unwrap())
+        .collect();
+    let has_php = !judge::php_is_missing();
+    let (mut edits, mut pairs, mut slowest) = (0, Vec::new(), Duration::ZERO);
+    for seed in 0..count {
+        let mut dice = Dice(0x9e37_79b9_7f4a_7c15 ^ (seed as u64 + 1).wrapping_mul(0x2545_f491_4f6c_dd1d));
+        let mut text = files[dice.roll(files.len())].clone();
+        for _ in 0..=dice.roll(4) {
+            let other = &files[dice.roll(files.len())];
+            mutate(&mut text, other, &mut dice);
+        }
+        let start = Instant::now();
+        if let Some(new) = one(&text, seed) {
+            edits += 1;
+            pairs.extend([text, new]);
+        }
+        slowest = slowest.max(start.elapsed());
+        if has_php && (pairs.len() >= 8000 || seed + 1 == count) {
+            judge_pairs(&std::mem::take(&mut pairs));
+        }
+    }
+    eprintln!("{count} mutations, {edits} edited, slowest {slowest:?}");
+    assert!(slowest < Duration::from_secs(5), "{slowest:?}");
+}
+
+/// The new text, where there is one; what holds without PHP is checked.
+fn one(text: &[u8], seed: usize) -> Option<Vec<u8>> {
+    let wish = Wish {
+        switch: if seed.is_multiple_of(2) { Switch::WpGears } else { Switch::WpMinions },
+        servers: match seed % 3 {
+            0 => Want::Exactly(vec!["10.1.1.1:4730".into()]),
+            _ => Want::Default(vec!["127.0.0.1:4730".into()]),
+        },
+        salt: match seed % 5 {
+            0 => Want::Exactly("told".into()),
+            _ => Want::Default("default".into()),
+        },
+    };
+    let include = |_: &[u8]| None;
+    take_out(text);
+    let edited = edit(text, &wish, &include).ok()?;
+    if edited.text == text {
+        return None;
+    }
+    let again = edit(&edited.text, &wish, &include)
+        .unwrap_or_else(|why| panic!("seed {seed}: the second time {why}"));
+    assert!(again.text == edited.text, "seed {seed}: not idempotent");
+    let appended = [&edited.text[..], b"\n// mine"].concat();
+    let back = undo(&appended, text, &edited.text);
+    if back.left_alone.is_empty() && text.iter().filter(|b| **b == b'\n').count() > 2 {
+        assert!(back.text == [text, b"\n// mine"].concat(), "seed {seed}: not given back");
+    }
+    Some(edited.text)
+}
+
+fn judge_pairs(pairs: &[Vec<u8>]) {
+    let parses = judge::parses(pairs);
+    for (texts, parses) in pairs.chunks(2).zip(parses.chunks(2)) {
+        assert!(
+            !parses[0] || parses[1],
+            "PHP takes\n{}\nbut not\n{}",
+            String::from_utf8_lossy(&texts[0]),
+            String::from_utf8_lossy(&texts[1])
+        );
+    }
+}

@@ -1,0 +1,58 @@
+//! How long an edit takes. Only a release build is measured.
+
+#[path = "wp_config_judge/mod.rs"]
+mod judge;
+
+use std::time::{Duration, Instant};
+use wp_gears::wordpress::config::{Edited, Switch, Want, Wish, edit};
+
+fn plan(source: &[u8]) -> Edited {
+    let wish = Wish {
+        switch: Switch::WpGears,
+        servers: Want::Default(vec!["127.0.0.1:4730".into()]),
+        salt: Want::Default("salt".into()),
+    };
+    edit(source, &wish, &|_| None).expect("an edit")
+}
+
+/// The median of eleven.
+fn time(source: &[u8]) -> Duration {
+    let mut times: Vec<_> = (0..11)
+        .map(|_| {
+            let start = Instant::now();
+            plan(source);
+            start.elapsed()
+        })
+        .collect();
+    times.sort();
+    times[5]
+}
+
+fn sample() -> Vec<u8> {
+    let text = std::fs::read_to_string(judge::fixtures().join("sample.php")).expect("the sample");
+    let more = "define( 'SETTING', array( 'key' => 'value', 'other' => 2 ) ); // a setting\n".repeat(24);
+    text.replacen("/* That's all", &format!("{more}/* That's all"), 1)
+        .into_bytes()
+}
+
+#[test]
+#[cfg_attr(debug_assertions, ignore = "a release build is measured")]
+fn fast_enough() {
+    let small = sample();
+    assert!((2900..3300).contains(&small.len()), "{}", small.len());
+    let line = b"define( 'SETTING', array( 'key' => 'value', 'other' => $_SERVER['X'] ?? 2 ) ); // a line\n";
+    let cut = small.windows(4).position(|it| it == b"/* T").expect("the end");
+    let large = [&small[..cut], &line.repeat(20_000), &small[cut..]].concat();
+    let (one, long) = (time(&small), time(&large));
+    let start = Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| (0..500).for_each(|_| drop(plan(&small))));
+        }
+    });
+    let thousand = start.elapsed();
+    eprintln!("{} bytes: {one:?}; 20,000 lines: {long:?}; 1,000 files by two threads: {thousand:?}", small.len());
+    assert!(one < Duration::from_millis(2));
+    assert!(long < Duration::from_millis(50));
+    assert!(thousand < Duration::from_secs(1));
+}
