@@ -53,16 +53,34 @@ const SWITCHES: &[&str] = &[
 
 const SALTS: &[(&str, &str)] = &[
     ("define( 'WP_ASYNC_TASK_SALT', 'mine' );", "mine"),
-    ("define( \"WP_ASYNC_TASK_SALT\", \"mi\\x6ee\" /* mine */ );", "mine"),
+    (
+        "define( \"WP_ASYNC_TASK_SALT\", \"mi\\x6ee\" /* mine */ );",
+        "mine",
+    ),
     ("const WP_ASYNC_TASK_SALT = 'a' . 'b';", "ab"),
-    ("if ( ! defined( 'WP_ASYNC_TASK_SALT' ) ) {\n\tdefine( 'WP_ASYNC_TASK_SALT', <<<'S'\nmine\nS\n\t);\n}", "mine"),
+    (
+        "if ( ! defined( 'WP_ASYNC_TASK_SALT' ) ) {\n\tdefine( 'WP_ASYNC_TASK_SALT', <<<'S'\nmine\nS\n\t);\n}",
+        "mine",
+    ),
 ];
 
 const SERVERS: &[(&str, &[&str])] = &[
-    ("global $gearman_servers;\n$gearman_servers = array( '10.0.0.5:4730' );", &["10.0.0.5:4730"]),
-    ("$gearman_servers = [ 'a:1', # one\n\t'b:2', ];", &["a:1", "b:2"]),
-    ("$GLOBALS['gearman_servers'] = array( 'x' => \"a:1\" );", &["a:1"]),
-    ("global $gearman_servers;\n$gearman_servers[] = 'a:1';\n$gearman_servers[] = 'b:2';", &["a:1", "b:2"]),
+    (
+        "global $gearman_servers;\n$gearman_servers = array( '10.0.0.5:4730' );",
+        &["10.0.0.5:4730"],
+    ),
+    (
+        "$gearman_servers = [ 'a:1', # one\n\t'b:2', ];",
+        &["a:1", "b:2"],
+    ),
+    (
+        "$GLOBALS['gearman_servers'] = array( 'x' => \"a:1\" );",
+        &["a:1"],
+    ),
+    (
+        "global $gearman_servers;\n$gearman_servers[] = 'a:1';\n$gearman_servers[] = 'b:2';",
+        &["a:1", "b:2"],
+    ),
 ];
 
 const NETWORKS: &[&str] = &[
@@ -96,8 +114,16 @@ impl Made {
         let (servers, salt) = (vec![SERVER.to_owned()], SALT.to_owned());
         Wish {
             switch: Switch::WpGears,
-            servers: if self.told { Want::Exactly(servers) } else { Want::Default(servers) },
-            salt: if self.told { Want::Exactly(salt) } else { Want::Default(salt) },
+            servers: if self.told {
+                Want::Exactly(servers)
+            } else {
+                Want::Default(servers)
+            },
+            salt: if self.told {
+                Want::Exactly(salt)
+            } else {
+                Want::Default(salt)
+            },
         }
     }
 
@@ -116,9 +142,8 @@ impl Made {
     }
 
     fn edit(&self) -> Edited {
-        edit(&self.text, &self.wish(), &|_| None).unwrap_or_else(|refusal| {
-            panic!("{refusal}\n{}", String::from_utf8_lossy(&self.text))
-        })
+        edit(&self.text, &self.wish(), &|_| None)
+            .unwrap_or_else(|refusal| panic!("{refusal}\n{}", String::from_utf8_lossy(&self.text)))
     }
 }
 
@@ -133,35 +158,43 @@ fn made() -> impl Strategy<Value = Made> {
         any::<[u16; 4]>(),
         (0..6usize, any::<bool>(), any::<bool>()),
     )
-        .prop_map(|(plain, switch, salt, servers, network, load, at, (format, told, tight))| {
-            let mut pieces: Vec<&str> = plain;
-            let ours = [switch, salt.map(|it| it.0), servers.map(|it| it.0), network];
-            for (piece, at) in ours.into_iter().zip(at) {
-                if let Some(piece) = piece {
-                    pieces.insert(at as usize % (pieces.len() + 1), piece);
+        .prop_map(
+            |(plain, switch, salt, servers, network, load, at, (format, told, tight))| {
+                let mut pieces: Vec<&str> = plain;
+                let ours = [switch, salt.map(|it| it.0), servers.map(|it| it.0), network];
+                for (piece, at) in ours.into_iter().zip(at) {
+                    if let Some(piece) = piece {
+                        pieces.insert(at as usize % (pieces.len() + 1), piece);
+                    }
                 }
-            }
-            // A list that grows by pushes can't be told otherwise.
-            let told = told && !servers.is_some_and(|it| it.0.contains("[]"));
-            let mut text = format!("<?php\n{}\n{load}", pieces.join(if tight { "\n" } else { "\n\n" }));
-            match format {
-                1 => text = text.replace('\n', "\r\n"),
-                2 => text = text.replace('\n', "\r"),
-                3 => text = format!("\u{feff}{text}"),
-                _ => {}
-            }
-            let mut bytes = text.into_bytes();
-            if format == 4 {
-                bytes = bytes.iter().map(|b| if *b == 0xc3 { 0xfc } else { *b }).collect();
-            }
-            Made {
-                text: bytes,
-                servers: servers.map(|it| it.1.iter().map(|it| (*it).to_owned()).collect()),
-                salt: salt.map(|it| it.1.to_owned()),
-                network: network.is_some(),
-                told,
-            }
-        })
+                // A list that grows by pushes can't be told otherwise.
+                let told = told && !servers.is_some_and(|it| it.0.contains("[]"));
+                let mut text = format!(
+                    "<?php\n{}\n{load}",
+                    pieces.join(if tight { "\n" } else { "\n\n" })
+                );
+                match format {
+                    1 => text = text.replace('\n', "\r\n"),
+                    2 => text = text.replace('\n', "\r"),
+                    3 => text = format!("\u{feff}{text}"),
+                    _ => {}
+                }
+                let mut bytes = text.into_bytes();
+                if format == 4 {
+                    bytes = bytes
+                        .iter()
+                        .map(|b| if *b == 0xc3 { 0xfc } else { *b })
+                        .collect();
+                }
+                Made {
+                    text: bytes,
+                    servers: servers.map(|it| it.1.iter().map(|it| (*it).to_owned()).collect()),
+                    salt: salt.map(|it| it.1.to_owned()),
+                    network: network.is_some(),
+                    told,
+                }
+            },
+        )
 }
 
 proptest! {

@@ -8,14 +8,72 @@ use std::time::{Duration, Instant};
 use wp_gears::wordpress::config::{Switch, Want, Wish, edit, take_out, undo};
 
 const WORDS: &[&str] = &[
-    "<?php ", "?>", "<?=", "\"", "'", "`", "/*", "*/", "//", "#", "\n", "\r", "\r\n", "{", "}", "(", ")", "[",
-    "]", ";", ",", ".", "$", "\\", "<<<X\n", "X;\n", "<<<'Y'\n", "if ( 1 ) ", "else ", "exit;", "return;",
-    "namespace A;", "namespace {", "__halt_compiler();", "define( 'WP_GEARS', true );", "define( 'WP_GEARS', ",
-    "global $gearman_servers;", "$gearman_servers", " = array( 'a:1' );", "'WP_ASYNC_TASK_SALT'",
-    "require ABSPATH . 'wp-settings.php';", "'wp-settings.php'", "eval( $x );", "include __DIR__ . '/a.php';",
-    "/* BEGIN wp-gears: x */\n", "/* END wp-gears */\n", "// BEGIN other\n", "// END other\n", "function f() {",
-    "fn() => ", "switch ( $x ) { case 1: ", "define( 'MULTISITE', true );", "\u{e9}", "@", "&", "...", "?->",
-    "/**#@+*/", "/**#@-*/", "goto a;", "a:", "declare( strict_types=1 );", "&& ", "|| ", "? 1 : ", "??=",
+    "<?php ",
+    "?>",
+    "<?=",
+    "\"",
+    "'",
+    "`",
+    "/*",
+    "*/",
+    "//",
+    "#",
+    "\n",
+    "\r",
+    "\r\n",
+    "{",
+    "}",
+    "(",
+    ")",
+    "[",
+    "]",
+    ";",
+    ",",
+    ".",
+    "$",
+    "\\",
+    "<<<X\n",
+    "X;\n",
+    "<<<'Y'\n",
+    "if ( 1 ) ",
+    "else ",
+    "exit;",
+    "return;",
+    "namespace A;",
+    "namespace {",
+    "__halt_compiler();",
+    "define( 'WP_GEARS', true );",
+    "define( 'WP_GEARS', ",
+    "global $gearman_servers;",
+    "$gearman_servers",
+    " = array( 'a:1' );",
+    "'WP_ASYNC_TASK_SALT'",
+    "require ABSPATH . 'wp-settings.php';",
+    "'wp-settings.php'",
+    "eval( $x );",
+    "include __DIR__ . '/a.php';",
+    "/* BEGIN wp-gears: x */\n",
+    "/* END wp-gears */\n",
+    "// BEGIN other\n",
+    "// END other\n",
+    "function f() {",
+    "fn() => ",
+    "switch ( $x ) { case 1: ",
+    "define( 'MULTISITE', true );",
+    "\u{e9}",
+    "@",
+    "&",
+    "...",
+    "?->",
+    "/**#@+*/",
+    "/**#@-*/",
+    "goto a;",
+    "a:",
+    "declare( strict_types=1 );",
+    "&& ",
+    "|| ",
+    "? 1 : ",
+    "??=",
 ];
 
 /// Small, and the same everywhere: a failure names its seed.
@@ -74,7 +132,8 @@ fn mutations_break_nothing() {
     let has_php = !judge::php_is_missing();
     let (mut edits, mut pairs, mut slowest) = (0, Vec::new(), Duration::ZERO);
     for seed in 0..count {
-        let mut dice = Dice(0x9e37_79b9_7f4a_7c15 ^ (seed as u64 + 1).wrapping_mul(0x2545_f491_4f6c_dd1d));
+        let mut dice =
+            Dice(0x9e37_79b9_7f4a_7c15 ^ (seed as u64 + 1).wrapping_mul(0x2545_f491_4f6c_dd1d));
         let mut text = files[dice.roll(files.len())].clone();
         for _ in 0..=dice.roll(4) {
             let other = &files[dice.roll(files.len())];
@@ -97,7 +156,11 @@ fn mutations_break_nothing() {
 /// The new text, where there is one; what holds without PHP is checked.
 fn one(text: &[u8], seed: usize) -> Option<Vec<u8>> {
     let wish = Wish {
-        switch: if seed.is_multiple_of(2) { Switch::WpGears } else { Switch::WpMinions },
+        switch: if seed.is_multiple_of(2) {
+            Switch::WpGears
+        } else {
+            Switch::WpMinions
+        },
         servers: match seed % 3 {
             0 => Want::Exactly(vec!["10.1.1.1:4730".into()]),
             _ => Want::Default(vec!["127.0.0.1:4730".into()]),
@@ -119,7 +182,10 @@ fn one(text: &[u8], seed: usize) -> Option<Vec<u8>> {
     let appended = [&edited.text[..], b"\n// mine"].concat();
     let back = undo(&appended, text, &edited.text);
     if back.left_alone.is_empty() && text.iter().filter(|b| **b == b'\n').count() > 2 {
-        assert!(back.text == [text, b"\n// mine"].concat(), "seed {seed}: not given back");
+        assert!(
+            back.text == [text, b"\n// mine"].concat(),
+            "seed {seed}: not given back"
+        );
     }
     Some(edited.text)
 }

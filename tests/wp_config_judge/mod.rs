@@ -32,12 +32,10 @@ pub fn judge(jobs: &[(&str, PathBuf)]) -> Vec<Value> {
 
 /// Whether PHP parses each text.
 pub fn parses(texts: &[Vec<u8>]) -> Vec<bool> {
-    ask(texts
+    ask(texts.iter().map(|text| format!("lint\t{}\n", base64(text))))
         .iter()
-        .map(|text| format!("lint\t{}\n", base64(text))))
-    .iter()
-    .map(|answer| answer["parses"] == true)
-    .collect()
+        .map(|answer| answer["parses"] == true)
+        .collect()
 }
 
 fn ask(questions: impl ExactSizeIterator<Item = String>) -> Vec<Value> {

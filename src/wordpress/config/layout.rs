@@ -35,14 +35,15 @@ pub fn stub(seen: &Seen, source: &[u8]) -> Result<(), Refusal> {
     generated(seen, source)
 }
 
-/// A comment before the load that says a program writes this file.
+/// A comment before the load that says a program writes this file; that is
+/// said early.
 fn generated(seen: &Seen, source: &[u8]) -> Result<(), Refusal> {
     let end = seen
         .events
         .iter()
         .find(|event| event.kind == Kind::Load)
         .map_or(source.len(), |event| event.at);
-    for comment in &seen.trivia.comments {
+    for comment in seen.trivia.comments.iter().take(50) {
         if comment.start >= end {
             break;
         }
@@ -106,7 +107,12 @@ pub fn no_load(seen: &Seen, source: &[u8], include: &Include<'_>) -> Refusal {
 
 /// `BEGIN` (true) or `END` of some tool's part of the file, with its name.
 pub fn marker(source: &[u8], comment: Range<usize>) -> Option<(bool, String)> {
-    let text = String::from_utf8_lossy(&source[comment]);
+    let text = &source[comment];
+    let first = text.iter().find(|b| b.is_ascii_alphanumeric())?;
+    if !b"BEbe".contains(first) {
+        return None;
+    }
+    let text = String::from_utf8_lossy(text);
     let text = text.trim_matches(|c: char| c.is_whitespace() || "/*#@+-=<>!".contains(c));
     let (word, rest) = text.split_once(char::is_whitespace)?;
     let begin = match () {

@@ -3,13 +3,16 @@
 
 use super::refusal::Refusal;
 use php_ast::Program;
-use php_lexer::TokenKind;
+use php_lexer::{Token, TokenKind};
 use php_rs_parser::{ParseOptions, PhpVersion, bumpalo::Bump, parse_arena_with};
 use std::ops::Range;
 
 const MAX_BYTES: usize = 8 << 20;
 /// The lexer is quadratic on heredocs that nobody closes.
 const MAX_HEREDOC_WORK: usize = 50_000_000;
+
+/// Deeper trees get a thread of their own, which costs more than a small file.
+const MAX_DEPTH_HERE: usize = 120;
 
 /// What the lexer saw besides the tree.
 #[derive(Debug, Default)]
@@ -35,13 +38,27 @@ pub fn parse<R: Send>(
         return Err(Refusal::new(None, "the file is larger than 8 MB"));
     }
     check_heredocs(source)?;
+    let view = ascii_view(source);
+    let (tokens, errors) = php_lexer::lex_all(&view);
+    let trivia = trivia(&tokens, source)?;
+    let deep = depth(&tokens, &view) > MAX_DEPTH_HERE;
+    // The parser looks back over all comments at each statement. An error of
+    // the lexer's is the parser's to report.
+    let view = match errors.is_empty() {
+        true => without_comments(view, &trivia.comments),
+        false => view,
+    };
+    let run = || parse_here(source, &view, trivia, read);
+    if !deep {
+        return run();
+    }
     // The tree can be as deep as a chain of operators is long, and a stack
     // that overflows ends the process: a thread with room for any.
     let a_byte = if cfg!(debug_assertions) { 4096 } else { 512 };
     std::thread::scope(|scope| {
         let worker = std::thread::Builder::new()
             .stack_size((32 << 20) + source.len() * a_byte)
-            .spawn_scoped(scope, || parse_here(source, read));
+            .spawn_scoped(scope, run);
         match worker.map(|handle| handle.join()) {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(Refusal::new(None, "the PHP parser gave up on this file")),
@@ -60,21 +77,21 @@ pub fn parses(source: &[u8]) -> bool {
 
 fn parse_here<R>(
     source: &[u8],
+    view: &str,
+    trivia: Trivia,
     read: impl FnOnce(&Program<'_, '_>, &str, Trivia, bool) -> R,
 ) -> Result<R, Refusal> {
-    let view = ascii_view(source);
-    let trivia = trivia(&view, source)?;
     let arena = Bump::new();
     let mut options = ParseOptions::default();
     options.source_map = false;
-    let parsed = parse_arena_with(&arena, &view, &options);
+    let parsed = parse_arena_with(&arena, view, &options);
     let Some(error) = parsed.errors.first() else {
-        return Ok(read(&parsed.program, &view, trivia, false));
+        return Ok(read(&parsed.program, view, trivia, false));
     };
     let old = Bump::new();
-    let reparsed = parse_arena_with(&old, &view, &options.version(PhpVersion::Php74));
+    let reparsed = parse_arena_with(&old, view, &options.version(PhpVersion::Php74));
     if reparsed.errors.is_empty() {
-        return Ok(read(&reparsed.program, &view, trivia, true));
+        return Ok(read(&reparsed.program, view, trivia, true));
     }
     let at = error.span().start as usize;
     Err(Refusal::new(
@@ -86,10 +103,9 @@ fn parse_here<R>(
 /// The parser takes UTF-8 only. PHP allows each byte from 0x80 in names, so a
 /// letter in its place keeps every span.
 fn ascii_view(source: &[u8]) -> String {
-    source
-        .iter()
-        .map(|b| if b.is_ascii() { *b as char } else { 'Z' })
-        .collect()
+    let bytes = source.iter().map(|b| if b.is_ascii() { *b } else { b'Z' });
+    // ASCII throughout: never the empty default.
+    String::from_utf8(bytes.collect()).unwrap_or_default()
 }
 
 fn check_heredocs(source: &[u8]) -> Result<(), Refusal> {
@@ -114,10 +130,53 @@ fn check_heredocs(source: &[u8]) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn trivia(view: &str, source: &[u8]) -> Result<Trivia, Refusal> {
+fn without_comments(view: String, comments: &[Range<usize>]) -> String {
+    let mut bytes = view.into_bytes();
+    for comment in comments {
+        bytes[comment.clone()].fill(b' ');
+    }
+    // ASCII before, ASCII now: never the empty default.
+    String::from_utf8(bytes).unwrap_or_default()
+}
+
+/// No tree of these tokens is deeper: brackets that are open at once, the
+/// longest run of tokens without a separator, chained `else if`.
+fn depth(tokens: &[Token], view: &str) -> usize {
+    let (mut open, mut most_open, mut run, mut longest, mut elses) = (0usize, 0, 0, 0, 0);
+    let mut previous = TokenKind::Eof;
+    for token in tokens {
+        run += 1;
+        match token.kind {
+            // `if ( … ):` nests without a bracket.
+            TokenKind::Colon if previous == TokenKind::RightParen => elses += 1,
+            TokenKind::LeftParen
+            | TokenKind::LeftBracket
+            | TokenKind::LeftBrace
+            | TokenKind::HashBracket => {
+                open += 1;
+                most_open = most_open.max(open);
+            }
+            TokenKind::RightParen | TokenKind::RightBracket | TokenKind::RightBrace => {
+                open = open.saturating_sub(1);
+            }
+            TokenKind::Semicolon => run = 0,
+            TokenKind::Else => elses += 1,
+            TokenKind::DoubleQuotedString | TokenKind::BacktickString | TokenKind::Heredoc => {
+                // The code inside is no token.
+                let text = &view[token.span.start as usize..token.span.end as usize];
+                run += text.bytes().filter(|b| b"{[(.-$?".contains(b)).count();
+            }
+            _ => {}
+        }
+        longest = longest.max(run);
+        previous = token.kind;
+    }
+    most_open + longest + elses
+}
+
+fn trivia(tokens: &[Token], source: &[u8]) -> Result<Trivia, Refusal> {
     let mut trivia = Trivia::default();
-    let (tokens, _) = php_lexer::lex_all(view);
-    for token in &tokens {
+    for token in tokens {
         let span = token.span.start as usize..token.span.end as usize;
         match token.kind {
             kind if kind.is_comment() => trivia.comments.push(span),
@@ -154,7 +213,7 @@ fn short_tag(html: &[u8]) -> Option<usize> {
 pub fn find_all<'a>(text: &'a [u8], word: &'a [u8]) -> impl Iterator<Item = usize> + 'a {
     text.windows(word.len())
         .enumerate()
-        .filter(move |(_, window)| *window == word)
+        .filter(move |(_, window)| window[0] == word[0] && *window == word)
         .map(|(at, _)| at)
 }
 
