@@ -187,7 +187,7 @@ fn in_place(shape: &Shape) -> bool {
         "salt-empty",
         "minions-cron",
         "servers-text",
-        "salt-told",
+        "servers-null",
     ]
     .contains(&&*shape.name)
         || shape.expect.contains_key("servers_exactly")

@@ -1,7 +1,7 @@
 //! The lines that we add, in their marked block.
 
 use super::Switch;
-use super::facts::Network;
+use super::network::Network;
 
 // Neither may hold the words that WP-CLI cuts at, nor `?>`.
 const BEGIN: &str = "/* BEGIN wp-gears: background jobs. No need to edit these lines; \"wp-gears remove\" takes them out again. */";
@@ -40,6 +40,8 @@ pub struct Missing {
 #[derive(Debug, Clone, PartialEq)]
 pub enum ServerLines {
     Set(Vec<String>),
+    /// Where code that can't be read has set none.
+    Unless(Vec<String>),
     /// The file sets them, but not so that they reach a global variable from
     /// inside a function.
     Lift,
@@ -59,7 +61,7 @@ impl Missing {
             lines.push(self.define(switch.constant(), switch.php()));
         }
         match &self.servers {
-            Some(ServerLines::Set(servers)) if self.yields => lines.push(format!(
+            Some(ServerLines::Unless(servers)) => lines.push(format!(
                 "$GLOBALS['gearman_servers'] = empty( $gearman_servers ) ? {} : $gearman_servers;",
                 array(servers)
             )),

@@ -2,7 +2,8 @@
 //! is missing, in our block.
 
 use super::block::{self, Missing, ServerLines};
-use super::facts::{Domain, Fact, Facts, Network};
+use super::facts::{Fact, Facts};
+use super::network::{Domain, Network};
 use super::php::line_of;
 use super::place::{self, line_start};
 use super::refusal::Refusal;
@@ -135,7 +136,12 @@ impl<'p> Plan<'p> {
     pub fn servers(&mut self, want: &Want<Vec<String>>) -> Result<(), Refusal> {
         let name = "$gearman_servers";
         let Some(fact) = self.facts.servers.clone()? else {
-            self.missing.servers = Some(ServerLines::Set(want.value().clone()));
+            let list = want.value().clone();
+            self.missing.servers = Some(match want {
+                // What was asked for wins over what can't be read.
+                Want::Default(_) if self.facts.opaque.is_some() => ServerLines::Unless(list),
+                _ => ServerLines::Set(list),
+            });
             return Ok(());
         };
         if !self.facts.global {

@@ -1,15 +1,15 @@
 //! What the file says: the walk's events, with those of the files that it
 //! includes, made into one answer for each thing that we care for.
 
+use super::events::{Event, Kind, Place, Seen, WATCHED};
+use super::includes::{From, Lines, splice};
+use super::network::{Domain, Network, domain, network};
 use super::php::{self, line_of};
 use super::refusal::Refusal;
 use super::value::Value;
-use super::walk::{self, Event, Kind, Place, Seen};
 use super::worker::Truth;
 use super::{Include, Warning};
 use std::ops::Range;
-
-const MAX_INCLUDES: usize = 40;
 
 /// A value that is surely there when WordPress loads.
 #[derive(Debug, Clone)]
@@ -20,14 +20,6 @@ pub struct Fact {
     pub line: usize,
     /// The included file that says so.
     pub file: Option<String>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Network {
-    No,
-    Yes,
-    /// By a definition in a branch, or by code that can't be read.
-    Maybe,
 }
 
 #[derive(Debug)]
@@ -52,25 +44,9 @@ pub struct Facts {
     pub warnings: Vec<Warning>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Domain {
-    Missing,
-    Sure,
-    Maybe,
-    /// Taken from the request's host name, at this line.
-    FromHost(usize),
-}
-
-/// An event and the file it comes from.
-struct From {
-    event: Event,
-    line: usize,
-    file: Option<String>,
-}
-
 pub fn read(source: &[u8], include: &Include<'_>) -> Result<Facts, Refusal> {
     let seen = php::parse(source, |program, view, trivia, old| {
-        walk::see(program, view, source, trivia, old)
+        super::walk::see(program, view, source, trivia, old)
     })?;
     let mut warnings = Vec::new();
     if seen.old_grammar {
@@ -100,9 +76,11 @@ pub fn read(source: &[u8], include: &Include<'_>) -> Result<Facts, Refusal> {
         loaded |= from.file.is_none() && from.event.top > load;
         if loaded { &mut after } else { &mut before }.push(from);
     }
-    check_flow(&seen, &before, load_at, &mut warnings)?;
+    check_flow(&before, load_at, &mut warnings)?;
     let opaque = opaque(&before);
-    let constant = |name| constant(name, &before, &after, opaque.is_some());
+    let includes = |event: &Event| matches!(event.kind, Kind::Include(_));
+    let unseen = opaque.is_some() || seen.events.iter().any(includes);
+    let constant = |name| constant(name, &before, &after, unseen);
     let (servers, pushed, global) = servers(&before, &after);
     near_names(&before, &mut warnings);
     let host = before.iter().any(|from| {
@@ -131,79 +109,6 @@ pub fn read(source: &[u8], include: &Include<'_>) -> Result<Facts, Refusal> {
     })
 }
 
-/// Lines by offset, for many questions about one file.
-struct Lines(Vec<usize>);
-
-impl Lines {
-    fn new(source: &[u8]) -> Self {
-        let ends = source.iter().enumerate().filter(|(i, byte)| {
-            **byte == b'\n' || (**byte == b'\r' && source.get(i + 1) != Some(&b'\n'))
-        });
-        Lines(ends.map(|(i, _)| i).collect())
-    }
-
-    fn at(&self, offset: usize) -> usize {
-        self.0.partition_point(|end| *end < offset) + 1
-    }
-}
-
-/// Puts an included file's events in the place of its `include`.
-fn splice(from: From, include: &Include<'_>, files: &mut Vec<String>, out: &mut Vec<From>) {
-    let Kind::Include(path) = &from.event.kind else {
-        return out.push(from);
-    };
-    let unread = |why: String, from: &From| From {
-        event: Event {
-            kind: Kind::Opaque("a file that can't be read here"),
-            ..from.event.clone()
-        },
-        line: from.line,
-        file: Some(why),
-    };
-    let Some(path) = path.clone() else {
-        return out.push(unread("a computed path".into(), &from));
-    };
-    // A ring of files, or one included twice: its first visit said it all.
-    if files.contains(&path) {
-        return;
-    }
-    files.push(path.clone());
-    let text = (files.len() <= MAX_INCLUDES)
-        .then(|| include(path.as_bytes()))
-        .flatten();
-    let seen = text.as_ref().and_then(|text| {
-        php::parse(text, |program, view, trivia, old| {
-            walk::see(program, view, text, trivia, old)
-        })
-        .ok()
-    });
-    let (Some(text), Some(seen)) = (text, seen) else {
-        return out.push(unread(path, &from));
-    };
-    let lines = Lines::new(&text);
-    for mut event in seen.events {
-        // A `return` ends the included file alone.
-        if matches!(event.kind, Kind::Exit { .. } | Kind::Jump | Kind::Load) {
-            continue;
-        }
-        let outer = &from.event.place;
-        event.place = Place {
-            unless: [&outer.unless[..], &event.place.unless].concat(),
-            if_file: outer.if_file.clone().or(event.place.if_file),
-            branch: outer.branch || event.place.branch,
-            function: outer.function || event.place.function,
-        };
-        let line = lines.at(event.at);
-        event.top = from.event.top;
-        let inner = From {
-            event,
-            line,
-            file: Some(path.clone()),
-        };
-        splice(inner, include, files, out);
-    }
-}
-
 /// The statement that loads WordPress, or why there is none.
 fn find_load(seen: &Seen, source: &[u8], include: &Include<'_>) -> Result<usize, Refusal> {
     super::layout::stub(seen, source)?;
@@ -220,12 +125,7 @@ fn find_load(seen: &Seen, source: &[u8], include: &Include<'_>) -> Result<usize,
     Ok(event.top)
 }
 
-fn check_flow(
-    seen: &Seen,
-    before: &[From],
-    load_at: usize,
-    warnings: &mut Vec<Warning>,
-) -> Result<(), Refusal> {
+fn check_flow(before: &[From], load_at: usize, warnings: &mut Vec<Warning>) -> Result<(), Refusal> {
     for from in before
         .iter()
         .filter(|from| from.event.at < load_at || from.file.is_some())
@@ -251,7 +151,6 @@ fn check_flow(
             _ => {}
         }
     }
-    debug_assert!(seen.tops.iter().any(|top| top.at.start == load_at));
     Ok(())
 }
 
@@ -279,7 +178,7 @@ fn constant(
     name: &str,
     before: &[From],
     after: &[From],
-    opaque: bool,
+    unseen: bool,
 ) -> Result<Option<Fact>, Refusal> {
     let ours =
         |from: &&From| matches!(&from.event.kind, Kind::Define { name: it, .. } if it == name);
@@ -320,6 +219,8 @@ fn constant(
                     format!("{name} lacks its quotes: a fatal error since PHP 8"),
                 ));
             }
+            // It may come from a file that is included, or from PHP itself.
+            Value::Bareword(word) if unseen || word == "ABSPATH" => {}
             Value::Bareword(word) => {
                 let reason = format!("{name} is given {word}, a word without quotes");
                 return Err(refuse(from, reason));
@@ -327,7 +228,10 @@ fn constant(
             _ => {}
         }
         fact = Some(Fact {
-            value: value.clone(),
+            value: match value {
+                Value::Bareword(_) => Value::Computed { from_host: false },
+                value => value.clone(),
+            },
             value_at: from.file.is_none().then(|| value_at.clone()),
             line: from.line,
             file: from.file.clone(),
@@ -337,14 +241,9 @@ fn constant(
     if fact.is_none()
         && let Some(from) = before.iter().chain(after).find(mentions)
     {
-        let why = if opaque {
-            "defined in a way"
-        } else {
-            "used in a way"
-        };
         return Err(refuse(
             from,
-            format!("{name} is {why} that can't be followed"),
+            format!("{name} is used in a way that can't be followed"),
         ));
     }
     Ok(fact)
@@ -359,7 +258,7 @@ fn surely(place: &Place, name: &str, before: &[From], here: &From) -> bool {
     place.unless.iter().all(|guard| {
         // A guard on another constant of ours that nothing defined so far.
         guard == name
-            || walk::WATCHED[..3].contains(&&**guard)
+            || WATCHED[..3].contains(&&**guard)
                 && !before
                     .iter()
                     .take_while(|from| !std::ptr::eq(*from, here))
@@ -474,7 +373,7 @@ fn follow_servers(
 fn near_names(before: &[From], warnings: &mut Vec<Warning>) {
     for from in before {
         if let Kind::Define { name, .. } = &from.event.kind
-            && !walk::WATCHED.contains(&&**name)
+            && !WATCHED.contains(&&**name)
         {
             warnings.push(Warning::new(
                 Some(from.line),
@@ -485,68 +384,4 @@ fn near_names(before: &[From], warnings: &mut Vec<Warning>) {
             ));
         }
     }
-}
-
-fn defines<'f>(
-    name: &'static str,
-    before: &'f [From],
-) -> impl Iterator<Item = (&'f From, &'f Value)> {
-    before
-        .iter()
-        .filter_map(move |from| match &from.event.kind {
-            Kind::Define {
-                name: it, value, ..
-            } if it == name && !from.event.place.function => Some((from, value)),
-            _ => None,
-        })
-}
-
-/// WordPress's own rule: `MULTISITE` decides; without it, any of the three
-/// old constants does.
-fn network(before: &[From], opaque: bool) -> Network {
-    if let Some((from, value)) = defines("MULTISITE", before).next() {
-        let place = &from.event.place;
-        let own_guard = place.unless == ["MULTISITE"] && !place.branch;
-        return match value.truthy() {
-            Some(truth) if place.sure() || (own_guard && !opaque) => match truth {
-                true => Network::Yes,
-                false => Network::No,
-            },
-            _ => Network::Maybe,
-        };
-    }
-    let old = ["SUBDOMAIN_INSTALL", "VHOST", "SUNRISE"];
-    let sure = |from: &From| from.event.place.sure();
-    let mut any = old.iter().flat_map(|name| defines(name, before));
-    if any.any(|(from, _)| sure(from)) && !opaque {
-        return Network::Yes;
-    }
-    match opaque
-        || old
-            .iter()
-            .any(|name| defines(name, before).next().is_some())
-    {
-        true => Network::Maybe,
-        false => Network::No,
-    }
-}
-
-fn domain(before: &[From], opaque: bool) -> Domain {
-    let mut found = if opaque {
-        Domain::Maybe
-    } else {
-        Domain::Missing
-    };
-    for (from, value) in defines("DOMAIN_CURRENT_SITE", before) {
-        if matches!(value, Value::Computed { from_host: true }) {
-            return Domain::FromHost(from.line);
-        }
-        let place = &from.event.place;
-        let sure = place.sure() || (place.unless == ["DOMAIN_CURRENT_SITE"] && !place.branch);
-        if sure {
-            return Domain::Sure;
-        }
-        found = Domain::Maybe;
-    }
-    found
 }

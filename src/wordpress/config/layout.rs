@@ -2,9 +2,10 @@
 //! files that say they are generated, files that load WordPress elsewhere.
 
 use super::Include;
+use super::events::{Kind, Seen};
 use super::php::{line_of, parse};
 use super::refusal::Refusal;
-use super::walk::{self, Kind, Seen};
+use super::walk;
 use std::ops::Range;
 
 /// Refuses a stub whose settings stand in another file.

@@ -2,25 +2,30 @@
 
 mod block;
 mod change;
+mod events;
 mod facts;
+mod includes;
 mod layout;
 mod locate;
+mod network;
 mod php;
 mod place;
 mod refusal;
+mod shapes;
 mod undo;
 mod value;
 mod walk;
 mod worker;
 
-pub use facts::Network;
 pub use locate::{Located, locate};
+pub use network::Network;
 pub use refusal::Refusal;
 pub use undo::{Undone, take_out, undo};
 
 use block::{Missing, ServerLines};
 use change::Change;
-use facts::{Domain, Fact, Facts};
+use facts::{Fact, Facts};
+use network::Domain;
 use value::Value;
 
 /// Reads a file that wp-config.php includes: an absolute path, or one

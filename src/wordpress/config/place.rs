@@ -95,7 +95,7 @@ fn lead(source: &[u8], facts: &Facts, top: usize) -> usize {
     }
     let stop = comments.iter().rev().find(|it| {
         let text = String::from_utf8_lossy(&source[(**it).clone()]).to_ascii_lowercase();
-        text.contains("stop editing") && text.contains("all")
+        text.contains("all, stop editing")
     });
     match stop {
         Some(stop) => at.min(stop.start),

@@ -26,7 +26,7 @@ pub fn undo(current: &[u8], original: &[u8], left: &[u8]) -> Undone {
     let since = capture_diff_slices(Algorithm::Myers, &ours, &now);
     let mut text = Vec::new();
     let mut left_alone = Vec::new();
-    let mut from = 0;
+    let (mut from, mut edited_block) = (0, false);
     for op in capture_diff_slices(Algorithm::Myers, &old, &ours) {
         if let DiffOp::Equal { .. } = op {
             continue;
@@ -38,8 +38,7 @@ pub fn undo(current: &[u8], original: &[u8], left: &[u8]) -> Undone {
                 text.extend(old[op.old_range()].concat());
                 from = at.end;
             }
-            // Our block is taken out below, as far as it is still ours.
-            _ if ours[added.clone()].iter().any(|it| has_marker(it)) => {}
+            _ if ours[added.clone()].iter().any(|it| has_marker(it)) => edited_block = true,
             _ => left_alone.push(format!(
                 "changed since, so left as it is; setup had put {:?} where there was {:?}",
                 shown(&ours[added].concat()),
@@ -48,9 +47,13 @@ pub fn undo(current: &[u8], original: &[u8], left: &[u8]) -> Undone {
         }
     }
     text.extend(now[from..].concat());
-    let rest = remove_blocks(&text, &|line| ours.iter().any(|it| it.trim_ascii() == line));
-    left_alone.extend(rest.left_alone);
-    sound(current, rest.text, left_alone)
+    if edited_block {
+        // Out with it, as far as it is still ours.
+        let rest = remove_blocks(&text, &|line| ours.iter().any(|it| it.trim_ascii() == line));
+        left_alone.extend(rest.left_alone);
+        text = rest.text;
+    }
+    sound(current, text, left_alone)
 }
 
 /// Takes out the marked blocks, where no journal says what was there before.
@@ -90,7 +93,12 @@ fn remove_blocks(text: &[u8], is_ours: &dyn Fn(&[u8]) -> bool) -> Undone {
         left_alone: Vec::new(),
     };
     let mut from = 0;
-    for (begin, end) in blocks(text) {
+    let (pairs, unpaired) = blocks(text);
+    if unpaired {
+        let lost = "a BEGIN wp-gears whose END is gone: take its lines out by hand";
+        undone.left_alone.push(lost.into());
+    }
+    for (begin, end) in pairs {
         let split = block::was_split(&text[begin.clone()]);
         let mut start = line_start(text, begin.start);
         if split {
@@ -117,22 +125,27 @@ fn remove_blocks(text: &[u8], is_ours: &dyn Fn(&[u8]) -> bool) -> Undone {
     undone
 }
 
-/// Our markers in code, each BEGIN with its END.
-fn blocks(text: &[u8]) -> Vec<(Range<usize>, Range<usize>)> {
+/// A BEGIN and its END.
+type Pair = (Range<usize>, Range<usize>);
+
+/// Our markers in code, each BEGIN with its END, and whether one lacks it.
+fn blocks(text: &[u8]) -> (Vec<Pair>, bool) {
     let comments = php::parse(text, |_, _, trivia, _| trivia.comments).unwrap_or_default();
     let mut pairs = Vec::new();
+    let mut unpaired = false;
     let mut open: Option<Range<usize>> = None;
     for comment in comments {
         let words = &text[comment.clone()];
         if block::is_begin(words) {
-            open = Some(comment);
+            unpaired |= open.replace(comment).is_some();
         } else if block::is_end(words)
             && let Some(begin) = open.take()
         {
             pairs.push((begin, comment));
         }
     }
-    pairs
+    unpaired |= open.is_some();
+    (pairs, unpaired)
 }
 
 /// The statements in a block that a person made or changed: they stay.

@@ -1,120 +1,19 @@
 //! One walk over the tree: everything that matters to us, in the order in
 //! which PHP meets it.
 
+use super::events::{Event, Kind, Place, Seen, Top, WATCHED};
 use super::php::Trivia;
-use super::value::{Known, Reader, Value, bare, function_name, global_name, span, walk};
+use super::shapes::{defined, defines_abspath, names_settings, servers_target, short_circuits};
+use super::value::{Known, Reader, Value, bare, function_name, global_name, span};
 use super::worker::{self, Truth};
 use php_ast::visitor::{Visitor, walk_expr, walk_stmt};
 use php_ast::{
     ArgKind, AssignOp, BinaryOp, Expr, ExprKind, IfStmt, NamespaceBody, Program, Stmt, StmtKind,
-    StringPart, UnaryPrefixOp,
+    UnaryPrefixOp,
 };
 use std::collections::HashSet;
 use std::convert::Infallible;
-use std::ops::{ControlFlow, Range};
-
-/// The constants that are ours, or that make a network.
-pub const WATCHED: [&str; 8] = [
-    "WP_GEARS",
-    "WP_MINIONS_BACKEND",
-    "WP_ASYNC_TASK_SALT",
-    "MULTISITE",
-    "SUBDOMAIN_INSTALL",
-    "VHOST",
-    "SUNRISE",
-    "DOMAIN_CURRENT_SITE",
-];
-
-/// The conditions under which a line runs.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Place {
-    /// Runs unless one of these constants is defined by then.
-    pub unless: Vec<String>,
-    /// Runs if this file is there, as far as the tree says.
-    pub if_file: Option<String>,
-    /// In a branch, a loop or a `try` whose outcome we can't tell.
-    pub branch: bool,
-    /// In a function, a closure or a class.
-    pub function: bool,
-}
-
-impl Place {
-    pub fn sure(&self) -> bool {
-        *self == Place::default()
-    }
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub enum Kind {
-    Define {
-        name: String,
-        value: Value,
-        value_at: Range<usize>,
-    },
-    /// `$gearman_servers = …`; `global` where it is `$GLOBALS[…] = …`, and
-    /// `yields` where servers that are set already win.
-    Servers {
-        value: Value,
-        value_at: Range<usize>,
-        global: bool,
-        yields: bool,
-    },
-    /// `$gearman_servers[] = …`
-    Push(Value),
-    /// `global $gearman_servers;`
-    Global,
-    /// Any other use that may change the list.
-    Touched,
-    /// `$_SERVER['HTTP_HOST'] = …`, with whether a worker gets there, and
-    /// whether the value is one for it.
-    Host {
-        worker: Truth,
-        usable: bool,
-    },
-    Load,
-    /// A file that is included; by a path that we can tell, or not.
-    Include(Option<String>),
-    /// Code or definitions that cannot be read here: `eval`, computed names.
-    Opaque(&'static str),
-    /// `exit`, `return`, `throw`.
-    Exit {
-        worker: Truth,
-    },
-    /// The name of a constant of ours as a mere string.
-    Mention(String),
-    /// A text that tells a layout apart.
-    Sign(String),
-    Jump,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub struct Event {
-    pub kind: Kind,
-    pub at: usize,
-    pub place: Place,
-    /// The top-level statement that it stands in.
-    pub top: usize,
-}
-
-/// A top-level statement.
-#[derive(Debug, Clone)]
-pub struct Top {
-    pub at: Range<usize>,
-    /// Only makes sure that `ABSPATH` is defined.
-    pub abspath: bool,
-    /// Declares a function or a class: what it holds runs elsewhere.
-    pub declares: bool,
-    /// Where its list of statements begins (a braced namespace has its own).
-    pub list: usize,
-}
-
-#[derive(Debug, Default)]
-pub struct Seen {
-    pub events: Vec<Event>,
-    pub tops: Vec<Top>,
-    pub trivia: Trivia,
-    pub old_grammar: bool,
-}
+use std::ops::ControlFlow;
 
 pub fn see(
     program: &Program<'_, '_>,
@@ -270,13 +169,21 @@ impl Walker<'_> {
         {
             return Condition::IfFile(path);
         }
+        if let ExprKind::Bool(true) = &expr.kind {
+            return Condition::Always;
+        }
         Condition::Other
     }
 
     fn define(&mut self, name: String, value: &Expr<'_, '_>, at: usize) {
         let value_at = span(value);
         let value = self.reader().value(value);
-        if self.place.sure() || self.place.unless == [name.clone()] {
+        // Behind a guard it is known only if nothing unseen came first.
+        let unseen = |event: &Event| matches!(event.kind, Kind::Include(_) | Kind::Opaque(_));
+        let guarded = self.place.unless == [name.clone()]
+            && !self.place.branch
+            && !self.seen.events.iter().any(unseen);
+        if self.place.sure() || guarded {
             self.known
                 .entry(name.clone())
                 .or_insert_with(|| value.clone());
@@ -436,6 +343,7 @@ impl Walker<'_> {
 enum Condition {
     Unless(String),
     IfFile(String),
+    Always,
     Other,
 }
 
@@ -443,6 +351,7 @@ impl Condition {
     fn enter(self, place: &mut Place) {
         match self {
             Condition::Unless(name) => place.unless.push(name),
+            Condition::Always => {}
             Condition::IfFile(path) if place.if_file.is_none() => place.if_file = Some(path),
             _ => place.branch = true,
         }
@@ -598,95 +507,5 @@ impl<'a, 's> Visitor<'a, 's> for Walker<'_> {
             }
         }
         ControlFlow::Continue(())
-    }
-}
-
-fn short_circuits(op: BinaryOp) -> bool {
-    matches!(
-        op,
-        BinaryOp::BooleanAnd | BinaryOp::BooleanOr | BinaryOp::LogicalAnd | BinaryOp::LogicalOr
-    )
-}
-
-/// `$gearman_servers` (false) or `$GLOBALS['gearman_servers']` (true).
-fn servers_target(expr: &Expr<'_, '_>) -> Option<bool> {
-    match &bare(expr).kind {
-        ExprKind::Variable(name) if name.as_str() == "gearman_servers" => Some(false),
-        ExprKind::ArrayAccess(access) => {
-            let ExprKind::Variable(array) = &access.array.kind else {
-                return None;
-            };
-            let index = &access.index?.kind;
-            let ours =
-                matches!(index, ExprKind::String(text) if text.as_bytes() == b"gearman_servers");
-            (array.as_str() == "GLOBALS" && ours).then_some(true)
-        }
-        _ => None,
-    }
-}
-
-/// The name in `defined( 'NAME' )`.
-fn defined(expr: &Expr<'_, '_>, view: &str) -> Option<String> {
-    let ExprKind::FunctionCall(call) = &bare(expr).kind else {
-        return None;
-    };
-    if function_name(call, view)? != "defined" {
-        return None;
-    }
-    let [only] = &call.args[..] else { return None };
-    match &bare(only.value()?).kind {
-        ExprKind::String(name) => name.to_str().map(str::to_owned),
-        _ => None,
-    }
-}
-
-/// Whether a path names `wp-settings.php`, however it is put together.
-fn names_settings(path: &Expr<'_, '_>) -> bool {
-    let mut found = false;
-    walk(path, &mut |inner| {
-        let last = match &inner.kind {
-            ExprKind::String(text) => text.as_bytes(),
-            ExprKind::InterpolatedString(parts) | ExprKind::Heredoc { parts, .. } => {
-                match parts.last() {
-                    Some(StringPart::Literal(text)) => text.as_bytes(),
-                    _ => return,
-                }
-            }
-            _ => return,
-        };
-        found |= last
-            .strip_suffix(b"wp-settings.php")
-            .is_some_and(|before| before.last().is_none_or(|b| matches!(b, b'/' | b'\\')));
-    });
-    found
-}
-
-/// `if ( ! defined( 'ABSPATH' ) ) define( 'ABSPATH', … );` in any spelling,
-/// with nothing else in it.
-fn defines_abspath(stmt: &Stmt<'_, '_>, view: &str) -> bool {
-    match &stmt.kind {
-        StmtKind::If(branches) => {
-            branches.elseif_branches.is_empty()
-                && branches.else_branch.is_none()
-                && defines_abspath(branches.then_branch, view)
-        }
-        StmtKind::Block(block) => match &block.stmts[..] {
-            [only] => defines_abspath(only, view),
-            _ => false,
-        },
-        StmtKind::Expression(expr) => {
-            let mut expr = bare(expr);
-            while let ExprKind::Binary(binary) = &expr.kind {
-                expr = bare(binary.right);
-            }
-            let ExprKind::FunctionCall(call) = &expr.kind else {
-                return false;
-            };
-            function_name(call, view).as_deref() == Some("define")
-                && call.args.first().and_then(|arg| arg.value()).is_some_and(
-                    |name| matches!(&name.kind, ExprKind::String(text) if text.as_bytes() == b"ABSPATH"),
-                )
-        }
-        _ => false,
     }
 }

@@ -1,0 +1,155 @@
+//! Giving back after a person edited our own lines, and which file is edited.
+
+use std::path::Path;
+use wp_gears::wordpress::config::{Switch, Undone, Want, Wish, edit, locate, take_out, undo};
+
+const ORIGINAL: &str = "<?php
+define( 'WP_ASYNC_TASK_SALT', 'old' ); // ours
+define( 'MULTISITE', true );
+define( 'DOMAIN_CURRENT_SITE', 'net.example.org' );
+
+/* That's all, stop editing! */
+require_once __DIR__ . '/wp-settings.php';
+";
+
+fn left() -> String {
+    let wish = Wish {
+        switch: Switch::WpGears,
+        servers: Want::Default(vec!["127.0.0.1:4730".into()]),
+        salt: Want::Exactly("new".into()),
+    };
+    let edited = edit(ORIGINAL.as_bytes(), &wish, &|_| None).expect("an edit");
+    String::from_utf8(edited.text).expect("text")
+}
+
+fn undone(current: &str) -> (String, Vec<String>) {
+    let Undone { text, left_alone } =
+        undo(current.as_bytes(), ORIGINAL.as_bytes(), left().as_bytes());
+    (String::from_utf8(text).expect("text"), left_alone)
+}
+
+#[test]
+fn the_block_reads_well_and_wp_cli_cuts_nothing() {
+    let left = left();
+    let (begin, end) = (left.find("/* BEGIN").unwrap(), left.find("/* END").unwrap());
+    let block = &left[begin..end];
+    assert!(block.contains("wp-gears"), "{block}");
+    assert!(
+        !block.contains("stop editing") && !block.contains("require"),
+        "{block}"
+    );
+    assert!(
+        left.contains("define( 'WP_ASYNC_TASK_SALT', 'new' ); // ours"),
+        "{left}"
+    );
+}
+
+#[test]
+fn a_line_of_ours_that_was_edited_stays_and_is_shown() {
+    let current = left().replace("array( '127.0.0.1:4730' )", "array( '10.0.0.9:4730' )");
+    let (text, said) = undone(&current);
+    assert_eq!(
+        text,
+        ORIGINAL.replace(
+            "/* That's",
+            "$gearman_servers = array( '10.0.0.9:4730' );\n/* That's"
+        )
+    );
+    assert!(said.iter().any(|it| it.contains("10.0.0.9")), "{said:?}");
+}
+
+#[test]
+fn a_statement_of_several_lines_stays_whole() {
+    let current = left().replace("= DOMAIN_CURRENT_SITE;", "= 'cli.example.org';");
+    let (text, said) = undone(&current);
+    assert!(text.contains("if ( 'cli' === PHP_SAPI"), "{text}");
+    assert!(text.contains("cli.example.org';\n}\n"), "{text}");
+    assert!(!text.contains("WP_GEARS"), "{text}");
+    assert_eq!(said.len(), 1, "{said:?}");
+}
+
+#[test]
+fn a_value_that_was_changed_since_stays() {
+    let (text, said) = undone(&left().replace("'new'", "'newer'"));
+    assert_eq!(text, ORIGINAL.replace("'old'", "'newer'"));
+    assert!(
+        said[0].contains("'old'") && said[0].contains("'new'"),
+        "{said:?}"
+    );
+}
+
+#[test]
+fn lines_that_a_person_put_into_the_block_stay() {
+    let current = left().replace("/* END", "define( 'MINE', 1 );\n/* END");
+    let (text, said) = undone(&current);
+    assert!(text.contains("define( 'MINE', 1 );\n/* That's"), "{text}");
+    assert!(said.iter().any(|it| it.contains("MINE")), "{said:?}");
+    let taken = take_out(current.as_bytes());
+    assert!(String::from_utf8_lossy(&taken.text).contains("define( 'MINE', 1 );\n/* That's"));
+    assert_eq!(taken.left_alone.len(), 1);
+}
+
+#[test]
+fn a_block_that_is_gone_already_is_no_trouble() {
+    let left = left();
+    let start = left.find("/* BEGIN").unwrap();
+    let end = left.find("/* That's").unwrap();
+    let current = format!("{}{}", &left[..start], &left[end..]);
+    assert_eq!(undone(&current), (ORIGINAL.to_owned(), Vec::new()));
+}
+
+#[test]
+fn half_a_block_is_shown() {
+    let current = left().replace("/* END wp-gears */\n", "");
+    let said = take_out(current.as_bytes()).left_alone;
+    assert!(said[0].contains("END is gone"), "{said:?}");
+}
+
+#[test]
+fn the_file_is_found_in_wordpress_own_order() {
+    let look = |files: &'static [&str]| {
+        let exists = move |path: &Path| files.iter().any(|it| Path::new(it) == path);
+        let read = move |path: &Path| exists(path).then(|| b"<?php".to_vec());
+        locate(Path::new("/srv/site"), &read, &exists)
+    };
+    let both = look(&["/srv/site/wp-config.php", "/srv/wp-config.php"]).unwrap();
+    assert_eq!(both.path, Path::new("/srv/site/wp-config.php"));
+    let above = look(&["/srv/wp-config.php"]).unwrap();
+    assert!(above.above && above.path == Path::new("/srv/wp-config.php"));
+    let other = look(&["/srv/wp-config.php", "/srv/wp-settings.php"]).unwrap_err();
+    assert!(other.reason.contains("another WordPress"), "{other}");
+    assert!(look(&[]).unwrap_err().reason.contains("no wp-config.php"));
+}
+
+#[test]
+fn deep_trees_end_no_thread() {
+    let wish = Wish {
+        switch: Switch::WpGears,
+        servers: Want::Default(vec![]),
+        salt: Want::Default("salt".into()),
+    };
+    let load = "require __DIR__ . '/wp-settings.php';";
+    let shapes = [
+        ("$a = ", "(", "1", ")", ";"),
+        ("$a = ", "array( ", "1", ")", ";"),
+        ("", "if ( 1 ) { ", "", "}", ""),
+        ("", "if ( 1 ) : ", "", " endif;", ""),
+        ("", "if ( 1 ) ", ";", "", ""),
+        ("", "if ( 1 ) {} else ", ";", "", ""),
+        ("$a = ", "! ", "1", "", ";"),
+        ("$a = 1", " . 1", "", "", ";"),
+        ("$a = $b", "[1]", "", "", ";"),
+        ("$a = $b", "->c( 1 )", "", "", ";"),
+        ("$a = ", "1 ? 2 : ( ", "3", " )", ";"),
+        ("$a = ", "\"{$b[ ", "1", " ]}\"", ";"),
+        ("$a = ", "fn() => ", "1", "", ";"),
+        ("$a = ", "function() { return ", "1", "; }", ";"),
+    ];
+    for (start, open, middle, close, end) in shapes {
+        for depth in [20, 60, 100, 140, 400, 3000, 50_000] {
+            let (open, close) = (open.repeat(depth), close.repeat(depth));
+            let text = format!("<?php\n{start}{open}{middle}{close}{end}\n{load}\n");
+            let _ = edit(text.as_bytes(), &wish, &|_| None);
+        }
+    }
+}
