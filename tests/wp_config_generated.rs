@@ -198,7 +198,7 @@ fn made() -> impl Strategy<Value = Made> {
 }
 
 proptest! {
-    #![proptest_config(Config { cases: 1200, failure_persistence: None, ..Config::default() })]
+    #![proptest_config(Config { cases: 1000, failure_persistence: None, ..Config::default() })]
     #[test]
     fn our_scan_agrees(made in made()) {
         let edited = made.edit();
@@ -234,7 +234,7 @@ fn php_agrees() {
     let temp = tempfile::tempdir().unwrap();
     let mut runner = TestRunner::new(Config::default());
     let (mut jobs, mut all) = (Vec::new(), Vec::new());
-    for i in 0..400 {
+    for i in 0..300 {
         let made = made().new_tree(&mut runner).unwrap().current();
         let after = made.edit().text;
         for (when, text) in [("before", &made.text), ("after", &after)] {

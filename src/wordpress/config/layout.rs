@@ -16,17 +16,17 @@ pub fn stub(seen: &Seen, source: &[u8]) -> Result<(), Refusal> {
             Kind::Include(Some(path)) => (path, true),
             _ => continue,
         };
-        let line = Some(line_of(source, event.at));
+        let line = || Some(line_of(source, event.at));
         if sign.ends_with("config/application.php") {
             return Err(Refusal::new(
-                line,
+                line(),
                 "this is Bedrock's stub: the settings stand in config/application.php",
             )
             .by_hand("There, and not here, by its own Config::define( NAME, VALUE ); $gearman_servers goes above its last line"));
         }
         if sign.starts_with("/etc/wordpress/config-") && !included {
             return Err(Refusal::new(
-                line,
+                line(),
                 "this is the stub of Debian's wordpress package: the settings stand in /etc/wordpress/config-HOST.php, \
                  chosen by the request's host name, which a worker does not have",
             )
