@@ -198,7 +198,7 @@ fn made() -> impl Strategy<Value = Made> {
 }
 
 proptest! {
-    #![proptest_config(Config { cases: 1000, failure_persistence: None, ..Config::default() })]
+    #![proptest_config(Config { cases: 600, failure_persistence: None, ..Config::default() })]
     #[test]
     fn our_scan_agrees(made in made()) {
         let edited = made.edit();

@@ -122,7 +122,7 @@ fn mutations_break_nothing() {
     let count = std::env::var("WP_CONFIG_MUTATIONS")
         .ok()
         .and_then(|it| it.parse().ok())
-        .unwrap_or(15_000);
+        .unwrap_or(10_000);
     let files: Vec<Vec<u8>> = std::fs::read_dir(judge::fixtures())
         .unwrap()
         .flatten()
