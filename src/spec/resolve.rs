@@ -15,6 +15,7 @@ use crate::problem::Problem;
 use crate::supervisor::programs::{self, Program};
 use crate::wordpress::config::{self, Found, Want};
 use crate::wordpress::php::{self, Php};
+use crate::wordpress::pool;
 use crate::wordpress::settings;
 use crate::wordpress::site::{self, Plugin};
 
@@ -231,15 +232,9 @@ fn decide_site(
     let found = config::scan(&file.bytes, &settings::includes(host, &config))
         .map_err(|refusal| settings::explain(&config, refusal))?;
 
-    let user = match &options.worker_user {
-        Some(name) => name.clone(),
-        None => {
-            let owner = host.user_by_id(file.meta.uid)?;
-            match owner {
-                Some(owner) if owner.uid != 0 => owner.name,
-                _ => platform.family.web_user.to_owned(),
-            }
-        }
+    let user = match options.worker_user.clone() {
+        Some(name) => name,
+        None => user_of(host, platform, &wish.dir, file.meta.uid)?,
     };
     refuse_root(host, &user)?;
 
@@ -278,6 +273,20 @@ fn decide_site(
         job_timeout: options.job_timeout,
         job_retries: options.job_retries.unwrap_or(3),
         stop_timeout: options.stop_timeout.unwrap_or(300),
+    })
+}
+
+/// Who runs the site's code already: its pool's user, else the owner of
+/// wp-config.php, else the platform's web user; never root.
+fn user_of(host: &Host, platform: &Platform, dir: &Path, owner: u32) -> Result<String> {
+    if let Some(pool) = pool::serving(host, dir)?
+        && host.user(&pool.user)?.is_some_and(|user| user.uid != 0)
+    {
+        return Ok(pool.user);
+    }
+    Ok(match host.user_by_id(owner)? {
+        Some(owner) if owner.uid != 0 => owner.name,
+        _ => platform.family.web_user.to_owned(),
     })
 }
 

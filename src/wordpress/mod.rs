@@ -3,5 +3,6 @@
 pub mod ask;
 pub mod config;
 pub mod php;
+pub mod pool;
 pub mod settings;
 pub mod site;

@@ -1,0 +1,249 @@
+//! Who serves a site: the web server's host that has its folder as root, and
+//! the php-fpm pool that it hands PHP to.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use crate::host::Host;
+
+/// A php-fpm pool.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Pool {
+    pub name: String,
+    pub user: String,
+    /// A socket's path, or an address.
+    pub listen: String,
+    pub file: PathBuf,
+}
+
+/// Folders of pool files and of web servers' hosts; `*` is one folder's name.
+const POOLS: [&str; 3] = [
+    "/etc/php/*/fpm/pool.d",
+    "/etc/php-fpm.d",
+    "/etc/opt/remi/*/php-fpm.d",
+];
+const NGINX: [&str; 2] = ["/etc/nginx/sites-enabled", "/etc/nginx/conf.d"];
+const APACHE: [&str; 3] = [
+    "/etc/apache2/sites-enabled",
+    "/etc/httpd/conf.d",
+    "/etc/httpd/sites-enabled",
+];
+
+/// The pool that serves the folder: the one that its web server's host names,
+/// else the only one there is.
+pub fn serving(host: &Host, dir: &Path) -> Result<Option<Pool>> {
+    let pools = pools(host)?;
+    for listen in handed_to(host, dir)? {
+        if let Some(pool) = pools.iter().find(|pool| same_socket(&pool.listen, &listen)) {
+            return Ok(Some(pool.clone()));
+        }
+    }
+    Ok(match <[Pool; 1]>::try_from(pools) {
+        Ok([only]) => Some(only),
+        Err(_) => None,
+    })
+}
+
+fn pools(host: &Host) -> Result<Vec<Pool>> {
+    let mut pools = Vec::new();
+    for file in files(host, &POOLS)? {
+        let Some(data) = host.read(&file)? else {
+            continue;
+        };
+        let mut pool: Option<Pool> = None;
+        for line in String::from_utf8_lossy(&data.bytes).lines().map(str::trim) {
+            if let Some(name) = line.strip_prefix('[').and_then(|l| l.strip_suffix(']')) {
+                pools.extend(pool.take());
+                if name != "global" {
+                    pool = Some(Pool {
+                        name: name.to_owned(),
+                        file: file.clone(),
+                        ..Pool::default()
+                    });
+                }
+            } else if let (Some(pool), Some((key, value))) = (&mut pool, line.split_once('=')) {
+                let value = value.split(';').next().unwrap_or_default().trim();
+                let value = value.trim_matches('"').replace("$pool", &pool.name);
+                match key.trim() {
+                    "user" => pool.user = value,
+                    "listen" => pool.listen = value,
+                    _ => {}
+                }
+            }
+        }
+        pools.extend(pool);
+    }
+    pools.retain(|pool| !pool.user.is_empty());
+    Ok(pools)
+}
+
+/// To which sockets web servers hand the folder's PHP.
+fn handed_to(host: &Host, dir: &Path) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    for file in files(host, &NGINX)? {
+        for server in blocks(&read(host, &file)?, "server") {
+            if directive(&server, "root").is_some_and(|root| same_folder(host, &root, dir)) {
+                found.extend(directive(&server, "fastcgi_pass"));
+            }
+        }
+    }
+    for file in files(host, &APACHE)? {
+        let text = read(host, &file)?;
+        let of_dir = text.lines().any(|line| {
+            let mut words = line.split_whitespace();
+            words
+                .next()
+                .is_some_and(|w| w.eq_ignore_ascii_case("DocumentRoot"))
+                && words
+                    .next()
+                    .is_some_and(|root| same_folder(host, root.trim_matches('"'), dir))
+        });
+        if of_dir {
+            // proxy:unix:/run/php/a.sock|fcgi://localhost, or proxy:fcgi://127.0.0.1:9000
+            for word in text.split(['"', ' ', '\t', '\n']) {
+                if let Some(rest) = word.strip_prefix("proxy:") {
+                    let socket = rest.split('|').next().unwrap_or_default();
+                    found.push(socket.trim_start_matches("fcgi://").to_owned());
+                }
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn read(host: &Host, file: &Path) -> Result<String> {
+    // A link that must not be followed hides one host, no more.
+    Ok(match host.read(file) {
+        Ok(Some(data)) => String::from_utf8_lossy(&data.bytes).into_owned(),
+        _ => String::new(),
+    })
+}
+
+fn files(host: &Host, folders: &[&str]) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for folder in folders {
+        let folders = match folder.split_once("/*/") {
+            None => vec![PathBuf::from(folder)],
+            Some((above, below)) => host
+                .list(Path::new(above))?
+                .into_iter()
+                .map(|name| Path::new(above).join(name).join(below))
+                .collect(),
+        };
+        for folder in folders {
+            for name in host.list(&folder).unwrap_or_default() {
+                files.push(folder.join(name));
+            }
+        }
+    }
+    Ok(files)
+}
+
+/// The bodies of an nginx block, without comments.
+fn blocks(text: &str, name: &str) -> Vec<String> {
+    let text: String = text
+        .lines()
+        .map(|line| line.split('#').next().unwrap_or_default())
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    let mut found = Vec::new();
+    let mut rest = text.as_str();
+    while let Some(open) = rest.find('{') {
+        let head = rest[..open].trim_end();
+        let is_block = head
+            .strip_suffix(name)
+            .is_some_and(|before| !before.ends_with(|c: char| c.is_alphanumeric() || c == '_'));
+        if !is_block {
+            rest = &rest[open + 1..];
+            continue;
+        }
+        let mut depth = 0usize;
+        let mut end = rest.len();
+        for (at, c) in rest[open..].char_indices() {
+            match c {
+                '{' => depth += 1,
+                '}' => depth -= 1,
+                _ => {}
+            }
+            if depth == 0 {
+                end = open + at;
+                break;
+            }
+        }
+        found.push(rest[open + 1..end].to_owned());
+        rest = rest.get(end + 1..).unwrap_or_default();
+    }
+    found
+}
+
+/// The first value of an nginx directive.
+fn directive(block: &str, name: &str) -> Option<String> {
+    block
+        .split([';', '{', '}'])
+        .map(str::trim)
+        .find_map(|statement| {
+            let rest = statement.strip_prefix(name)?;
+            rest.starts_with(char::is_whitespace)
+                .then(|| rest.trim().trim_matches('"').to_owned())
+        })
+}
+
+fn same_socket(a: &str, b: &str) -> bool {
+    let plain = |text: &str| {
+        let text = text.trim_start_matches("unix:").trim_end_matches('/');
+        text.replacen("/var/run/", "/run/", 1)
+            .replacen("localhost:", "127.0.0.1:", 1)
+    };
+    // A pool may name its port alone.
+    plain(a) == plain(b) || plain(b).strip_prefix("127.0.0.1:") == Some(a)
+}
+
+fn same_folder(host: &Host, a: &str, b: &Path) -> bool {
+    let real = |path: &Path| match host.look_through(path) {
+        Ok(crate::host::files::Node::Directory(meta)) => Some(meta.path),
+        _ => None,
+    };
+    let a = Path::new(a.trim_end_matches('/'));
+    a == b || (real(a).is_some() && real(a) == real(b))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pool_is_found_through_nginx_and_apache() {
+        let dir = tempfile::tempdir().unwrap();
+        let put = |path: &str, text: &str| {
+            let path = dir.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        put(
+            "etc/php/8.2/fpm/pool.d/a.conf",
+            "[a]\nuser = alice\nlisten = /run/php/$pool.sock\n",
+        );
+        put(
+            "etc/php/8.2/fpm/pool.d/b.conf",
+            "[b]\n; user = x\nuser = bob ; the shop's\nlisten = 9001\n",
+        );
+        put(
+            "etc/nginx/sites-enabled/a",
+            "server { listen 80; root /srv/x; }\nserver {\n # root /srv/b;\n root /srv/a;\n location ~ \\.php$ { fastcgi_pass unix:/var/run/php/a.sock; }\n}\n",
+        );
+        put(
+            "etc/apache2/sites-enabled/b.conf",
+            "<VirtualHost *:80>\nDocumentRoot \"/srv/b\"\n<FilesMatch x>\nSetHandler \"proxy:fcgi://127.0.0.1:9001\"\n</FilesMatch></VirtualHost>\n",
+        );
+        let host = Host::new(Some(dir.path())).unwrap();
+        let user = |path: &str| {
+            serving(&host, Path::new(path))
+                .unwrap()
+                .map(|pool| pool.user)
+        };
+        assert_eq!(user("/srv/a").as_deref(), Some("alice"));
+        assert_eq!(user("/srv/b").as_deref(), Some("bob"));
+        assert_eq!(user("/srv/c"), None);
+    }
+}
