@@ -387,9 +387,9 @@ fn plugin_and_runner(host: &Host, items: &mut Items, site: &SiteDecided) -> Resu
     items.site(
         site,
         Link {
-            path: site.dir.join(site.plugin.runner()),
-            to: Some(runner()),
-            ours: runner(),
+            // A copy does not find its code; the plugin's readme asks for a link.
+            replaces: |text| text.windows(11).any(|part| part == b"wp-load.php"),
+            ..Link::to(site.dir.join(site.plugin.runner()), runner())
         },
     );
     Ok(())
@@ -514,6 +514,22 @@ fn workers(
             );
         }
         items.site(site, definition(host, supervisor, site)?);
+        let renamed = site
+            .existing
+            .as_ref()
+            .filter(|old| old.name != site.program);
+        if live && let Some(old) = renamed {
+            items.site(
+                site,
+                Program {
+                    group: old.name.clone(),
+                    present: false,
+                    socket: supervisor.socket.into(),
+                    binary: binary(),
+                    patience: Duration::from_secs(site.stop_timeout + 30),
+                },
+            );
+        }
         if live {
             items.site(
                 site,
@@ -534,6 +550,18 @@ fn workers(
 /// file where that includes no folder.
 fn definition(host: &Host, supervisor: &Supervisor, site: &SiteDecided) -> Result<File> {
     let text = program_text(host, site)?;
+    if let Some(existing) = &site.existing {
+        let program = existing.name.clone();
+        return Ok(File {
+            make: Box::new(move |_, now| {
+                let now = String::from_utf8_lossy(now.unwrap_or_default()).into_owned();
+                let text = block::replace_section(&now, &program, &text)
+                    .with_context(|| format!("the program {program} is not there any more"))?;
+                Ok(Some(text.into_bytes()).into())
+            }),
+            ..File::whole(&existing.file, Vec::new(), 0o644).edit(Edit::Section)
+        });
+    }
     let mut file = if programs::folder_is_included(host, supervisor)? {
         let name = format!("{}.{}", site.program, supervisor.ending);
         let path = Path::new(supervisor.programs).join(name);

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::host::Host;
-use crate::host::files::{Attributes, Node};
+use crate::host::files::{Attributes, FileData, Node};
 
 /// Root's own folder below the one that workers may enter.
 pub const STATE: &str = "/var/lib/wp-gears/state";
@@ -49,6 +49,9 @@ pub enum Undo {
         path: PathBuf,
         /// Where a link led before; `None`: there was nothing.
         was: Option<PathBuf>,
+        /// A file stood there: a copy of the runner.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        file: Option<Kept>,
         will: PathBuf,
     },
     Directory {
@@ -98,6 +101,8 @@ pub enum Edit {
     Program,
     /// A marked block in a file of supervisor's.
     Block,
+    /// A program's section in a file of supervisor's that a person wrote.
+    Section,
     /// Only made for others to fill.
     Log,
 }
@@ -109,6 +114,17 @@ pub struct Kept {
     pub uid: u32,
     pub gid: u32,
     pub mode: u32,
+}
+
+impl Kept {
+    pub fn of(host: &Host, file: &FileData) -> Result<Kept> {
+        Ok(Kept {
+            sha: keep(host, &file.bytes)?,
+            uid: file.meta.uid,
+            gid: file.meta.gid,
+            mode: file.meta.mode,
+        })
+    }
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -269,7 +285,17 @@ fn fold(first: &Undo, later: Undo) -> Undo {
             was,
             will,
         },
-        (Undo::Link { path, was, .. }, Undo::Link { will, .. }) => Undo::Link { path, was, will },
+        (
+            Undo::Link {
+                path, was, file, ..
+            },
+            Undo::Link { will, .. },
+        ) => Undo::Link {
+            path,
+            was,
+            file,
+            will,
+        },
         (Undo::Packages { mut brought }, Undo::Packages { brought: more }) => {
             brought.extend(more);
             brought.sort();

@@ -10,7 +10,7 @@ use anyhow::Result;
 use crate::catalog::{LOGS, binary, runner};
 use crate::gearman::options;
 use crate::host::Host;
-use crate::host::files::Node;
+use crate::host::files::{Attributes, Node};
 use crate::host::platform::Family;
 use crate::journal::{self, BASE, Edit, History, Kept, Scope, Undo};
 use crate::plan::Item;
@@ -95,7 +95,7 @@ fn undo(
         } => {
             let rank = match edit {
                 Edit::WpConfig => 0,
-                Edit::Program | Edit::Block => 1,
+                Edit::Program | Edit::Block | Edit::Section => 1,
                 _ => 3,
             };
             let file = restored(
@@ -109,14 +109,28 @@ fn undo(
             )?;
             (rank, Box::new(file))
         }
-        Undo::Link { path, was, will } => (
-            3,
-            Box::new(Link {
-                path: path.clone(),
-                to: was.clone(),
-                ours: will.clone(),
-            }),
-        ),
+        Undo::Link {
+            path,
+            was,
+            file,
+            will,
+        } => {
+            let back = match file {
+                Some(kept) => journal::kept(host, &kept.sha)?.map(|bytes| {
+                    let (uid, gid, mode) = (kept.uid, kept.gid, kept.mode);
+                    (bytes, Attributes { uid, gid, mode })
+                }),
+                None => None,
+            };
+            (
+                3,
+                Box::new(Link {
+                    to: was.clone(),
+                    back,
+                    ..Link::to(path.clone(), will.clone())
+                }),
+            )
+        }
         Undo::Program { group } => (
             2,
             Box::new(Program {
@@ -239,7 +253,7 @@ fn restored(
             Edit::WpConfig => Secrets::Php,
             Edit::Options => Secrets::Options,
             Edit::Whole => Secrets::Hidden,
-            Edit::Program | Edit::Block | Edit::Log => Secrets::None,
+            Edit::Program | Edit::Block | Edit::Section | Edit::Log => Secrets::None,
         },
     })
 }
@@ -283,6 +297,9 @@ fn give_back(
         (Edit::Block, Some(original), Some(known)) => {
             Some(without_new_blocks(current, &original, known)).into()
         }
+        (Edit::Section, Some(original), Some(known)) => {
+            Some(with_old_sections(current, &original, known)).into()
+        }
         (Edit::Program, ..) => next(
             original(),
             vec!["it was edited since; the edits go with the program".into()],
@@ -304,6 +321,26 @@ fn without_new_blocks(current: &[u8], original: &[u8], left: &[u8]) -> Vec<u8> {
             && let Some(without) = block::take_out(&text, &program.name)
         {
             text = without;
+        }
+    }
+    text.into_bytes()
+}
+
+/// The file with each section that setup replaced as it was.
+fn with_old_sections(current: &[u8], original: &[u8], left: &[u8]) -> Vec<u8> {
+    let [current, original, left] =
+        [current, original, left].map(|text| String::from_utf8_lossy(text).into_owned());
+    let mut text = current;
+    for program in programs::parse(&left, Path::new("")) {
+        let (old, new) = (
+            block::section(&original, &program.name),
+            block::section(&left, &program.name),
+        );
+        if let Some(old) = old
+            && Some(old) != new
+            && let Some(restored) = block::replace_section(&text, &program.name, old)
+        {
+            text = restored;
         }
     }
     text.into_bytes()
@@ -372,9 +409,8 @@ pub fn without_journal(host: &Host, dir: &Path, removal: &mut Removal) -> Result
             && to == runner()
         {
             items.push(Box::new(Link {
-                path,
                 to: None,
-                ours: runner(),
+                ..Link::to(path, runner())
             }));
         }
     }

@@ -321,3 +321,70 @@ fn a_main_file_without_a_folder_gets_a_marked_block() {
     );
     assert_eq!(root.tree(), before);
 }
+
+/// A host set up by hand, by the plugin's readme.
+fn by_hand(root: &Root) {
+    root.put(
+        "/etc/supervisor/conf.d/jobs.conf",
+        &format!("; our jobs\n[program:jobs]\ncommand=/usr/bin/env php {SITE}/wp-gears-runner.php\nprocess_name=%(program_name)s-%(process_num)02d\nnumprocs=4\ndirectory=/tmp\nautostart=true\nautorestart=true\nkillasgroup=true\nuser=www-data\n\n; another\n[program:other]\ncommand=/bin/other\n"),
+    );
+    root.put(
+        &format!("{SITE}/wp-gears-runner.php"),
+        "<?php\n// a copy\nrequire 'wp-load.php';\n",
+    );
+    let config = CONFIG.replace(
+        "$table_prefix",
+        "define('WP_GEARS', true); // by the readme\ndefine( 'WP_ASYNC_TASK_SALT', 'mine' );\n$table_prefix",
+    );
+    root.put(&format!("{SITE}/wp-config.php"), &config);
+    root.put(
+        "/etc/default/gearman-job-server",
+        "PARAMS=\"--listen=127.0.0.1\"\n",
+    );
+}
+
+#[test]
+fn what_was_set_up_by_hand_is_taken_over_and_given_back() {
+    let root = Root::new();
+    by_hand(&root);
+    let before = root.tree();
+    let output = root.run(&SETUP);
+    assert_eq!(code(&output), 0, "{}", text(&output));
+    let program = root.get("/etc/supervisor/conf.d/jobs.conf");
+    assert!(
+        program.starts_with("; our jobs\n[program:jobs]\n"),
+        "{program}"
+    );
+    assert!(
+        program.contains("numprocs=4") && program.contains("directory=/tmp"),
+        "{program}"
+    );
+    assert!(
+        program.contains(" worker ")
+            && program.ends_with("\n\n; another\n[program:other]\ncommand=/bin/other\n")
+    );
+    assert!(
+        !root
+            .at("/etc/supervisor/conf.d/wp-gears-site.conf")
+            .exists()
+    );
+    let config = root.get(&format!("{SITE}/wp-config.php"));
+    assert_eq!(config.matches("'WP_GEARS'").count(), 1, "{config}");
+    assert!(config.contains("// by the readme") && config.contains("'mine'"));
+    assert!(
+        root.get("/etc/default/gearman-job-server")
+            .contains("--daemon")
+    );
+    assert!(root.at(format!("{SITE}/wp-gears-runner.php")).is_symlink());
+    let after = root.tree();
+    let output = root.run(&SETUP);
+    assert!(
+        text(&output).contains("Nothing to change"),
+        "{}",
+        text(&output)
+    );
+    assert_eq!(root.tree(), after);
+    let output = root.run(&["remove", "--yes", "--purge"]);
+    assert_eq!(code(&output), 0, "{}", text(&output));
+    assert_eq!(root.tree(), before);
+}

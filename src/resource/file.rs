@@ -197,15 +197,7 @@ impl Resource for File {
 
     fn undo(&self, host: &Host) -> Result<Option<Undo>> {
         let (now, next) = self.texts(host)?;
-        let was = match &now {
-            None => None,
-            Some(file) => Some(Kept {
-                sha: journal::keep(host, &file.bytes)?,
-                uid: file.meta.uid,
-                gid: file.meta.gid,
-                mode: file.meta.mode,
-            }),
-        };
+        let was = now.as_ref().map(|file| Kept::of(host, file)).transpose()?;
         // An edited file's new text is kept too: with it, later edits of others can be told apart.
         let will = match &next.bytes {
             None => None,

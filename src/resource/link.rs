@@ -6,8 +6,8 @@ use anyhow::Result;
 
 use super::{Change, Resource, State};
 use crate::host::Host;
-use crate::host::files::Node;
-use crate::journal::Undo;
+use crate::host::files::{Attributes, Node};
+use crate::journal::{Kept, Undo};
 use crate::problem::Problem;
 
 pub struct Link {
@@ -16,6 +16,22 @@ pub struct Link {
     pub to: Option<PathBuf>,
     /// Removed only if it leads there: another link is somebody else's.
     pub ours: PathBuf,
+    /// Whether a file that stands there may be replaced: a copy of what the link leads to.
+    pub replaces: fn(&[u8]) -> bool,
+    /// What comes back in the link's place: bytes of a file, with owner and mode.
+    pub back: Option<(Vec<u8>, Attributes)>,
+}
+
+impl Link {
+    pub fn to(path: PathBuf, to: PathBuf) -> Self {
+        Link {
+            path,
+            to: Some(to.clone()),
+            ours: to,
+            replaces: |_| false,
+            back: None,
+        }
+    }
 }
 
 impl Resource for Link {
@@ -27,7 +43,12 @@ impl Resource for Link {
         let now = host.look(&self.path)?;
         let Some(wanted) = &self.to else {
             return Ok(match now {
-                Node::Link { to, .. } if to == self.ours => State::Differs(Change::new("remove")),
+                Node::Link { to, .. } if to == self.ours => match &self.back {
+                    Some(_) => {
+                        State::Differs(Change::new("change").detail("to the file as it was"))
+                    }
+                    None => State::Differs(Change::new("remove")),
+                },
                 _ => State::Same,
             });
         };
@@ -41,6 +62,16 @@ impl Resource for Link {
                 to.display(),
                 wanted.display()
             ))),
+            Node::File(_)
+                if host
+                    .read(&self.path)?
+                    .is_some_and(|file| (self.replaces)(&file.bytes)) =>
+            {
+                State::Differs(Change::new("change").detail(format!(
+                    "the copy that stands there gives way to a link to {}",
+                    wanted.display()
+                )))
+            }
             _ => {
                 let what = format!("make the link {}", self.path.display());
                 return Err(Problem::new(what, "a file stands there")
@@ -54,21 +85,33 @@ impl Resource for Link {
         let Some(will) = &self.to else {
             return Ok(None);
         };
-        let was = match host.look(&self.path)? {
-            Node::Link { to, .. } => Some(to),
-            _ => None,
-        };
+        let mut was = None;
+        let mut file = None;
+        match host.look(&self.path)? {
+            Node::Link { to, .. } => was = Some(to),
+            Node::File(_) => {
+                if let Some(data) = host.read(&self.path)? {
+                    file = Some(Kept::of(host, &data)?);
+                }
+            }
+            _ => {}
+        }
         Ok(Some(Undo::Link {
             path: self.path.clone(),
             was,
+            file,
             will: will.clone(),
         }))
     }
 
     fn apply(&self, host: &Host, _watch: &dyn Fn(&str)) -> Result<()> {
-        match &self.to {
-            Some(to) => host.make_link(&self.path, to),
-            None => host.remove_file(&self.path),
+        match (&self.to, &self.back) {
+            (Some(to), _) => host.make_link(&self.path, to),
+            (None, None) => host.remove_file(&self.path),
+            (None, Some((bytes, attributes))) => {
+                host.remove_file(&self.path)?;
+                host.write(&self.path, bytes, Some(*attributes), None)
+            }
         }
     }
 }

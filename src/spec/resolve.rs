@@ -67,6 +67,9 @@ pub struct SiteDecided {
     pub user: String,
     pub worker_dir: PathBuf,
     pub program: String,
+    /// The program that there is already, ours or one by the plugin's readme:
+    /// it is taken over where it stands.
+    pub existing: Option<Program>,
     pub php: Php,
     pub job_timeout: Option<u64>,
     pub job_retries: u32,
@@ -199,7 +202,11 @@ fn decide_site(
     explicit_servers: &Option<Vec<String>>,
 ) -> Result<SiteDecided> {
     let found_site = site::find(host, &wish.dir)?;
-    let program = programs.iter().find(|program| program.serves(&wish.dir));
+    let ours = programs.iter().find(|program| program.serves(&wish.dir));
+    let handmade = programs
+        .iter()
+        .find(|program| program.runs_runner_of(&wish.dir));
+    let program = ours.or(handmade);
     let mut there = program.map(existing_site).unwrap_or_default();
     // A PHP that was removed since is nobody's wish.
     there.php = there.php.filter(|php| host.exists(php));
@@ -251,6 +258,7 @@ fn decide_site(
         program: options
             .program
             .unwrap_or_else(|| format!("wp-gears-{name}")),
+        existing: program.cloned(),
         name,
         dir: wish.dir.clone(),
         version: found_site.version,

@@ -1,4 +1,5 @@
-//! Our program in a file that is not ours: a marked block at its end.
+//! Our program in a file that is not ours: a marked block at its end, or in
+//! place of the section that a person wrote.
 
 fn marks(program: &str) -> (String, String) {
     (
@@ -38,6 +39,46 @@ pub fn take_out(text: &str, program: &str) -> Option<String> {
     Some(format!("{before}{}", &text[to..]))
 }
 
+/// The file with another section in place of the program's.
+pub fn replace_section(text: &str, program: &str, new: &str) -> Option<String> {
+    let (from, to) = section_place(text, program)?;
+    let end = if text[..to].ends_with('\n') { "\n" } else { "" };
+    Some(format!(
+        "{}{}{end}{}",
+        &text[..from],
+        new.trim_end(),
+        &text[to..]
+    ))
+}
+
+/// The program's section, from its header to its last line.
+pub fn section<'t>(text: &'t str, program: &str) -> Option<&'t str> {
+    section_place(text, program).map(|(from, to)| &text[from..to])
+}
+
+fn section_place(text: &str, program: &str) -> Option<(usize, usize)> {
+    let header = format!("[program:{program}]");
+    let mut from = None;
+    let mut to = 0;
+    let mut at = 0;
+    for line in text.split_inclusive('\n') {
+        let next = at + line.len();
+        if from.is_some() && line.starts_with('[') {
+            break;
+        }
+        if from.is_none() && line.trim_end().starts_with(&header) {
+            from = Some(at);
+        }
+        // Blank lines and comments at the end belong to what comes next.
+        let bare = line.trim();
+        if from.is_some() && !bare.is_empty() && !bare.starts_with([';', '#']) {
+            to = next;
+        }
+        at = next;
+    }
+    from.map(|from| (from, to))
+}
+
 fn place(text: &str, program: &str) -> Option<(usize, usize)> {
     let (begin, end) = marks(program);
     let from = text.find(&begin)?;
@@ -58,5 +99,18 @@ mod tests {
         assert_eq!(take_out(&both, "b").as_deref(), Some(with.as_str()));
         assert_eq!(take_out(&with, "a").as_deref(), Some(text));
         assert_eq!(take_out(text, "a"), None);
+    }
+
+    #[test]
+    fn a_section_is_replaced_where_it_stands() {
+        let text = "[program:a]\ncommand=/a\n\n; of b\n[program:b]\ncommand=/b\nuser=x";
+        let with = replace_section(text, "a", "[program:a]\ncommand=/new\n").unwrap();
+        assert_eq!(with, text.replace("/a", "/new"));
+        assert_eq!(section(text, "b"), Some("[program:b]\ncommand=/b\nuser=x"));
+        assert_eq!(
+            replace_section(&with, "a", section(text, "a").unwrap()).as_deref(),
+            Some(text)
+        );
+        assert_eq!(replace_section(text, "c", ""), None);
     }
 }

@@ -46,6 +46,21 @@ impl Program {
     }
 }
 
+impl Program {
+    /// Whether it runs the plugin's runner in this site, as the plugin's readme says.
+    pub fn runs_runner_of(&self, site: &Path) -> bool {
+        const RUNNERS: [&str; 2] = ["wp-gears-runner.php", "wp-minions-runner.php"];
+        let dir = Path::new(self.get("directory").unwrap_or("/")).to_owned();
+        self.command().iter().any(|word| {
+            let path = dir.join(word);
+            let is_runner = path
+                .file_name()
+                .is_some_and(|name| RUNNERS.iter().any(|runner| name == *runner));
+            is_runner && path.parent() == Some(site)
+        })
+    }
+}
+
 /// All programs of supervisor's main file and of the folder that it includes.
 pub fn all(host: &Host, supervisor: &Supervisor) -> Result<Vec<Program>> {
     let mut files = vec![PathBuf::from(supervisor.config)];
