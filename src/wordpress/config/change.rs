@@ -2,6 +2,7 @@
 //! is missing, in our block.
 
 use super::block::{self, Missing, ServerLines};
+use super::events::Event;
 use super::facts::{Fact, Facts};
 use super::network::{Domain, Network};
 use super::php::line_of;
@@ -327,6 +328,13 @@ impl<'p> Plan<'p> {
         if end.end > load || end.start < line_start(self.source, end.start) {
             return None;
         }
+        // WordPress tells people to put their network right below our block.
+        let later = |event: &Event| {
+            event.at > end.start && event.at < load && event.kind.may_define("DOMAIN_CURRENT_SITE")
+        };
+        if self.missing.host.is_some() && self.facts.seen.events.iter().any(later) {
+            return None;
+        }
         let line = line_start(self.source, end.start);
         let indent = String::from_utf8_lossy(&self.source[line..end.start]).into_owned();
         if !indent.bytes().all(|b| matches!(b, b' ' | b'\t')) {
@@ -357,20 +365,16 @@ impl<'p> Plan<'p> {
     }
 
     fn stuck(&self, fact: &Fact, why: &str) -> Refusal {
-        match &fact.file {
-            Some(file) => Refusal::new(Some(fact.line), format!("in {file}: {why}")),
-            None => Refusal::new(Some(fact.line), why),
-        }
+        Refusal::at(fact.file.as_deref(), fact.line, why)
     }
 
     /// Where the value stands, if it is ours to change.
     fn editable(&self, fact: &Fact, name: &str) -> Result<Option<Range<usize>>, Refusal> {
         let Some(at) = &fact.value_at else {
             let file = fact.file.as_deref().unwrap_or("this file");
-            let reason = format!("{name} is set in {file}, which is only read, to another value");
-            return Err(
-                Refusal::new(Some(fact.line), reason).by_hand(format!("Change it in {file}"))
-            );
+            let reason = format!("{name} has another value here, and this file is only read");
+            return Err(Refusal::at(fact.file.as_deref(), fact.line, reason)
+                .by_hand(format!("Change it in {file}")));
         };
         if let Some(part) = self.foreign.iter().find(|part| part.contains(&at.start))
             && !self.source[part.clone()].starts_with(b"/**#@")
@@ -401,8 +405,5 @@ fn is_computed(value: &Value) -> bool {
 
 fn at_run_time(fact: &Fact, name: &str) -> Refusal {
     let reason = format!("{name} is computed when the file runs, which can't be followed");
-    match &fact.file {
-        Some(file) => Refusal::new(Some(fact.line), format!("in {file}: {reason}")),
-        None => Refusal::new(Some(fact.line), reason),
-    }
+    Refusal::at(fact.file.as_deref(), fact.line, reason)
 }

@@ -51,8 +51,8 @@ pub enum Kind {
         global: bool,
         yields: bool,
     },
-    /// `$gearman_servers[] = …`
-    Push(Value),
+    /// `$gearman_servers[] = …`, and whether by `$GLOBALS`.
+    Push(Value, bool),
     /// `global $gearman_servers;`
     Global,
     /// Any other use that may change the list.
@@ -77,6 +77,16 @@ pub enum Kind {
     /// A text that tells a layout apart.
     Sign(String),
     Jump,
+}
+
+impl Kind {
+    pub fn may_define(&self, constant: &str) -> bool {
+        match self {
+            Kind::Define { name, .. } => name == constant,
+            Kind::Include(_) | Kind::Opaque(_) => true,
+            _ => false,
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq)]

@@ -168,10 +168,7 @@ fn opaque(before: &[From]) -> Option<(usize, String)> {
 }
 
 fn refuse(from: &From, reason: String) -> Refusal {
-    match &from.file {
-        Some(file) => Refusal::new(Some(from.line), format!("in {file}: {reason}")),
-        None => Refusal::new(Some(from.line), reason),
-    }
+    Refusal::at(from.file.as_deref(), from.line, reason)
 }
 
 fn constant(
@@ -285,7 +282,7 @@ fn follow_servers(
     global: &mut bool,
 ) -> Result<(), Refusal> {
     let late = |from: &&From| {
-        matches!(from.event.kind, Kind::Servers { .. } | Kind::Push(_))
+        matches!(from.event.kind, Kind::Servers { .. } | Kind::Push(..))
             && !from.event.place.function
     };
     if let Some(late) = after.iter().find(late) {
@@ -297,7 +294,7 @@ fn follow_servers(
         let kind = &from.event.kind;
         if !matches!(
             kind,
-            Kind::Servers { .. } | Kind::Push(_) | Kind::Global | Kind::Touched
+            Kind::Servers { .. } | Kind::Push(..) | Kind::Global | Kind::Touched
         ) {
             continue;
         }
@@ -335,8 +332,9 @@ fn follow_servers(
                     file: from.file.clone(),
                 });
             }
-            Kind::Push(value) => {
+            Kind::Push(value, straight) => {
                 *pushed = true;
+                *global |= straight;
                 let element = super::value::Element {
                     value: value.clone(),
                     at: 0..0,

@@ -11,10 +11,8 @@ use std::ops::Range;
 /// Refuses a stub whose settings stand in another file.
 pub fn stub(seen: &Seen, source: &[u8]) -> Result<(), Refusal> {
     for event in &seen.events {
-        let (sign, included) = match &event.kind {
-            Kind::Sign(text) => (text, false),
-            Kind::Include(Some(path)) => (path, true),
-            _ => continue,
+        let (Kind::Sign(sign) | Kind::Include(Some(sign))) = &event.kind else {
+            continue;
         };
         let line = || Some(line_of(source, event.at));
         if sign.ends_with("config/application.php") {
@@ -24,7 +22,7 @@ pub fn stub(seen: &Seen, source: &[u8]) -> Result<(), Refusal> {
             )
             .by_hand("There, and not here, by its own Config::define( NAME, VALUE ); $gearman_servers goes above its last line"));
         }
-        if sign.starts_with("/etc/wordpress/config-") && !included {
+        if sign == "/etc/wordpress/config-" {
             return Err(Refusal::new(
                 line(),
                 "this is the stub of Debian's wordpress package: the settings stand in /etc/wordpress/config-HOST.php, \

@@ -21,6 +21,14 @@ impl Refusal {
         }
     }
 
+    /// At a line of wp-config.php, or of a file that it includes.
+    pub(super) fn at(file: Option<&str>, line: usize, reason: impl fmt::Display) -> Self {
+        match file {
+            Some(file) => Refusal::new(None, format!("{file}, line {line}: {reason}")),
+            None => Refusal::new(Some(line), reason.to_string()),
+        }
+    }
+
     pub(super) fn by_hand(mut self, text: impl Into<String>) -> Self {
         self.by_hand = text.into();
         self

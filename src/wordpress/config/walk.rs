@@ -274,9 +274,9 @@ impl Walker<'_> {
             }
         }
         if let ExprKind::ArrayAccess(access) = &assign.target.kind {
-            if servers_target(access.array).is_some() {
+            if let Some(global) = servers_target(access.array) {
                 let kind = match (plain, access.index) {
-                    (true, None) => Kind::Push(self.reader().value(assign.value)),
+                    (true, None) => Kind::Push(self.reader().value(assign.value), global),
                     _ => Kind::Touched,
                 };
                 return self.note(kind, at);
@@ -494,7 +494,7 @@ impl<'a, 's> Visitor<'a, 's> for Walker<'_> {
                 let text = String::from_utf8_lossy(text.as_bytes());
                 if WATCHED[..3].contains(&&*text) {
                     self.note(Kind::Mention(text.into_owned()), at);
-                } else if text.starts_with("/etc/wordpress/config-")
+                } else if text == "/etc/wordpress/config-"
                     || text.ends_with("config/application.php")
                 {
                     self.note(Kind::Sign(text.into_owned()), at);
