@@ -325,7 +325,7 @@ impl<'p> Plan<'p> {
             .iter()
             .find(|it| block::is_end(&self.source[(*it).clone()]))?;
         let spot = place::spot(self.source, self.facts).ok()?;
-        if end.end > load || end.start < line_start(self.source, end.start) {
+        if end.end > load {
             return None;
         }
         // WordPress tells people to put their network right below our block.
