@@ -32,6 +32,8 @@ use crate::wordpress::site::{self, BUNDLED, Plugin};
 pub struct Removal {
     pub items: Vec<Item>,
     pub left: Vec<String>,
+    /// Folders in which an earlier run was cut off.
+    pub torn: Vec<PathBuf>,
 }
 
 /// How long workers may take over the jobs at hand.
@@ -48,6 +50,11 @@ pub fn of_history(
     let family = host.platform()?.family;
     let mut ranked: Vec<(u8, Item)> = Vec::new();
     for entry in history.entries.iter().rev() {
+        if let (true, Undo::File { path, .. } | Undo::Link { path, .. }) =
+            (entry.unfinished, &entry.undo)
+        {
+            removal.torn.extend(path.parent().map(Path::to_owned));
+        }
         let Some((rank, resource)) = undo(host, family, &entry.undo, purge, &mut removal.left)?
         else {
             continue;

@@ -39,8 +39,7 @@ fn acts() -> Vec<String> {
         Ok(())
     };
     assert_eq!(setup(root.path(), Box::new(gate)).unwrap(), 0);
-    let names = names.lock().unwrap().clone();
-    names
+    std::mem::take(&mut *names.lock().unwrap())
 }
 
 /// Not a test by itself: the process that is killed at an act.
@@ -123,6 +122,35 @@ fn finish_by_remove(root: &Root, before: &Tree) -> String {
     }
 }
 
+/// One line of the table, and whether all went well.
+fn outcomes(act: usize, name: &str, whole: &Tree, before: &Tree) -> (String, bool) {
+    let killed = Root::new();
+    killed_at(act, &killed);
+    let by_setup = finish_by_setup(&killed, whole, before);
+    let killed = Root::new();
+    killed_at(act, &killed);
+    let by_remove = finish_by_remove(&killed, before);
+    let full = Root::new();
+    let said = no_space_at(act, &full);
+    let litter = full
+        .tree()
+        .into_keys()
+        .find(|path| path.to_string_lossy().ends_with(".tmp"));
+    let after_full = match litter {
+        Some(litter) => format!("litter: {}", litter.display()),
+        None if said != "said" && !said.contains("No space left") => said,
+        None => finish_by_setup(&full, whole, before),
+    };
+    let all = [by_setup, by_remove, after_full];
+    // Journals and originals are named by what they hold.
+    let name: Vec<&str> = name
+        .split('/')
+        .map(|part| if part.len() == 64 { "SHA" } else { part })
+        .collect();
+    let row = format!("{act} {} | {}", name.join("/"), all.join(" | "));
+    (row, all.iter().all(|outcome| outcome == "given back"))
+}
+
 #[test]
 fn at_every_act() {
     let names = acts();
@@ -135,47 +163,34 @@ fn at_every_act() {
     let mut table = String::from(
         "# act | killed before it, then setup and remove | killed, then remove | no space, then setup and remove\n",
     );
-    let mut bad = Vec::new();
-    for (index, name) in names.iter().enumerate() {
-        let act = index + 1;
-        let outcomes = [
-            {
-                let root = Root::new();
-                killed_at(act, &root);
-                finish_by_setup(&root, &whole, &before)
-            },
-            {
-                let root = Root::new();
-                killed_at(act, &root);
-                finish_by_remove(&root, &before)
-            },
-            {
-                let root = Root::new();
-                let said = no_space_at(act, &root);
-                if said != "said" && !said.contains("No space left") {
-                    bad.push(format!("{act} {name}: {said}"));
+    // Side by side; each act has roots of its own.
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    let rows = Mutex::new(BTreeMap::new());
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                loop {
+                    let index = next.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                    let Some(name) = names.get(index) else {
+                        return;
+                    };
+                    let row = outcomes(index + 1, name, &whole, &before);
+                    rows.lock().unwrap().insert(index, row);
                 }
-                let litter = root
-                    .tree()
-                    .into_keys()
-                    .find(|path| path.to_string_lossy().ends_with(".tmp"));
-                if let Some(litter) = litter {
-                    bad.push(format!("{act} {name}: litter {litter:?}"));
-                }
-                finish_by_setup(&root, &whole, &before)
-            },
-        ];
-        // Journals and originals are named by what they hold.
-        let name = regex::Regex::new("[0-9a-f]{64}")
-            .unwrap()
-            .replace_all(name, "SHA");
-        let line = format!("{act} {name} | {}", outcomes.join(" | "));
-        if outcomes.iter().any(|outcome| outcome != "given back") {
-            bad.push(line.clone());
+            });
         }
-        table.push_str(&line);
+    });
+    let rows = rows.into_inner().unwrap();
+    let bad: Vec<&String> = rows
+        .values()
+        .filter(|(_, ok)| !ok)
+        .map(|(row, _)| row)
+        .collect();
+    for (row, _) in rows.values() {
+        table.push_str(row);
         table.push('\n');
     }
+    let bad: Vec<&str> = bad.iter().map(|row| row.as_str()).collect();
     assert!(bad.is_empty(), "{}", bad.join("\n"));
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/faults.txt");
     if std::env::var_os("WP_GEARS_UPDATE").is_some() {

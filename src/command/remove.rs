@@ -36,13 +36,16 @@ pub fn run_on(host: &Host, args: &RemoveArgs, ui: Ui) -> Result<u8> {
             dirs.push(absolute(&site.dir)?);
         }
     }
-    let chosen = choose(host, &dirs, args.purge)?;
-    let mut left = chosen.removal.left;
-    let plan = plan::make(host, chosen.removal.items)?;
+    let mut chosen = choose(host, &dirs, args.purge)?;
+    let mut left = chosen.removal.left.clone();
+    let plan = plan::make(host, std::mem::take(&mut chosen.removal.items))?;
     ui.plan(&plan);
     let mut outcome = Outcome::default();
     if plan.changes() || !chosen.scopes.is_empty() {
         confirm(args, ui)?;
+        for folder in &chosen.removal.torn {
+            host.tidy(folder)?;
+        }
         outcome = plan::apply(host, &plan, &BTreeMap::new(), &Progress::new(ui))?;
     } else {
         ui.line("Nothing to remove.");
@@ -108,13 +111,23 @@ fn choose(host: &Host, dirs: &[PathBuf], purge: bool) -> Result<Chosen> {
         }
     }
     for dir in open {
-        let Some(scope) = removal::without_journal(host, dir, &mut removal)? else {
-            let what = format!("remove wp-gears from {}", dir.display());
-            return Err(Problem::new(what, "nothing of it was found there")
+        match removal::without_journal(host, dir, &mut removal)? {
+            Some(scope) => scopes.push(scope),
+            // As a second setup: there is nothing to do.
+            None if host.is_dir(dir) => {
+                let nothing = format!("{}: nothing of wp-gears was found in it", dir.display());
+                removal.left.push(nothing);
+            }
+            None => {
+                let what = format!("remove wp-gears from {}", dir.display());
+                return Err(Problem::new(
+                    what,
+                    "nothing of it was found, and there is no such folder",
+                )
                 .advice("name the folder as it was named to setup; without --site all sites go")
                 .into());
-        };
-        scopes.push(scope);
+            }
+        }
     }
     if !others && let Some(history) = journal::read(host, &Scope::Host)? {
         removal::of_history(host, &Scope::Host, &history, purge, &mut removal)?;

@@ -354,8 +354,7 @@ impl Host {
         self.act(&doing())?;
         rustix::fs::symlinkat(to, dir, &temporary).with_context(doing)?;
         self.act(&format!("rename {}", path.display()))
-            .map_err(Errno::from_io_error_or)
-            .and_then(|()| rustix::fs::renameat(dir, &temporary, dir, &name))
+            .and_then(|()| Ok(rustix::fs::renameat(dir, &temporary, dir, &name)?))
             .inspect_err(|_| {
                 let _ = rustix::fs::unlinkat(dir, &temporary, AtFlags::empty());
             })
@@ -585,6 +584,13 @@ impl Host {
     }
 
     /// Takes out what a run that was cut off left in a folder.
+    pub fn tidy(&self, folder: &Path) -> Result<()> {
+        if let Found::Directory(stack) = self.walk(folder, true)? {
+            self.sweep(&stack);
+        }
+        Ok(())
+    }
+
     fn sweep(&self, stack: &Stack) {
         for name in names_in(stack).unwrap_or_default() {
             let bytes = name.as_bytes();
@@ -686,16 +692,6 @@ fn temporary_name() -> Result<OsString> {
 
 fn no_parent(what: String, missing: &Path) -> anyhow::Error {
     Problem::new(what, format!("there is no {}", missing.display())).into()
-}
-
-trait FromIo {
-    fn from_io_error_or(error: std::io::Error) -> Errno;
-}
-
-impl FromIo for Errno {
-    fn from_io_error_or(error: std::io::Error) -> Errno {
-        Errno::from_io_error(&error).unwrap_or(Errno::IO)
-    }
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::problem::Problem;
 
@@ -90,11 +90,11 @@ impl Host {
     }
 
     /// To be called before each act that changes something.
-    pub(crate) fn act(&self, name: &str) -> std::io::Result<()> {
+    pub(crate) fn act(&self, name: &str) -> Result<()> {
         let number = self.acts.fetch_add(1, Ordering::SeqCst) + 1;
         self.forget();
         match &self.gate {
-            Some(gate) => gate(number, name),
+            Some(gate) => gate(number, name).with_context(|| name.to_owned()),
             None => Ok(()),
         }
     }
