@@ -237,6 +237,7 @@ fn restored(
         variable,
     );
     for note in given_back.notes {
+        let note = settings::without_salt(&note);
         left.push(format!("{}: {note}", path.display()));
     }
     let will = will.map(str::to_owned);

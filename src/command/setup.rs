@@ -20,7 +20,7 @@ use crate::spec::{Role, Spec};
 use crate::ui::Ui;
 use crate::ui::json::Report;
 use crate::ui::progress::Progress;
-use crate::wordpress::php;
+use crate::wordpress::{clone, php};
 
 pub fn run(args: &SetupArgs) -> Result<u8> {
     let ui = Ui::new(args.common.json, args.common.quiet, args.common.verbose);
@@ -119,7 +119,8 @@ pub fn prepare(host: &Host, spec: &Spec, start: bool) -> Result<Prepared> {
         if start && !decided.host.roles.contains(&Role::Server) {
             servers_answer(&decided)?;
         }
-        let bad = unparsable(host, &decided, &plan)?;
+        let mut bad = unparsable(host, &decided, &plan)?;
+        bad.extend(clones(&decided));
         for (scope, error) in bad {
             plan.refuse(scope, error);
         }
@@ -190,6 +191,21 @@ fn port_is_free(host: &Host, port: u16, server: &str, plan: &Plan) -> Result<()>
         }
     }
     Ok(())
+}
+
+/// Sites that are set up for the first time with a salt that others serve.
+fn clones(decided: &Decided) -> Vec<(Scope, anyhow::Error)> {
+    let mut bad = Vec::new();
+    let newcomers = decided.sites.iter().filter(|site| site.existing.is_none());
+    for site in newcomers {
+        if let Some(salt) = site.effective_salt()
+            && let Err(problem) =
+                clone::refuse(&site.dir.to_string_lossy(), salt, &site.effective_servers())
+        {
+            bad.push((Scope::Site(site.name.clone()), problem.into()));
+        }
+    }
+    bad
 }
 
 /// Without a job server of its own the host depends on others: they must be there.

@@ -85,7 +85,8 @@ impl SiteDecided {
         }
     }
 
-    fn effective_salt(&self) -> Option<&str> {
+    /// The salt that the site will have, where it is told: a new one is not.
+    pub fn effective_salt(&self) -> Option<&str> {
         match &self.salt {
             Want::Exactly(salt) => Some(salt),
             Want::Default(_) => self.found.salt.as_deref().filter(|salt| !salt.is_empty()),

@@ -1,6 +1,7 @@
 //! Finding a site, reading its PHP, editing wp-config.php, asking the running site.
 
 pub mod ask;
+pub mod clone;
 pub mod config;
 pub mod php;
 pub mod pool;

@@ -32,12 +32,42 @@ pub fn explain(path: &Path, refusal: Refusal) -> Problem {
         Some(line) => format!("{}, line {line}", path.display()),
         None => path.display().to_string(),
     };
-    Problem::new(format!("edit {place}"), refusal.reason).advice(refusal.by_hand)
+    Problem::new(format!("edit {place}"), refusal.reason).advice(without_salt(&refusal.by_hand))
+}
+
+/// Lines for a person to add, without the salt that stands in them.
+pub fn without_salt(lines: &str) -> String {
+    const NAME: &str = "'WP_ASYNC_TASK_SALT', '";
+    let mut shown = String::new();
+    let mut rest = lines;
+    while let Some(at) = rest.find(NAME) {
+        let from = at + NAME.len();
+        shown.push_str(&rest[..from]);
+        shown.push_str("64 random letters of your own");
+        rest = rest[from..]
+            .find('\'')
+            .map_or("", |end| &rest[from + end..]);
+    }
+    shown + rest
 }
 
 pub fn note(warning: &Warning) -> String {
     match warning.line {
         Some(line) => format!("line {line}: {}", warning.text),
         None => warning.text.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_salt_is_not_shown() {
+        let shown = without_salt("a\n  define( 'WP_ASYNC_TASK_SALT', 'geheim' );\nb");
+        assert!(
+            !shown.contains("geheim") && shown.ends_with("' );\nb"),
+            "{shown}"
+        );
     }
 }

@@ -1,0 +1,43 @@
+//! A copy of a site keeps its salt and its servers, and would run the
+//! original's jobs: whoever serves a site's function already is asked for.
+
+use std::time::Duration;
+
+use crate::gearman::server::Server;
+use crate::gearman::text::Admin;
+use crate::problem::Problem;
+
+const LIMIT: Duration = Duration::from_secs(2);
+
+/// An error where workers serve the site's function already. A server that
+/// does not answer has none.
+pub fn refuse(dir: &str, salt: &str, servers: &[String]) -> Result<(), Problem> {
+    let function = format!("{salt}:WP_Async_Task");
+    for name in servers {
+        let Some(served_by) = workers_of(name, &function) else {
+            continue;
+        };
+        let what = format!("set up {dir}");
+        let why = format!(
+            "workers serve its jobs already ({served_by} on {name}): it has the salt of another site, as a copy has"
+        );
+        return Err(Problem::new(what, why).advice(
+            "if it is a copy, take WP_ASYNC_TASK_SALT out of its wp-config.php, or give it another with --salt; \
+             if those are its own workers on another host, leave that host to them",
+        ));
+    }
+    Ok(())
+}
+
+fn workers_of(server: &str, function: &str) -> Option<String> {
+    let server: Server = server.parse().ok()?;
+    let mut admin = Admin::connect(&server, LIMIT).ok()?;
+    let workers = admin.workers().ok()?;
+    let one = workers
+        .into_iter()
+        .find(|worker| worker.functions.iter().any(|served| served == function))?;
+    Some(match one.id.as_str() {
+        "" | "-" => format!("from {}", one.address),
+        id => id.to_owned(),
+    })
+}
