@@ -11,6 +11,7 @@ pub mod journal;
 pub mod plan;
 pub mod problem;
 pub mod proof;
+pub mod recovery;
 pub mod removal;
 pub mod resource;
 pub mod spec;

@@ -11,6 +11,7 @@ use crate::host::Host;
 use crate::journal::{self, Scope};
 use crate::plan::{self, Outcome, Refused};
 use crate::problem::Problem;
+use crate::recovery;
 use crate::removal::{self, Removal};
 use crate::spec::file;
 use crate::spec::resolve::absolute;
@@ -27,6 +28,11 @@ pub fn run(args: &RemoveArgs) -> Result<u8> {
 pub fn run_on(host: &Host, args: &RemoveArgs, ui: Ui) -> Result<u8> {
     need_root(host)?;
     let _lock = host.lock()?;
+    for file in recovery::run(host)? {
+        ui.line(&format!(
+            "restored {file}, which an earlier run had left half written"
+        ));
+    }
     let mut dirs = Vec::new();
     for dir in &args.common.sites {
         dirs.push(absolute(dir)?);

@@ -742,6 +742,30 @@ mod tests {
     }
 
     #[test]
+    fn owner_mode_and_attributes_stay() {
+        let (dir, host) = host();
+        let real = dir.path().join("f");
+        std::fs::write(&real, "one").unwrap();
+        rustix::fs::chmod(&real, Mode::from_raw_mode(0o640)).unwrap();
+        let flags = rustix::fs::XattrFlags::empty();
+        // Not every file system holds them.
+        let holds = rustix::fs::setxattr(&real, "user.note", b"kept", flags).is_ok();
+        let seen = host.read(Path::new("/f")).unwrap().unwrap().meta;
+        host.write(Path::new("/f"), b"two", None, Some(&seen))
+            .unwrap();
+        let now = host.read(Path::new("/f")).unwrap().unwrap();
+        assert_eq!(
+            (now.bytes.as_slice(), now.meta.mode),
+            (b"two".as_slice(), 0o640)
+        );
+        if holds {
+            let mut value = [0u8; 16];
+            let size = rustix::fs::getxattr(&real, "user.note", &mut value).unwrap();
+            assert_eq!(&value[..size], b"kept");
+        }
+    }
+
+    #[test]
     fn a_link_is_written_through_and_stays_a_link() {
         let (dir, host) = host();
         std::fs::write(dir.path().join("real"), "one").unwrap();
