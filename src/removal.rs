@@ -50,8 +50,10 @@ pub fn of_history(
     let family = host.platform()?.family;
     let mut ranked: Vec<(u8, Item)> = Vec::new();
     for entry in history.entries.iter().rev() {
-        if let (true, Undo::File { path, .. } | Undo::Link { path, .. }) =
-            (entry.unfinished, &entry.undo)
+        if let (
+            true,
+            Undo::File { path, .. } | Undo::Link { path, .. } | Undo::Directory { path, .. },
+        ) = (entry.unfinished, &entry.undo)
         {
             removal.torn.extend(path.parent().map(Path::to_owned));
         }

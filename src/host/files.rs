@@ -333,14 +333,26 @@ impl Host {
             Found::Nowhere(missing) => return Err(no_parent(doing(), &missing)),
             Found::Leaf(stack, name) => (stack, name),
         };
+        // Under another name until it has its owner and mode: whoever cuts this
+        // off leaves no folder that looks made.
         let dir = dir_of(&stack);
-        self.act(&doing())?;
-        rustix::fs::mkdirat(dir, &name, Mode::RWXU).with_context(doing)?;
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let made = rustix::fs::openat(dir, &name, flags, Mode::empty())?;
-        self.act(&format!("own {}", path.display()))?;
-        self.own(made.as_fd(), attributes)?;
-        rustix::fs::fchmod(&made, Mode::from_raw_mode(attributes.mode))?;
+        self.sweep(&stack);
+        let temporary = temporary_name()?;
+        let made = (|| -> Result<()> {
+            self.act(&doing())?;
+            rustix::fs::mkdirat(dir, &temporary, Mode::RWXU)?;
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let made = rustix::fs::openat(dir, &temporary, flags, Mode::empty())?;
+            self.act(&format!("own {}", path.display()))?;
+            self.own(made.as_fd(), attributes)?;
+            rustix::fs::fchmod(&made, Mode::from_raw_mode(attributes.mode))?;
+            self.act(&format!("rename {}", path.display()))?;
+            Ok(rustix::fs::renameat(dir, &temporary, dir, &name)?)
+        })();
+        if made.is_err() {
+            let _ = rustix::fs::unlinkat(dir, &temporary, AtFlags::REMOVEDIR);
+        }
+        made.with_context(doing)?;
         flush(dir)
     }
 
@@ -595,7 +607,9 @@ impl Host {
         for name in names_in(stack).unwrap_or_default() {
             let bytes = name.as_bytes();
             if bytes.starts_with(TEMPORARY.as_bytes()) && bytes.ends_with(b".tmp") {
-                let _ = rustix::fs::unlinkat(dir_of(stack), &name, AtFlags::empty());
+                let dir = dir_of(stack);
+                let _ = rustix::fs::unlinkat(dir, &name, AtFlags::empty())
+                    .or_else(|_| rustix::fs::unlinkat(dir, &name, AtFlags::REMOVEDIR));
             }
         }
     }
