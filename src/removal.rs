@@ -387,7 +387,7 @@ pub fn without_journal(host: &Host, dir: &Path, removal: &mut Removal) -> Result
         items.push(Box::new(take_out(file.meta.path, Edit::WpConfig)));
     }
     for program in programs::all(host, &family.supervisor)? {
-        if !program.serves(dir) {
+        if program.site().as_deref() != Some(dir) {
             continue;
         }
         if program.file == Path::new(family.supervisor.config) {

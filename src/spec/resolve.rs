@@ -1,7 +1,7 @@
 //! From what the person wants, over what the host already has, over the
 //! defaults, to a decision for every option. Reads the host, changes nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -116,15 +116,12 @@ pub fn decide(host: &Host, spec: &Spec) -> Result<Decided> {
         .advice("name them with --servers HOST:PORT")
         .into());
     }
-    let programs = programs::all(host, &platform.family.supervisor)?;
+    let programs = by_site(programs::all(host, &platform.family.supervisor)?);
     let mut sites: Vec<SiteDecided> = Vec::new();
     let mut refused = Vec::new();
     let mut names: BTreeMap<String, PathBuf> = programs
         .iter()
-        .filter_map(|program| {
-            let (name, dir) = (program.option("--name")?, program.option("--site")?);
-            Some((name, PathBuf::from(dir)))
-        })
+        .filter_map(|(dir, program)| Some((program.option("--name")?, dir.clone())))
         .collect();
     for wish in &spec.sites {
         match decide_site(
@@ -140,7 +137,7 @@ pub fn decide(host: &Host, spec: &Spec) -> Result<Decided> {
             Err(error) => refused.push((wish.dir.clone(), error)),
         }
     }
-    refuse_shared_salts(host, &programs, &mut sites, &mut refused)?;
+    refuse_shared_salts(host, &programs, &mut sites, &mut refused);
     Ok(Decided {
         host: decided,
         sites,
@@ -197,17 +194,13 @@ fn decide_site(
     host: &Host,
     platform: &Platform,
     decided: &HostDecided,
-    programs: &[Program],
+    programs: &HashMap<PathBuf, Program>,
     names: &mut BTreeMap<String, PathBuf>,
     wish: &super::Site,
     explicit_servers: &Option<Vec<String>>,
 ) -> Result<SiteDecided> {
     let found_site = site::find(host, &wish.dir)?;
-    let ours = programs.iter().find(|program| program.serves(&wish.dir));
-    let handmade = programs
-        .iter()
-        .find(|program| program.runs_runner_of(&wish.dir));
-    let program = ours.or(handmade);
+    let program = programs.get(&wish.dir);
     let mut there = program.map(existing_site).unwrap_or_default();
     // A PHP that was removed since is nobody's wish.
     there.php = there.php.filter(|php| host.exists(php));
@@ -353,41 +346,29 @@ fn unique_name(taken: &BTreeMap<String, PathBuf>, dir: &Path) -> String {
 /// up earlier keeps it; the newcomers are refused.
 fn refuse_shared_salts(
     host: &Host,
-    programs: &[Program],
+    programs: &HashMap<PathBuf, Program>,
     sites: &mut Vec<SiteDecided>,
     refused: &mut Vec<(PathBuf, anyhow::Error)>,
-) -> Result<()> {
-    let mut owners: Vec<(String, PathBuf)> = Vec::new();
-    for program in programs {
-        let Some(dir) = program.option("--site").map(PathBuf::from) else {
-            continue;
-        };
-        let planned = sites.iter().find(|site| site.dir == dir);
-        let salt = match planned {
-            Some(site) => site.effective_salt().map(str::to_owned),
-            None => salt_of(host, &dir),
-        };
-        owners.extend(salt.map(|salt| (salt, dir)));
+) {
+    let mut with_salt: HashMap<String, Vec<PathBuf>> = HashMap::new();
+    let planned: HashSet<&Path> = sites.iter().map(|site| site.dir.as_path()).collect();
+    let others = programs
+        .keys()
+        .filter(|dir| !planned.contains(dir.as_path()));
+    for (salt, dir) in others.filter_map(|dir| Some((salt_of(host, dir)?, dir))) {
+        with_salt.entry(salt).or_default().push(dir.clone());
     }
-    let mut wanted: Vec<(String, PathBuf)> = sites
-        .iter()
-        .filter_map(|site| Some((site.effective_salt()?.to_owned(), site.dir.clone())))
-        .collect();
-    wanted.extend(owners.iter().cloned());
-    let mut bad: Vec<(PathBuf, PathBuf)> = Vec::new();
     for site in sites.iter() {
-        let Some(salt) = site.effective_salt() else {
-            continue;
-        };
-        if owners.iter().any(|(_, dir)| *dir == site.dir) {
-            continue;
+        if let Some(salt) = site.effective_salt() {
+            let dirs = with_salt.entry(salt.to_owned()).or_default();
+            dirs.push(site.dir.clone());
         }
-        if let Some((_, other)) = wanted
-            .iter()
-            .find(|(theirs, dir)| theirs == salt && *dir != site.dir)
-        {
-            bad.push((site.dir.clone(), other.clone()));
-        }
+    }
+    let mut bad: Vec<(PathBuf, PathBuf)> = Vec::new();
+    for site in sites.iter().filter(|site| site.existing.is_none()) {
+        let shared = site.effective_salt().and_then(|salt| with_salt.get(salt));
+        let other = shared.and_then(|dirs| dirs.iter().find(|dir| **dir != site.dir));
+        bad.extend(other.map(|other| (site.dir.clone(), other.clone())));
     }
     for (dir, other) in bad {
         sites.retain(|site| site.dir != dir);
@@ -401,7 +382,22 @@ fn refuse_shared_salts(
         );
         refused.push((dir, problem.into()));
     }
-    Ok(())
+}
+
+/// Programs by the site that they serve: ours before those by the plugin's readme.
+fn by_site(programs: Vec<Program>) -> HashMap<PathBuf, Program> {
+    let mut found = HashMap::new();
+    for program in &programs {
+        if let Some(dir) = program.runner_site() {
+            found.insert(dir, program.clone());
+        }
+    }
+    for program in programs {
+        if let Some(dir) = program.site() {
+            found.insert(dir, program);
+        }
+    }
+    found
 }
 
 fn salt_of(host: &Host, dir: &Path) -> Option<String> {

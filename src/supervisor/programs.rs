@@ -37,27 +37,27 @@ impl Program {
         words.get(at + 1).cloned()
     }
 
-    /// Whether its command is our worker for this site.
-    pub fn serves(&self, site: &Path) -> bool {
-        self.command().iter().any(|word| word == "worker")
-            && self
-                .option("--site")
-                .is_some_and(|dir| Path::new(&dir) == site)
+    /// The site whose jobs it runs as our worker.
+    pub fn site(&self) -> Option<PathBuf> {
+        let words = self.command();
+        let after = |name: &str| {
+            let at = words.iter().position(|word| word == name)?;
+            words.get(at + 1)
+        };
+        words.iter().find(|word| *word == "worker")?;
+        after("--site").map(PathBuf::from)
     }
-}
 
-impl Program {
-    /// Whether it runs the plugin's runner in this site, as the plugin's readme says.
-    pub fn runs_runner_of(&self, site: &Path) -> bool {
+    /// The site whose runner it runs, as the plugin's readme says.
+    pub fn runner_site(&self) -> Option<PathBuf> {
         const RUNNERS: [&str; 2] = ["wp-gears-runner.php", "wp-minions-runner.php"];
         let dir = Path::new(self.get("directory").unwrap_or("/")).to_owned();
-        self.command().iter().any(|word| {
-            let path = dir.join(word);
-            let is_runner = path
-                .file_name()
-                .is_some_and(|name| RUNNERS.iter().any(|runner| name == *runner));
-            is_runner && path.parent() == Some(site)
-        })
+        let path = self
+            .command()
+            .iter()
+            .map(|word| dir.join(word))
+            .find(|path| RUNNERS.iter().any(|name| path.ends_with(name)))?;
+        path.parent().map(Path::to_owned)
     }
 }
 
