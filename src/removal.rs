@@ -446,6 +446,10 @@ pub fn without_journal(host: &Host, dir: &Path, removal: &mut Removal) -> Result
 /// them if `purge`, else as far as they are empty.
 pub fn forget(host: &Host, purge: bool) -> Result<()> {
     host.remove_tree(Path::new(journal::STATE))?;
+    // The very first act of all comes before any journal.
+    if let Some(above) = Path::new(BASE).parent() {
+        host.tidy(above)?;
+    }
     let own = ["run", "cache", "failed"].map(|name| Path::new(BASE).join(name));
     let folders = own.into_iter().chain([BASE.into(), LOGS.into()]);
     for dir in folders.filter(|dir| host.is_dir(dir)) {
