@@ -25,9 +25,10 @@ fn host_of(image: &Image, name: &str) -> Host {
     host
 }
 
-/// `wp-gears VERB --site /var/www/site --yes …`
+/// `wp-gears VERB --site /var/www/site …`, answered with yes where it asks.
 pub fn on_site(host: &Host, verb: &str, more: &[&str]) -> Out {
-    host.run(&[&["wp-gears", verb, "--site", site::FOLDER, "--yes"], more].concat())
+    let yes: &[&str] = if verb == "plan" { &[] } else { &["--yes"] };
+    host.run(&[&["wp-gears", verb, "--site", site::FOLDER], yes, more].concat())
 }
 
 /// All that a run could have changed.
