@@ -1,6 +1,6 @@
 //! What setup does when the machine does not do its part.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::harness::{Host, Site};
 use crate::support::{everything, fresh_host, none, on_site, ready_host, refused};
@@ -51,9 +51,21 @@ fn a_failing_package_manager_is_told_and_the_next_run_goes_on() {
     fails(&host, &["the disk is on fire"]);
     host.run(&["rm", "/etc/apt/apt.conf.d/99fire"]).ok();
 
-    // Cut off between unpacking and configuring.
-    host.shell("cd /tmp; apt-get download supervisor >/dev/null; dpkg --unpack supervisor*.deb")
-        .ok();
+    // Killed between unpacking and configuring, apt and dpkg with it.
+    std::thread::scope(|scope| {
+        scope.spawn(|| on_site(&host, "setup", &[]));
+        let began = Instant::now();
+        while host.processes_of("dpkg --status-fd").is_empty() {
+            assert!(
+                began.elapsed() < Duration::from_secs(60),
+                "dpkg was not seen"
+            );
+        }
+        host.shell("pkill -KILL wp-gears; pkill -KILL apt-get; pkill -KILL dpkg")
+            .ok();
+    });
+    let state = "dpkg-query -W -f '${Package} ${db:Status-Status}\\n' | grep -v ' installed$'";
+    println!("left by the killed run:\n{}", host.shell(state).stdout);
     on_site(&host, "setup", &[]).exits(0);
     job_runs(&host);
 }
@@ -61,12 +73,11 @@ fn a_failing_package_manager_is_told_and_the_next_run_goes_on() {
 #[test]
 fn a_job_server_that_does_not_come_up_is_told() {
     let host = ready_host("down");
-    // An option that only the person can have meant.
-    let options = "PARAMS=\"--daemon --log-file=/nowhere/gearmand.log\"\n";
+    let options = "PARAMS=\"--daemon --no-such-option\"\n"; // kept, like any that a person wrote
     let kept = host.read("/etc/default/gearman-job-server").unwrap();
     host.put("/etc/default/gearman-job-server", options, 0o644)
         .unwrap();
-    fails(&host, &["gearman-job-server", "/nowhere/gearmand.log"]);
+    fails(&host, &["gearman-job-server", "no-such-option"]);
     host.put("/etc/default/gearman-job-server", kept, 0o644)
         .unwrap();
     on_site(&host, "setup", &[]).exits(0);

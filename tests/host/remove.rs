@@ -8,7 +8,7 @@ const SERVICES: [&str; 2] = ["gearman-job-server", "supervisor"];
 fn remove_gives_back_a_hand_made_state() {
     let host = ready_host("remove");
     // A person's own settings, links and odd formats, and a stopped service.
-    let options = "# ours\nPARAMS=\"--pid-file=/run/gearman/x.pid \\\n  --log-file=/var/log/gearman-job-server/gearman.log --daemon --threads=2\"\n";
+    let options = "# mine\nPARAMS=\"--daemon --threads=2 \\\n  --log-file=/var/log/gearman-job-server/mine.log\"\n";
     host.put("/etc/default/gearman-job-server", options, 0o640)
         .unwrap();
     host.run(&["systemctl", "disable", "--now", "supervisor"])

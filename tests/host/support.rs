@@ -42,8 +42,9 @@ pub fn everything(host: &Host) -> Tree {
         "/var/lib/wp-gears",
     ];
     let tree = host.tree(&[&folders[..], &["/var/spool/cron", "/usr/lib/systemd"]].concat());
-    // supervisor and the services write their logs and pid files elsewhere.
+    // Idle workers come and go there.
     tree.without("/var/lib/wp-gears/cache")
+        .without("/var/lib/wp-gears/run")
 }
 
 /// The daemons and workers, each with what tells it from a restarted one.
