@@ -1,6 +1,7 @@
 //! remove gives back what was there.
 
-use crate::support::{daemons, everything, none, on_site, ready_host};
+use crate::harness::Site;
+use crate::support::{daemons, everything, fresh_host, none, on_site, ready_host};
 
 const SERVICES: [&str; 2] = ["gearman-job-server", "supervisor"];
 
@@ -30,10 +31,46 @@ fn remove_gives_back_a_hand_made_state() {
     assert_eq!(before.2, running());
 
     let (after, processes) = (everything(&host), daemons(&host));
-    on_site(&host, "remove", &[]).exits(0);
+    on_site(&host, "remove", &[]);
     none(
         after.touches_to(&everything(&host)),
         "touched by a second remove",
     );
     assert_eq!(processes, daemons(&host));
+}
+
+#[test]
+fn purge_takes_out_the_packages_that_setup_brought() {
+    let host = fresh_host("purge");
+    let packages = || {
+        host.shell("dpkg-query -W -f '${Package} ${db:Status-Status}\\n'")
+            .ok()
+    };
+    let before = (everything(&host), packages());
+    on_site(&host, "setup", &[]).exits(0);
+    let removed = on_site(&host, "remove", &["--purge"]).exits(0);
+    assert_eq!(before.1, packages(), "{removed}");
+
+    // What packages leave behind is theirs: users, and what names or caches them.
+    let left = before
+        .0
+        .changes_to(&everything(&host))
+        .into_iter()
+        .filter(|line| {
+            let theirs = [
+                "/etc/passwd",
+                "/etc/group",
+                "/etc/shadow",
+                "/etc/gshadow",
+                "/etc/ld.so.cache",
+            ];
+            !theirs
+                .iter()
+                .any(|path| line.starts_with(&format!("~ {path}")))
+        });
+    none(
+        left.collect(),
+        &format!("left by remove --purge, {removed}"),
+    );
+    assert_eq!(Site::first(&host).get("http://localhost/").0, 200);
 }
