@@ -5,14 +5,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use tera::Tera;
 
-use crate::gearman::options::{self, Wanted};
-use crate::gearman::server::Server;
-use crate::gearman::text::Admin;
+use crate::gearman::{daemon, options};
 use crate::host::Host;
-use crate::host::platform::{Family, Init, Platform, Supervisor};
-use crate::host::services::Unit;
+use crate::host::platform::{Family, Init, Platform};
 use crate::journal::{BASE, Edit, Scope};
 use crate::plan::Item;
 use crate::resource::Resource;
@@ -23,10 +19,10 @@ use crate::resource::link::Link;
 use crate::resource::log::Log;
 use crate::resource::package::Packages;
 use crate::resource::program::Program;
-use crate::resource::service::{Service, Stale};
-use crate::spec::resolve::{Decided, HostDecided, SHORT_QUEUE, SiteDecided};
-use crate::spec::{Queue, Role, WorkerMode};
-use crate::supervisor::{block, programs, rpc};
+use crate::resource::service::Service;
+use crate::spec::Role;
+use crate::spec::resolve::{Decided, HostDecided, SiteDecided};
+use crate::supervisor::{definition, rpc};
 use crate::wordpress::config::{self, Switch, Wish};
 use crate::wordpress::php;
 use crate::wordpress::settings;
@@ -42,11 +38,6 @@ const PHP: [(&str, &str); 3] = [
     ("ask.php", include_str!("../templates/ask.php")),
 ];
 const BUNDLED_PLUGIN: &str = include_str!("../templates/bundled.php");
-/// Each worker and each page that hands in a job is a connection.
-const FILES_LIMIT: u64 = 65536;
-/// gearmand deletes a job after so many workers died with it; our workers count themselves.
-const RETRIES: &str = "255";
-
 pub fn binary() -> PathBuf {
     Path::new(LIB).join("wp-gears")
 }
@@ -71,7 +62,7 @@ pub fn setup(host: &Host, decided: &Decided, start: bool) -> Result<Vec<Item>> {
         items.host(packages(platform, decided, server, worker));
     }
     if server {
-        job_server(host, &mut items, platform, of_host, live);
+        job_server(host, &mut items, platform, of_host, live)?;
     }
     if worker {
         own_files(&mut items)?;
@@ -140,43 +131,13 @@ fn packages(platform: &Platform, decided: &Decided, server: bool, worker: bool) 
     }
 }
 
-/// The options that we want of gearmand, whatever else is there.
-pub fn gearmand_options(family: &Family, decided: &HostDecided, forks: bool) -> Vec<Wanted> {
-    let option = |name, short, value: &str| Wanted {
-        name,
-        short,
-        value: Some(value.to_owned()),
-    };
-    let mut wanted = Vec::new();
-    if forks {
-        wanted.push(Wanted {
-            name: "daemon",
-            short: Some('d'),
-            value: None,
-        });
-    }
-    wanted.push(option("listen", Some('L'), &decided.listen));
-    wanted.push(option("port", Some('p'), &decided.port.to_string()));
-    wanted.push(option("job-retries", Some('j'), RETRIES));
-    match decided.queue {
-        Queue::Memory => wanted.push(option("queue-type", Some(SHORT_QUEUE), "builtin")),
-        Queue::Sqlite => {
-            let file = format!("{}/queue.sqlite", family.gearmand.queue_dir);
-            wanted.push(option("queue-type", Some(SHORT_QUEUE), "libsqlite3"));
-            wanted.push(option("libsqlite3-db", None, &file));
-        }
-        Queue::Mysql => wanted.push(option("queue-type", Some(SHORT_QUEUE), "MySQL")),
-    }
-    wanted
-}
-
 fn job_server(
     host: &Host,
     items: &mut Items,
     platform: &Platform,
     decided: &HostDecided,
     live: bool,
-) {
+) -> Result<()> {
     let family = platform.family;
     let gearmand = &family.gearmand;
     // Debian's unit forks; before the package is there its own options tell (they hold --daemon).
@@ -184,7 +145,7 @@ fn job_server(
         Ok(unit) if unit.present => unit.forking,
         _ => matches!(family.manager, crate::host::platform::Manager::Apt),
     };
-    let wanted = gearmand_options(family, decided, forks);
+    let wanted = daemon::wanted(family, decided, forks);
     let variable = gearmand.options_variable;
     let for_file = wanted.clone();
     items.host(File {
@@ -203,89 +164,26 @@ fn job_server(
         let folder = format!("/etc/systemd/system/{}.service.d", gearmand.unit);
         items.host(Directory {
             path: folder.clone().into(),
-            owner: None,
+            owner: Owner::Root,
             mode: 0o755,
             shared: true,
         });
-        let mut context = tera::Context::new();
-        context.insert("files_limit", &FILES_LIMIT);
-        let text = render(include_str!("../templates/gearmand.dropin.tera"), &context);
-        if let Ok(text) = text {
-            items.host(File::whole(
-                format!("{folder}/wp-gears.conf"),
-                text.into_bytes(),
-                0o644,
-            ));
-        }
+        let path = format!("{folder}/wp-gears.conf");
+        items.host(File::whole(path, daemon::drop_in()?.into_bytes(), 0o644));
     }
     if !live {
-        return;
+        return Ok(());
     }
     items.host(Service {
         unit: gearmand.unit.into(),
         enabled: Some(true),
         active: Some(true),
-        stale: gearmand_is_stale(family, wanted),
+        stale: daemon::is_stale(family, wanted),
         also: vec![family.supervisor.unit],
         needs: format!("the package {}", gearmand.package),
     });
     items.host(answers(&decided.own_server(), gearmand.unit));
-}
-
-/// Whether a service runs what its files say, with nothing more wanted of them.
-pub fn stale_of(family: &'static Family, unit: &str) -> Box<Stale> {
-    if unit == family.gearmand.unit {
-        gearmand_is_stale(family, Vec::new())
-    } else {
-        Box::new(|_, _| Ok(None))
-    }
-}
-
-/// The running gearmand against what its file will say.
-fn gearmand_is_stale(family: &'static Family, wanted: Vec<Wanted>) -> Box<Stale> {
-    // With no options wanted it is only to be as its file says.
-    let wants_limit = !wanted.is_empty();
-    Box::new(move |host: &Host, unit: &Unit| {
-        let gearmand = &family.gearmand;
-        let Some(process) = host.process(unit.main_pid) else {
-            return Ok(None);
-        };
-        let Some(file) = host.read(Path::new(gearmand.options_file))? else {
-            return Ok(None);
-        };
-        let text = options::merge(&file.bytes, gearmand.options_variable, &wanted, &[])?;
-        let words = options::all_words(&text, gearmand.options_variable);
-        // Between "argv[]=" and " ;" stand the words of the definition itself.
-        let fixed: Vec<&str> = unit
-            .exec_start
-            .split_once("argv[]=")
-            .and_then(|(_, rest)| rest.split(" ;").next())
-            .unwrap_or_default()
-            .split_whitespace()
-            .collect();
-        let missing = words.iter().find(|word| !process.args.contains(word));
-        let extra = process.args.iter().skip(1).find(|arg| {
-            !fixed.is_empty() && !words.contains(arg) && !fixed.contains(&arg.as_str())
-        });
-        if missing.is_some() || extra.is_some() {
-            return Ok(Some("it runs with other options than its file says".into()));
-        }
-        // In a container the hard limit may be lower than what we ask for.
-        if let Some((soft, hard)) = host.files_limits(process.pid)
-            && wants_limit
-            && host.platform()?.init == Init::Systemd
-            && soft < FILES_LIMIT.min(hard)
-        {
-            return Ok(Some(format!("it may open {soft} files only")));
-        }
-        Ok(None)
-    })
-}
-
-/// Asks a job server for its version, as a sign of life.
-pub fn ask_version(server: &str) -> Result<String> {
-    let server: Server = server.parse().map_err(anyhow::Error::msg)?;
-    Ok(Admin::connect(&server, Duration::from_secs(2))?.version()?)
+    Ok(())
 }
 
 fn answers(server: &str, unit: &str) -> Check {
@@ -295,7 +193,7 @@ fn answers(server: &str, unit: &str) -> Check {
         after: format!("the service {unit}"),
         patience: Duration::from_secs(10),
         probe: Box::new(move |host| {
-            ask_version(&server).map(|_| ()).with_context(|| {
+            daemon::ask_version(&server).map(|_| ()).with_context(|| {
                 let log = host.service_log(&unit);
                 format!("ask the job server on {server}; its log ends with:\n{log}")
             })
@@ -308,7 +206,7 @@ fn own_files(items: &mut Items) -> Result<()> {
     for (path, mode) in [(LIB, 0o755), (BASE, 0o755), (LOGS, 0o755)] {
         items.host(Directory {
             path: path.into(),
-            owner: None,
+            owner: Owner::Root,
             mode,
             shared: path == BASE,
         });
@@ -316,7 +214,7 @@ fn own_files(items: &mut Items) -> Result<()> {
     for below in ["run", "cache", "failed"] {
         items.host(Directory {
             path: Path::new(BASE).join(below),
-            owner: None,
+            owner: Owner::Root,
             mode: 0o755,
             shared: false,
         });
@@ -366,21 +264,18 @@ fn plugin_and_runner(host: &Host, items: &mut Items, site: &SiteDecided) -> Resu
         if let Some(parent) = path.parent() {
             items.site(
                 site,
-                SiteFolder {
-                    directory: Directory {
-                        path: parent.to_owned(),
-                        owner: None,
-                        mode: 0o755,
-                        shared: true,
-                    },
-                    owner,
+                Directory {
+                    path: parent.to_owned(),
+                    owner: owner.clone(),
+                    mode: 0o755,
+                    shared: true,
                 },
             );
         }
         items.site(
             site,
             File::whole(path, BUNDLED_PLUGIN.into(), 0o644)
-                .owner(Owner::Ids(owner.0, owner.1))
+                .owner(owner)
                 .secrets(Secrets::Hidden),
         );
     }
@@ -395,42 +290,12 @@ fn plugin_and_runner(host: &Host, items: &mut Items, site: &SiteDecided) -> Resu
     Ok(())
 }
 
-fn owner_of(host: &Host, path: &Path) -> Result<(u32, u32)> {
+fn owner_of(host: &Host, path: &Path) -> Result<Owner> {
     use crate::host::files::Node;
     Ok(match host.look_through(path)? {
-        Node::Directory(meta) => (meta.uid, meta.gid),
-        _ => (0, 0),
+        Node::Directory(meta) => Owner::Ids(meta.uid, meta.gid),
+        _ => Owner::Root,
     })
-}
-
-/// A folder inside a site, its parent's owner's.
-struct SiteFolder {
-    directory: Directory,
-    owner: (u32, u32),
-}
-
-impl Resource for SiteFolder {
-    fn name(&self) -> String {
-        self.directory.name()
-    }
-
-    fn inspect(&self, host: &Host) -> Result<crate::resource::State> {
-        self.directory.inspect(host)
-    }
-
-    fn undo(&self, host: &Host) -> Result<Option<crate::journal::Undo>> {
-        self.directory.undo(host)
-    }
-
-    fn apply(&self, host: &Host, _watch: &dyn Fn(&str)) -> Result<()> {
-        let (uid, gid) = self.owner;
-        let attributes = crate::host::files::Attributes {
-            uid,
-            gid,
-            mode: self.directory.mode,
-        };
-        host.make_dir(&self.directory.path, attributes)
-    }
 }
 
 /// The switch.
@@ -497,7 +362,7 @@ fn workers(
                 site,
                 Directory {
                     path: Path::new(BASE).join(folder).join(&site.name),
-                    owner: Some(site.user.clone()),
+                    owner: Owner::User(site.user.clone()),
                     mode: 0o700,
                     shared: false,
                 },
@@ -513,7 +378,7 @@ fn workers(
                 },
             );
         }
-        items.site(site, definition(host, supervisor, site)?);
+        items.site(site, definition::file(host, supervisor, site)?);
         let renamed = site
             .existing
             .as_ref()
@@ -544,102 +409,4 @@ fn workers(
         }
     }
     Ok(())
-}
-
-/// The program's definition: a file of its own, or a marked block in the main
-/// file where that includes no folder.
-fn definition(host: &Host, supervisor: &Supervisor, site: &SiteDecided) -> Result<File> {
-    let text = program_text(host, site)?;
-    if let Some(existing) = &site.existing {
-        let program = existing.name.clone();
-        return Ok(File {
-            make: Box::new(move |_, now| {
-                let now = String::from_utf8_lossy(now.unwrap_or_default()).into_owned();
-                let text = block::replace_section(&now, &program, &text)
-                    .with_context(|| format!("the program {program} is not there any more"))?;
-                Ok(Some(text.into_bytes()).into())
-            }),
-            ..File::whole(&existing.file, Vec::new(), 0o644).edit(Edit::Section)
-        });
-    }
-    let mut file = if programs::folder_is_included(host, supervisor)? {
-        let name = format!("{}.{}", site.program, supervisor.ending);
-        let path = Path::new(supervisor.programs).join(name);
-        File::whole(path, text.into_bytes(), 0o644).edit(Edit::Program)
-    } else {
-        let program = site.program.clone();
-        File {
-            make: Box::new(move |_, now| {
-                let now = String::from_utf8_lossy(now.unwrap_or_default()).into_owned();
-                Ok(Some(block::set(&now, &program, &text).into_bytes()).into())
-            }),
-            ..File::whole(supervisor.config, Vec::new(), 0o644).edit(Edit::Block)
-        }
-    };
-    file.needs = Some(format!("the package {}", supervisor.package));
-    Ok(file)
-}
-
-/// The worker's words: with them a later setup knows what this one asked for.
-pub fn worker_command(site: &SiteDecided) -> Vec<String> {
-    let path = |path: &Path| path.to_string_lossy().into_owned();
-    let mut words = vec![
-        path(&binary()),
-        "worker".into(),
-        "--site".into(),
-        path(&site.dir),
-        "--name".into(),
-        site.name.clone(),
-        "--servers".into(),
-        site.effective_servers().join(","),
-        "--php".into(),
-        path(&site.php.path),
-        "--worker-mode".into(),
-        match site.mode {
-            WorkerMode::Fork => "fork".into(),
-            WorkerMode::Spawn => "spawn".into(),
-        },
-        "--job-retries".into(),
-        site.job_retries.to_string(),
-        "--stop-timeout".into(),
-        site.stop_timeout.to_string(),
-    ];
-    if let Some(seconds) = site.job_timeout {
-        words.extend(["--job-timeout".into(), seconds.to_string()]);
-    }
-    words
-}
-
-fn program_text(host: &Host, site: &SiteDecided) -> Result<String> {
-    let written = |what: &str, text: &str| {
-        programs::value(text).with_context(|| {
-            format!("write supervisor's program: {what} ({text:?}) holds what its file cannot")
-        })
-    };
-    let command = programs::join_words(&worker_command(site));
-    let home = host
-        .user(&site.user)?
-        .map(|user| user.home)
-        .unwrap_or_else(|| "/".into());
-    let mut context = tera::Context::new();
-    context.insert(
-        "dir",
-        &written("the site's folder", &site.dir.to_string_lossy())?,
-    );
-    context.insert("program", &site.program);
-    context.insert("command", &written("the command", &command)?);
-    context.insert("workers", &site.workers);
-    context.insert(
-        "worker_dir",
-        &written("the worker's folder", &site.worker_dir.to_string_lossy())?,
-    );
-    context.insert("user", &site.user);
-    context.insert("home", &written("the user's home", &home)?);
-    // supervisor kills a little later than the worker gives up by itself.
-    context.insert("stop_wait", &(site.stop_timeout + 10));
-    render(include_str!("../templates/program.conf.tera"), &context)
-}
-
-fn render(template: &str, context: &tera::Context) -> Result<String> {
-    Tera::one_off(template, context, false).context("fill a template")
 }

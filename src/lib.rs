@@ -16,6 +16,7 @@ pub mod removal;
 pub mod resource;
 pub mod spec;
 pub mod supervisor;
+pub mod template;
 pub mod ui;
 pub mod wordpress;
 pub mod worker;

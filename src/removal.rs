@@ -155,7 +155,7 @@ fn undo(
             enabled,
             active,
         } => {
-            let stale = crate::catalog::stale_of(family, unit);
+            let stale = crate::gearman::daemon::stale_of(family, unit);
             (
                 4,
                 Box::new(Service {

@@ -8,6 +8,7 @@ use anyhow::Result;
 use super::{DONE, FAILED, host_of, need_root, spec_of};
 use crate::catalog;
 use crate::cli::SetupArgs;
+use crate::gearman::daemon;
 use crate::host::Host;
 use crate::journal::{Edit, Scope};
 use crate::plan::{self, Outcome, Plan, Refused};
@@ -222,7 +223,7 @@ fn servers_answer(decided: &Decided) -> Result<()> {
         .flat_map(|site| site.effective_servers())
         .collect();
     for server in named {
-        catalog::ask_version(&server).map_err(|error| {
+        daemon::ask_version(&server).map_err(|error| {
             Problem::new(format!("use the job server {server}"), format!("{error:#}"))
                 .advice("start it and let this host reach it, or name another with --servers")
         })?;

@@ -1,6 +1,7 @@
 //! gearmand: its option lines, its text protocol, its binary protocol.
 
 pub mod binary;
+pub mod daemon;
 pub mod options;
 pub mod server;
 pub mod text;

@@ -1,13 +1,11 @@
-//! Files by descriptor: no name is walked twice, and no link that somebody
-//! planted leads elsewhere. A link is followed only where root, we, or the
-//! target's owner own it.
+//! Files: looked at, read, and replaced whole or not at all (temporary file,
+//! flush, rename, flush of the folder), always through `walk`.
 
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path, PathBuf};
-use std::rc::Rc;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
@@ -15,11 +13,13 @@ use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid};
 use rustix::io::Errno;
 
 use super::Host;
+use super::walk::{
+    Found, Stack, dir_of, flush, name_of, names_in, names_of, no_parent, reopen, stat_in,
+};
 use crate::problem::Problem;
 
 /// A file larger than this is not one that we edit.
 const FILE_LIMIT: u64 = 512 << 20;
-const LINKS_LIMIT: usize = 40;
 const TEMPORARY: &str = ".wp-gears-";
 
 /// What a file is besides its bytes.
@@ -96,17 +96,6 @@ impl Attributes {
             mode,
         }
     }
-}
-
-/// The folders from the root down to one, with their names.
-type Stack = Vec<(Rc<OwnedFd>, OsString)>;
-
-enum Found {
-    Directory(Stack),
-    /// Something else, or nothing yet, of this name in the last folder.
-    Leaf(Stack, OsString),
-    /// A folder on the way is missing.
-    Nowhere(PathBuf),
 }
 
 impl Host {
@@ -437,121 +426,6 @@ impl Host {
         }
     }
 
-    fn leaf(&self, path: &Path, follow: bool) -> Result<(Stack, OsString)> {
-        match self.walk(path, follow)? {
-            Found::Leaf(stack, name) => Ok((stack, name)),
-            Found::Directory(_) => {
-                Err(Problem::new(format!("use {}", path.display()), "it is a folder").into())
-            }
-            Found::Nowhere(missing) => Err(no_parent(format!("use {}", path.display()), &missing)),
-        }
-    }
-
-    fn walk(&self, path: &Path, follow: bool) -> Result<Found> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = rustix::fs::open(self.root(), flags, Mode::empty())?;
-        let stack = vec![(Rc::new(root), OsString::new())];
-        self.descend(stack, path, follow, &mut 0)
-    }
-
-    fn descend(
-        &self,
-        mut stack: Stack,
-        path: &Path,
-        follow: bool,
-        links: &mut usize,
-    ) -> Result<Found> {
-        let mut parts = path
-            .components()
-            .filter(|part| !matches!(part, Component::RootDir | Component::CurDir))
-            .peekable();
-        while let Some(part) = parts.next() {
-            let name = match part {
-                Component::ParentDir => {
-                    if stack.len() > 1 {
-                        stack.pop();
-                    }
-                    continue;
-                }
-                other => other.as_os_str(),
-            };
-            let last = parts.peek().is_none();
-            let here = name_of(&stack).join(name);
-            let Some(stat) = stat_in(&stack, name)? else {
-                return Ok(if last {
-                    Found::Leaf(stack, name.to_owned())
-                } else {
-                    Found::Nowhere(here)
-                });
-            };
-            match FileType::from_raw_mode(stat.st_mode) {
-                FileType::Directory => {
-                    let flags =
-                        OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                    let fd = rustix::fs::openat(dir_of(&stack), name, flags, Mode::empty())?;
-                    stack.push((Rc::new(fd), name.to_owned()));
-                }
-                FileType::Symlink if !last || follow => {
-                    match self.follow(&stack, name, &stat, links)? {
-                        Found::Directory(there) => stack = there,
-                        found if last => return Ok(found),
-                        Found::Nowhere(missing) => return Ok(Found::Nowhere(missing)),
-                        Found::Leaf(..) => return Ok(Found::Nowhere(here)),
-                    }
-                }
-                _ if last => return Ok(Found::Leaf(stack, name.to_owned())),
-                _ => {
-                    let what = format!("use {}", path.display());
-                    let why = format!("{} is not a folder", here.display());
-                    return Err(Problem::new(what, why).into());
-                }
-            }
-        }
-        Ok(Found::Directory(stack))
-    }
-
-    fn follow(&self, stack: &Stack, name: &OsStr, link: &Stat, links: &mut usize) -> Result<Found> {
-        let here = name_of(stack).join(name);
-        *links += 1;
-        if *links > LINKS_LIMIT {
-            let what = format!("follow the link {}", here.display());
-            return Err(Problem::new(what, "it leads round in a loop").into());
-        }
-        let to = rustix::fs::readlinkat(dir_of(stack), name, Vec::new())?;
-        let to = Path::new(OsStr::from_bytes(to.to_bytes())).to_owned();
-        let from = if to.is_absolute() {
-            stack[..1].to_vec()
-        } else {
-            stack.clone()
-        };
-        let found = self.descend(from, &to, true, links)?;
-        let ours = rustix::process::geteuid().as_raw();
-        if link.st_uid == 0 || link.st_uid == ours {
-            return Ok(found);
-        }
-        let owner = match &found {
-            Found::Directory(there) => Some(rustix::fs::fstat(dir_of(there))?.st_uid),
-            Found::Leaf(there, leaf) => stat_in(there, leaf)?.map(|stat| stat.st_uid),
-            Found::Nowhere(_) => None,
-        };
-        if owner == Some(link.st_uid) {
-            return Ok(found);
-        }
-        let why = match owner {
-            Some(owner) => format!(
-                "the user {} made it, and what it leads to ({}) belongs to the user {owner}",
-                link.st_uid,
-                to.display()
-            ),
-            None => format!("the user {} made it, and it leads to nothing", link.st_uid),
-        };
-        Err(
-            Problem::new(format!("follow the link {}", here.display()), why)
-                .advice("if it is meant, let root or the target's owner own the link (chown -h)")
-                .into(),
-        )
-    }
-
     /// An ordinary user, below `--root`, can only make files of its own.
     fn own(&self, fd: std::os::fd::BorrowedFd<'_>, to: Attributes) -> Result<()> {
         let owner = (Uid::from_raw(to.uid), Gid::from_raw(to.gid));
@@ -615,29 +489,6 @@ impl Host {
     }
 }
 
-/// The folder that the stack ends in.
-fn dir_of(stack: &Stack) -> &OwnedFd {
-    // A stack is made with the root in it, and only what lies above the root is popped.
-    &stack.last().expect("a walk starts at the root").0
-}
-
-fn name_of(stack: &Stack) -> PathBuf {
-    let mut path = PathBuf::from("/");
-    path.extend(stack.iter().skip(1).map(|(_, name)| name));
-    path
-}
-
-fn stat_in(stack: &Stack, name: &OsStr) -> Result<Option<Stat>> {
-    match rustix::fs::statat(dir_of(stack), name, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(stat) => Ok(Some(stat)),
-        Err(Errno::NOENT) => Ok(None),
-        Err(error) => {
-            let here = name_of(stack).join(name);
-            Err(error).with_context(|| format!("look at {}", here.display()))
-        }
-    }
-}
-
 fn unchanged(now: Option<&Stat>, seen: Option<&Meta>) -> Result<()> {
     if let Some(stat) = now
         && FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile
@@ -670,42 +521,11 @@ fn empty(dir: &OwnedFd) -> Result<()> {
     Ok(())
 }
 
-fn names_in(stack: &Stack) -> Result<Vec<OsString>> {
-    names_of(dir_of(stack))
-}
-
-fn names_of(dir: &OwnedFd) -> Result<Vec<OsString>> {
-    let fd = reopen(dir)?;
-    let mut names = Vec::new();
-    for entry in rustix::fs::Dir::read_from(fd)? {
-        let name = OsStr::from_bytes(entry?.file_name().to_bytes()).to_owned();
-        if name != "." && name != ".." {
-            names.push(name);
-        }
-    }
-    names.sort();
-    Ok(names)
-}
-
-/// A descriptor that can be read and flushed, of a folder that was only walked through.
-fn reopen(dir: &OwnedFd) -> std::io::Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    Ok(rustix::fs::openat(dir, ".", flags, Mode::empty())?)
-}
-
-fn flush(dir: &OwnedFd) -> Result<()> {
-    Ok(rustix::fs::fsync(reopen(dir)?)?)
-}
-
 fn temporary_name() -> Result<OsString> {
     let mut random = [0u8; 8];
     getrandom::fill(&mut random).map_err(|e| anyhow::anyhow!("no random numbers: {e}"))?;
     let number = u64::from_ne_bytes(random);
     Ok(format!("{TEMPORARY}{number:016x}.tmp").into())
-}
-
-fn no_parent(what: String, missing: &Path) -> anyhow::Error {
-    Problem::new(what, format!("there is no {}", missing.display())).into()
 }
 
 #[cfg(test)]
@@ -716,30 +536,6 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let host = Host::new(Some(dir.path())).unwrap();
         (dir, host)
-    }
-
-    #[test]
-    fn a_link_stays_below_the_root() {
-        let (dir, host) = host();
-        std::fs::create_dir(dir.path().join("etc")).unwrap();
-        std::fs::write(dir.path().join("etc/a"), "inside").unwrap();
-        std::os::unix::fs::symlink("/etc/a", dir.path().join("b")).unwrap();
-        std::os::unix::fs::symlink("../../../../etc/a", dir.path().join("c")).unwrap();
-        for name in ["/b", "/c"] {
-            assert_eq!(
-                host.read(Path::new(name)).unwrap().unwrap().bytes,
-                b"inside"
-            );
-        }
-    }
-
-    #[test]
-    fn a_loop_is_told() {
-        let (dir, host) = host();
-        std::os::unix::fs::symlink("b", dir.path().join("a")).unwrap();
-        std::os::unix::fs::symlink("a", dir.path().join("b")).unwrap();
-        let error = host.read(Path::new("/a")).unwrap_err();
-        assert!(format!("{error:#}").contains("loop"));
     }
 
     #[test]

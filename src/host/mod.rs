@@ -9,6 +9,7 @@ pub mod platform;
 pub mod process;
 pub mod services;
 pub mod users;
+mod walk;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};

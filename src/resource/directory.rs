@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
+use super::file::Owner;
 use super::{Change, Resource, State};
 use crate::host::Host;
 use crate::host::files::{Attributes, Meta, Node};
@@ -12,8 +13,7 @@ use crate::problem::Problem;
 
 pub struct Directory {
     pub path: PathBuf,
-    /// A user's name; `None` is root.
-    pub owner: Option<String>,
+    pub owner: Owner,
     pub mode: u32,
     /// Left as it is where it is there already: others may own it.
     pub shared: bool,
@@ -21,12 +21,7 @@ pub struct Directory {
 
 impl Directory {
     fn attributes(&self, host: &Host) -> Result<Attributes> {
-        let mut attributes = Attributes::root(self.mode);
-        if let Some(name) = &self.owner {
-            let user = host.need_user(name)?;
-            (attributes.uid, attributes.gid) = (user.uid, user.gid);
-        }
-        Ok(attributes)
+        self.owner.attributes(host, self.mode)
     }
 
     fn fits(&self, host: &Host, now: &Meta) -> Result<bool> {
@@ -44,17 +39,14 @@ impl Resource for Directory {
 
     fn inspect(&self, host: &Host) -> Result<State> {
         Ok(match host.look(&self.path)? {
-            Node::Absent => State::Differs(Change::new("create").detail(format!(
-                "{} {:04o}",
-                self.owner.as_deref().unwrap_or("root"),
-                self.mode
-            ))),
+            Node::Absent => State::Differs(
+                Change::new("create").detail(format!("{} {:04o}", self.owner, self.mode)),
+            ),
             Node::Directory(now) if self.fits(host, &now)? => State::Same,
             Node::Link { .. } if self.shared && host.is_dir(&self.path) => State::Same,
             Node::Directory(_) => State::Differs(Change::new("change").detail(format!(
                 "owner and mode to {} {:04o}",
-                self.owner.as_deref().unwrap_or("root"),
-                self.mode
+                self.owner, self.mode
             ))),
             _ => {
                 let what = format!("make the folder {}", self.path.display());

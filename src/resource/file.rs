@@ -54,6 +54,30 @@ pub enum Owner {
     Ids(u32, u32),
 }
 
+impl Owner {
+    /// Resolved now: a package may just have brought the user.
+    pub fn attributes(&self, host: &Host, mode: u32) -> Result<Attributes> {
+        let (uid, gid) = match self {
+            Owner::Root => (0, 0),
+            Owner::Ids(uid, gid) => (*uid, *gid),
+            Owner::User(name) => host.need_user(name).map(|user| (user.uid, user.gid))?,
+            Owner::Group(name) => (0, host.group_id(name)?.unwrap_or(0)),
+        };
+        Ok(Attributes { uid, gid, mode })
+    }
+}
+
+impl std::fmt::Display for Owner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Owner::Root => f.write_str("root"),
+            Owner::User(name) => f.write_str(name),
+            Owner::Group(name) => write!(f, "root:{name}"),
+            Owner::Ids(uid, gid) => write!(f, "{uid}:{gid}"),
+        }
+    }
+}
+
 /// What of a file may be shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Secrets {
@@ -121,17 +145,7 @@ impl File {
     }
 
     fn attributes(&self, host: &Host) -> Result<Attributes> {
-        let (uid, gid) = match &self.owner {
-            Owner::Root => (0, 0),
-            Owner::Ids(uid, gid) => (*uid, *gid),
-            Owner::User(name) => host.need_user(name).map(|user| (user.uid, user.gid))?,
-            Owner::Group(name) => (0, host.group_id(name)?.unwrap_or(0)),
-        };
-        Ok(Attributes {
-            uid,
-            gid,
-            mode: self.mode,
-        })
+        self.owner.attributes(host, self.mode)
     }
 
     /// Whether a file that is wholly ours has another owner or mode than it should.

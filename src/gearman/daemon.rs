@@ -1,0 +1,118 @@
+//! What we want of gearmand, and whether the one that runs is that.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::options::{self, Wanted};
+use super::server::Server;
+use super::text::Admin;
+use crate::host::Host;
+use crate::host::platform::{Family, Init};
+use crate::host::services::Unit;
+use crate::resource::service::Stale;
+use crate::spec::Queue;
+use crate::spec::resolve::{HostDecided, SHORT_QUEUE};
+use crate::template;
+
+/// Each worker and each page that hands in a job is a connection.
+const FILES_LIMIT: u64 = 65536;
+/// gearmand deletes a job after so many workers died with it; our workers count themselves.
+const RETRIES: &str = "255";
+
+/// The options that we want of gearmand, whatever else is there.
+pub fn wanted(family: &Family, decided: &HostDecided, forks: bool) -> Vec<Wanted> {
+    let option = |name, short, value: &str| Wanted {
+        name,
+        short,
+        value: Some(value.to_owned()),
+    };
+    let mut wanted = Vec::new();
+    if forks {
+        wanted.push(Wanted {
+            name: "daemon",
+            short: Some('d'),
+            value: None,
+        });
+    }
+    wanted.push(option("listen", Some('L'), &decided.listen));
+    wanted.push(option("port", Some('p'), &decided.port.to_string()));
+    wanted.push(option("job-retries", Some('j'), RETRIES));
+    match decided.queue {
+        Queue::Memory => wanted.push(option("queue-type", Some(SHORT_QUEUE), "builtin")),
+        Queue::Sqlite => {
+            let file = format!("{}/queue.sqlite", family.gearmand.queue_dir);
+            wanted.push(option("queue-type", Some(SHORT_QUEUE), "libsqlite3"));
+            wanted.push(option("libsqlite3-db", None, &file));
+        }
+        Queue::Mysql => wanted.push(option("queue-type", Some(SHORT_QUEUE), "MySQL")),
+    }
+    wanted
+}
+
+/// The drop-in for its unit.
+pub fn drop_in() -> Result<String> {
+    let mut context = tera::Context::new();
+    context.insert("files_limit", &FILES_LIMIT);
+    template::render(
+        include_str!("../../templates/gearmand.dropin.tera"),
+        &context,
+    )
+}
+
+/// Whether a service runs what its files say, with nothing more wanted of them.
+pub fn stale_of(family: &'static Family, unit: &str) -> Box<Stale> {
+    if unit == family.gearmand.unit {
+        is_stale(family, Vec::new())
+    } else {
+        Box::new(|_, _| Ok(None))
+    }
+}
+
+/// The running gearmand against what its file will say.
+pub fn is_stale(family: &'static Family, wanted: Vec<Wanted>) -> Box<Stale> {
+    // With no options wanted it is only to be as its file says.
+    let wants_limit = !wanted.is_empty();
+    Box::new(move |host: &Host, unit: &Unit| {
+        let gearmand = &family.gearmand;
+        let Some(process) = host.process(unit.main_pid) else {
+            return Ok(None);
+        };
+        let Some(file) = host.read(Path::new(gearmand.options_file))? else {
+            return Ok(None);
+        };
+        let text = options::merge(&file.bytes, gearmand.options_variable, &wanted, &[])?;
+        let words = options::all_words(&text, gearmand.options_variable);
+        // Between "argv[]=" and " ;" stand the words of the definition itself.
+        let fixed: Vec<&str> = unit
+            .exec_start
+            .split_once("argv[]=")
+            .and_then(|(_, rest)| rest.split(" ;").next())
+            .unwrap_or_default()
+            .split_whitespace()
+            .collect();
+        let missing = words.iter().find(|word| !process.args.contains(word));
+        let extra = process.args.iter().skip(1).find(|arg| {
+            !fixed.is_empty() && !words.contains(arg) && !fixed.contains(&arg.as_str())
+        });
+        if missing.is_some() || extra.is_some() {
+            return Ok(Some("it runs with other options than its file says".into()));
+        }
+        // In a container the hard limit may be lower than what we ask for.
+        if let Some((soft, hard)) = host.files_limits(process.pid)
+            && wants_limit
+            && host.platform()?.init == Init::Systemd
+            && soft < FILES_LIMIT.min(hard)
+        {
+            return Ok(Some(format!("it may open {soft} files only")));
+        }
+        Ok(None)
+    })
+}
+
+/// Asks a job server for its version, as a sign of life.
+pub fn ask_version(server: &str) -> Result<String> {
+    let server: Server = server.parse().map_err(anyhow::Error::msg)?;
+    Ok(Admin::connect(&server, Duration::from_secs(2))?.version()?)
+}

@@ -1,0 +1,8 @@
+//! Fills the templates of `templates/`.
+
+use anyhow::{Context, Result};
+use tera::Tera;
+
+pub fn render(template: &str, context: &tera::Context) -> Result<String> {
+    Tera::one_off(template, context, false).context("fill a template")
+}
