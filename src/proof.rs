@@ -6,11 +6,12 @@ use std::time::Duration;
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use crate::catalog::LIB;
+use crate::catalog::{LIB, LOGS};
 use crate::host::Host;
 use crate::host::commands::{Command, explain};
 use crate::journal::BASE;
 use crate::problem::Problem;
+use crate::spec::WorkerMode;
 use crate::spec::resolve::SiteDecided;
 use crate::wordpress::ask::{Proof, Request};
 
@@ -42,7 +43,7 @@ pub fn run(host: &Host, site: &SiteDecided) -> Result<Proof> {
         Problem::new(problem.what, why)
             .advice(format!(
                 "see the log {}/{}.log and 'supervisorctl status {}:*'; everything else is in place",
-                crate::catalog::LOGS,
+                LOGS,
                 site.name,
                 site.program
             ))
@@ -50,11 +51,18 @@ pub fn run(host: &Host, site: &SiteDecided) -> Result<Proof> {
     })
 }
 
-pub fn sentence(site: &str, proof: &Proof) -> String {
-    format!(
-        "✓ a job went through WordPress [{site}]: handed in after {} ms, started after {} ms, done after {} ms",
-        proof.add_ms, proof.started_ms, proof.done_ms
-    )
+pub fn sentence(site: &SiteDecided, proof: &Proof) -> String {
+    let mut text = format!(
+        "✓ a job went through WordPress [{}]: handed in after {} ms, started after {} ms, done after {} ms",
+        site.name, proof.add_ms, proof.started_ms, proof.done_ms
+    );
+    if site.mode == WorkerMode::Fork && !proof.forked {
+        text.push_str(&format!(
+            "\n  each job gets a PHP of its own (spawn): {LOGS}/{}.log says why a fork is not safe here",
+            site.name
+        ));
+    }
+    text
 }
 
 pub fn document(site: &str, proof: &Proof) -> Value {

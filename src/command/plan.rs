@@ -19,6 +19,7 @@ pub fn run(args: &PlanArgs) -> Result<u8> {
     let prepared = setup::prepare(&host, &spec, !wanted.no_start)?;
     let plan = &prepared.plan;
     ui.plan(plan);
+    ui.notes(&prepared.decided.notes);
     if !plan.changes() {
         ui.line("Nothing would change.");
     }

@@ -41,6 +41,7 @@ pub fn run_on(host: &Host, args: &SetupArgs, ui: Ui) -> Result<u8> {
     let spec = spec_of(host, &args.common, &args.host, &args.site)?;
     let Prepared { decided, plan } = prepare(host, &spec, !args.no_start)?;
     ui.plan(&plan);
+    ui.notes(&decided.notes);
 
     let mut outcome = Outcome::default();
     if plan.changes() {
@@ -71,7 +72,7 @@ pub fn run_on(host: &Host, args: &SetupArgs, ui: Ui) -> Result<u8> {
             progress.stop();
             match proved {
                 Ok(proof) => {
-                    ui.line(&proof::sentence(&site.name, &proof));
+                    ui.line(&proof::sentence(site, &proof));
                     proofs.push(proof::document(&site.name, &proof));
                 }
                 Err(error) => outcome.failed.push(Refused { scope, error }),

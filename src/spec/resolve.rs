@@ -27,6 +27,8 @@ pub struct Decided {
     pub sites: Vec<SiteDecided>,
     /// Sites that cannot be done, by their folder.
     pub refused: Vec<(PathBuf, anyhow::Error)>,
+    /// What a person should know about it.
+    pub notes: Vec<String>,
 }
 
 pub struct HostDecided {
@@ -62,6 +64,7 @@ pub struct SiteDecided {
     pub plugin: Plugin,
     pub salt: Want<String>,
     pub servers: Want<Vec<String>>,
+    /// 0 until the host's budget is shared out.
     pub workers: u32,
     pub mode: WorkerMode,
     pub user: String,
@@ -138,10 +141,12 @@ pub fn decide(host: &Host, spec: &Spec) -> Result<Decided> {
         }
     }
     refuse_shared_salts(host, &programs, &mut sites, &mut refused);
+    let notes = share_budget(host, &programs, &mut sites);
     Ok(Decided {
         host: decided,
         sites,
         refused,
+        notes,
     })
 }
 
@@ -267,7 +272,7 @@ fn decide_site(
             Some(servers) => Want::Exactly(servers.clone()),
             None => Want::Default(servers),
         },
-        workers: options.workers.unwrap_or(2),
+        workers: options.workers.unwrap_or(0),
         mode: options.worker_mode.unwrap_or(WorkerMode::Fork),
         user,
         worker_dir: options.worker_dir.unwrap_or_else(|| wish.dir.clone()),
@@ -398,6 +403,39 @@ fn by_site(programs: Vec<Program>) -> HashMap<PathBuf, Program> {
         }
     }
     found
+}
+
+/// Sites for which nobody said a number get two workers while that fits the
+/// host, else one. What does not fit is said.
+fn share_budget(
+    host: &Host,
+    programs: &HashMap<PathBuf, Program>,
+    sites: &mut [SiteDecided],
+) -> Vec<String> {
+    let planned: HashSet<&Path> = sites.iter().map(|site| site.dir.as_path()).collect();
+    let others: u32 = programs
+        .iter()
+        .filter(|(dir, _)| !planned.contains(dir.as_path()))
+        .filter_map(|(_, program)| program.get("numprocs")?.parse::<u32>().ok())
+        .sum();
+    let said: u32 = sites.iter().map(|site| site.workers).sum();
+    let open = sites.iter().filter(|site| site.workers == 0).count() as u32;
+    let budget = host.worker_budget();
+    let each = if others + said + 2 * open <= budget.max(2) {
+        2
+    } else {
+        1
+    };
+    for site in sites.iter_mut().filter(|site| site.workers == 0) {
+        site.workers = each;
+    }
+    let sum = others + sites.iter().map(|site| site.workers).sum::<u32>();
+    if host.live() && sum > budget.max(2) {
+        return vec![format!(
+            "{sum} workers on this host; its cores and memory are enough for about {budget} jobs at a time"
+        )];
+    }
+    Vec::new()
 }
 
 fn salt_of(host: &Host, dir: &Path) -> Option<String> {

@@ -90,6 +90,12 @@ impl Ui {
         }
     }
 
+    pub fn notes(&self, notes: &[String]) {
+        for note in notes {
+            self.line(&format!("note: {note}"));
+        }
+    }
+
     pub fn refused(&self, refused: &[Refused]) {
         for one in refused {
             let name = match &one.scope {
