@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::command::failed::FailedArgs;
+use crate::command::pause::PauseArgs;
 use crate::spec::{HostOptions, SiteOptions};
 use crate::worker::WorkerArgs;
 
@@ -23,6 +25,14 @@ pub enum Command {
     Plan(PlanArgs),
     /// Give back what was there before setup
     Remove(RemoveArgs),
+    /// Let the workers finish their jobs and take no more, for deployments
+    Pause(PauseArgs),
+    /// Let paused workers take jobs again
+    Resume(PauseArgs),
+    /// Let the next jobs run with WordPress loaded anew
+    Reload(PauseArgs),
+    /// The jobs that failed: list them, send them again, forget them
+    Failed(FailedArgs),
     /// What supervisor runs: takes jobs and hands each to PHP
     Worker(WorkerArgs),
 }

@@ -6,6 +6,7 @@ use clap::Parser;
 
 use wp_gears::cli::{Cli, Command};
 use wp_gears::command;
+use wp_gears::command::pause::{self, Action};
 use wp_gears::problem::Problem;
 use wp_gears::ui::{Ui, message};
 
@@ -15,6 +16,10 @@ fn main() -> ExitCode {
         Command::Setup(args) => command::setup::run(args),
         Command::Plan(args) => command::plan::run(args),
         Command::Remove(args) => command::remove::run(args),
+        Command::Pause(args) => pause::run(Action::Pause, args),
+        Command::Resume(args) => pause::run(Action::Resume, args),
+        Command::Reload(args) => pause::run(Action::Reload, args),
+        Command::Failed(args) => command::failed::run(args),
         Command::Worker(args) => wp_gears::worker::run(args).map(|()| command::DONE),
     };
     match result {

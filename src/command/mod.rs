@@ -1,8 +1,11 @@
 //! One file a subcommand.
 
+pub mod failed;
+pub mod pause;
 pub mod plan;
 pub mod remove;
 pub mod setup;
+pub mod sites;
 
 use std::path::Path;
 

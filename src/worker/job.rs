@@ -247,7 +247,7 @@ impl Worker<'_> {
         if !forks {
             job.pid = Some(php.pid);
         }
-        self.presence.set(Activity::Busy);
+        self.presence.begin_job();
     }
 
     /// What PHP says while it has a job.

@@ -1,7 +1,8 @@
 //! What supervisor runs: takes jobs from Gearman and hands each to PHP.
 
-mod clock;
+pub mod clock;
 mod connection;
+mod crew;
 mod fresh;
 mod job;
 mod log;
@@ -125,6 +126,20 @@ pub struct WorkerArgs {
     /// The pause before a job is tried again; five times as long each time.
     #[arg(long, value_name = "SECONDS", default_value_t = 10, hide = true)]
     pub retry_pause: u64,
+    /// One of those that a worker with --workers started.
+    #[arg(long, hide = true)]
+    pub one: bool,
+}
+
+impl WorkerArgs {
+    /// Standard error in a container, where this is the first process.
+    fn log(&self) -> PathBuf {
+        match &self.log {
+            Some(path) => path.clone(),
+            None if rustix::process::getpid().is_init() => PathBuf::from("-"),
+            None => PathBuf::from(format!("/var/log/wp-gears/{}.log", self.name)),
+        }
+    }
 }
 
 #[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,6 +182,16 @@ pub fn is_name(name: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
 }
 
+/// The function that the site's workers serve, as far as one has found out.
+pub fn function_of(run: &Path) -> Option<String> {
+    site::known(run).map(|known| known.function)
+}
+
+/// The WordPress root that these workers are for.
+pub fn dir_of(run: &Path) -> Option<PathBuf> {
+    site::known(run).map(|known| known.stamps.site)
+}
+
 pub fn run(args: &WorkerArgs) -> anyhow::Result<()> {
     if !is_name(&args.name) {
         return Err(Problem::usage(
@@ -175,13 +200,37 @@ pub fn run(args: &WorkerArgs) -> anyhow::Result<()> {
         )
         .into());
     }
-    if !args.site.join("wp-load.php").is_file() {
+    if rustix::process::geteuid().is_root() {
         return Err(Problem::new(
             format!("start a worker for {}", args.site.display()),
-            "no wp-load.php in it",
+            "root never runs a site's code",
         )
-        .advice("--site is the WordPress root")
+        .advice("run it as the user that the site's PHP runs as")
         .into());
     }
+    let paths = Paths::new(&args.state, &args.name);
+    for dir in [&paths.run, &paths.cache, &paths.failed] {
+        make(dir)?;
+    }
+    let first = rustix::process::getpid().is_init();
+    if (args.workers > 1 || first) && !args.one {
+        return crew::watch(args);
+    }
     serve::serve(args)
+}
+
+/// setup makes these; a container's image may have no setup.
+fn make(dir: &Path) -> Result<(), Problem> {
+    use std::os::unix::fs::DirBuilderExt;
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let parent = dir.parent().unwrap_or(dir);
+    std::fs::create_dir_all(parent)
+        .and_then(|()| std::fs::DirBuilder::new().mode(0o700).create(dir))
+        .or_else(|e| if dir.is_dir() { Ok(()) } else { Err(e) })
+        .map_err(|e| {
+            Problem::new(format!("make {}", dir.display()), e)
+                .advice("`wp-gears setup` makes it, for the user that workers run as")
+        })
 }

@@ -71,6 +71,8 @@ impl Php {
             ("display_errors", "0"),
             ("html_errors", "0"),
             ("max_execution_time", "0"),
+            // Stack traces are logged, arguments are not.
+            ("zend.exception_ignore_args", "1"),
         ] {
             command.arg("-d").arg(format!("{name}={value}"));
         }

@@ -79,6 +79,13 @@ impl Presence {
         }
     }
 
+    /// Busy from now on, with another job than before.
+    pub fn begin_job(&mut self) {
+        self.now.activity = Activity::Busy;
+        self.now.since = clock::millis(SystemTime::now());
+        self.write();
+    }
+
     pub fn write(&self) {
         if let Ok(mut text) = serde_json::to_vec(&self.now) {
             text.push(b'\n');
@@ -131,6 +138,17 @@ fn look_at(path: &Path, pid: i32, owner: u32) -> Option<Seen> {
     file.take(4096).read_to_string(&mut text).ok()?;
     let seen: Seen = serde_json::from_str(&text).ok()?;
     (seen.pid == pid).then_some(seen)
+}
+
+/// Whether this is one of our workers, whatever a file says: others may not
+/// survive the signal that tells a worker to look around.
+pub fn is_worker(pid: i32) -> bool {
+    let Ok(words) = fs::read(format!("/proc/{pid}/cmdline")) else {
+        return false;
+    };
+    let mut words = words.split(|b| *b == 0);
+    let program = words.next().unwrap_or_default();
+    program.ends_with(b"wp-gears") && words.next() == Some(b"worker")
 }
 
 /// Takes away what workers left that were killed.

@@ -2,7 +2,6 @@
 //! decides what is next.
 
 use std::io;
-use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 use nix::sys::signal::Signal;
@@ -70,11 +69,7 @@ impl<'a> Worker<'a> {
     fn new(args: &'a WorkerArgs) -> Result<Worker<'a>, Problem> {
         let paths = Paths::new(&args.state, &args.name);
         let pid = std::process::id();
-        let path = args
-            .log
-            .clone()
-            .unwrap_or_else(|| PathBuf::from(format!("/var/log/wp-gears/{}.log", args.name)));
-        let mut log = Log::open(&path, pid.to_string());
+        let mut log = Log::open(&args.log(), pid.to_string());
         let advice = "`wp-gears setup` makes this folder, for the user that workers run as";
         super::presence::sweep(&paths.run);
         let presence = Presence::take(&paths.run).map_err(|e| {

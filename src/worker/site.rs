@@ -2,10 +2,13 @@
 //! process that has it loaded and is neither old nor stale.
 
 use std::collections::HashMap;
-use std::fs;
+use std::fs::{self, File, OpenOptions};
+use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
+use rustix::fs::{FlockOperation, OFlags, flock};
 use serde::{Deserialize, Serialize};
 
 use super::connection::pause;
@@ -26,6 +29,10 @@ const CHECK: Duration = Duration::from_millis(500);
 /// The longest pause before a site that cannot be loaded is tried again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
+/// In the site's run folder: what is remembered.
+const MEMORY: &str = "function";
+const LARGEST_MEMORY: u64 = 8 << 20;
+
 /// An option that changed so often in a minute configures nothing.
 const VOLATILE: usize = 3;
 
@@ -36,14 +43,18 @@ pub(super) struct Site {
     known: Option<Known>,
     php: PathBuf,
     cache: Option<PathBuf>,
-    memory: PathBuf,
+    run: PathBuf,
+    site_dir: PathBuf,
     reload: PathBuf,
     reload_was: Option<SystemTime>,
+    /// Held by the one worker of the site that asks.
+    learning: Option<File>,
     /// Whether a PHP waits for the next job even before it comes (spawn).
     warm: bool,
     pub failures: u32,
     pub again: Instant,
     last_words: String,
+    loaded: String,
     why_not: String,
     volatile: Vec<String>,
     changes: HashMap<String, Vec<Instant>>,
@@ -51,9 +62,9 @@ pub(super) struct Site {
 
 /// What is remembered for the next start, so that an idle worker needs no PHP.
 #[derive(Serialize, Deserialize, PartialEq)]
-struct Known {
-    function: String,
-    stamps: Stamps,
+pub(super) struct Known {
+    pub function: String,
+    pub stamps: Stamps,
 }
 
 impl Site {
@@ -63,21 +74,23 @@ impl Site {
         php: PathBuf,
         cache: Option<PathBuf>,
     ) -> Site {
-        let memory = paths.run.join("function");
-        let known = recall(&memory, &args.site);
+        let known = recall(&paths.run, &args.site);
         Site {
             function: known.as_ref().map(|k| k.function.clone()),
             relearn: known.is_none(),
             known,
             php,
             cache,
-            memory,
+            run: paths.run.clone(),
+            site_dir: args.site.clone(),
             reload_was: modified(&paths.reload),
             reload: paths.reload.clone(),
+            learning: None,
             warm: false,
             failures: 0,
             again: Instant::now(),
             last_words: String::new(),
+            loaded: String::new(),
             why_not: String::new(),
             volatile: Vec::new(),
             changes: HashMap::new(),
@@ -97,12 +110,37 @@ impl Site {
         if let Some(path) = known.stamps.changed() {
             log.line(&format!("{} changed", path.display()));
             // Another worker of the site may have seen to it.
-            self.known = recall(&self.memory, &known.stamps.site);
+            self.known = recall(&self.run, &known.stamps.site);
             self.relearn = self
                 .known
                 .as_ref()
                 .is_none_or(|k| Some(&k.function) != self.function.as_ref());
         }
+    }
+
+    /// One worker asks the site for its function; the others wait for what it finds.
+    fn may_learn(&mut self, now: Instant) -> bool {
+        if !self.relearn || now < self.again {
+            return false;
+        }
+        if let Some(known) = recall(&self.run, &self.site_dir)
+            && self.function.as_ref().is_none_or(|f| *f == known.function)
+        {
+            self.function = Some(known.function.clone());
+            self.known = Some(known);
+            self.relearn = false;
+            return false;
+        }
+        if self.learning.is_none() {
+            let file = File::create(self.run.join("function.lock"));
+            self.learning = file
+                .ok()
+                .filter(|file| flock(file, FlockOperation::NonBlockingLockExclusive).is_ok());
+        }
+        if self.learning.is_none() {
+            self.again = now + Duration::from_secs(1);
+        }
+        self.learning.is_some()
     }
 
     fn failed(&mut self, why: &str, log: &mut Log) {
@@ -156,7 +194,7 @@ impl Worker<'_> {
         if self.php.as_ref().is_some_and(|php| php.gone.is_some()) {
             self.end_php();
         }
-        if (self.site.relearn || self.site.warm) && self.php.is_none() {
+        if self.php.is_none() && (self.site.warm || self.site.may_learn(now)) {
             self.boot(now);
         }
         self.check_boot_time(now);
@@ -258,10 +296,13 @@ impl Worker<'_> {
             checked: Instant::now(),
         });
         let mode = if ready.fork { "fork" } else { "spawn" };
-        self.log.line(&format!(
-            "loaded the site in {took} ms ({}, PHP {}, {mode})",
-            ready.plugin, ready.php
-        ));
+        let what = format!("{}, PHP {}, {mode}", ready.plugin, ready.php);
+        // With one for each job, once says it.
+        if ready.fork || what != self.site.loaded {
+            self.log
+                .line(&format!("loaded the site in {took} ms ({what})"));
+            self.site.loaded = what;
+        }
         if !ready.why_not.is_empty() && ready.why_not != self.site.why_not {
             self.log.line(&format!(
                 "a PHP process for each job (spawn): {}",
@@ -276,21 +317,20 @@ impl Worker<'_> {
         }
 
         self.site.relearn = false;
+        let learnt = self.site.learning.take();
         if self.site.function.as_ref() != Some(&ready.function) {
             self.log.line(&format!("serves {}", ready.function));
             self.site.function = Some(ready.function);
             self.register_anew();
         }
         if self.site.known.as_ref() != Some(&known) {
-            if let Err(e) = remember(&self.site.memory, &known) {
-                let text = format!(
-                    "remember the function in {}: {e}",
-                    self.site.memory.display()
-                );
+            if let Err(e) = remember(&self.site.run, &known) {
+                let text = format!("remember the function in {}: {e}", self.site.run.display());
                 self.log.line(&text);
             }
             self.site.known = Some(known);
         }
+        drop(learnt); // Once it is written down.
     }
 
     /// Why the PHP at hand must not run another job, if so.
@@ -353,13 +393,29 @@ fn modified(path: &Path) -> Option<SystemTime> {
     fs::metadata(path).and_then(|m| m.modified()).ok()
 }
 
-fn recall(memory: &Path, site: &Path) -> Option<Known> {
-    let known: Known = serde_json::from_slice(&fs::read(memory).ok()?).ok()?;
+/// What the site's workers remember, however old. The folder is the worker
+/// user's: nothing but a plain file is read, and only so much of it.
+pub(super) fn known(run: &Path) -> Option<Known> {
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32)
+        .open(run.join(MEMORY))
+        .ok()?;
+    if !file.metadata().ok()?.is_file() {
+        return None;
+    }
+    let mut text = Vec::new();
+    file.take(LARGEST_MEMORY).read_to_end(&mut text).ok()?;
+    serde_json::from_slice(&text).ok()
+}
+
+fn recall(run: &Path, site: &Path) -> Option<Known> {
+    let known = known(run)?;
     (known.stamps.site == site && known.stamps.changed().is_none()).then_some(known)
 }
 
-fn remember(memory: &Path, known: &Known) -> std::io::Result<()> {
-    let new = memory.with_extension(format!("new-{}", std::process::id()));
+fn remember(run: &Path, known: &Known) -> std::io::Result<()> {
+    let new = run.join(format!("{MEMORY}.new-{}", std::process::id()));
     fs::write(&new, serde_json::to_vec(known)?)?;
-    fs::rename(&new, memory)
+    fs::rename(&new, run.join(MEMORY))
 }

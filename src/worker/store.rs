@@ -152,6 +152,10 @@ impl Store {
         )
     }
 
+    pub fn kept(&self) -> io::Result<usize> {
+        Ok(names(&self.failed)?.len())
+    }
+
     pub fn waiting(&self) -> io::Result<usize> {
         Ok(names(&self.waiting)?.len())
     }
