@@ -41,8 +41,8 @@ add_action(
 
 /** What stands in the global $wp_async_task. */
 final class WP_Gears_Bundled {
-	/** How long a page waits for a job server. */
-	const TIMEOUT_MS = 200;
+	/** How long a page waits for a job server, in milliseconds; WP_GEARS_TIMEOUT says otherwise. */
+	const TIMEOUT = 200;
 
 	/** For how many seconds a process that found them away goes straight to WP-Cron. */
 	const PAUSE = 10;
@@ -75,8 +75,10 @@ final class WP_Gears_Bundled {
 		if ( $handle ) {
 			return $handle;
 		}
-		// array( $args ): a hook gets its arguments as one value, by either way.
-		return false !== wp_schedule_single_event( time(), $hook, array( $args ) );
+		// array( $args ): a hook gets its arguments as one value, by either way. WP-Cron takes an event that is like one
+		// of these ten minutes for the same; two jobs that are alike are two.
+		return wp_schedule_single_event( time(), $hook, array( $args ) )
+			|| wp_schedule_single_event( time(), $hook, array( $args, null, wp_generate_uuid4() ) );
 	}
 
 	private function send( $payload, $priority ) {
@@ -105,13 +107,21 @@ final class WP_Gears_Bundled {
 		if ( ! $this->client ) {
 			$client = new GearmanClient();
 			// Before the servers: adding one connects to it.
-			$client->setTimeout( self::TIMEOUT_MS );
+			$client->setTimeout( self::timeout() );
 			if ( ! @$client->addServers( $this->servers() ) ) {
 				throw new RuntimeException( 'no answer' );
 			}
 			$this->client = $client;
 		}
 		return $this->client;
+	}
+
+	private static function timeout() {
+		if ( defined( 'WP_GEARS_TIMEOUT' ) ) {
+			return (int) WP_GEARS_TIMEOUT;
+		}
+		// Nobody looks at a job while it waits.
+		return defined( 'DOING_ASYNC' ) && DOING_ASYNC ? 5000 : self::TIMEOUT;
 	}
 
 	private function servers() {

@@ -32,7 +32,8 @@ final class WP_Gears_Plugin {
 		if ( ! is_object( $wp_async_task ) ) {
 			return 'the site has no plugin with wp_async_task_add() that is active';
 		}
-		if ( ! method_exists( $wp_async_task, 'do_job' ) ) {
+		$off = method_exists( $wp_async_task, 'uses_gearman' ) && ! $wp_async_task->uses_gearman();
+		if ( $off || ! method_exists( $wp_async_task, 'do_job' ) ) {
 			return 'the plugin gives its jobs to WP-Cron: ' . self::why_cron();
 		}
 		$found         = new self();
@@ -88,13 +89,17 @@ final class WP_Gears_Plugin {
 
 		$class = get_class( $this->client );
 		if ( 'WpMinions\Gearman\Client' === $class ) {
-			$this->plugin->client = new class() extends \WpMinions\Gearman\Client {
+			$this->client = new class() extends \WpMinions\Gearman\Client {
 				use WP_Gears_Late_Client;
 			};
+
+			$this->plugin->client = $this->client;
 		} elseif ( 'WpGears\Gearman\Client' === $class ) {
-			$this->plugin->client = new class() extends \WpGears\Gearman\Client {
+			$this->client = new class() extends \WpGears\Gearman\Client {
 				use WP_Gears_Late_Client;
 			};
+
+			$this->plugin->client = $this->client;
 		} elseif ( 'Gearman_Async_Task' === $class ) {
 			$wp_async_task = new class() extends Gearman_Async_Task {
 				public function add( $hook, $args = array(), $priority = 'normal' ) {

@@ -190,7 +190,11 @@ impl<'a> Worker<'a> {
             self.log.line("reloaded");
             self.end_php();
         }
-        self.site.look_around(&mut self.log);
+        if self.site.look_around(&mut self.log)
+            && self.php.as_ref().is_some_and(|p| p.ready.is_some())
+        {
+            self.end_php();
+        }
         self.find_due();
     }
 
@@ -271,7 +275,10 @@ impl<'a> Worker<'a> {
             let connection = &mut self.connections[index];
             match packet.kind {
                 kind::NOOP if connection.state == State::Asleep => connection.state = State::Awake,
-                kind::NO_JOB if connection.state == State::Asked => connection.sleep()?,
+                kind::NO_JOB if connection.state == State::Asked => {
+                    connection.sleep()?;
+                    self.presence.set(Activity::Idle);
+                }
                 kind::JOB_ASSIGN_UNIQ
                     if connection.state == State::Asked && self.current.is_none() =>
                 {

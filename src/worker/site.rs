@@ -104,9 +104,12 @@ impl Site {
         asked
     }
 
-    /// A changed wp-config.php or plugin may have another function.
-    pub fn look_around(&mut self, log: &mut Log) {
-        let Some(known) = &self.known else { return };
+    /// A changed wp-config.php or plugin may have another function. True where
+    /// it has to be asked.
+    pub fn look_around(&mut self, log: &mut Log) -> bool {
+        let Some(known) = &self.known else {
+            return false;
+        };
         if let Some(path) = known.stamps.changed() {
             log.line(&format!("{} changed", path.display()));
             // Another worker of the site may have seen to it.
@@ -116,6 +119,7 @@ impl Site {
                 .as_ref()
                 .is_none_or(|k| Some(&k.function) != self.function.as_ref());
         }
+        self.relearn
     }
 
     /// One worker asks the site for its function; the others wait for what it finds.

@@ -1,0 +1,14 @@
+//! The worker from outside: the compiled program, a real gearmand, a real
+//! PHP, real WordPress on a real database.
+
+#[path = "worker/lab.rs"]
+mod lab;
+
+#[path = "worker/jobs.rs"]
+mod jobs;
+#[path = "worker/losses.rs"]
+mod losses;
+#[path = "worker/plugins.rs"]
+mod plugins;
+#[path = "worker/sites.rs"]
+mod sites;

@@ -1,0 +1,242 @@
+//! Whatever dies, at whatever moment: every accepted job runs.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use super::lab::{Site, children, processor_ms, signal, sleep, wait_for};
+
+fn sleeping(count: usize, millis: u64) -> Vec<(&'static str, Value)> {
+    (0..count)
+        .map(|n| ("t_sleep", json!([n.to_string(), millis])))
+        .collect()
+}
+
+/// How often each line was written.
+fn counts(site: &Site) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for line in site.out() {
+        *counts.entry(line).or_default() += 1;
+    }
+    counts
+}
+
+#[test]
+fn term_finishes_the_job_at_hand() {
+    let site = Site::new("term");
+    let options = ["--stop-timeout", "20"];
+    let mut workers = vec![site.worker(&options), site.worker(&options)];
+    site.add_many(&sleeping(6, 700));
+    for _ in 0..4 {
+        let begun = site.lines("begun").len();
+        wait_for(20, "a job", || {
+            site.lines("begun").len() > begun || site.out().len() == 6
+        });
+        // As supervisor does: TERM, wait, start again. Every process of it gets one.
+        for worker in &mut workers {
+            for pid in children(worker.pid()) {
+                children(pid)
+                    .into_iter()
+                    .for_each(|job| signal(job, "TERM"));
+                signal(pid, "TERM");
+            }
+        }
+        workers.drain(..).for_each(|worker| {
+            worker.stop();
+        });
+        workers = vec![site.worker(&options), site.worker(&options)];
+    }
+    site.wait_for_out(30, 6);
+    sleep(300);
+    assert!(
+        counts(&site).values().all(|n| *n == 1),
+        "{:?}\n{}",
+        counts(&site),
+        site.log()
+    );
+    assert!(site.kept().is_empty(), "{:?}", site.kept());
+}
+
+#[test]
+fn a_job_that_does_not_end_in_time_goes_to_another_worker() {
+    let site = Site::new("giveup");
+    let worker = site.worker(&["--stop-timeout", "1"]);
+    site.add_many(&sleeping(1, 3000));
+    wait_for(20, "the job", || site.lines("begun").len() == 1);
+    let took = worker.stop();
+    assert!((900..2500).contains(&took.as_millis()), "{took:?}");
+    let _worker = site.worker(&[]);
+    site.wait_for_out(20, 1);
+    sleep(300);
+    assert_eq!(site.lines("begun").len(), 2);
+    assert_eq!(site.out(), ["0"]);
+}
+
+#[test]
+fn kills_of_all_kinds_lose_nothing() {
+    let mut site = Site::new("kills");
+    let worker = site.worker(&["--workers", "2"]);
+    let jobs = 60;
+    site.add_many(&sleeping(jobs, 100));
+    wait_for(20, "the first job", || !site.out().is_empty());
+    let one = || children(worker.pid()).first().copied().unwrap_or(0);
+    let php = || children(one()).first().copied().unwrap_or(0);
+    for round in 0..6 {
+        sleep(350);
+        match round % 3 {
+            0 => signal(php(), "KILL"),
+            1 => {
+                if let Some(job) = children(php()).first() {
+                    signal(*job, "KILL");
+                }
+            }
+            _ => {
+                signal(one(), "KILL");
+            }
+        }
+    }
+    site.gearmand.kill();
+    sleep(300);
+    site.gearmand.start();
+    wait_for(60, "all jobs", || {
+        (0..jobs).all(|n| counts(&site).contains_key(&n.to_string())) || {
+            assert!(site.kept().is_empty(), "{:?}", site.kept());
+            false
+        }
+    });
+    // Twice only what was at hand when something died: two kills of a worker,
+    // two of a job, one of the job server, each with two jobs at hand.
+    let twice = counts(&site).values().filter(|n| **n > 1).count();
+    assert!(twice <= 10, "{twice} jobs ran twice");
+    assert!(
+        counts(&site).values().all(|n| *n <= 3),
+        "{:?}",
+        counts(&site)
+    );
+    worker.stop();
+}
+
+#[test]
+fn a_job_outlives_its_php_parent() {
+    let site = Site::new("orphan");
+    let worker = site.worker(&[]);
+    site.add_many(&sleeping(1, 1500));
+    wait_for(20, "the job", || site.lines("begun").len() == 1);
+    signal(worker.php().unwrap(), "KILL");
+    site.wait_for_log(10, "handle=");
+    sleep(200);
+    assert_eq!(site.out(), ["0"]);
+    assert_eq!(site.lines("begun").len(), 1, "{}", site.log());
+    worker.stop();
+}
+
+#[test]
+fn a_job_ends_with_its_worker() {
+    let site = Site::new("worker-died");
+    let worker = site.worker(&[]);
+    site.add_many(&sleeping(1, 2500));
+    wait_for(20, "the job", || site.lines("begun").len() == 1);
+    let php = worker.php().unwrap();
+    let job = children(php)[0];
+    signal(worker.pid(), "KILL");
+    // Its server gives the job to another at once; it must not run on beside that.
+    wait_for(2, "the end of the job", || {
+        children(php).is_empty() && !alive(job) && !alive(php)
+    });
+    let _worker = site.worker(&[]);
+    site.wait_for_out(20, 1);
+    assert_eq!(site.out(), ["0"]);
+}
+
+fn alive(pid: i32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+#[test]
+fn a_worker_without_a_job_server_costs_nothing_and_comes_back() {
+    let mut site = Site::new("away");
+    let worker = site.worker(&["--idle-timeout", "1"]);
+    site.add("t_line", json!(["1"]));
+    site.wait_for_out(20, 1);
+    wait_for(10, "PHP to end", || worker.php().is_none());
+    site.gearmand.kill();
+    sleep(500);
+    let (start, before) = (Instant::now(), processor_ms(worker.pid()));
+    sleep(3000);
+    let used = processor_ms(worker.pid()) - before;
+    let percent = used * 100 / start.elapsed().as_millis() as u64;
+    assert!(percent < 2, "{percent}% of a core");
+    site.gearmand.start();
+    let back = wait_for(8, "the worker", || {
+        site.gearmand
+            .queue(&site.function)
+            .is_some_and(|q| q.workers == 1)
+    });
+    site.add("t_line", json!(["2"]));
+    site.wait_for_out(8, 2);
+    assert!(back.as_secs() < 8);
+    // Said once, not at each try.
+    assert!(
+        site.log().matches("trying again").count() <= 3,
+        "{}",
+        site.log()
+    );
+}
+
+#[test]
+fn pause_lets_jobs_finish_and_takes_no_more() {
+    let site = Site::new("pause");
+    let worker = site.worker(&["--workers", "2"]);
+    site.add_many(&sleeping(2, 1000));
+    wait_for(20, "both jobs", || site.lines("begun").len() == 2);
+    site.wp_gears(&["pause", "--wait"]);
+    assert_eq!(site.out().len(), 2);
+    site.add("t_line", json!(["later"]));
+    sleep(800);
+    assert_eq!(site.out().len(), 2);
+    // A worker that starts while the site is paused is paused too.
+    let other = site.worker(&[]);
+    sleep(700);
+    assert_eq!(site.out().len(), 2);
+    site.wp_gears(&["resume"]);
+    site.wait_for_out(10, 3);
+    let loads = site.log().matches("loaded the site").count();
+    site.wp_gears(&["reload", "--wait"]);
+    for n in 0..4 {
+        site.add("t_line", json!([n.to_string()]));
+    }
+    site.wait_for_out(20, 7);
+    assert!(
+        site.log().matches("loaded the site").count() > loads,
+        "{}",
+        site.log()
+    );
+    other.stop();
+    worker.stop();
+}
+
+#[test]
+fn a_site_that_cannot_be_loaded_keeps_its_jobs() {
+    let site = Site::new("broken");
+    site.add("t_line", json!(["waits"]));
+    let config = std::fs::read_to_string(site.dir.join("wp-config.php")).unwrap();
+    site.write(
+        "wp-config.php",
+        &config.replace("localhost:", "localhost:/nowhere"),
+    );
+    let worker = site.worker(&[]);
+    site.wait_for_log(20, "cannot run jobs now");
+    assert!(
+        site.log()
+            .contains("Error establishing a database connection"),
+        "{}",
+        site.log()
+    );
+    site.write("wp-config.php", "<?php this is no PHP");
+    site.wait_for_log(20, "syntax error");
+    assert_eq!(site.waits(), 1);
+    site.write("wp-config.php", &config);
+    site.wait_for_out(40, 1);
+    worker.stop();
+}
