@@ -8,9 +8,10 @@ use anyhow::{Context, Result};
 
 use crate::gearman::{daemon, options};
 use crate::host::Host;
-use crate::host::platform::{Family, Init, Platform};
+use crate::host::platform::{Family, Gearmand, Init, Platform};
 use crate::journal::{BASE, Edit, Scope};
 use crate::plan::Item;
+use crate::problem::Problem;
 use crate::resource::Resource;
 use crate::resource::check::Check;
 use crate::resource::directory::Directory;
@@ -148,11 +149,18 @@ fn job_server(
     let wanted = daemon::wanted(family, decided, forks);
     let variable = gearmand.options_variable;
     let for_file = wanted.clone();
+    let defaults = host.read(Path::new(gearmand.options_file))?;
+    if let Some(defaults) = &defaults
+        && daemon::secrets(&defaults.bytes, variable).is_some()
+    {
+        items.host(password_file(host, gearmand, defaults.bytes.clone())?);
+    }
     items.host(File {
         path: gearmand.options_file.into(),
         edit: Edit::Options,
         make: Box::new(move |_, now| {
-            let text = options::merge(now.unwrap_or_default(), variable, &for_file, &[])?;
+            let now = now.unwrap_or_default();
+            let text = options::merge(now, variable, &for_file, &daemon::SECRET)?;
             Ok(Some(text).into())
         }),
         owner: Owner::Root,
@@ -184,6 +192,31 @@ fn job_server(
     });
     items.host(answers(&decided.own_server(), gearmand.unit));
     Ok(())
+}
+
+/// A password that stands in the defaults file moves to where only the daemon reads it.
+fn password_file(host: &Host, gearmand: &'static Gearmand, defaults: Vec<u8>) -> Result<File> {
+    if host.exists(Path::new(daemon::CONFIG)) {
+        let what = format!("move the password out of {}", gearmand.options_file);
+        return Err(Problem::new(what, format!("there is a {} already", daemon::CONFIG))
+            .advice(format!(
+                "put --mysql-password into it by hand (mode 0640, root:{}), take it out of {}, then run again",
+                gearmand.user, gearmand.options_file
+            ))
+            .into());
+    }
+    Ok(File {
+        make: Box::new(move |_, now| {
+            Ok(match now {
+                Some(text) => Some(text.to_vec()),
+                None => daemon::secrets(&defaults, gearmand.options_variable),
+            }
+            .into())
+        }),
+        ..File::whole(daemon::CONFIG, Vec::new(), 0o640)
+            .owner(Owner::Group(gearmand.user.into()))
+            .secrets(Secrets::Options)
+    })
 }
 
 fn answers(server: &str, unit: &str) -> Check {
@@ -243,7 +276,7 @@ fn extension(family: &'static Family, site: &SiteDecided) -> Check {
             let Some(dir) = missing.first() else {
                 return Ok(());
             };
-            Err(crate::problem::Problem::new(
+            Err(Problem::new(
                 format!("see that PHP {label} has the gearman extension"),
                 format!("{} has no ini file for it", dir.display()),
             )

@@ -388,3 +388,32 @@ fn what_was_set_up_by_hand_is_taken_over_and_given_back() {
     assert_eq!(code(&output), 0, "{}", text(&output));
     assert_eq!(root.tree(), before);
 }
+
+#[test]
+fn a_password_on_gearmands_command_line_moves_out_of_sight() {
+    let root = Root::new();
+    root.put(
+        "/etc/default/gearman-job-server",
+        "PARAMS=\"--listen=localhost -q MySQL --mysql-host=db --mysql-user=g --mysql-password=geheim --mysql-db=gearman\"\n",
+    );
+    let before = root.tree();
+    let output = root.run(&SETUP);
+    assert_eq!(code(&output), 0, "{}", text(&output));
+    assert!(!text(&output).contains("geheim"), "{}", text(&output));
+    let params = root.get("/etc/default/gearman-job-server");
+    assert!(
+        !params.contains("geheim") && params.contains("--mysql-user=g"),
+        "{params}"
+    );
+    assert!(
+        params.contains("-q MySQL") && params.contains("--daemon"),
+        "{params}"
+    );
+    assert_eq!(root.get("/etc/gearmand.conf"), "--mysql-password=geheim\n");
+    let after = root.tree();
+    root.run(&SETUP);
+    assert_eq!(root.tree(), after);
+    let output = root.run(&["remove", "--yes", "--purge"]);
+    assert_eq!(code(&output), 0, "{}", text(&output));
+    assert_eq!(root.tree(), before);
+}

@@ -51,6 +51,26 @@ pub fn wanted(family: &Family, decided: &HostDecided, forks: bool) -> Vec<Wanted
     wanted
 }
 
+/// Options whose value every local user would read in `ps`: they go to the
+/// file that gearmand reads by itself.
+pub const SECRET: [&str; 1] = ["mysql-password"];
+/// gearmand's own default of --config-file: words as on its command line,
+/// split at blanks, without quotes.
+pub const CONFIG: &str = "/etc/gearmand.conf";
+
+/// The config file that holds the secret options of the defaults file.
+/// `None` where that has none.
+pub fn secrets(defaults: &[u8], variable: &str) -> Option<Vec<u8>> {
+    let lines: Vec<String> = SECRET
+        .iter()
+        .filter_map(|name| {
+            let value = options::value(defaults, variable, name, None)?;
+            Some(format!("--{name}={value}\n"))
+        })
+        .collect();
+    (!lines.is_empty()).then(|| lines.concat().into_bytes())
+}
+
 /// The drop-in for its unit.
 pub fn drop_in() -> Result<String> {
     let mut context = tera::Context::new();
@@ -82,7 +102,12 @@ pub fn is_stale(family: &'static Family, wanted: Vec<Wanted>) -> Box<Stale> {
         let Some(file) = host.read(Path::new(gearmand.options_file))? else {
             return Ok(None);
         };
-        let text = options::merge(&file.bytes, gearmand.options_variable, &wanted, &[])?;
+        let text = options::merge(
+            &file.bytes,
+            gearmand.options_variable,
+            &wanted,
+            if wants_limit { &SECRET } else { &[] },
+        )?;
         let words = options::all_words(&text, gearmand.options_variable);
         // Between "argv[]=" and " ;" stand the words of the definition itself.
         let fixed: Vec<&str> = unit
