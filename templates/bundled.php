@@ -41,8 +41,14 @@ add_action(
 
 /** What stands in the global $wp_async_task. */
 final class WP_Gears_Bundled {
-	/** How long a page waits for a job server, in milliseconds; WP_GEARS_TIMEOUT says otherwise. */
+	/** How long a page waits for a sign of life of a job server, in milliseconds; WP_GEARS_TIMEOUT says otherwise. */
 	const TIMEOUT = 200;
+
+	/**
+	 * How long one that lives may take over a job, in milliseconds: a slow disk under its queue. Whoever gave up sooner
+	 * would hand to WP-Cron what the job server has taken, and the job would run twice.
+	 */
+	const PATIENCE = 5000;
 
 	/** For how many seconds a process that found them away goes straight to WP-Cron. */
 	const PAUSE = 10;
@@ -105,15 +111,29 @@ final class WP_Gears_Bundled {
 
 	private function client() {
 		if ( ! $this->client ) {
+			$live = array_filter( explode( ',', $this->servers() ), array( __CLASS__, 'answers' ) );
+			if ( ! $live ) {
+				throw new RuntimeException( 'no answer' );
+			}
 			$client = new GearmanClient();
 			// Before the servers: adding one connects to it.
-			$client->setTimeout( self::timeout() );
-			if ( ! @$client->addServers( $this->servers() ) ) {
+			$client->setTimeout( self::PATIENCE );
+			if ( ! @$client->addServers( implode( ',', $live ) ) ) {
 				throw new RuntimeException( 'no answer' );
 			}
 			$this->client = $client;
 		}
 		return $this->client;
+	}
+
+	private static function answers( $server ) {
+		try {
+			$probe = new GearmanClient();
+			$probe->setTimeout( self::timeout() );
+			return @$probe->addServers( $server ) && @$probe->ping( 'wp-gears' );
+		} catch ( Throwable $e ) {
+			return false;
+		}
 	}
 
 	private static function timeout() {
