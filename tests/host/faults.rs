@@ -1,6 +1,6 @@
 //! What setup does when the machine does not do its part.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::harness::{Host, Site};
 use crate::support::{everything, fresh_host, none, on_site, ready_host, refused};

@@ -4,13 +4,22 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use crate::harness::{Host, Image, Release, Site};
-use crate::support::{daemons, everything, fresh_host, none, on_site, wp_gears};
+use crate::support::{daemons, everything, host_of, none, on_site};
 
 const SECOND: Duration = Duration::from_secs(1);
 
 #[test]
-fn life_of_a_host() {
-    let mut host = fresh_host("life");
+fn life_of_a_host_with_debian_12() {
+    life_of_a_host(Release::Bookworm);
+}
+
+#[test]
+fn life_of_a_host_with_debian_13() {
+    life_of_a_host(Release::Trixie);
+}
+
+fn life_of_a_host(release: Release) {
+    let mut host = host_of(&Image::site(release).unwrap(), "life");
     a_plan_changes_nothing(&host);
     setup_proves_itself(&host);
     the_second_setup_touches_nothing(&host);
@@ -23,7 +32,7 @@ fn life_of_a_host() {
         host.power_cut();
         host.power_on().unwrap();
     });
-    remove_leaves_only_packages(&host);
+    remove_leaves_only_packages(&host, release);
 }
 
 fn a_plan_changes_nothing(host: &Host) {
@@ -80,6 +89,10 @@ fn a_burst_runs_whole(host: &Host) {
     site.send(1, 300, 0.0).ok();
     let mut done = site.wait_for(300, 240 * SECOND);
     println!("300 jobs, 3 workers: {:.1?}", began.elapsed());
+    println!(
+        "{}",
+        host.shell("tail -n 3 /var/log/wp-gears/site.log").text()
+    );
     let states = host.run(&["supervisorctl", "status"]).stdout;
     assert_eq!(states.matches("RUNNING").count(), 3, "{states}");
     assert_eq!(states.lines().count(), 3, "{states}");
@@ -138,11 +151,10 @@ fn queued_jobs_run_after(host: &mut Host, what: &str, happens: impl FnOnce(&mut 
 }
 
 /// Against a host where the same packages were installed and nothing else.
-fn remove_leaves_only_packages(host: &Host) {
+fn remove_leaves_only_packages(host: &Host, release: Release) {
     let remove = on_site(host, "remove", &[]).exits(0);
     println!("{}", remove.text());
-    let packages = Host::boot(&Image::with_packages(Release::Bookworm).unwrap(), "only").unwrap();
-    packages.install(wp_gears()).unwrap();
+    let packages = host_of(&Image::with_packages(release).unwrap(), "only");
     none(
         everything(&packages).changes_to(&everything(host)),
         "left by remove",

@@ -4,6 +4,7 @@ mod faults;
 mod harness;
 mod images;
 mod life;
+mod plain;
 mod refusals;
 mod remove;
 mod shell;

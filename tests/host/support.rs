@@ -19,7 +19,7 @@ pub fn ready_host(name: &str) -> Host {
     host_of(&Image::with_packages(Release::Bookworm).unwrap(), name)
 }
 
-fn host_of(image: &Image, name: &str) -> Host {
+pub fn host_of(image: &Image, name: &str) -> Host {
     let host = Host::boot(image, name).unwrap();
     host.install(wp_gears()).unwrap();
     host

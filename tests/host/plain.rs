@@ -1,0 +1,51 @@
+//! A container without init: services are started by hand, and by an init
+//! that comes later.
+
+use std::time::Duration;
+
+use crate::harness::{Host, Image, Release, Shape, Site, site};
+use crate::support::{daemons, everything, none, on_site, wp_gears};
+
+#[test]
+fn setup_works_without_init_and_holds_when_one_comes() {
+    let image = Image::site_made(Release::Bookworm, Shape::Plain).unwrap();
+    let mut host = Host::start(&image, "plain", Shape::Plain, &[]).unwrap();
+    host.install(wp_gears()).unwrap();
+    site::start(&host).unwrap();
+    let before = host.tree(&[site::FOLDER]);
+    on_site(&host, "setup", &[]).exits(0);
+    jobs_run(&host);
+    let (after, processes) = (everything(&host), daemons(&host));
+    on_site(&host, "setup", &[]).exits(0);
+    none(
+        after.touches_to(&everything(&host)),
+        "touched by a second setup",
+    );
+    assert_eq!(processes, daemons(&host));
+
+    // The same files, and now systemd is process 1.
+    host.power_cut();
+    host.shape = Shape::Booted;
+    host.power_on().unwrap();
+    jobs_run(&host);
+
+    host.power_cut();
+    host.shape = Shape::Plain;
+    host.power_on().unwrap();
+    site::start(&host).unwrap();
+    on_site(&host, "remove", &[]).exits(0);
+    none(
+        before.changes_to(&host.tree(&[site::FOLDER])),
+        "left in the site",
+    );
+    assert_eq!(host.processes_of("wp-gears"), []);
+}
+
+fn jobs_run(host: &Host) {
+    let site = Site::first(host);
+    site.forget_done();
+    site.send(1, 20, 0.0).ok();
+    let mut done = site.wait_for(20, Duration::from_secs(20));
+    done.sort();
+    assert_eq!(done, (1..=20).collect::<Vec<_>>());
+}
