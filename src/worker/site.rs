@@ -323,7 +323,9 @@ impl Worker<'_> {
         self.site.relearn = false;
         let learnt = self.site.learning.take();
         if self.site.function.as_ref() != Some(&ready.function) {
-            self.log.line(&format!("serves {}", ready.function));
+            // Without the salt, which stands before the colon.
+            let name = ready.function.rsplit(':').next().unwrap_or_default();
+            self.log.line(&format!("serves {name}"));
             self.site.function = Some(ready.function);
             self.register_anew();
         }

@@ -1,5 +1,6 @@
 //! Tests on real, booted hosts. `tests/run host NAME` runs some of them.
 
+mod bench;
 mod faults;
 mod harness;
 mod images;
