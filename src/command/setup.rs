@@ -22,7 +22,7 @@ use crate::spec::{Role, Spec};
 use crate::ui::Ui;
 use crate::ui::json::Report;
 use crate::ui::progress::Progress;
-use crate::wordpress::{clone, php};
+use crate::wordpress::{php, queue};
 
 pub fn run(args: &SetupArgs) -> Result<u8> {
     let ui = Ui::new(args.common.json, args.common.quiet, args.common.verbose);
@@ -128,7 +128,7 @@ pub fn prepare(host: &Host, spec: &Spec, start: bool) -> Result<Prepared> {
             servers_answer(&decided)?;
         }
         let mut bad = unparsable(host, &decided, &plan)?;
-        bad.extend(clones(&decided));
+        bad.extend(refused_by_queues(&decided));
         for (scope, error) in bad {
             plan.refuse(scope, error);
         }
@@ -201,14 +201,18 @@ fn port_is_free(host: &Host, port: u16, server: &str, plan: &Plan) -> Result<()>
     Ok(())
 }
 
-/// Sites that are set up for the first time with a salt that others serve.
-fn clones(decided: &Decided) -> Vec<(Scope, anyhow::Error)> {
+/// Sites whose jobs others serve, or whose waiting jobs a new salt would strand.
+fn refused_by_queues(decided: &Decided) -> Vec<(Scope, anyhow::Error)> {
     let mut bad = Vec::new();
-    let newcomers = decided.sites.iter().filter(|site| site.existing.is_none());
-    for site in newcomers {
-        if let Some(salt) = site.effective_salt()
-            && let Err(problem) =
-                clone::refuse(&site.dir.to_string_lossy(), salt, &site.effective_servers())
+    for site in &decided.sites {
+        let dir = site.dir.to_string_lossy();
+        let servers = site.effective_servers();
+        let copy = match site.effective_salt() {
+            Some(salt) if site.existing.is_none() => queue::refuse_copy(&dir, salt, &servers),
+            _ => Ok(()),
+        };
+        let old_names = site.names_left_behind();
+        if let Err(problem) = copy.and_then(|()| queue::refuse_stranded(&dir, &old_names, &servers))
         {
             bad.push((Scope::Site(site.name.clone()), problem.into()));
         }

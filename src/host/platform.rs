@@ -170,3 +170,44 @@ pub(super) fn detect(host: &Host) -> Result<Platform> {
         family,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn detect_as(name: &str) -> Result<Platform> {
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/os-release");
+        let dir = tempfile::tempdir()?;
+        std::fs::create_dir(dir.path().join("etc"))?;
+        std::fs::copy(fixtures.join(name), dir.path().join("etc/os-release"))?;
+        detect(&Host::new(Some(dir.path()))?)
+    }
+
+    #[test]
+    fn each_release_is_told_by_its_own_word_or_its_kin() {
+        for (name, manager) in [
+            ("debian-12", Manager::Apt),
+            ("debian-13", Manager::Apt),
+            ("ubuntu-20.04", Manager::Apt),
+            ("ubuntu-22.04", Manager::Apt),
+            ("ubuntu-24.04", Manager::Apt),
+            ("ubuntu-26.04", Manager::Apt),
+            ("linuxmint-22", Manager::Apt),
+            ("centos-stream-9", Manager::Dnf),
+            ("rocky-9", Manager::Dnf),
+            ("almalinux-8", Manager::Dnf),
+            ("rhel-9", Manager::Dnf),
+            ("fedora-42", Manager::Dnf),
+        ] {
+            let platform = detect_as(name).unwrap();
+            assert_eq!(platform.family.manager, manager, "{name}");
+            assert!(
+                name.ends_with(&platform.version),
+                "{name}: {}",
+                platform.version
+            );
+        }
+        let error = detect_as("arch").unwrap_err().to_string();
+        assert!(error.contains("'arch'"), "{error}");
+    }
+}

@@ -88,6 +88,24 @@ impl SiteDecided {
         }
     }
 
+    /// The functions that the site hands its jobs to now and will no more, as
+    /// each plugin names them.
+    pub fn names_left_behind(&self) -> Vec<String> {
+        let old = self.found.salt.as_deref();
+        let changes = match (&self.salt, old) {
+            (Want::Exactly(new), Some(old)) => new != old,
+            (Want::Default(_), Some(_)) => false,
+            (_, None) => !self.found.salt_computed,
+        };
+        if !changes || self.found.on.is_empty() {
+            return Vec::new();
+        }
+        match old {
+            Some(salt) => vec![format!("{salt}:WP_Async_Task")],
+            None => vec!["WP_Async_Task".into(), ":WP_Async_Task".into()],
+        }
+    }
+
     /// The salt that the site will have, where it is told: a new one is not.
     pub fn effective_salt(&self) -> Option<&str> {
         match &self.salt {

@@ -1,9 +1,9 @@
 //! Finding a site, reading its PHP, editing wp-config.php, asking the running site.
 
 pub mod ask;
-pub mod clone;
 pub mod config;
 pub mod php;
 pub mod pool;
+pub mod queue;
 pub mod settings;
 pub mod site;

@@ -54,6 +54,7 @@ pub fn simulate(host: &Host, verb: &str, names: &[String]) -> Result<Simulation>
     let output = host.run(&command)?;
     if !output.success() {
         return Err(failed(
+            host,
             &format!("see what apt-get {verb} would do"),
             &output,
         ));
@@ -96,7 +97,11 @@ pub fn update(host: &Host, watch: &dyn Fn(&str)) -> Result<()> {
             return Ok(());
         }
         if !is_locked(&output) || begun.elapsed() > LOCK_WAIT {
-            return Err(failed("fetch the package lists (apt-get update)", &output));
+            return Err(failed(
+                host,
+                "fetch the package lists (apt-get update)",
+                &output,
+            ));
         }
         watch("waiting for another package manager to end");
         std::thread::sleep(Duration::from_secs(2));
@@ -119,7 +124,7 @@ pub fn change(host: &Host, verb: &str, names: &[String], watch: &dyn Fn(&str)) -
     }
     if !output.success() {
         let what = format!("{verb} {} (apt-get)", names.join(" "));
-        return Err(failed(&what, &output));
+        return Err(failed(host, &what, &output));
     }
     Ok(())
 }
@@ -151,12 +156,25 @@ fn is_locked(output: &Output) -> bool {
     says(output, "Could not get lock") || says(output, "is held by process")
 }
 
-fn failed(what: &str, output: &Output) -> anyhow::Error {
+/// On Ubuntu images the component that has our packages may be off.
+fn lacks_universe(host: &Host) -> bool {
+    host.platform()
+        .is_ok_and(|platform| platform.id == "ubuntu")
+        && host
+            .run(&Command::new("apt-cache").args(["policy"]))
+            .is_ok_and(|output| !output.text().contains("universe"))
+}
+
+fn failed(host: &Host, what: &str, output: &Output) -> anyhow::Error {
     let advice = if is_locked(output) {
         "another package manager is at work: let it end, then run again"
     } else if says(output, "Unable to locate package") || says(output, "no installation candidate")
     {
-        "enable the repository that has it (on Ubuntu: universe), run 'apt-get update', then again"
+        if lacks_universe(host) {
+            "Ubuntu's component universe is off: 'add-apt-repository universe', then run again"
+        } else {
+            "enable the repository that has it, run 'apt-get update', then run again"
+        }
     } else if says(output, "Could not resolve") || says(output, "Failed to fetch") {
         "see that the host reaches its package sources, then run again"
     } else if says(output, "held packages") || says(output, "held broken packages") {
