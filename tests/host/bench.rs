@@ -19,19 +19,27 @@ killasgroup=true
 user=www-data
 ";
 
+/// How workers are held back, and let go.
+type Gate = [&'static [&'static str]; 2];
+const OURS: Gate = [&["wp-gears", "pause", "--wait"], &["wp-gears", "resume"]];
+const RECIPES: Gate = [
+    &["supervisorctl", "stop", "readme:*"],
+    &["supervisorctl", "start", "readme:*"],
+];
+
 #[test]
 #[ignore = "takes minutes, and measures"]
 fn bench() {
     let host = ready_host("bench");
     on_site(&host, "setup", &["--workers", "2"]).exits(0);
-    let fork = rate(&host, "fork", 3000);
+    let fork = rate(&host, "fork", 3000, &OURS);
     on_site(&host, "setup", &["--worker-mode", "spawn"]).exits(0);
-    let spawn = rate(&host, "spawn", 300);
+    let spawn = rate(&host, "spawn", 300, &OURS);
     host.run(&["supervisorctl", "stop", "wp-gears-site:*"]).ok();
     host.put("/etc/supervisor/conf.d/readme.conf", README, 0o644)
         .unwrap();
     host.run(&["supervisorctl", "update", "readme"]).ok();
-    let readme = rate(&host, "readme's recipe", 100);
+    let readme = rate(&host, "readme's recipe", 100, &RECIPES);
     println!(
         "fork {:.0} times the recipe's jobs a second, spawn {:.1} times",
         fork / readme,
@@ -39,17 +47,20 @@ fn bench() {
     );
 }
 
-/// Jobs a second while `count` jobs wait already: workers' speed, not the sender's.
-fn rate(host: &Host, name: &str, count: u32) -> f64 {
+/// Jobs a second of jobs that wait already: the workers' speed, not the sender's.
+fn rate(host: &Host, name: &str, count: u32, gate: &Gate) -> f64 {
     let site = Site::first(host);
     site.forget_done();
     // One job first, so that what is started once is started.
     site.send(0, 0, 0.0).ok();
     site.wait_for(1, Duration::from_secs(60));
+    host.run(gate[0]).ok();
     let began = Instant::now();
-    let cpu = host.cpu();
     site.send(1, count, 0.0).ok();
     let sent = began.elapsed();
+    let cpu = host.cpu();
+    let began = Instant::now();
+    host.run(gate[1]).ok();
     let done = site.wait_for(count as usize + 1, Duration::from_secs(300));
     let took = began.elapsed();
     let processor = host.cpu() - cpu;
