@@ -1,7 +1,7 @@
 //! The recipe: which resources a decision means, in order. Host part, sites,
 //! end. remove goes through what the journal tells, backwards (`remove.rs`).
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -9,13 +9,14 @@ use anyhow::{Context, Result};
 use crate::gearman::{daemon, options};
 use crate::host::Host;
 use crate::host::platform::{Family, Gearmand, Init, Platform};
-use crate::journal::{BASE, Edit, Scope};
+use crate::journal::{Edit, Scope};
+use crate::paths::{BASE, LIB, LOGS, binary, runner};
 use crate::plan::Item;
 use crate::problem::Problem;
 use crate::resource::Resource;
 use crate::resource::check::Check;
 use crate::resource::directory::Directory;
-use crate::resource::file::{File, Next, Owner, Secrets};
+use crate::resource::file::{File, Next, Owner};
 use crate::resource::link::Link;
 use crate::resource::log::Log;
 use crate::resource::package::Packages;
@@ -24,29 +25,19 @@ use crate::resource::service::Service;
 use crate::spec::Role;
 use crate::spec::resolve::{Decided, HostDecided, SiteDecided};
 use crate::supervisor::{definition, rpc};
+use crate::ui::mask::Secrets;
 use crate::wordpress::config::{self, Switch, Wish};
 use crate::wordpress::php;
 use crate::wordpress::settings;
 use crate::wordpress::site::{BUNDLED, Plugin};
 
-/// Root's folder: the binary that workers run and the PHP that they run it with.
-pub const LIB: &str = "/usr/local/lib/wp-gears";
-pub const LOGS: &str = "/var/log/wp-gears";
-/// The PHP in it: what workers run, and what asks a site.
+/// The PHP in root's folder: what workers run, and what asks a site.
 const PHP: [(&str, &str); 3] = [
     ("runner.php", include_str!("../templates/runner.php")),
     ("plugin.php", include_str!("../templates/plugin.php")),
     ("ask.php", include_str!("../templates/ask.php")),
 ];
 const BUNDLED_PLUGIN: &str = include_str!("../templates/bundled.php");
-pub fn binary() -> PathBuf {
-    Path::new(LIB).join("wp-gears")
-}
-
-pub fn runner() -> PathBuf {
-    Path::new(LIB).join("runner.php")
-}
-
 /// All that shall be so.
 pub fn setup(host: &Host, decided: &Decided, start: bool) -> Result<Vec<Item>> {
     let platform = host.platform()?;

@@ -11,10 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::host::Host;
 use crate::host::files::{Attributes, FileData, Node};
-
-/// Root's own folder below the one that workers may enter.
-pub const STATE: &str = "/var/lib/wp-gears/state";
-pub const BASE: &str = "/var/lib/wp-gears";
+use crate::paths::{BASE, STATE};
 
 /// To what a resource belongs, and so in which journal it is written.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -8,6 +8,7 @@ pub mod command;
 pub mod gearman;
 pub mod host;
 pub mod journal;
+pub mod paths;
 pub mod plan;
 pub mod problem;
 pub mod proof;

@@ -6,10 +6,9 @@ use std::time::Duration;
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use crate::catalog::{LIB, LOGS};
 use crate::host::Host;
 use crate::host::commands::{Command, explain};
-use crate::journal::BASE;
+use crate::paths::{BASE, LIB, LOGS};
 use crate::problem::Problem;
 use crate::spec::WorkerMode;
 use crate::spec::resolve::SiteDecided;

@@ -7,22 +7,23 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::catalog::{LOGS, binary, runner};
 use crate::gearman::options;
 use crate::host::Host;
 use crate::host::files::{Attributes, Node};
 use crate::host::platform::Family;
-use crate::journal::{self, BASE, Edit, History, Kept, Scope, Undo};
+use crate::journal::{self, Edit, History, Kept, Scope, Undo};
+use crate::paths::{BASE, LOGS, STATE, binary, runner};
 use crate::plan::Item;
 use crate::resource::Resource;
 use crate::resource::directory::WithoutDirectory;
-use crate::resource::file::{File, Next, Owner, Secrets};
+use crate::resource::file::{File, Next, Owner};
 use crate::resource::link::Link;
 use crate::resource::log::WithoutLog;
 use crate::resource::package::WithoutPackages;
 use crate::resource::program::Program;
 use crate::resource::service::Service;
 use crate::supervisor::{block, programs};
+use crate::ui::mask::Secrets;
 use crate::wordpress::config;
 use crate::wordpress::settings;
 use crate::wordpress::site::{self, BUNDLED, Plugin};
@@ -445,7 +446,7 @@ pub fn without_journal(host: &Host, dir: &Path, removal: &mut Removal) -> Result
 /// Once nothing is left to give back: our own folders go too, with what is in
 /// them if `purge`, else as far as they are empty.
 pub fn forget(host: &Host, purge: bool) -> Result<()> {
-    host.remove_tree(Path::new(journal::STATE))?;
+    host.remove_tree(Path::new(STATE))?;
     // The very first act of all comes before any journal.
     if let Some(above) = Path::new(BASE).parent() {
         host.tidy(above)?;

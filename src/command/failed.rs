@@ -34,7 +34,7 @@ pub struct FailedArgs {
     /// Print errors only
     #[arg(short, long, global = true)]
     pub quiet: bool,
-    #[arg(long, value_name = "DIR", default_value = crate::journal::BASE, hide = true, global = true)]
+    #[arg(long, value_name = "DIR", default_value = crate::paths::BASE, hide = true, global = true)]
     pub state: PathBuf,
 }
 

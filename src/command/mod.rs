@@ -41,6 +41,28 @@ pub fn need_root(host: &Host) -> Result<()> {
     Ok(())
 }
 
+/// Asks before the first change, unless --yes answers.
+fn confirm(ui: Ui, yes: bool, what: &str, question: &str, default: bool) -> Result<()> {
+    if yes {
+        return Ok(());
+    }
+    if !ui.asks {
+        return Err(
+            Problem::new(what, "there is no terminal to ask on, and no --yes")
+                .advice("look at the plan above, then run it again with --yes")
+                .into(),
+        );
+    }
+    let answer = dialoguer::Confirm::new()
+        .with_prompt(question)
+        .default(default)
+        .interact_opt()?;
+    if answer == Some(true) {
+        return Ok(());
+    }
+    Err(Problem::new(what, "you said no; nothing was changed").into())
+}
+
 /// The command line over the file: which sites, with which options.
 pub fn spec_of(
     host: &Host,

@@ -33,7 +33,7 @@ pub struct PauseArgs {
     /// Print errors only
     #[arg(short, long)]
     pub quiet: bool,
-    #[arg(long, value_name = "DIR", default_value = crate::journal::BASE, hide = true)]
+    #[arg(long, value_name = "DIR", default_value = crate::paths::BASE, hide = true)]
     pub state: PathBuf,
 }
 

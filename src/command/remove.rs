@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use super::{DONE, FAILED, host_of, need_root};
+use super::{DONE, FAILED, confirm, host_of, need_root};
 use crate::cli::RemoveArgs;
 use crate::host::Host;
 use crate::journal::{self, Scope};
@@ -48,7 +48,13 @@ pub fn run_on(host: &Host, args: &RemoveArgs, ui: Ui) -> Result<u8> {
     ui.plan(&plan);
     let mut outcome = Outcome::default();
     if plan.changes() || !chosen.scopes.is_empty() {
-        confirm(args, ui)?;
+        confirm(
+            ui,
+            args.yes,
+            "remove wp-gears",
+            "Give all of this back?",
+            false,
+        )?;
         for folder in &chosen.removal.torn {
             host.tidy(folder)?;
         }
@@ -140,26 +146,4 @@ fn choose(host: &Host, dirs: &[PathBuf], purge: bool) -> Result<Chosen> {
         scopes.push(Scope::Host);
     }
     Ok(Chosen { removal, scopes })
-}
-
-fn confirm(args: &RemoveArgs, ui: Ui) -> Result<()> {
-    if args.yes {
-        return Ok(());
-    }
-    if !ui.asks {
-        return Err(Problem::new(
-            "remove wp-gears",
-            "there is no terminal to ask on, and no --yes",
-        )
-        .advice("look at the plan above, then run it again with --yes")
-        .into());
-    }
-    let sure = dialoguer::Confirm::new()
-        .with_prompt("Give all of this back?")
-        .default(false)
-        .interact_opt()?;
-    if sure == Some(true) {
-        return Ok(());
-    }
-    Err(Problem::new("remove wp-gears", "you said no; nothing was changed").into())
 }

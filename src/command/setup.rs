@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use super::{DONE, FAILED, host_of, need_root, spec_of};
+use super::{DONE, FAILED, confirm, host_of, need_root, spec_of};
 use crate::catalog;
 use crate::cli::SetupArgs;
 use crate::gearman::daemon;
@@ -45,7 +45,7 @@ pub fn run_on(host: &Host, args: &SetupArgs, ui: Ui) -> Result<u8> {
 
     let mut outcome = Outcome::default();
     if plan.changes() {
-        confirm(args, ui)?;
+        confirm(ui, args.yes, "set up this host", "Make it so?", true)?;
         let sites = folders(&decided);
         outcome = plan::apply(host, &plan, &sites, &Progress::new(ui))?;
     } else if plan.refused.is_empty() {
@@ -149,28 +149,6 @@ fn folders(decided: &Decided) -> BTreeMap<String, PathBuf> {
         .iter()
         .map(|site| (site.name.clone(), site.dir.clone()))
         .collect()
-}
-
-fn confirm(args: &SetupArgs, ui: Ui) -> Result<()> {
-    if args.yes {
-        return Ok(());
-    }
-    if !ui.asks {
-        return Err(Problem::new(
-            "set up this host",
-            "there is no terminal to ask on, and no --yes",
-        )
-        .advice("look at the plan above, then run it again with --yes")
-        .into());
-    }
-    let sure = dialoguer::Confirm::new()
-        .with_prompt("Make it so?")
-        .default(true)
-        .interact_opt()?;
-    if sure == Some(true) {
-        return Ok(());
-    }
-    Err(Problem::new("set up this host", "you said no; nothing was changed").into())
 }
 
 /// Whoever else holds the port would keep gearmand from starting.

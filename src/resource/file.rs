@@ -9,6 +9,7 @@ use super::{Change, Resource, State};
 use crate::host::Host;
 use crate::host::files::{Attributes, FileData, Node};
 use crate::journal::{self, Edit, Kept, Undo};
+use crate::ui::mask::{self, Secrets};
 
 /// From what is there (`None`: no file) to what shall be. The host is there
 /// to read what the file includes.
@@ -76,19 +77,6 @@ impl std::fmt::Display for Owner {
             Owner::Ids(uid, gid) => write!(f, "{uid}:{gid}"),
         }
     }
-}
-
-/// What of a file may be shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Secrets {
-    /// Nothing in it is secret.
-    None,
-    /// Strings of PHP code are masked, but for the words listed in `ui::mask`.
-    Php,
-    /// Values of password options are masked.
-    Options,
-    /// Not shown: no text, or long and of no interest.
-    Hidden,
 }
 
 impl File {
@@ -171,7 +159,7 @@ impl File {
         let context = if self.secrets == Secrets::None { 2 } else { 0 };
         let diff = TextDiff::from_lines(&old, &new);
         let unified = diff.unified_diff().context_radius(context).to_string();
-        Some(crate::ui::mask::diff(&unified, self.secrets))
+        Some(mask::diff(&unified, self.secrets))
     }
 }
 

@@ -5,10 +5,10 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use super::{block, programs};
-use crate::catalog::binary;
 use crate::host::Host;
 use crate::host::platform::Supervisor;
 use crate::journal::Edit;
+use crate::paths::binary;
 use crate::resource::file::File;
 use crate::spec::WorkerMode;
 use crate::spec::resolve::SiteDecided;

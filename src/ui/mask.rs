@@ -5,7 +5,18 @@ use std::sync::LazyLock;
 
 use regex::{Captures, Regex};
 
-use crate::resource::file::Secrets;
+/// What of a file may be shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Secrets {
+    /// Nothing in it is secret.
+    None,
+    /// Strings of PHP code are masked, but for the words listed in `ui::mask`.
+    Php,
+    /// Values of password options are masked.
+    Options,
+    /// Not shown: no text, or long and of no interest.
+    Hidden,
+}
 
 const DOTS: &str = "••••";
 
