@@ -49,6 +49,12 @@ pub fn of_history(
     removal: &mut Removal,
 ) -> Result<()> {
     let family = host.platform()?.family;
+    if let Some(site) = history.site.as_ref().filter(|site| !host.is_dir(site)) {
+        removal.left.push(format!(
+            "{} is gone; if the site moved, 'wp-gears remove --site' with its new folder takes out what is marked there",
+            site.display()
+        ));
+    }
     let mut ranked: Vec<(u8, Item)> = Vec::new();
     for entry in history.entries.iter().rev() {
         if let (
@@ -244,10 +250,15 @@ fn restored(
         left.push(format!("{}: {note}", path.display()));
     }
     let will = will.map(str::to_owned);
+    let folder = path.parent().map(Path::to_owned);
     Ok(File {
         path: path.to_owned(),
         edit,
-        make: Box::new(move |_, now| {
+        make: Box::new(move |host, now| {
+            // A folder that is gone gets nothing back.
+            if now.is_none() && !folder.as_deref().is_some_and(|folder| host.is_dir(folder)) {
+                return Ok(Next::default());
+            }
             Ok(give_back(
                 now,
                 edit,

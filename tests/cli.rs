@@ -417,3 +417,30 @@ fn a_password_on_gearmands_command_line_moves_out_of_sight() {
     assert_eq!(code(&output), 0, "{}", text(&output));
     assert_eq!(root.tree(), before);
 }
+
+#[test]
+fn a_site_that_is_gone_or_moved_can_be_removed() {
+    let root = Root::new();
+    root.site("/srv/b");
+    root.run(&["setup", "--site", SITE, "--site", "/srv/b", "--yes"]);
+    std::fs::remove_dir_all(root.at(SITE)).unwrap();
+    std::fs::rename(root.at("/srv/b"), root.at("/srv/c")).unwrap();
+    let output = root.run(&["remove", "--yes", "--purge"]);
+    assert_eq!(code(&output), 0, "{}", text(&output));
+    assert!(
+        text(&output).contains("/srv/b is gone"),
+        "{}",
+        text(&output)
+    );
+    assert_eq!(root.get("/etc/default/gearman-job-server"), PARAMS);
+    assert!(
+        !root
+            .at("/etc/supervisor/conf.d/wp-gears-site.conf")
+            .exists()
+    );
+    assert!(root.get("/srv/c/wp-config.php").contains("WP_GEARS"));
+    let output = root.run(&["remove", "--site", "/srv/c", "--yes"]);
+    assert_eq!(code(&output), 0, "{}", text(&output));
+    assert_eq!(root.get("/srv/c/wp-config.php"), CONFIG);
+    assert!(!root.at("/srv/c/wp-gears-runner.php").is_symlink());
+}

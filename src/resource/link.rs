@@ -41,6 +41,13 @@ impl Resource for Link {
 
     fn inspect(&self, host: &Host) -> Result<State> {
         let now = host.look(&self.path)?;
+        let gone = self
+            .path
+            .parent()
+            .is_some_and(|folder| !host.is_dir(folder));
+        if gone && self.ours != *self.to.as_ref().unwrap_or(&self.path) {
+            return Ok(State::Same);
+        }
         let Some(wanted) = &self.to else {
             return Ok(match now {
                 Node::Link { to, .. } if to == self.ours => match &self.back {
