@@ -41,11 +41,12 @@ impl Resource for Link {
 
     fn inspect(&self, host: &Host) -> Result<State> {
         let now = host.look(&self.path)?;
-        let gone = self
+        // setup has seen the site's folder; one that is gone since gets nothing back.
+        if self
             .path
             .parent()
-            .is_some_and(|folder| !host.is_dir(folder));
-        if gone && self.ours != *self.to.as_ref().unwrap_or(&self.path) {
+            .is_some_and(|folder| !host.is_dir(folder))
+        {
             return Ok(State::Same);
         }
         let Some(wanted) = &self.to else {
