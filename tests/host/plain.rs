@@ -1,10 +1,8 @@
 //! A container without init: services are started by hand, and by an init
 //! that comes later.
 
-use std::time::Duration;
-
 use crate::harness::{Host, Image, Release, Shape, Site, site};
-use crate::support::{daemons, everything, none, on_site, wp_gears};
+use crate::support::{daemons, everything, jobs_run, none, on_site, wp_gears};
 
 #[test]
 fn setup_works_without_init_and_holds_when_one_comes() {
@@ -14,7 +12,7 @@ fn setup_works_without_init_and_holds_when_one_comes() {
     site::start(&host).unwrap();
     let before = host.tree(&[site::FOLDER]);
     on_site(&host, "setup", &[]).exits(0);
-    jobs_run(&host);
+    jobs_run(&Site::first(&host), 20);
     let (after, processes) = (everything(&host), daemons(&host));
     on_site(&host, "setup", &[]).exits(0);
     none(
@@ -27,7 +25,7 @@ fn setup_works_without_init_and_holds_when_one_comes() {
     host.power_cut();
     host.shape = Shape::Booted;
     host.power_on().unwrap();
-    jobs_run(&host);
+    jobs_run(&Site::first(&host), 20);
 
     host.power_cut();
     host.shape = Shape::Plain;
@@ -39,13 +37,4 @@ fn setup_works_without_init_and_holds_when_one_comes() {
         "left in the site",
     );
     assert_eq!(host.processes_of("wp-gears"), []);
-}
-
-fn jobs_run(host: &Host) {
-    let site = Site::first(host);
-    site.forget_done();
-    site.send(1, 20, 0.0).ok();
-    let mut done = site.wait_for(20, Duration::from_secs(20));
-    done.sort();
-    assert_eq!(done, (1..=20).collect::<Vec<_>>());
 }

@@ -1,7 +1,7 @@
 //! What setup refuses, it refuses before it changes anything.
 
 use crate::harness::{Site, site};
-use crate::support::{ready_host, refused};
+use crate::support::{SECOND, add_second, on_both, ready_host, refused};
 
 #[test]
 fn bad_input_is_refused_before_anything_changes() {
@@ -45,8 +45,8 @@ fn bad_input_is_refused_before_anything_changes() {
         .ok();
 
     // Two sites that would run each other's jobs.
-    site::add(&host, "/var/www/second", "second", "second.test").unwrap();
-    for folder in [site::FOLDER, "/var/www/second"] {
+    add_second(&host);
+    for folder in [site::FOLDER, SECOND] {
         let salt =
             "sed -i \"s/^\\(\\/\\* That's all\\)/define('WP_ASYNC_TASK_SALT', 'same');\\n\\1/\"";
         host.shell(&format!(
@@ -54,16 +54,7 @@ fn bad_input_is_refused_before_anything_changes() {
         ))
         .ok();
     }
-    let both = [
-        "wp-gears",
-        "setup",
-        "--site",
-        site::FOLDER,
-        "--site",
-        "/var/www/second",
-        "--yes",
-    ];
-    refused(&host, &both, 1, &["salt", site::FOLDER, "/var/www/second"]);
+    refused(&host, &on_both("setup"), 1, &["salt", site::FOLDER, SECOND]);
 
     assert_eq!(Site::first(&host).get("http://localhost/").0, 200);
 }

@@ -1,8 +1,11 @@
 //! What several tests do: bring the program onto a host, run it, look at it.
 
 use std::path::Path;
+use std::time::Duration;
 
-use crate::harness::{Host, Image, Out, Release, Tree, site};
+use crate::harness::{Host, Image, Out, Release, Site, Tree, site};
+
+pub const SECOND: &str = "/var/www/second";
 
 /// The program under test.
 pub fn wp_gears() -> &'static Path {
@@ -29,6 +32,35 @@ pub fn host_of(image: &Image, name: &str) -> Host {
 pub fn on_site(host: &Host, verb: &str, more: &[&str]) -> Out {
     let yes: &[&str] = if verb == "plan" { &[] } else { &["--yes"] };
     host.run(&[&["wp-gears", verb, "--site", site::FOLDER], yes, more].concat())
+}
+
+/// `wp-gears VERB --site /var/www/site --site /var/www/second --yes`
+pub fn on_both(verb: &str) -> [&str; 7] {
+    [
+        "wp-gears",
+        verb,
+        "--site",
+        site::FOLDER,
+        "--site",
+        SECOND,
+        "--yes",
+    ]
+}
+
+/// Adds a second site, of a user of its own.
+pub fn add_second(host: &Host) {
+    site::add(host, SECOND, "second", "second.test").unwrap();
+    host.run(&["chmod", "1777", "/srv/jobs"]).ok();
+}
+
+/// Sends jobs number 1 to `count`; each must run, and once.
+#[track_caller]
+pub fn jobs_run(site: &Site, count: u32) {
+    site.forget_done();
+    site.send(1, count, 0.0).ok();
+    let mut done = site.wait_for(count as usize, Duration::from_secs(20));
+    done.sort();
+    assert_eq!(done, (1..=count).collect::<Vec<_>>());
 }
 
 /// All that a run could have changed.
