@@ -32,8 +32,9 @@ use crate::wordpress::settings;
 use crate::wordpress::site::{BUNDLED, Plugin};
 
 /// The PHP in root's folder: what workers run, and what asks a site.
-const PHP: [(&str, &str); 3] = [
+const PHP: [(&str, &str); 4] = [
     ("runner.php", include_str!("../templates/runner.php")),
+    ("fork.php", include_str!("../templates/fork.php")),
     ("plugin.php", include_str!("../templates/plugin.php")),
     ("ask.php", include_str!("../templates/ask.php")),
 ];

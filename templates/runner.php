@@ -17,6 +17,7 @@ if ( defined( 'DOING_AJAX' ) || defined( 'DOING_ASYNC' ) ) {
 
 define( 'DOING_ASYNC', true );
 
+require_once __DIR__ . '/fork.php';
 require_once __DIR__ . '/plugin.php';
 
 WP_Gears_Runner::start( isset( $argv[1] ) && '--worker' === $argv[1] );
@@ -44,12 +45,12 @@ final class WP_Gears_Runner {
 	private static $hello = array();
 	/** @var string boot, idle, job, done or left: what a sudden end would interrupt. */
 	private static $phase = 'boot';
+	/** @var float When the job began. */
+	private static $began;
 	/** @var object|null What has the plugin's do_job(). */
 	private static $engine;
 	/** @var array Autoloaded options as they were when the site booted. */
 	private static $options = array();
-	/** @var string[] The sockets that were open before the site booted. */
-	private static $sockets = array();
 	/** @var object|null Kept until PHP destroys objects, see WP_Gears_Last. */
 	public static $last;
 
@@ -77,7 +78,7 @@ final class WP_Gears_Runner {
 		$_SERVER['argv'] = $GLOBALS['argv'];
 		$_SERVER['argc'] = 1;
 
-		self::$sockets = self::open_sockets();
+		WP_Gears_Fork::before_boot();
 		// As WordPress takes hooks from before it is loaded.
 		$GLOBALS['wp_filter']['wp_die_handler'][1][] = array(
 			'function'      => array( __CLASS__, 'wp_die_handler' ),
@@ -111,10 +112,12 @@ final class WP_Gears_Runner {
 		@cli_set_process_title( "wp-gears $name: waits for jobs" );
 		self::$options = self::autoloaded();
 		self::$engine  = $plugin->engine();
-		self::quiesce();
+		WP_Gears_Fork::quiesce();
 
-		$why_not = self::$hello['fork'] ? self::why_no_fork() : '';
+		$why_not = self::$hello['fork'] ? WP_Gears_Fork::why_not() : '';
 		$fork    = self::$hello['fork'] && '' === $why_not;
+
+		self::$hello['fork'] = $fork;
 		self::$phase = 'idle';
 		self::send(
 			array(
@@ -175,15 +178,18 @@ final class WP_Gears_Runner {
 	/** Runs one job in this process, which ends with it. */
 	private static function perform( array $job, $forked ) {
 		self::$phase = 'job';
-		if ( $forked ) {
+		self::$began = microtime( true );
+		if ( function_exists( 'pcntl_signal' ) ) {
 			self::keep_on_term();
-			pcntl_sigprocmask( SIG_SETMASK, array() );
-			self::forget_the_parent();
 		}
-		if ( ! self::connect() ) {
+		if ( $forked ) {
+			pcntl_sigprocmask( SIG_SETMASK, array() );
+			WP_Gears_Fork::forget_the_parent( self::$began );
+		}
+		if ( ! WP_Gears_Fork::connect() ) {
 			self::leave( array( 'unready' => 'the database does not answer' ) );
 		}
-		self::renew_cache();
+		WP_Gears_Fork::renew_cache();
 		$changed = self::changed_options();
 		if ( $changed ) {
 			self::leave( array( 'stale' => $changed ) );
@@ -248,89 +254,6 @@ final class WP_Gears_Runner {
 	public static function on_signal() {
 	}
 
-	/** What a fresh process would not have. */
-	private static function forget_the_parent() {
-		mt_srand( random_int( PHP_INT_MIN, PHP_INT_MAX ) );
-		// lcg_value() cannot be seeded: the children draw from different places, at least.
-		for ( $i = random_int( 0, 999 ); $i > 0; $i-- ) {
-			lcg_value();
-		}
-		$now                           = microtime( true );
-		$_SERVER['REQUEST_TIME']       = (int) $now;
-		$_SERVER['REQUEST_TIME_FLOAT'] = $now;
-		$GLOBALS['timestart']          = $now;
-		clearstatcache( true );
-	}
-
-	/** Lets go of what must not be shared, nor held while idle. */
-	private static function quiesce() {
-		global $wpdb, $wp_object_cache;
-
-		if ( function_exists( 'wp_cache_close' ) ) {
-			wp_cache_close();
-		}
-		self::$hello['groups'] = self::cache_groups( $wp_object_cache );
-		$wp_object_cache       = null;
-
-		if ( isset( $wpdb->dbhs ) && is_array( $wpdb->dbhs ) && method_exists( $wpdb, 'disconnect' ) ) {
-			foreach ( array_keys( $wpdb->dbhs ) as $name ) {
-				$wpdb->disconnect( $name );
-			}
-		} elseif ( method_exists( $wpdb, 'close' ) && ! empty( $wpdb->dbh ) ) {
-			$wpdb->close();
-		}
-		$wpdb->queries = array();
-		gc_collect_cycles();
-		gc_mem_caches();
-	}
-
-	private static function connect() {
-		global $wpdb;
-		// A drop-in with a connection for each query opens it by itself.
-		$method = new ReflectionMethod( $wpdb, 'db_connect' );
-		if ( 'wpdb' !== $method->getDeclaringClass()->getName() ) {
-			return true;
-		}
-		return (bool) $wpdb->db_connect( false );
-	}
-
-	/** A new, empty object cache; what a persistent one stores for the site stays where it is. */
-	private static function renew_cache() {
-		wp_cache_init();
-		if ( function_exists( 'wp_cache_add_global_groups' ) && self::$hello['groups']['global'] ) {
-			wp_cache_add_global_groups( self::$hello['groups']['global'] );
-		}
-		if ( function_exists( 'wp_cache_add_non_persistent_groups' ) && self::$hello['groups']['local'] ) {
-			wp_cache_add_non_persistent_groups( self::$hello['groups']['local'] );
-		}
-	}
-
-	/** The groups that core and plugins registered at boot, under the names that drop-ins give them. */
-	private static function cache_groups( $cache ) {
-		$found = array( 'global' => array(), 'local' => array() );
-		$names = array(
-			'global_groups'         => 'global',
-			'no_mc_groups'          => 'local',
-			'ignored_groups'        => 'local',
-			'non_persistent_groups' => 'local',
-		);
-		for ( $class = is_object( $cache ) ? new ReflectionObject( $cache ) : null; $class; $class = $class->getParentClass() ) {
-			foreach ( $names as $name => $kind ) {
-				if ( ! $class->hasProperty( $name ) ) {
-					continue;
-				}
-				$property = $class->getProperty( $name );
-				if ( PHP_VERSION_ID < 80100 ) {
-					$property->setAccessible( true );
-				}
-				foreach ( (array) $property->getValue( $cache ) as $key => $value ) {
-					$found[ $kind ][] = is_string( $key ) ? $key : $value;
-				}
-			}
-		}
-		return array_map( 'array_values', array_map( 'array_unique', $found ) );
-	}
-
 	private static function autoloaded() {
 		$options = wp_load_alloptions();
 		if ( is_multisite() ) {
@@ -367,37 +290,6 @@ final class WP_Gears_Runner {
 			$_SERVER['SERVER_NAME'] = $blog->domain;
 			$_SERVER['REQUEST_URI'] = $blog->path;
 		}
-	}
-
-	/** The reason why a fork of this process would not be safe, or ''. */
-	private static function why_no_fork() {
-		foreach ( array( 'pcntl_fork', 'pcntl_sigwaitinfo', 'pcntl_sigprocmask', 'posix_kill' ) as $function ) {
-			if ( ! function_exists( $function ) ) {
-				return "PHP has no $function()";
-			}
-		}
-		if ( extension_loaded( 'grpc' ) ) {
-			return 'the PHP extension grpc does not survive a fork';
-		}
-		if ( count( (array) glob( '/proc/self/task/*' ) ) > 1 ) {
-			return 'something in PHP runs threads';
-		}
-		$more = array_diff( self::open_sockets(), self::$sockets );
-		if ( $more ) {
-			return 'a plugin keeps ' . count( $more ) . ' socket(s) open after WordPress has loaded, which jobs would share';
-		}
-		return '';
-	}
-
-	private static function open_sockets() {
-		$sockets = array();
-		foreach ( (array) glob( '/proc/self/fd/*' ) as $link ) {
-			$target = @readlink( $link );
-			if ( $target && 0 === strpos( $target, 'socket:' ) ) {
-				$sockets[] = $target;
-			}
-		}
-		return $sockets;
 	}
 
 	/** All that this process has read code from. */
@@ -527,7 +419,7 @@ final class WP_Gears_Runner {
 			return;
 		}
 		$file = self::$hello['run'] . "/probe-$token.json";
-		$text = json_encode( array( 'started' => $_SERVER['REQUEST_TIME_FLOAT'], 'done' => microtime( true ), 'fork' => (bool) self::$hello['fork'], 'pid' => getmypid() ) );
+		$text = json_encode( array( 'started' => self::$began, 'done' => microtime( true ), 'fork' => (bool) self::$hello['fork'], 'pid' => getmypid() ) );
 		if ( false === file_put_contents( "$file.new", $text ) || ! rename( "$file.new", $file ) ) {
 			throw new RuntimeException( "cannot write $file" );
 		}

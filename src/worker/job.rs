@@ -183,11 +183,13 @@ impl Worker<'_> {
         }
         if let Some(begun) = job.begun {
             let limit = Duration::from_secs(self.args.job_timeout);
-            if !limit.is_zero() && now >= begun + limit && job.killed.is_none() {
+            if !limit.is_zero()
+                && now >= begun + limit
+                && job.killed.is_none()
+                && let Some(pid) = job.pid
+            {
                 job.killed = Some(format!("it ran longer than {} s", limit.as_secs()));
-                if let Some(pid) = job.pid {
-                    kill_tree(pid);
-                }
+                kill_tree(pid);
             }
             if self.stopping.is_some_and(|until| now >= until) {
                 self.give_up();
@@ -443,11 +445,7 @@ impl Worker<'_> {
         }
         self.find_due();
         // While jobs come in a row nobody needs to see the moments between them.
-        if self
-            .connections
-            .iter()
-            .all(|c| c.state != super::connection::State::Asked)
-        {
+        if !self.asking() {
             self.presence.set(Activity::Idle);
         }
     }

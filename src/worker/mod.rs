@@ -7,6 +7,7 @@ mod fresh;
 mod job;
 mod log;
 mod message;
+mod opcache;
 mod php;
 pub mod presence;
 mod serve;

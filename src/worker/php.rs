@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -45,6 +44,8 @@ pub struct Php {
     /// How it ended, where it has.
     pub gone: Option<rustix::process::WaitStatus>,
     pipe: UnixStream,
+    /// The runner's end is closed: there is nothing to poll for.
+    closed: bool,
     inbox: Vec<u8>,
     pub output: Output,
 }
@@ -130,13 +131,14 @@ impl Php {
             ready: None,
             gone: None,
             pipe: ours,
+            closed: false,
             inbox: Vec::new(),
             output: Output::new(read),
         })
     }
 
-    pub fn pipe(&self) -> BorrowedFd<'_> {
-        self.pipe.as_fd()
+    pub fn pipe(&self) -> Option<BorrowedFd<'_>> {
+        (!self.closed).then(|| self.pipe.as_fd())
     }
 
     /// Hands a job over; the runner waits for it, so this does not block for long.
@@ -151,26 +153,32 @@ impl Php {
         self.pipe.write_all(payload)
     }
 
-    /// What came over the pipe by now. False where it is closed.
-    pub fn receive(&mut self) -> io::Result<bool> {
+    /// Takes in what came over the pipe by now.
+    pub fn receive(&mut self) -> io::Result<()> {
         let mut chunk = [0; 16384];
         loop {
             match rustix::net::recv(&self.pipe, &mut chunk[..], RecvFlags::DONTWAIT) {
-                Ok((0, _)) => return Ok(false),
+                Ok((0, _)) => break,
                 Ok((n, _)) => self.inbox.extend_from_slice(&chunk[..n]),
-                Err(rustix::io::Errno::AGAIN) => return Ok(true),
+                Err(rustix::io::Errno::AGAIN) => return Ok(()),
                 Err(rustix::io::Errno::INTR) => {}
                 // A process that died with a line unread.
-                Err(rustix::io::Errno::CONNRESET) => return Ok(false),
-                Err(e) => return Err(e.into()),
+                Err(rustix::io::Errno::CONNRESET) => break,
+                Err(e) => {
+                    self.closed = true;
+                    return Err(e.into());
+                }
             }
             if self.inbox.len() > LONGEST {
+                self.closed = true;
                 return Err(io::Error::new(
                     io::ErrorKind::InvalidData,
                     "a line without end from the runner",
                 ));
             }
         }
+        self.closed = true;
+        Ok(())
     }
 
     /// The next whole line; a line that is none of the runner's is skipped.
@@ -309,21 +317,4 @@ fn children(pid: Pid) -> Vec<Pid> {
     text.split_whitespace()
         .filter_map(|word| Pid::from_raw(word.parse().ok()?))
         .collect()
-}
-
-/// Whether code may be cached there: who can write it can run code as us.
-pub fn check_cache(dir: &Path) -> Result<(), String> {
-    let meta = std::fs::symlink_metadata(dir).map_err(|e| e.to_string())?;
-    if !meta.is_dir() {
-        Err("it is not a folder".into())
-    } else if meta.uid() != rustix::process::geteuid().as_raw() {
-        Err("it is another user's".into())
-    } else if meta.mode() & 0o077 != 0 {
-        Err(format!(
-            "others can enter it (mode {:o})",
-            meta.mode() & 0o777
-        ))
-    } else {
-        Ok(())
-    }
 }

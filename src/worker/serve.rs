@@ -11,12 +11,12 @@ use rustix::process::{Pid, WaitOptions, WaitStatus, waitpid};
 use super::connection::{Connection, State};
 use super::job::{Current, From};
 use super::log::Log;
-use super::php::{Php, check_cache, kill_tree};
+use super::php::{Php, kill_tree};
 use super::presence::{Activity, Presence};
 use super::signals::Signals;
 use super::site::Site;
 use super::store::Store;
-use super::{Paths, WorkerArgs, clock};
+use super::{Paths, WorkerArgs, clock, opcache};
 use crate::gearman::binary::kind;
 use crate::problem::Problem;
 
@@ -79,7 +79,7 @@ impl<'a> Worker<'a> {
             Problem::new(format!("open {}", paths.failed.display()), e).advice(advice)
         })?;
         store.sweep(clock::millis(SystemTime::now()));
-        let cache = match check_cache(&paths.cache) {
+        let cache = match opcache::check(&paths.cache) {
             Ok(()) => Some(paths.cache.clone()),
             Err(why) => {
                 log.line(&format!(
@@ -149,7 +149,7 @@ impl<'a> Worker<'a> {
             return true;
         }
         self.keep_site_ready(now);
-        if self.site.function.is_some() && !self.take_due() {
+        if self.site.function.is_some() && (self.asking() || !self.take_due()) {
             self.connect(now);
             self.ask(now);
         }
@@ -218,9 +218,14 @@ impl<'a> Worker<'a> {
         }
     }
 
+    /// A server may be about to give us a job.
+    pub fn asking(&self) -> bool {
+        self.connections.iter().any(|c| c.state == State::Asked)
+    }
+
     /// Asks one server that may have a job, each in its turn.
     fn ask(&mut self, now: Instant) {
-        if self.connections.iter().any(|c| c.state == State::Asked) {
+        if self.asking() {
             return;
         }
         let n = self.connections.len();
@@ -279,9 +284,11 @@ impl<'a> Worker<'a> {
                     connection.sleep()?;
                     self.presence.set(Activity::Idle);
                 }
-                kind::JOB_ASSIGN_UNIQ
-                    if connection.state == State::Asked && self.current.is_none() =>
-                {
+                // A job that could not be taken goes back when the connection ends.
+                kind::JOB_ASSIGN_UNIQ if self.current.is_some() => {
+                    return Err(io::Error::other("a job that was not asked for"));
+                }
+                kind::JOB_ASSIGN_UNIQ => {
                     connection.has_job();
                     self.take(index, &packet)?;
                 }
@@ -377,10 +384,8 @@ impl<'a> Worker<'a> {
         let mut fds = vec![PollFd::new(signals, PollFlags::IN)];
         fds.extend(self.connections.iter().filter_map(Connection::poll_fd));
         if let Some(php) = &self.php {
-            // One that is gone has nothing to say, and would end each poll at once.
-            if php.gone.is_none() {
-                fds.push(PollFd::from_borrowed_fd(php.pipe(), PollFlags::IN));
-            }
+            let pipe = php.pipe().filter(|_| php.gone.is_none());
+            fds.extend(pipe.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
             if let Some(fd) = php.output.fd() {
                 fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN));
             }

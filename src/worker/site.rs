@@ -18,7 +18,7 @@ use super::message::{Hello, Message, Ready};
 use super::php::{Booted, Php, Start};
 use super::presence::Activity;
 use super::serve::Worker;
-use super::{Mode, Paths, WorkerArgs};
+use super::{Mode, Paths, WorkerArgs, opcache};
 
 /// How long WordPress may take to load.
 const BOOT: Duration = Duration::from_secs(120);
@@ -28,6 +28,9 @@ const CHECK: Duration = Duration::from_millis(500);
 
 /// The longest pause before a site that cannot be loaded is tried again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// How often the size of the opcode cache is looked at.
+const TRIM: Duration = Duration::from_secs(86_400);
 
 /// In the site's run folder: what is remembered.
 const MEMORY: &str = "function";
@@ -43,6 +46,7 @@ pub(super) struct Site {
     known: Option<Known>,
     php: PathBuf,
     cache: Option<PathBuf>,
+    trim_at: Instant,
     run: PathBuf,
     site_dir: PathBuf,
     reload: PathBuf,
@@ -81,6 +85,7 @@ impl Site {
             known,
             php,
             cache,
+            trim_at: Instant::now(),
             run: paths.run.clone(),
             site_dir: args.site.clone(),
             reload_was: modified(&paths.reload),
@@ -147,6 +152,21 @@ impl Site {
         self.learning.is_some()
     }
 
+    fn trim_cache(&mut self, now: Instant, log: &mut Log) {
+        let Some(cache) = self.cache.as_ref().filter(|_| now >= self.trim_at) else {
+            return;
+        };
+        self.trim_at = now + TRIM;
+        match opcache::trim(cache) {
+            Ok(true) => log.line("emptied the opcode cache: it had grown too large"),
+            Ok(false) => {}
+            Err(e) => log.line(&format!(
+                "look at the opcode cache in {}: {e}",
+                cache.display()
+            )),
+        }
+    }
+
     fn failed(&mut self, why: &str, log: &mut Log) {
         let wait = pause(self.failures, Duration::from_secs(1), LONGEST_PAUSE);
         self.failures += 1;
@@ -209,6 +229,7 @@ impl Worker<'_> {
         if now < self.site.again {
             return;
         }
+        self.site.trim_cache(now, &mut self.log);
         let fork = self.args.worker_mode == Mode::Fork && self.site.why_not.is_empty();
         let start = Start {
             php: &self.site.php,

@@ -1,0 +1,134 @@
+<?php
+/**
+ * What a process of PHP holds that two must not share: given up before a fork, made anew in the job's process.
+ */
+
+if ( ! defined( 'DOING_ASYNC' ) ) {
+	http_response_code( 403 );
+	exit;
+}
+
+final class WP_Gears_Fork {
+	/** @var string[] The sockets that were open before the site booted. */
+	private static $before = array();
+	/** @var array Groups of the object cache, see cache_groups(). */
+	private static $groups = array( 'global' => array(), 'local' => array() );
+
+	public static function before_boot() {
+		self::$before = self::open_sockets();
+	}
+
+	/** Lets go of what must not be shared, nor held while idle. */
+	public static function quiesce() {
+		global $wpdb, $wp_object_cache;
+
+		if ( function_exists( 'wp_cache_close' ) ) {
+			wp_cache_close();
+		}
+		self::$groups    = self::cache_groups( $wp_object_cache );
+		$wp_object_cache = null;
+
+		if ( isset( $wpdb->dbhs ) && is_array( $wpdb->dbhs ) && method_exists( $wpdb, 'disconnect' ) ) {
+			foreach ( array_keys( $wpdb->dbhs ) as $name ) {
+				$wpdb->disconnect( $name );
+			}
+		} elseif ( method_exists( $wpdb, 'close' ) && ! empty( $wpdb->dbh ) ) {
+			$wpdb->close();
+		}
+		$wpdb->queries = array();
+		gc_collect_cycles();
+		gc_mem_caches();
+	}
+
+	/** The reason why a fork of this process would not be safe, or ''. */
+	public static function why_not() {
+		foreach ( array( 'pcntl_fork', 'pcntl_sigwaitinfo', 'pcntl_sigprocmask', 'posix_kill' ) as $function ) {
+			if ( ! function_exists( $function ) ) {
+				return "PHP has no $function()";
+			}
+		}
+		if ( extension_loaded( 'grpc' ) ) {
+			return 'the PHP extension grpc does not survive a fork';
+		}
+		if ( count( (array) glob( '/proc/self/task/*' ) ) > 1 ) {
+			return 'something in PHP runs threads';
+		}
+		$more = array_diff( self::open_sockets(), self::$before );
+		if ( $more ) {
+			return 'a plugin keeps ' . count( $more ) . ' socket(s) open after WordPress has loaded, which jobs would share';
+		}
+		return '';
+	}
+
+	private static function open_sockets() {
+		$sockets = array();
+		foreach ( (array) glob( '/proc/self/fd/*' ) as $link ) {
+			$target = @readlink( $link );
+			if ( $target && 0 === strpos( $target, 'socket:' ) ) {
+				$sockets[] = $target;
+			}
+		}
+		return $sockets;
+	}
+
+	/** What a fresh process would not have. */
+	public static function forget_the_parent( $now ) {
+		mt_srand( random_int( PHP_INT_MIN, PHP_INT_MAX ) );
+		// lcg_value() cannot be seeded: the children draw from different places, at least.
+		for ( $i = random_int( 0, 999 ); $i > 0; $i-- ) {
+			lcg_value();
+		}
+		$_SERVER['REQUEST_TIME']       = (int) $now;
+		$_SERVER['REQUEST_TIME_FLOAT'] = $now;
+		$GLOBALS['timestart']          = $now;
+		clearstatcache( true );
+	}
+
+	/** Whether the database answers. */
+	public static function connect() {
+		global $wpdb;
+		// A drop-in with a connection for each query opens it by itself.
+		$method = new ReflectionMethod( $wpdb, 'db_connect' );
+		if ( 'wpdb' !== $method->getDeclaringClass()->getName() ) {
+			return true;
+		}
+		return (bool) $wpdb->db_connect( false );
+	}
+
+	/** A new, empty object cache; what a persistent one stores for the site stays where it is. */
+	public static function renew_cache() {
+		wp_cache_init();
+		if ( function_exists( 'wp_cache_add_global_groups' ) && self::$groups['global'] ) {
+			wp_cache_add_global_groups( self::$groups['global'] );
+		}
+		if ( function_exists( 'wp_cache_add_non_persistent_groups' ) && self::$groups['local'] ) {
+			wp_cache_add_non_persistent_groups( self::$groups['local'] );
+		}
+	}
+
+	/** The groups that core and plugins registered at boot, under the names that drop-ins give them. */
+	private static function cache_groups( $cache ) {
+		$found = array( 'global' => array(), 'local' => array() );
+		$names = array(
+			'global_groups'         => 'global',
+			'no_mc_groups'          => 'local',
+			'ignored_groups'        => 'local',
+			'non_persistent_groups' => 'local',
+		);
+		for ( $class = is_object( $cache ) ? new ReflectionObject( $cache ) : null; $class; $class = $class->getParentClass() ) {
+			foreach ( $names as $name => $kind ) {
+				if ( ! $class->hasProperty( $name ) ) {
+					continue;
+				}
+				$property = $class->getProperty( $name );
+				if ( PHP_VERSION_ID < 80100 ) {
+					$property->setAccessible( true );
+				}
+				foreach ( (array) $property->getValue( $cache ) as $key => $value ) {
+					$found[ $kind ][] = is_string( $key ) ? $key : $value;
+				}
+			}
+		}
+		return array_map( 'array_values', array_map( 'array_unique', $found ) );
+	}
+}
