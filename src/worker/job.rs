@@ -132,8 +132,13 @@ impl Worker<'_> {
                 );
                 true
             }
-            Ok(None) => false,
+            Ok(None) => {
+                // Another worker is at it, and its file stays until it is done.
+                self.next_due = self.next_due.map(|due| due.max(now + 1000));
+                false
+            }
             Err(e) => {
+                self.next_due = Some(now + 10_000);
                 self.log
                     .line(&format!("take a job that waits for another try: {e}"));
                 false

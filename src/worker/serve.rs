@@ -135,8 +135,11 @@ impl<'a> Worker<'a> {
         self.reap(now);
         self.hear_php();
         self.hear_servers();
+        if self.current.is_some() && !self.work(now) {
+            return false;
+        }
         if self.current.is_some() {
-            return self.work(now);
+            return true;
         }
         if self.stopping.is_some() {
             self.end_php();
@@ -392,7 +395,11 @@ impl<'a> Worker<'a> {
         }
         let now = Instant::now();
         let mut wait = self.wakes_at(now).saturating_duration_since(now);
-        if let Some(due) = self.next_due.filter(|_| self.current.is_none()) {
+        let free = self.current.is_none() && !self.paused && !self.asking();
+        if let Some(due) = self
+            .next_due
+            .filter(|_| free && self.site.function.is_some())
+        {
             let due = due.saturating_sub(clock::millis(SystemTime::now()));
             wait = wait.min(Duration::from_millis(due));
         }

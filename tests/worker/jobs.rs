@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use super::lab::{Plan, Site, sleep, wait_for};
+use super::lab::{Plan, Site, processor_ms, sleep, wait_for};
 
 fn numbered(count: usize) -> Vec<(&'static str, Value)> {
     (0..count)
@@ -307,4 +307,34 @@ fn warm_jobs_begin_soon() {
     times.sort();
     // Much more than it takes, for machines that do other things too.
     assert!(times[10] < 200, "{times:?}");
+}
+
+#[test]
+fn another_try_of_a_job_holds_up_nobody() {
+    let jobs = "add_action( 't_twice', function ( $args ) { out( 't', 'tries' );
+        if ( count( file( WP_CONTENT_DIR . '/uploads/tries' ) ) < 2 ) { posix_kill( getmypid(), 9 ); }
+        while ( ! file_exists( WP_CONTENT_DIR . '/uploads/go' ) ) { usleep( 10000 ); clearstatcache(); } out( 'twice' ); } );";
+    let site = Site::with(
+        "retry",
+        Plan {
+            jobs: jobs.into(),
+            ..Plan::default()
+        },
+    );
+    let workers = [site.worker(&[]), site.worker(&[])];
+    site.add("t_twice", json!([]));
+    wait_for(20, "the second try", || site.lines("tries").len() == 2);
+    // One is at it; the other waits at no cost, and takes what comes.
+    let before: u64 = workers.iter().map(|w| processor_ms(w.pid())).sum();
+    sleep(1000);
+    let used = workers.iter().map(|w| processor_ms(w.pid())).sum::<u64>() - before;
+    assert!(used <= 30, "{used} ms");
+    site.add_many(&numbered(3));
+    site.wait_for_out(20, 3);
+    site.write("wp-content/uploads/go", "");
+    assert_eq!(site.wait_for_out(20, 4)[3], "twice", "{}", site.log());
+    // After it there is no pause for the next.
+    site.add("t_line", json!(["next"]));
+    site.wait_for_out(5, 5);
+    assert!(site.failed().is_empty());
 }
