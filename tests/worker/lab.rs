@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Mutex, OnceLock};
@@ -47,6 +47,8 @@ impl Lab {
             .arg("cat >/dev/null; cat \"$0\"/pids | xargs -r kill 2>/dev/null; sleep 1; rm -rf \"$0\"")
             .arg(&dir)
             .stdin(Stdio::piped())
+            // It outlives a kill of the tests' own group.
+            .process_group(0)
             .spawn()
             .unwrap();
         let source = Path::new(env!("CARGO_MANIFEST_DIR"));
