@@ -12,3 +12,4 @@ mod shell;
 mod sites;
 mod support;
 mod web;
+mod workers;

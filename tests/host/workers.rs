@@ -1,0 +1,42 @@
+//! Workers under a real supervisor that is restarted, and killed, while jobs run.
+
+use std::time::Duration;
+
+use crate::harness::{Host, Site};
+use crate::support::{on_site, ready_host};
+
+const LIMIT: Duration = Duration::from_secs(120);
+
+#[test]
+fn no_job_is_lost_or_run_twice_by_what_happens_to_supervisor() {
+    let host = ready_host("workers");
+    on_site(&host, "setup", &["--workers", "3"]).exits(0);
+    during_jobs(&host, |host| {
+        host.run(&["supervisorctl", "restart", "all"]).ok();
+    });
+    during_jobs(&host, |host| {
+        host.run(&["wp-gears", "reload", "--wait"]).exits(0);
+    });
+    // More workers: the group is renewed, the jobs at hand are finished first.
+    during_jobs(&host, |host| {
+        on_site(host, "setup", &["--workers", "2"]).exits(0);
+    });
+    // Its workers go on without it; systemd brings it back.
+    during_jobs(&host, |host| {
+        let supervisord = host.processes_of("supervisord");
+        assert_eq!(supervisord.len(), 1);
+        host.kill9(supervisord[0].pid);
+    });
+}
+
+/// Twelve jobs of 1.5 s, and what is done to the host once some run.
+fn during_jobs(host: &Host, act: impl FnOnce(&Host)) {
+    let site = Site::first(host);
+    site.forget_done();
+    site.send(1, 12, 1.5).ok();
+    assert!(!site.wait_for(1, LIMIT).is_empty());
+    act(host);
+    let mut done = site.wait_for(12, LIMIT);
+    done.sort_unstable();
+    assert_eq!(done, (1..=12).collect::<Vec<_>>());
+}
