@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use crate::gearman::{daemon, options};
 use crate::host::Host;
 use crate::host::platform::{Family, Gearmand, Init, Platform};
+use crate::host::services::Unit;
 use crate::journal::{Edit, Scope};
 use crate::paths::{BASE, LIB, LOGS, binary, runner};
 use crate::plan::Item;
@@ -134,9 +135,12 @@ fn job_server(
     let family = platform.family;
     let gearmand = &family.gearmand;
     // Debian's unit forks; before the package is there its own options tell (they hold --daemon).
-    let forks = match host.unit(gearmand.unit, &[family.supervisor.unit]) {
-        Ok(unit) if unit.present => unit.forking,
-        _ => matches!(family.manager, crate::host::platform::Manager::Apt),
+    let (forks, unwanted) = match host.unit(gearmand.unit, &[family.supervisor.unit]) {
+        Ok(unit) if unit.present => (unit.forking, daemon::unwanted(&unit)),
+        _ => {
+            let forks = matches!(family.manager, crate::host::platform::Manager::Apt);
+            (forks, daemon::unwanted(&Unit::default()))
+        }
     };
     let wanted = daemon::wanted(family, decided, forks);
     let variable = gearmand.options_variable;
@@ -152,7 +156,7 @@ fn job_server(
         edit: Edit::Options,
         make: Box::new(move |_, now| {
             let now = now.unwrap_or_default();
-            let text = options::merge(now, variable, &for_file, &daemon::SECRET)?;
+            let text = options::merge(now, variable, &for_file, &unwanted)?;
             Ok(Some(text).into())
         }),
         owner: Owner::Root,
@@ -285,7 +289,8 @@ fn plugin_and_runner(host: &Host, items: &mut Items, site: &SiteDecided) -> Resu
     if site.plugin == Plugin::Bundled {
         let path = site.dir.join(BUNDLED);
         // The site's owner owns what stands in the site.
-        let owner = owner_of(host, &site.dir.join("wp-content"))?;
+        let (uid, gid) = ids_of(host, &site.dir.join("wp-content"))?;
+        let owner = Owner::Ids(uid, gid);
         if let Some(parent) = path.parent() {
             items.site(
                 site,
@@ -309,17 +314,19 @@ fn plugin_and_runner(host: &Host, items: &mut Items, site: &SiteDecided) -> Resu
         Link {
             // A copy does not find its code; the plugin's readme asks for a link.
             replaces: |text| text.windows(11).any(|part| part == b"wp-load.php"),
+            owner: ids_of(host, &site.dir)?,
             ..Link::to(site.dir.join(site.plugin.runner()), runner())
         },
     );
     Ok(())
 }
 
-fn owner_of(host: &Host, path: &Path) -> Result<Owner> {
+/// A folder's owner and group.
+fn ids_of(host: &Host, path: &Path) -> Result<(u32, u32)> {
     use crate::host::files::Node;
     Ok(match host.look_through(path)? {
-        Node::Directory(meta) => Owner::Ids(meta.uid, meta.gid),
-        _ => Owner::Root,
+        Node::Directory(meta) => (meta.uid, meta.gid),
+        _ => (0, 0),
     })
 }
 
@@ -414,6 +421,7 @@ fn workers(
                 Program {
                     group: old.name.clone(),
                     present: false,
+                    by_hand: false,
                     socket: supervisor.socket.into(),
                     binary: binary(),
                     patience: Duration::from_secs(site.stop_timeout + 30),
@@ -426,6 +434,7 @@ fn workers(
                 Program {
                     group: site.program.clone(),
                     present: true,
+                    by_hand: false,
                     socket: supervisor.socket.into(),
                     binary: binary(),
                     patience: Duration::from_secs(site.stop_timeout + 30),

@@ -46,6 +46,9 @@ pub enum Undo {
         path: PathBuf,
         /// Where a link led before; `None`: there was nothing.
         was: Option<PathBuf>,
+        /// That link's owner and group.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        owner: Option<(u32, u32)>,
         /// A file stood there: a copy of the runner.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         file: Option<Kept>,
@@ -284,12 +287,17 @@ fn fold(first: &Undo, later: Undo) -> Undo {
         },
         (
             Undo::Link {
-                path, was, file, ..
+                path,
+                was,
+                owner,
+                file,
+                ..
             },
             Undo::Link { will, .. },
         ) => Undo::Link {
             path,
             was,
+            owner,
             file,
             will,
         },

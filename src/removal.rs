@@ -48,7 +48,6 @@ pub fn of_history(
     purge: bool,
     removal: &mut Removal,
 ) -> Result<()> {
-    let family = host.platform()?.family;
     if let Some(site) = history.site.as_ref().filter(|site| !host.is_dir(site)) {
         removal.left.push(format!(
             "{} is gone; if the site moved, 'wp-gears remove --site' with its new folder takes out what is marked there",
@@ -64,7 +63,7 @@ pub fn of_history(
         {
             removal.torn.extend(path.parent().map(Path::to_owned));
         }
-        let Some((rank, resource)) = undo(host, family, &entry.undo, purge, &mut removal.left)?
+        let Some((rank, resource)) = undo(host, history, &entry.undo, purge, &mut removal.left)?
         else {
             continue;
         };
@@ -86,11 +85,12 @@ pub fn of_history(
 /// The resource that takes one act back, and how early it comes.
 fn undo(
     host: &Host,
-    family: &'static Family,
+    history: &History,
     undo: &Undo,
     purge: bool,
     left: &mut Vec<String>,
 ) -> Result<Option<(u8, Box<dyn Resource>)>> {
+    let family = host.platform()?.family;
     Ok(Some(match undo {
         Undo::File {
             edit: Edit::Log,
@@ -128,6 +128,7 @@ fn undo(
         Undo::Link {
             path,
             was,
+            owner,
             file,
             will,
         } => {
@@ -142,21 +143,16 @@ fn undo(
                 3,
                 Box::new(Link {
                     to: was.clone(),
+                    owner: owner.unwrap_or((0, 0)),
                     back,
                     ..Link::to(path.clone(), will.clone())
                 }),
             )
         }
-        Undo::Program { group } => (
-            2,
-            Box::new(Program {
-                group: group.clone(),
-                present: false,
-                socket: family.supervisor.socket.into(),
-                binary: binary(),
-                patience: PATIENCE,
-            }),
-        ),
+        Undo::Program { group } => {
+            let by_hand = was_by_hand(host, history, group)?;
+            (2, Box::new(workers(family, group, by_hand)))
+        }
         Undo::Service {
             unit,
             enabled,
@@ -214,6 +210,37 @@ fn undo(
             )
         }
     }))
+}
+
+/// Whether a person's section of this name stood in supervisor's files.
+fn was_by_hand(host: &Host, history: &History, group: &str) -> Result<bool> {
+    for entry in &history.entries {
+        if let Undo::File {
+            path,
+            edit: Edit::Section,
+            was: Some(kept),
+            ..
+        } = &entry.undo
+            && let Some(bytes) = journal::kept(host, &kept.sha)?
+            && programs::parse(&String::from_utf8_lossy(&bytes), path)
+                .iter()
+                .any(|program| program.name == group)
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn workers(family: &Family, group: &str, by_hand: bool) -> Program {
+    Program {
+        group: group.to_owned(),
+        present: by_hand,
+        by_hand,
+        socket: family.supervisor.socket.into(),
+        binary: binary(),
+        patience: PATIENCE,
+    }
 }
 
 /// The file as it was: the old bytes where it is as we left it, else what
@@ -416,13 +443,7 @@ pub fn without_journal(host: &Host, dir: &Path, removal: &mut Removal) -> Result
             items.push(Box::new(take_out(program.file.clone(), Edit::Program)));
         }
         if host.live() {
-            items.push(Box::new(Program {
-                group: program.name.clone(),
-                present: false,
-                socket: family.supervisor.socket.into(),
-                binary: binary(),
-                patience: PATIENCE,
-            }));
+            items.push(Box::new(workers(family, &program.name, false)));
         }
     }
     for plugin in [Plugin::WpGears, Plugin::WpMinions] {

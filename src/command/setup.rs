@@ -114,13 +114,7 @@ pub fn prepare(host: &Host, spec: &Spec, start: bool) -> Result<Prepared> {
         let scope = Scope::Site(dir.display().to_string());
         plan.refused.push(Refused { scope, error });
     }
-    let nothing_left = plan.steps.is_empty();
-    if nothing_left && plan.refused.len() == 1 {
-        // One site, and it cannot be done: its error is the whole answer.
-        if let Some(only) = plan.refused.pop() {
-            return Err(only.error);
-        }
-    }
+    only_refusal(&decided, &mut plan)?;
     if host.live() {
         let own = decided.host.own_server();
         port_is_free(host, decided.host.port, &own, &plan)?;
@@ -132,8 +126,29 @@ pub fn prepare(host: &Host, spec: &Spec, start: bool) -> Result<Prepared> {
         for (scope, error) in bad {
             plan.refuse(scope, error);
         }
+        only_refusal(&decided, &mut plan)?;
     }
     Ok(Prepared { decided, plan })
+}
+
+/// With no site left the host's part is for nobody; where there was one site,
+/// its error is the whole answer.
+fn only_refusal(decided: &Decided, plan: &mut Plan) -> Result<()> {
+    let is_refused = |name: &String| {
+        let scope = Scope::Site(name.clone());
+        plan.refused.iter().any(|refused| refused.scope == scope)
+    };
+    if !decided.sites.iter().all(|site| is_refused(&site.name)) {
+        return Ok(());
+    }
+    plan.steps.clear();
+    match (plan.refused.pop(), plan.refused.is_empty()) {
+        (Some(only), true) => Err(only.error),
+        (last, _) => {
+            plan.refused.extend(last);
+            Ok(())
+        }
+    }
 }
 
 /// Below `--root` a file that a package brings is left for when it is there.

@@ -102,21 +102,17 @@ pub fn is_stale(family: &'static Family, wanted: Vec<Wanted>) -> Box<Stale> {
         let Some(file) = host.read(Path::new(gearmand.options_file))? else {
             return Ok(None);
         };
-        let text = options::merge(
-            &file.bytes,
-            gearmand.options_variable,
-            &wanted,
-            if wants_limit { &SECRET } else { &[] },
-        )?;
+        let unwanted = match wants_limit {
+            true => unwanted(unit),
+            false => Vec::new(),
+        };
+        let text = options::merge(&file.bytes, gearmand.options_variable, &wanted, &unwanted)?;
         let words = options::all_words(&text, gearmand.options_variable);
-        // Between "argv[]=" and " ;" stand the words of the definition itself.
-        let fixed: Vec<&str> = unit
-            .exec_start
-            .split_once("argv[]=")
-            .and_then(|(_, rest)| rest.split(" ;").next())
-            .unwrap_or_default()
-            .split_whitespace()
-            .collect();
+        let daemon = |word: &String| word == "-d" || word == "--daemon";
+        if !wants_limit && unit.forking && !words.iter().any(daemon) {
+            return Ok(None); // its unit cannot start with that file: it lives on as it is
+        }
+        let fixed = words_of_unit(unit);
         let missing = words.iter().find(|word| !process.args.contains(word));
         let extra = process.args.iter().skip(1).find(|arg| {
             !fixed.is_empty() && !words.contains(arg) && !fixed.contains(&arg.as_str())
@@ -134,6 +130,24 @@ pub fn is_stale(family: &'static Family, wanted: Vec<Wanted>) -> Box<Stale> {
         }
         Ok(None)
     })
+}
+
+/// The words of the definition itself stand between "argv[]=" and " ;".
+fn words_of_unit(unit: &Unit) -> Vec<&str> {
+    unit.exec_start
+        .split_once("argv[]=")
+        .and_then(|(_, rest)| rest.split(" ;").next())
+        .unwrap_or_default()
+        .split_whitespace()
+        .collect()
+}
+
+/// Options that must not stand in its file: secrets, and what its definition
+/// has already, as gearmand dies of an option that is given twice.
+pub fn unwanted(unit: &Unit) -> Vec<String> {
+    let name = |word: &str| Some(word.strip_prefix("--")?.split('=').next()?.to_owned());
+    let fixed = words_of_unit(unit).into_iter().filter_map(name);
+    fixed.chain(SECRET.map(str::to_owned)).collect()
 }
 
 /// Asks a job server for its version, as a sign of life.

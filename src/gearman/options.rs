@@ -35,7 +35,7 @@ pub fn merge(
     source: &[u8],
     variable: &str,
     wanted: &[Wanted],
-    unwanted: &[&str],
+    unwanted: &[String],
 ) -> Result<Vec<u8>, Problem> {
     let what = || format!("edit {variable}");
     let Some(assignment) = find(source, variable) else {

@@ -345,8 +345,10 @@ impl Host {
         flush(dir)
     }
 
-    /// Makes a symbolic link, or replaces one, in one step.
-    pub fn make_link(&self, path: &Path, to: &Path) -> Result<()> {
+    /// Makes a symbolic link, or replaces one, in one step. It gets its owner
+    /// before its name: root's links are followed, and who owns the folder may
+    /// give one that root left there any name.
+    pub fn make_link(&self, path: &Path, to: &Path, owner: (u32, u32)) -> Result<()> {
         let doing = || format!("link {} to {}", path.display(), to.display());
         let (stack, name) = self.leaf(path, false).with_context(doing)?;
         let dir = dir_of(&stack);
@@ -354,7 +356,14 @@ impl Host {
         let temporary = temporary_name()?;
         self.act(&doing())?;
         rustix::fs::symlinkat(to, dir, &temporary).with_context(doing)?;
-        self.act(&format!("rename {}", path.display()))
+        let (uid, gid) = (Uid::from_raw(owner.0), Gid::from_raw(owner.1));
+        let nofollow = AtFlags::SYMLINK_NOFOLLOW;
+        let owned = match rustix::fs::chownat(dir, &temporary, Some(uid), Some(gid), nofollow) {
+            Err(Errno::PERM) if !rustix::process::geteuid().is_root() => Ok(()),
+            other => other.map_err(anyhow::Error::from),
+        };
+        owned
+            .and_then(|()| self.act(&format!("rename {}", path.display())))
             .and_then(|()| Ok(rustix::fs::renameat(dir, &temporary, dir, &name)?))
             .inspect_err(|_| {
                 let _ = rustix::fs::unlinkat(dir, &temporary, AtFlags::empty());

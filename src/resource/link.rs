@@ -14,6 +14,7 @@ pub struct Link {
     pub path: PathBuf,
     /// Where it shall lead; `None`: there shall be none.
     pub to: Option<PathBuf>,
+    pub owner: (u32, u32),
     /// Removed only if it leads there: another link is somebody else's.
     pub ours: PathBuf,
     /// Whether a file that stands there may be replaced: a copy of what the link leads to.
@@ -27,6 +28,7 @@ impl Link {
         Link {
             path,
             to: Some(to.clone()),
+            owner: (0, 0),
             ours: to,
             replaces: |_| false,
             back: None,
@@ -94,9 +96,13 @@ impl Resource for Link {
             return Ok(None);
         };
         let mut was = None;
+        let mut owner = None;
         let mut file = None;
         match host.look(&self.path)? {
-            Node::Link { to, .. } => was = Some(to),
+            Node::Link { to, meta } => {
+                was = Some(to);
+                owner = Some((meta.uid, meta.gid));
+            }
             Node::File(_) => {
                 if let Some(data) = host.read(&self.path)? {
                     file = Some(Kept::of(host, &data)?);
@@ -107,6 +113,7 @@ impl Resource for Link {
         Ok(Some(Undo::Link {
             path: self.path.clone(),
             was,
+            owner,
             file,
             will: will.clone(),
         }))
@@ -114,7 +121,7 @@ impl Resource for Link {
 
     fn apply(&self, host: &Host, _watch: &dyn Fn(&str)) -> Result<()> {
         match (&self.to, &self.back) {
-            (Some(to), _) => host.make_link(&self.path, to),
+            (Some(to), _) => host.make_link(&self.path, to, self.owner),
             (None, None) => host.remove_file(&self.path),
             (None, Some((bytes, attributes))) => {
                 host.remove_file(&self.path)?;

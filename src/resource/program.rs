@@ -15,6 +15,8 @@ pub struct Program {
     pub group: String,
     /// Whether it shall be there, or be gone.
     pub present: bool,
+    /// Its definition is a person's again: loaded, whatever becomes of it.
+    pub by_hand: bool,
     pub socket: PathBuf,
     /// What its processes run: they are renewed when it was replaced.
     pub binary: PathBuf,
@@ -56,6 +58,19 @@ impl Program {
         }
         if processes.is_empty() || reread.added.contains(&self.group) {
             return Ok((Act::Add, String::new()));
+        }
+        if self.by_hand {
+            let ours = processes.iter().any(|process| {
+                let running = host.process(process.pid);
+                running.and_then(|it| it.exe).as_ref() == Some(&self.binary)
+            });
+            return Ok(match ours {
+                true => (
+                    Act::Renew,
+                    "as it was before; jobs at hand are finished first".into(),
+                ),
+                false => (Act::Nothing, String::new()),
+            });
         }
         if let Some(stale) = processes
             .iter()
@@ -119,8 +134,8 @@ impl Resource for Program {
         let supervisor = Supervisor::new(&self.socket);
         if !supervisor.answers() {
             return Ok(match self.present {
-                true => State::After("supervisor".into(), Change::new("start")),
-                false => State::Same,
+                true if !self.by_hand => State::After("supervisor".into(), Change::new("start")),
+                _ => State::Same,
             });
         }
         let (act, why) = self.look(host, &supervisor)?;
@@ -138,7 +153,8 @@ impl Resource for Program {
     }
 
     fn undo(&self, _host: &Host) -> Result<Option<Undo>> {
-        Ok(self.present.then(|| Undo::Program {
+        let ours = self.present && !self.by_hand;
+        Ok(ours.then(|| Undo::Program {
             group: self.group.clone(),
         }))
     }
@@ -155,6 +171,9 @@ impl Resource for Program {
             Act::Start => supervisor.start(&self.group)?,
             Act::Remove => return supervisor.remove(&self.group, self.patience),
         }
-        self.wait(&supervisor)
+        match self.by_hand {
+            true => Ok(()),
+            false => self.wait(&supervisor),
+        }
     }
 }

@@ -34,6 +34,10 @@ impl Service {
             acts.push((verb, String::new()));
         }
         match self.active {
+            // One that hangs in its start would be waited for until it gives up.
+            Some(true) if unit.state.starts_with("activating") => {
+                acts.push(("restart", format!("it is {}", unit.state)));
+            }
             Some(true) if !unit.active => acts.push(("start", format!("it is {}", unit.state))),
             Some(false) if unit.active => acts.push(("stop", String::new())),
             Some(true) => {

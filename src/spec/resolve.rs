@@ -198,7 +198,8 @@ fn existing_host(host: &Host, platform: &Platform) -> Result<HostOptions> {
 fn existing_site(program: &Program) -> SiteOptions {
     let number = |text: Option<String>| text.and_then(|text| text.parse().ok());
     SiteOptions {
-        workers: program.get("numprocs").and_then(|n| n.parse().ok()),
+        // supervisor's own default is a wish too: whoever left it out got one.
+        workers: program.get("numprocs").unwrap_or("1").parse().ok(),
         worker_user: program.get("user").map(str::to_owned),
         worker_dir: program.get("directory").map(PathBuf::from),
         program: Some(program.name.clone()),
@@ -270,7 +271,13 @@ fn decide_site(
     if let Some(salt) = &options.salt {
         check_salt(salt)?;
     }
-    let servers = vec![decided.own_server()];
+    let servers = match explicit_servers.clone() {
+        Some(servers) => Want::Exactly(servers),
+        None => match reachable(decided, found.servers.as_deref().unwrap_or_default()) {
+            Some(servers) => Want::Exactly(servers),
+            None => Want::Default(vec![decided.own_server()]),
+        },
+    };
     Ok(SiteDecided {
         program: options
             .program
@@ -286,10 +293,7 @@ fn decide_site(
             Some(salt) => Want::Exactly(salt),
             None => Want::Default(random_salt()?),
         },
-        servers: match explicit_servers {
-            Some(servers) => Want::Exactly(servers.clone()),
-            None => Want::Default(servers),
-        },
+        servers,
         workers: options.workers.unwrap_or(0),
         mode: options.worker_mode.unwrap_or(WorkerMode::Fork),
         user,
@@ -299,6 +303,28 @@ fn decide_site(
         job_retries: options.job_retries.unwrap_or(3),
         stop_timeout: options.stop_timeout.unwrap_or(300),
     })
+}
+
+/// The site's servers with this host's own one by its address. PHP's extension
+/// tries the first address of a name alone, which for localhost may be ::1:
+/// pages would wait for ever. `None` where none is named so.
+fn reachable(decided: &HostDecided, servers: &[String]) -> Option<Vec<String>> {
+    let by_name = format!("localhost:{}", decided.port);
+    let is_own =
+        |server: &String| *server == by_name || (server == "localhost" && decided.port == 4730);
+    let listens = decided.roles.contains(&Role::Server) && decided.listen != "localhost";
+    if !listens || !servers.iter().any(is_own) {
+        return None;
+    }
+    let own = decided.own_server();
+    let by_address = servers.iter().map(|server| {
+        if is_own(server) {
+            own.clone()
+        } else {
+            server.clone()
+        }
+    });
+    Some(by_address.collect())
 }
 
 /// Who runs the site's code already: its pool's user, else the owner of

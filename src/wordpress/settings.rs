@@ -1,6 +1,7 @@
 //! The wp-config.php of a site on a host: which file it is, what it includes,
 //! and the editor's refusals in words for people.
 
+use std::cell::RefCell;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -8,23 +9,52 @@ use anyhow::Result;
 
 use super::config::{self, Refusal, Warning};
 use crate::host::Host;
+use crate::host::files::{Meta, Node};
 use crate::problem::Problem;
 
 /// The file that WordPress loads for this site.
 pub fn locate(host: &Host, dir: &Path) -> Result<PathBuf> {
-    let read = |path: &Path| host.read(path).ok().flatten().map(|file| file.bytes);
-    let located = config::locate(dir, &read, &|path| host.exists(path))
-        .map_err(|refusal| explain(&dir.join("wp-config.php"), refusal))?;
+    // What may not be read is not missing: the reason is told, and no other file taken.
+    let unreadable = RefCell::new(None);
+    let read = |path: &Path| {
+        let file = host.read(path).map_err(|error| {
+            unreadable.borrow_mut().get_or_insert(error);
+        });
+        file.ok().flatten().map(|file| file.bytes)
+    };
+    let exists = |path: &Path| match host.look_through(path) {
+        Ok(node) => !matches!(node, Node::Absent),
+        Err(_) => read(path).is_some(),
+    };
+    let located = config::locate(dir, &read, &exists);
+    if let Some(error) = unreadable.take() {
+        return Err(error);
+    }
+    let located = located.map_err(|refusal| explain(&dir.join("wp-config.php"), refusal))?;
     Ok(located.path)
 }
 
-/// Reads what the config includes by a literal path, relative to its own folder.
+/// Reads what the config includes by a literal path, relative to its own
+/// folder, as far as its own user or group may: root shall not read on for others.
 pub fn includes<'a>(host: &'a Host, config: &'a Path) -> impl Fn(&[u8]) -> Option<Vec<u8>> + 'a {
     move |name| {
         let name = Path::new(std::ffi::OsStr::from_bytes(name));
         let path = config.parent()?.join(name);
-        host.read(&path).ok()?.map(|file| file.bytes)
+        let file = host.read(&path).ok()??;
+        may_read(host, config, &file.meta)?.then_some(file.bytes)
     }
+}
+
+fn may_read(host: &Host, config: &Path, file: &Meta) -> Option<bool> {
+    let Node::File(own) = host.look_through(config).ok()? else {
+        return None;
+    };
+    let plainly = own.uid == 0 || own.uid == file.uid || file.mode & 0o004 != 0;
+    let by_group = || {
+        let user = host.user_by_id(own.uid).ok().flatten();
+        own.gid == file.gid || user.is_some_and(|user| user.groups.contains(&file.gid))
+    };
+    Some(plainly || (file.mode & 0o040 != 0 && by_group()))
 }
 
 pub fn explain(path: &Path, refusal: Refusal) -> Problem {

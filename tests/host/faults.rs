@@ -1,7 +1,5 @@
 //! What setup does when the machine does not do its part.
 
-use std::time::Duration;
-
 use crate::harness::{Host, Site};
 use crate::support::{everything, fresh_host, jobs_run, none, on_site, ready_host, refused};
 
@@ -95,19 +93,47 @@ fn a_job_server_elsewhere_that_is_unreachable_is_told() {
     );
 }
 
-/// Ends setup at several moments; the next one finishes the work, and remove
-/// knows what was there before the first.
+/// kill -9 after a share of the time that setup takes.
+fn setup_killed_after(host: &Host, seconds: f64) {
+    let limit = format!("{seconds:.3}");
+    let timeout = ["timeout", "-s", "KILL", &limit];
+    let setup = ["wp-gears", "setup", "--site", "/var/www/site", "--yes"];
+    host.run(&[&timeout[..], &setup].concat());
+}
+
+/// After each the next remove gives back what was there before, or the next
+/// setup finishes the work and the remove after that does.
 #[test]
-fn a_setup_that_was_killed_is_finished_by_the_next() {
+fn a_setup_that_was_killed_is_finished_by_the_next_run() {
+    const MOMENTS: u32 = 20;
     let host = ready_host("killed");
+    on_site(&host, "setup", &[]).exits(0);
+    on_site(&host, "remove", &[]).exits(0);
     let before = everything(&host);
-    for ms in [20, 60, 120, 250, 500, 900] {
-        let setup = ["wp-gears", "setup", "--site", "/var/www/site", "--yes"];
-        host.run_with(&setup, b"", Duration::from_millis(ms));
-        host.run(&["pkill", "-KILL", "-f", "^wp-gears setup"]);
+    let whole = on_site(&host, "setup", &[]).exits(0).took.as_secs_f64();
+    on_site(&host, "remove", &[]).exits(0);
+    for moment in 1..=MOMENTS {
+        let after = whole * f64::from(moment) / f64::from(MOMENTS);
+        setup_killed_after(&host, after);
+        if moment % 2 == 0 {
+            on_site(&host, "setup", &[]).exits(0);
+            jobs_run(&Site::first(&host), 1);
+        }
+        let removed = on_site(&host, "remove", &[]).exits(0);
+        none(
+            before.changes_to(&everything(&host)),
+            &format!("left by remove after a kill at {after:.2} s of {whole:.2}, {removed}"),
+        );
+        assert_eq!(host.processes_of("wp-gears worker"), [], "{after}");
+    }
+}
+
+#[test]
+fn a_setup_that_was_killed_among_packages_is_finished_by_the_next() {
+    let host = fresh_host("apt-killed");
+    for seconds in [0.5, 2.0, 5.0, 9.0] {
+        setup_killed_after(&host, seconds);
     }
     on_site(&host, "setup", &[]).exits(0);
     jobs_run(&Site::first(&host), 1);
-    on_site(&host, "remove", &[]).exits(0);
-    none(before.changes_to(&everything(&host)), "left by remove");
 }

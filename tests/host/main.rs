@@ -2,7 +2,9 @@
 
 mod bench;
 mod faults;
+mod handmade;
 mod harness;
+mod hostile;
 mod images;
 mod life;
 mod plain;
@@ -11,5 +13,6 @@ mod remove;
 mod shell;
 mod sites;
 mod support;
+mod users;
 mod web;
 mod workers;

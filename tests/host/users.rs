@@ -1,0 +1,81 @@
+//! Sites of different users on one host, and copies of a site.
+
+use crate::harness::{Host, Site, site};
+use crate::support::{jobs_run, on_site, ready_host, refused};
+
+const OTHER: &str = "/var/www/second";
+
+#[test]
+fn neither_worker_user_reaches_the_others_folders() {
+    let host = ready_host("users");
+    for (folder, user) in [("/srv/shop", "anna"), (OTHER, "bert")] {
+        site::add(&host, folder, user, &format!("{user}.test")).unwrap();
+    }
+    host.shell("chmod 1777 /srv/jobs").ok();
+    let both = ["setup", "--site", "/srv/shop", "--site", OTHER, "--yes"];
+    host.run(&[&["wp-gears"], &both[..]].concat()).exits(0);
+
+    for (folder, user) in [("/srv/shop", "anna"), (OTHER, "bert")] {
+        let of_user = Site {
+            host: &host,
+            folder,
+            user,
+        };
+        jobs_run(&of_user, 3);
+        let owner = host.run(&["stat", "-c", "%U", "/srv/jobs/done"]).ok();
+        assert_eq!(owner.trim(), user);
+        // The walk is real: what is one's own is found.
+        assert_ne!(reached(&host, user, user), "", "{user}");
+    }
+    for (user, other) in [
+        ("anna", "bert"),
+        ("bert", "anna"),
+        ("anna", "root"),
+        ("bert", "root"),
+    ] {
+        assert_eq!(reached(&host, user, other), "", "{user} reaches {other}'s");
+    }
+    let state = host
+        .run(&["stat", "-c", "%U %a", "/var/lib/wp-gears/state"])
+        .ok();
+    assert_eq!(state.trim(), "root 700");
+}
+
+/// Files and logs of `owner` that `user` can read, and folders of the state.
+fn reached(host: &Host, user: &str, owner: &str) -> String {
+    let script = r#"find /var/lib/wp-gears /var/log/wp-gears -user "$1" 2>/dev/null |
+        while read -r path; do
+            case $path in */state/*|*/run/?*|*/cache/?*|*/failed/?*|*.log*) ;; *) continue ;; esac
+            if [ -d "$path" ]; then ls "$path"; else cat "$path"; fi >/dev/null 2>&1 && echo "$path"
+        done"#;
+    host.as_user(user, &["sh", "-c", script, "reached", owner])
+        .stdout
+}
+
+#[test]
+fn a_copy_of_a_site_is_refused_with_what_to_do() {
+    let host = ready_host("copy");
+    on_site(&host, "setup", &[]).exits(0);
+    host.shell("cp -a /var/www/site /var/www/staging").ok();
+    let setup = ["wp-gears", "setup", "--site", "/var/www/staging", "--yes"];
+    let says = [
+        "/var/www/staging",
+        "/var/www/site",
+        "WP_ASYNC_TASK_SALT",
+        "--salt",
+    ];
+    refused(&host, &setup, 1, &says);
+    // As it says: with a salt of its own the copy is another site.
+    host.run(&[&setup[..], &["--salt", "staging"]].concat())
+        .exits(0);
+    let staging = Site {
+        folder: "/var/www/staging",
+        ..Site::first(&host)
+    };
+    jobs_run(&staging, 2);
+    assert!(
+        host.read("/var/log/wp-gears/staging.log")
+            .unwrap()
+            .contains("test_job")
+    );
+}
