@@ -73,7 +73,8 @@ pub fn merge(
             ));
         }
     }
-    for name in unwanted {
+    let is_wanted = |name: &&String| wanted.iter().any(|option| option.name == **name);
+    for name in unwanted.iter().filter(|name| !is_wanted(name)) {
         for place in places(&words, name, None) {
             edits.push((
                 before_blank(source, &assignment, place.start),
