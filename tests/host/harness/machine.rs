@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Result, anyhow, bail};
 
+use super::cache;
 use super::command::{command, run};
 
 /// A program that the harness needs, and the Debian package that has it.
@@ -29,14 +30,7 @@ fn try_prepare() -> Result<()> {
     if !rustix::process::geteuid().is_root() {
         bail!("test hosts need root: mounts and namespaces are made for them");
     }
-    let mounts = command(&["unshare", "--mount", "mount", "-t", "tmpfs", "none", "/mnt"]);
-    let mounts = run(mounts, b"", Duration::from_secs(10));
-    if mounts.code != 0 {
-        bail!(
-            "test hosts need mounts, which this machine forbids: {}",
-            mounts.stderr.trim()
-        );
-    }
+    overlay()?;
     let missing: Vec<&str> = TOOLS
         .iter()
         .filter(|(tool, _)| !on_path(tool))
@@ -53,6 +47,32 @@ fn try_prepare() -> Result<()> {
     }
     apt(&["update"])?;
     apt(&[&["install", "-y", "--no-install-recommends"], &missing[..]].concat())
+}
+
+/// Hosts are overlay mounts, which neither every container nor every file
+/// system allows.
+fn overlay() -> Result<()> {
+    let probe = cache::folder().join(format!("probe-{}", std::process::id()));
+    for part in ["lower", "upper", "work", "root"] {
+        std::fs::create_dir_all(probe.join(part))?;
+    }
+    let options = "lowerdir=lower,upperdir=upper,workdir=work";
+    let mount = [
+        "unshare", "--mount", "mount", "-t", "overlay", "probe", "-o", options, "root",
+    ];
+    let mut mount = command(&mount);
+    mount.current_dir(&probe);
+    let mount = run(mount, b"", Duration::from_secs(10));
+    std::fs::remove_dir_all(&probe)?;
+    if mount.code != 0 {
+        bail!(
+            "test hosts need overlay mounts, which are not to be had in {} ({}); \
+             WP_GEARS_TEST_CACHE may name another folder",
+            cache::folder().display(),
+            mount.stderr.lines().next().unwrap_or_default()
+        );
+    }
+    Ok(())
 }
 
 fn on_path(tool: &str) -> bool {
