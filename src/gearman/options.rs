@@ -199,12 +199,8 @@ fn find(source: &[u8], variable: &str) -> Option<Assignment> {
             .iter()
             .take_while(|b| matches!(b, b' ' | b'\t'))
             .count();
-        let mut head = &line[indent..];
-        let mut skipped = indent;
-        if let Some(rest) = head.strip_prefix(b"export ") {
-            head = rest;
-            skipped += b"export ".len();
-        }
+        // "export NAME=" is an assignment to a shell alone: systemd passes over it.
+        let head = &line[indent..];
         let rest = head
             .strip_prefix(variable.as_bytes())
             .and_then(|rest| rest.strip_prefix(b"="));
@@ -212,7 +208,7 @@ fn find(source: &[u8], variable: &str) -> Option<Assignment> {
             at = line_end + 1;
             continue;
         }
-        let mut start = at + skipped + variable.len() + 1;
+        let mut start = at + indent + variable.len() + 1;
         let quote = source
             .get(start)
             .copied()

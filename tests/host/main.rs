@@ -1,6 +1,7 @@
 //! Tests on real, booted hosts. `tests/run host NAME` runs some of them.
 
 mod bench;
+mod container;
 mod faults;
 mod handmade;
 mod harness;
