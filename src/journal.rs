@@ -12,6 +12,10 @@ use sha2::{Digest, Sha256};
 use crate::host::Host;
 use crate::host::files::{Attributes, FileData, Node};
 use crate::paths::{BASE, STATE};
+use crate::problem::Problem;
+
+/// Of the journal's format. Older ones are read as long as there are hosts that have them.
+const VERSION: u32 = 1;
 
 /// To what a resource belongs, and so in which journal it is written.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -189,7 +193,7 @@ impl<'a> Journal<'a> {
         if !self.opened {
             prepare(self.host)?;
             self.write(&Record::Opened {
-                version: 1,
+                version: VERSION,
                 site: self.site.clone(),
                 at: now(),
             })?;
@@ -240,6 +244,12 @@ pub fn read(host: &Host, scope: &Scope) -> Result<Option<History>> {
             }
         };
         match record {
+            Record::Opened { version, .. } if version > VERSION => {
+                let what = format!("read {}", path.display());
+                return Err(Problem::new(what, "a newer wp-gears wrote it")
+                    .advice("run that one, or a newer one")
+                    .into());
+            }
             Record::Opened { site, .. } => history.site = history.site.or(site),
             Record::Begin { number, undo, .. } => {
                 history.count = number + 1;
@@ -387,4 +397,47 @@ fn now() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As the first release wrote it; the last line was cut off by a crash.
+    const FIRST: &str = r#"{"record":"opened","version":1,"site":"/srv/a","at":1}
+{"record":"begin","number":0,"at":1,"undo":{"kind":"link","path":"/srv/a/wp-gears-runner.php","was":null,"will":"/x"}}
+{"record":"done","number":0}
+{"record":"begin","number":1,"at":1,"undo":{"kind":"file","path":"/srv/a/wp-config.php","edit":"wp-config","was":{"sha":"aa","uid":0,"gid":0,"mode":416},"will":"bb"}}
+{"record":"done","number":1}
+{"record":"begin","number":2,"at":2,"undo":{"kind":"file","path":"/srv/a/wp-config.php","edit":"wp-config","was":{"sha":"bb","uid":0,"gid":0,"mode":416},"will":"cc"}}
+{"record":"do"#;
+
+    fn history(text: &str) -> Result<Option<History>> {
+        let dir = tempfile::tempdir()?;
+        let state = dir.path().join(STATE.trim_start_matches('/'));
+        std::fs::create_dir_all(&state)?;
+        std::fs::write(state.join("site-a.jsonl"), text)?;
+        read(&Host::new(Some(dir.path()))?, &Scope::Site("a".into()))
+    }
+
+    #[test]
+    fn the_first_releases_journal_is_read_and_folded() {
+        let history = history(FIRST).unwrap().unwrap();
+        assert_eq!(history.site.as_deref(), Some(Path::new("/srv/a")));
+        assert_eq!(history.entries.len(), 2);
+        assert!(!history.entries[0].unfinished && history.entries[1].unfinished);
+        let Undo::File { was, will, .. } = &history.entries[1].undo else {
+            panic!("{:?}", history.entries[1]);
+        };
+        assert_eq!(was.as_ref().map(|kept| kept.sha.as_str()), Some("aa"));
+        assert_eq!(will.as_deref(), Some("cc"));
+    }
+
+    #[test]
+    fn a_newer_journal_and_a_damaged_one_are_told() {
+        let newer = FIRST.replace("\"version\":1", "\"version\":2");
+        assert!(history(&newer).unwrap_err().to_string().contains("newer"));
+        let damaged = FIRST.replacen("{\"record\":\"done\"", "{", 1);
+        assert!(format!("{:#}", history(&damaged).unwrap_err()).contains("line 3"));
+    }
 }

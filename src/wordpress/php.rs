@@ -46,14 +46,16 @@ pub fn find(host: &Host, wanted: Option<&Path>) -> Result<Php> {
 }
 
 fn in_path(host: &Host) -> Option<PathBuf> {
-    let below: Vec<PathBuf> = ["usr/local/bin", "usr/bin", "bin"]
+    const FOLDERS: [&str; 3] = ["/usr/local/bin", "/usr/bin", "/bin"];
+    if host.live() {
+        let paths = std::env::join_paths(FOLDERS).ok()?;
+        return which::which_in("php", Some(paths), "/").ok();
+    }
+    // Below --root an absolute link leads elsewhere for everyone but the host's own walk.
+    FOLDERS
         .iter()
-        .map(|dir| host.root().join(dir))
-        .collect();
-    let paths = std::env::join_paths(below).ok()?;
-    let found = which::which_in("php", Some(paths), host.root()).ok()?;
-    let inside = found.strip_prefix(host.root()).ok()?;
-    Some(Path::new("/").join(inside))
+        .map(|folder| Path::new(folder).join("php"))
+        .find(|path| host.exists(path))
 }
 
 /// The ways of running PHP that lack the extension's ini file: an empty list
@@ -130,5 +132,47 @@ fn tokenizer(host: &Host) -> Vec<&'static str> {
         vec!["-d", "extension=tokenizer"]
     } else {
         Vec::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_several_versions_the_one_that_is_called_counts() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |path: &str| dir.path().join(path);
+        for folder in [
+            "etc/alternatives",
+            "usr/bin",
+            "etc/php/8.2/cli/conf.d",
+            "etc/php/8.3/cli/conf.d",
+            "etc/php/8.3/fpm/conf.d",
+        ] {
+            std::fs::create_dir_all(at(folder)).unwrap();
+        }
+        let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        for name in ["usr/bin/php8.2", "usr/bin/php8.3"] {
+            std::fs::write(at(name), "").unwrap();
+            std::fs::set_permissions(at(name), std::fs::Permissions::clone(&executable)).unwrap();
+        }
+        std::os::unix::fs::symlink("/usr/bin/php8.3", at("etc/alternatives/php")).unwrap();
+        std::os::unix::fs::symlink("/etc/alternatives/php", at("usr/bin/php")).unwrap();
+        std::fs::write(
+            at("etc/os-release"),
+            "ID=ubuntu\nID_LIKE=debian\nVERSION_ID=24.04\n",
+        )
+        .unwrap();
+        let host = Host::new(Some(dir.path())).unwrap();
+        assert_eq!(find(&host, None).unwrap().version.as_deref(), Some("8.3"));
+        let asked = |path: Option<&str>| find(&host, path.map(Path::new)).unwrap().version;
+        assert_eq!(asked(Some("/usr/bin/php")).as_deref(), Some("8.3"));
+        assert_eq!(asked(Some("/usr/bin/php8.2")).as_deref(), Some("8.2"));
+        assert!(find(&host, Some(Path::new("/usr/bin/php9"))).is_err());
+
+        std::fs::write(at("etc/php/8.3/cli/conf.d/20-gearman.ini"), "").unwrap();
+        let missing = without_extension(&host, Some("8.3")).unwrap();
+        assert_eq!(missing, [Path::new("/etc/php/8.3/fpm/conf.d")]);
     }
 }

@@ -1,0 +1,64 @@
+//! Release deploys: the site is a `current` link, which is kept as given, and
+//! workers notice when it moves.
+
+use std::time::{Duration, Instant};
+
+use crate::harness::Host;
+use crate::support::ready_host;
+
+const CURRENT: &str = "/srv/shop/current";
+
+/// A job that leaves the release's name in a file.
+const PLUGIN: &str = "<?php add_action( 'release', function () {
+    file_put_contents( '/srv/jobs/release', 'RELEASE' );
+} );";
+
+#[test]
+fn workers_follow_the_current_link() {
+    let host = ready_host("releases");
+    release(&host, "/var/www/site", "one");
+    let setup = ["wp-gears", "setup", "--site", CURRENT, "--yes"];
+    host.run(&setup).exits(0);
+    let program = host
+        .read("/etc/supervisor/conf.d/wp-gears-shop.conf")
+        .unwrap();
+    assert!(program.contains("--site /srv/shop/current "), "{program}");
+    assert_eq!(job(&host, "one"), "one");
+
+    release(&host, "/srv/shop/one", "two");
+    assert_eq!(job(&host, "two"), "two");
+    // The new release came with what the old one had: nothing is left to do.
+    host.run(&[&setup[..], &["--no-prove"]].concat()).exits(0);
+    let plan = ["wp-gears", "plan", "--site", CURRENT, "--check"];
+    host.run(&plan).exits(0);
+}
+
+/// A new release, made of another, becomes the current one.
+fn release(host: &Host, from: &str, name: &str) {
+    let folder = format!("/srv/shop/{name}");
+    let link = format!("{CURRENT}.new");
+    let script = format!(
+        "mkdir -p /srv/shop && cp -a {from} {folder} && ln -s {folder} {link} && \
+         chown -h www-data {link} && mv -T {link} {CURRENT}"
+    );
+    let plugin = format!("{folder}/wp-content/mu-plugins/release.php");
+    host.shell(&script.replace("&& ln", &format!("&& rm -f {plugin} && ln")))
+        .ok();
+    host.put(&plugin, PLUGIN.replace("RELEASE", name), 0o644)
+        .unwrap();
+}
+
+/// Sends the job from the current release and waits for what it leaves.
+fn job(host: &Host, wanted: &str) -> String {
+    let code =
+        "require '/srv/shop/current/wp-load.php'; exit( wp_async_task_add( 'release' ) ? 0 : 1 );";
+    host.as_user("www-data", &["php", "-r", code]).ok();
+    let began = Instant::now();
+    loop {
+        let now = host.read("/srv/jobs/release").unwrap_or_default();
+        if now == wanted || began.elapsed() > Duration::from_secs(20) {
+            return now;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
