@@ -208,6 +208,11 @@ fn bad_input_is_one_clear_error_before_anything_changes() {
             "queue",
         ),
         (
+            vec!["setup", "--site", SITE, "--queue", "mysql", "--yes"],
+            2,
+            "does not set one up",
+        ),
+        (
             vec!["setup", "--site", SITE, "--plugin", "wp-minions", "--yes"],
             1,
             "not there",
@@ -443,4 +448,21 @@ fn a_site_that_is_gone_or_moved_can_be_removed() {
     assert_eq!(code(&output), 0, "{}", text(&output));
     assert_eq!(root.get("/srv/c/wp-config.php"), CONFIG);
     assert!(!root.at("/srv/c/wp-gears-runner.php").is_symlink());
+}
+
+#[test]
+fn a_site_moves_along_with_the_job_servers_port() {
+    let root = Root::new();
+    root.run(&SETUP);
+    let output = root.run(&["setup", "--site", SITE, "--yes", "--port", "4999"]);
+    assert_eq!(code(&output), 0, "{}", text(&output));
+    assert!(
+        root.get(&format!("{SITE}/wp-config.php"))
+            .contains("'127.0.0.1:4999'")
+    );
+    let program = root.get("/etc/supervisor/conf.d/wp-gears-site.conf");
+    assert!(program.contains("127.0.0.1:4999"), "{program}");
+    let after = root.tree();
+    root.run(&SETUP);
+    assert_eq!(root.tree(), after);
 }

@@ -121,6 +121,7 @@ pub fn prepare(host: &Host, spec: &Spec, start: bool) -> Result<Prepared> {
         if start && !decided.host.roles.contains(&Role::Server) {
             servers_answer(&decided)?;
         }
+        refuse_to_lose_jobs(host, &decided, &plan)?;
         let mut bad = unparsable(host, &decided, &plan)?;
         bad.extend(refused_by_queues(&decided));
         for (scope, error) in bad {
@@ -211,6 +212,28 @@ fn refused_by_queues(decided: &Decided) -> Vec<(Scope, anyhow::Error)> {
         }
     }
     bad
+}
+
+/// A restart of the job server empties a queue in memory.
+fn refuse_to_lose_jobs(host: &Host, decided: &Decided, plan: &Plan) -> Result<()> {
+    let family = host.platform()?.family;
+    let service = format!("service {}", family.gearmand.unit);
+    let restarts = plan
+        .differing()
+        .any(|(step, _, after)| after.is_none() && step.item.resource.name() == service);
+    let waiting = match restarts {
+        true => daemon::would_lose(host, family, &decided.host)?,
+        false => 0,
+    };
+    if waiting == 0 {
+        return Ok(());
+    }
+    let why = format!("{waiting} job(s) wait in its memory, and a restart would lose them");
+    Err(
+        Problem::new("restart the job server with other options", why)
+            .advice("let the workers that are there finish them, then run again")
+            .into(),
+    )
 }
 
 /// Without a job server of its own the host depends on others: they must be there.

@@ -155,3 +155,39 @@ pub fn ask_version(server: &str) -> Result<String> {
     let server: Server = server.parse().map_err(anyhow::Error::msg)?;
     Ok(Admin::connect(&server, Duration::from_secs(2))?.version()?)
 }
+
+/// How many jobs wait in a running gearmand that a restart with other options
+/// would lose: its queue is in memory, or another than the one wanted.
+pub fn would_lose(host: &Host, family: &Family, decided: &HostDecided) -> Result<u64> {
+    let unit = host.unit(family.gearmand.unit, &[])?;
+    let Some(process) = host.process(unit.main_pid) else {
+        return Ok(0);
+    };
+    let kind = match decided.queue {
+        Queue::Memory => "",
+        Queue::Sqlite => "libsqlite3",
+        Queue::Mysql => "mysql",
+    };
+    let stays = process.args.iter().any(|word| {
+        let word = word.to_ascii_lowercase();
+        !kind.is_empty() && (word == kind || word.ends_with(&format!("={kind}")))
+    });
+    if stays {
+        return Ok(0);
+    }
+    // Where it listens now, which may be ::1 alone. One that does not answer
+    // cannot be asked, and is to be restarted.
+    let limit = Duration::from_secs(2);
+    let queues = host
+        .listeners(decided.port)
+        .iter()
+        .find_map(|listener| {
+            let server = Server {
+                host: listener.address.to_string(),
+                port: decided.port,
+            };
+            Admin::connect(&server, limit).ok()?.status().ok()
+        })
+        .unwrap_or_default();
+    Ok(queues.iter().map(|queue| queue.jobs).sum())
+}

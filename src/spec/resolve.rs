@@ -36,21 +36,23 @@ pub struct HostDecided {
     pub queue: Queue,
     pub listen: String,
     pub port: u16,
+    /// Where it was reached before this run: sites that name it move along.
+    pub former_server: String,
     pub allow_upgrades: bool,
 }
 
 impl HostDecided {
     /// Where this host's own job server is reached from here.
     pub fn own_server(&self) -> String {
-        let address = match self.listen.as_str() {
-            "0.0.0.0" | "::" | "localhost" => "127.0.0.1",
-            other => other,
-        };
-        if address.contains(':') {
-            format!("[{address}]:{}", self.port)
-        } else {
-            format!("{address}:{}", self.port)
-        }
+        reached_at(&self.listen, self.port)
+    }
+}
+
+fn reached_at(listen: &str, port: u16) -> String {
+    match listen {
+        "0.0.0.0" | "::" | "localhost" => format!("127.0.0.1:{port}"),
+        address if address.contains(':') => format!("[{address}]:{port}"),
+        address => format!("{address}:{port}"),
     }
 }
 
@@ -118,6 +120,21 @@ impl SiteDecided {
 pub fn decide(host: &Host, spec: &Spec) -> Result<Decided> {
     let platform = host.platform()?;
     let there = existing_host(host, platform)?;
+    if spec.host.queue == Some(Queue::Mysql) && there.queue != Some(Queue::Mysql) {
+        return Err(Problem::usage(
+            "use a MySQL queue (--queue mysql)",
+            "this release does not set one up",
+        )
+        .advice(format!(
+            "give gearmand its -q MySQL and --mysql-… options in {} and run again: they are kept, and the password moves out of sight",
+            platform.family.gearmand.options_file
+        ))
+        .into());
+    }
+    let former_server = reached_at(
+        there.listen.as_deref().unwrap_or("127.0.0.1"),
+        there.port.unwrap_or(4730),
+    );
     let options = spec.host.clone().over(there);
     let explicit_servers = options.servers.clone();
     let decided = HostDecided {
@@ -127,6 +144,7 @@ pub fn decide(host: &Host, spec: &Spec) -> Result<Decided> {
         queue: options.queue.unwrap_or(Queue::Sqlite),
         listen: options.listen.unwrap_or_else(|| "127.0.0.1".into()),
         port: options.port.unwrap_or(4730),
+        former_server,
         allow_upgrades: options.allow_upgrades.unwrap_or(false),
     };
     if !decided.roles.contains(&Role::Server) && explicit_servers.is_none() {
@@ -305,18 +323,21 @@ fn decide_site(
     })
 }
 
-/// The site's servers with this host's own one by its address. PHP's extension
-/// tries the first address of a name alone, which for localhost may be ::1:
-/// pages would wait for ever. `None` where none is named so.
+/// The site's servers with this host's own one by its address as it is now.
+/// PHP's extension tries the first address of a name alone, which for localhost
+/// may be ::1: pages would wait for ever. `None` where none is named otherwise.
 fn reachable(decided: &HostDecided, servers: &[String]) -> Option<Vec<String>> {
     let by_name = format!("localhost:{}", decided.port);
-    let is_own =
-        |server: &String| *server == by_name || (server == "localhost" && decided.port == 4730);
+    let own = decided.own_server();
+    let is_own = |server: &String| {
+        *server == by_name
+            || (server == "localhost" && decided.port == 4730)
+            || (*server == decided.former_server && *server != own)
+    };
     let listens = decided.roles.contains(&Role::Server) && decided.listen != "localhost";
     if !listens || !servers.iter().any(is_own) {
         return None;
     }
-    let own = decided.own_server();
     let by_address = servers.iter().map(|server| {
         if is_own(server) {
             own.clone()

@@ -43,7 +43,7 @@ pub fn refuse_stranded(dir: &str, functions: &[String], servers: &[String]) -> R
         if waiting > 0 {
             let what = format!("give {dir} another WP_ASYNC_TASK_SALT");
             let why = format!(
-                "{waiting} jobs wait on {name} under the name that it has now, and nobody would run them"
+                "{waiting} job(s) wait on {name} under the name that it has now, and nobody would run them"
             );
             return Err(Problem::new(what, why)
                 .advice("let the workers that are there finish them, then run again"));
