@@ -221,7 +221,7 @@ add_action( 't_mended', function () { if ( ! file_exists( WP_CONTENT_DIR . '/upl
         },
     );
     let worker = site.worker(&["--workers", "2", "--job-retries", "1", "--job-timeout", "1"]);
-    let mut all = numbered(100);
+    let mut all = numbered(500);
     for (at, poison) in [
         ("t_throw", json!([])),
         ("t_error", json!([])),
@@ -237,11 +237,11 @@ add_action( 't_mended', function () { if ( ! file_exists( WP_CONTENT_DIR . '/upl
     .into_iter()
     .enumerate()
     {
-        all.insert(at * 10, poison);
+        all.insert(at * 50, poison);
     }
     site.add_many(&all);
-    site.wait_for_out(60, 100);
-    site.assert_once(numbers(100));
+    site.wait_for_out(120, 500);
+    site.assert_once(numbers(500));
     wait_for(30, "the poison to be kept", || site.kept().len() == 10);
     let kept = site.kept();
     for (hook, error) in [

@@ -108,7 +108,8 @@ fn old_and_grown_php_is_renewed() {
 
 #[test]
 fn a_networks_job_runs_in_its_blog() {
-    let jobs = "add_action( 't_blog', function ( $args ) { out( get_current_blog_id() . ' ' . home_url() . ' ' . $_SERVER['HTTP_HOST'] . ' ' . get_option( 'blogname' ) . ' ' . $args[0] ); } );";
+    // Each leaves another blog switched to, which the next must not see.
+    let jobs = "add_action( 't_blog', function ( $args ) { out( get_current_blog_id() . ' ' . home_url() . ' ' . $_SERVER['HTTP_HOST'] . ' ' . get_option( 'blogname' ) . ' ' . $args[0] ); switch_to_blog( 2 ); } );";
     let site = Site::with(
         "network",
         Plan {
