@@ -140,8 +140,8 @@ final class WP_Gears_Bundled {
 		if ( defined( 'WP_GEARS_TIMEOUT' ) ) {
 			return (int) WP_GEARS_TIMEOUT;
 		}
-		// Nobody looks at a job while it waits.
-		return defined( 'DOING_ASYNC' ) && DOING_ASYNC ? 5000 : self::TIMEOUT;
+		// Nobody looks at a job while it waits, nor at setup's proof.
+		return defined( 'WP_GEARS_ASK' ) || ( defined( 'DOING_ASYNC' ) && DOING_ASYNC ) ? self::PATIENCE : self::TIMEOUT;
 	}
 
 	private function servers() {

@@ -50,8 +50,7 @@ fn release(host: &Host, from: &str, name: &str) {
 
 /// Sends the job from the current release and waits for what it leaves.
 fn job(host: &Host, wanted: &str) -> String {
-    let code =
-        "require '/srv/shop/current/wp-load.php'; exit( wp_async_task_add( 'release' ) ? 0 : 1 );";
+    let code = "define( 'WP_GEARS_TIMEOUT', 5000 ); require '/srv/shop/current/wp-load.php'; exit( wp_async_task_add( 'release' ) ? 0 : 1 );";
     host.as_user("www-data", &["php", "-r", code]).ok();
     let began = Instant::now();
     loop {
