@@ -70,7 +70,8 @@ fn the_harness_sees_processes_and_their_time() {
     assert!((0.1..1.5).contains(&spent), "{spent}");
     let init = host.processes().into_iter().next().unwrap();
     assert_eq!((init.pid, init.uid), (1, 0));
-    host.shell("systemd-run --quiet --unit=sleeper sleep 1000")
+    // The unit counts as started once the program runs, not before.
+    host.shell("systemd-run --quiet --unit=sleeper --property=Type=exec sleep 1000")
         .ok();
     let sleeper = host.processes_of("sleep 1000");
     assert_eq!(sleeper.len(), 1);
