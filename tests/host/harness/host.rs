@@ -189,7 +189,7 @@ impl Host {
         let enter = [
             "nsenter", "-t", &init, "-m", "-u", "-i", "-n", "-p", "-C", "-r", "-w",
         ];
-        // A plain container shares the machine's network or cgroups at most.
+        // What a plain container shares with the machine is entered to no effect.
         let mut inside = command(&[&enter[..], &["--"], words].concat());
         inside
             .env_clear()
@@ -239,6 +239,7 @@ impl Host {
     }
 
     pub fn tree(&self, folders: &[&str]) -> Tree {
+        assert!(self.is_up(), "nothing is seen of a host that is down");
         let init = self.running.as_ref().map_or(0, |running| running.init);
         Tree::read(Path::new(&format!("/proc/{init}/root")), folders)
     }

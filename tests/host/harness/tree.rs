@@ -44,11 +44,11 @@ impl Tree {
             let target = fs::read_link(&real).unwrap_or_default();
             ("link", target.to_string_lossy().into_owned())
         } else if kind.is_file() {
-            let bytes = fs::read(&real).unwrap_or_default();
-            (
-                "file",
-                format!("{} ({} bytes)", sha256(&bytes), bytes.len()),
-            )
+            let content = match fs::read(&real) {
+                Ok(bytes) => format!("{} ({} bytes)", sha256(&bytes), bytes.len()),
+                Err(error) => format!("unreadable: {error}"),
+            };
+            ("file", content)
         } else if kind.is_socket() {
             ("socket", String::new())
         } else {
