@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 
 use crate::gearman::{daemon, options};
 use crate::host::Host;
-use crate::host::platform::{Family, Gearmand, Init, Platform};
+use crate::host::platform::{Family, Gearmand, Init, Manager, Platform};
 use crate::host::services::Unit;
 use crate::journal::{Edit, Scope};
 use crate::paths::{BASE, LIB, LOGS, binary, runner};
@@ -21,7 +21,7 @@ use crate::resource::file::{File, Next, Owner};
 use crate::resource::link::Link;
 use crate::resource::log::Log;
 use crate::resource::package::Packages;
-use crate::resource::program::Program;
+use crate::resource::program::{Program, Shall};
 use crate::resource::service::Service;
 use crate::spec::Role;
 use crate::spec::resolve::{Decided, HostDecided, SiteDecided};
@@ -40,6 +40,7 @@ const PHP: [(&str, &str); 4] = [
     ("ask.php", include_str!("../templates/ask.php")),
 ];
 const BUNDLED_PLUGIN: &str = include_str!("../templates/bundled.php");
+
 /// All that shall be so.
 pub fn setup(host: &Host, decided: &Decided, start: bool) -> Result<Vec<Item>> {
     let platform = host.platform()?;
@@ -138,7 +139,7 @@ fn job_server(
     let (forks, unwanted) = match host.unit(gearmand.unit, &[family.supervisor.unit]) {
         Ok(unit) if unit.present => (unit.forking, daemon::unwanted(&unit)),
         _ => {
-            let forks = matches!(family.manager, crate::host::platform::Manager::Apt);
+            let forks = matches!(family.manager, Manager::Apt);
             (forks, daemon::unwanted(&Unit::default()))
         }
     };
@@ -277,8 +278,8 @@ fn extension(family: &'static Family, site: &SiteDecided) -> Check {
                 format!("{} has no ini file for it", dir.display()),
             )
             .advice(match family.manager {
-                crate::host::platform::Manager::Apt => "'phpenmod gearman', then run again",
-                crate::host::platform::Manager::Dnf => "enable the extension there, then run again",
+                Manager::Apt => "'phpenmod gearman', then run again",
+                Manager::Dnf => "enable the extension there, then run again",
             })
             .into())
         }),
@@ -411,36 +412,17 @@ fn workers(
             );
         }
         items.site(site, definition::file(host, supervisor, site)?);
-        let renamed = site
-            .existing
-            .as_ref()
-            .filter(|old| old.name != site.program);
-        if live && let Some(old) = renamed {
-            items.site(
-                site,
-                Program {
-                    group: old.name.clone(),
-                    present: false,
-                    by_hand: false,
-                    socket: supervisor.socket.into(),
-                    binary: binary(),
-                    patience: Duration::from_secs(site.stop_timeout + 30),
-                },
-            );
+        if !live {
+            continue;
         }
-        if live {
-            items.site(
-                site,
-                Program {
-                    group: site.program.clone(),
-                    present: true,
-                    by_hand: false,
-                    socket: supervisor.socket.into(),
-                    binary: binary(),
-                    patience: Duration::from_secs(site.stop_timeout + 30),
-                },
-            );
+        let patience = Duration::from_secs(site.stop_timeout + 30);
+        let group = |name: &str, shall| Program::new(name, shall, supervisor.socket, patience);
+        if let Some(old) = &site.existing
+            && old.name != site.program
+        {
+            items.site(site, group(&old.name, Shall::BeGone));
         }
+        items.site(site, group(&site.program, Shall::Run));
     }
     Ok(())
 }

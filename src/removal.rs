@@ -12,7 +12,7 @@ use crate::host::Host;
 use crate::host::files::{Attributes, Node};
 use crate::host::platform::Family;
 use crate::journal::{self, Edit, History, Kept, Scope, Undo};
-use crate::paths::{BASE, LOGS, STATE, binary, runner};
+use crate::paths::{BASE, LOGS, STATE, runner};
 use crate::plan::Item;
 use crate::resource::Resource;
 use crate::resource::directory::WithoutDirectory;
@@ -20,7 +20,7 @@ use crate::resource::file::{File, Next, Owner};
 use crate::resource::link::Link;
 use crate::resource::log::WithoutLog;
 use crate::resource::package::WithoutPackages;
-use crate::resource::program::Program;
+use crate::resource::program::{Program, Shall};
 use crate::resource::service::Service;
 use crate::supervisor::{block, programs};
 use crate::ui::mask::Secrets;
@@ -150,8 +150,11 @@ fn undo(
             )
         }
         Undo::Program { group } => {
-            let by_hand = was_by_hand(host, history, group)?;
-            (2, Box::new(workers(family, group, by_hand)))
+            let shall = match was_by_hand(host, history, group)? {
+                true => Shall::BeByHand,
+                false => Shall::BeGone,
+            };
+            (2, Box::new(workers(family, group, shall)))
         }
         Undo::Service {
             unit,
@@ -232,15 +235,8 @@ fn was_by_hand(host: &Host, history: &History, group: &str) -> Result<bool> {
     Ok(false)
 }
 
-fn workers(family: &Family, group: &str, by_hand: bool) -> Program {
-    Program {
-        group: group.to_owned(),
-        present: by_hand,
-        by_hand,
-        socket: family.supervisor.socket.into(),
-        binary: binary(),
-        patience: PATIENCE,
-    }
+fn workers(family: &Family, group: &str, shall: Shall) -> Program {
+    Program::new(group, shall, family.supervisor.socket, PATIENCE)
 }
 
 /// The file as it was: the old bytes where it is as we left it, else what
@@ -443,7 +439,7 @@ pub fn without_journal(host: &Host, dir: &Path, removal: &mut Removal) -> Result
             items.push(Box::new(take_out(program.file.clone(), Edit::Program)));
         }
         if host.live() {
-            items.push(Box::new(workers(family, &program.name, false)));
+            items.push(Box::new(workers(family, &program.name, Shall::BeGone)));
         }
     }
     for plugin in [Plugin::WpGears, Plugin::WpMinions] {

@@ -13,7 +13,9 @@ use anyhow::Result;
 
 use crate::cli::Common;
 use crate::host::Host;
+use crate::host::lock::Lock;
 use crate::problem::Problem;
+use crate::recovery;
 use crate::spec::resolve::absolute;
 use crate::spec::{HostOptions, Site, SiteOptions, Spec, file};
 use crate::ui::Ui;
@@ -31,8 +33,21 @@ pub fn host_of(common: &Common, ui: Ui) -> Result<Host> {
     Ok(host)
 }
 
+/// What comes before every run that changes something: the right to, the lock,
+/// and what an earlier run left torn.
+fn begin(host: &Host, ui: Ui) -> Result<Lock> {
+    need_root(host)?;
+    let lock = host.lock()?;
+    for file in recovery::run(host)? {
+        ui.line(&format!(
+            "restored {file}, which an earlier run had left half written"
+        ));
+    }
+    Ok(lock)
+}
+
 /// Root, where the machine itself is changed.
-pub fn need_root(host: &Host) -> Result<()> {
+fn need_root(host: &Host) -> Result<()> {
     if host.live() && !rustix::process::geteuid().is_root() {
         return Err(Problem::new("change this host", "you are not root")
             .advice("run it with sudo; 'wp-gears plan' and --root DIR need no root rights")

@@ -5,13 +5,12 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use super::{DONE, FAILED, confirm, host_of, need_root};
+use super::{DONE, FAILED, begin, confirm, host_of};
 use crate::cli::RemoveArgs;
 use crate::host::Host;
 use crate::journal::{self, Scope};
 use crate::plan::{self, Outcome, Refused};
 use crate::problem::Problem;
-use crate::recovery;
 use crate::removal::{self, Removal};
 use crate::spec::file;
 use crate::spec::resolve::absolute;
@@ -26,13 +25,7 @@ pub fn run(args: &RemoveArgs) -> Result<u8> {
 
 /// As `run`, on a host that the caller made.
 pub fn run_on(host: &Host, args: &RemoveArgs, ui: Ui) -> Result<u8> {
-    need_root(host)?;
-    let _lock = host.lock()?;
-    for file in recovery::run(host)? {
-        ui.line(&format!(
-            "restored {file}, which an earlier run had left half written"
-        ));
-    }
+    let _lock = begin(host, ui)?;
     let mut dirs = Vec::new();
     for dir in &args.common.sites {
         dirs.push(absolute(dir)?);

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use super::{DONE, FAILED, confirm, host_of, need_root, spec_of};
+use super::{DONE, FAILED, begin, confirm, host_of, spec_of};
 use crate::catalog;
 use crate::cli::SetupArgs;
 use crate::gearman::daemon;
@@ -14,7 +14,6 @@ use crate::journal::{Edit, Scope};
 use crate::plan::{self, Outcome, Plan, Refused};
 use crate::problem::Problem;
 use crate::proof;
-use crate::recovery;
 use crate::resource::State;
 use crate::resource::file::File;
 use crate::spec::resolve::{self, Decided};
@@ -31,13 +30,7 @@ pub fn run(args: &SetupArgs) -> Result<u8> {
 
 /// As `run`, on a host that the caller made.
 pub fn run_on(host: &Host, args: &SetupArgs, ui: Ui) -> Result<u8> {
-    need_root(host)?;
-    let _lock = host.lock()?;
-    for file in recovery::run(host)? {
-        ui.line(&format!(
-            "restored {file}, which an earlier run had left half written"
-        ));
-    }
+    let _lock = begin(host, ui)?;
     let spec = spec_of(host, &args.common, &args.host, &args.site)?;
     let Prepared { decided, plan } = prepare(host, &spec, !args.no_start)?;
     ui.plan(&plan);

@@ -103,10 +103,6 @@ impl Admin {
             .collect()
     }
 
-    pub fn unique_jobs(&mut self) -> io::Result<Vec<String>> {
-        self.lines("show unique jobs")
-    }
-
     /// Takes a waiting job out of the queue; false where there is none.
     pub fn cancel(&mut self, handle: &str) -> io::Result<bool> {
         let answer = self.line(&format!("cancel job {handle}"))?;

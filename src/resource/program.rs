@@ -8,20 +8,26 @@ use anyhow::Result;
 use super::{Change, Resource, State};
 use crate::host::Host;
 use crate::journal::Undo;
+use crate::paths::binary;
 use crate::problem::Problem;
 use crate::supervisor::rpc::{Process, Supervisor};
 
 pub struct Program {
     pub group: String,
-    /// Whether it shall be there, or be gone.
-    pub present: bool,
-    /// Its definition is a person's again: loaded, whatever becomes of it.
-    pub by_hand: bool,
+    pub shall: Shall,
     pub socket: PathBuf,
-    /// What its processes run: they are renewed when it was replaced.
-    pub binary: PathBuf,
     /// How long its processes may take to finish the jobs at hand.
     pub patience: Duration,
+}
+
+/// What the group shall be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shall {
+    /// Loaded as its file says, and running.
+    Run,
+    /// Its definition is a person's again: loaded, whatever becomes of it.
+    BeByHand,
+    BeGone,
 }
 
 /// What is to be done about the group.
@@ -36,13 +42,23 @@ enum Act {
 }
 
 impl Program {
+    /// A group of our workers, which may take so long over the jobs at hand.
+    pub fn new(group: &str, shall: Shall, socket: &str, patience: Duration) -> Self {
+        Program {
+            group: group.to_owned(),
+            shall,
+            socket: socket.into(),
+            patience,
+        }
+    }
+
     fn look(&self, host: &Host, supervisor: &Supervisor) -> Result<(Act, String)> {
         let reread = supervisor.reread().map_err(|error| {
             Problem::new("let supervisord read its files", format!("{error:#}"))
                 .advice("mend the file that it names, then run again")
         })?;
         let processes = self.processes(supervisor)?;
-        if !self.present {
+        if self.shall == Shall::BeGone {
             let gone = processes.is_empty() && !reread.removed.contains(&self.group);
             return Ok(if gone {
                 (Act::Nothing, String::new())
@@ -59,10 +75,10 @@ impl Program {
         if processes.is_empty() || reread.added.contains(&self.group) {
             return Ok((Act::Add, String::new()));
         }
-        if self.by_hand {
+        if self.shall == Shall::BeByHand {
             let ours = processes.iter().any(|process| {
                 let running = host.process(process.pid);
-                running.and_then(|it| it.exe).as_ref() == Some(&self.binary)
+                running.and_then(|it| it.exe).as_ref() == Some(&binary())
             });
             return Ok(match ours {
                 true => (
@@ -96,7 +112,7 @@ impl Program {
     fn is_stale(&self, host: &Host, process: &Process) -> bool {
         host.process(process.pid)
             .and_then(|running| running.exe)
-            .is_some_and(|exe| exe != self.binary)
+            .is_some_and(|exe| exe != binary())
     }
 
     fn wait(&self, supervisor: &Supervisor) -> Result<()> {
@@ -133,9 +149,9 @@ impl Resource for Program {
     fn inspect(&self, host: &Host) -> Result<State> {
         let supervisor = Supervisor::new(&self.socket);
         if !supervisor.answers() {
-            return Ok(match self.present {
-                true if !self.by_hand => State::After("supervisor".into(), Change::new("start")),
-                _ => State::Same,
+            return Ok(match self.shall {
+                Shall::Run => State::After("supervisor".into(), Change::new("start")),
+                Shall::BeByHand | Shall::BeGone => State::Same,
             });
         }
         let (act, why) = self.look(host, &supervisor)?;
@@ -153,7 +169,7 @@ impl Resource for Program {
     }
 
     fn undo(&self, _host: &Host) -> Result<Option<Undo>> {
-        let ours = self.present && !self.by_hand;
+        let ours = self.shall == Shall::Run;
         Ok(ours.then(|| Undo::Program {
             group: self.group.clone(),
         }))
@@ -171,9 +187,9 @@ impl Resource for Program {
             Act::Start => supervisor.start(&self.group)?,
             Act::Remove => return supervisor.remove(&self.group, self.patience),
         }
-        match self.by_hand {
-            true => Ok(()),
-            false => self.wait(&supervisor),
+        match self.shall {
+            Shall::Run => self.wait(&supervisor),
+            Shall::BeByHand | Shall::BeGone => Ok(()),
         }
     }
 }

@@ -10,6 +10,7 @@ use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
 use crate::gearman::server::Server;
+pub use crate::worker::Mode as WorkerMode;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -20,15 +21,6 @@ pub enum Plugin {
     WpMinions,
     /// A small must-use plugin that comes with wp-gears
     Bundled,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum WorkerMode {
-    /// WordPress starts once; each job is a fork of it
-    Fork,
-    /// A PHP process for each job, started before the job comes
-    Spawn,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]

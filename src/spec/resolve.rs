@@ -9,7 +9,6 @@ use anyhow::Result;
 use super::{HostOptions, Plugin as PluginWish, Queue, Role, SiteOptions, Spec, WorkerMode};
 use crate::gearman::options;
 use crate::host::Host;
-use crate::host::files::Node;
 use crate::host::platform::Platform;
 use crate::problem::Problem;
 use crate::supervisor::programs::{self, Program};
@@ -515,9 +514,4 @@ pub fn absolute(dir: &Path) -> Result<PathBuf> {
     let absolute = std::path::absolute(dir)?;
     // A slash at the end is no part of the name.
     Ok(absolute.components().collect())
-}
-
-/// Whether the path is there as a folder or leads to one.
-pub fn is_folder(host: &Host, path: &Path) -> bool {
-    matches!(host.look_through(path), Ok(Node::Directory(_)))
 }

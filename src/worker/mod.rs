@@ -143,9 +143,15 @@ impl WorkerArgs {
     }
 }
 
-#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+/// How a job gets its process.
+#[derive(
+    clap::ValueEnum, serde::Serialize, serde::Deserialize, Clone, Copy, Debug, PartialEq, Eq,
+)]
+#[serde(rename_all = "kebab-case")]
 pub enum Mode {
+    /// WordPress starts once; each job is a fork of it
     Fork,
+    /// A PHP process for each job, started before the job comes
     Spawn,
 }
 
