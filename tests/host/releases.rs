@@ -26,7 +26,7 @@ fn workers_follow_the_current_link() {
     assert_eq!(job(&host, "one"), "one");
 
     release(&host, "/srv/shop/one", "two");
-    // Workers look for what changed once a second: jobs from then on run the new code.
+    // While jobs come in a row workers look for changes every half second; a second is promised.
     std::thread::sleep(Duration::from_millis(1100));
     let log = || host.read("/var/log/wp-gears/shop.log").unwrap_or_default();
     assert_eq!(job(&host, "two"), "two", "{}", log());
