@@ -173,6 +173,7 @@ impl Host {
     pub(crate) fn forget(&self) {
         for_lock(&self.units, |known| *known = None);
         for_lock(&self.packages, |known| *known = None);
+        for_lock(&self.candidates, |known| known.clear());
     }
 
     fn spawn_and_wait(&self, command: &Command, watch: &dyn Fn(&str)) -> Result<Output> {

@@ -11,6 +11,7 @@ pub mod services;
 pub mod users;
 mod walk;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
@@ -34,6 +35,8 @@ pub struct Host {
     /// What one look at all units and packages said; gone after any act.
     pub(crate) units: Mutex<Option<services::Units>>,
     pub(crate) packages: Mutex<Option<packages::Installed>>,
+    /// Whether each package that was asked about can be installed.
+    pub(crate) candidates: Mutex<BTreeMap<String, bool>>,
     platform: OnceLock<platform::Platform>,
 }
 
@@ -62,6 +65,7 @@ impl Host {
             trace: None,
             units: Mutex::new(None),
             packages: Mutex::new(None),
+            candidates: Mutex::new(BTreeMap::new()),
             platform: OnceLock::new(),
         })
     }

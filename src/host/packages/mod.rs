@@ -1,6 +1,7 @@
 //! Packages: what is installed, what the package manager would do, and doing it.
 
 mod apt;
+mod dnf;
 
 use std::collections::BTreeMap;
 
@@ -8,7 +9,6 @@ use anyhow::Result;
 
 use super::Host;
 use super::platform::Manager;
-use crate::problem::Problem;
 
 /// Name and version of each package that is installed and configured.
 pub type Installed = BTreeMap<String, String>;
@@ -37,32 +37,50 @@ impl Host {
         }
         let installed = match self.platform()?.family.manager {
             Manager::Apt => apt::installed(self)?,
-            Manager::Dnf => return Err(not_yet()),
+            Manager::Dnf => dnf::installed(self)?,
         };
         *known = Some(installed.clone());
         Ok(installed)
     }
 
-    /// Which of the names can be installed from the lists that are there now.
+    /// Which of the names can be installed from the lists that are there now;
+    /// asked once, until a command changes something.
     pub fn candidates(&self, names: &[String]) -> Result<Vec<String>> {
-        match self.platform()?.family.manager {
-            Manager::Apt => apt::candidates(self, names),
-            Manager::Dnf => Err(not_yet()),
+        let mut known = self
+            .candidates
+            .lock()
+            .unwrap_or_else(|held| held.into_inner());
+        let new: Vec<String> = names
+            .iter()
+            .filter(|name| !known.contains_key(*name))
+            .cloned()
+            .collect();
+        if !new.is_empty() {
+            let found = match self.platform()?.family.manager {
+                Manager::Apt => apt::candidates(self, &new)?,
+                Manager::Dnf => dnf::candidates(self, &new)?,
+            };
+            known.extend(new.into_iter().map(|name| {
+                let is_there = found.contains(&name);
+                (name, is_there)
+            }));
         }
+        let is_there = |name: &&String| known.get(*name).copied().unwrap_or_default();
+        Ok(names.iter().filter(is_there).cloned().collect())
     }
 
     /// What installing them would do, by the package manager's own word.
     pub fn simulate_install(&self, names: &[String]) -> Result<Simulation> {
         match self.platform()?.family.manager {
             Manager::Apt => apt::simulate(self, "install", names),
-            Manager::Dnf => Err(not_yet()),
+            Manager::Dnf => dnf::simulate(self, "install", names),
         }
     }
 
     pub fn simulate_purge(&self, names: &[String]) -> Result<Simulation> {
         match self.platform()?.family.manager {
             Manager::Apt => apt::simulate(self, "purge", names),
-            Manager::Dnf => Err(not_yet()),
+            Manager::Dnf => dnf::simulate(self, "remove", names),
         }
     }
 
@@ -70,7 +88,7 @@ impl Host {
     pub fn update_lists(&self, watch: &dyn Fn(&str)) -> Result<()> {
         match self.platform()?.family.manager {
             Manager::Apt => apt::update(self, watch),
-            Manager::Dnf => Err(not_yet()),
+            Manager::Dnf => dnf::update(self, watch),
         }
     }
 
@@ -79,6 +97,7 @@ impl Host {
         let day = std::time::Duration::from_secs(24 * 3600);
         match self.platform().map(|platform| platform.family.manager) {
             Ok(Manager::Apt) => apt::lists_age(self).is_none_or(|age| age > day),
+            // dnf knows how long its lists are good, and fetches them by itself.
             _ => false,
         }
     }
@@ -86,23 +105,22 @@ impl Host {
     pub fn install(&self, names: &[String], watch: &dyn Fn(&str)) -> Result<()> {
         match self.platform()?.family.manager {
             Manager::Apt => apt::change(self, "install", names, watch),
-            Manager::Dnf => Err(not_yet()),
+            Manager::Dnf => dnf::change(self, "install", names, watch),
         }
     }
 
     pub fn purge(&self, names: &[String], watch: &dyn Fn(&str)) -> Result<()> {
         match self.platform()?.family.manager {
             Manager::Apt => apt::change(self, "purge", names, watch),
-            Manager::Dnf => Err(not_yet()),
+            Manager::Dnf => dnf::change(self, "remove", names, watch),
         }
     }
-}
 
-fn not_yet() -> anyhow::Error {
-    Problem::new(
-        "use the package manager",
-        "this release of wp-gears knows apt only",
-    )
-    .advice("install the packages yourself, or wait for the next release")
-    .into()
+    /// From which repository each installed package came, where that is known.
+    pub fn origins(&self) -> Result<BTreeMap<String, String>> {
+        match self.platform()?.family.manager {
+            Manager::Apt => Ok(BTreeMap::new()),
+            Manager::Dnf => dnf::origins(self),
+        }
+    }
 }

@@ -1,0 +1,314 @@
+//! dnf (yum where there is no dnf) and rpm: never asking, bounded in time.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::{Installed, Simulation};
+use crate::host::Host;
+use crate::host::commands::{Command, Output, explain};
+use crate::problem::Problem;
+
+/// dnf waits for another run's lock by itself, and without an end.
+const LOOK_LIMIT: Duration = Duration::from_secs(300);
+const LIMIT: Duration = Duration::from_secs(1800);
+
+pub fn installed(host: &Host) -> Result<Installed> {
+    let format = "%{NAME} %{VERSION}-%{RELEASE}\n";
+    let output = host.check(&Command::new("rpm").args(["-qa", "--qf", format]))?;
+    Ok(output
+        .text()
+        .lines()
+        .filter_map(|line| line.split_once(' '))
+        .map(|(name, version)| (name.to_owned(), version.to_owned()))
+        .collect())
+}
+
+pub fn candidates(host: &Host, names: &[String]) -> Result<Vec<String>> {
+    let command = match is_yum(host) {
+        true => tool(host, &["-q", "info", "available"]).args(names),
+        // Versions of dnf differ in whether they end a line by themselves.
+        false => tool(
+            host,
+            &["-q", "repoquery", "--available", "--qf", "%{name}\n"],
+        )
+        .args(names),
+    };
+    let output = run(host, &command, "ask which packages there are", &|_| {})?;
+    // yum has no other word for "none of them".
+    if !output.success() && !says(&output, "No matching Packages") {
+        return Err(failed(host, "ask which packages there are", &output));
+    }
+    let text = output.text();
+    Ok(text
+        .lines()
+        .map(|line| match line.split_once(':') {
+            Some((key, value)) if key.trim() == "Name" => value.trim(),
+            _ => line.trim(),
+        })
+        .filter(|name| names.iter().any(|wanted| wanted == name))
+        .map(str::to_owned)
+        .collect())
+}
+
+pub fn simulate(host: &Host, verb: &str, names: &[String]) -> Result<Simulation> {
+    let what = format!("see what {} {verb} would do", program(host));
+    let command = tool(host, &["--assumeno"])
+        .args(more(host, verb))
+        .args(names);
+    let output = run(host, &command, &what, &|_| {})?;
+    let told = ["Operation aborted", "Exiting on user", "Nothing to do"];
+    let whole = !says(&output, "No package ") && !says(&output, "Error:");
+    if !whole || !(output.success() || told.iter().any(|words| says(&output, words))) {
+        return Err(failed(host, &what, &output));
+    }
+    Ok(parse(&output.text()))
+}
+
+/// The table of a transaction. Each row begins with one blank; where a name
+/// is too long for its column the rest of the row stands on the next line.
+fn parse(text: &str) -> Simulation {
+    let mut simulation = Simulation::default();
+    let mut section = "";
+    let mut rows: Vec<(&str, Vec<&str>)> = Vec::new();
+    let mut replaced = Vec::new();
+    for line in text.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let indent = line.len() - line.trim_start().len();
+        match (indent, words.as_slice()) {
+            (0, _) => section = line.trim_end(),
+            (1, [_, ..]) => rows.push((section, words)),
+            (_, ["replacing", name, ..]) => {
+                let name = name.rsplit_once('.').map_or(*name, |(name, _)| name);
+                replaced.push(name.to_owned());
+            }
+            (_, [_, ..]) => {
+                if let Some((of, row)) = rows.last_mut()
+                    && *of == section
+                {
+                    row.extend(words);
+                }
+            }
+            _ => {}
+        }
+    }
+    for (section, row) in rows {
+        let name = row[0].to_owned(); // a row has a word
+        match section.split_whitespace().next() {
+            Some("Installing" | "Installing:") => {
+                let version = row.get(2).copied().unwrap_or_default();
+                simulation.new.push(format!("{name} {version}"));
+            }
+            Some("Upgrading:" | "Updating" | "Updating:" | "Downgrading:") => {
+                simulation.upgraded.push(name);
+            }
+            Some("Removing" | "Removing:") => simulation.removed.push(name),
+            _ => {}
+        }
+    }
+    // dnf 5 says of an upgrade too what it replaces.
+    replaced.retain(|name| !simulation.upgraded.contains(name));
+    simulation.removed.extend(replaced);
+    simulation
+}
+
+pub fn update(host: &Host, watch: &dyn Fn(&str)) -> Result<()> {
+    let what = format!("fetch the package lists ({} makecache)", program(host));
+    let command = tool(host, &["makecache"]).changes().limit(LIMIT);
+    let output = run(host, &command, &what, watch)?;
+    if !output.success() {
+        return Err(failed(host, &what, &output));
+    }
+    Ok(())
+}
+
+pub fn change(host: &Host, verb: &str, names: &[String], watch: &dyn Fn(&str)) -> Result<()> {
+    let what = format!("{verb} {} ({})", names.join(" "), program(host));
+    let command = tool(host, &["-y"])
+        .args(more(host, verb))
+        .args(names)
+        .changes()
+        .limit(LIMIT);
+    let output = run(host, &command, &what, watch)?;
+    if !output.success() {
+        return Err(failed(host, &what, &output));
+    }
+    Ok(())
+}
+
+/// From which repository each installed package came.
+pub fn origins(host: &Host) -> Result<BTreeMap<String, String>> {
+    if is_yum(host) {
+        let output = host.check(&tool(host, &["-q", "list", "installed"]))?;
+        let text = output.text();
+        // Three words each, wrapped as it likes.
+        let words: Vec<&str> = text
+            .lines()
+            .skip(1)
+            .flat_map(str::split_whitespace)
+            .collect();
+        return Ok(words
+            .chunks_exact(3)
+            .map(|row| {
+                let name = row[0].rsplit_once('.').map_or(row[0], |(name, _)| name);
+                (name.to_owned(), row[2].trim_start_matches('@').to_owned())
+            })
+            .collect());
+    }
+    let query = [
+        "-q",
+        "repoquery",
+        "--installed",
+        "--qf",
+        "%{name} %{from_repo}\n",
+    ];
+    let output = host.check(&tool(host, &query))?;
+    Ok(output
+        .text()
+        .lines()
+        .filter_map(|line| line.trim().split_once(' '))
+        .map(|(name, origin)| (name.to_owned(), origin.to_owned()))
+        .collect())
+}
+
+fn is_yum(host: &Host) -> bool {
+    !host.exists(Path::new("/usr/bin/dnf"))
+}
+
+pub fn program(host: &Host) -> &'static str {
+    if is_yum(host) { "yum" } else { "dnf" }
+}
+
+fn tool(host: &Host, args: &[&str]) -> Command {
+    Command::new(program(host)).args(args).limit(LOOK_LIMIT)
+}
+
+/// The verb with what belongs to it. Packages that are no longer needed by
+/// others may be a person's: none goes that was not named.
+fn more(host: &Host, verb: &str) -> Vec<String> {
+    let option = match (verb, is_yum(host)) {
+        ("remove", _) => Some("--setopt=clean_requirements_on_remove=False"),
+        (_, false) => Some("--setopt=install_weak_deps=False"),
+        _ => None,
+    };
+    option
+        .into_iter()
+        .chain([verb])
+        .map(str::to_owned)
+        .collect()
+}
+
+fn run(host: &Host, command: &Command, what: &str, watch: &dyn Fn(&str)) -> Result<Output> {
+    host.run_watched(command, watch).map_err(|error| {
+        let why = format!("{error:#}");
+        let waits = ["Waiting for process", "holding the yum lock"];
+        if waits.iter().any(|words| why.contains(words)) {
+            return Problem::new(what, why)
+                .advice("another package manager is at work: let it end, then run again")
+                .into();
+        }
+        error
+    })
+}
+
+fn says(output: &Output, words: &str) -> bool {
+    String::from_utf8_lossy(&output.stderr).contains(words)
+        || String::from_utf8_lossy(&output.stdout).contains(words)
+}
+
+/// What dnf's words mean, and what helps; the first that fits.
+const ADVICE: [(&[&str], &str); 8] = [
+    (
+        &["filtered out by exclude", "filtered out by modular"],
+        "it is excluded on this host: see 'exclude' in /etc/dnf/dnf.conf and /etc/yum.repos.d, and 'dnf versionlock list'; decide, then run again",
+    ),
+    (
+        &["not registered", "no enabled repo"],
+        "enable a repository (on RHEL: 'subscription-manager register'), then run again",
+    ),
+    (
+        &[
+            "Failed to download metadata",
+            "Cannot download",
+            "All mirrors were tried",
+            "Cannot find a valid baseurl",
+            "Could not retrieve mirrorlist",
+            "Curl error",
+        ],
+        "see that the host reaches its package sources (/etc/yum.repos.d; a release past its end is in its maker's archive), then run again",
+    ),
+    (
+        &["GPG check FAILED", "is not signed", "ublic key"],
+        "the package's signature cannot be checked: see gpgkey of its repository in /etc/yum.repos.d, then run again",
+    ),
+    (
+        &["nothing provides"],
+        "a repository that it needs is off (with EPEL mostly CRB or PowerTools: 'dnf config-manager --set-enabled crb'); enable it, then run again",
+    ),
+    (
+        &[
+            "Unable to find a match",
+            "No match for argument",
+            "No package ",
+        ],
+        "enable the repository that has it, then run again",
+    ),
+    (
+        &["conflict", "Problem:"],
+        "see which of the packages named above this host needs, decide, then run again",
+    ),
+    (
+        &["No space left", "needs at least", "more space needed"],
+        "make room, then run again: setup goes on where it stopped",
+    ),
+];
+
+fn failed(host: &Host, what: &str, output: &Output) -> anyhow::Error {
+    let advice = ADVICE
+        .iter()
+        .find(|(words, _)| words.iter().any(|words| says(output, words)))
+        .map(|(_, advice)| (*advice).to_owned())
+        .unwrap_or_else(|| {
+            format!(
+                "see what {} says above; mend it, then run again: setup goes on where it stopped",
+                program(host)
+            )
+        });
+    Problem::new(what, explain(output)).advice(advice).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_row_of_a_transaction_is_told_apart() {
+        let simulation = parse(
+            "Last metadata expiration check: 0:00:13 ago\nDependencies resolved.\n====\n Package  Arch  Version  Repository  Size\n====\nInstalling:\n supervisor   noarch 4.2.5-1.el9  epel 5.4 k\n a-name-that-is-too-long-for-its-column\n              noarch 1.0-1        epel 5 k\nInstalling dependencies:\n libgearman   x86_64 1.1.20-1     epel 5 k\n     replacing  oldgearman.x86_64 0.9-1\nUpgrading:\n python3-base noarch 2-1          epel 5 k\n   replacing python3-base noarch 1-1 epel 5 k\nRemoving dependent packages:\n other        noarch 1-1          @epel 0\nEnabling module streams:\n php                 8.2\n\nTransaction Summary\n====\nInstall  3 Packages\n\nTotal size: 27 k\n",
+        );
+        assert_eq!(
+            simulation.new,
+            [
+                "supervisor 4.2.5-1.el9",
+                "a-name-that-is-too-long-for-its-column 1.0-1",
+                "libgearman 1.1.20-1"
+            ]
+        );
+        assert_eq!(simulation.upgraded, ["python3-base"]);
+        assert_eq!(simulation.removed, ["other", "oldgearman"]);
+    }
+
+    #[test]
+    fn a_table_of_yum_3_is_read_too() {
+        let simulation = parse(
+            "Dependencies Resolved\n\n====\n Package   Arch  Version  Repository  Size\n====\nInstalling:\n gearmand  x86_64 1.1.12-18.el7 epel 5 k\nInstalling for dependencies:\n libevent  x86_64 2.0.21-4.el7 base 5 k\nUpdating for dependencies:\n glibc     x86_64 2.17-326 base 5 k\n\nTransaction Summary\n====\nInstall  1 Package (+1 Dependent package)\n\nTotal download size: 5 M\nExiting on user command\n",
+        );
+        assert_eq!(
+            simulation.new,
+            ["gearmand 1.1.12-18.el7", "libevent 2.0.21-4.el7"]
+        );
+        assert_eq!(simulation.upgraded, ["glibc"]);
+    }
+}
