@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::command::failed::FailedArgs;
 use crate::command::pause::PauseArgs;
+use crate::command::status::StatusArgs;
 use crate::spec::{HostOptions, SiteOptions};
 use crate::worker::WorkerArgs;
 
@@ -25,6 +26,8 @@ pub enum Command {
     Plan(PlanArgs),
     /// Give back what was there before setup
     Remove(RemoveArgs),
+    /// The queues: what waits, runs, works and failed, now or as it changes
+    Status(StatusArgs),
     /// Let the workers finish their jobs and take no more, for deployments
     Pause(PauseArgs),
     /// Let paused workers take jobs again

@@ -12,6 +12,7 @@ pub mod paths;
 pub mod plan;
 pub mod problem;
 pub mod proof;
+pub mod queues;
 pub mod recovery;
 pub mod removal;
 pub mod resource;

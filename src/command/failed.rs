@@ -12,6 +12,7 @@ use crate::gearman::binary::{Client, Priority};
 use crate::gearman::server::Server;
 use crate::problem::Problem;
 use crate::ui::Ui;
+use crate::ui::mask::plain;
 use crate::worker::clock::utc;
 use crate::worker::store::{Record, Store};
 use crate::worker::{Paths, function_of};
@@ -314,13 +315,6 @@ fn retry(opened: &Opened, store: &Store, record: &Record) -> Result<()> {
         .forget(&record.id)
         .map_err(|e| Problem::new(what(), e))?;
     Ok(())
-}
-
-/// The site's words, without what would steer a terminal.
-fn plain(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect()
 }
 
 /// How many failed jobs a site keeps, how many wait for another try, how many

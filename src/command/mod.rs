@@ -6,6 +6,8 @@ pub mod plan;
 pub mod remove;
 pub mod setup;
 pub mod sites;
+pub mod status;
+mod watch;
 
 use std::path::Path;
 

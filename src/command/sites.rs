@@ -16,13 +16,16 @@ pub struct Known {
 
 /// All of them, or those that are named by folder or name.
 pub fn known(state: &Path, only: &[PathBuf]) -> Result<Vec<Known>> {
-    let run = state.join("run");
-    let entries = std::fs::read_dir(&run).map_err(|e| {
-        Problem::new(format!("look for sites in {}", run.display()), e)
-            .advice("`wp-gears setup --site DIR` sets one up")
+    let all = all(state).map_err(|e| {
+        let what = format!("look for sites in {}", state.join("run").display());
+        Problem::new(what, e).advice("`wp-gears setup --site DIR` sets one up")
     })?;
+    pick(all, only)
+}
+
+pub fn all(state: &Path) -> std::io::Result<Vec<Known>> {
     let mut all = Vec::new();
-    for entry in entries.flatten() {
+    for entry in std::fs::read_dir(state.join("run"))?.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         if is_name(&name) && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             let dir = crate::worker::dir_of(&entry.path());
@@ -30,6 +33,11 @@ pub fn known(state: &Path, only: &[PathBuf]) -> Result<Vec<Known>> {
         }
     }
     all.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(all)
+}
+
+/// Those that are named, or all where none is.
+pub fn pick(all: Vec<Known>, only: &[PathBuf]) -> Result<Vec<Known>> {
     if only.is_empty() {
         return Ok(all);
     }

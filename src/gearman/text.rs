@@ -58,8 +58,14 @@ impl Admin {
                     let workers = words.next()?.parse().ok()?;
                     let running = words.next()?.parse().ok()?;
                     let jobs = words.next()?.parse().ok()?;
+                    // A function's name may hold tabs itself.
+                    let name: Vec<_> = words.collect();
+                    if name.is_empty() {
+                        return None;
+                    }
+                    let function = name.into_iter().rev().collect::<Vec<_>>().join("\t");
                     Some(Queue {
-                        function: words.next()?.to_string(),
+                        function,
                         jobs,
                         running,
                         workers,

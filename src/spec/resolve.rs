@@ -211,6 +211,13 @@ fn existing_host(host: &Host, platform: &Platform) -> Result<HostOptions> {
     })
 }
 
+/// Where this host's own job server is reached, by its options file.
+pub fn own_server(host: &Host) -> Option<String> {
+    let there = existing_host(host, host.platform().ok()?).ok()?;
+    let listen = there.listen.as_deref().unwrap_or("127.0.0.1");
+    Some(reached_at(listen, there.port.unwrap_or(4730)))
+}
+
 /// What the site's program asks for already.
 fn existing_site(program: &Program) -> SiteOptions {
     let number = |text: Option<String>| text.and_then(|text| text.parse().ok());

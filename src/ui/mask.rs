@@ -62,6 +62,28 @@ pub fn diff(text: &str, secrets: Secrets) -> String {
         .collect()
 }
 
+/// A function's name without the salt of the site whose it is; a plugin's
+/// functions are told by their name, other programs' are shown as they are.
+pub fn function(name: &str, of_a_site: bool) -> String {
+    const PLUGINS: &str = ":WP_Async_Task";
+    let at = match name.strip_suffix(PLUGINS) {
+        Some(salt) => Some(salt.len()),
+        None if of_a_site => name.rfind(':'),
+        None => None,
+    };
+    match at {
+        Some(at) if at > 0 => format!("{DOTS}{}", plain(&name[at..])),
+        _ => plain(name),
+    }
+}
+
+/// Others' words, without what would steer a terminal.
+pub fn plain(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
+}
+
 /// Every string literal that is not one of ours; from an unclosed quote to the line's end.
 fn php(line: &str) -> Cow<'_, str> {
     STRINGS.replace_all(line, |found: &Captures| {
@@ -80,6 +102,21 @@ fn php(line: &str) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn functions_are_shown_without_their_salt() {
+        for (name, of_a_site, shown) in [
+            ("s:WP_Async_Task", false, "••••:WP_Async_Task"),
+            ("a:b:WP_Async_Task", true, "••••:WP_Async_Task"),
+            (":WP_Async_Task", false, ":WP_Async_Task"),
+            ("WP_Async_Task", true, "WP_Async_Task"),
+            ("s:own", true, "••••:own"),
+            ("ns:resize", false, "ns:resize"),
+            ("bell\x07", false, "bell\u{fffd}"),
+        ] {
+            assert_eq!(function(name, of_a_site), shown);
+        }
+    }
 
     #[test]
     fn only_plain_words_are_shown() {

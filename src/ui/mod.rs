@@ -3,6 +3,9 @@
 pub mod json;
 pub mod mask;
 pub mod progress;
+pub mod prometheus;
+pub mod screen;
+pub mod status;
 
 use std::io::{IsTerminal, Write};
 
@@ -44,6 +47,11 @@ impl Ui {
         } else {
             let _ = writeln!(std::io::stdout(), "{text}");
         }
+    }
+
+    /// As `line`; false where nobody reads any more.
+    pub fn goes_on(&self, text: &str) -> bool {
+        writeln!(std::io::stdout(), "{text}").is_ok()
     }
 
     pub fn document(&self, value: &serde_json::Value) {

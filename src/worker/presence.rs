@@ -98,8 +98,55 @@ impl Presence {
 
 impl Drop for Presence {
     fn drop(&mut self) {
+        // What it did is counted on; that this failed changes nothing else.
+        if let Some(run) = self.path.parent() {
+            let _ = retire(run, self.now.jobs, &self.path);
+        }
         let _ = fs::remove_file(&self.path);
     }
+}
+
+/// The jobs of workers that are gone, a number in the run folder.
+const RETIRED: &str = "retired";
+
+/// How many jobs the workers did that are gone.
+pub fn retired(run: &Path) -> io::Result<u64> {
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32)
+        .open(run.join(RETIRED));
+    match file {
+        Ok(file) => number(&file),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(0),
+        Err(e) => Err(e),
+    }
+}
+
+fn number(file: &File) -> io::Result<u64> {
+    let mut text = [0; 32];
+    let length = file.read_at(&mut text, 0)?;
+    let text = String::from_utf8_lossy(&text[..length]);
+    Ok(text.trim().parse().unwrap_or(0))
+}
+
+/// Adds a worker's jobs and takes its file away, once whoever does it.
+fn retire(run: &Path, jobs: u64, path: &Path) -> io::Result<()> {
+    let total = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32)
+        .open(run.join(RETIRED))?;
+    flock(&total, FlockOperation::LockExclusive)?;
+    if fs::symlink_metadata(path).is_err() {
+        return Ok(()); // Another was first.
+    }
+    let text = format!("{}\n", number(&total)?.saturating_add(jobs));
+    total.write_all_at(text.as_bytes(), 0)?;
+    total.set_len(text.len() as u64)?;
+    fs::remove_file(path)
 }
 
 /// The site's workers that live. The folder is the worker user's, so what it
@@ -163,14 +210,20 @@ pub fn sweep(run: &Path) {
             .metadata()
             .and_then(|m| m.modified())
             .is_ok_and(|at| at.elapsed().is_ok_and(|age| age.as_secs() > 3600));
-        let left = if name.starts_with("worker-") {
-            File::open(entry.path())
-                .is_ok_and(|f| flock(&f, FlockOperation::NonBlockingLockShared).is_ok())
-        } else {
-            name.starts_with("probe-") && old
-        };
-        if left {
-            let _ = fs::remove_file(entry.path());
+        let path = entry.path();
+        if name.starts_with("worker-") {
+            let dead = File::open(&path)
+                .ok()
+                .filter(|file| flock(file, FlockOperation::NonBlockingLockShared).is_ok());
+            if let Some(file) = dead {
+                let mut text = String::new();
+                let read = file.take(4096).read_to_string(&mut text);
+                let seen = read.ok().and_then(|_| serde_json::from_str(&text).ok());
+                let jobs = seen.map_or(0, |seen: Seen| seen.jobs);
+                let _ = retire(run, jobs, &path);
+            }
+        } else if name.starts_with("probe-") && old {
+            let _ = fs::remove_file(path);
         }
     }
 }
@@ -185,6 +238,8 @@ mod tests {
         let mut presence = Presence::take(dir.path()).unwrap();
         presence.set(Activity::Busy);
         presence.set(Activity::Idle);
+        presence.now.jobs = 7;
+        presence.write();
         let seen = look(dir.path()).unwrap();
         assert_eq!(seen, [presence.now.clone()]);
         // A file that nobody holds is of a worker that died.
@@ -192,7 +247,23 @@ mod tests {
         assert_eq!(look(dir.path()).unwrap().len(), 1);
         sweep(dir.path());
         assert!(!dir.path().join("worker-4194000").exists());
+        assert_eq!(retired(dir.path()).unwrap(), 0);
         drop(presence);
         assert!(look(dir.path()).unwrap().is_empty());
+        assert_eq!(retired(dir.path()).unwrap(), 7);
+    }
+
+    #[test]
+    fn the_jobs_of_a_killed_worker_are_counted_on_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut presence = Presence::take(dir.path()).unwrap();
+        presence.now.jobs = 5;
+        presence.write();
+        let text = fs::read(&presence.path).unwrap();
+        drop(presence);
+        fs::write(dir.path().join("worker-4194000"), &text).unwrap();
+        sweep(dir.path());
+        sweep(dir.path());
+        assert_eq!(retired(dir.path()).unwrap(), 10);
     }
 }
