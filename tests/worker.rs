@@ -1,6 +1,11 @@
 //! The worker from outside: the compiled program, a real gearmand, a real
 //! PHP, real WordPress on a real database.
 
+#[path = "common/judge.rs"]
+mod judge;
+#[path = "common/terminal.rs"]
+mod terminal;
+
 #[path = "worker/lab.rs"]
 mod lab;
 
@@ -12,3 +17,5 @@ mod losses;
 mod plugins;
 #[path = "worker/sites.rs"]
 mod sites;
+#[path = "worker/status.rs"]
+mod status;

@@ -30,13 +30,14 @@ struct Column {
 }
 
 const NOTHING: &str = "–";
+const FUNCTION_GOES: u8 = 2;
 
 /// The queues of one job server, no line longer than `width`.
 pub fn table(snapshot: &Snapshot, rows: &[Row], width: usize) -> Vec<String> {
     if rows.is_empty() {
         return vec![fit("  no queues", width)];
     }
-    let mut columns = columns(snapshot, rows);
+    let mut columns = columns(snapshot, rows, width);
     let size = |column: &Column| {
         let cells = column.cells.iter().map(|cell| measure_text_width(cell));
         cells.chain([measure_text_width(column.head)]).max()
@@ -53,7 +54,15 @@ pub fn table(snapshot: &Snapshot, rows: &[Row], width: usize) -> Vec<String> {
         if columns[first].goes == 0 {
             break;
         }
-        columns.remove(first);
+        let gone = columns.remove(first);
+        if gone.goes == FUNCTION_GOES {
+            // Still to be told apart: no site, then the function.
+            for (site, function) in columns[0].cells.iter_mut().zip(gone.cells) {
+                if site == NOTHING {
+                    *site = function;
+                }
+            }
+        }
     }
     // A long name gives way to the numbers.
     let over = total(&columns).saturating_sub(width);
@@ -85,7 +94,7 @@ pub fn table(snapshot: &Snapshot, rows: &[Row], width: usize) -> Vec<String> {
         .collect()
 }
 
-fn columns(snapshot: &Snapshot, rows: &[Row]) -> Vec<Column> {
+fn columns(snapshot: &Snapshot, rows: &[Row], width: usize) -> Vec<Column> {
     let mut columns = Vec::new();
     let mut add = |head, align, goes, cell: &dyn Fn(&Row) -> String| {
         let cells = rows.iter().map(cell).collect();
@@ -101,13 +110,21 @@ fn columns(snapshot: &Snapshot, rows: &[Row]) -> Vec<Column> {
         site.kept.as_ref().ok()
     };
     let (left, right) = (Alignment::Left, Alignment::Right);
+    let head = |long: &'static str, short: &'static str| if width < 60 { short } else { long };
+    let looks = if width < 100 { 8 } else { 16 };
     add("SITE", left, 0, &|row| {
         row.queue.site.clone().unwrap_or_else(|| NOTHING.into())
     });
-    add("FUNCTION", left, 8, &|row| shown(row.queue));
-    add("WAITING", right, 0, &|row| row.queue.waiting.to_string());
-    add("RUNNING", right, 0, &|row| row.queue.running.to_string());
-    add("WORKERS", right, 4, &|row| row.queue.workers.to_string());
+    add("FUNCTION", left, FUNCTION_GOES, &|row| shown(row.queue));
+    add(head("WAITING", "WAIT"), right, 0, &|row| {
+        row.queue.waiting.to_string()
+    });
+    add(head("RUNNING", "RUN"), right, 0, &|row| {
+        row.queue.running.to_string()
+    });
+    add(head("WORKERS", "WRK"), right, 1, &|row| {
+        row.queue.workers.to_string()
+    });
     if rows.iter().any(|row| row.trend.is_some()) {
         let trend = |row: &Row| row.trend.clone().unwrap_or_default();
         add("JOBS/S", right, 3, &|row| {
@@ -115,7 +132,10 @@ fn columns(snapshot: &Snapshot, rows: &[Row]) -> Vec<Column> {
                 .rate
                 .map_or_else(|| NOTHING.into(), |rate| format!("{rate:.1}"))
         });
-        add("WAITED", left, 5, &|row| spark(&trend(row).history));
+        add("HISTORY", left, 4, &|row| {
+            let history = trend(row).history;
+            spark(&history[history.len().saturating_sub(looks)..])
+        });
     }
     let or_nothing = |text: Option<String>| text.unwrap_or_else(|| NOTHING.into());
     add("OLDEST", right, 6, &|row| {

@@ -1,5 +1,8 @@
 //! Tests on real, booted hosts. `tests/run host NAME` runs some of them.
 
+#[path = "../common/judge.rs"]
+mod judge;
+
 mod bench;
 mod container;
 mod faults;
@@ -14,7 +17,10 @@ mod releases;
 mod remove;
 mod shell;
 mod sites;
+mod status;
 mod support;
+#[path = "../common/terminal.rs"]
+mod terminal;
 mod users;
 mod waiting;
 mod web;

@@ -90,6 +90,10 @@ impl Lab {
         command
     }
 
+    pub fn is_root(&self) -> bool {
+        self.root
+    }
+
     pub fn give_away(&self, path: &Path) {
         if self.root {
             run(Command::new("chown").arg("-Rh").arg(USER).arg(path));
