@@ -15,6 +15,7 @@ mod plain;
 mod refusals;
 mod releases;
 mod remove;
+mod rhel;
 mod shell;
 mod sites;
 mod status;

@@ -3,7 +3,7 @@
 
 use std::io::Read;
 
-use crate::harness::{Host, Image, Release, Shape, site};
+use crate::harness::{Host, Image, Release, Shape, rhel, site};
 use crate::support::wp_gears;
 
 #[test]
@@ -16,7 +16,13 @@ fn shell() {
         "plain" => Image::site_made(Release::Bookworm, Shape::Plain),
         "ready" => Image::with_packages(Release::Bookworm),
         "trixie" => Image::site(Release::Trixie),
-        _ => panic!("HOST is base, base-plain, fresh, plain, ready or trixie, not {wanted}"),
+        "el-base" => rhel::base(),
+        "el" => rhel::site(),
+        "el-ready" => rhel::with_packages(),
+        _ => panic!(
+            "HOST is base, base-plain, fresh, plain, ready, trixie, el-base, el or el-ready, \
+             not {wanted}"
+        ),
     };
     let plain = wanted.ends_with("plain");
     let shape = if plain { Shape::Plain } else { Shape::Booted };

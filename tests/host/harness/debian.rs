@@ -47,6 +47,11 @@ const POOL: &[&str] = &[
     "cron",
     "php-redis",
     "redis-server",
+    // What a host is made RHEL-shaped with.
+    "createrepo-c",
+    "dnf",
+    "dnf-plugins-core",
+    "rpm",
 ];
 
 pub fn debootstrap(release: Release, root: &Path) -> Result<()> {

@@ -48,6 +48,12 @@ impl Image {
             .collect()
     }
 
+    /// This image, whose hosts see another folder as `PACKAGES`.
+    pub fn with_repository(mut self, folder: PathBuf) -> Image {
+        self.packages = Some(folder);
+        self
+    }
+
     /// This image with a layer on it: what `build` makes of a running host.
     pub fn layer(
         &self,

@@ -9,6 +9,7 @@ pub mod host;
 pub mod image;
 pub mod machine;
 pub mod process;
+pub mod rhel;
 pub mod site;
 pub mod tree;
 

@@ -15,7 +15,44 @@ pub const MADE_OF: &str = concat!(
 );
 
 pub const FOLDER: &str = "/var/www/site";
-pub const USER: &str = "www-data";
+pub const USER: &str = DEBIAN.user;
+
+/// Where a family of distributions has what a site is made of.
+struct Places {
+    user: &'static str,
+    /// Pools of PHP-FPM, as a pattern.
+    pools: &'static str,
+    sockets: &'static str,
+    /// Who may connect to a pool's socket.
+    listen: &'static str,
+    nginx: &'static str,
+}
+
+const DEBIAN: Places = Places {
+    user: "www-data",
+    pools: "/etc/php/*/fpm/pool.d",
+    sockets: "/run/php",
+    listen: "listen.owner = www-data\nlisten.group = www-data",
+    nginx: "/etc/nginx/sites-enabled",
+};
+
+const RHEL: Places = Places {
+    user: "apache",
+    pools: "/etc/php-fpm.d",
+    sockets: "/run/php-fpm",
+    listen: "listen.acl_users = apache,nginx",
+    nginx: "/etc/nginx/conf.d",
+};
+
+impl Places {
+    fn of(host: &Host) -> Places {
+        if host.exists("/etc/redhat-release") {
+            RHEL
+        } else {
+            DEBIAN
+        }
+    }
+}
 
 /// Puts the first site on a host without any.
 pub fn install(host: &Host) -> Result<()> {
@@ -43,7 +80,12 @@ pub fn install(host: &Host) -> Result<()> {
     )
     .check()?;
     start(host)?;
-    add(host, FOLDER, USER, "localhost")?;
+    add_first(host)
+}
+
+/// The first site, of the web user.
+pub fn add_first(host: &Host) -> Result<()> {
+    add(host, FOLDER, Places::of(host).user, "localhost")?;
     let page = host.run(&["curl", "-sSf", "http://localhost/"]);
     page.check().with_context(|| {
         let log = host.shell("tail -n 5 /var/log/nginx/*.log /var/log/php*.log");
@@ -79,23 +121,24 @@ pub fn add(host: &Host, folder: &str, user: &str, domain: &str) -> Result<()> {
         .next()
         .unwrap_or(folder)
         .replace('-', "_");
-    let fpm = host.shell("ls -d /etc/php/*/fpm/pool.d").check()?;
-    let fpm = fpm.trim();
-    let socket = format!("/run/php/{database}.sock");
+    let places = Places::of(host);
+    let pools = host.shell(&format!("ls -d {}", places.pools)).check()?;
+    let (pools, listen) = (pools.trim(), places.listen);
+    let socket = format!("{}/{database}.sock", places.sockets);
     host.put(
-        &format!("{fpm}/{database}.conf"),
+        &format!("{pools}/{database}.conf"),
         format!(
             "[{database}]\nuser = {user}\ngroup = {user}\nlisten = {socket}\n\
-             listen.owner = www-data\nlisten.group = www-data\npm = ondemand\npm.max_children = 4\n"
+             {listen}\npm = ondemand\npm.max_children = 4\n"
         ),
         0o644,
     )?;
     host.put(
-        &format!("/etc/nginx/sites-enabled/{database}"),
+        &format!("{}/{database}.conf", places.nginx),
         format!(
             "server {{\n  listen 80;\n  server_name {domain};\n  root {folder};\n  \
              index index.php;\n  location / {{ try_files $uri $uri/ /index.php?$args; }}\n  \
-             location ~ \\.php$ {{\n    include snippets/fastcgi-php.conf;\n    \
+             location ~ \\.php$ {{\n    include fastcgi.conf;\n    \
              fastcgi_pass unix:{socket};\n  }}\n}}\n"
         ),
         0o644,
@@ -119,9 +162,9 @@ pub fn add(host: &Host, folder: &str, user: &str, domain: &str) -> Result<()> {
             -e "s/password_here/pw-$database/" "$folder/wp-config-sample.php" >"$folder/wp-config.php"
         chown -R "$user:$user" "$folder"
         chmod 640 "$folder/wp-config.php"
-        for script in /etc/init.d/php*-fpm /etc/init.d/nginx; do
-            service "$(basename "$script")" restart
-        done
+        fpm=$(cd /etc/init.d && ls -d php*-fpm || echo php-fpm)
+        service "$fpm" restart
+        service nginx restart
         cd "$folder"
         runuser -u "$user" -- php /tmp/site.php "$domain"
         rm /tmp/site.php /tmp/count.php"#;
@@ -142,7 +185,7 @@ impl<'a> Site<'a> {
         Site {
             host,
             folder: FOLDER,
-            user: USER,
+            user: Places::of(host).user,
         }
     }
 
