@@ -66,3 +66,67 @@ fn epel_brings_gearman_to_a_rhel_shaped_host() {
     assert!(!host.exists("/usr/sbin/gearmand"));
     host.run(&["systemctl", "is-active", "gearmand"]).exits(3);
 }
+
+#[test]
+fn a_rhel_shaped_host_with_packages_has_them_untouched() {
+    let host = Host::boot(&rhel::with_packages().unwrap(), "el-ready").unwrap();
+    host.run(&[&["rpm", "-V"], &rhel::OURS[..]].concat()).ok();
+    for unit in ["gearmand", "supervisord"] {
+        host.run(&["systemctl", "is-active", unit]).exits(3);
+    }
+    host.run(&["id", "www-data"]).exits(1);
+
+    // CRB is switched on as on CentOS, and as a subscribed RHEL does it.
+    let wheel = ["dnf", "-q", "repoquery", "--available", "python3-wheel"];
+    let crb = |verb: &str| host.run(&["crb", verb]).ok();
+    assert_eq!(host.run(&wheel).ok(), "");
+    crb("enable");
+    assert!(host.run(&wheel).ok().contains("el9"));
+    crb("disable");
+    rhel::put_subscription_manager(&host).unwrap();
+    let name = "codeready-builder-for-rhel-9-x86_64-rpms";
+    host.run(&["subscription-manager", "repos", "--enable", name])
+        .ok();
+    assert!(host.run(&wheel).ok().contains("el9"));
+}
+
+#[test]
+fn the_stand_in_for_selinux_keeps_its_booleans() {
+    let host = Host::boot(&rhel::base().unwrap(), "selinux").unwrap();
+    let name = "httpd_can_network_connect";
+    assert_eq!(host.run(&["getenforce"]).ok(), "Disabled\n");
+    host.run(&["getsebool", name]).exits(1);
+    host.run(&["setsebool", "-P", name, "on"]).exits(1);
+    rhel::set_selinux(&host, "Enforcing").unwrap();
+    assert_eq!(host.run(&["getenforce"]).ok(), "Enforcing\n");
+    let off = format!("{name} --> off\n");
+    assert_eq!(host.run(&["getsebool", name]).ok(), off);
+    host.run(&["setsebool", "-P", name, "on"]).ok();
+    assert_eq!(
+        host.run(&["getsebool", name]).ok(),
+        off.replace("off", "on")
+    );
+    host.run(&["restorecon", "-R", "/var/lib/gearmand"]).ok();
+    let log = host.read(rhel::SELINUX_LOG).unwrap();
+    assert!(log.ends_with("restorecon -R /var/lib/gearmand\n"), "{log}");
+}
+
+#[test]
+fn a_rhel_shaped_host_compiles_extensions() {
+    let host = Host::boot(&rhel::base().unwrap(), "pecl").unwrap();
+    rhel::install(&host, &["php-devel", "php-pear"]).unwrap();
+    let config = "PHP_ARG_ENABLE(tiny, tiny, [--enable-tiny])\n\
+        PHP_NEW_EXTENSION(tiny, tiny.c, $ext_shared)\n";
+    let code = "#include \"php.h\"\n\
+        zend_module_entry tiny_module_entry = {STANDARD_MODULE_HEADER, \"tiny\", NULL, NULL,\n\
+        NULL, NULL, NULL, NULL, \"1\", STANDARD_MODULE_PROPERTIES};\nZEND_GET_MODULE(tiny)\n";
+    host.put("/root/tiny/config.m4", config, 0o644).unwrap();
+    host.put("/root/tiny/tiny.c", code, 0o644).unwrap();
+    host.shell("cd /root/tiny; phpize; ./configure; make; make install")
+        .ok();
+    let modules = host.run(&["php", "-d", "extension=tiny", "-m"]).ok();
+    assert!(modules.contains("\ntiny\n"), "{modules}");
+    let program = host.run(&["php-config", "--php-binary"]).ok();
+    assert_eq!(program, "/usr/bin/php\n");
+    host.run(&["pecl", "version"]).ok();
+}

@@ -58,6 +58,8 @@ const FAKES: [(&str, &str); 5] = [
     ("chkconfig", include_str!("rhel/fakes/chkconfig")),
 ];
 
+pub const SELINUX_LOG: &str = "/var/lib/fake-selinux/log";
+
 /// The system as installed: neither PHP nor EPEL.
 pub fn base() -> Result<Image> {
     let debian = Image::base(Release::Bookworm)?;

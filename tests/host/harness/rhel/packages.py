@@ -221,8 +221,10 @@ def php():
     for script in ["/usr/bin/phpize", "/usr/bin/php-config"]:
         text = (devel.root / script[1:]).read_text()
         text = text.replace(f"/etc/php/{PHP}/cli/conf.d", "/etc/php.d")
+        text = text.replace(f"/etc/php/{PHP}/cli", "/etc")
         # Debian's ask its package manager for what is known here.
         text = re.sub(r"\$\(dpkg-query .*\)$", "'cli fpm'", text, flags=re.M)
+        text = text.replace(f'program_suffix="{PHP}"', 'program_suffix=""')
         text = re.sub(r"\bdpkg --compare-versions [^;]*", "true", text)
         devel.write(script, re.sub(rf"/(php|phpize|php-config){PHP}\b", r"/\1", text))
     yield devel

@@ -14,6 +14,8 @@ rm -rf /etc/php /usr/lib/php /var/lib/php /etc/supervisor /var/log/gearman* /var
 rm -rf /var/lib/gearman /var/log/supervisor /usr/lib/python3*/EXTERNALLY-MANAGED
 ! id gearman >/dev/null 2>&1 || userdel gearman
 
+# systemd would make www-data anew at each boot.
+sed -i '/^[ug] www-data /d' /usr/lib/sysusers.d/basic.conf
 usermod -l apache -d /usr/share/httpd -s /usr/sbin/nologin www-data
 groupmod -n apache www-data
 useradd -r -d /var/lib/nginx -s /usr/sbin/nologin nginx
@@ -43,7 +45,11 @@ for program in /usr/bin/apt* /usr/bin/dpkg* /usr/bin/deb-* /usr/bin/debconf* /us
     /usr/sbin/update-rc.d /usr/sbin/invoke-rc.d /usr/sbin/policy-rc.d; do
     [ ! -e "$program" ] || mv "$program" /usr/lib/debian/bin
 done
-rm -rf /etc/apt /var/lib/apt /var/cache/apt /etc/debian_version
+rm -rf /etc/apt /etc/dpkg /etc/debconf.conf /etc/debian_version /var/lib/apt /var/cache/apt
+rm -f /etc/cron.daily/apt-compat /etc/cron.daily/dpkg /etc/logrotate.d/apt /etc/logrotate.d/dpkg
+for timer in apt-daily apt-daily-upgrade dpkg-db-backup; do
+    find /etc/systemd/system /usr/lib/systemd/system -name "$timer.*" -delete
+done
 
 dnf -y --releasever=9 --nogpgcheck --repofrompath=baseos,file:///srv/packages/baseos \
     install centos-stream-release
