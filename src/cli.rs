@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::command::failed::FailedArgs;
+use crate::command::manual::CompletionsArgs;
 use crate::command::pause::PauseArgs;
 use crate::command::status::StatusArgs;
 use crate::spec::{HostOptions, SiteOptions};
@@ -12,7 +13,21 @@ use crate::worker::WorkerArgs;
 
 /// Background jobs for WordPress: sets up Gearman, supervisor and the workers, and proves it by running a job.
 #[derive(Debug, Parser)]
-#[command(name = "wp-gears", version, max_term_width = 100)]
+#[command(
+    name = "wp-gears",
+    version,
+    max_term_width = 100,
+    after_help = "\
+Each option with a value has a variable too: WP_GEARS_WORKERS for --workers.
+'wp-gears COMMAND -h' is short, 'wp-gears COMMAND --help' says more.
+
+Exit codes: 0 done; 1 failed; 2 bad usage; 3 'plan --check' found changes
+
+Examples:
+  wp-gears plan  --site /var/www/site     what setup would change
+  wp-gears setup --site /var/www/site     make it so, and prove it
+  wp-gears status --watch                 the queues as they change"
+)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
@@ -38,6 +53,16 @@ pub enum Command {
     Failed(FailedArgs),
     /// What supervisor runs: takes jobs and hands each to PHP
     Worker(WorkerArgs),
+    /// Print what makes a shell complete wp-gears' words
+    Completions(CompletionsArgs),
+    /// Print the manual page, for man -l
+    Man,
+}
+
+/// The command line as it is read, shown and completed.
+pub fn command() -> clap::Command {
+    // One sentence tells of the variables, rather than a word at each option.
+    Cli::command().mut_subcommands(|sub| sub.mut_args(|arg| arg.hide_env(true)))
 }
 
 /// Which sites, from where, and how to print.
@@ -66,7 +91,11 @@ pub struct Common {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   wp-gears setup --site /var/www/site --yes
-  wp-gears setup --site /srv/a --site /srv/b --yes --json")]
+  wp-gears setup --site /srv/a --site /srv/b --yes --json
+  wp-gears setup --site /var/www/site --print-config >/etc/wp-gears.toml
+
+Over the file and what the host has go variables, as WP_GEARS_WORKERS=4, and
+over these the options.")]
 pub struct SetupArgs {
     #[command(flatten)]
     pub common: Common,
@@ -75,29 +104,35 @@ pub struct SetupArgs {
     #[command(flatten)]
     pub site: SiteOptions,
     /// Ask nothing
-    #[arg(short, long)]
+    #[arg(short, long, help_heading = "How to act")]
     pub yes: bool,
     /// Write files and install, but start nothing: for images
-    #[arg(long)]
+    #[arg(long, help_heading = "How to act")]
     pub no_start: bool,
     /// Send a job through WordPress even if nothing changed
-    #[arg(long, conflicts_with = "no_prove")]
+    #[arg(long, conflicts_with = "no_prove", help_heading = "How to act")]
     pub prove: bool,
+    /// Print all of this as /etc/wp-gears.toml would say it; change nothing
+    #[arg(long, help_heading = "How to act", conflicts_with = "json")]
+    pub print_config: bool,
     /// Send no job
-    #[arg(long)]
+    #[arg(long, help_heading = "How to act")]
     pub no_prove: bool,
 }
 
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Exit codes: 0 shown; 1 failed; 2 bad usage; 3 with --check: something would change"
-)]
+#[command(after_help = "\
+Exit codes: 0 shown; 1 failed; 2 bad usage; 3 with --check: something would change
+
+Examples:
+  wp-gears plan --site /var/www/site
+  wp-gears plan --check --quiet || echo \"the host has drifted\"")]
 pub struct PlanArgs {
     /// The same options as setup's; those that tell how to act are ignored.
     #[command(flatten)]
     pub setup: SetupArgs,
     /// Exit with 3 if something would change
-    #[arg(long)]
+    #[arg(long, help_heading = "How to act")]
     pub check: bool,
 }
 

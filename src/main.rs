@@ -2,16 +2,28 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::FromArgMatches;
 
-use wp_gears::cli::{Cli, Command};
+use wp_gears::cli::{self, Cli, Command};
 use wp_gears::command;
+use wp_gears::command::manual;
 use wp_gears::command::pause::{self, Action};
 use wp_gears::problem::Problem;
-use wp_gears::ui::{Ui, message};
+use wp_gears::ui::{Ui, message, usage};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let read = cli::command()
+        .try_get_matches()
+        .and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match read {
+        Ok(cli) => cli,
+        Err(error) => {
+            let Some(line) = usage::line(&error) else {
+                error.exit(); // Help, or the version.
+            };
+            return fail(&anyhow::Error::msg(line), true);
+        }
+    };
     let result = match &cli.command {
         Command::Setup(args) => command::setup::run(args),
         Command::Plan(args) => command::plan::run(args),
@@ -21,6 +33,8 @@ fn main() -> ExitCode {
         Command::Resume(args) => pause::run(Action::Resume, args),
         Command::Reload(args) => pause::run(Action::Reload, args),
         Command::Failed(args) => command::failed::run(args),
+        Command::Completions(args) => manual::completions(args),
+        Command::Man => manual::man(),
         Command::Worker(args) => wp_gears::worker::run(args).map(|()| command::DONE),
     };
     match result {
@@ -30,13 +44,17 @@ fn main() -> ExitCode {
                 .chain()
                 .filter_map(|cause| cause.downcast_ref::<Problem>())
                 .any(|problem| problem.usage);
-            let verbose = std::env::args().any(|arg| arg == "-v" || arg == "--verbose");
-            let ui = Ui::new(false, false, verbose);
-            ui.error("", &error);
-            if std::env::args().any(|arg| arg == "--json") {
-                ui.document(&serde_json::json!({ "error": message(&error, false) }));
-            }
-            ExitCode::from(if usage { 2 } else { 1 })
+            fail(&error, usage)
         }
     }
+}
+
+fn fail(error: &anyhow::Error, usage: bool) -> ExitCode {
+    let verbose = std::env::args().any(|arg| arg == "-v" || arg == "--verbose");
+    let ui = Ui::new(false, false, verbose);
+    ui.error("", error);
+    if std::env::args().any(|arg| arg == "--json") {
+        ui.document(&serde_json::json!({ "error": message(error, false) }));
+    }
+    ExitCode::from(if usage { 2 } else { 1 })
 }

@@ -1,6 +1,7 @@
 //! One file a subcommand.
 
 pub mod failed;
+pub mod manual;
 pub mod pause;
 pub mod plan;
 pub mod remove;

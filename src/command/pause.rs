@@ -17,6 +17,11 @@ use crate::worker::clock;
 use crate::worker::presence::{self, Activity, Seen};
 
 #[derive(Debug, Clone, clap::Args)]
+#[command(after_help = "\
+Examples, around a deployment:
+  wp-gears pause --wait
+  wp-gears resume
+  wp-gears reload --wait --site /var/www/site")]
 pub struct PauseArgs {
     /// A WordPress folder; may be given many times [default: all sites of this host]
     #[arg(long = "site", value_name = "DIR")]

@@ -17,7 +17,7 @@ use crate::proof;
 use crate::resource::State;
 use crate::resource::file::File;
 use crate::spec::resolve::{self, Decided};
-use crate::spec::{Role, Spec};
+use crate::spec::{Role, Spec, effective};
 use crate::ui::Ui;
 use crate::ui::json::Report;
 use crate::ui::progress::Progress;
@@ -25,7 +25,28 @@ use crate::wordpress::{php, queue};
 
 pub fn run(args: &SetupArgs) -> Result<u8> {
     let ui = Ui::new(args.common.json, args.common.quiet, args.common.verbose);
-    run_on(&host_of(&args.common, ui)?, args, ui)
+    let host = host_of(&args.common, ui)?;
+    match args.print_config {
+        true => print_config(&host, args, ui),
+        false => run_on(&host, args, ui),
+    }
+}
+
+/// What setup would work with, as a file; reads only.
+fn print_config(host: &Host, args: &SetupArgs, ui: Ui) -> Result<u8> {
+    let spec = spec_of(host, &args.common, &args.host, &args.site)?;
+    let mut decided = resolve::decide(host, &spec)?;
+    let refused: Vec<Refused> = decided
+        .refused
+        .drain(..)
+        .map(|(dir, error)| Refused {
+            scope: Scope::Site(dir.display().to_string()),
+            error,
+        })
+        .collect();
+    ui.refused(&refused);
+    ui.line(effective::toml(&spec, &decided).trim_end());
+    Ok(if refused.is_empty() { DONE } else { FAILED })
 }
 
 /// As `run`, on a host that the caller made.

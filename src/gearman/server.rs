@@ -31,7 +31,7 @@ impl FromStr for Server {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let text = text.trim();
-        let bad = || format!("{text:?} is not HOST:PORT");
+        let bad = || "it is HOST:PORT, as 127.0.0.1:4730".to_string();
         let (host, port) = match text.rsplit_once(':') {
             // A bare IPv6 address has colons of its own.
             Some((host, port)) if !host.contains(':') || host.ends_with(']') => {

@@ -12,6 +12,7 @@ use toml::{Table, Value};
 use super::{HostOptions, Site, SiteOptions, Spec};
 use crate::host::Host;
 use crate::problem::Problem;
+use crate::ui::usage::nearest_of;
 
 pub const DEFAULT: &str = "/etc/wp-gears.toml";
 
@@ -113,7 +114,11 @@ fn names<T: Args>() -> BTreeSet<String> {
         .collect()
 }
 
-fn typed<T: DeserializeOwned>(table: Table, text: &str, what: &dyn Fn() -> String) -> Result<T> {
+fn typed<T: DeserializeOwned + Args>(
+    table: Table,
+    text: &str,
+    what: &dyn Fn() -> String,
+) -> Result<T> {
     // One key at a time, so that the error can name it.
     for (key, value) in &table {
         let one = Table::from_iter([(key.clone(), value.clone())]);
@@ -121,16 +126,36 @@ fn typed<T: DeserializeOwned>(table: Table, text: &str, what: &dyn Fn() -> Strin
             let why = format!("{}{key}: {}", at(text, key), error.message());
             return Err(Problem::usage(what(), why).into());
         }
+        if let Some(error) = refused::<T>(key, value) {
+            let why = format!("{}{error}", at(text, key));
+            return Err(Problem::usage(what(), why).into());
+        }
     }
     T::deserialize(Value::Table(table))
         .map_err(|error| Problem::usage(what(), error.message()).into())
 }
 
+/// What the command line says against such a value: both allow the same.
+fn refused<T: Args>(key: &str, value: &Value) -> Option<String> {
+    let word = |value: &Value| match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    let words = match value {
+        Value::Array(values) => values.iter().map(word).collect::<Vec<_>>().join(","),
+        value => word(value),
+    };
+    let command = T::augment_args(clap::Command::new("file").no_binary_name(true));
+    // Variables are read where the command line is.
+    let command = command.mut_args(|arg| arg.env(None::<&str>));
+    let error = command
+        .try_get_matches_from([format!("--{key}={words}")])
+        .err()?;
+    crate::ui::usage::line(&error)
+}
+
 fn unknown(text: &str, key: &str, known: &[&str], what: String) -> anyhow::Error {
-    let near = known
-        .iter()
-        .map(|name| (similar::TextDiff::from_chars(key, *name).ratio(), name))
-        .max_by(|a, b| a.0.total_cmp(&b.0));
+    let near = nearest_of(key, known);
     let why = format!("{}there is no option '{key}'", at(text, key));
     let problem = Problem::usage(what, why);
     match near {
@@ -188,5 +213,29 @@ mod tests {
         assert!(error.contains("did you mean 'workers'"), "{error}");
         let error = read("port = 'x'\n").unwrap_err().to_string();
         assert!(error.contains("line 1, column 1: port"), "{error}");
+        for (text, says) in [
+            (
+                "\nworkers = 0\n",
+                "line 2, column 1: invalid value '0' for '--workers <N>': it is a whole number from 1 to 512",
+            ),
+            ("port = 99999\n", "line 1, column 1: port: "),
+            ("program = 'a]b'\n", "'--program <NAME>': it is letters"),
+            ("servers = ['a b']\n", "it is HOST:PORT"),
+            ("salt = 7\n", "salt: invalid type"),
+            ("[[site]]\ndir = '/a'\nworkers = 999\n", "line 3, column 1"),
+        ] {
+            let error = read(text).unwrap_err().to_string();
+            assert!(error.contains(says), "{text}: {error}");
+        }
+        // The line of a secret is not quoted.
+        for text in [
+            "salt = 'geheim\n",
+            "salt = geheim\n",
+            "salt = ['geheim']\n",
+            "salt 'geheim'\n",
+        ] {
+            let error = format!("{:?}", read(text).unwrap_err());
+            assert!(!error.contains("geheim"), "{error}");
+        }
     }
 }

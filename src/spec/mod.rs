@@ -1,6 +1,7 @@
 //! What the person wants, as plain data with nothing of the host in it. The
 //! same types are the command line's options, the environment's, and the file's.
 
+pub mod effective;
 pub mod file;
 pub mod resolve;
 
@@ -51,9 +52,9 @@ pub enum Role {
 #[command(next_help_heading = "Options of a site")]
 pub struct SiteOptions {
     /// The wp-config.php to edit [default: as WordPress finds it]
-    #[arg(long, value_name = "FILE", env = "WP_GEARS_WP_CONFIG")]
+    #[arg(long, value_name = "FILE", hide_short_help = true, env = "WP_GEARS_WP_CONFIG", value_parser = path)]
     pub wp_config: Option<PathBuf>,
-    /// The plugin that hands in jobs [default: auto]
+    /// What hands in jobs [default: auto]
     #[arg(long, value_enum, value_name = "PLUGIN", env = "WP_GEARS_PLUGIN")]
     pub plugin: Option<Plugin>,
     /// WP_ASYNC_TASK_SALT, which separates sites [default: the one there is, else random]
@@ -66,34 +67,40 @@ pub struct SiteOptions {
     pub salt: Option<String>,
     /// How many workers [default: 2 within the host's budget]
     #[arg(long, value_name = "N", env = "WP_GEARS_WORKERS",
-          value_parser = clap::value_parser!(u32).range(1..=512))]
+          value_parser = number::<u32>(1, 512))]
     pub workers: Option<u32>,
     /// How a job gets its process [default: fork where PHP can]
-    #[arg(long, value_enum, value_name = "MODE", env = "WP_GEARS_WORKER_MODE")]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "MODE",
+        hide_short_help = true,
+        env = "WP_GEARS_WORKER_MODE"
+    )]
     pub worker_mode: Option<WorkerMode>,
     /// The user that jobs run as; never root [default: the site's own]
     #[arg(long, value_name = "NAME", env = "WP_GEARS_WORKER_USER")]
     pub worker_user: Option<String>,
     /// Where workers stand [default: the site's folder]
-    #[arg(long, value_name = "DIR", env = "WP_GEARS_WORKER_DIR")]
+    #[arg(long, value_name = "DIR", hide_short_help = true, env = "WP_GEARS_WORKER_DIR", value_parser = path)]
     pub worker_dir: Option<PathBuf>,
     /// The program's name in supervisor [default: wp-gears-SITE]
-    #[arg(long, value_name = "NAME", env = "WP_GEARS_PROGRAM")]
+    #[arg(long, value_name = "NAME", env = "WP_GEARS_PROGRAM", value_parser = program)]
     pub program: Option<String>,
     /// The PHP that runs jobs [default: php in the PATH]
-    #[arg(long, value_name = "PATH", env = "WP_GEARS_PHP")]
+    #[arg(long, value_name = "PATH", env = "WP_GEARS_PHP", value_parser = path)]
     pub php: Option<PathBuf>,
     /// A job that takes longer is ended and tried again [default: no limit]
     #[arg(long, value_name = "SECONDS", env = "WP_GEARS_JOB_TIMEOUT",
-          value_parser = clap::value_parser!(u64).range(1..=604_800))]
+          value_parser = number::<u64>(1, 604_800))]
     pub job_timeout: Option<u64>,
     /// How often a job that died is tried again [default: 3]
     #[arg(long, value_name = "N", env = "WP_GEARS_JOB_RETRIES",
-          value_parser = clap::value_parser!(u32).range(0..=100))]
+          value_parser = number::<u32>(0, 100))]
     pub job_retries: Option<u32>,
     /// How long a worker that is stopped may finish its job [default: 300]
-    #[arg(long, value_name = "SECONDS", env = "WP_GEARS_STOP_TIMEOUT",
-          value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    #[arg(long, value_name = "SECONDS", hide_short_help = true, env = "WP_GEARS_STOP_TIMEOUT",
+          value_parser = number::<u64>(1, 86_400))]
     pub stop_timeout: Option<u64>,
 }
 
@@ -102,7 +109,7 @@ pub struct SiteOptions {
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 #[command(next_help_heading = "Options of the host")]
 pub struct HostOptions {
-    /// What this host does [default: server,worker,web]
+    /// What this host does [default: all of them]
     #[arg(
         long,
         value_enum,
@@ -111,7 +118,7 @@ pub struct HostOptions {
         env = "WP_GEARS_ROLE"
     )]
     pub role: Option<Vec<Role>>,
-    /// The job servers that sites and workers use [default: the one on this host]
+    /// Job servers that sites use [default: this host's]
     #[arg(long, value_name = "HOST:PORT", value_delimiter = ',', env = "WP_GEARS_SERVERS",
           value_parser = server)]
     pub servers: Option<Vec<String>>,
@@ -123,11 +130,11 @@ pub struct HostOptions {
     pub listen: Option<String>,
     /// The job server's port [default: 4730]
     #[arg(long, value_name = "N", env = "WP_GEARS_PORT",
-          value_parser = clap::value_parser!(u16).range(1..))]
+          value_parser = number::<u16>(1, 65_535))]
     pub port: Option<u16>,
     /// Let the package manager upgrade or remove other packages too
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
-          value_name = "BOOL", env = "WP_GEARS_ALLOW_UPGRADES")]
+          value_name = "BOOL", hide_short_help = true, env = "WP_GEARS_ALLOW_UPGRADES")]
     pub allow_upgrades: Option<bool>,
 }
 
@@ -173,6 +180,32 @@ fn server(text: &str) -> Result<String, String> {
     text.parse::<Server>().map(|server| server.to_string())
 }
 
+/// A whole number from `low` to `high`, or an error that says so.
+fn number<T: TryFrom<u64>>(low: u64, high: u64) -> impl Fn(&str) -> Result<T, String> + Clone {
+    move |text| {
+        text.parse()
+            .ok()
+            .filter(|number| (low..=high).contains(number))
+            .and_then(|number| T::try_from(number).ok())
+            .ok_or_else(|| format!("it is a whole number from {low} to {high}"))
+    }
+}
+
+/// A name for supervisor, and for a file.
+fn program(text: &str) -> Result<String, String> {
+    crate::worker::is_name(text)
+        .then(|| text.to_owned())
+        .ok_or_else(|| "it is letters, digits, '.', '_', '-', at most 100".into())
+}
+
+/// A path that is not empty.
+fn path(text: &str) -> Result<PathBuf, String> {
+    match text {
+        "" => Err("it is a path".into()),
+        text => Ok(text.into()),
+    }
+}
+
 /// An address, or a name that gearmand can resolve.
 fn listen(text: &str) -> Result<String, String> {
     let ok = !text.is_empty()
@@ -180,5 +213,5 @@ fn listen(text: &str) -> Result<String, String> {
             .chars()
             .all(|c| c.is_ascii_alphanumeric() || "-._:".contains(c));
     ok.then(|| text.to_owned())
-        .ok_or_else(|| "an address to listen on, as 127.0.0.1".into())
+        .ok_or_else(|| "it is an address to listen on, as 127.0.0.1".into())
 }

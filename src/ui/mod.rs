@@ -6,6 +6,7 @@ pub mod progress;
 pub mod prometheus;
 pub mod screen;
 pub mod status;
+pub mod usage;
 
 use std::io::{IsTerminal, Write};
 

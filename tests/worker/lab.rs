@@ -10,6 +10,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
+use super::judge::is_valid;
 use serde_json::{Value, json};
 use wp_gears::gearman::binary::{Client, Priority};
 use wp_gears::gearman::server::Server;
@@ -576,6 +577,7 @@ impl Site {
     pub fn failed(&self) -> Vec<Value> {
         let output = self.wp_gears(&["failed", "--json"]);
         let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+        is_valid("failed", &document);
         document["failed"].as_array().unwrap().clone()
     }
 
