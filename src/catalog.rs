@@ -25,7 +25,7 @@ use crate::resource::program::{Program, Shall};
 use crate::resource::service::Service;
 use crate::spec::Role;
 use crate::spec::resolve::{Decided, HostDecided, SiteDecided};
-use crate::supervisor::{definition, rpc};
+use crate::supervisor::{definition, own as own_supervisor, rpc};
 use crate::ui::mask::Secrets;
 use crate::wordpress::config::{self, Switch, Wish};
 use crate::wordpress::php;
@@ -118,7 +118,11 @@ fn packages(platform: &Platform, decided: &Decided, server: bool, worker: bool) 
         }
     }
     if worker {
-        needs.push(vec![family.supervisor.package.into()]);
+        let of_supervisor = match decided.host.supervisor.package {
+            Some(package) => vec![package],
+            None => family.python.to_vec(),
+        };
+        needs.extend(of_supervisor.into_iter().map(|name| vec![name.to_owned()]));
     }
     Packages {
         needs,
@@ -136,7 +140,7 @@ fn job_server(
     let family = platform.family;
     let gearmand = &family.gearmand;
     // Debian's unit forks; before the package is there its own options tell (they hold --daemon).
-    let (forks, unwanted) = match host.unit(gearmand.unit, &[family.supervisor.unit]) {
+    let (forks, unwanted) = match host.unit(gearmand.unit, &[decided.supervisor.unit]) {
         Ok(unit) if unit.present => (unit.forking, daemon::unwanted(&unit)),
         _ => {
             let forks = matches!(family.manager, Manager::Apt);
@@ -184,7 +188,7 @@ fn job_server(
         enabled: Some(true),
         active: Some(true),
         stale: daemon::is_stale(family, wanted),
-        also: vec![family.supervisor.unit],
+        also: vec![decided.supervisor.unit],
         needs: format!("the package {}", gearmand.package),
     });
     items.host(answers(&decided.own_server(), gearmand.unit));
@@ -368,15 +372,27 @@ fn workers(
     decided: &Decided,
     live: bool,
 ) -> Result<()> {
-    let supervisor = &platform.family.supervisor;
+    let supervisor = decided.host.supervisor;
+    let own = supervisor.package.is_none();
+    if own {
+        for resource in own_supervisor::resources(platform, host.live())? {
+            items.list.push(Item {
+                scope: Scope::Host,
+                resource,
+            });
+        }
+    }
     if live {
         items.host(Service {
             unit: supervisor.unit.into(),
             enabled: Some(true),
             active: Some(true),
-            stale: Box::new(|_, _| Ok(None)),
+            stale: match own {
+                true => Box::new(own_supervisor::is_stale),
+                false => Box::new(|_, _| Ok(None)),
+            },
             also: vec![],
-            needs: format!("the package {}", supervisor.package),
+            needs: supervisor.needs(),
         });
         let socket = supervisor.socket;
         items.host(Check {
@@ -416,7 +432,7 @@ fn workers(
             continue;
         }
         let patience = Duration::from_secs(site.stop_timeout + 30);
-        let group = |name: &str, shall| Program::new(name, shall, supervisor.socket, patience);
+        let group = |name: &str, shall| Program::new(name, shall, supervisor, patience);
         if let Some(old) = &site.existing
             && old.name != site.program
         {

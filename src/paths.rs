@@ -10,6 +10,11 @@ pub const BASE: &str = "/var/lib/wp-gears";
 /// Root's own folder below that: journals and originals.
 pub const STATE: &str = "/var/lib/wp-gears/state";
 
+/// supervisor in a virtual environment, where there is no package of it; all of it ours.
+pub const VENV: &str = "/opt/wp-gears";
+/// Its log, and those of its programs; all of it ours.
+pub const VENV_LOGS: &str = "/var/log/wp-gears/supervisor";
+
 pub fn binary() -> PathBuf {
     Path::new(LIB).join("wp-gears")
 }

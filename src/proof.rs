@@ -41,9 +41,9 @@ pub fn run(host: &Host, site: &SiteDecided) -> Result<Proof> {
         }
         Problem::new(problem.what, why)
             .advice(format!(
-                "see the log {}/{}.log and 'supervisorctl status {}:*'; everything else is in place",
-                LOGS,
+                "see the log {LOGS}/{}.log and '{} status {}:*'; everything else is in place",
                 site.name,
+                host.supervisor().map_or("supervisorctl", |it| it.control),
                 site.program
             ))
             .into()

@@ -10,9 +10,9 @@ use anyhow::Result;
 use crate::gearman::options;
 use crate::host::Host;
 use crate::host::files::{Attributes, Node};
-use crate::host::platform::Family;
+use crate::host::platform::{Family, PIP};
 use crate::journal::{self, Edit, History, Kept, Scope, Undo};
-use crate::paths::{BASE, LOGS, STATE, runner};
+use crate::paths::{BASE, LOGS, STATE, VENV, VENV_LOGS, runner};
 use crate::plan::Item;
 use crate::resource::Resource;
 use crate::resource::directory::WithoutDirectory;
@@ -154,7 +154,7 @@ fn undo(
                 true => Shall::BeByHand,
                 false => Shall::BeGone,
             };
-            (2, Box::new(workers(family, group, shall)))
+            (2, Box::new(workers(host, group, shall)?))
         }
         Undo::Service {
             unit,
@@ -162,20 +162,25 @@ fn undo(
             active,
         } => {
             let stale = crate::gearman::daemon::stale_of(family, unit);
+            // Our own goes before its files do.
+            let rank = if unit == PIP.unit { 2 } else { 4 };
             (
-                4,
+                rank,
                 Box::new(Service {
                     unit: unit.clone(),
                     enabled: Some(*enabled),
                     active: Some(*active),
                     stale,
-                    also: vec![family.gearmand.unit, family.supervisor.unit],
+                    also: vec![family.gearmand.unit, host.supervisor()?.unit],
                     needs: "its package".into(),
                 }),
             )
         }
         Undo::Directory { path, was } => {
-            let own = path.starts_with(BASE);
+            let own = path.starts_with(BASE)
+                || [VENV, VENV_LOGS]
+                    .iter()
+                    .any(|folder| path == Path::new(folder));
             let failed = Path::new(BASE).join("failed");
             if path.starts_with(&failed) && !purge && was.is_none() {
                 if *path != failed && host.has_files(path)? {
@@ -235,8 +240,8 @@ fn was_by_hand(host: &Host, history: &History, group: &str) -> Result<bool> {
     Ok(false)
 }
 
-fn workers(family: &Family, group: &str, shall: Shall) -> Program {
-    Program::new(group, shall, family.supervisor.socket, PATIENCE)
+fn workers(host: &Host, group: &str, shall: Shall) -> Result<Program> {
+    Ok(Program::new(group, shall, host.supervisor()?, PATIENCE))
 }
 
 /// The file as it was: the old bytes where it is as we left it, else what
@@ -394,7 +399,7 @@ fn with_old_sections(current: &[u8], original: &[u8], left: &[u8]) -> Vec<u8> {
 /// A site without a journal: what is marked as ours is taken out. `None`
 /// where nothing is.
 pub fn without_journal(host: &Host, dir: &Path, removal: &mut Removal) -> Result<Option<Scope>> {
-    let family = host.platform()?.family;
+    let supervisor = host.supervisor()?;
     let scope = Scope::Site(site::name(dir));
     let mut items: Vec<Box<dyn Resource>> = Vec::new();
     let take_out = |path: PathBuf, edit: Edit| File {
@@ -421,11 +426,11 @@ pub fn without_journal(host: &Host, dir: &Path, removal: &mut Removal) -> Result
     {
         items.push(Box::new(take_out(file.meta.path, Edit::WpConfig)));
     }
-    for program in programs::all(host, &family.supervisor)? {
+    for program in programs::all(host, supervisor)? {
         if program.site().as_deref() != Some(dir) {
             continue;
         }
-        if program.file == Path::new(family.supervisor.config) {
+        if program.file == Path::new(supervisor.config) {
             let name = program.name.clone();
             items.push(Box::new(File {
                 make: Box::new(move |_, now| {
@@ -439,7 +444,7 @@ pub fn without_journal(host: &Host, dir: &Path, removal: &mut Removal) -> Result
             items.push(Box::new(take_out(program.file.clone(), Edit::Program)));
         }
         if host.live() {
-            items.push(Box::new(workers(family, &program.name, Shall::BeGone)));
+            items.push(Box::new(workers(host, &program.name, Shall::BeGone)?));
         }
     }
     for plugin in [Plugin::WpGears, Plugin::WpMinions] {

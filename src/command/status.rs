@@ -105,8 +105,8 @@ fn lookout(args: &StatusArgs) -> Result<Lookout> {
     let host = Host::new(None)?;
     // What may not be read, or is no host of ours, names no sites.
     let programs = host
-        .platform()
-        .and_then(|platform| programs::all(&host, &platform.family.supervisor))
+        .supervisor()
+        .and_then(|supervisor| programs::all(&host, supervisor))
         .unwrap_or_default();
     let mut all = sites::all(&args.state).unwrap_or_default();
     for program in &programs {

@@ -97,6 +97,23 @@ impl Command {
         self
     }
 
+    /// With what the caller's environment says about reaching the network, and the names that `also` picks.
+    pub fn caller_env(mut self, also: fn(&str) -> bool) -> Self {
+        const NETWORK: [&str; 5] = [
+            "http_proxy",
+            "https_proxy",
+            "no_proxy",
+            "ssl_cert_file",
+            "ssl_cert_dir",
+        ];
+        self.env.extend(std::env::vars_os().filter(|(name, _)| {
+            name.to_str().is_some_and(|name| {
+                also(name) || NETWORK.contains(&name.to_ascii_lowercase().as_str())
+            })
+        }));
+        self
+    }
+
     pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.stdin = bytes.into();
         self

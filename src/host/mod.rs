@@ -94,6 +94,14 @@ impl Host {
         Ok(self.platform.get_or_init(|| found))
     }
 
+    /// The supervisor that this host has: our own once that was set up, else the package's.
+    pub fn supervisor(&self) -> Result<&'static platform::Supervisor> {
+        if self.exists(Path::new(platform::PIP.config)) {
+            return Ok(&platform::PIP);
+        }
+        Ok(&self.platform()?.family.supervisor)
+    }
+
     /// To be called before each act that changes something.
     pub(crate) fn act(&self, name: &str) -> Result<()> {
         let number = self.acts.fetch_add(1, Ordering::SeqCst) + 1;

@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use super::Host;
+use crate::paths::VENV;
 use crate::problem::Problem;
 
 /// A platform, as the host itself tells it.
@@ -38,7 +39,10 @@ pub struct Family {
     ids: &'static [&'static str],
     pub manager: Manager,
     pub gearmand: Gearmand,
+    /// The package's; a host may have one of our own instead: `Host::supervisor`.
     pub supervisor: Supervisor,
+    /// The packages that a supervisor of our own (`pip`) is made with.
+    pub python: &'static [&'static str],
     pub web_user: &'static str,
     /// The package of the extension for PHP `{v}` (as in 8.2), most fitting first.
     pub extension: &'static [&'static str],
@@ -59,9 +63,10 @@ pub struct Gearmand {
     pub stock_listen: &'static str,
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Supervisor {
-    pub package: &'static str,
+    /// `None`: our own, in a virtual environment.
+    pub package: Option<&'static str>,
     pub unit: &'static str,
     pub program: &'static str,
     pub config: &'static str,
@@ -69,7 +74,30 @@ pub struct Supervisor {
     /// Ending of a program's file, without the dot.
     pub ending: &'static str,
     pub socket: &'static str,
+    pub control: &'static str,
 }
+
+impl Supervisor {
+    /// What must have come before its folders are there.
+    pub fn needs(&self) -> String {
+        match self.package {
+            Some(package) => format!("the package {package}"),
+            None => format!("supervisor in {VENV}"),
+        }
+    }
+}
+
+/// supervisor by pip: the same on every platform.
+pub static PIP: Supervisor = Supervisor {
+    package: None,
+    unit: "wp-gears-supervisor",
+    program: "/opt/wp-gears/bin/supervisord",
+    config: "/etc/wp-gears/supervisord.conf",
+    programs: "/etc/wp-gears/supervisord.d",
+    ending: "conf",
+    socket: "/run/wp-gears-supervisor.sock",
+    control: "/opt/wp-gears/bin/supervisorctl -c /etc/wp-gears/supervisord.conf",
+};
 
 static FAMILIES: [Family; 2] = [
     Family {
@@ -86,14 +114,16 @@ static FAMILIES: [Family; 2] = [
             stock_listen: "localhost",
         },
         supervisor: Supervisor {
-            package: "supervisor",
+            package: Some("supervisor"),
             unit: "supervisor",
             program: "supervisord",
             config: "/etc/supervisor/supervisord.conf",
             programs: "/etc/supervisor/conf.d",
             ending: "conf",
             socket: "/var/run/supervisor.sock",
+            control: "supervisorctl",
         },
+        python: &["python3-venv"],
         web_user: "www-data",
         extension: &["php{v}-gearman", "php-gearman"],
         php_ini: "/etc/php/{v}/*/conf.d",
@@ -112,14 +142,16 @@ static FAMILIES: [Family; 2] = [
             stock_listen: "",
         },
         supervisor: Supervisor {
-            package: "supervisor",
+            package: Some("supervisor"),
             unit: "supervisord",
             program: "supervisord",
             config: "/etc/supervisord.conf",
             programs: "/etc/supervisord.d",
             ending: "ini",
             socket: "/var/run/supervisor/supervisor.sock",
+            control: "supervisorctl",
         },
+        python: &["python3"],
         web_user: "apache",
         extension: &["php-pecl-gearman"],
         php_ini: "/etc/php.d",

@@ -1,12 +1,12 @@
 //! A program group of supervisor's: loaded as its file says, and running.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
 use super::{Change, Resource, State};
-use crate::host::Host;
+use crate::host::{Host, platform};
 use crate::journal::Undo;
 use crate::paths::binary;
 use crate::problem::Problem;
@@ -15,7 +15,7 @@ use crate::supervisor::rpc::{Process, Supervisor};
 pub struct Program {
     pub group: String,
     pub shall: Shall,
-    pub socket: PathBuf,
+    pub supervisor: &'static platform::Supervisor,
     /// How long its processes may take to finish the jobs at hand.
     pub patience: Duration,
 }
@@ -43,11 +43,16 @@ enum Act {
 
 impl Program {
     /// A group of our workers, which may take so long over the jobs at hand.
-    pub fn new(group: &str, shall: Shall, socket: &str, patience: Duration) -> Self {
+    pub fn new(
+        group: &str,
+        shall: Shall,
+        supervisor: &'static platform::Supervisor,
+        patience: Duration,
+    ) -> Self {
         Program {
             group: group.to_owned(),
             shall,
-            socket: socket.into(),
+            supervisor,
             patience,
         }
     }
@@ -132,7 +137,10 @@ impl Program {
                 };
                 return Err(
                     Problem::new(format!("start the workers ({})", self.group), why)
-                        .advice(format!("see 'supervisorctl tail {}:* stderr'", self.group))
+                        .advice(format!(
+                            "see '{} tail {}:* stderr'",
+                            self.supervisor.control, self.group
+                        ))
                         .into(),
                 );
             }
@@ -147,7 +155,7 @@ impl Resource for Program {
     }
 
     fn inspect(&self, host: &Host) -> Result<State> {
-        let supervisor = Supervisor::new(&self.socket);
+        let supervisor = Supervisor::new(Path::new(self.supervisor.socket));
         if !supervisor.answers() {
             return Ok(match self.shall {
                 Shall::Run => State::After("supervisor".into(), Change::new("start")),
@@ -176,7 +184,7 @@ impl Resource for Program {
     }
 
     fn apply(&self, host: &Host, _watch: &dyn Fn(&str)) -> Result<()> {
-        let supervisor = Supervisor::new(&self.socket);
+        let supervisor = Supervisor::new(Path::new(self.supervisor.socket));
         match self.look(host, &supervisor)?.0 {
             Act::Nothing => {}
             Act::Add => supervisor.add(&self.group)?,

@@ -46,6 +46,15 @@ pub enum Role {
     Web,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SupervisorFrom {
+    /// The distribution's package
+    Package,
+    /// A virtual environment of our own, filled by pip
+    Pip,
+}
+
 /// What one site may have for itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args, Serialize, Deserialize)]
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
@@ -132,6 +141,9 @@ pub struct HostOptions {
     #[arg(long, value_name = "N", env = "WP_GEARS_PORT",
           value_parser = number::<u16>(1, 65_535))]
     pub port: Option<u16>,
+    /// Where supervisor comes from [default: what there is; the package, pip where there is none]
+    #[arg(long, value_enum, value_name = "FROM", env = "WP_GEARS_SUPERVISOR")]
+    pub supervisor: Option<SupervisorFrom>,
     /// Let the package manager upgrade or remove other packages too
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
           value_name = "BOOL", hide_short_help = true, env = "WP_GEARS_ALLOW_UPGRADES")]
@@ -171,7 +183,9 @@ impl SiteOptions {
 
 impl HostOptions {
     pub fn over(self, under: HostOptions) -> Self {
-        layer!(self, under, { role, servers, queue, listen, port, allow_upgrades })
+        layer!(self, under, {
+            role, servers, queue, listen, port, supervisor, allow_upgrades,
+        })
     }
 }
 

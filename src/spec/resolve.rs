@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use super::{HostOptions, Plugin as PluginWish, Queue, Role, SiteOptions, Spec, WorkerMode};
+use super::{
+    HostOptions, Plugin as PluginWish, Queue, Role, SiteOptions, Spec, SupervisorFrom, WorkerMode,
+};
 use crate::gearman::options;
 use crate::host::Host;
-use crate::host::platform::Platform;
+use crate::host::platform::{PIP, Platform, Supervisor};
 use crate::problem::Problem;
 use crate::supervisor::programs::{self, Program};
 use crate::wordpress::config::{self, Found, Want};
@@ -38,6 +40,7 @@ pub struct HostDecided {
     /// Where it was reached before this run: sites that name it move along.
     pub former_server: String,
     pub allow_upgrades: bool,
+    pub supervisor: &'static Supervisor,
 }
 
 impl HostDecided {
@@ -136,10 +139,15 @@ pub fn decide(host: &Host, spec: &Spec) -> Result<Decided> {
     );
     let options = spec.host.clone().over(there);
     let explicit_servers = options.servers.clone();
+    let roles = options
+        .role
+        .unwrap_or_else(|| vec![Role::Server, Role::Worker, Role::Web]);
     let decided = HostDecided {
-        roles: options
-            .role
-            .unwrap_or_else(|| vec![Role::Server, Role::Worker, Role::Web]),
+        supervisor: match roles.contains(&Role::Worker) {
+            true => choose_supervisor(host, platform, options.supervisor)?,
+            false => host.supervisor()?,
+        },
+        roles,
         queue: options.queue.unwrap_or(Queue::Sqlite),
         listen: options.listen.unwrap_or_else(|| "127.0.0.1".into()),
         port: options.port.unwrap_or(4730),
@@ -154,7 +162,7 @@ pub fn decide(host: &Host, spec: &Spec) -> Result<Decided> {
         .advice("name them with --servers HOST:PORT")
         .into());
     }
-    let programs = by_site(programs::all(host, &platform.family.supervisor)?);
+    let programs = by_site(programs::all(host, decided.supervisor)?);
     let mut sites: Vec<SiteDecided> = Vec::new();
     let mut refused = Vec::new();
     let mut names: BTreeMap<String, PathBuf> = programs
@@ -183,6 +191,44 @@ pub fn decide(host: &Host, spec: &Spec) -> Result<Decided> {
         refused,
         notes,
     })
+}
+
+/// The one that there is; else the package's, and our own where there is none.
+fn choose_supervisor(
+    host: &Host,
+    platform: &Platform,
+    wish: Option<SupervisorFrom>,
+) -> Result<&'static Supervisor> {
+    let there = host.supervisor()?;
+    let package = &platform.family.supervisor;
+    let in_use = !programs::all(host, there)?.is_empty();
+    let chosen = match wish {
+        Some(SupervisorFrom::Package) => package,
+        Some(SupervisorFrom::Pip) => &PIP,
+        None if there.package.is_none() || in_use || !host.live() => there,
+        None => {
+            let names: Vec<String> = package.package.iter().map(|name| (*name).into()).collect();
+            match host.is_withheld(&names)? {
+                true => &PIP,
+                false => package,
+            }
+        }
+    };
+    let changes = chosen != there && (in_use || there.package.is_none());
+    if changes {
+        let what = match chosen.package {
+            Some(_) => "use the supervisor of the package (--supervisor package)",
+            None => "use a supervisor of our own (--supervisor pip)",
+        };
+        let why = format!(
+            "the programs of this host are run by {} already",
+            there.unit
+        );
+        return Err(Problem::new(what, why)
+            .advice("'wp-gears remove' first, or leave the option out")
+            .into());
+    }
+    Ok(chosen)
 }
 
 /// What the job server's options file asks for already. A package's own value is nobody's wish.

@@ -44,7 +44,8 @@ pub fn file(host: &Host, supervisor: &Supervisor, site: &SiteDecided) -> Result<
             ..File::whole(supervisor.config, Vec::new(), 0o644).edit(Edit::Block)
         }
     };
-    file.needs = Some(format!("the package {}", supervisor.package));
+    // Our own has its folder before this.
+    file.needs = supervisor.package.map(|_| supervisor.needs());
     Ok(file)
 }
 

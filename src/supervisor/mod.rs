@@ -2,5 +2,6 @@
 
 pub mod block;
 pub mod definition;
+pub mod own;
 pub mod programs;
 pub mod rpc;

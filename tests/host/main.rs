@@ -11,6 +11,7 @@ mod harness;
 mod hostile;
 mod images;
 mod life;
+mod pip;
 mod plain;
 mod refusals;
 mod releases;

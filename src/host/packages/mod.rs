@@ -69,6 +69,15 @@ impl Host {
         Ok(names.iter().filter(is_there).cloned().collect())
     }
 
+    /// Whether none of the names can be had here. Lists that were not fetched
+    /// for long cannot say so.
+    pub fn is_withheld(&self, names: &[String]) -> Result<bool> {
+        let installed = self.installed()?;
+        Ok(!names.iter().any(|name| installed.contains_key(name))
+            && !self.lists_are_old()
+            && self.candidates(names)?.is_empty())
+    }
+
     /// What installing them would do, by the package manager's own word.
     pub fn simulate_install(&self, names: &[String]) -> Result<Simulation> {
         match self.platform()?.family.manager {

@@ -8,7 +8,7 @@ use anyhow::Result;
 use super::{Unit, Units};
 use crate::host::Host;
 use crate::host::commands::{Command, explain};
-use crate::host::platform::Manager;
+use crate::host::platform::{Manager, PIP};
 use crate::problem::Problem;
 
 pub fn look(host: &Host, names: &[&str]) -> Result<Units> {
@@ -35,22 +35,24 @@ pub fn look(host: &Host, names: &[&str]) -> Result<Units> {
 /// Init scripts answer `status` in many ways; /proc does not.
 fn main_process(host: &Host, name: &str) -> Result<Option<u32>> {
     let family = host.platform()?.family;
-    let program = if name == family.gearmand.unit {
-        Path::new(family.gearmand.program)
-    } else {
-        Path::new(family.supervisor.program)
+    let program = match name {
+        _ if name == family.gearmand.unit => family.gearmand.program,
+        _ if name == PIP.unit => PIP.program,
+        _ => family.supervisor.program,
     };
-    let wanted = program.file_name();
+    let is_it = |word: &String| match name == PIP.unit {
+        true => word == program,
+        // Not the one of our own, which has the same name in another folder.
+        false => {
+            word != PIP.program && Path::new(word).file_name() == Path::new(program).file_name()
+        }
+    };
     Ok(host
         .processes()
         .into_iter()
         .find(|process| {
             // supervisord is a script: its name is the second word.
-            process
-                .args
-                .iter()
-                .take(2)
-                .any(|word| Path::new(word).file_name() == wanted)
+            process.args.iter().take(2).any(is_it)
         })
         .map(|process| process.pid))
 }
@@ -68,7 +70,21 @@ fn starts_at_boot(host: &Host, name: &str) -> Result<bool> {
 }
 
 pub fn change(host: &Host, verb: &str, name: &str) -> Result<()> {
-    let command = match (verb, host.platform()?.family.manager) {
+    let manager = host.platform()?.family.manager;
+    let own = name == PIP.unit;
+    if own && verb == "enable" {
+        // Its links, which a package's script would have made.
+        let command = match manager {
+            Manager::Apt => Command::new("update-rc.d").args([name, "defaults"]),
+            Manager::Dnf => Command::new("chkconfig").args(["--add", name]),
+        };
+        host.check(&command.changes())?;
+    }
+    let command = match (verb, manager) {
+        ("disable", Manager::Apt) if own => {
+            Command::new("update-rc.d").args(["-f", name, "remove"])
+        }
+        ("disable", Manager::Dnf) if own => Command::new("chkconfig").args(["--del", name]),
         ("enable" | "disable", Manager::Apt) => Command::new("update-rc.d").args([name, verb]),
         ("enable", Manager::Dnf) => Command::new("chkconfig").args([name, "on"]),
         ("disable", Manager::Dnf) => Command::new("chkconfig").args([name, "off"]),

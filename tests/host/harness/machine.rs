@@ -11,12 +11,13 @@ use super::cache;
 use super::command::{command, run};
 
 /// A program that the harness needs, and the Debian package that has it.
-const TOOLS: [(&str, &str); 5] = [
+const TOOLS: [(&str, &str); 6] = [
     ("debootstrap", "debootstrap"),
     ("systemd-nspawn", "systemd-container"),
     ("apt-ftparchive", "apt-utils"),
     ("nsenter", "util-linux"),
     ("setpriv", "util-linux"),
+    ("pip3", "python3-pip"),
 ];
 
 /// Installs what is missing; an error says in one line why hosts can't run.
