@@ -100,7 +100,8 @@ impl Items {
     }
 }
 
-fn packages(platform: &Platform, decided: &Decided, server: bool, worker: bool) -> Packages {
+/// The packages that it takes, each with its choices.
+pub fn packages(platform: &Platform, decided: &Decided, server: bool, worker: bool) -> Packages {
     let family = platform.family;
     let mut needs: Vec<Vec<String>> = Vec::new();
     if server {

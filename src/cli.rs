@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
+use crate::command::doctor::DoctorArgs;
 use crate::command::failed::FailedArgs;
 use crate::command::manual::CompletionsArgs;
 use crate::command::pause::PauseArgs;
@@ -41,6 +42,8 @@ pub enum Command {
     Plan(PlanArgs),
     /// Give back what was there before setup
     Remove(RemoveArgs),
+    /// What is wrong on this host, and what to do about it
+    Doctor(DoctorArgs),
     /// The queues: what waits, runs, works and failed, now or as it changes
     Status(StatusArgs),
     /// Let the workers finish their jobs and take no more, for deployments

@@ -5,6 +5,7 @@
 pub mod catalog;
 pub mod cli;
 pub mod command;
+pub mod doctor;
 pub mod gearman;
 pub mod host;
 pub mod journal;

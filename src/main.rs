@@ -28,6 +28,7 @@ fn main() -> ExitCode {
         Command::Setup(args) => command::setup::run(args),
         Command::Plan(args) => command::plan::run(args),
         Command::Remove(args) => command::remove::run(args),
+        Command::Doctor(args) => command::doctor::run(args),
         Command::Status(args) => command::status::run(args),
         Command::Pause(args) => pause::run(Action::Pause, args),
         Command::Resume(args) => pause::run(Action::Resume, args),

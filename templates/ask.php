@@ -19,6 +19,7 @@ final class WP_Gears_Ask {
 	public static $site;
 	private static $request;
 	private static $loaded = false;
+	private static $early;
 
 	public static function start() {
 		self::$request = json_decode( (string) stream_get_contents( STDIN ), true );
@@ -40,6 +41,11 @@ final class WP_Gears_Ask {
 			'function'      => array( __CLASS__, 'wp_die_handler' ),
 			'accepted_args' => 1,
 		);
+		// WordPress asks this before it loads any plugin.
+		$GLOBALS['wp_filter']['enable_wp_debug_mode_checks'][1][] = array(
+			'function'      => array( __CLASS__, 'before_plugins' ),
+			'accepted_args' => 1,
+		);
 		if ( ! is_file( self::$site . '/wp-load.php' ) ) {
 			self::say( array( 'error' => 'no wp-load.php in ' . self::$site ) );
 		}
@@ -56,30 +62,42 @@ final class WP_Gears_Ask {
 
 		$plugin = WP_Gears_Plugin::find();
 		$found  = is_object( $plugin );
-		$salt   = defined( 'WP_ASYNC_TASK_SALT' ) ? (string) WP_ASYNC_TASK_SALT : '';
 		return array(
-			'facts' => array(
-				'wordpress'       => (string) $wp_version,
-				'php'             => PHP_VERSION,
-				'extensions'      => get_loaded_extensions(),
-				'name'            => (string) get_option( 'blogname' ),
-				'home'            => (string) home_url(),
-				'network'         => is_multisite(),
-				'blogs'           => is_multisite() ? (int) get_blog_count() : 1,
-				'plugin'          => $found ? $plugin->name() : null,
-				'client'          => $found ? $plugin->client_class() : null,
-				'function'        => $found ? $plugin->function_name() : null,
-				'why_not'         => $found ? null : $plugin,
-				'can_add'         => function_exists( 'wp_async_task_add' ),
-				'wp_gears'        => defined( 'WP_GEARS' ) && WP_GEARS,
-				'backend'         => defined( 'WP_MINIONS_BACKEND' ) ? (string) WP_MINIONS_BACKEND : null,
-				'servers'         => is_array( $gearman_servers ) ? array_values( array_map( 'strval', $gearman_servers ) ) : null,
-				// Enough to tell whether two sites share one, and nothing to use it with.
-				'salt'            => '' === $salt ? null : substr( hash( 'sha256', $salt ), 0, 12 ),
-				'object_cache'    => (bool) wp_using_ext_object_cache(),
-				'max_connections' => (int) $wpdb->get_var( 'SELECT @@max_connections' ),
+			'facts' => self::settings() + array(
+				'wordpress'          => (string) $wp_version,
+				'php'                => PHP_VERSION,
+				'extensions'         => get_loaded_extensions(),
+				'name'               => (string) get_option( 'blogname' ),
+				'home'               => (string) home_url(),
+				'network'            => is_multisite(),
+				'blogs'              => is_multisite() ? (int) get_blog_count() : 1,
+				'plugin'             => $found ? $plugin->name() : null,
+				'client'             => $found ? $plugin->client_class() : null,
+				'function'           => $found ? $plugin->function_name() : null,
+				'why_not'            => $found ? null : $plugin,
+				'can_add'            => function_exists( 'wp_async_task_add' ),
+				'servers'            => is_array( $gearman_servers ) ? array_values( array_map( 'strval', $gearman_servers ) ) : null,
+				'object_cache'       => (bool) wp_using_ext_object_cache(),
+				'max_connections'    => (int) $wpdb->get_var( 'SELECT @@max_connections' ),
+				'max_allowed_packet' => (int) $wpdb->get_var( 'SELECT @@max_allowed_packet' ),
+				'early'              => self::$early,
 			),
 		);
+	}
+
+	private static function settings() {
+		$salt = defined( 'WP_ASYNC_TASK_SALT' ) ? (string) WP_ASYNC_TASK_SALT : '';
+		return array(
+			'wp_gears' => defined( 'WP_GEARS' ) && WP_GEARS,
+			'backend'  => defined( 'WP_MINIONS_BACKEND' ) ? (string) WP_MINIONS_BACKEND : null,
+			// Enough to tell whether two sites share one, and nothing to use it with.
+			'salt'     => '' === $salt ? null : substr( hash( 'sha256', $salt ), 0, 12 ),
+		);
+	}
+
+	public static function before_plugins( $value ) {
+		self::$early = self::settings();
+		return $value;
 	}
 
 	/** Sends one job through the site and waits until a worker of this host has run it. */

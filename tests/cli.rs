@@ -466,3 +466,27 @@ fn a_site_moves_along_with_the_job_servers_port() {
     root.run(&SETUP);
     assert_eq!(root.tree(), after);
 }
+
+#[test]
+fn doctor_lists_its_checks_and_knows_the_nearest_name() {
+    let output = wp_gears(&["doctor", "--list"]);
+    assert_eq!(code(&output), 0, "{}", text(&output));
+    let list = text(&output);
+    for name in ["job-server ", "queue ", "php-extension ", "runner ", "job "] {
+        assert!(list.lines().any(|line| line.starts_with(name)), "{list}");
+    }
+    let some = wp_gears(&["doctor", "--list", "clock", "disk"]);
+    assert_eq!(text(&some).lines().count(), 2, "{}", text(&some));
+
+    let output = wp_gears(&["doctor", "que-store"]);
+    assert_eq!(code(&output), 2, "{}", text(&output));
+    assert!(
+        text(&output).contains("did you mean 'queue-store'?"),
+        "{}",
+        text(&output)
+    );
+    let output = wp_gears(&["doctor", "xyz", "--json"]);
+    assert_eq!(code(&output), 2);
+    let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(document["error"].is_string(), "{document}");
+}

@@ -1,5 +1,6 @@
 //! One file a subcommand.
 
+pub mod doctor;
 pub mod failed;
 pub mod manual;
 pub mod pause;

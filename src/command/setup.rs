@@ -173,7 +173,8 @@ fn is_pending(host: &Host, item: &plan::Item) -> bool {
         .is_some_and(|file| file.is_pending(host))
 }
 
-fn folders(decided: &Decided) -> BTreeMap<String, PathBuf> {
+/// Each site's folder by its name.
+pub fn folders(decided: &Decided) -> BTreeMap<String, PathBuf> {
     decided
         .sites
         .iter()

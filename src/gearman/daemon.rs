@@ -17,7 +17,7 @@ use crate::spec::resolve::{HostDecided, SHORT_QUEUE};
 use crate::template;
 
 /// Each worker and each page that hands in a job is a connection.
-const FILES_LIMIT: u64 = 65536;
+pub const FILES_LIMIT: u64 = 65536;
 /// gearmand deletes a job after so many workers died with it; our workers count themselves.
 const RETRIES: &str = "255";
 

@@ -7,6 +7,7 @@ pub mod lock;
 pub mod packages;
 pub mod platform;
 pub mod process;
+pub mod room;
 pub mod services;
 pub mod users;
 mod walk;

@@ -1,5 +1,6 @@
 //! What runs: /proc, read for one process or for who holds a port.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
@@ -9,6 +10,9 @@ use super::Host;
 #[derive(Debug, Clone)]
 pub struct Process {
     pub pid: u32,
+    pub parent: u32,
+    /// The user that it acts as.
+    pub uid: Option<u32>,
     pub args: Vec<String>,
     /// When it started, to about 10 ms.
     pub started: SystemTime,
@@ -30,13 +34,8 @@ impl Host {
             .collect();
         let stat = std::fs::read_to_string(format!("{base}/stat")).ok()?;
         // Field 22, counted behind the command's closing parenthesis; in ticks since boot.
-        let ticks: u64 = stat
-            .rsplit_once(')')?
-            .1
-            .split_whitespace()
-            .nth(19)?
-            .parse()
-            .ok()?;
+        let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+        let ticks: u64 = fields.get(19)?.parse().ok()?;
         let hertz = rustix::param::clock_ticks_per_second().max(1);
         let since_boot = Duration::from_millis(ticks * 1000 / hertz);
         let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
@@ -44,6 +43,8 @@ impl Host {
         let started = SystemTime::now() - up.checked_sub(since_boot).unwrap_or_default();
         Some(Process {
             pid,
+            parent: fields.get(1)?.parse().ok()?,
+            uid: std::fs::metadata(&base).ok().map(|meta| meta.uid()),
             args,
             started,
             exe: std::fs::read_link(format!("{base}/exe")).ok(),
@@ -57,6 +58,20 @@ impl Host {
         let mut numbers = line["Max open files".len()..].split_whitespace();
         let mut next = || numbers.next()?.parse().ok();
         Some((next()?, next()?))
+    }
+
+    /// The files that a process has mapped or open; fewer where we may not look.
+    pub fn files_of(&self, pid: u32) -> Vec<PathBuf> {
+        let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
+        let mapped = maps
+            .lines()
+            .filter_map(|line| Some(PathBuf::from(&line[line.find('/')?..])));
+        let open = std::fs::read_dir(format!("/proc/{pid}/fd"))
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|fd| std::fs::read_link(fd.path()).ok());
+        mapped.chain(open).collect()
     }
 
     /// Every process: its id and its words.

@@ -555,6 +555,22 @@ fn share_budget(
     Vec::new()
 }
 
+/// Each site's folder with its salt: these, and all others that have workers here.
+pub fn salts(
+    host: &Host,
+    supervisor: &Supervisor,
+    sites: &[SiteDecided],
+) -> Vec<(PathBuf, String)> {
+    let programs = programs::all(host, supervisor).unwrap_or_default();
+    let mut dirs: Vec<PathBuf> = sites.iter().map(|site| site.dir.clone()).collect();
+    dirs.extend(by_site(programs).into_keys());
+    dirs.sort();
+    dirs.dedup();
+    dirs.into_iter()
+        .filter_map(|dir| Some((dir.clone(), salt_of(host, &dir)?)))
+        .collect()
+}
+
 fn salt_of(host: &Host, dir: &Path) -> Option<String> {
     let path = settings::locate(host, dir).ok()?;
     let file = host.read(&path).ok()??;

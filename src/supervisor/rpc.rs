@@ -36,6 +36,16 @@ pub struct Reread {
     pub removed: Vec<String>,
 }
 
+/// Why a supervisord cannot be asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unreachable {
+    NoSocket,
+    Refused,
+    Denied,
+    /// It answers, but not as supervisord does.
+    Odd(String),
+}
+
 const NOT_RUNNING: i32 = 70;
 const BAD_NAME: i32 = 10;
 const ALREADY_ADDED: i32 = 90;
@@ -50,6 +60,29 @@ impl Supervisor {
     pub fn answers(&self) -> bool {
         self.call("supervisor.getState", vec![], Duration::from_secs(5))
             .is_ok()
+    }
+
+    /// As `answers`, with the reason where it does not.
+    pub fn reach(&self) -> Result<(), Unreachable> {
+        use std::io::ErrorKind::{ConnectionRefused, NotFound, PermissionDenied};
+        if let Err(error) = UnixStream::connect(&self.socket) {
+            return Err(match error.kind() {
+                NotFound => Unreachable::NoSocket,
+                ConnectionRefused => Unreachable::Refused,
+                PermissionDenied => Unreachable::Denied,
+                _ => Unreachable::Odd(error.to_string()),
+            });
+        }
+        self.call("supervisor.getState", vec![], Duration::from_secs(5))
+            .map(|_| ())
+            .map_err(|error| Unreachable::Odd(error.root_cause().to_string()))
+    }
+
+    /// The end of supervisord's own log.
+    pub fn log_tail(&self, bytes: i32) -> Result<String> {
+        let params = vec![Value::Integer(-bytes), Value::Integer(0)];
+        let answer = self.call("supervisor.readLog", params, SHORT)?;
+        Ok(String::try_from_value(&answer)?)
     }
 
     /// Reads the files again. Nothing that runs changes.

@@ -1,5 +1,6 @@
 //! All that is printed for people, and the JSON for programs.
 
+pub mod doctor;
 pub mod json;
 pub mod mask;
 pub mod progress;

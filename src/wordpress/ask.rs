@@ -48,6 +48,19 @@ pub struct Facts {
     pub object_cache: bool,
     /// The database's; 0 where it did not say.
     pub max_connections: u64,
+    pub max_allowed_packet: u64,
+    /// As they were before any plugin was loaded.
+    pub early: Option<Settings>,
+}
+
+/// What plugins read while they load.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Settings {
+    pub wp_gears: bool,
+    pub backend: Option<String>,
+    /// The beginning of the salt's SHA-256, if there is a salt.
+    pub salt: Option<String>,
 }
 
 /// One job's way through the site. Milliseconds since it was about to be added.

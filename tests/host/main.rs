@@ -5,6 +5,7 @@ mod judge;
 
 mod bench;
 mod container;
+mod doctor;
 mod faults;
 mod handmade;
 mod harness;

@@ -1,0 +1,72 @@
+//! The site's database: reached by its workers, with room for their connections.
+
+use crate::doctor::context::Context;
+use crate::doctor::{Check, Finding, or_ok};
+
+pub const CHECK: Check = Check {
+    name: "database",
+    looks_at: "whether the site reaches its database, max_connections against workers, max_allowed_packet",
+    vital: false,
+    run,
+};
+
+/// What pages, cron and people need besides the workers.
+const OTHERS: u64 = 10;
+/// A job's data in the database of a queue, or in what a job writes.
+const SMALL_PACKET: u64 = 1 << 20;
+
+fn run(context: &Context) -> Vec<Finding> {
+    let workers: u64 = context
+        .decided
+        .sites
+        .iter()
+        .map(|site| u64::from(site.workers))
+        .sum();
+    context.each_site(|site| {
+        let facts = match context.facts(site) {
+            Ok(facts) => facts,
+            Err(error) => {
+                let text = format!("{error:#}");
+                let of_database = ["database", "mysqli", "MySQL"]
+                    .iter()
+                    .any(|word| text.contains(word));
+                return vec![match of_database {
+                    true => Finding::failed(
+                        format!("{} cannot reach the site's database", site.user),
+                        format!(
+                            "see DB_HOST, DB_USER and DB_PASSWORD in {}, and that the server runs",
+                            site.config.display()
+                        ),
+                    ),
+                    false => Finding::skipped("WordPress does not load (see 'wordpress')"),
+                }];
+            }
+        };
+        let mut problems = Vec::new();
+        let most = facts.max_connections;
+        if most > 0 && workers + OTHERS > most {
+            problems.push(Finding::warning(
+                format!(
+                    "the database takes {most} connections, and {workers} workers may hold one each"
+                ),
+                "raise max_connections, or take fewer workers: wp-gears setup --workers N",
+            ));
+        }
+        if facts.max_allowed_packet > 0 && facts.max_allowed_packet < SMALL_PACKET {
+            problems.push(Finding::warning(
+                format!(
+                    "max_allowed_packet is {} bytes: larger jobs are lost",
+                    facts.max_allowed_packet
+                ),
+                "raise it to 16M or more",
+            ));
+        }
+        or_ok(problems, || {
+            format!(
+                "reached as {}; {most} connections, packets up to {} MB",
+                site.user,
+                facts.max_allowed_packet >> 20
+            )
+        })
+    })
+}

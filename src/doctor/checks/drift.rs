@@ -1,0 +1,53 @@
+//! Whether setup would change anything: what a person or an update changed since.
+
+use crate::doctor::context::Context;
+use crate::doctor::{Check, Finding, or_ok};
+use crate::journal::Scope;
+use crate::resource::State;
+
+pub const CHECK: Check = Check {
+    name: "drift",
+    looks_at: "whether a setup run now would change anything",
+    vital: false,
+    run,
+};
+
+fn run(context: &Context) -> Vec<Finding> {
+    if let Some(skipped) = context.needs_root() {
+        return vec![skipped];
+    }
+    let prepared = match context.prepared() {
+        Ok(prepared) => prepared,
+        Err(error) => return vec![Finding::of_error(error)],
+    };
+    let plan = &prepared.plan;
+    let mut problems = Vec::new();
+    for (step, change, _) in plan.differing() {
+        let name = step.item.resource.name();
+        // What is only waited for is not changed.
+        if matches!(&step.state, State::After(..)) && change.verb == "wait" {
+            continue;
+        }
+        let mut seen = format!("setup would {} {name}", change.verb);
+        if let Some(detail) = change.details.first() {
+            seen.push_str(&format!(" ({detail})"));
+        }
+        let todo = "wp-gears plan shows it, wp-gears doctor --fix does it";
+        problems.push(of(&step.item.scope, Finding::warning(seen, todo)).mended_by(name));
+    }
+    for refused in &plan.refused {
+        // Sites that cannot be read are told by their own check.
+        let told = |dir: &std::path::Path| refused.scope == Scope::Site(dir.display().to_string());
+        if !context.decided.refused.iter().any(|(dir, _)| told(dir)) {
+            problems.push(of(&refused.scope, Finding::of_error(&refused.error)));
+        }
+    }
+    or_ok(problems, || "setup would change nothing".into())
+}
+
+fn of(scope: &Scope, finding: Finding) -> Finding {
+    match scope {
+        Scope::Host => finding,
+        Scope::Site(name) => finding.of_site(name),
+    }
+}

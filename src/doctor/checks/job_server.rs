@@ -1,0 +1,82 @@
+//! The job server: running, on at boot, and answering.
+
+use crate::doctor::context::Context;
+use crate::doctor::{Check, Finding};
+use crate::spec::Role;
+
+pub const CHECK: Check = Check {
+    name: "job-server",
+    looks_at: "whether gearmand runs, starts at boot, and answers on its port",
+    vital: true,
+    run,
+};
+
+fn run(context: &Context) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if context.has_role(Role::Server) {
+        findings.extend(unit(context));
+    }
+    for server in context.servers() {
+        match context.look(server) {
+            Ok(looked) => {
+                findings.push(Finding::ok(format!(
+                    "gearmand {} answers on {server}",
+                    looked.version
+                )));
+            }
+            // One line where the unit says why.
+            Err(_) if findings.iter().any(Finding::is_problem) => {}
+            Err(why) => findings.push(Finding::failed(
+                why,
+                "see that it runs there and that this host reaches it (its unit's log, a firewall)",
+            )),
+        }
+    }
+    if findings.is_empty() {
+        findings.push(Finding::skipped("no job server is used here"));
+    }
+    findings
+}
+
+fn unit(context: &Context) -> Vec<Finding> {
+    let name = context.platform.family.gearmand.unit;
+    let service = format!("service {name}");
+    let unit = match context.gearmand() {
+        Ok(unit) => unit,
+        Err(error) => return vec![Finding::skipped(format!("{error:#}"))],
+    };
+    if unit.masked {
+        let todo = format!("systemctl unmask {name}, then wp-gears doctor --fix");
+        return vec![Finding::failed(
+            format!("somebody masked the service {name}"),
+            todo,
+        )];
+    }
+    if !unit.present {
+        let seen = format!("there is no service {name}");
+        return vec![
+            Finding::failed(seen, "wp-gears doctor --fix installs it").mended_by("packages"),
+        ];
+    }
+    let mut problems = Vec::new();
+    if !unit.active {
+        let log = context.host.service_log(name);
+        let last = log.lines().last().unwrap_or("its log says nothing");
+        let seen = format!(
+            "the service {name} does not run: it is {}; {last}",
+            unit.state
+        );
+        let todo = format!("systemctl start {name}; its log: journalctl -u {name}");
+        problems.push(Finding::failed(seen, todo).mended_by(&service));
+    }
+    if !unit.enabled {
+        let seen = format!("the service {name} does not start at boot");
+        problems
+            .push(Finding::failed(seen, format!("systemctl enable {name}")).mended_by(&service));
+    }
+    if unit.needs_reload {
+        let seen = format!("the definition of the service {name} changed since it was loaded");
+        problems.push(Finding::warning(seen, "systemctl daemon-reload").mended_by(&service));
+    }
+    problems
+}

@@ -1,0 +1,121 @@
+//! What gearmand was really started with, and whether its file will start it again.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use crate::doctor::context::Context;
+use crate::doctor::{Check, Finding, or_ok};
+use crate::gearman::{daemon, options};
+use crate::host::services::Unit;
+use crate::spec::Role;
+
+pub const CHECK: Check = Check {
+    name: "job-server-options",
+    looks_at: "gearmand's command line as it runs against its file; its log and queue folders",
+    vital: false,
+    run,
+};
+
+fn run(context: &Context) -> Vec<Finding> {
+    if !context.has_role(Role::Server) {
+        return vec![Finding::skipped("the job server runs elsewhere")];
+    }
+    let unit = match context.gearmand() {
+        Ok(unit) if unit.present => unit,
+        Ok(_) => return vec![Finding::skipped("gearmand is not installed")],
+        Err(error) => return vec![Finding::skipped(format!("{error:#}"))],
+    };
+    let mut problems = file(context, &unit);
+    problems.extend(running(context, &unit));
+    problems.extend(folders(context));
+    or_ok(problems, || {
+        let process = context.host.process(unit.main_pid);
+        match process {
+            Some(process) => format!("runs as {}", shown(&process.args)),
+            None => "its file is in order; it does not run".into(),
+        }
+    })
+}
+
+/// What its next start will meet.
+fn file(context: &Context, unit: &Unit) -> Vec<Finding> {
+    let gearmand = &context.platform.family.gearmand;
+    let path = gearmand.options_file;
+    let Ok(Some(file)) = context.host.read(Path::new(path)) else {
+        return Vec::new();
+    };
+    let by = format!("file {path}");
+    let words = options::all_words(&file.bytes, gearmand.options_variable);
+    let mut problems = Vec::new();
+    if unit.forking && !words.iter().any(|word| word == "-d" || word == "--daemon") {
+        let seen = format!(
+            "{} in {path} lacks --daemon: the next start hangs until systemd gives up",
+            gearmand.options_variable
+        );
+        problems.push(Finding::failed(seen, format!("add --daemon to {path}")).mended_by(&by));
+    }
+    let fixed = daemon::unwanted(unit);
+    let mut seen_names = HashSet::new();
+    for name in words.iter().filter_map(|word| name_of(word)) {
+        if daemon::SECRET.contains(&name) {
+            let seen = format!("--{name} stands in {path}: every local user reads it in ps");
+            let todo = format!("move it to {} (mode 0640)", daemon::CONFIG);
+            problems.push(Finding::failed(seen, todo).mended_by(&by));
+        } else if !seen_names.insert(name) || fixed.iter().any(|other| other == name) {
+            let seen = format!("--{name} is given twice: gearmand will not start again");
+            problems.push(Finding::failed(seen, format!("take one out of {path}")).mended_by(&by));
+        }
+    }
+    problems
+}
+
+fn running(context: &Context, unit: &Unit) -> Option<Finding> {
+    let family = context.platform.family;
+    let wanted = daemon::wanted(family, &context.decided.host, unit.forking);
+    let why = daemon::is_stale(family, wanted)(context.host, unit)
+        .ok()
+        .flatten()?;
+    // The limit of files has a check of its own.
+    if why.contains("files only") {
+        return None;
+    }
+    let todo = format!("systemctl restart {}", family.gearmand.unit);
+    let service = format!("service {}", family.gearmand.unit);
+    Some(
+        Finding::failed(format!("gearmand is not what setup makes it: {why}"), todo)
+            .mended_by(service),
+    )
+}
+
+/// Its log and its queue are written by its own user.
+fn folders(context: &Context) -> Vec<Finding> {
+    let gearmand = &context.platform.family.gearmand;
+    let Ok(Some(user)) = context.host.user(gearmand.user) else {
+        return Vec::new();
+    };
+    let mut problems = Vec::new();
+    for option in ["log-file", "libsqlite3-db"] {
+        let Some(path) = context.option_of_gearmand(option).map(PathBuf::from) else {
+            continue;
+        };
+        let Some(folder) = path.parent().filter(|folder| folder.is_absolute()) else {
+            continue;
+        };
+        if let Ok(Some(why)) = context.host.cannot_write_in(folder, &user) {
+            let todo = format!("chown {} {}", user.name, folder.display());
+            problems.push(Finding::failed(format!("--{option}: {why}"), todo));
+        }
+    }
+    problems
+}
+
+fn name_of(word: &str) -> Option<&str> {
+    word.strip_prefix("--")?.split('=').next()
+}
+
+fn shown(args: &[String]) -> String {
+    let line = args.join(" ");
+    crate::ui::mask::diff(&line, crate::ui::mask::Secrets::Options)
+        .trim_end()
+        .to_owned()
+}

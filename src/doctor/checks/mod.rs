@@ -1,0 +1,87 @@
+//! One small file a check, in the order in which they are told.
+
+mod clock;
+mod database;
+mod disk;
+mod drift;
+mod failed_jobs;
+mod files_limit;
+pub mod job;
+mod job_server;
+mod job_server_options;
+mod multisite;
+mod orphans;
+mod packages;
+mod php_extension;
+mod platform;
+mod plugin;
+mod port;
+mod program_files;
+mod programs;
+mod queue;
+mod queue_store;
+mod respawn;
+mod runner;
+mod salt;
+mod selinux;
+mod settings;
+mod sites;
+mod supervisor;
+mod wordpress;
+mod worker_code;
+mod worker_folders;
+mod worker_user;
+mod workers;
+
+use super::Check;
+
+pub static ALL: [&Check; 32] = [
+    &platform::CHECK,
+    &sites::CHECK,
+    &packages::CHECK,
+    &drift::CHECK,
+    &job_server::CHECK,
+    &job_server_options::CHECK,
+    &port::CHECK,
+    &files_limit::CHECK,
+    &queue_store::CHECK,
+    &queue::CHECK,
+    &php_extension::CHECK,
+    &supervisor::CHECK,
+    &program_files::CHECK,
+    &programs::CHECK,
+    &respawn::CHECK,
+    &orphans::CHECK,
+    &workers::CHECK,
+    &worker_code::CHECK,
+    &worker_user::CHECK,
+    &worker_folders::CHECK,
+    &runner::CHECK,
+    &wordpress::CHECK,
+    &plugin::CHECK,
+    &settings::CHECK,
+    &salt::CHECK,
+    &multisite::CHECK,
+    &database::CHECK,
+    &selinux::CHECK,
+    &disk::CHECK,
+    &clock::CHECK,
+    &failed_jobs::CHECK,
+    &job::CHECK,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_told_apart_and_easy_to_type() {
+        for (at, check) in ALL.iter().enumerate() {
+            let fits = |c: char| c.is_ascii_lowercase() || c == '-';
+            assert!(check.name.chars().all(fits), "{}", check.name);
+            assert!(!check.looks_at.is_empty(), "{}", check.name);
+            assert!(ALL[at + 1..].iter().all(|other| other.name != check.name));
+        }
+        assert_eq!(ALL[ALL.len() - 1].name, "job");
+    }
+}

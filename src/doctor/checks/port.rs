@@ -1,0 +1,82 @@
+//! Who listens on the job server's port, and to whom it is open: gearmand has
+//! no passwords, and who reaches it runs any WordPress hook.
+
+use crate::doctor::context::Context;
+use crate::doctor::{Check, Finding, or_ok};
+use crate::spec::Role;
+
+pub const CHECK: Check = Check {
+    name: "port",
+    looks_at: "who listens on the job server's port, and to whom it is open",
+    vital: false,
+    run,
+};
+
+fn run(context: &Context) -> Vec<Finding> {
+    if !context.has_role(Role::Server) {
+        return vec![Finding::skipped("the job server runs elsewhere")];
+    }
+    let decided = &context.decided.host;
+    let port = decided.port;
+    let listeners = context.host.listeners(port);
+    if listeners.is_empty() {
+        return match context.gearmand() {
+            Ok(unit) if unit.active => vec![Finding::failed(
+                format!("gearmand runs, but nothing listens on port {port}"),
+                format!(
+                    "see --port and --listen in {}",
+                    context.options_file().display()
+                ),
+            )],
+            _ => vec![Finding::skipped(format!("nothing listens on port {port}"))],
+        };
+    }
+    let mut problems = Vec::new();
+    let mut addresses = Vec::new();
+    for listener in &listeners {
+        addresses.push(listener.address.to_string());
+        let holder = context.host.holder(listener);
+        if let Some(holder) = &holder
+            && !holder
+                .args
+                .first()
+                .is_some_and(|it| it.ends_with("gearmand"))
+        {
+            let program = holder.args.first().map_or("?", String::as_str);
+            problems.push(Finding::failed(
+                format!(
+                    "{program} (process {}) holds port {port}, not gearmand",
+                    holder.pid
+                ),
+                format!(
+                    "end it, or move the job server: wp-gears setup --port {}",
+                    port.wrapping_add(1)
+                ),
+            ));
+            continue;
+        }
+        if listener.address.is_loopback() {
+            continue;
+        }
+        let asked = context.spec.host.listen.is_some();
+        let seen = format!(
+            "open to {}: who reaches it can run any hook of the sites, as gearmand asks for no password",
+            match listener.address.is_unspecified() {
+                true => "every network that this host is in".to_owned(),
+                false => format!("the network of {}", listener.address),
+            }
+        );
+        let todo =
+            "let a firewall pass the workers' hosts alone, or: wp-gears setup --listen 127.0.0.1";
+        problems.push(match asked {
+            true => Finding::warning(seen, todo),
+            false => Finding::failed(seen, todo),
+        });
+    }
+    or_ok(problems, || {
+        format!(
+            "gearmand listens on port {port} of {} alone",
+            addresses.join(", ")
+        )
+    })
+}

@@ -1,0 +1,194 @@
+//! Whether supervisord reads the programs' files, other people's too: one that
+//! is broken keeps all from being read again.
+
+use std::path::{Path, PathBuf};
+
+use crate::doctor::context::Context;
+use crate::doctor::{Check, Finding, or_ok};
+use crate::spec::Role;
+use crate::supervisor::programs;
+
+pub const CHECK: Check = Check {
+    name: "program-files",
+    looks_at: "supervisor's program files: included, readable, loaded as they are (other people's too)",
+    vital: false,
+    run,
+};
+
+fn run(context: &Context) -> Vec<Finding> {
+    if !context.has_role(Role::Worker) {
+        return vec![Finding::skipped("no workers run here")];
+    }
+    let supervisor = context.decided.host.supervisor;
+    let mut problems = Vec::new();
+    if let Ok(false) = programs::folder_is_included(context.host, supervisor) {
+        let inside = |file: &Path| file.starts_with(supervisor.programs);
+        let ours = context
+            .decided
+            .sites
+            .iter()
+            .filter_map(|site| site.existing.as_ref());
+        if ours.into_iter().any(|program| inside(&program.file)) {
+            problems.push(Finding::failed(
+                format!(
+                    "{} does not include {}",
+                    supervisor.config, supervisor.programs
+                ),
+                format!(
+                    "give it an [include] with files = {}/*.{}",
+                    supervisor.programs, supervisor.ending
+                ),
+            ));
+        }
+    }
+    for site in context
+        .decided
+        .sites
+        .iter()
+        .filter(|site| site.existing.is_none())
+    {
+        let file = format!(
+            "file {}/{}.{}",
+            supervisor.programs, site.program, supervisor.ending
+        );
+        let seen = "no program of supervisor runs its workers".to_owned();
+        problems.push(
+            Finding::failed(seen, "wp-gears doctor --fix")
+                .mended_by(file)
+                .of_site(&site.name),
+        );
+    }
+    if context.programs().is_err() {
+        problems.extend(
+            broken(context)
+                .into_iter()
+                .map(|(file, why)| told(&file, &why)),
+        );
+        return or_ok_or_skipped(problems);
+    }
+    match context.supervisor().reread() {
+        Err(error) => {
+            let found = broken(context);
+            let from_supervisord = error.root_cause().to_string();
+            if found.is_empty() {
+                problems.push(Finding::failed(
+                    format!("supervisord cannot read its files: {from_supervisord}"),
+                    "mend the file that it names, then 'supervisorctl reread'",
+                ));
+            }
+            problems.extend(found.into_iter().map(|(file, why)| told(&file, &why)));
+        }
+        Ok(reread) => {
+            for site in &context.decided.sites {
+                if reread.changed.contains(&site.program) || reread.added.contains(&site.program) {
+                    let seen = format!(
+                        "supervisord has not loaded {} as its file says",
+                        site.program
+                    );
+                    let by = format!("program {}", site.program);
+                    problems.push(
+                        Finding::failed(seen, "supervisorctl update")
+                            .mended_by(by)
+                            .of_site(&site.name),
+                    );
+                }
+            }
+        }
+    }
+    or_ok(problems, || {
+        format!("supervisord reads all files in {}", supervisor.programs)
+    })
+}
+
+fn or_ok_or_skipped(problems: Vec<Finding>) -> Vec<Finding> {
+    match problems.is_empty() {
+        true => vec![Finding::skipped("supervisord cannot be asked")],
+        false => problems,
+    }
+}
+
+fn told(file: &Path, why: &str) -> Finding {
+    Finding::failed(
+        format!(
+            "{} is broken ({why}): supervisord reads no file again until it is mended",
+            file.display()
+        ),
+        "mend it or move it away, then 'supervisorctl reread'",
+    )
+}
+
+/// Files that supervisor's parser stops at, with the line.
+fn broken(context: &Context) -> Vec<(PathBuf, String)> {
+    let supervisor = context.decided.host.supervisor;
+    let folder = Path::new(supervisor.programs);
+    let ending = format!(".{}", supervisor.ending);
+    let mut found = Vec::new();
+    for name in context.host.list(folder).unwrap_or_default() {
+        let path = folder.join(&name);
+        if !name.to_string_lossy().ends_with(&ending) {
+            continue;
+        }
+        match context.host.read(&path) {
+            Ok(Some(file)) => {
+                let text = String::from_utf8_lossy(&file.bytes).into_owned();
+                found.extend(fault(&text).map(|why| (path, why)));
+            }
+            Ok(None) => {}
+            Err(error) => found.push((path, format!("{error:#}"))),
+        }
+    }
+    found
+}
+
+/// The first line that an ini parser refuses.
+fn fault(text: &str) -> Option<String> {
+    let mut inside = false;
+    for (at, line) in text.lines().enumerate() {
+        let bare = line.trim();
+        let at = at + 1;
+        if bare.is_empty() || bare.starts_with([';', '#']) {
+            continue;
+        }
+        if bare.starts_with('[') {
+            if !bare.contains(']') {
+                return Some(format!("line {at}: the section's name has no end"));
+            }
+            inside = true;
+        } else if !inside {
+            return Some(format!("line {at} stands before any section"));
+        } else if !line.starts_with([' ', '\t']) && !bare.contains(['=', ':']) {
+            return Some(format!("line {at} is no KEY=VALUE"));
+        }
+    }
+    // supervisor itself wants a command for each program.
+    let programs = programs::parse(text, Path::new(""));
+    let without = programs
+        .into_iter()
+        .find(|program| program.get("command").is_none());
+    without.map(|program| format!("the program {} has no command", program.name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_that_stops_supervisor_is_named() {
+        assert_eq!(
+            fault("; fine\n[program:x]\ncommand=/bin/true\n  and more\n"),
+            None
+        );
+        assert!(fault("command=x\n").unwrap().contains("line 1"));
+        assert!(
+            fault("[program:x]\ncommand=/bin/x\nrubbish\n")
+                .unwrap()
+                .contains("line 3")
+        );
+        assert!(
+            fault("[program:x]\nuser=x\n")
+                .unwrap()
+                .contains("no command")
+        );
+        assert!(fault("[program:x\n").unwrap().contains("no end"));
+    }
+}

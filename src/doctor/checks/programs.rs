@@ -1,0 +1,88 @@
+//! The state of each program in supervisor; our own must run.
+
+use crate::doctor::context::Context;
+use crate::doctor::{Check, Finding, or_ok};
+use crate::spec::Role;
+use crate::supervisor::rpc::Process;
+
+pub const CHECK: Check = Check {
+    name: "programs",
+    looks_at: "the states of supervisor's programs: ours, and other people's that gave up",
+    vital: true,
+    run,
+};
+
+fn run(context: &Context) -> Vec<Finding> {
+    if !context.has_role(Role::Worker) {
+        return vec![Finding::skipped("no workers run here")];
+    }
+    let Ok(all) = context.programs() else {
+        return vec![Finding::skipped("supervisord cannot be asked")];
+    };
+    let mut findings = Vec::new();
+    for site in &context.decided.sites {
+        // Until setup ran, an older program may serve the site under its own name.
+        let group = site
+            .existing
+            .as_ref()
+            .map_or(&site.program, |program| &program.name);
+        let by = format!("program {group}");
+        let mine: Vec<&Process> = all
+            .iter()
+            .filter(|process| process.group == *group)
+            .collect();
+        let start = format!(
+            "supervisorctl start {group}:*; its log: {}/{}.log",
+            crate::paths::LOGS,
+            site.name
+        );
+        let mut problems = Vec::new();
+        if mine.is_empty() {
+            let seen = format!("supervisord knows no program {group}");
+            problems.push(Finding::failed(seen, "supervisorctl update").mended_by(&by));
+        }
+        for process in &mine {
+            let why = match process.state.as_str() {
+                "RUNNING" | "STARTING" => continue,
+                "FATAL" => "supervisord gave it up",
+                "BACKOFF" => "it ends as soon as it starts",
+                _ => "it does not run",
+            };
+            let seen = format!(
+                "{} is {}: {why} {}",
+                process.name, process.state, process.error
+            );
+            problems.push(Finding::failed(seen.trim_end(), &start).mended_by(&by));
+        }
+        let found = or_ok(problems, || {
+            format!("{} of {} processes run", mine.len(), site.workers)
+        });
+        findings.extend(found.into_iter().map(|finding| finding.of_site(&site.name)));
+    }
+    let ours = |process: &Process| {
+        context.decided.sites.iter().any(|site| {
+            site.program == process.group
+                || site
+                    .existing
+                    .as_ref()
+                    .is_some_and(|program| program.name == process.group)
+        })
+    };
+    for process in all.iter().filter(|process| !ours(process)) {
+        if matches!(process.state.as_str(), "FATAL" | "BACKOFF") {
+            let seen = format!(
+                "{} of other people is {} {}",
+                process.name, process.state, process.error
+            );
+            let todo = format!(
+                "supervisorctl tail {}:{} stderr",
+                process.group, process.name
+            );
+            findings.push(Finding::warning(seen.trim_end(), todo));
+        }
+    }
+    if findings.is_empty() {
+        findings.push(Finding::skipped("no site has workers here"));
+    }
+    findings
+}

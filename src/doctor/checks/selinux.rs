@@ -1,0 +1,41 @@
+//! SELinux: whether it keeps the web server from the job server.
+
+use std::path::Path;
+
+use crate::doctor::context::Context;
+use crate::doctor::{Check, Finding};
+use crate::spec::Role;
+
+pub const CHECK: Check = Check {
+    name: "selinux",
+    looks_at: "whether SELinux lets the web server's PHP connect to the job server",
+    vital: false,
+    run,
+};
+
+fn run(context: &Context) -> Vec<Finding> {
+    let read = |path: &str| {
+        let (bytes, _) = context.host.head(Path::new(path), 64).ok()?;
+        Some(String::from_utf8_lossy(&bytes).trim().to_owned())
+    };
+    let Some(enforces) = read("/sys/fs/selinux/enforce") else {
+        return vec![Finding::ok("SELinux is not in use")];
+    };
+    let boolean = "/sys/fs/selinux/booleans/httpd_can_network_connect";
+    let allowed = read(boolean).is_none_or(|text| text.starts_with('1'));
+    let todo = "setsebool -P httpd_can_network_connect on";
+    vec![
+        match (enforces == "1", allowed || !context.has_role(Role::Web)) {
+            (true, false) => Finding::failed(
+                "SELinux keeps pages from the job server: their jobs go to WP-Cron",
+                todo,
+            ),
+            (false, false) => Finding::warning(
+                "SELinux would keep pages from the job server once it enforces",
+                todo,
+            ),
+            (true, true) => Finding::ok("SELinux enforces, and lets pages reach the job server"),
+            (false, true) => Finding::ok("SELinux does not enforce"),
+        },
+    ]
+}

@@ -1,0 +1,37 @@
+//! Whether each site that shall have workers can be read.
+
+use crate::doctor::context::Context;
+use crate::doctor::{Check, Finding};
+
+pub const CHECK: Check = Check {
+    name: "sites",
+    looks_at: "the WordPress folders and wp-config.php of the sites that have workers here",
+    vital: false,
+    run,
+};
+
+fn run(context: &Context) -> Vec<Finding> {
+    let decided = &context.decided;
+    let mut findings: Vec<Finding> = decided
+        .sites
+        .iter()
+        .map(|site| {
+            let seen = format!("WordPress {} in {}", site.version, site.dir.display());
+            Finding::ok(seen).of_site(&site.name)
+        })
+        .collect();
+    for (dir, error) in &decided.refused {
+        let finding = match context.root {
+            true => Finding::of_error(error),
+            false => Finding::skipped(format!("{error:#} (that may need root)")),
+        };
+        findings.push(finding.of_site(&dir.display().to_string()));
+    }
+    if findings.is_empty() {
+        findings.push(Finding::warning(
+            "no site has workers on this host",
+            "wp-gears setup --site DIR",
+        ));
+    }
+    findings
+}

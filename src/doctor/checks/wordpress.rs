@@ -1,0 +1,37 @@
+//! Whether WordPress loads for its worker user.
+
+use crate::doctor::context::Context;
+use crate::doctor::{Check, Finding};
+
+pub const CHECK: Check = Check {
+    name: "wordpress",
+    looks_at: "whether WordPress loads on the command line, as the worker user",
+    vital: true,
+    run,
+};
+
+fn run(context: &Context) -> Vec<Finding> {
+    context.each_site(|site| {
+        if !context.root && context.facts(site).is_err() {
+            return vec![Finding::skipped("that needs root")];
+        }
+        vec![match context.facts(site) {
+            Ok(facts) => Finding::ok(format!(
+                "WordPress {} loads with PHP {} as {}: {}",
+                facts.wordpress, facts.php, site.user, facts.home
+            )),
+            Err(error) => {
+                let mut finding = Finding::of_error(error);
+                if finding.todo.is_empty() {
+                    finding.todo = format!(
+                        "see it for yourself: cd {} && sudo -u {} {} wp-cron.php",
+                        site.dir.display(),
+                        site.user,
+                        site.php.path.display()
+                    );
+                }
+                finding.mended_by(format!("file {}/ask.php", crate::paths::LIB))
+            }
+        }]
+    })
+}

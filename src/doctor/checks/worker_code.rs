@@ -1,0 +1,69 @@
+//! Whether workers run the program that is installed, and that is this one.
+
+use std::path::Path;
+
+use crate::doctor::checks::orphans::is_worker;
+use crate::doctor::context::Context;
+use crate::doctor::{Check, Finding, or_ok};
+use crate::paths::{LIB, binary};
+use crate::spec::Role;
+
+pub const CHECK: Check = Check {
+    name: "worker-code",
+    looks_at: "workers that run an older program than the installed one, and the PHP beside it",
+    vital: false,
+    run,
+};
+
+fn run(context: &Context) -> Vec<Finding> {
+    if !context.has_role(Role::Worker) {
+        return vec![Finding::skipped("no workers run here")];
+    }
+    if let Some(skipped) = context.needs_root() {
+        return vec![skipped];
+    }
+    let mut problems = Vec::new();
+    for process in context
+        .processes()
+        .iter()
+        .filter(|process| is_worker(process))
+    {
+        let Some(exe) = &process.exe else { continue };
+        let gone = exe.to_string_lossy().ends_with(" (deleted)");
+        if gone && exe.starts_with(LIB) {
+            let seen = format!(
+                "process {} runs a program that was replaced since",
+                process.pid
+            );
+            let mut finding =
+                Finding::failed(seen, "wp-gears doctor --fix, or supervisorctl restart");
+            for site in &context.decided.sites {
+                finding = finding.mended_by(format!("program {}", site.program));
+            }
+            problems.push(finding);
+        }
+    }
+    for name in [
+        "wp-gears",
+        "runner.php",
+        "fork.php",
+        "plugin.php",
+        "ask.php",
+    ] {
+        let path = Path::new(LIB).join(name);
+        let resource = format!("file {}", path.display());
+        if context.differs(&resource) {
+            let seen = format!(
+                "{} is not this program's ({})",
+                path.display(),
+                env!("CARGO_PKG_VERSION")
+            );
+            problems.push(
+                Finding::failed(seen, "wp-gears doctor --fix puts it there").mended_by(resource),
+            );
+        }
+    }
+    or_ok(problems, || {
+        format!("workers run {} as it is installed", binary().display())
+    })
+}

@@ -1,0 +1,79 @@
+//! The worker user's own folders: who else could write the opcode cache could
+//! run code as that user.
+
+use std::path::Path;
+
+use crate::doctor::context::Context;
+use crate::doctor::{Check, Finding, or_ok};
+use crate::host::files::Node;
+use crate::paths::LOGS;
+use crate::spec::Role;
+
+pub const CHECK: Check = Check {
+    name: "worker-folders",
+    looks_at: "owner and mode of the workers' run, cache and failed folders, and of their log",
+    vital: false,
+    run,
+};
+
+fn run(context: &Context) -> Vec<Finding> {
+    if !context.has_role(Role::Worker) {
+        return vec![Finding::skipped("no workers run here")];
+    }
+    context.each_site(|site| {
+        let Ok(Some(user)) = context.host.user(&site.user) else {
+            return vec![Finding::failed(
+                format!("there is no user {}", site.user),
+                "wp-gears setup --worker-user",
+            )];
+        };
+        let paths = context.paths(site);
+        let mut problems = Vec::new();
+        for (folder, what) in [
+            (&paths.run, "workers cannot say what they do"),
+            (&paths.cache, "PHP compiles WordPress anew each time"),
+            (&paths.failed, "failed jobs cannot be kept"),
+        ] {
+            let why = match context.host.look(folder) {
+                Ok(Node::Directory(meta)) if meta.uid == user.uid && meta.mode & 0o077 == 0 => {
+                    continue;
+                }
+                Ok(Node::Directory(meta)) => format!(
+                    "belongs to {} with mode {:04o}, not to {} with 0700",
+                    context.host.name_of(meta.uid),
+                    meta.mode,
+                    user.name
+                ),
+                Ok(_) => "is no folder".into(),
+                Err(error) => format!("cannot be looked at ({error:#})"),
+            };
+            let seen = format!("{} {why}: {what}", folder.display());
+            let todo = format!("install -d -o {} -m 700 {}", user.name, folder.display());
+            problems.push(
+                Finding::failed(seen, todo).mended_by(format!("folder {}", folder.display())),
+            );
+        }
+        let log = Path::new(LOGS).join(format!("{}.log", site.name));
+        match context.host.look(&log) {
+            Ok(Node::File(meta)) if meta.uid != user.uid => {
+                let seen = format!(
+                    "{} belongs to {}: workers cannot log",
+                    log.display(),
+                    context.host.name_of(meta.uid)
+                );
+                let todo = format!("chown {} {}", user.name, log.display());
+                problems
+                    .push(Finding::failed(seen, todo).mended_by(format!("log {}", log.display())));
+            }
+            Ok(Node::Absent) => {
+                let seen = format!("{} is not there: workers cannot log", log.display());
+                problems.push(
+                    Finding::failed(seen, "wp-gears doctor --fix")
+                        .mended_by(format!("log {}", log.display())),
+                );
+            }
+            _ => {}
+        }
+        or_ok(problems, || format!("{}'s alone", user.name))
+    })
+}

@@ -1,0 +1,55 @@
+//! As whom jobs run, against who serves the site and who owns it.
+
+use crate::doctor::checks::orphans::is_worker;
+use crate::doctor::context::Context;
+use crate::doctor::{Check, Finding, or_ok};
+use crate::host::files::Node;
+
+pub const CHECK: Check = Check {
+    name: "worker-user",
+    looks_at: "the user of the workers against the web server's pool and the site's owner; their folder",
+    vital: false,
+    run,
+};
+
+fn run(context: &Context) -> Vec<Finding> {
+    context.each_site(|site| {
+        let mut problems = Vec::new();
+        let words = ["--site".to_owned(), site.dir.display().to_string()];
+        for process in context.processes().iter().filter(|process| is_worker(process)) {
+            let of_site = process.args.windows(2).any(|pair| pair == words);
+            if of_site && process.uid == Some(0) {
+                let seen = format!("process {} runs the site's code as root", process.pid);
+                problems.push(Finding::failed(seen, "give the program a user, then supervisorctl update"));
+            }
+        }
+        let user = &site.user;
+        let serving = context.pool(site).as_ref().map(|pool| pool.user.clone());
+        let owner = match context.host.look_through(&site.dir.join("wp-content")) {
+            Ok(Node::Directory(meta)) => Some(context.host.name_of(meta.uid)),
+            _ => None,
+        };
+        if let Some(serving) = &serving
+            && serving != user
+            && owner.as_ref() != Some(user)
+        {
+            problems.push(Finding::warning(
+                format!("jobs run as {user}, pages as {serving}: each may find files that it cannot write"),
+                format!("wp-gears setup --site {} --worker-user {serving}", site.dir.display()),
+            ));
+        }
+        if let Ok(Some(account)) = context.host.user(user)
+            && context.root
+            && let Ok(Node::Absent) = context.host.look_through(&site.worker_dir)
+        {
+            problems.push(Finding::failed(
+                format!("{} is gone: {} has no folder to work in", site.worker_dir.display(), account.name),
+                "make it again, or name another with wp-gears setup --worker-dir",
+            ));
+        }
+        or_ok(problems, || match serving {
+            Some(serving) if serving == *user => format!("jobs and pages run as {user}"),
+            _ => format!("jobs run as {user}"),
+        })
+    })
+}

@@ -1,0 +1,308 @@
+//! What several checks look at, looked at once.
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::Finding;
+use crate::command::setup::{self, Prepared};
+use crate::gearman::server::Server;
+use crate::gearman::text::{Admin, Connection, Queue};
+use crate::host::Host;
+use crate::host::commands::{Command, explain};
+use crate::host::files::Node;
+use crate::host::platform::Platform;
+use crate::host::process::Process;
+use crate::host::services::Unit;
+use crate::paths::{BASE, LIB};
+use crate::problem::Problem;
+use crate::spec::resolve::{self, Decided, SiteDecided};
+use crate::spec::{Role, Spec};
+use crate::supervisor::rpc::{self, Unreachable};
+use crate::wordpress::ask::{Facts, Request};
+use crate::wordpress::pool::{self, Pool};
+use crate::worker::Paths;
+
+/// How long a job server may take to answer.
+const ANSWER: Duration = Duration::from_secs(2);
+
+pub struct Context<'h> {
+    pub host: &'h Host,
+    pub platform: &'h Platform,
+    pub spec: Spec,
+    pub decided: Decided,
+    pub root: bool,
+    prepared: OnceLock<Result<Prepared>>,
+    facts: Vec<OnceLock<Result<Facts>>>,
+    pools: Vec<OnceLock<Option<Pool>>>,
+    processes: OnceLock<Vec<Process>>,
+    supervisor: OnceLock<Result<Vec<rpc::Process>, Unreachable>>,
+    servers: Vec<(String, OnceLock<Result<Looked, String>>)>,
+}
+
+/// What a job server said of itself.
+#[derive(Debug, Clone)]
+pub struct Looked {
+    pub version: String,
+    pub queues: Vec<Queue>,
+    pub workers: Vec<Connection>,
+}
+
+impl<'h> Context<'h> {
+    pub fn new(host: &'h Host, spec: Spec) -> Result<Self> {
+        let platform = host.platform()?;
+        let decided = resolve::decide(host, &spec)?;
+        let mut servers = Vec::new();
+        if decided.host.roles.contains(&Role::Server) {
+            servers.push(decided.host.own_server());
+        }
+        for site in &decided.sites {
+            servers.extend(site.effective_servers());
+        }
+        let mut known: Vec<(String, OnceLock<_>)> = Vec::new();
+        for server in servers {
+            if !known.iter().any(|(name, _)| *name == server) {
+                known.push((server, OnceLock::new()));
+            }
+        }
+        Ok(Context {
+            host,
+            platform,
+            root: rustix::process::geteuid().is_root(),
+            prepared: OnceLock::new(),
+            facts: decided.sites.iter().map(|_| OnceLock::new()).collect(),
+            pools: decided.sites.iter().map(|_| OnceLock::new()).collect(),
+            processes: OnceLock::new(),
+            supervisor: OnceLock::new(),
+            servers: known,
+            spec,
+            decided,
+        })
+    }
+
+    pub fn has_role(&self, role: Role) -> bool {
+        self.decided.host.roles.contains(&role)
+    }
+
+    /// What setup would do now.
+    pub fn prepared(&self) -> &Result<Prepared> {
+        self.prepared.get_or_init(|| {
+            if !self.root {
+                return Err(
+                    Problem::new("compare this host with setup", "you are not root").into(),
+                );
+            }
+            setup::prepare(self.host, &self.spec, true)
+        })
+    }
+
+    /// Whether setup would change this resource.
+    pub fn differs(&self, resource: &str) -> bool {
+        self.prepared().as_ref().is_ok_and(|prepared| {
+            prepared
+                .plan
+                .differing()
+                .any(|(step, _, _)| step.item.resource.name() == resource)
+        })
+    }
+
+    /// What the site's WordPress says of itself, asked as its worker user.
+    pub fn facts(&self, site: &SiteDecided) -> &Result<Facts> {
+        self.facts[self.index(site)].get_or_init(|| {
+            let request = Request::facts(&site.dir.to_string_lossy())?;
+            let user = self.host.need_user(&site.user)?;
+            if !self.root && user.uid != rustix::process::geteuid().as_raw() {
+                return Err(self.no_root("load WordPress as its worker user").into());
+            }
+            let output = self.host.run(
+                &Command::new(&site.php.path)
+                    .args(["-d", "display_errors=stderr", "-d", "memory_limit=512M"])
+                    .args(self.opcode_cache(site, user.uid))
+                    .args([Path::new(LIB).join("ask.php")])
+                    .stdin(request.to_json()?)
+                    .user(&user)
+                    .limit(Duration::from_secs(30)),
+            )?;
+            request.read_facts(&output.stdout).map_err(|problem| {
+                let mut why = problem.why.clone();
+                if !output.success() {
+                    why = format!("{why}\nPHP ended with {}", explain(&output));
+                }
+                Problem::new(problem.what, why).into()
+            })
+        })
+    }
+
+    /// The options that let PHP take WordPress from the workers' own cache.
+    fn opcode_cache(&self, site: &SiteDecided, uid: u32) -> Vec<String> {
+        let dir = self.paths(site).cache;
+        match self.host.look(&dir) {
+            // PHP ends at once where it may not use the folder.
+            Ok(Node::Directory(meta)) if meta.uid == uid && meta.mode == 0o700 => [
+                "opcache.enable_cli=1".to_owned(),
+                "opcache.file_cache_only=1".to_owned(),
+                format!("opcache.file_cache={}", dir.display()),
+            ]
+            .into_iter()
+            .flat_map(|option| ["-d".to_owned(), option])
+            .collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The php-fpm pool that serves the site.
+    pub fn pool(&self, site: &SiteDecided) -> &Option<Pool> {
+        self.pools[self.index(site)]
+            .get_or_init(|| pool::serving(self.host, &site.dir).ok().flatten())
+    }
+
+    fn index(&self, site: &SiteDecided) -> usize {
+        // Sites are only ever handed out from this list, so one matches.
+        self.decided
+            .sites
+            .iter()
+            .position(|other| other.dir == site.dir)
+            .unwrap_or_default()
+    }
+
+    pub fn paths(&self, site: &SiteDecided) -> Paths {
+        Paths::new(Path::new(BASE), &site.name)
+    }
+
+    pub fn processes(&self) -> &[Process] {
+        self.processes.get_or_init(|| self.host.processes())
+    }
+
+    pub fn gearmand(&self) -> Result<Unit> {
+        let family = self.platform.family;
+        self.host
+            .unit(family.gearmand.unit, &[self.decided.host.supervisor.unit])
+    }
+
+    pub fn supervisor_unit(&self) -> Result<Unit> {
+        let family = self.platform.family;
+        self.host
+            .unit(self.decided.host.supervisor.unit, &[family.gearmand.unit])
+    }
+
+    pub fn supervisor(&self) -> rpc::Supervisor {
+        rpc::Supervisor::new(Path::new(self.decided.host.supervisor.socket))
+    }
+
+    /// What supervisord runs, or why it cannot be asked.
+    pub fn programs(&self) -> &Result<Vec<rpc::Process>, Unreachable> {
+        self.supervisor.get_or_init(|| {
+            let supervisor = self.supervisor();
+            supervisor.reach()?;
+            supervisor
+                .processes()
+                .map_err(|error| Unreachable::Odd(format!("{error:#}")))
+        })
+    }
+
+    /// The job servers of this host and its sites.
+    pub fn servers(&self) -> impl Iterator<Item = &str> {
+        self.servers.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// What a job server says, or why it does not.
+    pub fn look(&self, server: &str) -> Result<&Looked, String> {
+        let Some((_, known)) = self.servers.iter().find(|(name, _)| name == server) else {
+            return Err("no site uses it".into());
+        };
+        known
+            .get_or_init(|| {
+                let mut admin = self.admin(server)?;
+                let ask = |error: std::io::Error| format!("{server} does not answer ({error})");
+                Ok(Looked {
+                    version: admin.version().map_err(ask)?,
+                    queues: admin.status().map_err(ask)?,
+                    workers: admin.workers().map_err(ask)?,
+                })
+            })
+            .as_ref()
+            .map_err(Clone::clone)
+    }
+
+    pub fn admin(&self, server: &str) -> Result<Admin, String> {
+        let at: Server = server.parse()?;
+        Admin::connect(&at, ANSWER)
+            .map_err(|error| format!("nothing answers on {server} ({error})"))
+    }
+
+    /// The same look at every site, a few at a time.
+    pub fn each_site(&self, look: impl Fn(&SiteDecided) -> Vec<Finding> + Sync) -> Vec<Finding> {
+        let sites = &self.decided.sites;
+        if sites.is_empty() {
+            return vec![Finding::skipped("no site has workers here")];
+        }
+        let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
+        let next = AtomicUsize::new(0);
+        let look = &look;
+        let mut found: Vec<(usize, Finding)> = std::thread::scope(|scope| {
+            let running: Vec<_> = (0..threads.min(sites.len()))
+                .map(|_| {
+                    scope.spawn(|| {
+                        let mut mine = Vec::new();
+                        loop {
+                            let at = next.fetch_add(1, Ordering::Relaxed);
+                            let Some(site) = sites.get(at) else {
+                                return mine;
+                            };
+                            mine.extend(
+                                look(site)
+                                    .into_iter()
+                                    .map(|it| (at, it.of_site(&site.name))),
+                            );
+                        }
+                    })
+                })
+                .collect();
+            // A panic in a look is the check's, and is told as such.
+            running
+                .into_iter()
+                .flat_map(|thread| match thread.join() {
+                    Ok(found) => found,
+                    Err(panic) => std::panic::resume_unwind(panic),
+                })
+                .collect()
+        });
+        found.sort_by_key(|(at, _)| *at);
+        found.into_iter().map(|(_, finding)| finding).collect()
+    }
+
+    /// Where the gearmand that runs writes its log and its queue.
+    pub fn option_of_gearmand(&self, name: &str) -> Option<String> {
+        let unit = self.gearmand().ok()?;
+        let process = self.host.process(unit.main_pid)?;
+        let long = format!("--{name}");
+        let with_value = format!("--{name}=");
+        let mut words = process.args.iter();
+        while let Some(word) = words.next() {
+            if let Some(value) = word.strip_prefix(&with_value) {
+                return Some(value.to_owned());
+            }
+            if *word == long {
+                return words.next().cloned();
+            }
+        }
+        None
+    }
+
+    /// The resource that is the job server's options file.
+    pub fn options_file(&self) -> PathBuf {
+        PathBuf::from(self.platform.family.gearmand.options_file)
+    }
+
+    pub fn no_root(&self, what: &str) -> Problem {
+        Problem::new(what, "that needs root").advice("run it with sudo")
+    }
+
+    /// A finding for what only root sees.
+    pub fn needs_root(&self) -> Option<Finding> {
+        (!self.root).then(|| Finding::skipped("that needs root"))
+    }
+}

@@ -1,0 +1,205 @@
+//! `wp-gears doctor`: looks at what runs, not only at files, and says what to do.
+//!
+//! To add a check: write `checks/NAME.rs` with a `pub const CHECK: Check`, and
+//! put it into the list in `checks/mod.rs`. Its function gets the `Context`
+//! (what several checks look at is looked at there, once), changes nothing, and
+//! answers with at least one `Finding`: `ok` with what was seen, `skipped` with
+//! the reason, else `warning` or `failed` with what to do. Where setup would
+//! mend it, `mended_by` names the plan's resource: whether `--fix` can is then
+//! read from the plan itself. Its name is for scripts: it never changes. A
+//! fault that makes it fail belongs into the table in `tests/host/doctor.rs`.
+
+pub mod checks;
+pub mod context;
+
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use crate::problem::Problem;
+use context::Context;
+
+/// One thing that doctor looks at.
+pub struct Check {
+    /// In small letters and dashes.
+    pub name: &'static str,
+    pub looks_at: &'static str,
+    /// No job can run where this fails: the proof is not tried then.
+    pub vital: bool,
+    pub run: fn(&Context) -> Vec<Finding>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    Ok,
+    Skipped,
+    Warning,
+    Failed,
+}
+
+/// What one check found on the host, or of one site.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    pub site: Option<String>,
+    pub status: Status,
+    pub seen: String,
+    pub todo: String,
+    /// Resources of the plan, any of which would mend it.
+    pub mended_by: Vec<String>,
+}
+
+impl Finding {
+    fn new(status: Status, seen: impl Into<String>, todo: impl Into<String>) -> Self {
+        Finding {
+            site: None,
+            status,
+            seen: seen.into(),
+            todo: todo.into(),
+            mended_by: Vec::new(),
+        }
+    }
+
+    pub fn ok(seen: impl Into<String>) -> Self {
+        Finding::new(Status::Ok, seen, "")
+    }
+
+    pub fn skipped(why: impl Into<String>) -> Self {
+        Finding::new(Status::Skipped, why, "")
+    }
+
+    pub fn warning(seen: impl Into<String>, todo: impl Into<String>) -> Self {
+        Finding::new(Status::Warning, seen, todo)
+    }
+
+    pub fn failed(seen: impl Into<String>, todo: impl Into<String>) -> Self {
+        Finding::new(Status::Failed, seen, todo)
+    }
+
+    /// Failed, in the words of the innermost problem.
+    pub fn of_error(error: &anyhow::Error) -> Self {
+        let problem = error
+            .chain()
+            .filter_map(|cause| cause.downcast_ref::<Problem>())
+            .last();
+        match problem {
+            Some(problem) => {
+                let seen = format!("{}: {}", problem.what, problem.why.trim_end());
+                Finding::failed(seen, problem.advice.clone())
+            }
+            None => Finding::failed(format!("{error:#}"), ""),
+        }
+    }
+
+    pub fn of_site(mut self, name: &str) -> Self {
+        self.site = Some(name.to_owned());
+        self
+    }
+
+    pub fn mended_by(mut self, resource: impl Into<String>) -> Self {
+        self.mended_by.push(resource.into());
+        self
+    }
+
+    pub fn is_problem(&self) -> bool {
+        self.status >= Status::Warning
+    }
+}
+
+/// Problems, or what was seen where there are none.
+pub fn or_ok(problems: Vec<Finding>, seen: impl FnOnce() -> String) -> Vec<Finding> {
+    if problems.is_empty() {
+        return vec![Finding::ok(seen())];
+    }
+    problems
+}
+
+/// A finding with its check's name and time.
+#[derive(Debug, Clone)]
+pub struct Reported {
+    pub check: &'static str,
+    pub finding: Finding,
+    pub fixable: bool,
+    pub took: Duration,
+}
+
+impl Reported {
+    pub fn document(&self) -> serde_json::Value {
+        serde_json::json!({
+            "name": self.check,
+            "site": self.finding.site,
+            "status": self.finding.status,
+            "seen": self.finding.seen,
+            "do": self.finding.todo,
+            "fixable": self.fixable,
+            "ms": self.took.as_millis() as u64,
+        })
+    }
+}
+
+/// The checks side by side, then the proof: in the order of the list.
+pub fn run(context: &Context, wanted: &[&'static Check]) -> Vec<Reported> {
+    let (last, first): (Vec<&Check>, Vec<&Check>) = wanted
+        .iter()
+        .copied()
+        .partition(|check| check.name == checks::job::CHECK.name);
+    let mut reports: Vec<Reported> = std::thread::scope(|scope| {
+        let running: Vec<_> = first
+            .into_iter()
+            .map(|check| (check, scope.spawn(|| one(context, check))))
+            .collect();
+        running
+            .into_iter()
+            .flat_map(|(check, thread)| thread.join().unwrap_or_else(|_| broken(check)))
+            .collect()
+    });
+    for report in &mut reports {
+        let finding = &report.finding;
+        report.fixable = finding.is_problem()
+            && finding
+                .mended_by
+                .iter()
+                .any(|resource| context.differs(resource));
+    }
+    for check in last {
+        let in_the_way = |site: &str| {
+            reports
+                .iter()
+                .find(|report| {
+                    report.finding.status == Status::Failed
+                        && report.finding.site.as_deref().is_none_or(|of| of == site)
+                        && wanted.iter().any(|c| c.name == report.check && c.vital)
+                })
+                .map(|report| report.check)
+        };
+        let begun = Instant::now();
+        let findings = checks::job::run(context, &in_the_way);
+        reports.extend(reported(check, findings, begun));
+    }
+    reports
+}
+
+fn one(context: &Context, check: &Check) -> Vec<Reported> {
+    let begun = Instant::now();
+    reported(check, (check.run)(context), begun)
+}
+
+fn reported(check: &Check, findings: Vec<Finding>, begun: Instant) -> Vec<Reported> {
+    let took = begun.elapsed();
+    findings
+        .into_iter()
+        .map(|finding| Reported {
+            check: check.name,
+            finding,
+            fixable: false,
+            took,
+        })
+        .collect()
+}
+
+/// A check that panicked says so, rather than nothing.
+fn broken(check: &Check) -> Vec<Reported> {
+    let why = "the check itself came to an unexpected end";
+    let finding = Finding::failed(why, "please report this");
+    reported(check, vec![finding], Instant::now())
+}

@@ -1,0 +1,180 @@
+//! What doctor found, for people: a line for each check that is fine, what to
+//! do for each that is not, problems last.
+
+use console::{StyledObject, measure_text_width};
+
+use super::Ui;
+use crate::doctor::{Check, Reported, Status};
+
+const NARROW: usize = 60;
+
+impl Ui {
+    pub fn checks(&self, checks: &[&Check]) {
+        if self.json {
+            let list: Vec<_> = checks
+                .iter()
+                .map(|check| serde_json::json!({ "name": check.name, "looks_at": check.looks_at }))
+                .collect();
+            return self.document(&serde_json::json!({ "checks": list }));
+        }
+        let width = checks
+            .iter()
+            .map(|check| check.name.len())
+            .max()
+            .unwrap_or(0);
+        for check in checks {
+            self.line(&format!("{:<width$}  {}", check.name, check.looks_at));
+        }
+    }
+
+    /// The problems alone, without a summary.
+    pub fn problems(&self, reports: &[Reported]) {
+        self.told(reports, &[Status::Warning, Status::Failed]);
+    }
+
+    pub fn findings(&self, reports: &[Reported]) {
+        let order = [Status::Ok, Status::Skipped, Status::Warning, Status::Failed];
+        self.told(reports, &order);
+        self.line(&summary(reports));
+    }
+
+    fn told(&self, reports: &[Reported], order: &[Status]) {
+        let columns = self.columns();
+        let names: Vec<String> = reports.iter().map(name).collect();
+        let width = names
+            .iter()
+            .map(|name| measure_text_width(name))
+            .max()
+            .unwrap_or(0);
+        // On a narrow screen the text stands below the name.
+        let indent = if columns.is_some_and(|columns| columns < NARROW) {
+            4
+        } else {
+            width + 4
+        };
+        for wanted in order.iter().copied() {
+            for (report, name) in reports.iter().zip(&names) {
+                if report.finding.status != wanted {
+                    continue;
+                }
+                let mut text = lines(&report.finding.seen, indent, columns);
+                if indent == 4 {
+                    text = format!("{name}\n{:indent$}{text}", "");
+                } else {
+                    text = format!(
+                        "{name}{:pad$}{text}",
+                        "",
+                        pad = indent - 2 - measure_text_width(name)
+                    );
+                }
+                if !report.finding.todo.is_empty() {
+                    let mut todo = report.finding.todo.clone();
+                    if report.fixable {
+                        todo.push_str("  [--fix does it]");
+                    }
+                    text.push_str(&format!(
+                        "\n{:indent$}do: {}",
+                        "",
+                        lines(&todo, indent + 4, columns)
+                    ));
+                }
+                let shown = format!("{} {text}", self.sign(wanted));
+                match wanted {
+                    Status::Ok | Status::Skipped => self.line(&shown),
+                    // What is wrong is told to who asked for problems alone.
+                    _ => Ui {
+                        quiet: false,
+                        ..*self
+                    }
+                    .line(&shown),
+                }
+            }
+        }
+    }
+
+    fn sign(&self, status: Status) -> StyledObject<&'static str> {
+        match status {
+            Status::Ok => self.style().green().apply_to("✓"),
+            Status::Skipped => self.style().dim().apply_to("-"),
+            Status::Warning => self.style().yellow().bold().apply_to("!"),
+            Status::Failed => self.style().red().bold().apply_to("✗"),
+        }
+    }
+
+    /// The terminal's width; `None` where the text goes elsewhere.
+    fn columns(&self) -> Option<usize> {
+        let term = if self.json {
+            console::Term::stderr()
+        } else {
+            console::Term::stdout()
+        };
+        term.is_term()
+            .then(|| usize::from(term.size().1))
+            .filter(|columns| *columns > 20)
+    }
+}
+
+fn name(report: &Reported) -> String {
+    match &report.finding.site {
+        Some(site) => format!("{} [{site}]", report.check),
+        None => report.check.to_owned(),
+    }
+}
+
+fn summary(reports: &[Reported]) -> String {
+    let count = |status| {
+        reports
+            .iter()
+            .filter(|it| it.finding.status == status)
+            .count()
+    };
+    let mut parts = vec![format!("{} fine", count(Status::Ok))];
+    for (status, word) in [
+        (Status::Skipped, "skipped"),
+        (Status::Warning, "to look at"),
+        (Status::Failed, "failed"),
+    ] {
+        if count(status) > 0 {
+            parts.push(format!("{} {word}", count(status)));
+        }
+    }
+    format!("{}.", parts.join(", "))
+}
+
+/// Text on lines of their own below each other, broken between words.
+fn lines(text: &str, indent: usize, columns: Option<usize>) -> String {
+    let room = columns.map_or(usize::MAX, |columns| columns.saturating_sub(indent).max(16));
+    let mut rows: Vec<String> = Vec::new();
+    for line in text.lines() {
+        let mut row = String::new();
+        for word in line.split_whitespace() {
+            if !row.is_empty() && measure_text_width(&row) + 1 + measure_text_width(word) > room {
+                rows.push(std::mem::take(&mut row));
+            }
+            if !row.is_empty() {
+                row.push(' ');
+            }
+            row.push_str(&super::mask::plain(word));
+        }
+        rows.push(row);
+    }
+    rows.join(&format!("\n{:indent$}", ""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_break_between_words_and_hold_nothing_that_steers() {
+        assert_eq!(
+            lines("one two\u{1b}[31m three", 4, None),
+            "one two\u{fffd}[31m three"
+        );
+        assert_eq!(
+            lines("aaaaaaaa bbbbbbbb cc", 4, Some(22)),
+            "aaaaaaaa bbbbbbbb\n    cc"
+        );
+        assert_eq!(lines("a\nb", 2, None), "a\n  b");
+    }
+}
