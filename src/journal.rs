@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -239,8 +239,10 @@ pub fn read(host: &Host, scope: &Scope) -> Result<Option<History>> {
             Ok(record) => record,
             Err(_) if index + 1 == lines.len() => break,
             Err(error) => {
-                return Err(error)
-                    .with_context(|| format!("read line {} of {}", index + 1, path.display()));
+                let what = format!("read line {} of {}", index + 1, path.display());
+                return Err(Problem::new(what, error)
+                    .advice("mend or take out that line; with the whole file moved away, 'wp-gears remove --site DIR' takes out what it finds")
+                    .into());
             }
         };
         match record {

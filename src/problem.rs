@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// An error written for the person who runs the program. Shown as
-/// `WHAT: WHY` and, on a line of its own, the advice.
+/// `cannot WHAT: WHY` and, on a line of its own, the advice.
 #[derive(Debug, Clone)]
 pub struct Problem {
     /// What was attempted, and on what: "read /etc/wp-gears.toml".
@@ -18,9 +18,14 @@ pub struct Problem {
 
 impl Problem {
     pub fn new(what: impl Into<String>, why: impl fmt::Display) -> Self {
+        let mut why = why.to_string();
+        // The system's own words are enough without its number for them.
+        if let Some(at) = why.rfind(" (os error ").filter(|_| why.ends_with(')')) {
+            why.truncate(at);
+        }
         Problem {
             what: what.into(),
-            why: why.to_string(),
+            why,
             advice: String::new(),
             usage: false,
         }

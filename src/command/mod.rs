@@ -68,7 +68,7 @@ fn confirm(ui: Ui, yes: bool, what: &str, question: &str, default: bool) -> Resu
     if !ui.asks {
         return Err(
             Problem::new(what, "there is no terminal to ask on, and no --yes")
-                .advice("look at the plan above, then run it again with --yes")
+                .advice("see what 'wp-gears plan' shows, then run it again with --yes")
                 .into(),
         );
     }

@@ -152,7 +152,9 @@ impl Host {
         let (stack, name) = match self.walk(path, true).with_context(doing)? {
             Found::Nowhere(_) => return Ok(None),
             Found::Directory(_) => {
-                return Err(Problem::new(doing(), "it is a folder, not a file").into());
+                return Err(Problem::new(doing(), "it is a folder, not a file")
+                    .advice("move it away, or name the right file, then run again")
+                    .into());
             }
             Found::Leaf(stack, name) => (stack, name),
         };

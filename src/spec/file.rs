@@ -25,7 +25,9 @@ pub fn read(host: &Host, path: Option<&Path>) -> Result<Spec> {
     // A file that is named on the command line is the caller's, not one below --root.
     let text = if must {
         std::fs::read_to_string(&path).map_err(|error| {
-            Problem::usage(format!("read the configuration {}", path.display()), error)
+            Problem::usage(format!("read the configuration {}", path.display()), error).advice(
+                "--config names the file; without it /etc/wp-gears.toml is read where there is one",
+            )
         })?
     } else {
         match host.read(&path)? {
@@ -122,17 +124,32 @@ fn typed<T: DeserializeOwned + Args>(
     // One key at a time, so that the error can name it.
     for (key, value) in &table {
         let one = Table::from_iter([(key.clone(), value.clone())]);
-        if let Err(error) = T::deserialize(Value::Table(one)) {
-            let why = format!("{}{key}: {}", at(text, key), error.message());
-            return Err(Problem::usage(what(), why).into());
-        }
-        if let Some(error) = refused::<T>(key, value) {
-            let why = format!("{}{error}", at(text, key));
-            return Err(Problem::usage(what(), why).into());
+        // What is not allowed the command line says better; of a type it knows nothing.
+        let why = match T::deserialize(Value::Table(one)) {
+            Err(error) if error.message().starts_with("invalid type") => {
+                Some(wrong_type(key, value, error.message()))
+            }
+            Err(error) => refused::<T>(key, value).or(Some(error.message().to_owned())),
+            Ok(_) => refused::<T>(key, value),
+        };
+        if let Some(why) = why {
+            return Err(Problem::usage(what(), format!("{}{why}", at(text, key))).into());
         }
     }
     T::deserialize(Value::Table(table))
         .map_err(|error| Problem::usage(what(), error.message()).into())
+}
+
+/// Without the value, which may be a secret at the wrong place.
+fn wrong_type(key: &str, value: &Value, message: &str) -> String {
+    let expected = message.rsplit("expected ").next().unwrap_or_default();
+    let wanted = match expected.trim() {
+        "u16" | "u32" | "u64" => "a whole number",
+        "a boolean" => "true or false",
+        "a sequence" => "a list, as [\"one\", \"two\"]",
+        _ => "a string",
+    };
+    format!("'{key}' is {wanted}, not of the type {}", value.type_str())
 }
 
 /// What the command line says against such a value: both allow the same.
@@ -212,16 +229,26 @@ mod tests {
         assert!(error.contains("line 2, column 1"), "{error}");
         assert!(error.contains("did you mean 'workers'"), "{error}");
         let error = read("port = 'x'\n").unwrap_err().to_string();
-        assert!(error.contains("line 1, column 1: port"), "{error}");
+        assert!(
+            error.contains("line 1, column 1: 'port' is a whole number"),
+            "{error}"
+        );
         for (text, says) in [
             (
                 "\nworkers = 0\n",
                 "line 2, column 1: invalid value '0' for '--workers <N>': it is a whole number from 1 to 512",
             ),
-            ("port = 99999\n", "line 1, column 1: port: "),
+            (
+                "port = 99999\n",
+                "line 1, column 1: invalid value '99999' for '--port <N>': it is a whole number from 1 to 65535",
+            ),
             ("program = 'a]b'\n", "'--program <NAME>': it is letters"),
             ("servers = ['a b']\n", "it is HOST:PORT"),
-            ("salt = 7\n", "salt: invalid type"),
+            ("salt = 7\n", "'salt' is a string, not of the type integer"),
+            ("servers = 'a'\n", "'servers' is a list"),
+            ("allow-upgrades = 1\n", "'allow-upgrades' is true or false"),
+            ("queue = 1\n", "'queue' is a string"),
+            ("queue = 'disk'\n", "it is one of memory, sqlite, mysql"),
             ("[[site]]\ndir = '/a'\nworkers = 999\n", "line 3, column 1"),
         ] {
             let error = read(text).unwrap_err().to_string();

@@ -322,7 +322,9 @@ fn decide_site(
     };
     let Some(file) = host.read(&config)? else {
         let what = format!("edit {}", config.display());
-        return Err(Problem::new(what, "there is no such file").into());
+        return Err(Problem::new(what, "there is no such file")
+            .advice("--wp-config names the site's file; without it the one is taken that WordPress loads")
+            .into());
     };
     let found = config::scan(&file.bytes, &settings::includes(host, &config))
         .map_err(|refusal| settings::explain(&config, refusal))?;

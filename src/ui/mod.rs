@@ -112,7 +112,13 @@ impl Ui {
                 Scope::Host => "host".to_owned(),
                 Scope::Site(site) => site.clone(),
             };
-            self.error(&format!("{name}: "), &one.error);
+            // A folder stands for a site that has no name yet; most errors name it.
+            let named = name.starts_with('/') && message(&one.error, false).contains(&name);
+            let before = match named {
+                true => String::new(),
+                false => format!("{name}: "),
+            };
+            self.error(&before, &one.error);
         }
     }
 
@@ -136,11 +142,13 @@ pub fn message(error: &anyhow::Error, verbose: bool) -> String {
         .filter_map(|cause| cause.downcast_ref::<Problem>())
         .last();
     match problem {
-        Some(problem) if !verbose => problem.to_string(),
-        _ => error
-            .chain()
-            .map(|cause| cause.to_string())
-            .collect::<Vec<_>>()
-            .join(": "),
+        Some(problem) if !verbose => format!("cannot {problem}"),
+        Some(_) => format!("cannot {}", chain(error)),
+        None => chain(error),
     }
+}
+
+fn chain(error: &anyhow::Error) -> String {
+    let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
+    causes.join(": ")
 }

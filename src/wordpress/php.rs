@@ -26,7 +26,9 @@ pub fn find(host: &Host, wanted: Option<&Path>) -> Result<Php> {
         Some(path) if host.exists(path) => path.to_owned(),
         Some(path) => {
             let what = format!("use {} as PHP", path.display());
-            return Err(Problem::new(what, "there is no such file").into());
+            return Err(Problem::new(what, "there is no such file")
+                .advice("--php names PHP's command line program, as /usr/bin/php8.2")
+                .into());
         }
         None => in_path(host).ok_or_else(|| {
             Problem::new("find PHP", "there is no 'php' in the PATH")

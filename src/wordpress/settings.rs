@@ -62,7 +62,15 @@ pub fn explain(path: &Path, refusal: Refusal) -> Problem {
         Some(line) => format!("{}, line {line}", path.display()),
         None => path.display().to_string(),
     };
-    Problem::new(format!("edit {place}"), refusal.reason).advice(without_salt(&refusal.by_hand))
+    let advice = match refusal.by_hand.is_empty() {
+        // Read, and not understood: PHP itself is the judge.
+        true => format!(
+            "see what 'php -l {}' says; nothing was changed",
+            path.display()
+        ),
+        false => without_salt(&refusal.by_hand),
+    };
+    Problem::new(format!("edit {place}"), refusal.reason).advice(advice)
 }
 
 /// Lines for a person to add, without the salt that stands in them.

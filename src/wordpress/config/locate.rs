@@ -53,5 +53,5 @@ pub fn locate(
         root.display()
     );
     Err(Refusal::new(None, reason)
-        .by_hand("Install WordPress there first, or name the file by --wp-config"))
+        .by_hand("install WordPress there first, or name the file by --wp-config"))
 }

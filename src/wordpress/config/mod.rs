@@ -136,7 +136,7 @@ pub fn edit(source: &[u8], wish: &Wish, include: &Include<'_>) -> Result<Edited,
     edit_once(source, wish, include).map_err(|refusal| {
         let lines = by_hand(wish);
         let text = match refusal.by_hand.is_empty() {
-            true => format!("To add by hand, before the line that loads WordPress:\n{lines}"),
+            true => format!("add by hand, before the line that loads WordPress:\n{lines}"),
             false => format!("{}:\n{lines}", refusal.by_hand),
         };
         Refusal {
