@@ -168,4 +168,26 @@ fn documents_are_as_their_schema_says() {
     let none = common::wp_gears(&[&failed[..], &["show", "no-such"]].concat());
     assert_eq!(code(&none), 2, "{}", text(&none));
     is_valid("failed", &document(&none));
+    for verb in ["pause", "reload", "resume"] {
+        for name in ["a", "b"] {
+            std::fs::create_dir_all(state.join("run").join(name)).unwrap();
+        }
+        let words = [verb, "--json", "--state", state.to_str().unwrap()];
+        let paused = document(&common::wp_gears(&words));
+        assert_eq!(
+            paused["sites"].as_array().map(Vec::len),
+            Some(2),
+            "{paused}"
+        );
+        is_valid("pause", &paused);
+    }
+    // Of this machine, whatever it is: that it is a document is all.
+    let looked = [
+        "doctor", "--json", "--site", "/nowhere", "platform", "sites",
+    ];
+    is_valid("doctor", &document(&common::wp_gears(&looked)));
+    is_valid(
+        "doctor",
+        &document(&common::wp_gears(&["doctor", "--json", "no-check"])),
+    );
 }

@@ -142,7 +142,13 @@ pub struct HostOptions {
           value_parser = number::<u16>(1, 65_535))]
     pub port: Option<u16>,
     /// Where supervisor comes from [default: what there is; the package, pip where there is none]
-    #[arg(long, value_enum, value_name = "FROM", env = "WP_GEARS_SUPERVISOR")]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "FROM",
+        hide_short_help = true,
+        env = "WP_GEARS_SUPERVISOR"
+    )]
     pub supervisor: Option<SupervisorFrom>,
     /// Let the package manager upgrade or remove other packages too
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
