@@ -18,11 +18,7 @@ pub struct Problem {
 
 impl Problem {
     pub fn new(what: impl Into<String>, why: impl fmt::Display) -> Self {
-        let mut why = why.to_string();
-        // The system's own words are enough without its number for them.
-        if let Some(at) = why.rfind(" (os error ").filter(|_| why.ends_with(')')) {
-            why.truncate(at);
-        }
+        let why = plainly(why.to_string());
         Problem {
             what: what.into(),
             why,
@@ -43,6 +39,14 @@ impl Problem {
         self.advice = advice.into();
         self
     }
+}
+
+/// The system's own words, without its number for them.
+pub fn plainly(mut why: String) -> String {
+    if let Some(at) = why.rfind(" (os error ").filter(|_| why.ends_with(')')) {
+        why.truncate(at);
+    }
+    why
 }
 
 impl fmt::Display for Problem {

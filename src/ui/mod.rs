@@ -15,7 +15,7 @@ use console::Style;
 
 use crate::journal::Scope;
 use crate::plan::{Plan, Refused};
-use crate::problem::Problem;
+use crate::problem::{Problem, plainly};
 
 /// How to print: decided once, from the options and the terminal.
 #[derive(Debug, Clone, Copy)]
@@ -144,11 +144,56 @@ pub fn message(error: &anyhow::Error, verbose: bool) -> String {
     match problem {
         Some(problem) if !verbose => format!("cannot {problem}"),
         Some(_) => format!("cannot {}", chain(error)),
+        None if error.chain().len() > 1 => format!("cannot {}{}", chain(error), room(error)),
         None => chain(error),
     }
 }
 
+/// From what was attempted to what came back, nothing twice.
 fn chain(error: &anyhow::Error) -> String {
-    let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
+    let mut causes: Vec<String> = error
+        .chain()
+        .map(|cause| plainly(cause.to_string()))
+        .collect();
+    causes.dedup();
     causes.join(": ")
+}
+
+/// What to do about a full disk, which any act can meet.
+fn room(error: &anyhow::Error) -> &'static str {
+    let full = error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
+        .any(|error| error.kind() == std::io::ErrorKind::StorageFull);
+    match full {
+        true => "\n  to do: make room, then run again: it goes on where it stopped",
+        false => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context;
+
+    use super::*;
+
+    #[test]
+    fn a_chain_says_nothing_twice_and_what_to_do_about_a_full_disk() {
+        let full = std::io::Error::from_raw_os_error(28);
+        let error = Err::<(), _>(full)
+            .context("write /a")
+            .context("write /a")
+            .unwrap_err();
+        assert_eq!(
+            message(&error, false),
+            "cannot write /a: No space left on device\n  to do: make room, then run again: it goes on where it stopped"
+        );
+        let problem =
+            anyhow::Error::new(Problem::new("read /a", "no").advice("look")).context("set up");
+        assert_eq!(
+            message(&problem, false),
+            "cannot read /a: no\n  to do: look"
+        );
+        assert!(message(&problem, true).starts_with("cannot set up: read /a: no"));
+    }
 }
