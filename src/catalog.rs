@@ -2,19 +2,21 @@
 //! end. remove goes through what the journal tells, backwards (`remove.rs`).
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use crate::gearman::unit::definition;
 use crate::gearman::{daemon, options};
 use crate::host::Host;
 use crate::host::platform::{Family, Gearmand, Init, Manager, Platform};
-use crate::host::services::Unit;
 use crate::journal::{Edit, Scope};
 use crate::paths::{BASE, LIB, LOGS, binary, runner};
 use crate::plan::Item;
 use crate::problem::Problem;
 use crate::resource::Resource;
+use crate::resource::boolean::Boolean;
 use crate::resource::check::Check;
 use crate::resource::directory::Directory;
 use crate::resource::file::{File, Next, Owner};
@@ -22,9 +24,11 @@ use crate::resource::link::Link;
 use crate::resource::log::Log;
 use crate::resource::package::Packages;
 use crate::resource::program::{Program, Shall};
+use crate::resource::renewal::Renewal;
+use crate::resource::repository::{Enabled, Repository, Source};
 use crate::resource::service::Service;
-use crate::spec::Role;
 use crate::spec::resolve::{Decided, HostDecided, SiteDecided};
+use crate::spec::{Queue, Role, WorkerMode};
 use crate::supervisor::{definition, own as own_supervisor, rpc};
 use crate::ui::mask::Secrets;
 use crate::wordpress::config::{self, Switch, Wish};
@@ -54,7 +58,7 @@ pub fn setup(host: &Host, decided: &Decided, start: bool) -> Result<Vec<Item>> {
     let live = host.live() && start;
 
     if host.live() {
-        items.host(packages(platform, decided, server, worker));
+        bring(host, &mut items, platform, decided)?;
     }
     if server {
         job_server(host, &mut items, platform, of_host, live)?;
@@ -63,8 +67,19 @@ pub fn setup(host: &Host, decided: &Decided, start: bool) -> Result<Vec<Item>> {
         own_files(&mut items)?;
     }
     if host.live() {
+        if !platform.family.renews_php {
+            items.host(Renewal {
+                phps: decided.sites.iter().map(|site| site.php.clone()).collect(),
+            });
+        }
         for site in &decided.sites {
             items.site(site, extension(platform.family, site));
+        }
+        if of_host.roles.contains(&Role::Web) {
+            items.host(Boolean {
+                name: platform.family.selinux_boolean.into(),
+                on: true,
+            });
         }
     }
     for site in &decided.sites {
@@ -101,34 +116,107 @@ impl Items {
 }
 
 /// The packages that it takes, each with its choices.
-pub fn packages(platform: &Platform, decided: &Decided, server: bool, worker: bool) -> Packages {
+pub fn needs(platform: &Platform, decided: &Decided) -> Vec<Vec<String>> {
     let family = platform.family;
+    let roles = &decided.host.roles;
     let mut needs: Vec<Vec<String>> = Vec::new();
-    if server {
+    if roles.contains(&Role::Server) {
         needs.push(vec![family.gearmand.package.into()]);
     }
     for site in &decided.sites {
-        let version = site.php.version.as_deref().unwrap_or_default();
-        let choices: Vec<String> = family
-            .extension
-            .iter()
-            .map(|name| name.replace("{v}", version))
-            .collect();
+        let choices = site.php.extension_packages(family);
         if !needs.contains(&choices) {
             needs.push(choices);
         }
     }
-    if worker {
+    if roles.contains(&Role::Worker) {
         let of_supervisor = match decided.host.supervisor.package {
             Some(package) => vec![package],
             None => family.python.to_vec(),
         };
         needs.extend(of_supervisor.into_iter().map(|name| vec![name.to_owned()]));
     }
-    Packages {
-        needs,
-        allow_upgrades: decided.host.allow_upgrades,
+    needs
+}
+
+/// The packages without which PHP cannot fork.
+fn likes(host: &Host, decided: &Decided) -> Result<Vec<String>> {
+    let mut likes = Vec::new();
+    for site in &decided.sites {
+        if decided.host.roles.contains(&Role::Worker)
+            && site.mode == WorkerMode::Fork
+            && let Some(package) = site.php.lacks_process(host)?
+            && !likes.contains(&package)
+        {
+            likes.push(package);
+        }
     }
+    Ok(likes)
+}
+
+/// The packages, and before them the repositories that have them.
+fn bring(host: &Host, items: &mut Items, platform: &Platform, decided: &Decided) -> Result<()> {
+    let family = platform.family;
+    let server = decided.host.roles.contains(&Role::Server);
+    let needs = needs(platform, decided);
+    let likes = likes(host, decided)?;
+    let mut source = None;
+    let mut no_server = None;
+    if let Some(row) = platform.source() {
+        let names = row.package(platform).zip(row.installed_name(platform));
+        source = names.map(|(package, installed)| {
+            Arc::new(Source {
+                name: row.name,
+                package,
+                installed,
+                needs: needs.clone(),
+            })
+        });
+        no_server = Some((
+            family.gearmand.package.to_owned(),
+            no_server_here(platform, family),
+        ));
+        if server
+            && row.lacks_server(platform)
+            && let Some((package, problem)) = &no_server
+            && !host.installed()?.contains_key(package)
+            && host.candidates(std::slice::from_ref(package))?.is_empty()
+        {
+            return Err(problem.clone().into());
+        }
+        if let Some(builder) = row.builder(platform) {
+            items.host(Enabled {
+                begins: builder,
+                needs: needs.clone(),
+                on: true,
+            });
+        }
+    }
+    if let Some(source) = &source {
+        items.host(Repository {
+            source: source.clone(),
+        });
+    }
+    items.host(Packages {
+        needs,
+        likes,
+        source,
+        no_server: no_server.filter(|_| server),
+        allow_upgrades: decided.host.allow_upgrades,
+    });
+    Ok(())
+}
+
+fn no_server_here(platform: &Platform, family: &Family) -> Problem {
+    let package = family.gearmand.package;
+    let what = format!("install the job server ({package}) on {}", platform.name);
+    Problem::new(
+        what,
+        "no repository that is enabled here has it (EPEL from 10 on and Fedora from 42 on have none)",
+    )
+    .advice(format!(
+        "use another host's job server with '--role worker,web --servers HOST:PORT', or enable a repository that has {package} and run again"
+    ))
 }
 
 fn job_server(
@@ -140,15 +228,7 @@ fn job_server(
 ) -> Result<()> {
     let family = platform.family;
     let gearmand = &family.gearmand;
-    // Debian's unit forks; before the package is there its own options tell (they hold --daemon).
-    let (forks, unwanted) = match host.unit(gearmand.unit, &[decided.supervisor.unit]) {
-        Ok(unit) if unit.present => (unit.forking, daemon::unwanted(&unit)),
-        _ => {
-            let forks = matches!(family.manager, Manager::Apt);
-            (forks, daemon::unwanted(&Unit::default()))
-        }
-    };
-    let wanted = daemon::wanted(family, decided, forks);
+    let wanted = daemon::wanted(family, decided);
     let variable = gearmand.options_variable;
     let for_file = wanted.clone();
     let defaults = host.read(Path::new(gearmand.options_file))?;
@@ -160,9 +240,11 @@ fn job_server(
     items.host(File {
         path: gearmand.options_file.into(),
         edit: Edit::Options,
-        make: Box::new(move |_, now| {
+        // What the unit has itself is only seen once the package is there.
+        make: Box::new(move |host, now| {
             let now = now.unwrap_or_default();
-            let text = options::merge(now, variable, &for_file, &unwanted)?;
+            let to_be = definition(host, &for_file)?;
+            let text = options::merge(now, variable, &to_be.for_file, &to_be.unwanted)?;
             Ok(Some(text).into())
         }),
         owner: Owner::Root,
@@ -170,16 +252,21 @@ fn job_server(
         needs: Some(format!("the package {}", gearmand.package)),
         secrets: Secrets::Options,
     });
-    if platform.init == Init::Systemd {
-        let folder = format!("/etc/systemd/system/{}.service.d", gearmand.unit);
+    if gearmand.lacks_queue_dir && decided.queue == Queue::Sqlite && host.live() {
         items.host(Directory {
-            path: folder.clone().into(),
-            owner: Owner::Root,
-            mode: 0o755,
-            shared: true,
+            path: gearmand.queue_dir.into(),
+            owner: Owner::User(gearmand.user.into()),
+            mode: 0o750,
+            shared: false,
         });
-        let path = format!("{folder}/wp-gears.conf");
-        items.host(File::whole(path, daemon::drop_in()?.into_bytes(), 0o644));
+    }
+    if platform.init == Init::Systemd {
+        let for_unit = wanted.clone();
+        let text = move |host: &Host| -> Result<String> {
+            let exec_start = definition(host, &for_unit)?.exec_start;
+            daemon::drop_in(gearmand, exec_start.as_deref())
+        };
+        drop_in(items, gearmand.unit, text);
     }
     if !live {
         return Ok(());
@@ -194,6 +281,25 @@ fn job_server(
     });
     items.host(answers(&decided.own_server(), gearmand.unit));
     Ok(())
+}
+
+/// A drop-in of ours for a unit.
+fn drop_in(
+    items: &mut Items,
+    unit: &str,
+    text: impl Fn(&Host) -> Result<String> + Send + Sync + 'static,
+) {
+    let folder = format!("/etc/systemd/system/{unit}.service.d");
+    items.host(Directory {
+        path: folder.clone().into(),
+        owner: Owner::Root,
+        mode: 0o755,
+        shared: true,
+    });
+    items.host(File {
+        make: Box::new(move |host, _| Ok(Some(text(host)?.into_bytes()).into())),
+        ..File::whole(format!("{folder}/wp-gears.conf"), Vec::new(), 0o644)
+    });
 }
 
 /// A password that stands in the defaults file moves to where only the daemon reads it.
@@ -267,14 +373,14 @@ fn own_files(items: &mut Items) -> Result<()> {
 }
 
 fn extension(family: &'static Family, site: &SiteDecided) -> Check {
-    let version = site.php.version.clone();
-    let label = version.clone().unwrap_or_default();
+    let php = site.php.clone();
+    let label = php.version.clone().unwrap_or_default();
     Check {
         what: format!("PHP {label} has the gearman extension, on the command line and for the web"),
         after: "the packages".into(),
         patience: Duration::ZERO,
         probe: Box::new(move |host| {
-            let missing = php::without_extension(host, version.as_deref())?;
+            let missing = php::without_extension(host, &php)?;
             let Some(dir) = missing.first() else {
                 return Ok(());
             };
@@ -382,6 +488,10 @@ fn workers(
                 resource,
             });
         }
+    }
+    if supervisor.lacks_restart && platform.init == Init::Systemd {
+        let text = include_str!("../templates/supervisord.dropin.tera");
+        drop_in(items, supervisor.unit, |_| Ok(text.to_owned()));
     }
     if live {
         items.host(Service {

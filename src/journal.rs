@@ -75,6 +75,15 @@ pub enum Undo {
     Program {
         group: String,
     },
+    /// A repository that was off.
+    Repository {
+        id: String,
+    },
+    /// Of SELinux.
+    Boolean {
+        name: String,
+        was: bool,
+    },
 }
 
 impl Undo {
@@ -87,6 +96,8 @@ impl Undo {
             Undo::Service { unit, .. } => format!("service {unit}"),
             Undo::Packages { .. } => "packages".into(),
             Undo::Program { group } => format!("program {group}"),
+            Undo::Repository { id } => format!("repository {id}"),
+            Undo::Boolean { name, .. } => format!("boolean {name}"),
         }
     }
 }

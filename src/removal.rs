@@ -15,12 +15,14 @@ use crate::journal::{self, Edit, History, Kept, Scope, Undo};
 use crate::paths::{BASE, LOGS, STATE, VENV, VENV_LOGS, runner};
 use crate::plan::Item;
 use crate::resource::Resource;
+use crate::resource::boolean::Boolean;
 use crate::resource::directory::WithoutDirectory;
 use crate::resource::file::{File, Next, Owner};
 use crate::resource::link::Link;
 use crate::resource::log::WithoutLog;
 use crate::resource::package::WithoutPackages;
 use crate::resource::program::{Program, Shall};
+use crate::resource::repository::Enabled;
 use crate::resource::service::Service;
 use crate::supervisor::{block, programs};
 use crate::ui::mask::Secrets;
@@ -177,7 +179,16 @@ fn undo(
             )
         }
         Undo::Directory { path, was } => {
+            let is_queue = path == Path::new(family.gearmand.queue_dir) && was.is_none();
+            if is_queue && !purge && host.has_files(path)? {
+                left.push(format!(
+                    "the job server's queue in {} (--purge takes it out)",
+                    path.display()
+                ));
+                return Ok(None);
+            }
             let own = path.starts_with(BASE)
+                || is_queue
                 || [VENV, VENV_LOGS]
                     .iter()
                     .any(|folder| path == Path::new(folder));
@@ -201,6 +212,24 @@ fn undo(
                     contents: own && was.is_none(),
                 }),
             )
+        }
+        Undo::Boolean { name, was } => {
+            let (name, on) = (name.clone(), *was);
+            (5, Box::new(Boolean { name, on }))
+        }
+        Undo::Repository { id } => {
+            if !purge {
+                left.push(format!(
+                    "the repository {id}, on since setup (--purge switches it off)"
+                ));
+                return Ok(None);
+            }
+            let off = Enabled {
+                begins: id.clone(),
+                needs: Vec::new(),
+                on: false,
+            };
+            (7, Box::new(off))
         }
         Undo::Packages { brought } => {
             if !purge {

@@ -8,8 +8,9 @@ use anyhow::Result;
 use super::options::{self, Wanted};
 use super::server::Server;
 use super::text::Admin;
+use super::unit::definition;
 use crate::host::Host;
-use crate::host::platform::{Family, Init};
+use crate::host::platform::{Family, Gearmand, Init};
 use crate::host::services::Unit;
 use crate::resource::service::Stale;
 use crate::spec::Queue;
@@ -22,20 +23,13 @@ pub const FILES_LIMIT: u64 = 65536;
 const RETRIES: &str = "255";
 
 /// The options that we want of gearmand, whatever else is there.
-pub fn wanted(family: &Family, decided: &HostDecided, forks: bool) -> Vec<Wanted> {
+pub fn wanted(family: &Family, decided: &HostDecided) -> Vec<Wanted> {
     let option = |name, short, value: &str| Wanted {
         name,
         short,
         value: Some(value.to_owned()),
     };
     let mut wanted = Vec::new();
-    if forks {
-        wanted.push(Wanted {
-            name: "daemon",
-            short: Some('d'),
-            value: None,
-        });
-    }
     wanted.push(option("listen", Some('L'), &decided.listen));
     wanted.push(option("port", Some('p'), &decided.port.to_string()));
     wanted.push(option("job-retries", Some('j'), RETRIES));
@@ -71,10 +65,12 @@ pub fn secrets(defaults: &[u8], variable: &str) -> Option<Vec<u8>> {
     (!lines.is_empty()).then(|| lines.concat().into_bytes())
 }
 
-/// The drop-in for its unit.
-pub fn drop_in() -> Result<String> {
+/// The drop-in for its unit; `exec_start` where that one's command line won't do.
+pub fn drop_in(gearmand: &Gearmand, exec_start: Option<&str>) -> Result<String> {
     let mut context = tera::Context::new();
     context.insert("files_limit", &FILES_LIMIT);
+    context.insert("exec_start", &exec_start);
+    context.insert("options_file", gearmand.options_file);
     template::render(
         include_str!("../../templates/gearmand.dropin.tera"),
         &context,
@@ -102,17 +98,24 @@ pub fn is_stale(family: &'static Family, wanted: Vec<Wanted>) -> Box<Stale> {
         let Some(file) = host.read(Path::new(gearmand.options_file))? else {
             return Ok(None);
         };
-        let unwanted = match wants_limit {
-            true => unwanted(unit),
-            false => Vec::new(),
+        let text = match wants_limit {
+            true => {
+                let to_be = definition(host, &wanted)?;
+                let (wanted, unwanted) = (to_be.for_file, to_be.unwanted);
+                options::merge(&file.bytes, gearmand.options_variable, &wanted, &unwanted)?
+            }
+            false => file.bytes,
         };
-        let text = options::merge(&file.bytes, gearmand.options_variable, &wanted, &unwanted)?;
         let words = options::all_words(&text, gearmand.options_variable);
-        let daemon = |word: &String| word == "-d" || word == "--daemon";
-        if !wants_limit && unit.forking && !words.iter().any(daemon) {
+        let daemon = |word: &str| word == "-d" || word == "--daemon";
+        let fixed: Vec<&str> = unit.command_line().split_whitespace().collect();
+        let mut all = words
+            .iter()
+            .map(String::as_str)
+            .chain(fixed.iter().copied());
+        if !wants_limit && unit.forking && !all.any(daemon) {
             return Ok(None); // its unit cannot start with that file: it lives on as it is
         }
-        let fixed = words_of_unit(unit);
         let missing = words.iter().find(|word| !process.args.contains(word));
         let extra = process.args.iter().skip(1).find(|arg| {
             !fixed.is_empty() && !words.contains(arg) && !fixed.contains(&arg.as_str())
@@ -130,24 +133,6 @@ pub fn is_stale(family: &'static Family, wanted: Vec<Wanted>) -> Box<Stale> {
         }
         Ok(None)
     })
-}
-
-/// The words of the definition itself stand between "argv[]=" and " ;".
-fn words_of_unit(unit: &Unit) -> Vec<&str> {
-    unit.exec_start
-        .split_once("argv[]=")
-        .and_then(|(_, rest)| rest.split(" ;").next())
-        .unwrap_or_default()
-        .split_whitespace()
-        .collect()
-}
-
-/// Options that must not stand in its file: secrets, and what its definition
-/// has already, as gearmand dies of an option that is given twice.
-pub fn unwanted(unit: &Unit) -> Vec<String> {
-    let name = |word: &str| Some(word.strip_prefix("--")?.split('=').next()?.to_owned());
-    let fixed = words_of_unit(unit).into_iter().filter_map(name);
-    fixed.chain(SECRET.map(str::to_owned)).collect()
 }
 
 /// Asks a job server for its version, as a sign of life.

@@ -5,3 +5,4 @@ pub mod daemon;
 pub mod options;
 pub mod server;
 pub mod text;
+pub mod unit;

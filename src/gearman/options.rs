@@ -13,6 +13,75 @@ pub struct Wanted {
     pub value: Option<String>,
 }
 
+/// gearmand's options that have a short spelling too.
+const SHORT: [(&str, char); 14] = [
+    ("backlog", 'b'),
+    ("daemon", 'd'),
+    ("file-descriptors", 'f'),
+    ("job-retries", 'j'),
+    ("log-file", 'l'),
+    ("listen", 'L'),
+    ("port", 'p'),
+    ("pid-file", 'P'),
+    ("protocol", 'r'),
+    ("round-robin", 'R'),
+    ("queue-type", 'q'),
+    ("threads", 't'),
+    ("user", 'u'),
+    ("worker-wakeup", 'w'),
+];
+
+pub fn short(name: &str) -> Option<char> {
+    let (_, short) = SHORT.iter().find(|(long, _)| *long == name)?;
+    Some(*short)
+}
+
+/// The options that stand among the words of a command line, by their long
+/// names, each with its value.
+pub fn given(line: &str) -> Vec<(String, Option<String>)> {
+    let words = words(
+        line.as_bytes(),
+        &Assignment {
+            start: 0,
+            end: line.len(),
+            quote: None,
+        },
+    );
+    let mut names: Vec<String> = Vec::new();
+    for word in &words {
+        let name = match word.text.strip_prefix("--") {
+            Some(long) => long.split('=').next().map(str::to_owned),
+            None => word.text.strip_prefix('-').and_then(|rest| {
+                let of = |(_, short): &&(&str, char)| rest.starts_with(*short);
+                SHORT.iter().find(of).map(|(long, _)| (*long).to_owned())
+            }),
+        };
+        names.extend(name.filter(|name| !name.is_empty()));
+    }
+    let value = |name: &String| places(&words, name, short(name)).pop()?.value;
+    names
+        .iter()
+        .map(|name| (name.clone(), value(name)))
+        .collect()
+}
+
+/// A command line without an option, and whether it was there.
+pub fn without(line: &str, name: &str) -> String {
+    let all = Assignment {
+        start: 0,
+        end: line.len(),
+        quote: None,
+    };
+    let mut text = line.to_owned();
+    for place in places(&words(line.as_bytes(), &all), name, short(name))
+        .into_iter()
+        .rev()
+    {
+        text.replace_range(place.start..place.end, "");
+    }
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 /// The variable's value in the file: where it stands and its words.
 struct Assignment {
     /// From the first byte behind `=` (and its quote) to before the closing quote.
@@ -75,7 +144,7 @@ pub fn merge(
     }
     let is_wanted = |name: &&String| wanted.iter().any(|option| option.name == **name);
     for name in unwanted.iter().filter(|name| !is_wanted(name)) {
-        for place in places(&words, name, None) {
+        for place in places(&words, name, short(name)) {
             edits.push((
                 before_blank(source, &assignment, place.start),
                 place.end,
@@ -390,6 +459,27 @@ mod tests {
                 "{source}"
             );
         }
+    }
+
+    #[test]
+    fn what_the_unit_has_is_taken_out_however_it_is_spelt() {
+        let given = given("-d --log-file none --syslog -L::1 $OPTIONS");
+        let names: Vec<&str> = given.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["daemon", "log-file", "syslog", "listen"]);
+        assert_eq!(given[1].1.as_deref(), Some("none"));
+        assert_eq!(given[3].1.as_deref(), Some("::1"));
+
+        let unwanted: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let source = b"OPTIONS=\"-d -l /x --syslog --threads=2\"\n";
+        let text = merge(source, "OPTIONS", &wanted()[2..], &unwanted).unwrap();
+        assert_eq!(
+            String::from_utf8(text).unwrap(),
+            "OPTIONS=\" --threads=2 --queue-type=libsqlite3\"\n"
+        );
+        assert_eq!(
+            without("gearmand -d -L ::1 --port=1 $OPTIONS", "listen"),
+            "gearmand -d --port=1 $OPTIONS"
+        );
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub mod packages;
 pub mod platform;
 pub mod process;
 pub mod room;
+mod selinux;
 pub mod services;
 pub mod users;
 mod walk;

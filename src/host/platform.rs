@@ -48,6 +48,39 @@ pub struct Family {
     pub extension: &'static [&'static str],
     /// Folders of ini files, one for each way PHP is run (`{v}` as above, `*` for the way).
     pub php_ini: &'static str,
+    /// What a fork in PHP needs where that is a package by itself.
+    pub php_process: Option<&'static str>,
+    /// PHPs beside the distribution's own, in places of their own.
+    pub collections: &'static [Collection],
+    /// Whether installing an extension restarts the PHP of the web by itself.
+    pub renews_php: bool,
+    /// Repositories that have what the distribution lacks; the first that fits.
+    sources: &'static [Source],
+    /// What lets a confined web server reach the job server.
+    pub selinux_boolean: &'static str,
+}
+
+/// A PHP in places of its own; `{n}` is its version without the dot.
+#[derive(Debug)]
+pub struct Collection {
+    pub home: &'static str,
+    pub extension: &'static str,
+    pub process: &'static str,
+    pub php_ini: &'static str,
+}
+
+/// A repository beside the distribution's own; `{v}` is the release's first number.
+#[derive(Debug)]
+pub struct Source {
+    /// os-release's ID; empty for all others of the family.
+    ids: &'static [&'static str],
+    pub name: &'static str,
+    /// The package that brings it, or where that is; empty where there is no need of one.
+    package: &'static str,
+    /// What the ids of the repository begin with that its packages need as well.
+    builder: &'static str,
+    /// The first release for which it is known to have no job server.
+    no_server_from: u32,
 }
 
 #[derive(Debug)]
@@ -61,6 +94,10 @@ pub struct Gearmand {
     pub queue_dir: &'static str,
     /// The package's own value of --listen: nobody's wish.
     pub stock_listen: &'static str,
+    /// What its unit gives to it, before the package is there to be asked.
+    pub stock_start: &'static str,
+    /// The package leaves it to us to make the folder of the queue.
+    pub lacks_queue_dir: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -75,6 +112,8 @@ pub struct Supervisor {
     pub ending: &'static str,
     pub socket: &'static str,
     pub control: &'static str,
+    /// Its unit does not come back after a crash.
+    pub lacks_restart: bool,
 }
 
 impl Supervisor {
@@ -97,7 +136,46 @@ pub static PIP: Supervisor = Supervisor {
     ending: "conf",
     socket: "/run/wp-gears-supervisor.sock",
     control: "/opt/wp-gears/bin/supervisorctl -c /etc/wp-gears/supervisord.conf",
+    lacks_restart: false,
 };
+
+static SOURCES: [Source; 5] = [
+    Source {
+        ids: &["fedora"],
+        name: "Fedora",
+        package: "",
+        builder: "",
+        no_server_from: 42,
+    },
+    Source {
+        ids: &["amzn"],
+        name: "SPAL",
+        package: "spal-release",
+        builder: "",
+        no_server_from: u32::MAX,
+    },
+    Source {
+        ids: &["ol"],
+        name: "EPEL",
+        package: "oracle-epel-release-el{v}",
+        builder: "",
+        no_server_from: 10,
+    },
+    Source {
+        ids: &["rhel"],
+        name: "EPEL",
+        package: "https://dl.fedoraproject.org/pub/epel/epel-release-latest-{v}.noarch.rpm",
+        builder: "codeready-builder-for-rhel-{v}-",
+        no_server_from: 10,
+    },
+    Source {
+        ids: &[],
+        name: "EPEL",
+        package: "epel-release",
+        builder: "",
+        no_server_from: 10,
+    },
+];
 
 static FAMILIES: [Family; 2] = [
     Family {
@@ -112,6 +190,8 @@ static FAMILIES: [Family; 2] = [
             user: "gearman",
             queue_dir: "/var/lib/gearman",
             stock_listen: "localhost",
+            stock_start: "$PARAMS",
+            lacks_queue_dir: false,
         },
         supervisor: Supervisor {
             package: Some("supervisor"),
@@ -122,14 +202,28 @@ static FAMILIES: [Family; 2] = [
             ending: "conf",
             socket: "/var/run/supervisor.sock",
             control: "supervisorctl",
+            lacks_restart: false,
         },
         python: &["python3-venv"],
         web_user: "www-data",
         extension: &["php{v}-gearman", "php-gearman"],
         php_ini: "/etc/php/{v}/*/conf.d",
+        php_process: None,
+        collections: &[],
+        renews_php: true,
+        sources: &[],
+        selinux_boolean: "httpd_can_network_connect",
     },
     Family {
-        ids: &["rhel", "fedora", "centos", "rocky", "almalinux"],
+        ids: &[
+            "rhel",
+            "fedora",
+            "centos",
+            "rocky",
+            "almalinux",
+            "ol",
+            "amzn",
+        ],
         manager: Manager::Dnf,
         gearmand: Gearmand {
             package: "gearmand",
@@ -140,6 +234,8 @@ static FAMILIES: [Family; 2] = [
             user: "gearmand",
             queue_dir: "/var/lib/gearmand",
             stock_listen: "",
+            stock_start: "-d --log-file none --syslog $OPTIONS",
+            lacks_queue_dir: true,
         },
         supervisor: Supervisor {
             package: Some("supervisor"),
@@ -150,13 +246,64 @@ static FAMILIES: [Family; 2] = [
             ending: "ini",
             socket: "/var/run/supervisor/supervisor.sock",
             control: "supervisorctl",
+            lacks_restart: true,
         },
         python: &["python3"],
         web_user: "apache",
         extension: &["php-pecl-gearman"],
         php_ini: "/etc/php.d",
+        php_process: Some("php-process"),
+        collections: &[Collection {
+            home: "/opt/remi/php{n}/",
+            extension: "php{n}-php-pecl-gearman",
+            process: "php{n}-php-process",
+            php_ini: "/etc/opt/remi/php{n}/php.d",
+        }],
+        renews_php: false,
+        sources: &SOURCES,
+        selinux_boolean: "httpd_can_network_connect",
     },
 ];
+
+impl Platform {
+    fn major(&self) -> &str {
+        self.version.split('.').next().unwrap_or_default()
+    }
+
+    /// The repository that has what this distribution lacks.
+    pub fn source(&self) -> Option<&'static Source> {
+        let of = |source: &&Source| source.ids.is_empty() || source.ids.contains(&&*self.id);
+        self.family.sources.iter().find(of)
+    }
+}
+
+impl Source {
+    /// The package that brings it, or its address. `None` where it is there anyway.
+    pub fn package(&self, platform: &Platform) -> Option<String> {
+        let package = self.package.replace("{v}", platform.major());
+        (!package.is_empty()).then_some(package)
+    }
+
+    /// That package's name once it is installed: "epel-release" of an address
+    /// that ends in "epel-release-latest-9.noarch.rpm".
+    pub fn installed_name(&self, platform: &Platform) -> Option<String> {
+        let package = self.package(platform)?;
+        let file = package.rsplit('/').next().unwrap_or_default();
+        Some(file.split("-latest").next().unwrap_or(file).to_owned())
+    }
+
+    /// What the id of a repository begins with that its packages need as well.
+    pub fn builder(&self, platform: &Platform) -> Option<String> {
+        let builder = self.builder.replace("{v}", platform.major());
+        (!builder.is_empty()).then_some(builder)
+    }
+
+    /// Whether it is known to have no job server for this release.
+    pub fn lacks_server(&self, platform: &Platform) -> bool {
+        let major: u32 = platform.major().parse().unwrap_or_default();
+        major >= self.no_server_from
+    }
+}
 
 pub(super) fn detect(host: &Host) -> Result<Platform> {
     let what = "tell the platform";
@@ -188,7 +335,7 @@ pub(super) fn detect(host: &Host) -> Result<Platform> {
             let why = format!("{path} says '{}', which is not known here", seen.join(" "));
             Problem::new(what, why).advice("Debian, Ubuntu, RHEL, and those like them are known")
         })?;
-    let systemd = host.live() && Path::new("/run/systemd/system").is_dir();
+    let systemd = host.live() && host.is_dir(Path::new("/run/systemd/system"));
     Ok(Platform {
         name: release.pretty_name,
         id: release.id,

@@ -74,6 +74,21 @@ impl Host {
         mapped.chain(open).collect()
     }
 
+    /// Whether the process has mapped (or open) a file whose name begins so.
+    pub fn has_loaded(&self, pid: u32, name: &str) -> bool {
+        self.files_of(pid).iter().any(|path| {
+            let file = path.file_name();
+            file.is_some_and(|file| file.to_string_lossy().starts_with(name))
+        })
+    }
+
+    /// The systemd service that the process belongs to.
+    pub fn unit_of(&self, pid: u32) -> Option<String> {
+        let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+        let mut parts = groups.lines().flat_map(|line| line.split('/')).rev();
+        parts.find_map(|part| Some(part.strip_suffix(".service")?.to_owned()))
+    }
+
     /// Every process: its id and its words.
     pub fn processes(&self) -> Vec<Process> {
         if !self.live() {

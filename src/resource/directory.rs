@@ -69,7 +69,12 @@ impl Resource for Directory {
     }
 
     fn apply(&self, host: &Host, _watch: &dyn Fn(&str)) -> Result<()> {
-        host.make_dir(&self.path, self.attributes(host)?)
+        let is_new = matches!(host.look(&self.path)?, Node::Absent);
+        host.make_dir(&self.path, self.attributes(host)?)?;
+        match is_new {
+            true => host.relabel(&self.path),
+            false => Ok(()),
+        }
     }
 }
 

@@ -219,12 +219,13 @@ impl Resource for File {
         let Some(next) = next.bytes else {
             return host.remove_file(&self.path);
         };
+        // A package may not bring it, or a person took it out: its folder is enough.
         if now.is_none()
-            && !self.is_ours()
             && let Some(what) = &self.needs
+            && !self.has_folder(host)
         {
             anyhow::bail!(
-                "write {}: it is not there, {what} did not bring it",
+                "write {}: its folder is not there, {what} did not bring it",
                 self.path.display()
             );
         }

@@ -1,5 +1,6 @@
 //! Resources: one thing each that can be looked at and made so.
 
+pub mod boolean;
 pub mod check;
 pub mod directory;
 pub mod file;
@@ -7,6 +8,8 @@ pub mod link;
 pub mod log;
 pub mod package;
 pub mod program;
+pub mod renewal;
+pub mod repository;
 pub mod service;
 
 use anyhow::Result;

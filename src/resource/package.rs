@@ -1,7 +1,10 @@
 //! Packages: brought by the package manager, or taken out again.
 
+use std::sync::Arc;
+
 use anyhow::Result;
 
+use super::repository::Source;
 use super::{Change, Resource, State};
 use crate::host::Host;
 use crate::host::packages::Simulation;
@@ -11,6 +14,12 @@ use crate::problem::Problem;
 pub struct Packages {
     /// For each thing that is needed the packages that bring it, most fitting first.
     pub needs: Vec<Vec<String>>,
+    /// What is brought with them where it can be had.
+    pub likes: Vec<String>,
+    /// The repository that has them, where this one's own do not.
+    pub source: Option<Arc<Source>>,
+    /// The package without which a host needs another's help, and what helps.
+    pub no_server: Option<(String, Problem)>,
     /// Whether other packages may be upgraded or removed for it.
     pub allow_upgrades: bool,
 }
@@ -28,11 +37,18 @@ impl Packages {
                     .is_none_or(|best| !installed.contains_key(best))
             })
             .collect();
-        if open.is_empty() {
+        let likes = self
+            .likes
+            .iter()
+            .filter(|name| !installed.contains_key(*name));
+        let likes: Vec<String> = likes.cloned().collect();
+        if open.is_empty() && likes.is_empty() {
             return Ok(Vec::new());
         }
-        let names: Vec<String> = open.iter().flat_map(|choices| (*choices).clone()).collect();
+        let mut names: Vec<String> = open.iter().flat_map(|choices| (*choices).clone()).collect();
+        names.extend(likes.iter().cloned());
         let candidates = host.candidates(&names)?;
+        let likes = likes.into_iter().filter(|name| candidates.contains(name));
         Ok(open
             .into_iter()
             .filter_map(|choices| {
@@ -42,7 +58,19 @@ impl Packages {
                     .or(choices.last())?;
                 (!installed.contains_key(best)).then(|| best.clone())
             })
+            .chain(likes)
             .collect())
+    }
+
+    /// Where no repository has the job server there is more to say than that.
+    fn refuse_without_server(&self, host: &Host, missing: &[String]) -> Result<()> {
+        let Some((package, problem)) = &self.no_server else {
+            return Ok(());
+        };
+        if missing.contains(package) && host.candidates(std::slice::from_ref(package))?.is_empty() {
+            return Err(problem.clone().into());
+        }
+        Ok(())
     }
 
     fn permit(&self, simulation: &Simulation) -> Result<()> {
@@ -76,6 +104,13 @@ impl Resource for Packages {
             return Ok(State::Same);
         }
         let change = Change::new("install").detail(missing.join(" "));
+        if let Some(source) = &self.source
+            && source.pending(host)?.is_some()
+        {
+            let after = format!("the repository {}", source.name);
+            return Ok(State::After(after, change));
+        }
+        self.refuse_without_server(host, &missing)?;
         Ok(State::Differs(match host.simulate_install(&missing) {
             Ok(simulation) => {
                 self.permit(&simulation)?;
@@ -85,6 +120,7 @@ impl Resource for Packages {
                     simulation.new.join(", ")
                 ))
             }
+            Err(error) if host.lists_are_fetched() => return Err(error),
             // Lists that were never fetched: the first act is to fetch them.
             Err(_) => change.detail("the package lists are fetched first (what is there is old)"),
         }))
@@ -107,7 +143,8 @@ impl Resource for Packages {
     /// would be brought. It comes before `undo` is asked for.
     fn prepare(&self, host: &Host, watch: &dyn Fn(&str)) -> Result<()> {
         let missing = self.missing(host)?;
-        if host.simulate_install(&missing).is_err() || host.lists_are_old() {
+        let fetches = !host.lists_are_fetched();
+        if fetches && (host.simulate_install(&missing).is_err() || host.lists_are_old()) {
             host.update_lists(watch)?;
         }
         self.permit(&host.simulate_install(&self.missing(host)?)?)
@@ -125,13 +162,9 @@ pub struct WithoutPackages {
 
 impl WithoutPackages {
     fn removable(&self, host: &Host) -> Result<Vec<String>> {
-        let installed = host.installed()?;
-        let present: Vec<String> = self
-            .brought
-            .iter()
-            .filter(|name| installed.contains_key(*name))
-            .cloned()
-            .collect();
+        let mut present = self.brought_now(host)?;
+        let used = self.used(host, &present)?;
+        present.retain(|name| used.iter().all(|(repository, _)| repository != name));
         if present.is_empty() || self.only_ours(host, &present)? {
             return Ok(present);
         }
@@ -143,6 +176,30 @@ impl WithoutPackages {
             }
         }
         Ok(removable)
+    }
+
+    fn brought_now(&self, host: &Host) -> Result<Vec<String>> {
+        let installed = host.installed()?;
+        let is_there = |name: &&String| installed.contains_key(*name);
+        Ok(self.brought.iter().filter(is_there).cloned().collect())
+    }
+
+    /// Packages that brought a repository, from which a person's packages came,
+    /// each with one of these.
+    fn used(&self, host: &Host, present: &[String]) -> Result<Vec<(String, String)>> {
+        let mut used = Vec::new();
+        for package in present.iter().filter(|name| name.contains("-release")) {
+            let ids = host.repositories_of(package)?;
+            if ids.is_empty() {
+                continue;
+            }
+            let user = host
+                .origins()?
+                .into_iter()
+                .find(|(name, origin)| ids.contains(origin) && !self.brought.contains(name));
+            used.extend(user.map(|(name, _)| (package.clone(), name)));
+        }
+        Ok(used)
     }
 
     fn only_ours(&self, host: &Host, names: &[String]) -> Result<bool> {
@@ -163,7 +220,13 @@ impl Resource for WithoutPackages {
         let names = self.removable(host)?;
         Ok(match names.is_empty() {
             true => State::Same,
-            false => State::Differs(Change::new("purge").detail(names.join(" "))),
+            false => {
+                let mut change = Change::new("purge").detail(names.join(" "));
+                for (package, user) in self.used(host, &self.brought_now(host)?)? {
+                    change = change.detail(format!("{package} stays: {user} came from it"));
+                }
+                State::Differs(change)
+            }
         })
     }
 

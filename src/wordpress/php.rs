@@ -9,6 +9,7 @@ use regex::Regex;
 
 use crate::host::Host;
 use crate::host::commands::Command;
+use crate::host::platform::{Collection, Family};
 use crate::host::users::User;
 use crate::problem::Problem;
 
@@ -18,6 +19,73 @@ pub struct Php {
     pub path: PathBuf,
     /// "8.2"; `None` where neither the name nor the host tells.
     pub version: Option<String>,
+    /// "82": it stands in places of its own, beside the distribution's PHP.
+    pub collection: Option<String>,
+}
+
+impl Php {
+    /// The packages that bring the extension to it, most fitting first.
+    pub fn extension_packages(&self, family: &Family) -> Vec<String> {
+        if let Some((row, number)) = self.row(family) {
+            return vec![row.extension.replace("{n}", number)];
+        }
+        let version = self.version.as_deref().unwrap_or_default();
+        let names = family.extension.iter();
+        names.map(|name| name.replace("{v}", version)).collect()
+    }
+
+    /// Where its ini files are, one folder for each way it is run.
+    pub fn ini_dirs(&self, host: &Host) -> Result<Vec<PathBuf>> {
+        let family = host.platform()?.family;
+        let pattern = match self.row(family) {
+            Some((row, number)) => row.php_ini.replace("{n}", number),
+            None => {
+                let version = self.version.as_deref().unwrap_or_default();
+                family.php_ini.replace("{v}", version)
+            }
+        };
+        Ok(match pattern.split_once("/*/") {
+            None => vec![PathBuf::from(pattern)],
+            Some((above, below)) => host
+                .list(Path::new(above))?
+                .into_iter()
+                .map(|way| Path::new(above).join(way).join(below))
+                .filter(|dir| host.is_dir(dir))
+                .collect(),
+        })
+    }
+
+    /// The package without which it cannot fork, where that is missing.
+    pub fn lacks_process(&self, host: &Host) -> Result<Option<String>> {
+        let family = host.platform()?.family;
+        let Some(package) = family.php_process else {
+            return Ok(None);
+        };
+        let package = match self.row(family) {
+            Some((row, number)) => row.process.replace("{n}", number),
+            None => package.to_owned(),
+        };
+        let has = self
+            .ini_dirs(host)?
+            .iter()
+            .any(|dir| has_ini(host, dir, "posix.ini"));
+        Ok((!has).then_some(package))
+    }
+
+    fn row(&self, family: &Family) -> Option<(&'static Collection, &str)> {
+        Some((family.collections.first()?, self.collection.as_deref()?))
+    }
+}
+
+/// The number of the collection in whose home a file stands.
+fn collection_of(family: &Family, real: &Path) -> Option<String> {
+    let real = real.to_string_lossy();
+    family.collections.iter().find_map(|row| {
+        let (before, after) = row.home.split_once("{n}")?;
+        let (number, _) = real.strip_prefix(before)?.split_once(after)?;
+        let is_number = number.len() >= 2 && number.bytes().all(|b| b.is_ascii_digit());
+        is_number.then(|| number.to_owned())
+    })
 }
 
 /// The PHP asked for, else the one in the PATH.
@@ -44,7 +112,16 @@ pub fn find(host: &Host, wanted: Option<&Path>) -> Result<Php> {
     let version = pattern
         .captures(&real.to_string_lossy())
         .map(|found| format!("{}.{}", &found[1], &found[2]));
-    Ok(Php { path, version })
+    let collection = collection_of(host.platform()?.family, &real);
+    let version = match &collection {
+        Some(number) => Some(format!("{}.{}", &number[..1], &number[1..])),
+        None => version,
+    };
+    Ok(Php {
+        path,
+        version,
+        collection,
+    })
 }
 
 fn in_path(host: &Host) -> Option<PathBuf> {
@@ -62,32 +139,20 @@ fn in_path(host: &Host) -> Option<PathBuf> {
 
 /// The ways of running PHP that lack the extension's ini file: an empty list
 /// means that the command line and the web have it.
-pub fn without_extension(host: &Host, version: Option<&str>) -> Result<Vec<PathBuf>> {
-    let pattern = host
-        .platform()?
-        .family
-        .php_ini
-        .replace("{v}", version.unwrap_or_default());
-    let dirs = match pattern.split_once("/*/") {
-        None => vec![PathBuf::from(pattern)],
-        Some((above, below)) => host
-            .list(Path::new(above))?
-            .into_iter()
-            .map(|way| Path::new(above).join(way).join(below))
-            .filter(|dir| host.is_dir(dir))
-            .collect(),
-    };
-    let mut missing = Vec::new();
-    for dir in dirs {
-        let has = host
-            .list(&dir)?
-            .iter()
-            .any(|name| name.to_string_lossy().ends_with("gearman.ini"));
-        if !has {
-            missing.push(dir);
-        }
-    }
-    Ok(missing)
+pub fn without_extension(host: &Host, php: &Php) -> Result<Vec<PathBuf>> {
+    let mut dirs = php.ini_dirs(host)?;
+    dirs.retain(|dir| !has_ini(host, dir, "gearman.ini"));
+    Ok(dirs)
+}
+
+/// Whether the folder has a file of this name, behind the number that orders it.
+pub fn has_ini(host: &Host, dir: &Path, name: &str) -> bool {
+    let files = host.list(dir).unwrap_or_default();
+    files.iter().any(|file| {
+        file.to_string_lossy()
+            .trim_start_matches(|c: char| c.is_ascii_digit() || c == '-')
+            == name
+    })
 }
 
 /// Which of the texts PHP cannot parse, with its reason: one process for all
@@ -129,7 +194,7 @@ pub fn check(host: &Host, php: &Path, user: &User, texts: &[&[u8]]) -> Result<Ve
 
 /// Without its ini files PHP lacks the tokenizer where that is a module.
 fn tokenizer(host: &Host) -> Vec<&'static str> {
-    let modular = host.exists(Path::new("/usr/lib/php"));
+    let modular = host.exists(Path::new("/usr/lib/php")) || host.exists(Path::new("/etc/php.d"));
     if modular {
         vec!["-d", "extension=tokenizer"]
     } else {
@@ -174,7 +239,7 @@ mod tests {
         assert!(find(&host, Some(Path::new("/usr/bin/php9"))).is_err());
 
         std::fs::write(at("etc/php/8.3/cli/conf.d/20-gearman.ini"), "").unwrap();
-        let missing = without_extension(&host, Some("8.3")).unwrap();
+        let missing = without_extension(&host, &find(&host, None).unwrap()).unwrap();
         assert_eq!(missing, [Path::new("/etc/php/8.3/fpm/conf.d")]);
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding, or_ok};
+use crate::gearman::unit::definition;
 use crate::gearman::{daemon, options};
 use crate::host::services::Unit;
 use crate::spec::Role;
@@ -46,17 +47,22 @@ fn file(context: &Context, unit: &Unit) -> Vec<Finding> {
     };
     let by = format!("file {path}");
     let words = options::all_words(&file.bytes, gearmand.options_variable);
+    let given = options::given(&words.join(" "));
+    let Ok(to_be) = definition(context.host, &[]) else {
+        return Vec::new();
+    };
     let mut problems = Vec::new();
-    if unit.forking && !words.iter().any(|word| word == "-d" || word == "--daemon") {
+    let needs_daemon = unit.forking && to_be.for_file.iter().any(|o| o.name == "daemon");
+    if needs_daemon && !given.iter().any(|(name, _)| name == "daemon") {
         let seen = format!(
             "{} in {path} lacks --daemon: the next start hangs until systemd gives up",
             gearmand.options_variable
         );
         problems.push(Finding::failed(seen, format!("add --daemon to {path}")).mended_by(&by));
     }
-    let fixed = daemon::unwanted(unit);
+    let fixed = to_be.unwanted;
     let mut seen_names = HashSet::new();
-    for name in words.iter().filter_map(|word| name_of(word)) {
+    for name in given.iter().map(|(name, _)| name.as_str()) {
         if daemon::SECRET.contains(&name) {
             let seen = format!("--{name} stands in {path}: every local user reads it in ps");
             let todo = format!("move it to {} (mode 0640)", daemon::CONFIG);
@@ -71,7 +77,7 @@ fn file(context: &Context, unit: &Unit) -> Vec<Finding> {
 
 fn running(context: &Context, unit: &Unit) -> Option<Finding> {
     let family = context.platform.family;
-    let wanted = daemon::wanted(family, &context.decided.host, unit.forking);
+    let wanted = daemon::wanted(family, &context.decided.host);
     let why = daemon::is_stale(family, wanted)(context.host, unit)
         .ok()
         .flatten()?;
@@ -107,10 +113,6 @@ fn folders(context: &Context) -> Vec<Finding> {
         }
     }
     problems
-}
-
-fn name_of(word: &str) -> Option<&str> {
-    word.strip_prefix("--")?.split('=').next()
 }
 
 fn shown(args: &[String]) -> String {

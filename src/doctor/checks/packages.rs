@@ -3,7 +3,6 @@
 use crate::catalog;
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding};
-use crate::spec::Role;
 
 pub const CHECK: Check = Check {
     name: "packages",
@@ -17,11 +16,7 @@ fn run(context: &Context) -> Vec<Finding> {
         Ok(installed) => installed,
         Err(error) => return vec![Finding::skipped(format!("{error:#}"))],
     };
-    let (server, worker) = (
-        context.has_role(Role::Server),
-        context.has_role(Role::Worker),
-    );
-    let needed = catalog::packages(context.platform, &context.decided, server, worker).needs;
+    let needed = catalog::needs(context.platform, &context.decided);
     let (mut there, mut missing) = (Vec::new(), Vec::new());
     for names in &needed {
         match names.iter().find_map(|name| installed.get_key_value(name)) {

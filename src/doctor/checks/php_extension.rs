@@ -107,16 +107,12 @@ fn web(context: &Context, site: &SiteDecided, problems: &mut Vec<Finding>) -> St
 }
 
 fn has(context: &Context, process: &Process, file: &str) -> bool {
-    let files = context.host.files_of(process.pid);
-    files.iter().any(|path| {
-        path.file_name()
-            .is_some_and(|name| name.to_string_lossy().starts_with(file))
-    })
+    context.host.has_loaded(process.pid, file)
 }
 
 /// What a restart of the web server would meet.
 fn ini_files(context: &Context, site: &SiteDecided) -> Option<Finding> {
-    let missing = php::without_extension(context.host, site.php.version.as_deref()).ok()?;
+    let missing = php::without_extension(context.host, &site.php).ok()?;
     let dir = missing.first()?;
     let seen = format!(
         "{} has no ini file for the gearman extension",

@@ -173,6 +173,77 @@ pub fn origins(host: &Host) -> Result<BTreeMap<String, String>> {
         .collect())
 }
 
+/// The ids of all repositories, and whether each is on.
+pub fn repositories(host: &Host) -> Result<Vec<(String, bool)>> {
+    let list = |which: &str| -> Result<Vec<String>> {
+        let words: &[&str] = match is_yum(host) {
+            true => &["-q", "repolist", which],
+            false => &["-q", "repolist", &format!("--{which}")],
+        };
+        let text = host.check(&tool(host, words))?.text();
+        // yum writes "id/release/arch", with a mark where the lists are old.
+        let id = |line: &str| {
+            let word = line.split_whitespace().next()?;
+            Some(
+                word.trim_start_matches(['!', '*'])
+                    .split('/')
+                    .next()?
+                    .to_owned(),
+            )
+        };
+        Ok(text.lines().skip(1).filter_map(id).collect())
+    };
+    let enabled = list("enabled")?;
+    let with_state = |id: String| {
+        let on = enabled.contains(&id);
+        (id, on)
+    };
+    Ok(list("all")?.into_iter().map(with_state).collect())
+}
+
+/// RHEL's own tool knows RHEL's repositories, and would undo another's change.
+pub fn switch_repository(host: &Host, id: &str, on: bool) -> Result<()> {
+    let verb = if on { "enable" } else { "disable" };
+    let what = format!("{verb} the repository {id}");
+    if host.exists(Path::new("/usr/sbin/subscription-manager")) {
+        let option = format!("--{verb}={id}");
+        let command = Command::new("subscription-manager").args(["repos", &option]);
+        if host.run(&command.changes().limit(LOOK_LIMIT))?.success() {
+            return Ok(());
+        }
+        // On a cloud's image the cloud has the repositories, not a subscription.
+    }
+    let option = format!("--set-{verb}d");
+    let command = tool(host, &["config-manager", &option, id]).changes();
+    let output = run(host, &command, &what, &|_| {})?;
+    if !output.success() {
+        let advice =
+            format!("'dnf install dnf-plugins-core', or {verb} it by hand, then run again");
+        return Err(Problem::new(what, explain(&output)).advice(advice).into());
+    }
+    Ok(())
+}
+
+/// The ids of the repositories whose files a package brought.
+pub fn repositories_of(host: &Host, package: &str) -> Result<Vec<String>> {
+    let files = host
+        .check(&Command::new("rpm").args(["-ql", package]))?
+        .text();
+    let mut ids = Vec::new();
+    for file in files.lines().filter(|file| {
+        let path = Path::new(file);
+        path.starts_with("/etc/yum.repos.d") && path.extension().is_some_and(|e| e == "repo")
+    }) {
+        let Some(file) = host.read(Path::new(file))? else {
+            continue;
+        };
+        let text = String::from_utf8_lossy(&file.bytes).into_owned();
+        let id = |line: &str| Some(line.trim().strip_prefix('[')?.strip_suffix(']')?.to_owned());
+        ids.extend(text.lines().filter_map(id));
+    }
+    Ok(ids)
+}
+
 fn is_yum(host: &Host) -> bool {
     !host.exists(Path::new("/usr/bin/dnf"))
 }

@@ -70,10 +70,16 @@ impl Host {
     }
 
     /// Whether none of the names can be had here. Lists that were not fetched
-    /// for long cannot say so.
+    /// for long cannot say so, nor what setup would bring EPEL for.
     pub fn is_withheld(&self, names: &[String]) -> Result<bool> {
         let installed = self.installed()?;
+        let platform = self.platform()?;
+        let brings = platform
+            .source()
+            .and_then(|source| source.installed_name(platform))
+            .is_some_and(|name| !installed.contains_key(&name));
         Ok(!names.iter().any(|name| installed.contains_key(name))
+            && !brings
             && !self.lists_are_old()
             && self.candidates(names)?.is_empty())
     }
@@ -122,6 +128,35 @@ impl Host {
         match self.platform()?.family.manager {
             Manager::Apt => apt::change(self, "purge", names, watch),
             Manager::Dnf => dnf::change(self, "remove", names, watch),
+        }
+    }
+
+    /// Whether the package manager fetches its lists by itself, when they are due.
+    pub fn lists_are_fetched(&self) -> bool {
+        self.platform()
+            .is_ok_and(|platform| platform.family.manager == Manager::Dnf)
+    }
+
+    /// The repositories that the host knows, and which are on.
+    pub fn repositories(&self) -> Result<Vec<(String, bool)>> {
+        match self.platform()?.family.manager {
+            Manager::Apt => Ok(Vec::new()),
+            Manager::Dnf => dnf::repositories(self),
+        }
+    }
+
+    pub fn switch_repository(&self, id: &str, on: bool) -> Result<()> {
+        match self.platform()?.family.manager {
+            Manager::Apt => Ok(()),
+            Manager::Dnf => dnf::switch_repository(self, id, on),
+        }
+    }
+
+    /// The ids of the repositories that an installed package brought.
+    pub fn repositories_of(&self, package: &str) -> Result<Vec<String>> {
+        match self.platform()?.family.manager {
+            Manager::Apt => Ok(Vec::new()),
+            Manager::Dnf => dnf::repositories_of(self, package),
         }
     }
 

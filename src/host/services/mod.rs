@@ -4,6 +4,7 @@ mod systemd;
 mod sysv;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use anyhow::Result;
 
@@ -27,8 +28,20 @@ pub struct Unit {
     pub needs_reload: bool,
     /// It forks into the background by itself.
     pub forking: bool,
-    /// The command line of its definition.
+    /// Its definition as the init system shows it.
     pub exec_start: String,
+    /// The file that it stands in, drop-ins apart.
+    pub fragment: PathBuf,
+}
+
+impl Unit {
+    /// The command line of its definition: between "argv[]=" and " ;".
+    pub fn command_line(&self) -> &str {
+        self.exec_start
+            .split_once("argv[]=")
+            .and_then(|(_, rest)| rest.split(" ;").next())
+            .unwrap_or_default()
+    }
 }
 
 impl Host {

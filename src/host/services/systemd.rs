@@ -11,7 +11,7 @@ use crate::host::Host;
 use crate::host::commands::{Command, explain};
 use crate::problem::Problem;
 
-const PROPERTIES: &str = "Id,LoadState,ActiveState,SubState,UnitFileState,MainPID,NeedDaemonReload,DropInPaths,Type,ExecStart";
+const PROPERTIES: &str = "Id,LoadState,ActiveState,SubState,UnitFileState,MainPID,NeedDaemonReload,DropInPaths,Type,ExecStart,FragmentPath";
 
 pub fn look(host: &Host, names: &[&str]) -> Result<Units> {
     let command = Command::new("systemctl")
@@ -37,6 +37,7 @@ pub fn look(host: &Host, names: &[&str]) -> Result<Units> {
                     || misses_drop_in(host, name, value("DropInPaths")),
                 forking: value("Type") == "forking",
                 exec_start: value("ExecStart").to_owned(),
+                fragment: value("FragmentPath").into(),
             };
             ((*name).to_owned(), unit)
         })

@@ -19,7 +19,7 @@ pub fn look(host: &Host, names: &[&str]) -> Result<Units> {
             present,
             enabled: present && starts_at_boot(host, name)?,
             state: "stopped".into(),
-            forking: true,
+            forking: !daemonizes(host, name)?,
             ..Unit::default()
         };
         if let Some(process) = main_process(host, name)? {
@@ -55,6 +55,20 @@ fn main_process(host: &Host, name: &str) -> Result<Option<u32>> {
             process.args.iter().take(2).any(is_it)
         })
         .map(|process| process.pid))
+}
+
+/// Whether the script itself gives the option to go into the background, as
+/// those of the RHEL family did.
+fn daemonizes(host: &Host, name: &str) -> Result<bool> {
+    if host.platform()?.family.manager != Manager::Dnf {
+        return Ok(false);
+    }
+    let script = host.read(&PathBuf::from("/etc/init.d").join(name))?;
+    let text = script.map(|file| String::from_utf8_lossy(&file.bytes).into_owned());
+    Ok(text.is_some_and(|text| {
+        text.split_whitespace()
+            .any(|word| matches!(word.trim_matches('"'), "-d" | "--daemon"))
+    }))
 }
 
 fn starts_at_boot(host: &Host, name: &str) -> Result<bool> {
