@@ -3,42 +3,67 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Host, Image, Release, Site};
+use crate::harness::{Host, Image, Release, Site, rhel};
 use crate::support::{daemons, everything, host_of, none, on_site};
 
 const SECOND: Duration = Duration::from_secs(1);
 
+/// A kind of host, and what the job server is called there.
+struct Kind {
+    fresh: Image,
+    /// With the packages that setup brings, and nothing done with them.
+    packages: Image,
+    server: &'static str,
+}
+
 #[test]
 fn life_of_a_host_with_debian_12() {
-    life_of_a_host(Release::Bookworm);
+    life_of_a_host(debian(Release::Bookworm));
 }
 
 #[test]
 fn life_of_a_host_with_debian_13() {
-    life_of_a_host(Release::Trixie);
+    life_of_a_host(debian(Release::Trixie));
 }
 
-fn life_of_a_host(release: Release) {
-    let mut host = host_of(&Image::site(release).unwrap(), "life");
-    a_plan_changes_nothing(&host);
+#[test]
+fn life_of_a_rhel_shaped_host() {
+    life_of_a_host(Kind {
+        fresh: rhel::site().unwrap(),
+        packages: rhel::with_packages().unwrap(),
+        server: "gearmand",
+    });
+}
+
+fn debian(release: Release) -> Kind {
+    Kind {
+        fresh: Image::site(release).unwrap(),
+        packages: Image::with_packages(release).unwrap(),
+        server: "gearman-job-server",
+    }
+}
+
+fn life_of_a_host(kind: Kind) {
+    let mut host = host_of(&kind.fresh, "life");
+    a_plan_changes_nothing(&host, &kind);
     setup_proves_itself(&host);
     the_second_setup_touches_nothing(&host);
     a_job_runs_soon(&host);
     the_port_is_open_to_loopback_alone(&host);
     a_burst_runs_whole(&host);
-    an_outage_costs_nothing(&host);
+    an_outage_costs_nothing(&host, &kind);
     queued_jobs_run_after(&mut host, "a reboot", |host| host.reboot().unwrap());
     queued_jobs_run_after(&mut host, "a power cut", |host| {
         host.power_cut();
         host.power_on().unwrap();
     });
-    remove_leaves_only_packages(&host, release);
+    remove_leaves_only_packages(&host, &kind);
 }
 
-fn a_plan_changes_nothing(host: &Host) {
+fn a_plan_changes_nothing(host: &Host, kind: &Kind) {
     let (before, daemons_before) = (everything(host), daemons(host));
     let plan = on_site(host, "plan", &[]).exits(0);
-    assert!(plan.stdout.contains("gearman-job-server"), "{plan}");
+    assert!(plan.stdout.contains(kind.server), "{plan}");
     assert!(plan.stdout.contains("wp-config.php"), "{plan}");
     on_site(host, "plan", &["--check"]).exits(3);
     none(before.touches_to(&everything(host)), "touched by plan");
@@ -109,10 +134,10 @@ fn a_burst_runs_whole(host: &Host) {
     assert_eq!(processes.len(), 300, "a process of its own for each job");
 }
 
-fn an_outage_costs_nothing(host: &Host) {
+fn an_outage_costs_nothing(host: &Host, kind: &Kind) {
     let site = Site::first(host);
     site.forget_done();
-    host.run(&["systemctl", "stop", "gearman-job-server"]).ok();
+    host.run(&["systemctl", "stop", kind.server]).ok();
     std::thread::sleep(2 * SECOND);
     let (before, began) = (host.cpu(), Instant::now());
     std::thread::sleep(10 * SECOND);
@@ -125,7 +150,7 @@ fn an_outage_costs_nothing(host: &Host) {
     let states = host.run(&["supervisorctl", "status"]).stdout;
     assert_eq!(states.matches("RUNNING").count(), 3, "{states}");
 
-    host.run(&["systemctl", "start", "gearman-job-server"]).ok();
+    host.run(&["systemctl", "start", kind.server]).ok();
     let began = Instant::now();
     site.send(1, 1, 0.0).ok();
     assert_eq!(site.wait_for(1, 20 * SECOND), [1]);
@@ -151,10 +176,10 @@ fn queued_jobs_run_after(host: &mut Host, what: &str, happens: impl FnOnce(&mut 
 }
 
 /// Against a host where the same packages were installed and nothing else.
-fn remove_leaves_only_packages(host: &Host, release: Release) {
+fn remove_leaves_only_packages(host: &Host, kind: &Kind) {
     let remove = on_site(host, "remove", &[]).exits(0);
     println!("{}", remove.text());
-    let packages = host_of(&Image::with_packages(release).unwrap(), "only");
+    let packages = host_of(&kind.packages, "only");
     none(
         everything(&packages).changes_to(&everything(host)),
         "left by remove",

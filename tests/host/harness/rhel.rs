@@ -9,7 +9,7 @@ use anyhow::Result;
 use super::{Host, Image, Release, Shape, cache, debian, site};
 
 /// What setup brings.
-pub const OURS: [&str; 3] = ["gearmand", "php-pecl-gearman", "supervisor"];
+pub const OURS: [&str; 4] = ["gearmand", "php-pecl-gearman", "php-process", "supervisor"];
 
 /// All that a RHEL-shaped host or a repository of its is made of.
 const DEBIAN: [&str; 29] = [

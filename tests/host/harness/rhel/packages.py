@@ -135,7 +135,9 @@ def patched(rpm, path, changes):
         old, new = old.encode() + b"\0", new.encode() + b"\0"
         if b"\0" + old not in code:
             sys.exit(f"{path} does not hold {old}")
-        code = code.replace(b"\0" + old, b"\0" + new.ljust(len(old), b"\0"))
+        # Its last part stays: the linker lets others ("cli", PHP's own name) share it.
+        tail = old.rsplit(b"/", 1)[1]
+        code = code.replace(b"\0" + old, b"\0" + new.ljust(len(old) - len(tail), b"\0") + tail)
     target.write_bytes(code)
 
 
