@@ -1,6 +1,8 @@
 //! The recipe: which resources a decision means, in order. Host part, sites,
 //! end. remove goes through what the journal tells, backwards (`remove.rs`).
 
+mod extension;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +12,7 @@ use anyhow::{Context, Result};
 use crate::gearman::unit::definition;
 use crate::gearman::{daemon, options};
 use crate::host::Host;
-use crate::host::platform::{Family, Gearmand, Init, Manager, Platform};
+use crate::host::platform::{Family, Gearmand, Init, Platform};
 use crate::journal::{Edit, Scope};
 use crate::paths::{BASE, LIB, LOGS, binary, runner};
 use crate::plan::Item;
@@ -24,7 +26,6 @@ use crate::resource::link::Link;
 use crate::resource::log::Log;
 use crate::resource::package::Packages;
 use crate::resource::program::{Program, Shall};
-use crate::resource::renewal::Renewal;
 use crate::resource::repository::{Enabled, Repository, Source};
 use crate::resource::service::Service;
 use crate::spec::resolve::{Decided, HostDecided, SiteDecided};
@@ -32,7 +33,6 @@ use crate::spec::{Queue, Role, WorkerMode};
 use crate::supervisor::{definition, own as own_supervisor, rpc};
 use crate::ui::mask::Secrets;
 use crate::wordpress::config::{self, Switch, Wish};
-use crate::wordpress::php;
 use crate::wordpress::settings;
 use crate::wordpress::site::{BUNDLED, Plugin};
 
@@ -67,13 +67,11 @@ pub fn setup(host: &Host, decided: &Decided, start: bool) -> Result<Vec<Item>> {
         own_files(&mut items)?;
     }
     if host.live() {
-        if !platform.family.renews_php {
-            items.host(Renewal {
-                phps: decided.sites.iter().map(|site| site.php.clone()).collect(),
-            });
+        if let Some(renewal) = extension::renewal(host, platform, decided)? {
+            items.host(renewal);
         }
         for site in &decided.sites {
-            items.site(site, extension(platform.family, site));
+            items.site(site, extension::check(platform.family, site));
         }
         if of_host.roles.contains(&Role::Web) {
             items.host(Boolean {
@@ -115,19 +113,13 @@ impl Items {
     }
 }
 
-/// The packages that it takes, each with its choices.
+/// The packages that it takes, each with its choices; PHP's extension apart.
 pub fn needs(platform: &Platform, decided: &Decided) -> Vec<Vec<String>> {
     let family = platform.family;
     let roles = &decided.host.roles;
     let mut needs: Vec<Vec<String>> = Vec::new();
     if roles.contains(&Role::Server) {
         needs.push(vec![family.gearmand.package.into()]);
-    }
-    for site in &decided.sites {
-        let choices = site.php.extension_packages(family);
-        if !needs.contains(&choices) {
-            needs.push(choices);
-        }
     }
     if roles.contains(&Role::Worker) {
         let of_supervisor = match decided.host.supervisor.package {
@@ -160,6 +152,8 @@ fn bring(host: &Host, items: &mut Items, platform: &Platform, decided: &Decided)
     let server = decided.host.roles.contains(&Role::Server);
     let needs = needs(platform, decided);
     let likes = likes(host, decided)?;
+    let offers = extension::offers(host, decided)?;
+    let all = [&needs[..], &offers[..]].concat();
     let mut source = None;
     let mut no_server = None;
     if let Some(row) = platform.source() {
@@ -169,7 +163,7 @@ fn bring(host: &Host, items: &mut Items, platform: &Platform, decided: &Decided)
                 name: row.name,
                 package,
                 installed,
-                needs: needs.clone(),
+                needs: all.clone(),
             })
         });
         no_server = Some((
@@ -187,7 +181,7 @@ fn bring(host: &Host, items: &mut Items, platform: &Platform, decided: &Decided)
         if let Some(builder) = row.builder(platform) {
             items.host(Enabled {
                 begins: builder,
-                needs: needs.clone(),
+                needs: all.clone(),
                 on: true,
             });
         }
@@ -199,12 +193,14 @@ fn bring(host: &Host, items: &mut Items, platform: &Platform, decided: &Decided)
     }
     items.host(Packages {
         needs,
+        offers,
+        builds: None,
         likes,
         source,
         no_server: no_server.filter(|_| server),
         allow_upgrades: decided.host.allow_upgrades,
     });
-    Ok(())
+    extension::build(host, items, decided)
 }
 
 fn no_server_here(platform: &Platform, family: &Family) -> Problem {
@@ -370,31 +366,6 @@ fn own_files(items: &mut Items) -> Result<()> {
         );
     }
     Ok(())
-}
-
-fn extension(family: &'static Family, site: &SiteDecided) -> Check {
-    let php = site.php.clone();
-    let label = php.version.clone().unwrap_or_default();
-    Check {
-        what: format!("PHP {label} has the gearman extension, on the command line and for the web"),
-        after: "the packages".into(),
-        patience: Duration::ZERO,
-        probe: Box::new(move |host| {
-            let missing = php::without_extension(host, &php)?;
-            let Some(dir) = missing.first() else {
-                return Ok(());
-            };
-            Err(Problem::new(
-                format!("see that PHP {label} has the gearman extension"),
-                format!("{} has no ini file for it", dir.display()),
-            )
-            .advice(match family.manager {
-                Manager::Apt => "'phpenmod gearman', then run again",
-                Manager::Dnf => "enable the extension there, then run again",
-            })
-            .into())
-        }),
-    }
 }
 
 fn plugin_and_runner(host: &Host, items: &mut Items, site: &SiteDecided) -> Result<()> {

@@ -75,6 +75,10 @@ pub enum Undo {
     Program {
         group: String,
     },
+    /// One act on several things.
+    All {
+        parts: Vec<Undo>,
+    },
     /// A repository that was off.
     Repository {
         id: String,
@@ -87,6 +91,14 @@ pub enum Undo {
 }
 
 impl Undo {
+    /// The things that it is about, one by one.
+    fn parts(self) -> Vec<Undo> {
+        match self {
+            Undo::All { parts } => parts,
+            one => vec![one],
+        }
+    }
+
     /// What it is about: entries of one identity are one thing's history.
     pub fn identity(&self) -> String {
         match self {
@@ -96,6 +108,7 @@ impl Undo {
             Undo::Service { unit, .. } => format!("service {unit}"),
             Undo::Packages { .. } => "packages".into(),
             Undo::Program { group } => format!("program {group}"),
+            Undo::All { .. } => "several things".into(),
             Undo::Repository { id } => format!("repository {id}"),
             Undo::Boolean { name, .. } => format!("boolean {name}"),
         }
@@ -266,26 +279,28 @@ pub fn read(host: &Host, scope: &Scope) -> Result<Option<History>> {
             Record::Opened { site, .. } => history.site = history.site.or(site),
             Record::Begin { number, undo, .. } => {
                 history.count = number + 1;
-                let identity = undo.identity();
-                let at = match identities.iter().find(|(known, _)| *known == identity) {
-                    Some((_, at)) => {
-                        history.entries[*at].undo = fold(&history.entries[*at].undo, undo);
-                        *at
-                    }
-                    None => {
-                        history.entries.push(Entry {
-                            undo,
-                            unfinished: false,
-                        });
-                        identities.push((identity, history.entries.len() - 1));
-                        history.entries.len() - 1
-                    }
-                };
-                history.entries[at].unfinished = true;
-                open.push((number, at));
+                for undo in undo.parts() {
+                    let identity = undo.identity();
+                    let at = match identities.iter().find(|(known, _)| *known == identity) {
+                        Some((_, at)) => {
+                            history.entries[*at].undo = fold(&history.entries[*at].undo, undo);
+                            *at
+                        }
+                        None => {
+                            history.entries.push(Entry {
+                                undo,
+                                unfinished: false,
+                            });
+                            identities.push((identity, history.entries.len() - 1));
+                            history.entries.len() - 1
+                        }
+                    };
+                    history.entries[at].unfinished = true;
+                    open.push((number, at));
+                }
             }
             Record::Done { number } => {
-                if let Some((_, at)) = open.iter().find(|(begun, _)| *begun == number) {
+                for (_, at) in open.iter().filter(|(begun, _)| *begun == number) {
                     history.entries[*at].unfinished = false;
                 }
             }
@@ -392,7 +407,8 @@ fn original(sha: &str) -> PathBuf {
     Path::new(STATE).join("originals").join(sha)
 }
 
-fn prepare(host: &Host) -> Result<()> {
+/// Makes the state folder, root's alone.
+pub fn prepare(host: &Host) -> Result<()> {
     for dir in ["/var", "/var/lib", BASE] {
         if !host.exists(Path::new(dir)) {
             host.make_dir(Path::new(dir), Attributes::root(0o755))?;

@@ -151,6 +151,8 @@ fn undo(
                 }),
             )
         }
+        // The journal tells of its parts.
+        Undo::All { .. } => return Ok(None),
         Undo::Program { group } => {
             let shall = match was_by_hand(host, history, group)? {
                 true => Shall::BeByHand,

@@ -1,7 +1,7 @@
 //! `wp-gears setup`: makes it so, and proves it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
@@ -21,7 +21,7 @@ use crate::spec::{Role, Spec, effective};
 use crate::ui::Ui;
 use crate::ui::json::Report;
 use crate::ui::progress::Progress;
-use crate::wordpress::{php, queue};
+use crate::wordpress::{extension, php, queue};
 
 pub fn run(args: &SetupArgs) -> Result<u8> {
     let ui = Ui::new(args.common.json, args.common.quiet, args.common.verbose);
@@ -138,6 +138,7 @@ pub fn prepare(host: &Host, spec: &Spec, start: bool) -> Result<Prepared> {
         refuse_to_lose_jobs(host, &decided, &plan)?;
         let mut bad = unparsable(host, &decided, &plan)?;
         bad.extend(refused_by_queues(&decided));
+        bad.extend(unfit_phps(host, &decided, &plan)?);
         for (scope, error) in bad {
             plan.refuse(scope, error);
         }
@@ -265,6 +266,36 @@ fn servers_answer(decided: &Decided) -> Result<()> {
         })?;
     }
     Ok(())
+}
+
+/// PHPs that can run no job; only asked where something changes.
+fn unfit_phps(host: &Host, decided: &Decided, plan: &Plan) -> Result<Vec<(Scope, anyhow::Error)>> {
+    let mut bad = Vec::new();
+    if !plan.changes() {
+        return Ok(bad);
+    }
+    let mut asked: Vec<(&Path, bool)> = Vec::new();
+    for site in &decided.sites {
+        let php = site.php.path.as_path();
+        let known = asked.iter().find(|(path, _)| *path == php);
+        let has_json = match known {
+            Some((_, has_json)) => *has_json,
+            None => {
+                let facts = extension::ask(host, php, &host.need_user(&site.user)?)?;
+                let has_json = !facts.lacks_json;
+                asked.push((php, has_json));
+                has_json
+            }
+        };
+        if !has_json {
+            let what = format!("run jobs of {}", site.dir.display());
+            let why = format!("{} has no json, in which jobs are written", php.display());
+            let problem = Problem::new(what, why)
+                .advice("install and enable PHP's json extension, then run again");
+            bad.push((Scope::Site(site.name.clone()), problem.into()));
+        }
+    }
+    Ok(bad)
 }
 
 /// Every new wp-config.php must be PHP to the host's own PHP.

@@ -48,6 +48,9 @@ pub struct Family {
     pub extension: &'static [&'static str],
     /// Folders of ini files, one for each way PHP is run (`{v}` as above, `*` for the way).
     pub php_ini: &'static str,
+    /// What extensions of PHP `{v}` are built with, and what the gearman extension is.
+    pub php_headers: &'static str,
+    pub gearman_headers: &'static str,
     /// What a fork in PHP needs where that is a package by itself.
     pub php_process: Option<&'static str>,
     /// PHPs beside the distribution's own, in places of their own.
@@ -66,6 +69,7 @@ pub struct Collection {
     pub home: &'static str,
     pub extension: &'static str,
     pub process: &'static str,
+    pub headers: &'static str,
     pub php_ini: &'static str,
 }
 
@@ -208,6 +212,8 @@ static FAMILIES: [Family; 2] = [
         web_user: "www-data",
         extension: &["php{v}-gearman", "php-gearman"],
         php_ini: "/etc/php/{v}/*/conf.d",
+        php_headers: "php{v}-dev",
+        gearman_headers: "libgearman-dev",
         php_process: None,
         collections: &[],
         renews_php: true,
@@ -252,11 +258,14 @@ static FAMILIES: [Family; 2] = [
         web_user: "apache",
         extension: &["php-pecl-gearman"],
         php_ini: "/etc/php.d",
+        php_headers: "php-devel",
+        gearman_headers: "libgearman-devel",
         php_process: Some("php-process"),
         collections: &[Collection {
             home: "/opt/remi/php{n}/",
             extension: "php{n}-php-pecl-gearman",
             process: "php{n}-php-process",
+            headers: "php{n}-php-devel",
             php_ini: "/etc/opt/remi/php{n}/php.d",
         }],
         renews_php: false,

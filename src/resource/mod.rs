@@ -3,6 +3,7 @@
 pub mod boolean;
 pub mod check;
 pub mod directory;
+pub mod extension;
 pub mod file;
 pub mod link;
 pub mod log;

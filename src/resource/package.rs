@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 
+use super::extension::Extension;
 use super::repository::Source;
 use super::{Change, Resource, State};
 use crate::host::Host;
@@ -11,9 +12,14 @@ use crate::host::packages::Simulation;
 use crate::journal::Undo;
 use crate::problem::Problem;
 
+#[derive(Default)]
 pub struct Packages {
     /// For each thing that is needed the packages that bring it, most fitting first.
     pub needs: Vec<Vec<String>>,
+    /// As `needs`, but where none can be had another step does without.
+    pub offers: Vec<Vec<String>>,
+    /// Only for what is to be built, if it is.
+    pub builds: Option<Extension>,
     /// What is brought with them where it can be had.
     pub likes: Vec<String>,
     /// The repository that has them, where this one's own do not.
@@ -27,10 +33,16 @@ pub struct Packages {
 impl Packages {
     /// What is still to be installed.
     fn missing(&self, host: &Host) -> Result<Vec<String>> {
+        if let Some(extension) = &self.builds
+            && !extension.is_called_for(host)?
+        {
+            return Ok(Vec::new());
+        }
         let installed = host.installed()?;
         let open: Vec<&Vec<String>> = self
             .needs
             .iter()
+            .chain(&self.offers)
             .filter(|choices| {
                 choices
                     .first()
@@ -48,6 +60,8 @@ impl Packages {
         let mut names: Vec<String> = open.iter().flat_map(|choices| (*choices).clone()).collect();
         names.extend(likes.iter().cloned());
         let candidates = host.candidates(&names)?;
+        // Old lists do not know what there is: then it is tried.
+        let unknown = host.lists_are_old();
         let likes = likes.into_iter().filter(|name| candidates.contains(name));
         Ok(open
             .into_iter()
@@ -55,7 +69,9 @@ impl Packages {
                 let best = choices
                     .iter()
                     .find(|name| installed.contains_key(*name) || candidates.contains(name))
-                    .or(choices.last())?;
+                    .or(choices
+                        .last()
+                        .filter(|_| unknown || !self.offers.contains(choices)))?;
                 (!installed.contains_key(best)).then(|| best.clone())
             })
             .chain(likes)
@@ -71,6 +87,30 @@ impl Packages {
             return Err(problem.clone().into());
         }
         Ok(())
+    }
+
+    /// What is to be built cannot be, before anything was changed for it.
+    fn refuse_without_compiler(&self, host: &Host, missing: &[String]) -> Result<()> {
+        let Some(extension) = &self.builds else {
+            return Ok(());
+        };
+        let candidates = host.candidates(missing)?;
+        let mut absent = missing.to_vec();
+        absent.retain(|name| !candidates.contains(name));
+        if absent.is_empty() || host.lists_are_old() {
+            return Ok(());
+        }
+        let why = format!(
+            "no repository that is enabled here has {}",
+            absent.join(" ")
+        );
+        Err(Problem::new(format!("build {}", extension.name()), why)
+            .advice(format!(
+                "enable one that has {}, or one that has the extension's package ({}), then run again",
+                absent.join(" "),
+                extension.packages.join(" or ")
+            ))
+            .into())
     }
 
     fn permit(&self, simulation: &Simulation) -> Result<()> {
@@ -95,11 +135,15 @@ impl Packages {
 
 impl Resource for Packages {
     fn name(&self) -> String {
-        "packages".into()
+        match &self.builds {
+            Some(extension) => format!("packages to build {} with", extension.name()),
+            None => "packages".into(),
+        }
     }
 
     fn inspect(&self, host: &Host) -> Result<State> {
         let missing = self.missing(host)?;
+        self.refuse_without_compiler(host, &missing)?;
         if missing.is_empty() {
             return Ok(State::Same);
         }

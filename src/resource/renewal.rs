@@ -61,7 +61,23 @@ fn serves(host: &Host, php: &Php, process: &Process) -> bool {
         Some(number) => config
             .components()
             .any(|part| part.as_os_str().to_str() == Some(&format!("php{number}"))),
-        None => !config.starts_with("/etc/opt"),
+        // /etc/php/8.2/fpm/php-fpm.conf: of several PHPs each has its own.
+        None => {
+            let is_version = |name: &str| {
+                name.split_once('.').is_some_and(|(major, minor)| {
+                    [major, minor]
+                        .iter()
+                        .all(|n| n.bytes().all(|b| b.is_ascii_digit()) && !n.is_empty())
+                })
+            };
+            let mut parts = config
+                .components()
+                .filter_map(|part| part.as_os_str().to_str());
+            !config.starts_with("/etc/opt")
+                && parts
+                    .find(|name| is_version(name))
+                    .is_none_or(|version| php.version.as_deref() == Some(version))
+        }
     }
 }
 

@@ -150,6 +150,15 @@ pub struct HostOptions {
         env = "WP_GEARS_SUPERVISOR"
     )]
     pub supervisor: Option<SupervisorFrom>,
+    /// Build PHP's extension from this archive of pecl's [default: package]
+    #[arg(
+        long,
+        value_name = "FILE",
+        hide_short_help = true,
+        env = "WP_GEARS_EXTENSION_ARCHIVE",
+        value_parser = path
+    )]
+    pub extension_archive: Option<PathBuf>,
     /// Let the package manager upgrade or remove other packages too
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
           value_name = "BOOL", hide_short_help = true, env = "WP_GEARS_ALLOW_UPGRADES")]
@@ -190,7 +199,7 @@ impl SiteOptions {
 impl HostOptions {
     pub fn over(self, under: HostOptions) -> Self {
         layer!(self, under, {
-            role, servers, queue, listen, port, supervisor, allow_upgrades,
+            role, servers, queue, listen, port, supervisor, extension_archive, allow_upgrades,
         })
     }
 }

@@ -41,6 +41,7 @@ pub struct HostDecided {
     pub former_server: String,
     pub allow_upgrades: bool,
     pub supervisor: &'static Supervisor,
+    pub extension_archive: Option<PathBuf>,
 }
 
 impl HostDecided {
@@ -148,6 +149,10 @@ pub fn decide(host: &Host, spec: &Spec) -> Result<Decided> {
             false => host.supervisor()?,
         },
         roles,
+        extension_archive: options
+            .extension_archive
+            .map(std::path::absolute)
+            .transpose()?,
         queue: options.queue.unwrap_or(Queue::Sqlite),
         listen: options.listen.unwrap_or_else(|| "127.0.0.1".into()),
         port: options.port.unwrap_or(4730),

@@ -2,6 +2,7 @@
 
 pub mod ask;
 pub mod config;
+pub mod extension;
 pub mod php;
 pub mod pool;
 pub mod queue;

@@ -24,6 +24,50 @@ pub struct Php {
 }
 
 impl Php {
+    /// Whether it stands where the distribution's packages put a PHP.
+    fn is_packaged(&self, host: &Host) -> bool {
+        self.collection.is_some() || real(host, &self.path).starts_with("/usr/bin")
+    }
+
+    /// The packages that an extension is built with for it.
+    pub fn builds_with(&self, host: &Host, from_network: bool) -> Result<Vec<String>> {
+        let family = host.platform()?.family;
+        let mut names = vec![
+            family.gearman_headers.to_owned(),
+            "gcc".into(),
+            "make".into(),
+        ];
+        if self.is_packaged(host) {
+            names.insert(
+                0,
+                match self.row(family) {
+                    Some((row, number)) => row.headers.replace("{n}", number),
+                    None => family
+                        .php_headers
+                        .replace("{v}", self.version.as_deref().unwrap_or_default()),
+                },
+            );
+        }
+        if from_network {
+            names.push("php-pear".into());
+        }
+        Ok(names)
+    }
+
+    /// The packages that bring the extension to this very PHP: those that name
+    /// its version, and to the distribution's own the general one.
+    pub fn brought_by(&self, host: &Host) -> Result<Vec<String>> {
+        let family = host.platform()?.family;
+        let own = real(host, Path::new("/usr/bin/php")) == real(host, &self.path);
+        let names = self.extension_packages(family).into_iter();
+        let version = self.version.as_deref().filter(|_| self.is_packaged(host));
+        let fits = |name: &String| {
+            own || self.collection.is_some()
+                || version.is_some_and(|version| name.contains(version))
+        };
+        Ok(names.filter(fits).collect())
+    }
+
     /// The packages that bring the extension to it, most fitting first.
     pub fn extension_packages(&self, family: &Family) -> Vec<String> {
         if let Some((row, number)) = self.row(family) {
@@ -37,6 +81,14 @@ impl Php {
     /// Where its ini files are, one folder for each way it is run.
     pub fn ini_dirs(&self, host: &Host) -> Result<Vec<PathBuf>> {
         let family = host.platform()?.family;
+        if host.live() && !self.is_packaged(host) {
+            // Only it can tell. Without its ini files: nothing of a site's is run.
+            let scanned =
+                Command::new(&self.path).args(["-n", "-r", "echo PHP_CONFIG_FILE_SCAN_DIR;"]);
+            let answer = host.check(&scanned)?.text();
+            let dirs = answer.split(':').map(PathBuf::from);
+            return Ok(dirs.filter(|dir| host.is_dir(dir)).take(1).collect());
+        }
         let pattern = match self.row(family) {
             Some((row, number)) => row.php_ini.replace("{n}", number),
             None => {
@@ -74,6 +126,14 @@ impl Php {
 
     fn row(&self, family: &Family) -> Option<(&'static Collection, &str)> {
         Some((family.collections.first()?, self.collection.as_deref()?))
+    }
+}
+
+/// Where a link to a PHP ends: /usr/bin/php at /usr/bin/php8.2.
+fn real(host: &Host, path: &Path) -> PathBuf {
+    match host.look_through(path) {
+        Ok(crate::host::files::Node::File(meta)) => meta.path,
+        _ => path.to_owned(),
     }
 }
 

@@ -34,7 +34,7 @@ fn a_failing_package_manager_is_told_and_the_next_run_goes_on() {
     fails(&host, &["127.0.0.1"]);
     host.put("/etc/apt/sources.list", &sources, 0o644).unwrap();
 
-    let pin = "Package: php*-gearman\nPin: release *\nPin-Priority: -1\n";
+    let pin = "Package: gearman-job-server\nPin: release *\nPin-Priority: -1\n";
     host.put("/etc/apt/preferences.d/withheld", pin, 0o644)
         .unwrap();
     fails(&host, &["gearman"]);

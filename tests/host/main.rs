@@ -12,6 +12,7 @@ mod harness;
 mod hostile;
 mod images;
 mod life;
+mod pecl;
 mod pip;
 mod plain;
 mod refusals;

@@ -78,6 +78,12 @@ pub fn simulate(host: &Host, verb: &str, names: &[String]) -> Result<Simulation>
 
 /// How long ago the lists were fetched; `None` where they never were.
 pub fn lists_age(host: &Host) -> Option<Duration> {
+    // A fetch that failed leaves the folder as if it had been done.
+    let lists = host.list(Path::new("/var/lib/apt/lists")).ok()?;
+    let is_list = |name: &std::ffi::OsString| name.to_string_lossy().contains("_Packages");
+    if !lists.iter().any(is_list) {
+        return None;
+    }
     match host.look(Path::new("/var/lib/apt/lists/partial")).ok()? {
         Node::Directory(meta) => SystemTime::now().duration_since(meta.mtime()).ok(),
         _ => None,

@@ -1,0 +1,304 @@
+//! PHP's gearman extension, built as pecl builds it, for a PHP that no package
+//! brings it to.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use super::{Change, Resource, State};
+use crate::host::Host;
+use crate::host::commands::{Command, explain};
+use crate::host::files::{Attributes, Node};
+use crate::journal::{self, Edit, Kept, Undo};
+use crate::paths::STATE;
+use crate::problem::Problem;
+use crate::wordpress::extension::{Facts, Release, ask, quiet};
+use crate::wordpress::php::{Php, without_extension};
+
+const LIMIT: Duration = Duration::from_secs(1200);
+const LIBRARY: &str = "gearman.so";
+/// As Debian's tools for PHP's modules read it.
+const INI: &[u8] = b"; PHP's gearman extension, built by wp-gears; 'wp-gears remove' takes it out.\n; priority=20\nextension=gearman.so\n";
+
+/// What makes PHP load it: files, and links to them.
+struct Ini {
+    files: Vec<PathBuf>,
+    links: Vec<(PathBuf, PathBuf)>,
+}
+
+#[derive(Clone)]
+pub struct Extension {
+    pub php: Php,
+    /// Who starts PHP: never root.
+    pub user: String,
+    /// As pecl would download it; `None`: pecl does.
+    pub archive: Option<PathBuf>,
+    /// The packages that would bring it to this PHP, most fitting first.
+    pub packages: Vec<String>,
+    /// The packages that it is built with.
+    pub builds_with: Vec<String>,
+}
+
+impl Extension {
+    /// The PHP lacks it, and no package will bring it.
+    pub fn is_called_for(&self, host: &Host) -> Result<bool> {
+        let lacking = without_extension(host, &self.php)?;
+        if lacking.is_empty() || self.archive.is_some() {
+            return Ok(!lacking.is_empty());
+        }
+        let installed = host.installed()?;
+        let Some((own, general)) = self.packages.split_first() else {
+            return Ok(true);
+        };
+        if installed.contains_key(own) {
+            return Ok(false); // somebody took its ini file away: the check says so
+        }
+        if general.iter().any(|name| installed.contains_key(name)) {
+            // It may be for another PHP.
+            let nowhere = lacking.len() == self.php.ini_dirs(host)?.len();
+            return Ok(nowhere && host.candidates(std::slice::from_ref(own))?.is_empty());
+        }
+        host.is_withheld(&self.packages)
+    }
+
+    fn label(&self) -> &str {
+        self.php.version.as_deref().unwrap_or_default()
+    }
+
+    fn ask(&self, host: &Host) -> Result<Facts> {
+        ask(host, &self.php.path, &host.need_user(&self.user)?)
+    }
+
+    fn folder(&self) -> PathBuf {
+        Path::new(STATE).join("build")
+    }
+
+    /// What was built, until it is in its place.
+    fn built(&self, host: &Host) -> Result<Vec<u8>> {
+        let file = host.read(&self.folder().join(LIBRARY))?;
+        Ok(file.context("the extension was not built")?.bytes)
+    }
+
+    /// The ini file and the links to it, one for each way that lacks it; without
+    /// Debian's folder of modules each way has a file.
+    fn ini(&self, host: &Host) -> Result<Ini> {
+        let lacking = without_extension(host, &self.php)?;
+        // /etc/php/8.2/cli/conf.d: three above is what all ways share.
+        let modules = lacking
+            .first()
+            .and_then(|dir| dir.ancestors().nth(2))
+            .map(|shared| shared.join("mods-available"))
+            .filter(|modules| host.is_dir(modules));
+        Ok(match modules {
+            Some(modules) => {
+                let ini = modules.join("gearman.ini");
+                let link = |dir: PathBuf| (dir.join("20-gearman.ini"), ini.clone());
+                let links = lacking.into_iter().map(link).collect();
+                Ini {
+                    files: vec![ini],
+                    links,
+                }
+            }
+            None => {
+                let file = |dir: PathBuf| dir.join("40-gearman.ini");
+                Ini {
+                    files: lacking.into_iter().map(file).collect(),
+                    links: Vec::new(),
+                }
+            }
+        })
+    }
+
+    fn step(&self, host: &Host, command: Command, what: &str, watch: &dyn Fn(&str)) -> Result<()> {
+        watch(what);
+        let output = host.run_watched(&command.changes().limit(LIMIT), watch)?;
+        if output.success() {
+            return Ok(());
+        }
+        let what = format!(
+            "build the gearman extension for PHP {}: {what}",
+            self.label()
+        );
+        Err(Problem::new(what, explain(&output))
+            .advice("see what it says above; mend it, then run again: nothing was put into PHP")
+            .into())
+    }
+
+    /// The archive that was named, or the one that pecl downloads.
+    fn fetch(&self, host: &Host, watch: &dyn Fn(&str)) -> Result<PathBuf> {
+        if let Some(archive) = &self.archive {
+            return Ok(archive.clone());
+        }
+        let folder = self.folder();
+        let setting = |name: &str| format!("{name}={}", folder.join("pear").display());
+        let pecl = Command::new("pecl")
+            .args(
+                ["cache_dir", "temp_dir", "download_dir"]
+                    .map(setting)
+                    .iter()
+                    .flat_map(|it| ["-d", it]),
+            )
+            .args(["download", "gearman"])
+            .dir(&folder)
+            .caller_env(|_| false)
+            .changes()
+            .limit(Duration::from_secs(300));
+        watch("pecl download gearman");
+        let output = host.run_watched(&pecl, watch)?;
+        let archive = host.list(&folder)?.into_iter().find(|name| {
+            let name = name.to_string_lossy();
+            name.starts_with("gearman-") && name.ends_with(".tgz")
+        });
+        archive.map(|name| folder.join(name)).ok_or_else(|| {
+            Problem::new("download the gearman extension (pecl download gearman)", explain(&output))
+                .advice("let the host reach pecl.php.net, or fetch the archive elsewhere and give it with --extension-archive FILE")
+                .into()
+        })
+    }
+
+    /// A program of this very PHP's: phpize8.2, or phpize beside it.
+    fn tool(&self, host: &Host, name: &str) -> Result<PathBuf> {
+        let real = match host.look_through(&self.php.path)? {
+            Node::File(meta) => meta.path,
+            _ => self.php.path.clone(),
+        };
+        let beside = real.parent().unwrap_or(Path::new("/usr/bin"));
+        [format!("{name}{}", self.label()), name.to_owned()]
+            .iter()
+            .map(|name| beside.join(name))
+            .find(|path| host.exists(path))
+            .ok_or_else(|| {
+                let what = format!("build the gearman extension for PHP {}", self.label());
+                let why = format!("there is no {name} beside {}", real.display());
+                Problem::new(what, why)
+                    .advice("install what that PHP's headers come with, then run again")
+                    .into()
+            })
+    }
+}
+
+impl Resource for Extension {
+    fn name(&self) -> String {
+        format!("the gearman extension for PHP {}", self.label())
+    }
+
+    fn inspect(&self, host: &Host) -> Result<State> {
+        if !self.is_called_for(host)? {
+            return Ok(State::Same);
+        }
+        let facts = self.ask(host)?;
+        let from = match &self.archive {
+            Some(archive) => {
+                Release::of(host, archive)?.permit(&facts.version)?;
+                archive.display().to_string()
+            }
+            None => "pecl.php.net".to_owned(),
+        };
+        let Ini { files, links } = self.ini(host)?;
+        let mut change = Change::new("build").detail(format!(
+            "from {from}; that takes a compiler and headers: {}",
+            self.builds_with.join(" ")
+        ));
+        if self.archive.is_none() {
+            change = change.detail("no package has it for this PHP");
+        }
+        let library = facts.extension_dir.join(LIBRARY);
+        let files = std::iter::once(&library).chain(&files);
+        for path in files.chain(links.iter().map(|(path, _)| path)) {
+            change = change.detail(path.display().to_string());
+        }
+        Ok(State::Differs(change))
+    }
+
+    /// All of the building: until here nothing of PHP's is touched.
+    fn prepare(&self, host: &Host, watch: &dyn Fn(&str)) -> Result<()> {
+        let folder = self.folder();
+        journal::prepare(host)?;
+        host.remove_tree(&folder)?;
+        host.make_dir(&folder, Attributes::root(0o700))?;
+        let facts = self.ask(host)?;
+        let archive = self.fetch(host, watch)?;
+        let release = Release::of(host, &archive)?;
+        release.permit(&facts.version)?;
+        let name = format!("gearman-{}", release.version);
+        let source = folder.join(&name);
+        let unpack = Command::new("tar")
+            .args(["--extract", "--gzip", "--no-same-owner", "--file"])
+            .args([&archive])
+            .args(["--directory"])
+            .args([&folder])
+            .args([&name]);
+        self.step(host, unpack, "unpack", watch)?;
+        let config = self.tool(host, "php-config")?;
+        let phpize = Command::new(self.tool(host, "phpize")?).dir(&source);
+        self.step(host, phpize, "phpize", watch)?;
+        let configure = Command::new(source.join("configure"))
+            .args([format!("--with-php-config={}", config.display())])
+            .dir(&source);
+        self.step(host, configure, "configure", watch)?;
+        let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
+        let make = Command::new("make")
+            .args([format!("-j{cores}")])
+            .dir(&source);
+        self.step(host, make, "make", watch)?;
+        // No site's code, nothing of the ini files: PHP and the new library alone.
+        let library = source.join("modules").join(LIBRARY);
+        let try_out = Command::new(&self.php.path)
+            .args(["-n", "-d"])
+            .args([format!("extension={}", library.display())])
+            .args(["-r", "new GearmanClient;"]);
+        self.step(host, try_out, "load it into PHP", watch)?;
+        let built = host.read(&library)?.context("make left no gearman.so")?;
+        host.write(&folder.join(LIBRARY), &built.bytes, None, None)
+    }
+
+    fn undo(&self, host: &Host) -> Result<Option<Undo>> {
+        let file = |path: PathBuf, bytes: &[u8]| -> Result<Undo> {
+            let now = host.read(&path)?;
+            Ok(Undo::File {
+                was: now.map(|now| Kept::of(host, &now)).transpose()?,
+                will: Some(journal::hash(bytes)),
+                edit: Edit::Whole,
+                path,
+            })
+        };
+        let Ini { files, links } = self.ini(host)?;
+        let library = self.ask(host)?.extension_dir.join(LIBRARY);
+        let mut parts = vec![file(library, &self.built(host)?)?];
+        for path in files {
+            parts.push(file(path, INI)?);
+        }
+        parts.extend(links.into_iter().map(|(path, will)| Undo::Link {
+            path,
+            was: None,
+            owner: None,
+            file: None,
+            will,
+        }));
+        Ok(Some(Undo::All { parts }))
+    }
+
+    fn apply(&self, host: &Host, watch: &dyn Fn(&str)) -> Result<()> {
+        let put = |path: &Path, bytes: &[u8]| {
+            let seen = host.read(path)?;
+            let attributes = Some(Attributes::root(0o644));
+            host.write(path, bytes, attributes, seen.as_ref().map(|now| &now.meta))
+        };
+        let Ini { files, links } = self.ini(host)?;
+        let library = self.ask(host)?.extension_dir.join(LIBRARY);
+        put(&library, &self.built(host)?)?;
+        for path in &files {
+            put(path, INI)?;
+        }
+        for (path, to) in &links {
+            host.make_link(path, to, (0, 0))?;
+        }
+        host.remove_tree(&self.folder())?;
+        let user = host.need_user(&self.user)?;
+        let proof = quiet(&self.php.path)
+            .args(["-r", "new GearmanClient;"])
+            .user(&user);
+        self.step(host, proof, "see that PHP has it", watch)
+    }
+}

@@ -1,0 +1,157 @@
+//! Hosts that no package brings PHP's extension to: it is built.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::harness::command::{command, run};
+use crate::harness::{Host, Image, Release, Shape, Site, cache, debian, machine, site};
+use crate::support::{daemons, everything, jobs_run, none, on_site, refused, wp_gears};
+
+const ARCHIVE: &str = "/srv/pecl/gearman.tgz";
+const SETUP: [&str; 5] = ["wp-gears", "setup", "--site", site::FOLDER, "--yes"];
+
+/// What pecl would download, from Debian's source package of php-gearman.
+fn archive() -> Result<PathBuf> {
+    cache::entry("pecl", include_str!("pecl-source.sh"), |folder| {
+        let script = include_str!("pecl-source.sh");
+        let mirror = machine::mirror()?;
+        let folder = folder.display().to_string();
+        let words = ["sh", "-ec", script, "pecl", &folder, &mirror];
+        run(command(&words), b"", Duration::from_secs(300))
+            .check()
+            .map(drop)
+    })
+}
+
+/// A host with a site and all packages but the extension's, which are not to
+/// be had, and with the archive.
+fn without_extension(name: &str) -> Host {
+    let image = Image::site(Release::Bookworm).unwrap();
+    let bind = format!("{}:/srv/pecl:ro", archive().unwrap().display());
+    let host = Host::start(&image, name, Shape::Booted, &[bind]).unwrap();
+    host.install(wp_gears()).unwrap();
+    withhold(&host, "php*-gearman");
+    debian::install(&host, &["gearman-job-server", "supervisor"]).unwrap();
+    host
+}
+
+fn withhold(host: &Host, packages: &str) {
+    let pin = format!("Package: {packages}\nPin: release *\nPin-Priority: -1\n");
+    let name = packages.replace('*', "");
+    host.put(&format!("/etc/apt/preferences.d/{name}"), pin, 0o644)
+        .unwrap();
+}
+
+/// The extension as the web's PHP has it, asked over HTTP.
+fn web_has_it(host: &Host) -> bool {
+    let page = format!("{}/has.php", site::FOLDER);
+    let text = "<?php echo class_exists('GearmanClient') ? 'yes' : 'no';";
+    host.put(&page, text, 0o644).unwrap();
+    let answer = Site::first(host).get("http://localhost/has.php").1;
+    host.run(&["rm", &page]).ok();
+    answer.trim() == "yes"
+}
+
+#[test]
+fn without_a_package_the_extension_is_built_from_the_archive_and_goes_again() {
+    let mut host = without_extension("pecl");
+    let before = everything(&host);
+    let php = host.tree(&["/etc/php", "/usr/lib/php"]);
+    let packages = host.shell("dpkg-query -W").ok();
+    let from_archive = ["--extension-archive", ARCHIVE];
+    let plan = on_site(&host, "plan", &from_archive).exits(0);
+    assert!(plan.stdout.contains("gcc make"), "{plan}");
+    assert!(plan.stdout.contains("20-gearman.ini"), "{plan}");
+    none(before.touches_to(&everything(&host)), "touched by plan");
+
+    let setup = on_site(&host, "setup", &from_archive).exits(0);
+    println!("setup: {:.1?}\n{}", setup.took, setup.text());
+    jobs_run(&Site::first(&host), 20);
+    assert!(web_has_it(&host));
+
+    let (made, daemons_before) = (everything(&host), daemons(&host));
+    let second = on_site(&host, "setup", &["-v"]).exits(0);
+    println!("second setup: {:.0?}", second.took);
+    none(made.touches_to(&everything(&host)), "touched by the second");
+    assert_eq!(daemons_before, daemons(&host));
+    for word in ["$ apt", "$ php", "/php", "pecl"] {
+        assert!(!second.stderr.contains(word), "runs {word}: {second}");
+    }
+    host.reboot().unwrap();
+    jobs_run(&Site::first(&host), 20);
+
+    // One of the two ways lost it: that one alone gets it back.
+    host.shell("rm /etc/php/8.2/fpm/conf.d/20-gearman.ini; systemctl restart php8.2-fpm")
+        .ok();
+    assert!(!web_has_it(&host));
+    let again = on_site(&host, "plan", &from_archive).exits(0);
+    assert!(!again.stdout.contains("/cli/"), "{again}");
+    on_site(&host, "setup", &from_archive).exits(0);
+    assert!(web_has_it(&host));
+
+    println!("{}", on_site(&host, "remove", &["--purge"]).exits(0).text());
+    let built = host.shell("find / -xdev -name '*gearman*.ini' -o -xdev -name gearman.so");
+    assert_eq!(built.ok(), "");
+    none(
+        php.changes_to(&host.tree(&["/etc/php", "/usr/lib/php"])),
+        "left of PHP's",
+    );
+    let left = host.shell("dpkg-query -W").ok();
+    assert_eq!(packages, left);
+}
+
+#[test]
+fn what_cannot_be_built_is_told_before_anything_changes() {
+    let host = without_extension("pecl-bad");
+    let setup = |archive| [&SETUP[..], &["--extension-archive", archive]].concat();
+
+    refused(&host, &setup("/srv/none.tgz"), 1, &["no such file"]);
+    host.put("/srv/text.tgz", "no archive\n", 0o644).unwrap();
+    refused(
+        &host,
+        &setup("/srv/text.tgz"),
+        1,
+        &["/srv/text.tgz", "gzip"],
+    );
+    host.shell(
+        "cd /srv && mkdir made && cd made && tar xzf /srv/pecl/gearman.tgz
+         tar czf ../without.tgz gearman-*
+         sed 's/<name>gearman</<name>redis</' package.xml >x && mv package.xml y && mv x package.xml
+         tar czf ../other.tgz package.xml
+         sed 's/<max>8.4.99</<max>8.1.99</' y >package.xml && tar czf ../old.tgz package.xml",
+    )
+    .ok();
+    refused(&host, &setup("/srv/without.tgz"), 1, &["package.xml"]);
+    refused(&host, &setup("/srv/other.tgz"), 1, &["another package"]);
+    refused(&host, &setup("/srv/old.tgz"), 1, &["8.1.99", "2.1.4"]);
+
+    // A compiler is not to be had.
+    withhold(&host, "gcc*");
+    refused(&host, &setup(ARCHIVE), 1, &["gcc", "no repository"]);
+    host.run(&["rm", "/etc/apt/preferences.d/gcc"]).ok();
+
+    // The archive's compiler error is shown, and nothing of it is left.
+    host.shell(
+        "cd /srv/made && rm -f package.xml && mv y package.xml
+         echo '#error the moon is full' >>gearman-2.1.4/php_gearman.c
+         tar czf ../broken.tgz package.xml gearman-2.1.4",
+    )
+    .ok();
+    let php = host.tree(&["/etc/php/8.2/cli", "/var/www"]);
+    let out = host.run(&setup("/srv/broken.tgz")).exits(1);
+    assert!(out.stderr.contains("the moon is full"), "{out}");
+    none(
+        php.touches_to(&host.tree(&["/etc/php/8.2/cli", "/var/www"])),
+        "touched by a build that failed",
+    );
+    assert!(!host.exists("/usr/lib/php/20220829/gearman.so"));
+
+    // No network, and no archive.
+    let out = host.run(&SETUP).exits(1);
+    assert!(out.stderr.contains("--extension-archive"), "{out}");
+
+    host.run(&setup(ARCHIVE)).exits(0);
+    jobs_run(&Site::first(&host), 1);
+}
