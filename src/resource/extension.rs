@@ -302,3 +302,52 @@ impl Resource for Extension {
         self.step(host, proof, "see that PHP has it", watch)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wordpress::php;
+
+    #[test]
+    fn of_two_phps_the_one_that_lacks_it_gets_it_in_the_ways_that_lack_it() {
+        let dir = tempfile::tempdir().unwrap();
+        for folder in [
+            "etc/php/8.2/cli/conf.d",
+            "etc/php/8.2/fpm/conf.d",
+            "etc/php/8.3/cli/conf.d",
+            "etc/php/8.3/fpm/conf.d",
+            "etc/php/8.3/mods-available",
+            "usr/bin",
+        ] {
+            std::fs::create_dir_all(dir.path().join(folder)).unwrap();
+        }
+        for file in [
+            "usr/bin/php8.2",
+            "usr/bin/php8.3",
+            "etc/php/8.2/cli/conf.d/20-gearman.ini",
+            "etc/php/8.2/fpm/conf.d/20-gearman.ini",
+            "etc/php/8.3/fpm/conf.d/20-gearman.ini",
+        ] {
+            std::fs::write(dir.path().join(file), "").unwrap();
+        }
+        let release = "ID=debian\nVERSION_ID=12\n";
+        std::fs::write(dir.path().join("etc/os-release"), release).unwrap();
+        let host = Host::new(Some(dir.path())).unwrap();
+        let extension = |path: &str| Extension {
+            php: php::find(&host, Some(Path::new(path))).unwrap(),
+            user: "www-data".into(),
+            archive: Some("/srv/gearman.tgz".into()),
+            packages: vec![],
+            builds_with: vec![],
+        };
+        assert!(!extension("/usr/bin/php8.2").is_called_for(&host).unwrap());
+        let other = extension("/usr/bin/php8.3");
+        assert!(other.is_called_for(&host).unwrap());
+        assert!(other.name().ends_with("PHP 8.3"));
+        let ini = other.ini(&host).unwrap();
+        let path = |text: &str| PathBuf::from(text);
+        assert_eq!(ini.files, [path("/etc/php/8.3/mods-available/gearman.ini")]);
+        let link = path("/etc/php/8.3/cli/conf.d/20-gearman.ini");
+        assert_eq!(ini.links, [(link, ini.files[0].clone())]);
+    }
+}
