@@ -11,6 +11,7 @@
 
 pub mod checks;
 pub mod context;
+mod service;
 
 use std::time::{Duration, Instant};
 

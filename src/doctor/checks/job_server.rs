@@ -1,7 +1,7 @@
 //! The job server: running, on at boot, and answering.
 
 use crate::doctor::context::Context;
-use crate::doctor::{Check, Finding};
+use crate::doctor::{Check, Finding, service};
 use crate::spec::Role;
 
 pub const CHECK: Check = Check {
@@ -40,17 +40,13 @@ fn run(context: &Context) -> Vec<Finding> {
 
 fn unit(context: &Context) -> Vec<Finding> {
     let name = context.platform.family.gearmand.unit;
-    let service = format!("service {name}");
+    let resource = format!("service {name}");
     let unit = match context.gearmand() {
         Ok(unit) => unit,
         Err(error) => return vec![Finding::skipped(format!("{error:#}"))],
     };
-    if unit.masked {
-        let todo = format!("systemctl unmask {name}, then wp-gears doctor --fix");
-        return vec![Finding::failed(
-            format!("somebody masked the service {name}"),
-            todo,
-        )];
+    if let Some(masked) = service::masked(name, &unit) {
+        return vec![masked];
     }
     if !unit.present {
         let seen = format!("there is no service {name}");
@@ -67,16 +63,12 @@ fn unit(context: &Context) -> Vec<Finding> {
             unit.state
         );
         let todo = format!("systemctl start {name}; its log: journalctl -u {name}");
-        problems.push(Finding::failed(seen, todo).mended_by(&service));
+        problems.push(Finding::failed(seen, todo).mended_by(&resource));
     }
-    if !unit.enabled {
-        let seen = format!("the service {name} does not start at boot");
-        problems
-            .push(Finding::failed(seen, format!("systemctl enable {name}")).mended_by(&service));
-    }
+    problems.extend(service::not_at_boot(name, &unit));
     if unit.needs_reload {
         let seen = format!("the definition of the service {name} changed since it was loaded");
-        problems.push(Finding::warning(seen, "systemctl daemon-reload").mended_by(&service));
+        problems.push(Finding::warning(seen, "systemctl daemon-reload").mended_by(&resource));
     }
     problems
 }

@@ -89,7 +89,7 @@ fn web(context: &Context, site: &SiteDecided, problems: &mut Vec<Finding>) -> St
     let Some(server) = processes.iter().find(is_master).or_else(|| {
         processes
             .iter()
-            .find(|process| is_apache(process) && has(context, process, "libphp"))
+            .find(|process| is_apache(process) && context.host.has_loaded(process.pid, "libphp"))
     }) else {
         return "no php-fpm or Apache with PHP runs".into();
     };
@@ -97,17 +97,13 @@ fn web(context: &Context, site: &SiteDecided, problems: &mut Vec<Finding>) -> St
         true => "php-fpm",
         false => "Apache",
     };
-    if !has(context, server, "gearman.so") {
+    if !context.host.has_loaded(server.pid, "gearman.so") {
         problems.push(Finding::failed(
             format!("{name} (process {}) runs without the gearman extension: pages hand their jobs to WP-Cron", server.pid),
             format!("restart {name}; if that is not enough, 'phpenmod gearman' first"),
         ));
     }
     format!("{name} has it")
-}
-
-fn has(context: &Context, process: &Process, file: &str) -> bool {
-    context.host.has_loaded(process.pid, file)
 }
 
 /// What a restart of the web server would meet.

@@ -1,7 +1,7 @@
 //! Whether supervisord can be asked; if not, which of the reasons it is.
 
 use crate::doctor::context::Context;
-use crate::doctor::{Check, Finding};
+use crate::doctor::{Check, Finding, service};
 use crate::spec::Role;
 use crate::supervisor::rpc::Unreachable;
 
@@ -18,31 +18,24 @@ fn run(context: &Context) -> Vec<Finding> {
     }
     let supervisor = context.decided.host.supervisor;
     let (name, socket) = (supervisor.unit, supervisor.socket);
-    let service = format!("service {name}");
+    let resource = format!("service {name}");
     let unit = match context.supervisor_unit() {
         Ok(unit) => unit,
         Err(error) => return vec![Finding::skipped(format!("{error:#}"))],
     };
-    if unit.masked {
-        let todo = format!("systemctl unmask {name}, then wp-gears doctor --fix");
-        return vec![Finding::failed(
-            format!("somebody masked the service {name}"),
-            todo,
-        )];
+    if let Some(masked) = service::masked(name, &unit) {
+        return vec![masked];
     }
     if !unit.present {
         let todo = "wp-gears doctor --fix installs it";
         return vec![Finding::failed("supervisor is not installed", todo).mended_by("packages")];
     }
     let mut findings = Vec::new();
-    if !unit.enabled {
-        let seen = format!("the service {name} does not start at boot");
-        findings
-            .push(Finding::failed(seen, format!("systemctl enable {name}")).mended_by(&service));
-    }
+    findings.extend(service::not_at_boot(name, &unit));
     if !unit.active {
         let seen = format!("supervisord does not run: its service is {}", unit.state);
-        findings.push(Finding::failed(seen, format!("systemctl start {name}")).mended_by(&service));
+        findings
+            .push(Finding::failed(seen, format!("systemctl start {name}")).mended_by(&resource));
         return findings;
     }
     let restart = format!(
