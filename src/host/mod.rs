@@ -12,6 +12,7 @@ mod selinux;
 pub mod services;
 pub mod users;
 mod walk;
+mod write;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
