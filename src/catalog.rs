@@ -131,12 +131,16 @@ pub fn needs(platform: &Platform, decided: &Decided) -> Vec<Vec<String>> {
     needs
 }
 
-/// The packages without which PHP cannot fork.
+/// The packages without which PHP cannot fork. Workers that were set up
+/// without them do as well: the package manager is not asked again each time.
 fn likes(host: &Host, decided: &Decided) -> Result<Vec<String>> {
     let mut likes = Vec::new();
     for site in &decided.sites {
+        let there = site.existing.as_ref();
         if decided.host.roles.contains(&Role::Worker)
             && site.mode == WorkerMode::Fork
+            && there
+                .is_none_or(|program| program.option("--worker-mode").as_deref() != Some("fork"))
             && let Some(package) = site.php.lacks_process(host)?
             && !likes.contains(&package)
         {

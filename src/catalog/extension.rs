@@ -86,9 +86,12 @@ fn all(host: &Host, decided: &Decided) -> Result<Vec<Extension>> {
 
 pub fn check(family: &'static Family, site: &SiteDecided) -> Check {
     let php = site.php.clone();
-    let label = php.version.clone().unwrap_or_default();
+    let label = match &php.version {
+        Some(version) => format!("PHP {version}"),
+        None => php.path.display().to_string(),
+    };
     Check {
-        what: format!("PHP {label} has the gearman extension, on the command line and for the web"),
+        what: format!("{label} has the gearman extension, on the command line and for the web"),
         after: "the packages".into(),
         patience: Duration::ZERO,
         probe: Box::new(move |host| {
@@ -97,7 +100,7 @@ pub fn check(family: &'static Family, site: &SiteDecided) -> Check {
                 return Ok(());
             };
             Err(Problem::new(
-                format!("see that PHP {label} has the gearman extension"),
+                format!("see that {label} has the gearman extension"),
                 format!("{} has no ini file for it", dir.display()),
             )
             .advice(match family.manager {

@@ -21,7 +21,8 @@ use crate::spec::{Role, Spec, effective};
 use crate::ui::Ui;
 use crate::ui::json::Report;
 use crate::ui::progress::Progress;
-use crate::wordpress::{extension, php, queue};
+use crate::wordpress::extension::{self, Facts};
+use crate::wordpress::{php, queue};
 
 pub fn run(args: &SetupArgs) -> Result<u8> {
     let ui = Ui::new(args.common.json, args.common.quiet, args.common.verbose);
@@ -274,26 +275,31 @@ fn unfit_phps(host: &Host, decided: &Decided, plan: &Plan) -> Result<Vec<(Scope,
     if !plan.changes() {
         return Ok(bad);
     }
-    let mut asked: Vec<(&Path, bool)> = Vec::new();
+    let mut asked: Vec<(&Path, Facts)> = Vec::new();
     for site in &decided.sites {
         let php = site.php.path.as_path();
-        let known = asked.iter().find(|(path, _)| *path == php);
-        let has_json = match known {
-            Some((_, has_json)) => *has_json,
-            None => {
-                let facts = extension::ask(host, php, &host.need_user(&site.user)?)?;
-                let has_json = !facts.lacks_json;
-                asked.push((php, has_json));
-                has_json
-            }
-        };
-        if !has_json {
-            let what = format!("run jobs of {}", site.dir.display());
-            let why = format!("{} has no json, in which jobs are written", php.display());
-            let problem = Problem::new(what, why)
-                .advice("install and enable PHP's json extension, then run again");
-            bad.push((Scope::Site(site.name.clone()), problem.into()));
+        if !asked.iter().any(|(path, _)| *path == php) {
+            asked.push((
+                php,
+                extension::ask(host, php, &host.need_user(&site.user)?)?,
+            ));
         }
+        let Some((_, facts)) = asked.iter().find(|(path, _)| *path == php) else {
+            continue; // it was asked just now
+        };
+        let (what, lacks, advice) = if facts.lacks_json {
+            let advice = "install and enable PHP's json extension, then run again";
+            ("run jobs", "json, in which jobs are written", advice)
+        } else if facts.lacks_pcntl && site.must_fork {
+            let advice = "enable PHP's pcntl extension, or leave --worker-mode out: then each job gets a PHP of its own (spawn)";
+            ("fork for jobs (--worker-mode fork)", "pcntl", advice)
+        } else {
+            continue;
+        };
+        let what = format!("{what} of {}", site.dir.display());
+        let problem = Problem::new(what, format!("{} has no {lacks}", php.display()));
+        let scope = Scope::Site(site.name.clone());
+        bad.push((scope, problem.advice(advice).into()));
     }
     Ok(bad)
 }

@@ -60,8 +60,8 @@ impl Packages {
         let mut names: Vec<String> = open.iter().flat_map(|choices| (*choices).clone()).collect();
         names.extend(likes.iter().cloned());
         let candidates = host.candidates(&names)?;
-        // Old lists do not know what there is: then it is tried.
-        let unknown = host.lists_are_old();
+        // Old lists do not know what there is, nor do those of another repository.
+        let unknown = host.lists_are_old() || self.is_source_pending(host)?;
         let likes = likes.into_iter().filter(|name| candidates.contains(name));
         Ok(open
             .into_iter()
@@ -76,6 +76,27 @@ impl Packages {
             })
             .chain(likes)
             .collect())
+    }
+
+    fn is_source_pending(&self, host: &Host) -> Result<bool> {
+        let source = self.source.as_ref();
+        source.map_or(Ok(false), |source| source.is_pending(host))
+    }
+
+    /// No repository helps against what an administrator said.
+    fn refuse_excluded(&self, host: &Host) -> Result<()> {
+        let installed = host.installed()?;
+        let is_there = |name: &String| installed.contains_key(name);
+        for choices in self.needs.iter().filter(|all| !all.iter().any(is_there)) {
+            if host.excluded(choices)?.len() == choices.len() {
+                let names = choices.join(" or ");
+                let why = "the package manager's settings exclude it on this host (exclude=)";
+                return Err(Problem::new(format!("install {names}"), why)
+                    .advice("take it out of 'exclude' in /etc/dnf/dnf.conf (yum: /etc/yum.conf), then run again")
+                    .into());
+            }
+        }
+        Ok(())
     }
 
     /// Where no repository has the job server there is more to say than that.
@@ -148,8 +169,9 @@ impl Resource for Packages {
             return Ok(State::Same);
         }
         let change = Change::new("install").detail(missing.join(" "));
+        self.refuse_excluded(host)?;
         if let Some(source) = &self.source
-            && source.pending(host)?.is_some()
+            && self.is_source_pending(host)?
         {
             let after = format!("the repository {}", source.name);
             return Ok(State::After(after, change));

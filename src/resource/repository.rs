@@ -34,10 +34,14 @@ impl Source {
         Ok(!open.into_iter().all(has))
     }
 
+    pub fn is_pending(&self, host: &Host) -> Result<bool> {
+        Ok(!host.installed()?.contains_key(&self.installed) && self.is_called_for(host)?)
+    }
+
     /// Whether it is to be brought, with what that would install.
-    pub fn pending(&self, host: &Host) -> Result<Option<Vec<String>>> {
+    fn pending(&self, host: &Host) -> Result<Option<Vec<String>>> {
         let is_address = self.package.contains("://");
-        if host.installed()?.contains_key(&self.installed) || !self.is_called_for(host)? {
+        if !self.is_pending(host)? {
             return Ok(None);
         }
         if is_address {

@@ -72,6 +72,8 @@ pub struct SiteDecided {
     /// 0 until the host's budget is shared out.
     pub workers: u32,
     pub mode: WorkerMode,
+    /// A fork was asked for by name; else a PHP that cannot is served otherwise.
+    pub must_fork: bool,
     pub user: String,
     pub worker_dir: PathBuf,
     pub program: String,
@@ -373,6 +375,7 @@ fn decide_site(
         servers,
         workers: options.workers.unwrap_or(0),
         mode: options.worker_mode.unwrap_or(WorkerMode::Fork),
+        must_fork: wish.options.worker_mode == Some(WorkerMode::Fork),
         user,
         worker_dir: options.worker_dir.unwrap_or_else(|| wish.dir.clone()),
         php: php::find(host, options.php.as_deref())?,

@@ -22,17 +22,20 @@ pub struct Facts {
     pub extension_dir: PathBuf,
     /// It has no json, in which jobs are written.
     pub lacks_json: bool,
+    /// It has no pcntl, without which there is no fork.
+    pub lacks_pcntl: bool,
 }
 
 /// Starts PHP as that user, with its ini files as they are.
 pub fn ask(host: &Host, php: &Path, user: &User) -> Result<Facts> {
     const PROGRAM: &str = r#"
         echo "\n", PHP_VERSION, "\n", ini_get('extension_dir'), "\n";
-        echo extension_loaded('json') ? 'json' : 'none', "\n";"#;
+        echo extension_loaded('json') ? 'json' : 'none', "\n";
+        echo function_exists('pcntl_fork') ? 'pcntl' : 'none', "\n";"#;
     let command = quiet(php).args(["-r", PROGRAM]).user(user);
     let text = host.check(&command)?.text();
     let lines: Vec<&str> = text.trim().lines().collect();
-    let [version, extension_dir, json] = lines[..] else {
+    let [version, extension_dir, json, pcntl] = lines[..] else {
         let what = format!("ask {} about itself", php.display());
         return Err(Problem::new(what, format!("it said {text:?}")).into());
     };
@@ -40,6 +43,7 @@ pub fn ask(host: &Host, php: &Path, user: &User) -> Result<Facts> {
         version: version.to_owned(),
         extension_dir: extension_dir.into(),
         lacks_json: json == "none",
+        lacks_pcntl: pcntl == "none",
     })
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use crate::harness::{Host, Image, Release, Site, rhel};
-use crate::support::{daemons, everything, host_of, none, on_site};
+use crate::support::{PortWatch, daemons, everything, host_of, none, on_site};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -71,14 +71,21 @@ fn a_plan_changes_nothing(host: &Host, kind: &Kind) {
 }
 
 fn setup_proves_itself(host: &Host) {
+    let port = PortWatch::start(host);
     let setup = on_site(host, "setup", &[]).exits(0);
+    port.saw_loopback_alone();
     println!("fresh setup: {:.1?}\n{}", setup.took, setup.text());
 }
 
 fn the_second_setup_touches_nothing(host: &Host) {
     let (before, daemons_before) = (everything(host), daemons(host));
-    let second = on_site(host, "setup", &[]).exits(0);
+    let second = on_site(host, "setup", &["-v"]).exits(0);
     println!("second setup: {:.0?}\n{}", second.took, second.text());
+    for manager in ["apt", "dnf", "yum"] {
+        let starts = second.stderr.contains(&format!("$ {manager}"));
+        assert!(!starts, "starts {manager}: {second}");
+    }
+    assert!(second.stderr.contains("$ "), "shows no command: {second}");
     none(
         before.touches_to(&everything(host)),
         "touched by a second setup",

@@ -5,7 +5,9 @@ mod judge;
 
 mod bench;
 mod container;
+mod dnf;
 mod doctor;
+mod epel;
 mod faults;
 mod handmade;
 mod harness;

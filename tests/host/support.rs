@@ -1,6 +1,10 @@
 //! What several tests do: bring the program onto a host, run it, look at it.
 
+use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::harness::{Host, Image, Out, Release, Site, Tree, site};
@@ -127,4 +131,49 @@ pub fn refused(host: &Host, words: &[&str], code: i32, says: &[&str]) {
     for word in says {
         assert!(out.stderr.contains(word), "does not say {word:?}: {out}");
     }
+}
+
+/// The addresses to which a host's port 4730 is open, looked at all the time
+/// meanwhile: a daemon that is open to all for its first moments is seen.
+pub struct PortWatch {
+    ended: Arc<AtomicBool>,
+    seen: JoinHandle<BTreeSet<String>>,
+}
+
+impl PortWatch {
+    pub fn start(host: &Host) -> PortWatch {
+        let init = host.processes()[0].outer; // a host that runs has one
+        let ended = Arc::new(AtomicBool::new(false));
+        let ends = ended.clone();
+        let seen = std::thread::spawn(move || {
+            let mut seen = BTreeSet::new();
+            while !ends.load(Ordering::Relaxed) {
+                for table in ["tcp", "tcp6"] {
+                    let path = format!("/proc/{init}/net/{table}");
+                    let text = std::fs::read_to_string(path).unwrap_or_default();
+                    seen.extend(text.lines().filter_map(listening));
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            seen
+        });
+        PortWatch { ended, seen }
+    }
+
+    /// It was open, and never to other hosts.
+    #[track_caller]
+    pub fn saw_loopback_alone(self) {
+        const LOOPBACK: [&str; 2] = ["0100007F", "00000000000000000000000001000000"];
+        self.ended.store(true, Ordering::Relaxed);
+        let seen = self.seen.join().unwrap();
+        assert!(seen.contains(LOOPBACK[0]), "{seen:?}");
+        assert!(seen.iter().all(|it| LOOPBACK.contains(&&**it)), "{seen:?}");
+    }
+}
+
+/// The address of a row that listens on port 4730, as the kernel writes it.
+fn listening(row: &str) -> Option<String> {
+    let fields: Vec<&str> = row.split_whitespace().collect();
+    let (address, port) = fields.get(1)?.split_once(':')?;
+    (port == "127A" && *fields.get(3)? == "0A").then(|| address.to_owned())
 }

@@ -183,7 +183,10 @@ fn failed(host: &Host, what: &str, output: &Output) -> anyhow::Error {
         }
     } else if says(output, "Could not resolve") || says(output, "Failed to fetch") {
         "see that the host reaches its package sources, then run again"
-    } else if says(output, "held packages") || says(output, "held broken packages") {
+    } else if ["held packages", "Held packages", "held broken packages"]
+        .iter()
+        .any(|words| says(output, words))
+    {
         "see 'apt-mark showhold', decide about what is held, then run again"
     } else {
         "see what apt says above; mend it, then run again: setup goes on where it stopped"

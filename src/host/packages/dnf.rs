@@ -2,16 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use regex::Regex;
 
 use super::{Installed, Simulation};
 use crate::host::Host;
 use crate::host::commands::{Command, Output, explain};
 use crate::problem::Problem;
 
-/// dnf waits for another run's lock by itself, and without an end.
+/// How long another package run may hold the locks. dnf itself would wait without an end.
+const LOCK_WAIT: Duration = Duration::from_secs(300);
+/// Its exit code where it does not wait.
+const LOCKED: i32 = 200;
 const LOOK_LIMIT: Duration = Duration::from_secs(300);
 const LIMIT: Duration = Duration::from_secs(1800);
 
@@ -51,6 +55,50 @@ pub fn candidates(host: &Host, names: &[String]) -> Result<Vec<String>> {
         .filter(|name| names.iter().any(|wanted| wanted == name))
         .map(str::to_owned)
         .collect())
+}
+
+/// Which of the names the manager's own settings keep from this host.
+pub fn excluded(host: &Host, names: &[String]) -> Result<Vec<String>> {
+    let settings = match is_yum(host) {
+        true => "/etc/yum.conf",
+        false => "/etc/dnf/dnf.conf",
+    };
+    let Some(file) = host.read(Path::new(settings))? else {
+        return Ok(Vec::new());
+    };
+    let patterns = exclusions(&String::from_utf8_lossy(&file.bytes));
+    let fits = |name: &&String| patterns.iter().any(|pattern| pattern.is_match(name));
+    Ok(names.iter().filter(fits).cloned().collect())
+}
+
+/// A value goes on in the lines that begin with a blank.
+fn exclusions(text: &str) -> Vec<Regex> {
+    let mut patterns = Vec::new();
+    let mut key = "";
+    for line in text.lines() {
+        let value = match line.split_once('=') {
+            _ if line.starts_with([' ', '\t']) => line,
+            Some((name, value)) => {
+                key = name.trim();
+                value
+            }
+            None => {
+                key = "";
+                continue;
+            }
+        };
+        if !matches!(key, "exclude" | "excludepkgs") {
+            continue;
+        }
+        for word in value
+            .split([' ', '\t', ','])
+            .filter(|word| !word.is_empty())
+        {
+            let pattern = regex::escape(word).replace("\\*", ".*").replace("\\?", ".");
+            patterns.extend(Regex::new(&format!("^{pattern}$")));
+        }
+    }
+    patterns
 }
 
 pub fn simulate(host: &Host, verb: &str, names: &[String]) -> Result<Simulation> {
@@ -140,9 +188,9 @@ pub fn change(host: &Host, verb: &str, names: &[String], watch: &dyn Fn(&str)) -
 
 /// From which repository each installed package came.
 pub fn origins(host: &Host) -> Result<BTreeMap<String, String>> {
+    let what = "ask where packages came from";
     if is_yum(host) {
-        let output = host.check(&tool(host, &["-q", "list", "installed"]))?;
-        let text = output.text();
+        let text = ask(host, &["-q", "list", "installed"], what)?;
         // Three words each, wrapped as it likes.
         let words: Vec<&str> = text
             .lines()
@@ -164,9 +212,7 @@ pub fn origins(host: &Host) -> Result<BTreeMap<String, String>> {
         "--qf",
         "%{name} %{from_repo}\n",
     ];
-    let output = host.check(&tool(host, &query))?;
-    Ok(output
-        .text()
+    Ok(ask(host, &query, what)?
         .lines()
         .filter_map(|line| line.trim().split_once(' '))
         .map(|(name, origin)| (name.to_owned(), origin.to_owned()))
@@ -180,7 +226,7 @@ pub fn repositories(host: &Host) -> Result<Vec<(String, bool)>> {
             true => &["-q", "repolist", which],
             false => &["-q", "repolist", &format!("--{which}")],
         };
-        let text = host.check(&tool(host, words))?.text();
+        let text = ask(host, words, "ask which repositories there are")?;
         // yum writes "id/release/arch", with a mark where the lists are old.
         let id = |line: &str| {
             let word = line.split_whitespace().next()?;
@@ -219,7 +265,7 @@ pub fn switch_repository(host: &Host, id: &str, on: bool) -> Result<()> {
     if !output.success() {
         let advice =
             format!("'dnf install dnf-plugins-core', or {verb} it by hand, then run again");
-        return Err(Problem::new(what, explain(&output)).advice(advice).into());
+        return Err(Problem::new(what, words(&output)).advice(advice).into());
     }
     Ok(())
 }
@@ -253,7 +299,18 @@ pub fn program(host: &Host) -> &'static str {
 }
 
 fn tool(host: &Host, args: &[&str]) -> Command {
-    Command::new(program(host)).args(args).limit(LOOK_LIMIT)
+    Command::new(program(host))
+        .args(["--setopt=exit_on_lock=True"])
+        .args(args)
+        .limit(LOOK_LIMIT)
+}
+
+fn ask(host: &Host, args: &[&str], what: &str) -> Result<String> {
+    let output = run(host, &tool(host, args), what, &|_| {})?;
+    match output.success() {
+        true => Ok(output.text()),
+        false => Err(failed(host, what, &output)),
+    }
 }
 
 /// The verb with what belongs to it. Packages that are no longer needed by
@@ -271,16 +328,46 @@ fn more(host: &Host, verb: &str) -> Vec<String> {
         .collect()
 }
 
+/// Waits while another package manager is at work.
 fn run(host: &Host, command: &Command, what: &str, watch: &dyn Fn(&str)) -> Result<Output> {
-    host.run_watched(command, watch).map_err(|error| {
-        let why = format!("{error:#}");
-        let waits = ["Waiting for process", "holding the yum lock"];
-        if waits.iter().any(|words| why.contains(words)) {
-            return Problem::new(what, why)
-                .advice("another package manager is at work: let it end, then run again")
-                .into();
+    let begun = Instant::now();
+    loop {
+        let output = host.run_watched(command, watch)?;
+        let locked = output.status.code() == Some(LOCKED)
+            || says(&output, "Failed to obtain rpm transaction lock");
+        if !locked {
+            return Ok(output);
         }
-        error
+        if begun.elapsed() > LOCK_WAIT {
+            return Err(Problem::new(what, words(&output))
+                .advice("another package manager is at work: let it end, then run again")
+                .into());
+        }
+        watch("waiting for another package manager to end");
+        std::thread::sleep(Duration::from_secs(1));
+    }
+}
+
+/// What it said, without the table of what it would do and the settings of a
+/// repository, behind which the reason is lost.
+fn words(output: &Output) -> String {
+    const TABLE: &str = "\nDownloading Packages:";
+    const SETTINGS: &str = "\nProblem repository: ";
+    let told = |bytes: &[u8]| {
+        let text = String::from_utf8_lossy(bytes);
+        let text = text.rsplit(TABLE).next().unwrap_or_default();
+        match text.split_once(SETTINGS) {
+            Some((before, rest)) => {
+                let name = rest.lines().next().unwrap_or_default();
+                format!("{before}{SETTINGS}{name}").into_bytes()
+            }
+            None => text.as_bytes().to_vec(),
+        }
+    };
+    explain(&Output {
+        stdout: told(&output.stdout),
+        stderr: told(&output.stderr),
+        status: output.status,
     })
 }
 
@@ -290,7 +377,7 @@ fn says(output: &Output, words: &str) -> bool {
 }
 
 /// What dnf's words mean, and what helps; the first that fits.
-const ADVICE: [(&[&str], &str); 8] = [
+const ADVICE: [(&[&str], &str); 9] = [
     (
         &["filtered out by exclude", "filtered out by modular"],
         "it is excluded on this host: see 'exclude' in /etc/dnf/dnf.conf and /etc/yum.repos.d, and 'dnf versionlock list'; decide, then run again",
@@ -311,8 +398,17 @@ const ADVICE: [(&[&str], &str); 8] = [
         "see that the host reaches its package sources (/etc/yum.repos.d; a release past its end is in its maker's archive), then run again",
     ),
     (
-        &["GPG check FAILED", "is not signed", "ublic key"],
+        &[
+            "GPG check FAILED",
+            "is not signed",
+            "ublic key",
+            "GPG public keys",
+        ],
         "the package's signature cannot be checked: see gpgkey of its repository in /etc/yum.repos.d, then run again",
+    ),
+    (
+        &["incorrect checksum", "checksum doesn't match", "is damaged"],
+        "what its source has is broken or half copied: 'dnf clean all', then run again; if it stays so, take another mirror in /etc/yum.repos.d",
     ),
     (
         &["nothing provides"],
@@ -347,7 +443,7 @@ fn failed(host: &Host, what: &str, output: &Output) -> anyhow::Error {
                 program(host)
             )
         });
-    Problem::new(what, explain(output)).advice(advice).into()
+    Problem::new(what, words(output)).advice(advice).into()
 }
 
 #[cfg(test)]
@@ -369,6 +465,27 @@ mod tests {
         );
         assert_eq!(simulation.upgraded, ["python3-base"]);
         assert_eq!(simulation.removed, ["other", "oldgearman"]);
+    }
+
+    #[test]
+    fn exclusions_are_words_with_stars_over_several_lines() {
+        let patterns = exclusions(
+            "[main]\nexclude=gearman* kernel, php-?ecl\n  more.+\n# exclude=no\nbest=True\n also\nexcludepkgs = last\n",
+        );
+        let fits = |name: &str| patterns.iter().any(|pattern| pattern.is_match(name));
+        for name in ["gearmand", "kernel", "php-pecl", "more.+", "last"] {
+            assert!(fits(name), "{name}");
+        }
+        for name in [
+            "libgearman",
+            "kernel-core",
+            "php-ppecl",
+            "more.",
+            "no",
+            "also",
+        ] {
+            assert!(!fits(name), "{name}");
+        }
     }
 
     #[test]

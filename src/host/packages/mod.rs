@@ -84,6 +84,15 @@ impl Host {
             && self.candidates(names)?.is_empty())
     }
 
+    /// Which of the names an administrator keeps from this host; what is held
+    /// back in other ways shows when an install is tried.
+    pub fn excluded(&self, names: &[String]) -> Result<Vec<String>> {
+        match self.platform()?.family.manager {
+            Manager::Apt => Ok(Vec::new()),
+            Manager::Dnf => dnf::excluded(self, names),
+        }
+    }
+
     /// What installing them would do, by the package manager's own word.
     pub fn simulate_install(&self, names: &[String]) -> Result<Simulation> {
         match self.platform()?.family.manager {

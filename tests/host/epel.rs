@@ -1,0 +1,137 @@
+//! Setup on hosts of the RHEL family: what they have beside Debian's, and
+//! that all of it is given back.
+
+use std::time::Duration;
+
+use crate::harness::{Host, Site, Tree, rhel, site};
+use crate::support::{daemons, everything, host_of, jobs_run, none, on_site};
+
+const SEND: &str = "<?php require '/var/www/site/wp-load.php';
+    echo extension_loaded('gearman') ? 'loaded' : 'missing';
+    echo wp_async_task_add('test_job', ['n' => 7]) ? ' sent' : ' not sent';";
+
+/// Packages leave their users behind.
+fn all_but_users(host: &Host) -> Tree {
+    let mut tree = everything(host);
+    for file in ["passwd", "group", "shadow", "gshadow", "subuid", "subgid"] {
+        for ending in ["", "-"] {
+            tree = tree.without(&format!("/etc/{file}{ending}"));
+        }
+    }
+    tree
+}
+
+fn packages(host: &Host) -> Vec<String> {
+    let all = host.run(&["rpm", "-qa"]).ok();
+    let mut lines: Vec<String> = all.lines().map(str::to_owned).collect();
+    lines.sort();
+    lines
+}
+
+#[test]
+fn selinux_and_epel_are_set_up_and_given_back() {
+    let host = host_of(&rhel::site().unwrap(), "selinux");
+    rhel::set_selinux(&host, "Enforcing").unwrap();
+    let (before, packages_before) = (all_but_users(&host), packages(&host));
+    let boolean = "SELinux boolean httpd_can_network_connect";
+    let plan = on_site(&host, "plan", &[]).exits(0);
+    for part in [
+        boolean,
+        "repository EPEL",
+        "php-pecl-gearman",
+        "php-process",
+    ] {
+        assert!(plan.stdout.contains(part), "{part}: {plan}");
+    }
+    let log = || host.read(rhel::SELINUX_LOG).unwrap_or_default();
+    assert_eq!(log(), "");
+
+    on_site(&host, "setup", &[]).exits(0);
+    let made = log();
+    assert!(
+        made.contains("setsebool -P httpd_can_network_connect on\n"),
+        "{made}"
+    );
+    for folder in [
+        "/var/lib/gearmand",
+        "/usr/local/lib/wp-gears",
+        "/var/log/wp-gears",
+        "/var/lib/wp-gears/run/site",
+        "/etc/systemd/system/gearmand.service.d",
+    ] {
+        assert!(made.contains(&format!("restorecon {folder}\n")), "{made}");
+    }
+
+    // The web's PHP took the extension up by itself.
+    let page = format!("{}/send.php", site::FOLDER);
+    host.put(&page, SEND, 0o644).unwrap();
+    let answer = Site::first(&host).get("http://localhost/send.php");
+    assert_eq!(answer, (200, "loaded sent".into()));
+    let limit = Duration::from_secs(10);
+    assert!(Site::first(&host).wait_for(1, limit).contains(&7));
+    host.run(&["rm", &page]).ok();
+
+    // Workers can do without the package for forks: it is not asked for again.
+    host.run(&["rpm", "-e", "php-process"]).ok();
+    let (files, running) = (everything(&host), daemons(&host));
+    let second = on_site(&host, "setup", &["-v"]).exits(0);
+    none(files.touches_to(&everything(&host)), "touched by a second");
+    assert_eq!((running, made), (daemons(&host), log()));
+    for word in ["$ dnf", "$ setsebool", "$ restorecon", "$ php"] {
+        assert!(!second.stderr.contains(word), "runs {word}: {second}");
+    }
+    assert!(second.stderr.contains("$ getsebool"), "{second}");
+
+    println!("{}", on_site(&host, "remove", &["--purge"]).exits(0).text());
+    assert!(log().ends_with("setsebool -P httpd_can_network_connect off\n"));
+    none(before.changes_to(&all_but_users(&host)), "left by remove");
+    assert_eq!(packages_before, packages(&host));
+    for folder in [
+        "/var/lib/gearmand",
+        "/var/log/wp-gears",
+        "/var/lib/wp-gears",
+    ] {
+        assert!(!host.exists(folder), "{folder} is left");
+    }
+}
+
+#[test]
+fn what_a_person_brought_of_epel_stays_and_rhels_builder_goes_off_again() {
+    let host = host_of(&rhel::site().unwrap(), "rhel");
+    host.shell(
+        r#"sed -i 's/^ID=.*/ID="rhel"/; s/^ID_LIKE=.*/ID_LIKE="fedora"/' /usr/lib/os-release
+        printf '[%s]\nname=Builder\nbaseurl=file:///srv/packages/crb\ngpgcheck=0\nenabled=0\n' \
+            codeready-builder-for-rhel-9-x86_64-rpms >/etc/yum.repos.d/redhat.repo"#,
+    )
+    .ok();
+    // Its own EPEL is an address, which is not reached from here.
+    let setup = ["wp-gears", "setup", "--site", site::FOLDER, "--yes"];
+    let builder = || {
+        let list = host.run(&["dnf", "-q", "repolist", "--enabled"]).ok();
+        list.contains("codeready-builder")
+    };
+    let failed = host.run(&setup).exits(1);
+    for word in [
+        "EPEL",
+        "epel-release-latest-9.noarch.rpm",
+        "dl.fedoraproject.org",
+    ] {
+        assert!(failed.stderr.contains(word), "{failed}");
+    }
+    on_site(&host, "remove", &["--purge"]).exits(0);
+    assert!(!builder());
+
+    rhel::install(&host, &["epel-release"]).unwrap();
+    let (before, packages_before) = (all_but_users(&host), packages(&host));
+    let plan = on_site(&host, "plan", &[]).exits(0);
+    assert!(plan.stdout.contains("codeready-builder"), "{plan}");
+    on_site(&host, "setup", &[]).exits(0);
+    assert!(builder());
+    jobs_run(&Site::first(&host), 3);
+    on_site(&host, "plan", &["--check"]).exits(0);
+
+    on_site(&host, "remove", &["--purge"]).exits(0);
+    assert!(!builder());
+    none(before.changes_to(&all_but_users(&host)), "left by remove");
+    assert_eq!(packages_before, packages(&host));
+}
