@@ -9,6 +9,7 @@ use wp_gears::command;
 use wp_gears::command::manual;
 use wp_gears::command::pause::{self, Action};
 use wp_gears::problem::Problem;
+use wp_gears::ui::interrupt::Cancelled;
 use wp_gears::ui::{Ui, message, usage};
 
 fn main() -> ExitCode {
@@ -41,6 +42,10 @@ fn main() -> ExitCode {
     match result {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
+            if let Some(cancelled) = error.downcast_ref::<Cancelled>() {
+                Ui::new(false, false, false).line(&cancelled.to_string());
+                return ExitCode::from(cancelled.code());
+            }
             let usage = error
                 .chain()
                 .filter_map(|cause| cause.downcast_ref::<Problem>())

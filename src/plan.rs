@@ -135,6 +135,10 @@ pub trait Watch {
         took: Duration,
         error: Option<&anyhow::Error>,
     );
+    /// Whether the person wants an end after the step at hand.
+    fn stops(&self) -> bool {
+        false
+    }
 }
 
 /// One act that was done.
@@ -150,6 +154,8 @@ pub struct Done {
 pub struct Outcome {
     pub done: Vec<Done>,
     pub failed: Vec<Refused>,
+    /// The person wanted an end before the last step.
+    pub stopped: bool,
 }
 
 /// Makes it so, in order. Where the host's part fails everything stops; where
@@ -164,6 +170,10 @@ pub fn apply(
     let mut outcome = Outcome::default();
     for step in &plan.steps {
         let scope = &step.item.scope;
+        if watch.stops() {
+            outcome.stopped = true;
+            break;
+        }
         if outcome.failed.iter().any(|failed| failed.scope == *scope) {
             continue;
         }

@@ -57,7 +57,7 @@ pub fn sentence(site: &SiteDecided, proof: &Proof) -> String {
     );
     if site.mode == WorkerMode::Fork && !proof.forked {
         text.push_str(&format!(
-            "\n  each job gets a PHP of its own (spawn): {LOGS}/{}.log says why a fork is not safe here",
+            "\neach job gets a PHP of its own (spawn): {LOGS}/{}.log says why a fork is not safe here",
             site.name
         ));
     }

@@ -9,9 +9,10 @@ pub mod remove;
 pub mod setup;
 pub mod sites;
 pub mod status;
+mod talk;
 mod watch;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
@@ -23,6 +24,7 @@ use crate::recovery;
 use crate::spec::resolve::absolute;
 use crate::spec::{HostOptions, Site, SiteOptions, Spec, file};
 use crate::ui::Ui;
+use crate::ui::ask::Answer;
 
 pub const DONE: u8 = 0;
 pub const FAILED: u8 = 1;
@@ -72,11 +74,7 @@ fn confirm(ui: Ui, yes: bool, what: &str, question: &str, default: bool) -> Resu
                 .into(),
         );
     }
-    let answer = dialoguer::Confirm::new()
-        .with_prompt(question)
-        .default(default)
-        .interact_opt()?;
-    if answer == Some(true) {
+    if ui.agrees(question, false, default)? == Answer::Yes {
         return Ok(());
     }
     Err(Problem::new(what, "you said no; nothing was changed").into())
@@ -89,7 +87,34 @@ pub fn spec_of(
     over_host: &HostOptions,
     over_site: &SiteOptions,
 ) -> Result<Spec> {
-    let mut spec = file::read(host, common.config.as_deref())?;
+    let file = file::read(host, common.config.as_deref())?;
+    let spec = layers(file, &common.sites, over_host, over_site)?;
+    if *over_site != SiteOptions::default() && spec.sites.len() != 1 {
+        return Err(Problem::usage(
+            "use options of one site (as --salt, --program, --workers)",
+            format!("there are {} sites", spec.sites.len()),
+        )
+        .advice("give exactly one --site, or put each site's options into a [[site]] table")
+        .into());
+    }
+    if spec.sites.is_empty() {
+        return Err(Problem::usage("find the sites", "none is named")
+            .advice(format!(
+                "name a WordPress folder with --site DIR, or in {}",
+                Path::new(file::DEFAULT).display()
+            ))
+            .into());
+    }
+    Ok(spec)
+}
+
+/// What they say together, for the sites that are given or those of the file.
+fn layers(
+    mut spec: Spec,
+    sites: &[PathBuf],
+    over_host: &HostOptions,
+    over_site: &SiteOptions,
+) -> Result<Spec> {
     spec.host = over_host.clone().over(spec.host);
     let from_file = std::mem::take(&mut spec.sites);
     // A table without a folder holds what all sites have.
@@ -106,10 +131,10 @@ pub fn spec_of(
         let dir = absolute(&site.dir)?;
         named.push(Site { dir, ..site });
     }
-    if common.sites.is_empty() {
+    if sites.is_empty() {
         spec.sites = named;
     } else {
-        for dir in &common.sites {
+        for dir in sites {
             let dir = absolute(dir)?;
             if spec.sites.iter().any(|site| site.dir == dir) {
                 continue;
@@ -121,24 +146,8 @@ pub fn spec_of(
             spec.sites.push(Site { dir, options });
         }
     }
-    if *over_site != SiteOptions::default() && spec.sites.len() != 1 {
-        return Err(Problem::usage(
-            "use options of one site (as --salt, --program, --workers)",
-            format!("there are {} sites", spec.sites.len()),
-        )
-        .advice("give exactly one --site, or put each site's options into a [[site]] table")
-        .into());
-    }
     for site in &mut spec.sites {
         site.options = over_site.clone().over(std::mem::take(&mut site.options));
-    }
-    if spec.sites.is_empty() {
-        return Err(Problem::usage("find the sites", "none is named")
-            .advice(format!(
-                "name a WordPress folder with --site DIR, or in {}",
-                Path::new(file::DEFAULT).display()
-            ))
-            .into());
     }
     Ok(spec)
 }

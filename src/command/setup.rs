@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use super::{DONE, FAILED, begin, confirm, host_of, spec_of};
+use super::talk::Talk;
+use super::{DONE, FAILED, begin, host_of, spec_of};
 use crate::catalog;
 use crate::cli::SetupArgs;
 use crate::gearman::daemon;
@@ -19,6 +20,7 @@ use crate::resource::file::File;
 use crate::spec::resolve::{self, Decided};
 use crate::spec::{Role, Spec, effective};
 use crate::ui::Ui;
+use crate::ui::interrupt::INTERRUPTED;
 use crate::ui::json::Report;
 use crate::ui::progress::Progress;
 use crate::wordpress::extension::{self, Facts};
@@ -52,22 +54,27 @@ fn print_config(host: &Host, args: &SetupArgs, ui: Ui) -> Result<u8> {
 
 /// As `run`, on a host that the caller made.
 pub fn run_on(host: &Host, args: &SetupArgs, ui: Ui) -> Result<u8> {
+    let mut talk = Talk::begin(host, args, ui)?;
     let _lock = begin(host, ui)?;
-    let spec = spec_of(host, &args.common, &args.host, &args.site)?;
+    let spec = talk.spec(host)?;
     let Prepared { decided, plan } = prepare(host, &spec, !args.no_start)?;
-    ui.plan(&plan);
-    ui.notes(&decided.notes);
-
     let mut outcome = Outcome::default();
     if plan.changes() {
-        confirm(ui, args.yes, "set up this host", "Make it so?", true)?;
+        talk.agree(&plan, &decided.notes)?;
         let sites = folders(&decided);
-        outcome = plan::apply(host, &plan, &sites, &Progress::new(ui))?;
-    } else if plan.refused.is_empty() {
-        ui.line("Nothing to change.");
+        let progress = Progress::new(ui).until(talk.interrupts());
+        outcome = plan::apply(host, &plan, &sites, &progress)?;
+    } else {
+        ui.notes(&decided.notes);
+        if plan.refused.is_empty() {
+            ui.line("Nothing to change.");
+        }
     }
-    let proves =
-        host.live() && !args.no_start && !args.no_prove && (args.prove || !outcome.done.is_empty());
+    let proves = host.live()
+        && !args.no_start
+        && !args.no_prove
+        && !outcome.stopped
+        && (args.prove || !outcome.done.is_empty());
     let mut proofs = Vec::new();
     if proves
         && !outcome
@@ -87,7 +94,7 @@ pub fn run_on(host: &Host, args: &SetupArgs, ui: Ui) -> Result<u8> {
             progress.stop();
             match proved {
                 Ok(proof) => {
-                    ui.line(&proof::sentence(site, &proof));
+                    ui.hung(&proof::sentence(site, &proof));
                     proofs.push(proof::document(&site.name, &proof));
                 }
                 Err(error) => outcome.failed.push(Refused { scope, error }),
@@ -98,6 +105,7 @@ pub fn run_on(host: &Host, args: &SetupArgs, ui: Ui) -> Result<u8> {
     for one in &refused {
         ui.refused(std::slice::from_ref(*one));
     }
+    talk.end(&outcome, &plan, proofs.len());
     if ui.json {
         ui.document(
             &Report {
@@ -111,7 +119,11 @@ pub fn run_on(host: &Host, args: &SetupArgs, ui: Ui) -> Result<u8> {
             .document(),
         );
     }
-    Ok(if refused.is_empty() { DONE } else { FAILED })
+    Ok(match (outcome.stopped, refused.is_empty()) {
+        (true, _) => INTERRUPTED,
+        (false, true) => DONE,
+        (false, false) => FAILED,
+    })
 }
 
 /// Everything decided and looked at; nothing changed yet.

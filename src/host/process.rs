@@ -105,13 +105,19 @@ impl Host {
             .collect()
     }
 
-    /// How many jobs may run at a time: four a core, and 64 MB for each in half the memory.
-    pub fn worker_budget(&self) -> u32 {
+    /// Cores, and memory in KB, of the running machine.
+    pub fn strength(&self) -> (u64, u64) {
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
         let kilobytes = std::fs::read_to_string("/proc/meminfo")
             .ok()
             .and_then(|text| text.split_whitespace().nth(1)?.parse::<u64>().ok())
             .unwrap_or(1 << 20);
+        (cores, kilobytes)
+    }
+
+    /// How many jobs may run at a time: four a core, and 64 MB for each in half the memory.
+    pub fn worker_budget(&self) -> u32 {
+        let (cores, kilobytes) = self.strength();
         let by_memory = kilobytes / 2 / (64 << 10);
         u32::try_from((4 * cores).min(by_memory).max(1)).unwrap_or(u32::MAX)
     }

@@ -4,6 +4,7 @@
 pub mod effective;
 pub mod file;
 pub mod resolve;
+pub mod wizard;
 
 use std::path::PathBuf;
 

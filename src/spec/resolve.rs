@@ -264,6 +264,11 @@ fn existing_host(host: &Host, platform: &Platform) -> Result<HostOptions> {
     })
 }
 
+/// The queue that the host asks for already.
+pub fn queue_there(host: &Host) -> Result<Option<Queue>> {
+    Ok(existing_host(host, host.platform()?)?.queue)
+}
+
 /// Where this host's own job server is reached, by its options file.
 pub fn own_server(host: &Host) -> Option<String> {
     let there = existing_host(host, host.platform().ok()?).ok()?;

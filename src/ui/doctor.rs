@@ -4,6 +4,7 @@
 use console::{StyledObject, measure_text_width};
 
 use super::Ui;
+use super::width::lines;
 use crate::doctor::{Check, Reported, Status};
 
 const NARROW: usize = 60;
@@ -100,18 +101,6 @@ impl Ui {
             Status::Failed => self.style().red().bold().apply_to("✗"),
         }
     }
-
-    /// The terminal's width; `None` where the text goes elsewhere.
-    fn columns(&self) -> Option<usize> {
-        let term = if self.json {
-            console::Term::stderr()
-        } else {
-            console::Term::stdout()
-        };
-        term.is_term()
-            .then(|| usize::from(term.size().1))
-            .filter(|columns| *columns > 20)
-    }
 }
 
 fn name(report: &Reported) -> String {
@@ -139,42 +128,4 @@ fn summary(reports: &[Reported]) -> String {
         }
     }
     format!("{}.", parts.join(", "))
-}
-
-/// Text on lines of their own below each other, broken between words.
-fn lines(text: &str, indent: usize, columns: Option<usize>) -> String {
-    let room = columns.map_or(usize::MAX, |columns| columns.saturating_sub(indent).max(16));
-    let mut rows: Vec<String> = Vec::new();
-    for line in text.lines() {
-        let mut row = String::new();
-        for word in line.split_whitespace() {
-            if !row.is_empty() && measure_text_width(&row) + 1 + measure_text_width(word) > room {
-                rows.push(std::mem::take(&mut row));
-            }
-            if !row.is_empty() {
-                row.push(' ');
-            }
-            row.push_str(&super::mask::plain(word));
-        }
-        rows.push(row);
-    }
-    rows.join(&format!("\n{:indent$}", ""))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lines_break_between_words_and_hold_nothing_that_steers() {
-        assert_eq!(
-            lines("one two\u{1b}[31m three", 4, None),
-            "one two\u{fffd}[31m three"
-        );
-        assert_eq!(
-            lines("aaaaaaaa bbbbbbbb cc", 4, Some(22)),
-            "aaaaaaaa bbbbbbbb\n    cc"
-        );
-        assert_eq!(lines("a\nb", 2, None), "a\n  b");
-    }
 }

@@ -1,20 +1,24 @@
 //! All that is printed for people, and the JSON for programs.
 
+pub mod ask;
 pub mod doctor;
+pub mod interrupt;
 pub mod json;
 pub mod mask;
+mod plan;
 pub mod progress;
 pub mod prometheus;
 pub mod screen;
 pub mod status;
 pub mod usage;
+mod width;
 
 use std::io::{IsTerminal, Write};
 
 use console::Style;
 
 use crate::journal::Scope;
-use crate::plan::{Plan, Refused};
+use crate::plan::Refused;
 use crate::problem::{Problem, plainly};
 
 /// How to print: decided once, from the options and the terminal.
@@ -26,16 +30,25 @@ pub struct Ui {
     pub verbose: bool,
     /// A person at a terminal can answer.
     pub asks: bool,
+    /// Lines alone: nothing is drawn over, for dumb terminals and screen readers.
+    pub plain: bool,
+}
+
+/// Whether the terminal, or the person, wants plain lines.
+fn is_plain() -> bool {
+    let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb" || term.is_empty());
+    dumb || std::env::var_os("WP_GEARS_PLAIN").is_some_and(|plain| !plain.is_empty())
 }
 
 impl Ui {
     pub fn new(json: bool, quiet: bool, verbose: bool) -> Self {
-        let asks = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+        let terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
         Ui {
             json,
             quiet,
             verbose,
-            asks,
+            asks: terminal && !json,
+            plain: is_plain(),
         }
     }
 
@@ -66,37 +79,6 @@ impl Ui {
             Style::new().for_stderr()
         } else {
             Style::new()
-        }
-    }
-
-    /// What would change, each thing with its diff.
-    pub fn plan(&self, plan: &Plan) {
-        for (step, change, after) in plan.differing() {
-            let sign = match change.verb.as_str() {
-                "create" | "install" | "start" | "enable" => self.style().green().apply_to("+"),
-                "remove" | "stop" | "purge" | "disable" => self.style().red().apply_to("-"),
-                "wait" => self.style().apply_to(" "),
-                _ => self.style().yellow().apply_to("~"),
-            };
-            let name = self.style().bold().apply_to(step.item.resource.name());
-            let site = match &step.item.scope {
-                Scope::Host => String::new(),
-                Scope::Site(site) => format!(" [{site}]"),
-            };
-            let after = after.map_or(String::new(), |what| format!(" (after {what})"));
-            self.line(&format!("{sign} {} {name}{site}{after}", change.verb));
-            for detail in &change.details {
-                self.line(&format!("    {detail}"));
-            }
-            for line in change.diff.iter().flat_map(|diff| diff.lines()) {
-                let style = match line.as_bytes().first() {
-                    Some(b'+') => self.style().green(),
-                    Some(b'-') => self.style().red(),
-                    Some(b'@') => self.style().cyan(),
-                    _ => self.style(),
-                };
-                self.line(&format!("    {}", style.apply_to(line)));
-            }
         }
     }
 

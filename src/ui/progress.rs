@@ -8,6 +8,8 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::Ui;
+use super::interrupt::Interrupts;
+use super::width::lines;
 use crate::journal::Scope;
 use crate::plan::Watch;
 
@@ -15,28 +17,40 @@ pub struct Progress {
     ui: Ui,
     bar: RefCell<Option<ProgressBar>>,
     spins: bool,
+    interrupts: Option<Interrupts>,
 }
 
 impl Progress {
     pub fn new(ui: Ui) -> Self {
-        let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
         Progress {
             ui,
             bar: RefCell::new(None),
-            spins: std::io::stderr().is_terminal() && !ui.quiet && !dumb,
+            spins: std::io::stderr().is_terminal() && !ui.quiet && !ui.plain,
+            interrupts: None,
         }
+    }
+
+    /// Ends after the step at hand where the person wants that.
+    pub fn until(mut self, interrupts: Option<Interrupts>) -> Self {
+        self.interrupts = interrupts;
+        self
     }
 
     /// A spinner for something that is no step of a plan.
     pub fn start(&self, text: &str) {
         if !self.spins {
+            if self.ui.asks && self.ui.plain {
+                self.ui.wrapped(&format!("{text} …"));
+            }
             return;
         }
+        let room = self.ui.columns().map_or(usize::MAX, |columns| columns - 3);
+        let text = console::truncate_str(text, room, "…");
         let bar = ProgressBar::new_spinner();
         if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix} {wide_msg:.dim}") {
             bar.set_style(style);
         }
-        bar.set_prefix(text.to_owned());
+        bar.set_prefix(text.into_owned());
         bar.enable_steady_tick(Duration::from_millis(120));
         self.bar.replace(Some(bar));
     }
@@ -69,15 +83,20 @@ impl Watch for Progress {
     ) {
         self.stop();
         if error.is_some() {
-            self.ui.line(&format!("✗ {name}"));
+            self.ui.wrapped(&format!("✗ {name}"));
             return;
         }
         let site = match scope {
             Scope::Host => String::new(),
             Scope::Site(site) => format!(" [{site}]"),
         };
+        let text = format!("{verb} {name}{site} ({})", seconds(took));
         self.ui
-            .line(&format!("✓ {verb} {name}{site} ({})", seconds(took)));
+            .line(&format!("✓ {}", lines(&text, 2, self.ui.columns())));
+    }
+
+    fn stops(&self) -> bool {
+        self.interrupts.as_ref().is_some_and(Interrupts::stops)
     }
 }
 

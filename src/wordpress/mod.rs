@@ -3,8 +3,10 @@
 pub mod ask;
 pub mod config;
 pub mod extension;
+pub mod look;
 pub mod php;
 pub mod pool;
 pub mod queue;
+pub mod roots;
 pub mod settings;
 pub mod site;

@@ -140,13 +140,33 @@ fn files(host: &Host, folders: &[&str]) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
+/// The folders that the web server's hosts serve, as its configuration names them.
+pub fn document_roots(host: &Host) -> Result<Vec<PathBuf>> {
+    let mut roots = Vec::new();
+    let nginx = files(host, &NGINX)?.into_iter();
+    for file in nginx.chain([PathBuf::from("/etc/nginx/nginx.conf")]) {
+        for statement in uncommented(&read(host, &file)?).split([';', '{', '}']) {
+            roots.extend(value(statement, "root"));
+        }
+    }
+    let apache = files(host, &APACHE)?.into_iter();
+    for file in apache.chain([PathBuf::from("/etc/httpd/conf/httpd.conf")]) {
+        for line in read(host, &file)?.lines() {
+            roots.extend(value(line, "DocumentRoot"));
+        }
+    }
+    // A name with a variable in it is no folder's.
+    let is_folder = |root: &String| root.starts_with('/') && !root.contains('$');
+    Ok(roots
+        .into_iter()
+        .filter(is_folder)
+        .map(PathBuf::from)
+        .collect())
+}
+
 /// The bodies of an nginx block, without comments.
 fn blocks(text: &str, name: &str) -> Vec<String> {
-    let text: String = text
-        .lines()
-        .map(|line| line.split('#').next().unwrap_or_default())
-        .flat_map(|line| [line, "\n"])
-        .collect();
+    let text = uncommented(text);
     let mut found = Vec::new();
     let mut rest = text.as_str();
     while let Some(open) = rest.find('{') {
@@ -177,16 +197,29 @@ fn blocks(text: &str, name: &str) -> Vec<String> {
     found
 }
 
+fn uncommented(text: &str) -> String {
+    text.lines()
+        .map(|line| line.split('#').next().unwrap_or_default())
+        .flat_map(|line| [line, "\n"])
+        .collect()
+}
+
 /// The first value of an nginx directive.
 fn directive(block: &str, name: &str) -> Option<String> {
     block
         .split([';', '{', '}'])
-        .map(str::trim)
-        .find_map(|statement| {
-            let rest = statement.strip_prefix(name)?;
-            rest.starts_with(char::is_whitespace)
-                .then(|| rest.trim().trim_matches('"').to_owned())
-        })
+        .find_map(|statement| value(statement, name))
+}
+
+/// What a statement of this name sets.
+fn value(statement: &str, name: &str) -> Option<String> {
+    let (word, rest) = statement.trim().split_once(char::is_whitespace)?;
+    word.eq_ignore_ascii_case(name).then(|| {
+        rest.trim()
+            .trim_matches(['"', '\''])
+            .trim_end_matches('/')
+            .to_owned()
+    })
 }
 
 fn same_socket(a: &str, b: &str) -> bool {

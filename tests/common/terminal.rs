@@ -19,6 +19,7 @@ pub struct Terminal {
     slave: OwnedFd,
     child: Child,
     screen: Arc<Mutex<vt100::Parser>>,
+    bytes: Arc<Mutex<Vec<u8>>>,
 }
 
 impl Terminal {
@@ -54,9 +55,12 @@ impl Terminal {
         set_size(&master, columns, lines);
         let child = command.spawn().unwrap();
         let (seen, mut from) = (screen.clone(), master.try_clone().unwrap());
+        let kept = Arc::new(Mutex::new(Vec::new()));
+        let all = kept.clone();
         std::thread::spawn(move || {
             let mut bytes = [0; 4096];
             while let Ok(count @ 1..) = from.read(&mut bytes) {
+                all.lock().unwrap().extend(&bytes[..count]);
                 seen.lock().unwrap().process(&bytes[..count]);
             }
         });
@@ -65,6 +69,7 @@ impl Terminal {
             slave,
             child,
             screen,
+            bytes: kept,
         }
     }
 
@@ -83,6 +88,11 @@ impl Terminal {
 
     pub fn screen(&self) -> String {
         self.screen.lock().unwrap().screen().contents()
+    }
+
+    /// All that the program sent so far.
+    pub fn sent(&self) -> String {
+        String::from_utf8_lossy(&self.bytes.lock().unwrap()).into_owned()
     }
 
     /// The screen once it is as wanted.

@@ -1,0 +1,255 @@
+//! Asks a person for what would else be a mere default: which sites, how many
+//! workers, which queue, and no more unless they want to. The answers fill in
+//! options that nobody gave; what follows is the same as without a person.
+
+mod more;
+mod sites;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use super::resolve::{self, Decided};
+use super::{HostOptions, Queue, Role, SiteOptions, Spec};
+use crate::host::Host;
+use crate::ui::Ui;
+use sites::Found;
+
+/// Each queue with what it means.
+const QUEUES: [(Queue, &str, &str); 2] = [
+    (Queue::Sqlite, "sqlite", "a file; survives restarts"),
+    (Queue::Memory, "memory", "fastest; lost at a restart"),
+];
+
+/// What the options and the file say, for these sites or those that they name.
+pub type Layers<'a> = dyn Fn(&[PathBuf]) -> Result<Spec> + 'a;
+
+/// What came of it.
+pub struct Asked {
+    pub spec: Spec,
+    /// Sites that were found and not chosen.
+    pub others: Vec<PathBuf>,
+    /// Whether anything was asked.
+    pub any: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Question {
+    Sites,
+    Workers,
+    Queue,
+}
+
+/// What the person answered.
+#[derive(Debug, Clone, Default)]
+struct Answers {
+    sites: Vec<PathBuf>,
+    host: HostOptions,
+    site: SiteOptions,
+}
+
+struct Wizard<'a> {
+    host: &'a Host,
+    ui: Ui,
+    layers: &'a Layers<'a>,
+    /// Options of one site were given: there can be no second.
+    one_site: bool,
+    found: Vec<Found>,
+    answers: Answers,
+}
+
+/// The whole conversation.
+pub fn ask(host: &Host, ui: Ui, layers: &Layers, one_site: bool) -> Result<Asked> {
+    let named = layers(&[])?.sites;
+    let mut wizard = Wizard {
+        host,
+        ui,
+        layers,
+        one_site,
+        found: Vec::new(),
+        answers: Answers::default(),
+    };
+    let mut questions = Vec::new();
+    let platform = host.platform()?.name.clone();
+    if named.is_empty() {
+        questions.push(Question::Sites);
+        wizard.welcome(&platform);
+        wizard.look_for_sites()?;
+        wizard.ask_sites()?;
+    }
+    let decided = wizard.decided()?;
+    if decided.sites.is_empty() {
+        return wizard.result(false); // Setup says why.
+    }
+    questions.extend(wizard.open(&decided)?);
+    if questions.is_empty() {
+        return wizard.result(false);
+    }
+    if !named.is_empty() {
+        wizard.welcome(&platform);
+        wizard.found = sites::look(host, ui, named.into_iter().map(|site| site.dir).collect())?;
+        wizard.show_named();
+    }
+    for question in questions.iter().filter(|it| **it != Question::Sites) {
+        wizard.ask(*question)?;
+    }
+    wizard.settle(&questions)?;
+    wizard.result(true)
+}
+
+impl Wizard<'_> {
+    fn welcome(&self, platform: &str) {
+        let text = format!("Background jobs for WordPress, on {platform}.");
+        self.ui.wrapped(&text);
+        self.ui
+            .wrapped("Enter takes what is suggested. Ctrl-C ends it and changes nothing.");
+        self.ui.line("");
+    }
+
+    /// What is wanted, with the answers so far.
+    fn spec(&self) -> Result<Spec> {
+        let mut spec = (self.layers)(&self.answers.sites)?;
+        spec.host = spec.host.over(self.answers.host.clone());
+        for site in &mut spec.sites {
+            let said = std::mem::take(&mut site.options);
+            site.options = said.over(self.answers.site.clone());
+        }
+        Ok(spec)
+    }
+
+    fn decided(&self) -> Result<Decided> {
+        resolve::decide(self.host, &self.spec()?)
+    }
+
+    fn result(self, any: bool) -> Result<Asked> {
+        let spec = self.spec()?;
+        let chosen = |dir: &PathBuf| spec.sites.iter().any(|site| site.dir == *dir);
+        let found = self.found.into_iter().map(|site| site.dir);
+        Ok(Asked {
+            others: found.filter(|dir| !chosen(dir)).collect(),
+            spec,
+            any,
+        })
+    }
+
+    /// What neither the options nor the host say.
+    fn open(&self, decided: &Decided) -> Result<Vec<Question>> {
+        let spec = self.spec()?;
+        let is_open = |dir: &Path| {
+            let said = spec.sites.iter().find(|site| site.dir == dir);
+            said.is_some_and(|site| site.options.workers.is_none())
+        };
+        let roles = &decided.host.roles;
+        let mut open = Vec::new();
+        let mut sites = decided.sites.iter();
+        if roles.contains(&Role::Worker)
+            && sites.any(|site| site.existing.is_none() && is_open(&site.dir))
+        {
+            open.push(Question::Workers);
+        }
+        let queue = spec.host.queue.or(resolve::queue_there(self.host)?);
+        if roles.contains(&Role::Server) && queue.is_none() {
+            open.push(Question::Queue);
+        }
+        Ok(open)
+    }
+
+    fn ask(&mut self, question: Question) -> Result<()> {
+        match question {
+            Question::Sites => self.ask_sites(),
+            Question::Workers => self.ask_workers(),
+            Question::Queue => self.ask_queue(),
+        }
+    }
+
+    fn ask_workers(&mut self) -> Result<()> {
+        let before = self.answers.site.workers.take();
+        let decided = self.decided()?;
+        let suggested = decided.sites.iter().map(|site| site.workers).max();
+        let suggested = before.or(suggested).unwrap_or(2);
+        self.ui.wrapped(&match self.host.live() {
+            true => {
+                let (cores, kilobytes) = self.host.strength();
+                format!(
+                    "A worker runs one job at a time. This host ({cores} {}, {:.1} GB) has room for about {}.",
+                    if cores == 1 { "core" } else { "cores" },
+                    kilobytes as f64 / f64::from(1 << 20),
+                    self.host.worker_budget()
+                )
+            }
+            false => "A worker runs one job at a time; two suit most sites.".into(),
+        });
+        let question = match decided.sites.len() {
+            1 => "How many workers?",
+            _ => "How many workers for each site?",
+        };
+        let check = |text: &str| more::parsed::<SiteOptions>("workers", text).map(drop);
+        let text = self
+            .ui
+            .text(question, Some(&suggested.to_string()), &check)?;
+        self.answers.site.workers = text.parse().ok();
+        self.ui.answered(question, &text);
+        Ok(())
+    }
+
+    fn ask_queue(&mut self) -> Result<()> {
+        let items = QUEUES.map(|(_, name, means)| format!("{name}  {means}"));
+        let now = self.answers.host.queue.unwrap_or(Queue::Sqlite);
+        let now = QUEUES.iter().position(|(queue, ..)| *queue == now);
+        let question = "Where do jobs wait for a worker?";
+        let at = self.ui.one(question, &items, now.unwrap_or(0))?;
+        self.answers.host.queue = Some(QUEUES[at].0);
+        self.ui.answered(question, QUEUES[at].1);
+        Ok(())
+    }
+
+    /// Shows the answers until they are right.
+    fn settle(&mut self, questions: &[Question]) -> Result<()> {
+        loop {
+            let decided = self.decided()?;
+            self.ui.notes(&decided.notes);
+            let mut items = vec!["Go on    show what will be done".to_owned()];
+            items.extend(questions.iter().map(|it| self.row(*it, &decided)));
+            items.push(format!("More     {}", self.more_row(&decided)?));
+            items.push("Stop     change nothing".into());
+            let at = self.ui.one("Is this right?", &items, 0)?;
+            match at {
+                0 => return Ok(()),
+                _ if at <= questions.len() => self.ask(questions[at - 1])?,
+                _ if at == questions.len() + 1 => self.ask_more()?,
+                _ => return Err(crate::ui::interrupt::Cancelled::Answered.into()),
+            }
+        }
+    }
+
+    fn row(&self, question: Question, decided: &Decided) -> String {
+        match question {
+            Question::Sites => {
+                let dirs: Vec<String> = decided
+                    .sites
+                    .iter()
+                    .map(|site| site.dir.display().to_string())
+                    .collect();
+                match dirs.len() {
+                    1 => format!("Site     {}", dirs.concat()),
+                    count => format!("Sites    {count}: {}", dirs.join(" ")),
+                }
+            }
+            Question::Workers => {
+                let numbers: Vec<String> = decided
+                    .sites
+                    .iter()
+                    .map(|site| site.workers.to_string())
+                    .collect();
+                format!("Workers  {}", numbers.join(" + "))
+            }
+            Question::Queue => {
+                let row = QUEUES
+                    .iter()
+                    .find(|(queue, ..)| *queue == decided.host.queue);
+                let (name, means) = row.map_or(("mysql", ""), |(_, name, means)| (*name, *means));
+                format!("Queue    {name}: {means}")
+            }
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! All other options, for who asks for them: from the same table as the
+//! command line, with its words and its checks.
+
+use anyhow::Result;
+use clap::{Arg, ArgMatches, Args, FromArgMatches};
+
+use super::Wizard;
+use crate::spec::effective::{host_values, names, site_values};
+use crate::spec::resolve::Decided;
+use crate::spec::{HostOptions, SiteOptions};
+use crate::ui::message;
+
+/// They have questions of their own.
+const ASKED: [&str; 2] = ["workers", "queue"];
+
+type Row = (Arg, Option<String>);
+
+/// An option as the command line reads it.
+pub fn parsed<T: Args + FromArgMatches>(name: &str, text: &str) -> Result<T, String> {
+    let command = T::augment_args(clap::Command::new("answer").no_binary_name(true));
+    let command = command.mut_args(|arg| arg.env(None::<&str>));
+    let read = |matches: ArgMatches| T::from_arg_matches(&matches);
+    let words = [format!("--{name}={text}")];
+    command
+        .try_get_matches_from(words)
+        .and_then(read)
+        .map_err(|error| {
+            let line = crate::ui::usage::line(&error).unwrap_or_else(|| error.to_string());
+            // Which option and which value is plain from the question.
+            let why = line
+                .rsplit_once("': ")
+                .map_or(line.as_str(), |(_, why)| why);
+            why.strip_prefix("it is ").unwrap_or(why).to_owned()
+        })
+}
+
+impl Wizard<'_> {
+    /// Options that nobody gave, the host's first.
+    fn rows(&self, decided: &Decided) -> Result<(Vec<Row>, Vec<Row>)> {
+        let spec = self.spec()?;
+        let given = (self.layers)(&self.answers.sites)?;
+        let open = |rows: Vec<Row>, given: Vec<String>| -> Vec<Row> {
+            let name = |arg: &Arg| arg.get_long().unwrap_or_default().to_owned();
+            rows.into_iter()
+                .filter(|(arg, _)| {
+                    let name = name(arg);
+                    !ASKED.contains(&name.as_str()) && name != "salt" && !given.contains(&name)
+                })
+                .collect()
+        };
+        let of_host = open(host_values(&spec, decided), names(&given.host));
+        // What one site has for itself makes no sense for several.
+        let of_site = match (&decided.sites[..], &given.sites[..]) {
+            ([site], [given]) => open(site_values(&spec, site), names(&given.options)),
+            _ => Vec::new(),
+        };
+        Ok((of_host, of_site))
+    }
+
+    /// What was changed there, or what there is.
+    pub fn more_row(&self, _decided: &Decided) -> Result<String> {
+        let mut said = names(&self.answers.site);
+        said.extend(names(&self.answers.host));
+        said.retain(|name| !ASKED.contains(&name.as_str()));
+        Ok(match said.is_empty() {
+            true => "user, PHP, port, limits …".into(),
+            false => format!("{} …", said.join(", ")),
+        })
+    }
+
+    pub fn ask_more(&mut self) -> Result<()> {
+        let decided = self.decided()?;
+        let (of_host, of_site) = self.rows(&decided)?;
+        let site_count = of_site.len();
+        let rows: Vec<Row> = of_site.into_iter().chain(of_host).collect();
+        let name = |arg: &Arg| arg.get_long().unwrap_or_default().to_owned();
+        let width = rows
+            .iter()
+            .map(|(arg, _)| name(arg).len())
+            .max()
+            .unwrap_or(0);
+        let mut items: Vec<String> = vec!["back".into()];
+        items.extend(rows.iter().map(|(arg, value)| {
+            let value = value.as_deref().unwrap_or("-");
+            format!("{:<width$}  {value}", name(arg))
+        }));
+        let at = self.ui.one("Which option?", &items, 0)?;
+        let Some((arg, value)) = at.checked_sub(1).and_then(|at| rows.get(at)) else {
+            return Ok(());
+        };
+        let name = name(arg);
+        let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+        self.ui.wrapped(&help);
+        let before = self.answers.clone();
+        let of_site = at <= site_count;
+        let allowed: Vec<String> = arg
+            .get_possible_values()
+            .iter()
+            .map(|value| value.get_name().to_owned())
+            .collect();
+        let text = match allowed.is_empty() || name == "role" {
+            true => self
+                .ui
+                .text(&name, value.as_deref(), &|text| match of_site {
+                    true => parsed::<SiteOptions>(&name, text).map(drop),
+                    false => parsed::<HostOptions>(&name, text).map(drop),
+                })?,
+            false => {
+                let now = allowed.iter().position(|it| value.as_ref() == Some(it));
+                allowed[self.ui.one(&name, &allowed, now.unwrap_or(0))?].clone()
+            }
+        };
+        if value.as_ref() == Some(&text) {
+            return Ok(());
+        }
+        let set = match of_site {
+            true => parsed::<SiteOptions>(&name, &text).map(|it| {
+                self.answers.site = it.over(self.answers.site.clone());
+            }),
+            false => parsed::<HostOptions>(&name, &text).map(|it| {
+                self.answers.host = it.over(self.answers.host.clone());
+            }),
+        };
+        // What the host refuses is taken back.
+        let refused = match (set, self.decided()) {
+            (Err(why), _) => Some(why),
+            (_, Err(error)) => Some(message(&error, false)),
+            (_, Ok(decided)) => decided
+                .refused
+                .first()
+                .map(|(_, error)| message(error, false)),
+        };
+        if let Some(why) = refused {
+            self.ui.wrong(&why);
+            self.answers = before;
+            self.ui.line("");
+            return Ok(());
+        }
+        self.ui.answered(&name, &text);
+        Ok(())
+    }
+}

@@ -1,0 +1,221 @@
+//! The sites that were found, what is known of each, and the choice among them.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use console::measure_text_width;
+
+use super::Wizard;
+use crate::host::Host;
+use crate::spec::resolve::{self, SiteDecided, absolute};
+use crate::spec::{Site, Spec};
+use crate::ui::progress::Progress;
+use crate::ui::{Ui, message};
+use crate::wordpress::config::Network;
+use crate::wordpress::look::{self, Told};
+use crate::wordpress::roots;
+use crate::wordpress::site::Plugin;
+
+const ELSEWHERE: &str = "another folder …";
+
+pub struct Found {
+    pub dir: PathBuf,
+    /// For people.
+    pub about: String,
+    /// It has the plugin, or workers already: most likely this one is meant.
+    likely: bool,
+    /// Why it cannot be set up.
+    trouble: Option<String>,
+}
+
+/// Looks at each folder, and asks the sites that can be asked, side by side.
+pub fn look(host: &Host, ui: Ui, dirs: Vec<PathBuf>) -> Result<Vec<Found>> {
+    let progress = Progress::new(ui);
+    progress.start("looking at the sites");
+    let found = std::thread::scope(|scope| {
+        let looks: Vec<_> = dirs
+            .iter()
+            .map(|dir| scope.spawn(|| one(host, dir)))
+            .collect();
+        looks
+            .into_iter()
+            .map(|look| {
+                look.join()
+                    .unwrap_or_else(|_| Err(anyhow::anyhow!("looking failed")))
+            })
+            .collect()
+    });
+    progress.stop();
+    found
+}
+
+fn one(host: &Host, dir: &Path) -> Result<Found> {
+    let spec = Spec {
+        sites: vec![Site {
+            dir: dir.to_owned(),
+            ..Site::default()
+        }],
+        ..Spec::default()
+    };
+    let decided = resolve::decide(host, &spec)?;
+    let refused = decided
+        .refused
+        .first()
+        .map(|(_, error)| message(error, false));
+    let Some(site) = decided.sites.first() else {
+        return Ok(Found {
+            dir: dir.to_owned(),
+            about: String::new(),
+            likely: false,
+            trouble: refused,
+        });
+    };
+    let told = match host.live() {
+        true => look::ask(host, site).ok(),
+        false => None,
+    };
+    Ok(Found {
+        dir: dir.to_owned(),
+        about: about(site, told.as_ref()),
+        likely: site.plugin != Plugin::Bundled || site.existing.is_some(),
+        trouble: None,
+    })
+}
+
+fn about(site: &SiteDecided, told: Option<&Told>) -> String {
+    let mut parts = Vec::new();
+    if let Some(told) = told.filter(|told| !told.name.is_empty()) {
+        parts.push(format!("\"{}\"", told.name));
+    }
+    let network = told.map_or(site.found.network == Network::Yes, |told| told.network);
+    let kind = if network { " network" } else { "" };
+    parts.push(format!("WordPress {}{kind}", site.version));
+    let name = match site.plugin {
+        Plugin::WpGears => "WP Gears",
+        Plugin::WpMinions => "WP Minions",
+        Plugin::Bundled => "no plugin yet",
+    };
+    parts.push(match (site.plugin, told.map(Told::plugin_is_active)) {
+        (Plugin::Bundled, _) | (_, None) => name.to_owned(),
+        (_, Some(true)) => format!("{name} active"),
+        (_, Some(false)) => format!("{name} not active"),
+    });
+    if site.existing.is_some() {
+        parts.push("has workers".into());
+    }
+    parts.join(", ")
+}
+
+impl Wizard<'_> {
+    pub fn look_for_sites(&mut self) -> Result<()> {
+        let dirs = roots::find(self.host)?;
+        self.found = look(self.host, self.ui, dirs)?;
+        let (bad, good): (Vec<Found>, _) = std::mem::take(&mut self.found)
+            .into_iter()
+            .partition(|site| site.trouble.is_some());
+        self.found = good;
+        for site in bad {
+            let why = site.trouble.unwrap_or_default();
+            self.ui
+                .wrapped(&format!("Left out: {}: {why}", site.dir.display()));
+        }
+        Ok(())
+    }
+
+    /// Those that the person named, with what is known of them.
+    pub fn show_named(&self) {
+        for site in self.found.iter().filter(|site| site.trouble.is_none()) {
+            self.ui
+                .wrapped(&format!("{}: {}", site.dir.display(), site.about));
+        }
+        self.ui.line("");
+    }
+
+    pub fn ask_sites(&mut self) -> Result<()> {
+        if self.found.is_empty() {
+            self.ui
+                .wrapped("No WordPress was found where web servers look.");
+            self.answers.sites = vec![self.ask_folder()?];
+            return Ok(());
+        }
+        let mut items = self.items();
+        items.push(ELSEWHERE.into());
+        let now = |at: usize| match self.answers.sites.is_empty() {
+            true => self.is_suggested(at),
+            false => self.answers.sites.contains(&self.found[at].dir),
+        };
+        let mut on: Vec<bool> = (0..self.found.len()).map(now).collect();
+        on.push(false);
+        let chosen = match self.one_site {
+            true => {
+                let first = on.iter().position(|on| *on).unwrap_or(0);
+                vec![self.ui.one("Which site?", &items, first)?]
+            }
+            false => loop {
+                let hint = match self.ui.plain {
+                    true => "Which sites?",
+                    false => "Which sites? (Space marks one)",
+                };
+                let chosen = self.ui.some(hint, &items, &on)?;
+                if !chosen.is_empty() {
+                    break chosen;
+                }
+                self.ui.line("At least one.");
+            },
+        };
+        let mut sites = Vec::new();
+        for at in chosen {
+            match self.found.get(at) {
+                Some(site) => sites.push(site.dir.clone()),
+                None => sites.push(self.ask_folder()?),
+            }
+        }
+        let dirs: Vec<String> = sites.iter().map(|dir| dir.display().to_string()).collect();
+        self.ui.answered("Which sites?", &dirs.join(" "));
+        self.answers.sites = sites;
+        Ok(())
+    }
+
+    /// Likely ones; where there are none, all.
+    fn is_suggested(&self, at: usize) -> bool {
+        let any = self.found.iter().any(|site| site.likely);
+        self.found[at].likely || !any
+    }
+
+    /// One line a site where that fits, else two.
+    fn items(&self) -> Vec<String> {
+        let width = |site: &Found| measure_text_width(&site.dir.to_string_lossy());
+        let dirs = self.found.iter().map(width).max().unwrap_or(0);
+        let abouts = self
+            .found
+            .iter()
+            .map(|site| measure_text_width(&site.about));
+        // What stands before an item, and a column that stays empty.
+        let all = dirs + 2 + abouts.max().unwrap_or(0) + 7;
+        let fits = self.ui.columns().is_none_or(|columns| all <= columns);
+        let item = |site: &Found| {
+            let dir = site.dir.display().to_string();
+            match fits {
+                true => format!("{dir:<dirs$}  {}", site.about),
+                false => format!("{dir}\n{}", site.about),
+            }
+        };
+        self.found.iter().map(item).collect()
+    }
+
+    fn ask_folder(&mut self) -> Result<PathBuf> {
+        let host = self.host;
+        let check = |text: &str| {
+            let dir = absolute(Path::new(text)).map_err(|error| error.to_string())?;
+            match one(host, &dir) {
+                Ok(Found { trouble: None, .. }) => Ok(()),
+                Ok(site) => Err(site.trouble.unwrap_or_default()),
+                Err(error) => Err(message(&error, false)),
+            }
+        };
+        let text = self
+            .ui
+            .text("Its folder, with wp-load.php in it", None, &check)?;
+        absolute(Path::new(&text))
+    }
+}

@@ -1,0 +1,148 @@
+//! A plan for people: each thing with its diff, and the whole in short.
+
+use console::{Style, measure_text_width, truncate_str};
+
+use super::Ui;
+use super::width::lines;
+use crate::journal::Scope;
+use crate::plan::{Plan, Step};
+use crate::resource::{Change, State};
+
+/// More lines than this of one diff are folded.
+const LONG: usize = 10;
+/// So many of them are shown then.
+const SHOWN: usize = 6;
+/// More names than this are counted.
+const NAMES: usize = 5;
+
+impl Ui {
+    /// What would change, each thing with its diff.
+    pub fn plan(&self, plan: &Plan) {
+        for (step, change, after) in plan.differing() {
+            self.step(step, change, after);
+            for detail in &change.details {
+                self.line(&format!("    {}", lines(detail, 4, self.columns())));
+            }
+            for line in change.diff.iter().flat_map(|diff| diff.lines()) {
+                self.line(&format!("    {}", self.coloured(line)));
+            }
+        }
+    }
+
+    /// As `plan`, with what is long folded; whether anything is.
+    pub fn folded_plan(&self, plan: &Plan) -> bool {
+        let mut folds = false;
+        let columns = self.columns().unwrap_or(usize::MAX);
+        let steps: Vec<_> = plan.differing().collect();
+        // One of a row of folders, logs and links stands for all of it.
+        let is_small = |change: &Change| change.verb == "create" && change.diff.is_none();
+        let rows = steps.chunk_by(|(_, one, _), (_, next, _)| is_small(one) && is_small(next));
+        for row in rows {
+            let [(step, change, after), more @ ..] = row else {
+                continue;
+            };
+            self.step(step, change, *after);
+            if !more.is_empty() {
+                folds = true;
+                self.faint(&format!("… and {} more to create", more.len()));
+                continue;
+            }
+            for detail in &change.details {
+                let text = lines(detail, 4, self.columns());
+                let rows: Vec<&str> = text.lines().collect();
+                folds |= rows.len() > 2;
+                let more = if rows.len() > 2 { " …" } else { "" };
+                let shown = rows[..rows.len().min(2)].join("\n");
+                self.line(&format!("    {shown}{more}"));
+            }
+            let diff: Vec<&str> = change.diff.iter().flat_map(|diff| diff.lines()).collect();
+            let shown = if diff.len() > LONG { SHOWN } else { diff.len() };
+            for line in &diff[..shown] {
+                let cut = truncate_str(line, columns.saturating_sub(5), "…");
+                folds |= cut.as_ref() != *line;
+                self.line(&format!("    {}", self.coloured(&cut)));
+            }
+            if shown < diff.len() {
+                folds = true;
+                self.faint(&format!("… {} more lines", diff.len() - shown));
+            }
+        }
+        folds
+    }
+
+    fn faint(&self, text: &str) {
+        self.line(&format!("    {}", self.style().dim().apply_to(text)));
+    }
+
+    fn step(&self, step: &Step, change: &Change, after: Option<&str>) {
+        let sign = match change.verb.as_str() {
+            "create" | "install" | "start" | "enable" => self.style().green().apply_to("+"),
+            "remove" | "stop" | "purge" | "disable" => self.style().red().apply_to("-"),
+            "wait" => self.style().apply_to(" "),
+            _ => self.style().yellow().apply_to("~"),
+        };
+        let site = match &step.item.scope {
+            Scope::Host => String::new(),
+            Scope::Site(site) => format!(" [{site}]"),
+        };
+        let after = after.map_or(String::new(), |what| format!(" (after {what})"));
+        let text = format!("{} {}{site}{after}", change.verb, step.item.resource.name());
+        let text = lines(&text, 2, self.columns());
+        self.line(&format!("{sign} {}", self.style().bold().apply_to(text)));
+    }
+
+    fn coloured(&self, line: &str) -> String {
+        let style = match line.as_bytes().first() {
+            Some(b'+') => self.style().green(),
+            Some(b'-') => self.style().red(),
+            Some(b'@') => self.style().cyan(),
+            _ => self.style(),
+        };
+        style.apply_to(line).to_string()
+    }
+
+    /// What happens, by verb, and what stays: the last thing before the question.
+    pub fn in_short(&self, plan: &Plan, untouched: &[String]) {
+        let mut rows: Vec<(String, Vec<String>)> = Vec::new();
+        for (step, change, _) in plan.differing() {
+            let name = step.item.resource.name();
+            let names: Vec<String> = match (change.verb.as_str(), name.as_str()) {
+                ("wait", _) => continue,
+                (_, "packages") => change.details.iter().take(1).cloned().collect(),
+                // The verb says enough about the kind.
+                _ => vec![
+                    name.split_once(' ')
+                        .map_or(name.as_str(), |(_, it)| it)
+                        .into(),
+                ],
+            };
+            match rows.iter_mut().find(|(verb, _)| *verb == change.verb) {
+                Some((_, all)) => all.extend(names),
+                None => rows.push((change.verb.clone(), names)),
+            }
+        }
+        let same = plan.steps.iter().filter(|step| step.state == State::Same);
+        let mut stays = untouched.to_vec();
+        let same = same.count();
+        if same > 0 {
+            stays.push(format!("{same} things that are right already"));
+        }
+        rows.push(("leave".into(), stays));
+        self.line("");
+        self.line(&Style::new().bold().apply_to("In short").to_string());
+        let width = rows.iter().map(|(verb, _)| verb.len()).max().unwrap_or(0);
+        for (verb, names) in rows {
+            let room = self
+                .columns()
+                .map_or(usize::MAX, |columns| columns - width - 4);
+            let text = match (names.len(), names.join(", ")) {
+                (count, _) if count > NAMES => format!("{count} files, folders and links"),
+                (_, row) if measure_text_width(&row) <= room => row,
+                _ => names.join("\n"),
+            };
+            let text = lines(&text, width + 4, self.columns());
+            self.line(&format!("  {verb:<width$}  {text}"));
+        }
+        self.line("");
+    }
+}

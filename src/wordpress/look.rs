@@ -1,0 +1,72 @@
+//! What a site says of itself before anything is set up: its name, whether it
+//! is a network, and which plugins are active. Its worker user asks it.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+
+use super::extension;
+use crate::host::Host;
+use crate::spec::resolve::SiteDecided;
+use crate::ui::mask::plain;
+
+const PROGRAM: &str = include_str!("../../templates/look.php");
+/// A site that takes longer is shown as its files tell.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// No name on a screen is longer.
+const LONGEST: usize = 60;
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+pub struct Told {
+    pub name: String,
+    pub network: bool,
+    /// The main files of active plugins, below the folder of plugins.
+    active: Vec<String>,
+}
+
+impl Told {
+    /// Whether WP Gears or WP Minions is.
+    pub fn plugin_is_active(&self) -> bool {
+        let mains = ["wp-minions.php", "wp-gears.php"];
+        let is_main = |file: &String| mains.contains(&file.rsplit('/').next().unwrap_or_default());
+        self.active.iter().any(is_main)
+    }
+}
+
+/// Starts the site's PHP as its worker user.
+pub fn ask(host: &Host, site: &SiteDecided) -> Result<Told> {
+    let mut random = [0; 16];
+    getrandom::fill(&mut random).map_err(|e| anyhow::anyhow!("no random numbers: {e}"))?;
+    let mark: String = random.iter().map(|b| format!("{b:02x}")).collect();
+    let command = extension::quiet(&site.php.path)
+        .args(["-d", "memory_limit=512M", "--"])
+        .args([site.dir.as_os_str(), mark.as_ref()])
+        .stdin(PROGRAM)
+        .user(&host.need_user(&site.user)?)
+        .limit(PATIENCE);
+    read(&host.run(&command)?.stdout, &mark)
+}
+
+fn read(stdout: &[u8], mark: &str) -> Result<Told> {
+    let text = String::from_utf8_lossy(stdout);
+    let line = text.lines().find_map(|line| line.strip_prefix(mark));
+    let mut told: Told = serde_json::from_str(line.context("it gives no answer")?)?;
+    told.name = plain(&told.name).chars().take(LONGEST).collect();
+    Ok(told)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_answer_is_found_in_what_a_site_prints_and_steers_no_terminal() {
+        let answer = r#"{"name":"A\u001b[2J","network":true,"active":["a/b.php","wp-minions/wp-minions.php"]}"#;
+        let told = read(format!("Notice: x\nm1 {answer}\nbye").as_bytes(), "m1").unwrap();
+        assert_eq!(told.name, "A\u{fffd}[2J");
+        assert!(told.network && told.plugin_is_active());
+        assert!(read(b"m1 {}\n", "m1").is_err());
+        assert!(read(answer.as_bytes(), "m1").is_err());
+    }
+}

@@ -1,0 +1,299 @@
+//! The wizard, driven through a real terminal: its screens as a person sees
+//! them are held in tests/wizard.txt (WP_GEARS_UPDATE=1 writes them anew).
+
+mod common;
+#[path = "common/terminal.rs"]
+mod terminal;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use common::{Root, code};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use terminal::Terminal;
+
+const ENTER: &str = "\r";
+const CTRL_C: &str = "\x03";
+
+/// A kind of terminal, and a conversation on it: what is waited for, and the
+/// keys that answer it.
+struct Talk {
+    name: &'static str,
+    columns: u16,
+    lines: u16,
+    env: &'static [(&'static str, &'static str)],
+    words: &'static [&'static str],
+    answers: &'static [(&'static str, &'static str)],
+}
+
+fn start(root: &Root, talk: &Talk) -> Terminal {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_wp-gears"));
+    command
+        .args(["setup", "--root", root.path().to_str().unwrap()])
+        .args(talk.words)
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .env("LANG", "C.UTF-8")
+        .envs(talk.env.iter().copied());
+    Terminal::run(command, talk.columns, talk.lines)
+}
+
+/// The screen once it holds the text and nothing more comes.
+#[track_caller]
+fn settled(terminal: &Terminal, text: &str) -> String {
+    let mut before = terminal.wait_for(text);
+    loop {
+        std::thread::sleep(Duration::from_millis(80));
+        let now = terminal.screen();
+        if now == before {
+            return now;
+        }
+        before = now;
+    }
+}
+
+fn host() -> Root {
+    let root = Root::new();
+    root.site("/var/www/blog");
+    root.put(
+        "/var/www/site/wp-content/plugins/wp-minions/wp-minions.php",
+        "<?php\n",
+    );
+    root
+}
+
+/// Enter at each question.
+const DEFAULTS: &[(&str, &str)] = &[
+    ("Which sites?", ENTER),
+    ("How many workers?", ENTER),
+    ("Where do jobs wait", ENTER),
+    ("Is this right?", ENTER),
+    ("Do it?", ENTER),
+    ("or 'wp-gears setup --yes'", ""),
+];
+
+const LINES: &[(&str, &str)] = &[
+    ("Which sites?", "1 7\r"),
+    ("Not that:", "1 2\r"),
+    ("How many workers for each", "0\r"),
+    ("Not that: a whole", "3\r"),
+    ("Where do jobs wait", "2\r"),
+    ("Is this right?", "\r"),
+    ("Do it?", "yes\r"),
+    ("or 'wp-gears setup --yes'", ""),
+];
+
+const TALKS: &[Talk] = &[
+    Talk {
+        name: "80x24",
+        columns: 80,
+        lines: 24,
+        env: &[],
+        words: &[],
+        answers: DEFAULTS,
+    },
+    Talk {
+        name: "40x20",
+        columns: 40,
+        lines: 20,
+        env: &[],
+        words: &[],
+        answers: DEFAULTS,
+    },
+    Talk {
+        name: "another folder, other answers, 40x20",
+        columns: 40,
+        lines: 20,
+        env: &[],
+        words: &["--site", "/var/www/site"],
+        answers: &[
+            ("How many workers?", "x\r"),
+            ("Not that:", "3\r"),
+            ("Where do jobs wait", "\x1b[B\r"),
+            ("Is this right?", "\x1b[B\x1b[B\x1b[B\r"),
+            ("Which option?", "\x1b[B\x1b[B\x1b[B\x1b[B\r"),
+            ("worker-user", "root\r"),
+            ("cannot let jobs run", "\x1b[B\r"),
+            ("How many workers?", "4\r"),
+            ("Is this right?", ENTER),
+            ("Do it?", "d"),
+            ("Do it? [Y/n]", "n"),
+            ("Nothing was changed.", ""),
+        ],
+    },
+    Talk {
+        name: "NO_COLOR",
+        columns: 80,
+        lines: 24,
+        env: &[("NO_COLOR", "1")],
+        words: &[],
+        answers: &[
+            ("Which sites?", ENTER),
+            ("How many workers?", ENTER),
+            ("Where do jobs", ENTER),
+            ("Is this right?", "\x1b[A\r"),
+            ("Nothing was changed.", ""),
+        ],
+    },
+    Talk {
+        name: "TERM=dumb",
+        columns: 80,
+        lines: 24,
+        env: &[("TERM", "dumb")],
+        words: &[],
+        answers: LINES,
+    },
+];
+
+#[test]
+fn screens_are_as_people_saw_them() {
+    let mut shown = String::new();
+    let colours = regex::Regex::new("\x1b\\[[0-9;]*m").unwrap();
+    for talk in TALKS {
+        let root = host();
+        let before = root.tree();
+        let mut terminal = start(&root, talk);
+        for (text, keys) in talk.answers {
+            let screen = settled(&terminal, text);
+            let screen = screen.replace(root.path().to_str().unwrap(), "/dev/shm/.tmp123456");
+            shown.push_str(&format!(
+                "== {}: {text}\n{}\n\n",
+                talk.name,
+                no_times(&screen)
+            ));
+            terminal.keys(keys);
+        }
+        let plain = talk.env.contains(&("TERM", "dumb"));
+        assert!(!plain || !terminal.sent().contains('\x1b'), "{}", talk.name);
+        let coloured = colours.is_match(&terminal.sent());
+        let colourless = plain || talk.env.contains(&("NO_COLOR", "1"));
+        assert_eq!(coloured, !colourless, "{}", talk.name);
+        let no = shown.trim_end().ends_with("Nothing was changed.");
+        assert_eq!(terminal.ends().code(), Some(i32::from(no)), "{}", talk.name);
+        assert_eq!(root.tree() == before, no, "{}", talk.name);
+    }
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/wizard.txt");
+    if std::env::var_os("WP_GEARS_UPDATE").is_some() {
+        std::fs::write(&file, &shown).unwrap();
+    }
+    let held = std::fs::read_to_string(&file).unwrap_or_default();
+    assert!(held == shown, "WP_GEARS_UPDATE=1 writes it anew:\n{shown}");
+}
+
+/// How long things took is another at each run.
+fn no_times(screen: &str) -> String {
+    let seconds = regex::Regex::new(r"\d+\.\d s\b").unwrap();
+    seconds.replace_all(screen.trim_end(), "0.0 s").into_owned()
+}
+
+#[test]
+fn ctrl_c_at_any_question_changes_nothing_and_gives_the_terminal_back() {
+    let plain: &[(&str, &str)] = &[("TERM", "dumb")];
+    for (env, answers) in [(&[][..], DEFAULTS), (plain, LINES)] {
+        // At each but the last, where all is done.
+        for at in 0..answers.len() - 1 {
+            let (root, talk) = (host(), Talk { env, ..TALKS[0] });
+            let before = root.tree();
+            let mut terminal = start(&root, &talk);
+            for (text, keys) in &answers[..at] {
+                settled(&terminal, text);
+                terminal.keys(keys);
+            }
+            settled(&terminal, answers[at].0);
+            terminal.keys(CTRL_C);
+            let screen = settled(&terminal, "Nothing was changed.");
+            assert_eq!(terminal.ends().code(), Some(130), "{screen}");
+            assert!(root.tree() == before, "{screen}");
+        }
+    }
+}
+
+#[test]
+fn a_signal_at_a_question_is_as_ctrl_c() {
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+        let root = host();
+        let before = root.tree();
+        let terminal = start(&root, &TALKS[0]);
+        settled(&terminal, "Which sites?");
+        kill(Pid::from_raw(terminal.pid()), signal).unwrap();
+        let screen = settled(&terminal, "Nothing was changed.");
+        let code = 128 + signal as i32;
+        assert_eq!(terminal.ends().code(), Some(code), "{screen}");
+        assert!(root.tree() == before);
+    }
+}
+
+#[test]
+fn nothing_is_asked_where_enough_is_given() {
+    let root = host();
+    let words = &[
+        "--site",
+        "/var/www/site",
+        "--workers",
+        "1",
+        "--queue",
+        "memory",
+    ];
+    let talk = Talk { words, ..TALKS[0] };
+    let mut terminal = start(&root, &talk);
+    let screen = settled(&terminal, "Do it?");
+    assert!(!screen.contains("Is this right?"));
+    terminal.keys("y");
+    settled(&terminal, "Done in");
+    assert!(terminal.ends().success());
+    // What the host has is given too.
+    let again = Talk {
+        words: &words[..2],
+        ..TALKS[0]
+    };
+    let terminal = start(&root, &again);
+    settled(&terminal, "Nothing to change.");
+    assert!(terminal.ends().success());
+}
+
+#[test]
+fn the_command_line_and_the_file_that_are_told_give_the_same() {
+    let root = host();
+    let mut terminal = start(&root, &TALKS[0]);
+    let mut last = String::new();
+    for (text, keys) in DEFAULTS {
+        last = settled(&terminal, text);
+        terminal.keys(if text.contains("workers") {
+            "3\r"
+        } else {
+            keys
+        });
+    }
+    terminal.ends();
+    let (_, told) = last.split_once("wp-gears setup ").unwrap();
+    let (line, told) = told.split_once("\n\n").unwrap();
+    let file = told.split_once("\n\n").unwrap().1;
+
+    let by_words = host();
+    let words: Vec<&str> = line.split_whitespace().filter(|it| *it != "\\").collect();
+    let at = words.iter().position(|it| *it == "--root").unwrap();
+    let words = [&["setup"], &words[..at], &words[at + 2..]].concat();
+    assert_eq!(code(&by_words.run(&words)), 0);
+    assert_eq!(files(&root), files(&by_words));
+
+    let by_file = host();
+    let text: Vec<&str> = file.lines().map(str::trim).collect();
+    by_file.put("/etc/wp-gears.toml", &text.join("\n"));
+    assert_eq!(code(&by_file.run(&["setup", "--yes"])), 0);
+    std::fs::remove_file(by_file.at("/etc/wp-gears.toml")).unwrap();
+    assert_eq!(files(&root), files(&by_file));
+}
+
+/// What setup made, without the salt, which is random, and the journal.
+fn files(root: &Root) -> BTreeMap<PathBuf, String> {
+    let salt = regex::Regex::new("'WP_ASYNC_TASK_SALT', '[^']+'").unwrap();
+    let mut tree = root.tree();
+    tree.retain(|path, _| !path.starts_with("var/lib/wp-gears/state"));
+    for text in tree.values_mut() {
+        *text = salt.replace_all(text, "SALT").into_owned();
+    }
+    tree
+}
