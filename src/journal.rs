@@ -248,6 +248,12 @@ impl<'a> Journal<'a> {
 /// off was never acted upon and does not count.
 pub fn read(host: &Host, scope: &Scope) -> Result<Option<History>> {
     let path = scope.file();
+    if let Node::Link { .. } = host.look(&path)? {
+        let what = format!("read {}", path.display());
+        return Err(Problem::new(what, "a link stands there")
+            .advice("put the file itself there, then run again")
+            .into());
+    }
     let Some(file) = host.read(&path)? else {
         return Ok(None);
     };
@@ -361,7 +367,7 @@ pub fn scopes(host: &Host) -> Result<Vec<Scope>> {
             scopes.push(Scope::Site(site.to_owned()));
         }
     }
-    if host.exists(&Scope::Host.file()) {
+    if !matches!(host.look(&Scope::Host.file())?, Node::Absent) {
         scopes.push(Scope::Host);
     }
     Ok(scopes)

@@ -56,10 +56,10 @@ fn main() -> ExitCode {
 }
 
 fn fail(error: &anyhow::Error, usage: bool) -> ExitCode {
-    let verbose = std::env::args().any(|arg| arg == "-v" || arg == "--verbose");
+    let verbose = std::env::args_os().any(|arg| arg == "-v" || arg == "--verbose");
     let ui = Ui::new(false, false, verbose);
     ui.error("", error);
-    if std::env::args().any(|arg| arg == "--json") {
+    if std::env::args_os().any(|arg| arg == "--json") {
         ui.document(&serde_json::json!({ "error": message(error, false) }));
     }
     ExitCode::from(if usage { 2 } else { 1 })

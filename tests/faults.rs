@@ -9,9 +9,11 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use clap::Parser;
 use common::{Root, SITE, code, text};
+use rustix::process::{Pid, Signal, WaitOptions, waitpid};
 use wp_gears::cli::{Cli, Command as Verb};
 use wp_gears::command;
 use wp_gears::host::Host;
@@ -42,33 +44,38 @@ fn acts() -> Vec<String> {
     std::mem::take(&mut *names.lock().unwrap())
 }
 
-/// Not a test by itself: the process that is killed at an act.
+/// Not a test by itself: the process that is killed, or stopped, at an act.
 #[test]
 fn child() {
     let (Ok(root), Ok(act)) = (std::env::var("FAULT_ROOT"), std::env::var("FAULT_ACT")) else {
         return;
     };
     let act: usize = act.parse().unwrap();
+    let signal = match std::env::var_os("FAULT_STOPS") {
+        Some(_) => Signal::STOP,
+        None => Signal::KILL,
+    };
     let gate = move |number: usize, _: &str| {
         if number == act {
-            let _ = rustix::process::kill_process(
-                rustix::process::getpid(),
-                rustix::process::Signal::KILL,
-            );
+            let _ = rustix::process::kill_process(rustix::process::getpid(), signal);
         }
         Ok(())
     };
     let _ = setup(Path::new(&root), Box::new(gate));
 }
 
-fn killed_at(act: usize, root: &Root) {
-    let status = Command::new(std::env::current_exe().unwrap())
+fn child_at(act: usize, root: &Root) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
         .args(["--exact", "child"])
         .env("FAULT_ROOT", root.path())
         .env("FAULT_ACT", act.to_string())
-        .stdout(std::process::Stdio::null())
-        .status()
-        .unwrap();
+        .stdout(std::process::Stdio::null());
+    command
+}
+
+fn killed_at(act: usize, root: &Root) {
+    let status = child_at(act, root).status().unwrap();
     assert_eq!(status.signal(), Some(9), "act {act} was not reached");
 }
 
@@ -201,4 +208,35 @@ fn at_every_act() {
         table,
         "WP_GEARS_UPDATE=1 writes it anew"
     );
+}
+
+#[test]
+fn a_second_run_says_who_holds_the_host_and_goes_on_once_that_one_is_gone() {
+    let root = Root::new();
+    let mut first = child_at(30, &root).env("FAULT_STOPS", "1").spawn().unwrap();
+    waitpid(Some(Pid::from_child(&first)), WaitOptions::UNTRACED).unwrap();
+    let before = root.tree();
+    let setup = ["setup", "--site", SITE, "--salt", "a-salt", "--yes"];
+
+    let began = Instant::now();
+    let second = root.run(&setup);
+    let said = text(&second);
+    assert_eq!(code(&second), 1, "{said}");
+    let waited = began.elapsed();
+    assert!(waited > Duration::from_secs(5), "{waited:?}");
+    assert!(waited < Duration::from_secs(30), "{waited:?}");
+    let who = format!("process {} (faults-", first.id());
+    assert!(said.contains(&who) && said.contains("since 20"), "{said}");
+    assert_eq!(root.tree(), before);
+
+    // One that waits begins as soon as the other is gone, however it ended.
+    std::thread::scope(|scope| {
+        let third = scope.spawn(|| root.run(&setup));
+        std::thread::sleep(Duration::from_millis(500));
+        assert!(!third.is_finished());
+        first.kill().unwrap();
+        first.wait().unwrap();
+        let third = third.join().unwrap();
+        assert_eq!(code(&third), 0, "{}", text(&third));
+    });
 }

@@ -158,11 +158,12 @@ impl Host {
         let fd = match rustix::fs::openat(dir_of(&stack), &name, flags, Mode::empty()) {
             Ok(fd) => fd,
             Err(Errno::NOENT) => return Ok(None),
+            Err(Errno::NXIO) => return Err(irregular(doing())), // a socket
             Err(error) => return Err(error).with_context(doing),
         };
         let stat = rustix::fs::fstat(&fd)?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-            return Err(Problem::new(doing(), "it is not a regular file").into());
+            return Err(irregular(doing()));
         }
         if stat.st_size as u64 > FILE_LIMIT {
             let why = format!("it is larger than {} MB", FILE_LIMIT >> 20);
@@ -195,4 +196,10 @@ impl Host {
         }
         Ok(false)
     }
+}
+
+fn irregular(what: String) -> anyhow::Error {
+    Problem::new(what, "it is not a regular file")
+        .advice("move it away, then run again")
+        .into()
 }

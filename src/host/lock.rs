@@ -1,7 +1,6 @@
 //! One run at a time on a host: a lock that ends with its holder.
 
 use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -9,7 +8,9 @@ use anyhow::{Context, Result};
 use rustix::fs::{FlockOperation, Mode, OFlags};
 
 use super::Host;
+use super::process::{self, Process};
 use crate::problem::Problem;
+use crate::worker::clock;
 
 const PATH: &str = "/run/wp-gears.lock";
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -34,19 +35,13 @@ impl Host {
         let what = || format!("lock {}", path.display());
         let fd = rustix::fs::open(path, flags | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR)
             .with_context(what)?;
-        let mut file = File::from(fd);
+        let file = File::from(fd);
         let begun = Instant::now();
         while rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
             if begun.elapsed() > PATIENCE {
-                let mut holder = String::new();
-                if self.live() {
-                    file.read_to_string(&mut holder)?;
-                }
-                let why = match holder.trim().split_once(' ') {
-                    Some((pid, since)) => {
-                        format!("another run holds it: process {pid}, since {since} (Unix time)")
-                    }
-                    None => "another run holds it".into(),
+                let why = match holder(&file) {
+                    Some(holder) => format!("another run holds this host: {}", who(&holder)),
+                    None => "another run holds this host".into(),
                 };
                 return Err(Problem::new("begin", why)
                     .advice("let it end, then run again")
@@ -54,14 +49,39 @@ impl Host {
             }
             std::thread::sleep(Duration::from_millis(100));
         }
-        if self.live() {
-            let since = std::time::SystemTime::now()
-                .duration_since(std::time::UNIX_EPOCH)
-                .map_or(0, |since| since.as_secs());
-            let text = format!("{} {since}\n", std::process::id());
-            file.set_len(0)?;
-            rustix::io::pwrite(&file, text.as_bytes(), 0).with_context(what)?;
-        }
         Ok(Lock { _file: file })
     }
+}
+
+/// The process that holds the lock, as the kernel knows it; nothing that a
+/// crash could leave behind.
+fn holder(file: &File) -> Option<Process> {
+    let stat = rustix::fs::fstat(file).ok()?;
+    let (major, minor) = (
+        rustix::fs::major(stat.st_dev),
+        rustix::fs::minor(stat.st_dev),
+    );
+    let ours = format!("{major:02x}:{minor:02x}:{}", stat.st_ino);
+    let locks = std::fs::read_to_string("/proc/locks").ok()?;
+    // "1: FLOCK  ADVISORY  WRITE 4711 00:1a:5678 0 EOF"; who waits has "->" before its kind.
+    let held = locks.lines().find_map(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let is_ours = words.get(1) == Some(&"FLOCK") && words.get(5) == Some(&ours.as_str());
+        is_ours.then(|| words.get(4)?.parse().ok()).flatten()
+    })?;
+    process::look(held)
+}
+
+/// Its command without what may be secret in it, and its start.
+fn who(holder: &Process) -> String {
+    let program = holder.args.first().map(Path::new).and_then(Path::file_name);
+    let words = program.map(|name| name.to_string_lossy()).into_iter();
+    let verb = holder.args.get(1).filter(|word| !word.starts_with('-'));
+    let words: Vec<_> = words.chain(verb.map(|verb| verb.into())).collect();
+    let since = clock::utc(clock::millis(holder.started));
+    format!(
+        "process {} ({}), since {since}",
+        holder.pid,
+        words.join(" ")
+    )
 }

@@ -22,33 +22,10 @@ pub struct Process {
 
 impl Host {
     pub fn process(&self, pid: u32) -> Option<Process> {
-        if !self.live() || pid == 0 {
-            return None;
+        match self.live() && pid != 0 {
+            true => look(pid),
+            false => None,
         }
-        let base = format!("/proc/{pid}");
-        let args = std::fs::read(format!("{base}/cmdline"))
-            .ok()?
-            .split(|b| *b == 0)
-            .filter(|word| !word.is_empty())
-            .map(|word| String::from_utf8_lossy(word).into_owned())
-            .collect();
-        let stat = std::fs::read_to_string(format!("{base}/stat")).ok()?;
-        // Field 22, counted behind the command's closing parenthesis; in ticks since boot.
-        let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-        let ticks: u64 = fields.get(19)?.parse().ok()?;
-        let hertz = rustix::param::clock_ticks_per_second().max(1);
-        let since_boot = Duration::from_millis(ticks * 1000 / hertz);
-        let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-        let up = Duration::new(now.tv_sec as u64, now.tv_nsec as u32);
-        let started = SystemTime::now() - up.checked_sub(since_boot).unwrap_or_default();
-        Some(Process {
-            pid,
-            parent: fields.get(1)?.parse().ok()?,
-            uid: std::fs::metadata(&base).ok().map(|meta| meta.uid()),
-            args,
-            started,
-            exe: std::fs::read_link(format!("{base}/exe")).ok(),
-        })
     }
 
     /// The soft and the hard limit of open files of a process.
@@ -164,6 +141,34 @@ impl Host {
                 .any(|fd| std::fs::read_link(fd.path()).is_ok_and(|to| to.as_os_str() == &*wanted))
         })
     }
+}
+
+/// A process of this machine, whatever host is looked at.
+pub(super) fn look(pid: u32) -> Option<Process> {
+    let base = format!("/proc/{pid}");
+    let args = std::fs::read(format!("{base}/cmdline"))
+        .ok()?
+        .split(|b| *b == 0)
+        .filter(|word| !word.is_empty())
+        .map(|word| String::from_utf8_lossy(word).into_owned())
+        .collect();
+    let stat = std::fs::read_to_string(format!("{base}/stat")).ok()?;
+    // Field 22, counted behind the command's closing parenthesis; in ticks since boot.
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let ticks: u64 = fields.get(19)?.parse().ok()?;
+    let hertz = rustix::param::clock_ticks_per_second().max(1);
+    let since_boot = Duration::from_millis(ticks * 1000 / hertz);
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let up = Duration::new(now.tv_sec as u64, now.tv_nsec as u32);
+    let started = SystemTime::now() - up.checked_sub(since_boot).unwrap_or_default();
+    Some(Process {
+        pid,
+        parent: fields.get(1)?.parse().ok()?,
+        uid: std::fs::metadata(&base).ok().map(|meta| meta.uid()),
+        args,
+        started,
+        exe: std::fs::read_link(format!("{base}/exe")).ok(),
+    })
 }
 
 #[derive(Debug, Clone)]

@@ -1,6 +1,6 @@
 //! A folder with its owner and mode.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
@@ -75,6 +75,10 @@ impl Resource for Directory {
             true => host.relabel(&self.path),
             false => Ok(()),
         }
+    }
+
+    fn folder(&self) -> Option<&Path> {
+        Some(&self.path)
     }
 }
 

@@ -9,6 +9,7 @@ use super::{Change, Resource, State};
 use crate::host::Host;
 use crate::host::files::{Attributes, FileData, Node};
 use crate::journal::{self, Edit, Kept, Undo};
+use crate::problem::Problem;
 use crate::ui::mask::{self, Secrets};
 
 /// From what is there (`None`: no file) to what shall be. The host is there
@@ -132,6 +133,19 @@ impl File {
         Ok((now, next))
     }
 
+    /// Where a link of ours would lead is nobody's business: refused.
+    fn is_no_link(&self, host: &Host) -> Result<()> {
+        if self.is_ours()
+            && let Node::Link { .. } = host.look(&self.path)?
+        {
+            let what = format!("write {}", self.path.display());
+            return Err(Problem::new(what, "a link stands there")
+                .advice("move it away, then run again")
+                .into());
+        }
+        Ok(())
+    }
+
     fn attributes(&self, host: &Host) -> Result<Attributes> {
         self.owner.attributes(host, self.mode)
     }
@@ -169,6 +183,7 @@ impl Resource for File {
     }
 
     fn inspect(&self, host: &Host) -> Result<State> {
+        self.is_no_link(host)?;
         let (now, next) = self.texts(host)?;
         let Next { bytes: next, notes } = next;
         let bytes = now.as_ref().map(|file| file.bytes.as_slice());
@@ -229,11 +244,7 @@ impl Resource for File {
                 self.path.display()
             );
         }
-        if self.is_ours()
-            && let Node::Link { .. } = host.look(&self.path)?
-        {
-            anyhow::bail!("write {}: a link stands there", self.path.display());
-        }
+        self.is_no_link(host)?;
         let attributes = match &now {
             Some(_) if !self.is_ours() => None,
             _ => Some(self.attributes(host)?),

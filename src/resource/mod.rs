@@ -13,6 +13,8 @@ pub mod renewal;
 pub mod repository;
 pub mod service;
 
+use std::path::Path;
+
 use anyhow::Result;
 
 use crate::host::Host;
@@ -37,6 +39,11 @@ pub trait Resource: Send + Sync {
 
     /// Makes it so. `watch` is told what goes on meanwhile.
     fn apply(&self, host: &Host, watch: &dyn Fn(&str)) -> Result<()>;
+
+    /// The folder that it makes, whose parent must be there by then.
+    fn folder(&self) -> Option<&Path> {
+        None
+    }
 
     /// A file's text as it will be, for checks before the first change.
     fn next_text(&self) -> Option<&file::File> {

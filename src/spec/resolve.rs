@@ -311,6 +311,10 @@ fn decide_site(
     // A PHP that was removed since is nobody's wish.
     there.php = there.php.filter(|php| host.exists(php));
     let options = wish.options.clone().over(there);
+    let paths = [&options.wp_config, &options.worker_dir, &options.php];
+    for path in paths.into_iter().flatten().chain([&wish.dir]) {
+        need_utf8(path)?;
+    }
 
     let plugin = match options.plugin.unwrap_or(PluginWish::Auto) {
         PluginWish::Auto => found_site.plugin.unwrap_or(Plugin::Bundled),
@@ -591,6 +595,19 @@ fn salt_of(host: &Host, dir: &Path) -> Option<String> {
     let file = host.read(&path).ok()??;
     let found = config::scan(&file.bytes, &settings::includes(host, &path)).ok()?;
     found.salt
+}
+
+/// supervisor's files and the journal are UTF-8.
+fn need_utf8(path: &Path) -> Result<()> {
+    if path.to_str().is_some() {
+        return Ok(());
+    }
+    Err(Problem::new(
+        format!("use {}", path.display()),
+        "its name is not UTF-8, as supervisor's files are",
+    )
+    .advice("give it another name, then run again")
+    .into())
 }
 
 /// A site's folder as given, made absolute; the links in it are kept.

@@ -9,6 +9,7 @@ use crate::host::Host;
 use crate::host::platform::Supervisor;
 use crate::journal::Edit;
 use crate::paths::binary;
+use crate::problem::Problem;
 use crate::resource::file::File;
 use crate::spec::WorkerMode;
 use crate::spec::resolve::SiteDecided;
@@ -81,8 +82,11 @@ fn worker_command(site: &SiteDecided) -> Vec<String> {
 
 fn program_text(host: &Host, site: &SiteDecided) -> Result<String> {
     let written = |what: &str, text: &str| {
-        programs::value(text).with_context(|| {
-            format!("write supervisor's program: {what} ({text:?}) holds what its file cannot")
+        programs::value(text).ok_or_else(|| {
+            let why = format!(
+                "{what} ({text:?}) holds what supervisor's files cannot: a line break, blanks at an end, or a blank before ';' or '#'"
+            );
+            Problem::new("write supervisor's program", why).advice("give it another name, then run again")
         })
     };
     let command = programs::join_words(&worker_command(site));
@@ -90,6 +94,10 @@ fn program_text(host: &Host, site: &SiteDecided) -> Result<String> {
         .user(&site.user)?
         .map(|user| user.home)
         .unwrap_or_else(|| "/".into());
+    if home.contains(['"', '\'']) {
+        let why = format!("the home of {} ({home}) holds a quote", site.user);
+        return Err(Problem::new("write supervisor's program", why).into());
+    }
     let mut context = tera::Context::new();
     context.insert(
         "dir",

@@ -93,7 +93,7 @@ pub fn folder_is_included(host: &Host, supervisor: &Supervisor) -> Result<bool> 
         if line.starts_with('[') {
             inside = line.starts_with("[include]");
         }
-        let line = line.split(" ;").next().unwrap_or_default();
+        let line = &line[..comment(line).unwrap_or(line.len())];
         if !inside || line.trim_start().starts_with([';', '#', '[']) {
             continue;
         }
@@ -119,12 +119,33 @@ pub fn folder_is_included(host: &Host, supervisor: &Supervisor) -> Result<bool> 
 pub fn parse(text: &str, file: &Path) -> Vec<Program> {
     let mut programs: Vec<Program> = Vec::new();
     let mut inside = false;
-    for line in text.lines() {
+    // How far the last option is indented; none where a value cannot go on.
+    let mut option: Option<usize> = None;
+    for line in text.split(['\n', '\r']) {
+        let line = match line.trim_start().starts_with([';', '#']) {
+            true => continue,
+            false => &line[..comment(line).unwrap_or(line.len())],
+        };
         let bare = line.trim();
-        if bare.is_empty() || bare.starts_with(';') || bare.starts_with('#') {
+        if bare.is_empty() {
             continue;
         }
-        if let Some(section) = bare.strip_prefix('[').and_then(|s| s.split(']').next()) {
+        let indent = line.chars().take_while(|c| c.is_whitespace()).count();
+        let program = programs.last_mut().filter(|_| inside);
+        // What is indented further goes on with the value before it.
+        if option.is_some_and(|before| indent > before) {
+            if let Some((_, before)) = program.and_then(|program| program.values.last_mut()) {
+                before.push('\n');
+                before.push_str(&bare.replace("%%", "%"));
+            }
+            continue;
+        }
+        if let Some(section) = bare
+            .strip_prefix('[')
+            .and_then(|rest| rest.get(..rest.rfind(']')?))
+            .filter(|section| !section.is_empty())
+        {
+            option = None;
             inside = section.starts_with("program:");
             if inside {
                 programs.push(Program {
@@ -133,37 +154,32 @@ pub fn parse(text: &str, file: &Path) -> Vec<Program> {
                     values: Vec::new(),
                 });
             }
-            continue;
-        }
-        let (true, Some(program)) = (inside, programs.last_mut()) else {
-            continue;
-        };
-        let value = |raw: &str| {
-            let end = raw
-                .find(" ;")
-                .or_else(|| raw.find("\t;"))
-                .unwrap_or(raw.len());
-            raw[..end].trim().replace("%%", "%")
-        };
-        // A line that begins with a blank goes on with the value before it.
-        if line.starts_with([' ', '\t']) {
-            if let Some((_, before)) = program.values.last_mut() {
-                before.push('\n');
-                before.push_str(&value(bare));
-            }
         } else if let Some((key, raw)) = bare.split_once(['=', ':']) {
-            program
-                .values
-                .push((key.trim().to_ascii_lowercase(), value(raw)));
+            option = Some(indent);
+            if let Some(program) = program {
+                let value = raw.trim().replace("%%", "%");
+                program.values.push((key.trim().to_lowercase(), value));
+            }
         }
     }
     programs
 }
 
+/// Where a comment begins in a line: at a `;` or `#` behind a blank.
+fn comment(line: &str) -> Option<usize> {
+    let mut blank = false;
+    line.char_indices().find_map(|(at, c)| {
+        let begins = blank && matches!(c, ';' | '#');
+        blank = c.is_whitespace();
+        begins.then_some(at)
+    })
+}
+
 /// A value as it is written in supervisor's file: on one line, `%` doubled.
-/// `None` where it can't be written (a line end, or what would begin a comment).
+/// `None` where it can't be written (a line end, blanks at an end, or what
+/// would begin a comment).
 pub fn value(text: &str) -> Option<String> {
-    let fits = !text.contains(['\n', '\r']) && !text.contains(" ;") && !text.contains("\t;");
+    let fits = !text.contains(['\n', '\r']) && text.trim() == text && comment(text).is_none();
     fits.then(|| text.replace('%', "%%"))
 }
 

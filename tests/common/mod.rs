@@ -117,6 +117,8 @@ fn collect(top: &Path, dir: &Path, tree: &mut BTreeMap<PathBuf, String>) {
         } else if meta.is_dir() {
             collect(top, &path, tree);
             "folder".into()
+        } else if !meta.is_file() {
+            "pipe, socket or device".into()
         } else {
             String::from_utf8_lossy(&std::fs::read(&path).unwrap()).into_owned()
         };
