@@ -336,7 +336,10 @@ fn answers(server: &str, unit: &str) -> Check {
         probe: Box::new(move |host| {
             daemon::ask_version(&server).map(|_| ()).with_context(|| {
                 let log = host.service_log(&unit);
-                format!("ask the job server on {server}; its log ends with:\n{log}")
+                match log.is_empty() {
+                    true => format!("ask the job server on {server}"),
+                    false => format!("ask the job server on {server}; its log ends with:\n{log}"),
+                }
             })
         }),
     }

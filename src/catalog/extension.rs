@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::Items;
 use crate::host::Host;
-use crate::host::platform::{Family, Manager, Platform};
+use crate::host::platform::{Family, Init, Manager, Platform};
 use crate::problem::Problem;
 use crate::resource::check::Check;
 use crate::resource::extension::Extension;
@@ -44,11 +44,13 @@ pub fn build(host: &Host, items: &mut Items, decided: &Decided) -> Result<()> {
     Ok(())
 }
 
-/// Lets the web's PHP take it up. A package may do so by itself; what was built does not.
+/// Lets the web's PHP take it up. A package may do so by itself, by systemd;
+/// what was built does not.
 pub fn renewal(host: &Host, platform: &Platform, decided: &Decided) -> Result<Option<Renewal>> {
     let mut phps = Vec::new();
     for extension in all(host, decided)? {
-        if !platform.family.renews_php || is_built(host, &extension)? {
+        let renews = platform.family.renews_php && platform.init == Init::Systemd;
+        if !renews || is_built(host, &extension)? {
             phps.push(extension.php);
         }
     }

@@ -191,6 +191,7 @@ impl Host {
         for_lock(&self.units, |known| *known = None);
         for_lock(&self.packages, |known| *known = None);
         for_lock(&self.candidates, |known| known.clear());
+        for_lock(&self.simulations, |known| known.clear());
     }
 
     fn spawn_and_wait(&self, command: &Command, watch: &dyn Fn(&str)) -> Result<Output> {

@@ -40,6 +40,7 @@ pub struct Host {
     pub(crate) packages: Mutex<Option<packages::Installed>>,
     /// Whether each package that was asked about can be installed.
     pub(crate) candidates: Mutex<BTreeMap<String, bool>>,
+    pub(crate) simulations: Mutex<packages::Simulations>,
     platform: OnceLock<platform::Platform>,
 }
 
@@ -69,6 +70,7 @@ impl Host {
             units: Mutex::new(None),
             packages: Mutex::new(None),
             candidates: Mutex::new(BTreeMap::new()),
+            simulations: Mutex::new(BTreeMap::new()),
             platform: OnceLock::new(),
         })
     }

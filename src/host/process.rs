@@ -4,6 +4,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
+use anyhow::{Context, Result};
+use rustix::process::{Pid, Signal, kill_process};
+
 use super::Host;
 
 /// A running process, as /proc shows it.
@@ -26,6 +29,13 @@ impl Host {
             true => look(pid),
             false => None,
         }
+    }
+
+    pub fn signal(&self, pid: u32, signal: Signal) -> Result<()> {
+        self.act(&format!("signal {} to process {pid}", signal.as_raw()))?;
+        let process = i32::try_from(pid).ok().and_then(Pid::from_raw);
+        let process = process.with_context(|| format!("there is no process {pid}"))?;
+        kill_process(process, signal).with_context(|| format!("signal process {pid}"))
     }
 
     /// The soft and the hard limit of open files of a process.

@@ -16,7 +16,7 @@ use crate::problem::Problem;
 use crate::supervisor::programs::{self, Program};
 use crate::wordpress::config::{self, Found, Want};
 use crate::wordpress::php::{self, Php};
-use crate::wordpress::pool;
+use crate::wordpress::pool::{self, Pool};
 use crate::wordpress::settings;
 use crate::wordpress::site::{self, Plugin};
 
@@ -345,9 +345,13 @@ fn decide_site(
     let found = config::scan(&file.bytes, &settings::includes(host, &config))
         .map_err(|refusal| settings::explain(&config, refusal))?;
 
+    let pool = match (&options.worker_user, &options.php) {
+        (Some(_), Some(_)) => None,
+        _ => pool::serving(host, &wish.dir)?,
+    };
     let user = match options.worker_user.clone() {
         Some(name) => name,
-        None => user_of(host, platform, &wish.dir, file.meta.uid)?,
+        None => user_of(host, platform, pool.as_ref(), file.meta.uid)?,
     };
     refuse_root(host, &user)?;
 
@@ -387,7 +391,10 @@ fn decide_site(
         must_fork: wish.options.worker_mode == Some(WorkerMode::Fork),
         user,
         worker_dir: options.worker_dir.unwrap_or_else(|| wish.dir.clone()),
-        php: php::find(host, options.php.as_deref())?,
+        php: match options.php.as_deref() {
+            Some(path) => php::find(host, Some(path))?,
+            None => php::of_pool(host, pool.as_ref())?,
+        },
         job_timeout: options.job_timeout,
         job_retries: options.job_retries.unwrap_or(3),
         stop_timeout: options.stop_timeout.unwrap_or(300),
@@ -421,11 +428,11 @@ fn reachable(decided: &HostDecided, servers: &[String]) -> Option<Vec<String>> {
 
 /// Who runs the site's code already: its pool's user, else the owner of
 /// wp-config.php, else the platform's web user; never root.
-fn user_of(host: &Host, platform: &Platform, dir: &Path, owner: u32) -> Result<String> {
-    if let Some(pool) = pool::serving(host, dir)?
+fn user_of(host: &Host, platform: &Platform, pool: Option<&Pool>, owner: u32) -> Result<String> {
+    if let Some(pool) = pool
         && host.user(&pool.user)?.is_some_and(|user| user.uid != 0)
     {
-        return Ok(pool.user);
+        return Ok(pool.user.clone());
     }
     Ok(match host.user_by_id(owner)? {
         Some(owner) if owner.uid != 0 => owner.name,

@@ -12,6 +12,7 @@ use crate::host::commands::Command;
 use crate::host::platform::{Collection, Family};
 use crate::host::users::User;
 use crate::problem::Problem;
+use crate::wordpress::pool::Pool;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Php {
@@ -182,6 +183,19 @@ pub fn find(host: &Host, wanted: Option<&Path>) -> Result<Php> {
         version,
         collection,
     })
+}
+
+/// The PHP that serves a site, which need not be the one in the PATH.
+pub fn of_pool(host: &Host, pool: Option<&Pool>) -> Result<Php> {
+    let in_path = find(host, None);
+    let Some(own) = pool.map(|pool| &pool.php).filter(|php| host.exists(php)) else {
+        return in_path;
+    };
+    match in_path {
+        // By the name that stays when another version takes its place.
+        Ok(php) if real(host, &php.path) == real(host, own) => Ok(php),
+        _ => find(host, Some(own)),
+    }
 }
 
 fn in_path(host: &Host) -> Option<PathBuf> {

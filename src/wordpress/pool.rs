@@ -15,14 +15,17 @@ pub struct Pool {
     /// A socket's path, or an address.
     pub listen: String,
     pub file: PathBuf,
+    /// Its PHP's program for the command line.
+    pub php: PathBuf,
 }
 
-/// Folders of pool files and of web servers' hosts; `*` is one folder's name.
-const POOLS: [&str; 3] = [
-    "/etc/php/*/fpm/pool.d",
-    "/etc/php-fpm.d",
-    "/etc/opt/remi/*/php-fpm.d",
+/// Folders of pool files, each with its PHP's program; `*` is one folder's name.
+const POOLS: [(&str, &str); 3] = [
+    ("/etc/php/*/fpm/pool.d", "/usr/bin/php*"),
+    ("/etc/php-fpm.d", "/usr/bin/php"),
+    ("/etc/opt/remi/*/php-fpm.d", "/opt/remi/*/root/usr/bin/php"),
 ];
+/// Folders of web servers' hosts.
 const NGINX: [&str; 2] = ["/etc/nginx/sites-enabled", "/etc/nginx/conf.d"];
 const APACHE: [&str; 3] = [
     "/etc/apache2/sites-enabled",
@@ -47,7 +50,7 @@ pub fn serving(host: &Host, dir: &Path) -> Result<Option<Pool>> {
 
 fn pools(host: &Host) -> Result<Vec<Pool>> {
     let mut pools = Vec::new();
-    for file in files(host, &POOLS)? {
+    for (file, php) in pool_files(host)? {
         let Some(data) = host.read(&file)? else {
             continue;
         };
@@ -59,6 +62,7 @@ fn pools(host: &Host) -> Result<Vec<Pool>> {
                     pool = Some(Pool {
                         name: name.to_owned(),
                         file: file.clone(),
+                        php: php.clone(),
                         ..Pool::default()
                     });
                 }
@@ -120,21 +124,33 @@ fn read(host: &Host, file: &Path) -> Result<String> {
     })
 }
 
-fn files(host: &Host, folders: &[&str]) -> Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    for folder in folders {
-        let folders = match folder.split_once("/*/") {
-            None => vec![PathBuf::from(folder)],
-            Some((above, below)) => host
+/// Each with its PHP's program.
+fn pool_files(host: &Host) -> Result<Vec<(PathBuf, PathBuf)>> {
+    let mut found = Vec::new();
+    for (pattern, program) in POOLS {
+        let names = match pattern.split_once("/*/") {
+            None => vec![String::new()],
+            Some((above, _)) => host
                 .list(Path::new(above))?
                 .into_iter()
-                .map(|name| Path::new(above).join(name).join(below))
+                .map(|name| name.to_string_lossy().into_owned())
                 .collect(),
         };
-        for folder in folders {
-            for name in host.list(&folder).unwrap_or_default() {
-                files.push(folder.join(name));
-            }
+        for name in names {
+            let folder = pattern.replace('*', &name);
+            let program = PathBuf::from(program.replace('*', &name));
+            let files = files(host, &[&folder])?.into_iter();
+            found.extend(files.map(|file| (file, program.clone())));
+        }
+    }
+    Ok(found)
+}
+
+fn files(host: &Host, folders: &[&str]) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for folder in folders.iter().map(Path::new) {
+        for name in host.list(folder).unwrap_or_default() {
+            files.push(folder.join(name));
         }
     }
     Ok(files)
@@ -269,14 +285,27 @@ mod tests {
             "etc/apache2/sites-enabled/b.conf",
             "<VirtualHost *:80>\nDocumentRoot \"/srv/b\"\n<FilesMatch x>\nSetHandler \"proxy:fcgi://127.0.0.1:9001\"\n</FilesMatch></VirtualHost>\n",
         );
+        put(
+            "etc/opt/remi/php83/php-fpm.d/d.conf",
+            "[d]\nuser = dora\nlisten = /var/opt/remi/php83/d.sock\n",
+        );
+        put(
+            "etc/nginx/conf.d/d.conf",
+            "server { root /srv/d; fastcgi_pass unix:/var/opt/remi/php83/d.sock; }\n",
+        );
         let host = Host::new(Some(dir.path())).unwrap();
-        let user = |path: &str| {
+        let found = |path: &str| {
             serving(&host, Path::new(path))
                 .unwrap()
-                .map(|pool| pool.user)
+                .map(|p| (p.user, p.php))
         };
-        assert_eq!(user("/srv/a").as_deref(), Some("alice"));
-        assert_eq!(user("/srv/b").as_deref(), Some("bob"));
-        assert_eq!(user("/srv/c"), None);
+        let pool = |user: &str, php: &str| Some((user.to_owned(), PathBuf::from(php)));
+        assert_eq!(found("/srv/a"), pool("alice", "/usr/bin/php8.2"));
+        assert_eq!(found("/srv/b"), pool("bob", "/usr/bin/php8.2"));
+        assert_eq!(
+            found("/srv/d"),
+            pool("dora", "/opt/remi/php83/root/usr/bin/php")
+        );
+        assert_eq!(found("/srv/c"), None);
     }
 }

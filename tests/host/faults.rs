@@ -39,6 +39,10 @@ fn a_failing_package_manager_is_told_and_the_next_run_goes_on() {
         .unwrap();
     fails(&host, &["gearman"]);
     host.run(&["rm", "/etc/apt/preferences.d/withheld"]).ok();
+
+    host.run(&["apt-mark", "hold", "gearman-job-server"]).ok();
+    fails(&host, &["held", "apt-mark showhold"]);
+    host.run(&["apt-mark", "unhold", "gearman-job-server"]).ok();
     none(
         etc.touches_to(&host.tree(&["/etc"]).without("/etc/apt")),
         "touched before any package",
@@ -62,7 +66,14 @@ fn a_failing_package_manager_is_told_and_the_next_run_goes_on() {
     });
     let state = "dpkg-query -W -f '${Package} ${db:Status-Status}\\n' | grep -v ' installed$'";
     println!("left by the killed run:\n{}", host.shell(state).ok());
+    // Somebody else's run holds the locks at first.
+    host.shell(
+        "dpkg --configure -a; apt-get install -y -o DPkg::Pre-Invoke::='sleep 4' cron >/tmp/cron 2>&1 &
+         while ! pgrep -x sleep; do sleep 0.1; done",
+    )
+    .ok();
     on_site(&host, "setup", &[]).exits(0);
+    host.run(&["dpkg", "-s", "cron"]).ok();
     jobs_run(&Site::first(&host), 1);
 }
 

@@ -31,3 +31,4 @@ mod users;
 mod waiting;
 mod web;
 mod workers;
+mod yum;

@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use crate::harness::command::{command, run};
 use crate::harness::{Host, Image, Release, Shape, Site, cache, debian, machine, site};
-use crate::support::{daemons, everything, jobs_run, none, on_site, refused, wp_gears};
+use crate::support::{daemons, everything, jobs_run, none, on_site, refused, web_has_it, wp_gears};
 
 const ARCHIVE: &str = "/srv/pecl/gearman.tgz";
 const SETUP: [&str; 5] = ["wp-gears", "setup", "--site", site::FOLDER, "--yes"];
@@ -42,16 +42,6 @@ fn withhold(host: &Host, packages: &str) {
     let name = packages.replace('*', "");
     host.put(&format!("/etc/apt/preferences.d/{name}"), pin, 0o644)
         .unwrap();
-}
-
-/// The extension as the web's PHP has it, asked over HTTP.
-fn web_has_it(host: &Host) -> bool {
-    let page = format!("{}/has.php", site::FOLDER);
-    let text = "<?php echo class_exists('GearmanClient') ? 'yes' : 'no';";
-    host.put(&page, text, 0o644).unwrap();
-    let answer = Site::first(host).get("http://localhost/has.php").1;
-    host.run(&["rm", &page]).ok();
-    answer.trim() == "yes"
 }
 
 #[test]

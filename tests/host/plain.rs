@@ -2,7 +2,7 @@
 //! that comes later.
 
 use crate::harness::{Host, Image, Release, Shape, Site, site};
-use crate::support::{daemons, everything, jobs_run, none, on_site, wp_gears};
+use crate::support::{daemons, everything, jobs_run, none, on_site, web_has_it, wp_gears};
 
 #[test]
 fn setup_works_without_init_and_holds_when_one_comes() {
@@ -11,8 +11,10 @@ fn setup_works_without_init_and_holds_when_one_comes() {
     host.install(wp_gears()).unwrap();
     site::start(&host).unwrap();
     let before = host.tree(&[site::FOLDER]);
+    assert!(!web_has_it(&host));
     on_site(&host, "setup", &[]).exits(0);
     jobs_run(&Site::first(&host), 20);
+    assert!(web_has_it(&host));
     let (after, processes) = (everything(&host), daemons(&host));
     on_site(&host, "setup", &[]).exits(0);
     none(

@@ -36,6 +36,29 @@ fn bad_input_is_refused_before_anything_changes() {
     let root_worker = [&setup(site::FOLDER)[..], &["--worker-user", "root"]].concat();
     refused(&host, &root_worker, 1, &["root"]);
 
+    // PHPs that lack what jobs need: this one, with the name of a part changed.
+    for (name, part) in [("php-no-json", "json"), ("php-no-fork", "pcntl_fork")] {
+        let other = part.replace('o', "0");
+        let changed = format!("s/{part}\\x00/{other}\\x00/g");
+        host.shell(&format!(
+            "sed '{changed}' /usr/bin/php8.2 >/usr/local/bin/{name}; chmod +x /usr/local/bin/{name}"
+        ))
+        .ok();
+    }
+    let no_json = [
+        &setup(site::FOLDER)[..],
+        &["--php", "/usr/local/bin/php-no-json"],
+    ]
+    .concat();
+    refused(&host, &no_json, 1, &["has no json", "php-no-json"]);
+    let no_fork = [
+        &setup(site::FOLDER)[..],
+        &["--php", "/usr/local/bin/php-no-fork"],
+    ]
+    .concat();
+    let fork = [&no_fork[..], &["--worker-mode", "fork"]].concat();
+    refused(&host, &fork, 1, &["has no pcntl", "--worker-mode"]);
+
     // Another program on the job server's port.
     host.run(&["systemctl", "stop", "gearman-job-server"]).ok();
     let other = "systemd-run --quiet --unit=other php -S 127.0.0.1:4730";
@@ -57,4 +80,10 @@ fn bad_input_is_refused_before_anything_changes() {
     refused(&host, &on_both("setup"), 1, &["salt", site::FOLDER, SECOND]);
 
     assert_eq!(Site::first(&host).get("http://localhost/").0, 200);
+
+    // Where no fork was asked for, each job gets a PHP of its own.
+    let salt = "sed -i '/WP_ASYNC_TASK_SALT/d' /var/www/site/wp-config.php";
+    host.shell(salt).ok();
+    let spawned = host.run(&no_fork).exits(0);
+    assert!(spawned.stdout.contains("(spawn)"), "{spawned}");
 }

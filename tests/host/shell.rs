@@ -17,10 +17,10 @@ fn shell() {
         "ready" => Image::with_packages(Release::Bookworm),
         "trixie" => Image::site(Release::Trixie),
         "el-base" => rhel::base(),
-        "el" => rhel::site(),
+        "el" | "el-plain" => rhel::site(),
         "el-ready" => rhel::with_packages(),
         _ => panic!(
-            "HOST is base, base-plain, fresh, plain, ready, trixie, el-base, el or el-ready, \
+            "HOST is base, base-plain, fresh, plain, ready, trixie, el-base, el, el-plain or el-ready, \
              not {wanted}"
         ),
     };

@@ -67,6 +67,16 @@ pub fn jobs_run(site: &Site, count: u32) {
     assert_eq!(done, (1..=count).collect::<Vec<_>>());
 }
 
+/// The extension as the web's PHP has it, asked over HTTP.
+pub fn web_has_it(host: &Host) -> bool {
+    let page = format!("{}/has.php", site::FOLDER);
+    let text = "<?php echo class_exists('GearmanClient') ? 'yes' : 'no';";
+    host.put(&page, text, 0o644).unwrap();
+    let answer = Site::first(host).get("http://localhost/has.php").1;
+    host.run(&["rm", &page]).ok();
+    answer.trim() == "yes"
+}
+
 /// All that a run could have changed.
 pub fn everything(host: &Host) -> Tree {
     let folders = [

@@ -13,6 +13,9 @@ use super::platform::Manager;
 /// Name and version of each package that is installed and configured.
 pub type Installed = BTreeMap<String, String>;
 
+/// What was asked of the package manager, and its answer.
+pub type Simulations = BTreeMap<(&'static str, Vec<String>), Simulation>;
+
 /// What the package manager says it would do.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Simulation {
@@ -95,17 +98,30 @@ impl Host {
 
     /// What installing them would do, by the package manager's own word.
     pub fn simulate_install(&self, names: &[String]) -> Result<Simulation> {
-        match self.platform()?.family.manager {
-            Manager::Apt => apt::simulate(self, "install", names),
-            Manager::Dnf => dnf::simulate(self, "install", names),
-        }
+        self.simulate("install", names)
     }
 
     pub fn simulate_purge(&self, names: &[String]) -> Result<Simulation> {
-        match self.platform()?.family.manager {
-            Manager::Apt => apt::simulate(self, "purge", names),
-            Manager::Dnf => dnf::simulate(self, "remove", names),
+        self.simulate("purge", names)
+    }
+
+    /// Asked once, until a command changes something.
+    fn simulate(&self, verb: &'static str, names: &[String]) -> Result<Simulation> {
+        let mut known = self
+            .simulations
+            .lock()
+            .unwrap_or_else(|held| held.into_inner());
+        let question = (verb, names.to_vec());
+        if let Some(simulation) = known.get(&question) {
+            return Ok(simulation.clone());
         }
+        let simulation = match (self.platform()?.family.manager, verb) {
+            (Manager::Apt, verb) => apt::simulate(self, verb, names)?,
+            (Manager::Dnf, "purge") => dnf::simulate(self, "remove", names)?,
+            (Manager::Dnf, verb) => dnf::simulate(self, verb, names)?,
+        };
+        known.insert(question, simulation.clone());
+        Ok(simulation)
     }
 
     /// Fetches the lists of what there is.
