@@ -2,6 +2,7 @@
 //! end. remove goes through what the journal tells, backwards (`remove.rs`).
 
 mod extension;
+mod job_server;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,10 +10,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::gearman::unit::definition;
-use crate::gearman::{daemon, options};
 use crate::host::Host;
-use crate::host::platform::{Family, Gearmand, Init, Platform};
+use crate::host::platform::{Family, Init, Platform};
 use crate::journal::{Edit, Scope};
 use crate::paths::{BASE, LIB, LOGS, binary, runner};
 use crate::plan::Item;
@@ -28,8 +27,9 @@ use crate::resource::package::Packages;
 use crate::resource::program::{Program, Shall};
 use crate::resource::repository::{Enabled, Repository, Source};
 use crate::resource::service::Service;
-use crate::spec::resolve::{Decided, HostDecided, SiteDecided};
-use crate::spec::{Queue, Role, WorkerMode};
+use crate::spec::queue::WaitingJobs;
+use crate::spec::resolve::{Decided, SiteDecided};
+use crate::spec::{Role, WorkerMode};
 use crate::supervisor::{definition, own as own_supervisor, rpc};
 use crate::ui::mask::Secrets;
 use crate::wordpress::config::{self, Switch, Wish};
@@ -46,7 +46,12 @@ const PHP: [(&str, &str); 4] = [
 const BUNDLED_PLUGIN: &str = include_str!("../templates/bundled.php");
 
 /// All that shall be so.
-pub fn setup(host: &Host, decided: &Decided, start: bool) -> Result<Vec<Item>> {
+pub fn setup(
+    host: &Host,
+    decided: &Decided,
+    start: bool,
+    waiting: WaitingJobs,
+) -> Result<Vec<Item>> {
     let platform = host.platform()?;
     let mut items = Items::default();
     let of_host = &decided.host;
@@ -61,7 +66,7 @@ pub fn setup(host: &Host, decided: &Decided, start: bool) -> Result<Vec<Item>> {
         bring(host, &mut items, platform, decided)?;
     }
     if server {
-        job_server(host, &mut items, platform, of_host, live)?;
+        job_server::resources(host, &mut items, platform, of_host, waiting, live)?;
     }
     if worker {
         own_files(&mut items)?;
@@ -114,12 +119,14 @@ impl Items {
 }
 
 /// The packages that it takes, each with its choices; PHP's extension apart.
-pub fn needs(platform: &Platform, decided: &Decided) -> Vec<Vec<String>> {
+pub fn needs(host: &Host, platform: &Platform, decided: &Decided) -> Vec<Vec<String>> {
     let family = platform.family;
     let roles = &decided.host.roles;
     let mut needs: Vec<Vec<String>> = Vec::new();
     if roles.contains(&Role::Server) {
         needs.push(vec![family.gearmand.package.into()]);
+        let client = job_server::client(host, platform, &decided.host);
+        needs.extend(client.into_iter().map(|package| vec![package]));
     }
     if roles.contains(&Role::Worker) {
         let of_supervisor = match decided.host.supervisor.package {
@@ -154,7 +161,7 @@ fn likes(host: &Host, decided: &Decided) -> Result<Vec<String>> {
 fn bring(host: &Host, items: &mut Items, platform: &Platform, decided: &Decided) -> Result<()> {
     let family = platform.family;
     let server = decided.host.roles.contains(&Role::Server);
-    let needs = needs(platform, decided);
+    let needs = needs(host, platform, decided);
     let likes = likes(host, decided)?;
     let offers = extension::offers(host, decided)?;
     let all = [&needs[..], &offers[..]].concat();
@@ -219,70 +226,6 @@ fn no_server_here(platform: &Platform, family: &Family) -> Problem {
     ))
 }
 
-fn job_server(
-    host: &Host,
-    items: &mut Items,
-    platform: &Platform,
-    decided: &HostDecided,
-    live: bool,
-) -> Result<()> {
-    let family = platform.family;
-    let gearmand = &family.gearmand;
-    let wanted = daemon::wanted(family, decided);
-    let variable = gearmand.options_variable;
-    let for_file = wanted.clone();
-    let defaults = host.read(Path::new(gearmand.options_file))?;
-    if let Some(defaults) = &defaults
-        && daemon::secrets(&defaults.bytes, variable).is_some()
-    {
-        items.host(password_file(host, gearmand, defaults.bytes.clone())?);
-    }
-    items.host(File {
-        path: gearmand.options_file.into(),
-        edit: Edit::Options,
-        // What the unit has itself is only seen once the package is there.
-        make: Box::new(move |host, now| {
-            let now = now.unwrap_or_default();
-            let to_be = definition(host, &for_file)?;
-            let text = options::merge(now, variable, &to_be.for_file, &to_be.unwanted)?;
-            Ok(Some(text).into())
-        }),
-        owner: Owner::Root,
-        mode: 0o644,
-        needs: Some(format!("the package {}", gearmand.package)),
-        secrets: Secrets::Options,
-    });
-    if gearmand.lacks_queue_dir && decided.queue == Queue::Sqlite && host.live() {
-        items.host(Directory {
-            path: gearmand.queue_dir.into(),
-            owner: Owner::User(gearmand.user.into()),
-            mode: 0o750,
-            shared: false,
-        });
-    }
-    if platform.init == Init::Systemd {
-        let for_unit = wanted.clone();
-        let text = move |host: &Host| -> Result<String> {
-            let exec_start = definition(host, &for_unit)?.exec_start;
-            daemon::drop_in(gearmand, exec_start.as_deref())
-        };
-        drop_in(items, gearmand.unit, text);
-    }
-    if !live {
-        return Ok(());
-    }
-    items.host(Service {
-        unit: gearmand.unit.into(),
-        enabled: Some(true),
-        active: Some(true),
-        stale: daemon::is_stale(family, wanted),
-        also: vec![decided.supervisor.unit],
-        needs: format!("the package {}", gearmand.package),
-    });
-    items.host(answers(&decided.own_server(), gearmand.unit));
-    Ok(())
-}
-
 /// A drop-in of ours for a unit.
 fn drop_in(
     items: &mut Items,
@@ -300,49 +243,6 @@ fn drop_in(
         make: Box::new(move |host, _| Ok(Some(text(host)?.into_bytes()).into())),
         ..File::whole(format!("{folder}/wp-gears.conf"), Vec::new(), 0o644)
     });
-}
-
-/// A password that stands in the defaults file moves to where only the daemon reads it.
-fn password_file(host: &Host, gearmand: &'static Gearmand, defaults: Vec<u8>) -> Result<File> {
-    if host.exists(Path::new(daemon::CONFIG)) {
-        let what = format!("move the password out of {}", gearmand.options_file);
-        return Err(Problem::new(what, format!("there is a {} already", daemon::CONFIG))
-            .advice(format!(
-                "put --mysql-password into it by hand (mode 0640, root:{}), take it out of {}, then run again",
-                gearmand.user, gearmand.options_file
-            ))
-            .into());
-    }
-    Ok(File {
-        make: Box::new(move |_, now| {
-            Ok(match now {
-                Some(text) => Some(text.to_vec()),
-                None => daemon::secrets(&defaults, gearmand.options_variable),
-            }
-            .into())
-        }),
-        ..File::whole(daemon::CONFIG, Vec::new(), 0o640)
-            .owner(Owner::Group(gearmand.user.into()))
-            .secrets(Secrets::Options)
-    })
-}
-
-fn answers(server: &str, unit: &str) -> Check {
-    let (server, unit) = (server.to_owned(), unit.to_owned());
-    Check {
-        what: format!("the job server answers on {server}"),
-        after: format!("the service {unit}"),
-        patience: Duration::from_secs(10),
-        probe: Box::new(move |host| {
-            daemon::ask_version(&server).map(|_| ()).with_context(|| {
-                let log = host.service_log(&unit);
-                match log.is_empty() {
-                    true => format!("ask the job server on {server}"),
-                    false => format!("ask the job server on {server}; its log ends with:\n{log}"),
-                }
-            })
-        }),
-    }
 }
 
 /// What all sites' workers run: root's, readable for everyone.

@@ -9,6 +9,7 @@ use crate::command::failed::FailedArgs;
 use crate::command::manual::CompletionsArgs;
 use crate::command::pause::PauseArgs;
 use crate::command::status::StatusArgs;
+use crate::spec::queue::WaitingJobs;
 use crate::spec::{HostOptions, SiteOptions};
 use crate::worker::WorkerArgs;
 
@@ -121,6 +122,8 @@ pub struct SetupArgs {
     /// Send no job
     #[arg(long, help_heading = "How to act")]
     pub no_prove: bool,
+    #[command(flatten)]
+    pub waiting: WaitingJobs,
 }
 
 #[derive(Debug, Args)]
@@ -152,4 +155,6 @@ pub struct RemoveArgs {
     /// Also take out the packages that setup brought, logs and failed jobs
     #[arg(long)]
     pub purge: bool,
+    #[command(flatten)]
+    pub waiting: WaitingJobs,
 }

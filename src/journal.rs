@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::host::Host;
 use crate::host::files::{Attributes, FileData, Node};
+use crate::mysql::Server;
 use crate::paths::{BASE, STATE};
 use crate::problem::Problem;
 
@@ -88,6 +89,15 @@ pub enum Undo {
         name: String,
         was: bool,
     },
+    /// A queue's database, and the job server's user in it.
+    Database {
+        server: Server,
+        database: String,
+        table: String,
+        had_database: bool,
+        /// The user that was made, with the host it logs in from.
+        account: Option<(String, String)>,
+    },
 }
 
 impl Undo {
@@ -111,6 +121,9 @@ impl Undo {
             Undo::All { .. } => "several things".into(),
             Undo::Repository { id } => format!("repository {id}"),
             Undo::Boolean { name, .. } => format!("boolean {name}"),
+            Undo::Database {
+                server, database, ..
+            } => format!("database {database} on {}:{}", server.host, server.port),
         }
     }
 }
@@ -351,6 +364,22 @@ fn fold(first: &Undo, later: Undo) -> Undo {
             brought.dedup();
             Undo::Packages { brought }
         }
+        (
+            Undo::Database {
+                server,
+                database,
+                table,
+                had_database,
+                account,
+            },
+            Undo::Database { account: later, .. },
+        ) => Undo::Database {
+            server,
+            database,
+            table,
+            had_database,
+            account: account.or(later),
+        },
         (first, _) => first,
     }
 }

@@ -127,7 +127,7 @@ impl Lookout {
                         server: server.clone(),
                         function: queue.function.clone(),
                         site,
-                        waiting: queue.jobs.saturating_sub(queue.running),
+                        waiting: queue.waiting(),
                         running: queue.running,
                         workers: queue.workers,
                     });

@@ -2,6 +2,8 @@
 //! resources that give back what was there. The switch goes first, then the
 //! workers (their jobs finished), then the rest backwards.
 
+mod waiting;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,7 +18,9 @@ use crate::paths::{BASE, LOGS, STATE, VENV, VENV_LOGS, runner};
 use crate::plan::Item;
 use crate::resource::Resource;
 use crate::resource::boolean::Boolean;
+use crate::resource::database::WithoutDatabase;
 use crate::resource::directory::WithoutDirectory;
+use crate::resource::drained::Drained;
 use crate::resource::file::{File, Next, Owner};
 use crate::resource::link::Link;
 use crate::resource::log::WithoutLog;
@@ -24,6 +28,7 @@ use crate::resource::package::WithoutPackages;
 use crate::resource::program::{Program, Shall};
 use crate::resource::repository::Enabled;
 use crate::resource::service::Service;
+use crate::spec::queue::WaitingJobs;
 use crate::supervisor::{block, programs};
 use crate::ui::mask::Secrets;
 use crate::wordpress::config;
@@ -42,12 +47,19 @@ pub struct Removal {
 /// How long workers may take over the jobs at hand.
 const PATIENCE: Duration = Duration::from_secs(900);
 
+/// How far it goes.
+#[derive(Debug, Clone, Copy)]
+pub struct Wish {
+    pub purge: bool,
+    pub waiting: WaitingJobs,
+}
+
 /// Adds what one journal tells.
 pub fn of_history(
     host: &Host,
     scope: &Scope,
     history: &History,
-    purge: bool,
+    wish: Wish,
     removal: &mut Removal,
 ) -> Result<()> {
     if let Some(site) = history.site.as_ref().filter(|site| !host.is_dir(site)) {
@@ -65,7 +77,7 @@ pub fn of_history(
         {
             removal.torn.extend(path.parent().map(Path::to_owned));
         }
-        let Some((rank, resource)) = undo(host, history, &entry.undo, purge, &mut removal.left)?
+        let Some((rank, resource)) = undo(host, history, &entry.undo, wish, &mut removal.left)?
         else {
             continue;
         };
@@ -77,6 +89,11 @@ pub fn of_history(
             },
         ));
     }
+    if let Some(drained) = drained(host, scope, history, wish.waiting)? {
+        let resource = Box::new(drained);
+        let scope = scope.clone();
+        ranked.push((0, Item { scope, resource }));
+    }
     ranked.sort_by_key(|(rank, _)| *rank);
     removal
         .items
@@ -84,14 +101,65 @@ pub fn of_history(
     Ok(())
 }
 
+/// That what ends or restarts leaves no job behind.
+fn drained(
+    host: &Host,
+    scope: &Scope,
+    history: &History,
+    wish: WaitingJobs,
+) -> Result<Option<Drained>> {
+    let family = host.platform()?.family;
+    match (scope, &history.site) {
+        (Scope::Site(name), Some(dir)) => waiting::of_site(host, name, dir, wish),
+        (Scope::Site(_), None) => Ok(None),
+        (Scope::Host, _) => {
+            let mut ends = None;
+            let mut options = None;
+            for entry in &history.entries {
+                match &entry.undo {
+                    Undo::Service { unit, active, .. } if unit == family.gearmand.unit => {
+                        ends = Some(!active);
+                    }
+                    Undo::File {
+                        path,
+                        edit: Edit::Options,
+                        was,
+                        will,
+                    } => {
+                        let (was, will) = (was.as_ref(), will.as_deref());
+                        // What it leaves is told where it is given back.
+                        let left = &mut Vec::new();
+                        options = Some(restored(
+                            host,
+                            family,
+                            path,
+                            Edit::Options,
+                            was,
+                            will,
+                            left,
+                        )?);
+                    }
+                    _ => {}
+                }
+            }
+            let Some(ends) = ends.filter(|_| host.live()) else {
+                return Ok(None);
+            };
+            let options = options.filter(|_| !ends);
+            waiting::of_job_server(host, family, options.as_ref(), wish).map(Some)
+        }
+    }
+}
+
 /// The resource that takes one act back, and how early it comes.
 fn undo(
     host: &Host,
     history: &History,
     undo: &Undo,
-    purge: bool,
+    wish: Wish,
     left: &mut Vec<String>,
 ) -> Result<Option<(u8, Box<dyn Resource>)>> {
+    let purge = wish.purge;
     let family = host.platform()?.family;
     Ok(Some(match undo {
         Undo::File {
@@ -218,6 +286,30 @@ fn undo(
         Undo::Boolean { name, was } => {
             let (name, on) = (name.clone(), *was);
             (5, Box::new(Boolean { name, on }))
+        }
+        Undo::Database {
+            server,
+            database,
+            table,
+            had_database,
+            account,
+        } => {
+            let without = WithoutDatabase {
+                server: server.clone(),
+                database: database.clone(),
+                table: table.clone(),
+                had_database: *had_database,
+                account: account.clone(),
+                lose: wish.waiting.lose_queued_jobs,
+            };
+            if let Some(why) = without.stays(host)? {
+                left.push(format!(
+                    "the queue's database {database} on {}:{} and its user: {why}",
+                    server.host, server.port
+                ));
+                return Ok(None);
+            }
+            (5, Box::new(without))
         }
         Undo::Repository { id } => {
             if !purge {
@@ -429,7 +521,12 @@ fn with_old_sections(current: &[u8], original: &[u8], left: &[u8]) -> Vec<u8> {
 
 /// A site without a journal: what is marked as ours is taken out. `None`
 /// where nothing is.
-pub fn without_journal(host: &Host, dir: &Path, removal: &mut Removal) -> Result<Option<Scope>> {
+pub fn without_journal(
+    host: &Host,
+    dir: &Path,
+    wish: Wish,
+    removal: &mut Removal,
+) -> Result<Option<Scope>> {
     let supervisor = host.supervisor()?;
     let scope = Scope::Site(site::name(dir));
     let mut items: Vec<Box<dyn Resource>> = Vec::new();
@@ -456,6 +553,8 @@ pub fn without_journal(host: &Host, dir: &Path, removal: &mut Removal) -> Result
         && config::take_out(&file.bytes).text != file.bytes
     {
         items.push(Box::new(take_out(file.meta.path, Edit::WpConfig)));
+        let drained = waiting::of_site(host, &site::name(dir), dir, wish.waiting)?;
+        items.extend(drained.map(|it| Box::new(it) as Box<dyn Resource>));
     }
     for program in programs::all(host, supervisor)? {
         if program.site().as_deref() != Some(dir) {

@@ -208,9 +208,9 @@ fn bad_input_is_one_clear_error_before_anything_changes() {
             "queue",
         ),
         (
-            vec!["setup", "--site", SITE, "--queue", "mysql", "--yes"],
+            vec!["setup", "--site", SITE, "--mysql-host", "db", "--yes"],
             2,
-            "does not set one up",
+            "say --queue mysql too",
         ),
         (
             vec!["setup", "--site", SITE, "--plugin", "wp-minions", "--yes"],

@@ -14,6 +14,7 @@ use crate::host::Host;
 use crate::paths::BASE;
 use crate::plan;
 use crate::problem::Problem;
+use crate::spec::queue::WaitingJobs;
 use crate::spec::resolve::{Decided, SiteDecided};
 use crate::spec::{HostOptions, SiteOptions, Spec, file};
 use crate::supervisor::programs;
@@ -209,7 +210,7 @@ fn wait_for_workers(decided: &Decided, ui: Ui) {
 /// The same plan as setup's, shown first.
 fn mend(host: &Host, spec: &Spec, yes: bool, ui: Ui) -> Result<Vec<serde_json::Value>> {
     let _lock = begin(host, ui)?;
-    let prepared = setup::prepare(host, spec, true)?;
+    let prepared = setup::prepare(host, spec, true, WaitingJobs::default())?;
     ui.plan(&prepared.plan);
     ui.notes(&prepared.decided.notes);
     confirm(ui, yes, "mend this host", "Mend it so?", true)?;

@@ -16,7 +16,7 @@ pub fn run(args: &PlanArgs) -> Result<u8> {
     );
     let host = host_of(&wanted.common, ui)?;
     let spec = spec_of(&host, &wanted.common, &wanted.host, &wanted.site)?;
-    let prepared = setup::prepare(&host, &spec, !wanted.no_start)?;
+    let prepared = setup::prepare(&host, &spec, !wanted.no_start, wanted.waiting)?;
     let plan = &prepared.plan;
     ui.plan(plan);
     ui.notes(&prepared.decided.notes);

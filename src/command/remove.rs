@@ -11,7 +11,7 @@ use crate::host::Host;
 use crate::journal::{self, Scope};
 use crate::plan::{self, Outcome, Refused};
 use crate::problem::Problem;
-use crate::removal::{self, Removal};
+use crate::removal::{self, Removal, Wish};
 use crate::spec::file;
 use crate::spec::resolve::absolute;
 use crate::ui::Ui;
@@ -35,7 +35,14 @@ pub fn run_on(host: &Host, args: &RemoveArgs, ui: Ui) -> Result<u8> {
             dirs.push(absolute(&site.dir)?);
         }
     }
-    let mut chosen = choose(host, &dirs, args.purge)?;
+    let mut chosen = choose(
+        host,
+        &dirs,
+        Wish {
+            purge: args.purge,
+            waiting: args.waiting,
+        },
+    )?;
     let mut left = chosen.removal.left.clone();
     let plan = plan::make(host, std::mem::take(&mut chosen.removal.items))?;
     ui.plan(&plan);
@@ -96,7 +103,7 @@ struct Chosen {
 }
 
 /// The sites that are named (all, where none is), and what sites share once the last goes.
-fn choose(host: &Host, dirs: &[PathBuf], purge: bool) -> Result<Chosen> {
+fn choose(host: &Host, dirs: &[PathBuf], wish: Wish) -> Result<Chosen> {
     let mut removal = Removal::default();
     let mut scopes = Vec::new();
     let mut others = false;
@@ -109,14 +116,14 @@ fn choose(host: &Host, dirs: &[PathBuf], purge: bool) -> Result<Chosen> {
         let named = history.site.as_ref().is_some_and(|dir| dirs.contains(dir));
         open.retain(|dir| history.site.as_ref() != Some(*dir));
         if named || dirs.is_empty() {
-            removal::of_history(host, scope, &history, purge, &mut removal)?;
+            removal::of_history(host, scope, &history, wish, &mut removal)?;
             scopes.push(scope.clone());
         } else {
             others = true;
         }
     }
     for dir in open {
-        match removal::without_journal(host, dir, &mut removal)? {
+        match removal::without_journal(host, dir, wish, &mut removal)? {
             Some(scope) => scopes.push(scope),
             // As a second setup: there is nothing to do.
             None if host.is_dir(dir) => {
@@ -135,7 +142,7 @@ fn choose(host: &Host, dirs: &[PathBuf], purge: bool) -> Result<Chosen> {
         }
     }
     if !others && let Some(history) = journal::read(host, &Scope::Host)? {
-        removal::of_history(host, &Scope::Host, &history, purge, &mut removal)?;
+        removal::of_history(host, &Scope::Host, &history, wish, &mut removal)?;
         scopes.push(Scope::Host);
     }
     Ok(Chosen { removal, scopes })

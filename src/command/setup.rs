@@ -9,16 +9,18 @@ use super::talk::Talk;
 use super::{DONE, FAILED, begin, host_of, spec_of};
 use crate::catalog;
 use crate::cli::SetupArgs;
-use crate::gearman::daemon;
+use crate::gearman::{daemon, sqlite};
 use crate::host::Host;
 use crate::journal::{Edit, Scope};
+use crate::mysql::{self, Login};
 use crate::plan::{self, Outcome, Plan, Refused};
 use crate::problem::Problem;
 use crate::proof;
 use crate::resource::State;
 use crate::resource::file::File;
+use crate::spec::queue::WaitingJobs;
 use crate::spec::resolve::{self, Decided};
-use crate::spec::{Role, Spec, effective};
+use crate::spec::{Queue, Role, Spec, effective};
 use crate::ui::Ui;
 use crate::ui::interrupt::INTERRUPTED;
 use crate::ui::json::Report;
@@ -57,7 +59,7 @@ pub fn run_on(host: &Host, args: &SetupArgs, ui: Ui) -> Result<u8> {
     let mut talk = Talk::begin(host, args, ui)?;
     let _lock = begin(host, ui)?;
     let spec = talk.spec(host)?;
-    let Prepared { decided, plan } = prepare(host, &spec, !args.no_start)?;
+    let Prepared { decided, plan } = prepare(host, &spec, !args.no_start, args.waiting)?;
     let mut outcome = Outcome::default();
     if plan.changes() {
         talk.agree(&plan, &decided.notes)?;
@@ -132,9 +134,9 @@ pub struct Prepared {
     pub plan: Plan,
 }
 
-pub fn prepare(host: &Host, spec: &Spec, start: bool) -> Result<Prepared> {
+pub fn prepare(host: &Host, spec: &Spec, start: bool, waiting: WaitingJobs) -> Result<Prepared> {
     let mut decided = resolve::decide(host, spec)?;
-    let mut items = catalog::setup(host, &decided, start)?;
+    let mut items = catalog::setup(host, &decided, start, waiting)?;
     items.retain(|item| host.live() || !is_pending(host, item));
     let mut plan = plan::make(host, items)?;
     for (dir, error) in decided.refused.drain(..) {
@@ -148,7 +150,13 @@ pub fn prepare(host: &Host, spec: &Spec, start: bool) -> Result<Prepared> {
         if start && !decided.host.roles.contains(&Role::Server) {
             servers_answer(&decided)?;
         }
-        refuse_to_lose_jobs(host, &decided, &plan)?;
+        queue_file_is_sound(host, &decided)?;
+        if let Some(mysql) = decided.host.mysql.as_ref().filter(|_| plan.changes())
+            && mysql::client(host).is_some()
+            && let Ok(Login::Works(packet)) = mysql::log_in(host, mysql)
+        {
+            decided.notes.extend(mysql::packet_note(packet));
+        }
         let mut bad = unparsable(host, &decided, &plan)?;
         bad.extend(refused_by_queues(&decided));
         bad.extend(unfit_phps(host, &decided, &plan)?);
@@ -243,24 +251,24 @@ fn refused_by_queues(decided: &Decided) -> Vec<(Scope, anyhow::Error)> {
     bad
 }
 
-/// A restart of the job server empties a queue in memory.
-fn refuse_to_lose_jobs(host: &Host, decided: &Decided, plan: &Plan) -> Result<()> {
-    let family = host.platform()?.family;
-    let service = format!("service {}", family.gearmand.unit);
-    let restarts = plan
-        .differing()
-        .any(|(step, _, after)| after.is_none() && step.item.resource.name() == service);
-    let waiting = match restarts {
-        true => daemon::would_lose(host, family, &decided.host)?,
-        false => 0,
-    };
-    if waiting == 0 {
+/// What would keep gearmand from keeping jobs.
+fn queue_file_is_sound(host: &Host, decided: &Decided) -> Result<()> {
+    let gearmand = &host.platform()?.family.gearmand;
+    if decided.host.queue != Queue::Sqlite || !decided.host.roles.contains(&Role::Server) {
         return Ok(());
     }
-    let why = format!("{waiting} job(s) wait in its memory, and a restart would lose them");
+    let file = daemon::queue_file(gearmand);
+    let faults = sqlite::faults(host, gearmand, Path::new(&file))?;
+    let join = |part: fn(&sqlite::Fault) -> &str| {
+        let all: Vec<&str> = faults.iter().map(part).collect();
+        all.join("; ")
+    };
+    if faults.is_empty() {
+        return Ok(());
+    }
     Err(
-        Problem::new("restart the job server with other options", why)
-            .advice("let the workers that are there finish them, then run again")
+        Problem::new(format!("keep jobs in {file}"), join(|fault| &fault.seen))
+            .advice(format!("{}, then run again", join(|fault| &fault.todo)))
             .into(),
     )
 }

@@ -19,6 +19,7 @@ use crate::host::process::Process;
 use crate::host::services::Unit;
 use crate::paths::{BASE, LIB};
 use crate::problem::Problem;
+use crate::spec::queue::WaitingJobs;
 use crate::spec::resolve::{self, Decided, SiteDecided};
 use crate::spec::{Role, Spec};
 use crate::supervisor::rpc::{self, Unreachable};
@@ -95,7 +96,7 @@ impl<'h> Context<'h> {
                     Problem::new("compare this host with setup", "you are not root").into(),
                 );
             }
-            setup::prepare(self.host, &self.spec, true)
+            setup::prepare(self.host, &self.spec, true, WaitingJobs::default())
         })
     }
 

@@ -6,14 +6,15 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::options::{self, Wanted};
+use super::password::{self, Password};
 use super::server::Server;
-use super::text::Admin;
+use super::text::{Admin, Queue};
 use super::unit::definition;
 use crate::host::Host;
 use crate::host::platform::{Family, Gearmand, Init};
 use crate::host::services::Unit;
 use crate::resource::service::Stale;
-use crate::spec::Queue;
+use crate::spec::Queue as Kind;
 use crate::spec::resolve::{HostDecided, SHORT_QUEUE};
 use crate::template;
 
@@ -34,40 +35,37 @@ pub fn wanted(family: &Family, decided: &HostDecided) -> Vec<Wanted> {
     wanted.push(option("port", Some('p'), &decided.port.to_string()));
     wanted.push(option("job-retries", Some('j'), RETRIES));
     match decided.queue {
-        Queue::Memory => wanted.push(option("queue-type", Some(SHORT_QUEUE), "builtin")),
-        Queue::Sqlite => {
-            let file = format!("{}/queue.sqlite", family.gearmand.queue_dir);
+        Kind::Memory => wanted.push(option("queue-type", Some(SHORT_QUEUE), "builtin")),
+        Kind::Sqlite => {
+            let file = queue_file(&family.gearmand);
             wanted.push(option("queue-type", Some(SHORT_QUEUE), "libsqlite3"));
             wanted.push(option("libsqlite3-db", None, &file));
         }
-        Queue::Mysql => wanted.push(option("queue-type", Some(SHORT_QUEUE), "MySQL")),
+        Kind::Mysql => wanted.push(option("queue-type", Some(SHORT_QUEUE), "MySQL")),
+    }
+    if let Some(mysql) = &decided.mysql {
+        wanted.push(option("mysql-host", None, &mysql.host));
+        wanted.push(option("mysql-port", None, &mysql.port.to_string()));
+        wanted.push(option("mysql-user", None, &mysql.user));
+        wanted.push(option("mysql-db", None, &mysql.database));
+        wanted.push(option("mysql-table", None, &mysql.table));
     }
     wanted
 }
 
-/// Options whose value every local user would read in `ps`: they go to the
-/// file that gearmand reads by itself.
-pub const SECRET: [&str; 1] = ["mysql-password"];
-/// gearmand's own default of --config-file: words as on its command line,
-/// split at blanks, without quotes.
-pub const CONFIG: &str = "/etc/gearmand.conf";
-
-/// The config file that holds the secret options of the defaults file.
-/// `None` where that has none.
-pub fn secrets(defaults: &[u8], variable: &str) -> Option<Vec<u8>> {
-    let lines: Vec<String> = SECRET
-        .iter()
-        .filter_map(|name| {
-            let value = options::value(defaults, variable, name, None)?;
-            Some(format!("--{name}={value}\n"))
-        })
-        .collect();
-    (!lines.is_empty()).then(|| lines.concat().into_bytes())
+/// The file of an SQLite queue.
+pub fn queue_file(gearmand: &Gearmand) -> String {
+    format!("{}/queue.sqlite", gearmand.queue_dir)
 }
 
 /// The drop-in for its unit; `exec_start` where that one's command line won't do.
-pub fn drop_in(gearmand: &Gearmand, exec_start: Option<&str>) -> Result<String> {
+pub fn drop_in(
+    gearmand: &Gearmand,
+    exec_start: Option<&str>,
+    database_here: bool,
+) -> Result<String> {
     let mut context = tera::Context::new();
+    context.insert("database_here", &database_here);
     context.insert("files_limit", &FILES_LIMIT);
     context.insert("exec_start", &exec_start);
     context.insert("options_file", gearmand.options_file);
@@ -80,33 +78,27 @@ pub fn drop_in(gearmand: &Gearmand, exec_start: Option<&str>) -> Result<String> 
 /// Whether a service runs what its files say, with nothing more wanted of them.
 pub fn stale_of(family: &'static Family, unit: &str) -> Box<Stale> {
     if unit == family.gearmand.unit {
-        is_stale(family, Vec::new())
+        is_stale(family, Vec::new(), None)
     } else {
         Box::new(|_, _| Ok(None))
     }
 }
 
-/// The running gearmand against what its file will say.
-pub fn is_stale(family: &'static Family, wanted: Vec<Wanted>) -> Box<Stale> {
+/// The running gearmand against what its files will say.
+pub fn is_stale(
+    family: &'static Family,
+    wanted: Vec<Wanted>,
+    secret: Option<Password>,
+) -> Box<Stale> {
     // With no options wanted it is only to be as its file says.
     let wants_limit = !wanted.is_empty();
     Box::new(move |host: &Host, unit: &Unit| {
-        let gearmand = &family.gearmand;
         let Some(process) = host.process(unit.main_pid) else {
             return Ok(None);
         };
-        let Some(file) = host.read(Path::new(gearmand.options_file))? else {
+        let Some(words) = words_to_be(host, family, &wanted)? else {
             return Ok(None);
         };
-        let text = match wants_limit {
-            true => {
-                let to_be = definition(host, &wanted)?;
-                let (wanted, unwanted) = (to_be.for_file, to_be.unwanted);
-                options::merge(&file.bytes, gearmand.options_variable, &wanted, &unwanted)?
-            }
-            false => file.bytes,
-        };
-        let words = options::all_words(&text, gearmand.options_variable);
         let daemon = |word: &str| word == "-d" || word == "--daemon";
         let fixed: Vec<&str> = unit.command_line().split_whitespace().collect();
         let mut all = words
@@ -122,6 +114,17 @@ pub fn is_stale(family: &'static Family, wanted: Vec<Wanted>) -> Box<Stale> {
         });
         if missing.is_some() || extra.is_some() {
             return Ok(Some("it runs with other options than its file says".into()));
+        }
+        if words.iter().any(|word| word.ends_with("=MySQL"))
+            && let Some(config) = host.read(Path::new(password::CONFIG))?
+        {
+            let now = password::read(&config.bytes);
+            if secret.is_some() && now != secret {
+                return Ok(Some("the password of its queue changes".into()));
+            }
+            if config.meta.mtime() > process.started {
+                return Ok(Some(format!("{} is newer than it", password::CONFIG)));
+            }
         }
         // In a container the hard limit may be lower than what we ask for.
         if let Some((soft, hard)) = host.files_limits(process.pid)
@@ -141,38 +144,101 @@ pub fn ask_version(server: &str) -> Result<String> {
     Ok(Admin::connect(&server, Duration::from_secs(2))?.version()?)
 }
 
-/// How many jobs wait in a running gearmand that a restart with other options
-/// would lose: its queue is in memory, or another than the one wanted.
-pub fn would_lose(host: &Host, family: &Family, decided: &HostDecided) -> Result<u64> {
-    let unit = host.unit(family.gearmand.unit, &[])?;
+/// The words of its file as it will be; `None` where there is no file.
+pub fn words_to_be(host: &Host, family: &Family, wanted: &[Wanted]) -> Result<Option<Vec<String>>> {
+    let gearmand = &family.gearmand;
+    let Some(file) = host.read(Path::new(gearmand.options_file))? else {
+        return Ok(None);
+    };
+    let text = match wanted.is_empty() {
+        true => file.bytes,
+        false => {
+            let to_be = definition(host, wanted)?;
+            let variable = gearmand.options_variable;
+            options::merge(&file.bytes, variable, &to_be.for_file, &to_be.unwanted)?
+        }
+    };
+    Ok(Some(options::all_words(&text, gearmand.options_variable)))
+}
+
+/// Where gearmand keeps its jobs, by its words. `None`: in memory.
+fn place(words: &[String]) -> Option<Vec<String>> {
+    const PLACES: [(&str, &str); 6] = [
+        ("queue-type", "builtin"),
+        ("libsqlite3-db", ""),
+        ("mysql-host", "localhost"),
+        ("mysql-port", "3306"),
+        ("mysql-db", ""),
+        ("mysql-table", "gearman_queue"),
+    ];
+    let given = options::given(&words.join(" "));
+    let value = |name: &str, default: &str| {
+        let found = given.iter().find(|(given, _)| given == name);
+        let value = found.and_then(|(_, value)| value.clone());
+        value.unwrap_or_else(|| default.to_owned())
+    };
+    let place = PLACES.map(|(name, default)| value(name, default));
+    let kind = place[0].to_ascii_lowercase();
+    let rows = PLACES.iter().zip(place);
+    let of_kind = rows.filter(|((name, _), _)| name.starts_with(&kind));
+    let rest: Vec<String> = of_kind.map(|(_, value)| value).collect();
+    (kind != "builtin").then(|| [vec![kind.clone()], rest].concat())
+}
+
+/// How many jobs wait in a running gearmand that one with these words would
+/// not find: its queue is in memory, or another.
+pub fn would_lose(host: &Host, family: &Family, to_be: &[String]) -> Result<u64> {
+    let unit = host.unit(family.gearmand.unit, &[host.supervisor()?.unit])?;
     let Some(process) = host.process(unit.main_pid) else {
         return Ok(0);
     };
-    let kind = match decided.queue {
-        Queue::Memory => "",
-        Queue::Sqlite => "libsqlite3",
-        Queue::Mysql => "mysql",
-    };
-    let stays = process.args.iter().any(|word| {
-        let word = word.to_ascii_lowercase();
-        !kind.is_empty() && (word == kind || word.ends_with(&format!("={kind}")))
-    });
-    if stays {
+    let now = place(&process.args);
+    if now.is_some() && now == place(to_be) {
         return Ok(0);
     }
-    // Where it listens now, which may be ::1 alone. One that does not answer
-    // cannot be asked, and is to be restarted.
+    Ok(waiting_in(host, process.pid))
+}
+
+/// All jobs of a running gearmand, asked where it listens now (that may be ::1
+/// alone). One that does not answer cannot be asked, and is to be restarted.
+fn waiting_in(host: &Host, pid: u32) -> u64 {
     let limit = Duration::from_secs(2);
     let queues = host
-        .listeners(decided.port)
+        .listeners_of(pid)
         .iter()
         .find_map(|listener| {
             let server = Server {
                 host: listener.address.to_string(),
-                port: decided.port,
+                port: listener.port,
             };
             Admin::connect(&server, limit).ok()?.status().ok()
         })
         .unwrap_or_default();
-    Ok(queues.iter().map(|queue| queue.jobs).sum())
+    queues.iter().map(Queue::waiting).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place_of(line: &str) -> Option<Vec<String>> {
+        place(&line.split(' ').map(str::to_owned).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn a_queue_is_the_same_however_it_is_spelt() {
+        let spelt = place_of("gearmand -q libsqlite3 --libsqlite3-db=/q --verbose=INFO");
+        assert!(spelt.is_some());
+        assert_eq!(
+            spelt,
+            place_of("--queue-type=libsqlite3 --libsqlite3-db=/q")
+        );
+        let mysql = place_of("--queue-type=MySQL --mysql-db=g --mysql-user=a");
+        let full = "-q MySQL --mysql-db=g --mysql-host=localhost --mysql-port=3306 --mysql-table=gearman_queue";
+        assert_eq!(mysql, place_of(full));
+        assert_ne!(mysql, spelt);
+        assert_ne!(mysql, place_of("--queue-type=MySQL --mysql-db=h"));
+        assert_eq!(place_of("gearmand -q builtin"), None);
+        assert_eq!(place_of("gearmand --listen=127.0.0.1"), None);
+    }
 }

@@ -3,6 +3,8 @@
 pub mod binary;
 pub mod daemon;
 pub mod options;
+pub mod password;
 pub mod server;
+pub mod sqlite;
 pub mod text;
 pub mod unit;

@@ -19,6 +19,13 @@ pub struct Queue {
     pub workers: u64,
 }
 
+impl Queue {
+    /// Jobs that no worker has in hand.
+    pub fn waiting(&self) -> u64 {
+        self.jobs.saturating_sub(self.running)
+    }
+}
+
 /// One connection of `workers`; clients are listed too, with no functions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Connection {

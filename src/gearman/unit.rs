@@ -5,8 +5,8 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::daemon::SECRET;
 use super::options::{self, Wanted};
+use super::password;
 use crate::host::Host;
 use crate::host::platform::{Family, Init};
 use crate::host::services::Unit;
@@ -80,7 +80,7 @@ pub fn definition(host: &Host, wanted: &[Wanted]) -> Result<Definition> {
     let names = fixed.into_iter().map(|(name, _)| name);
     Ok(Definition {
         for_file: wanted,
-        unwanted: names.chain(SECRET.map(str::to_owned)).collect(),
+        unwanted: names.chain([password::OPTION.to_owned()]).collect(),
         exec_start,
     })
 }

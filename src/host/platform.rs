@@ -43,6 +43,8 @@ pub struct Family {
     pub supervisor: Supervisor,
     /// The packages that a supervisor of our own (`pip`) is made with.
     pub python: &'static [&'static str],
+    /// The package of a client for MySQL's and MariaDB's servers.
+    pub mysql_client: &'static str,
     pub web_user: &'static str,
     /// The package of the extension for PHP `{v}` (as in 8.2), most fitting first.
     pub extension: &'static [&'static str],
@@ -209,6 +211,7 @@ static FAMILIES: [Family; 2] = [
             lacks_restart: false,
         },
         python: &["python3-venv"],
+        mysql_client: "default-mysql-client",
         web_user: "www-data",
         extension: &["php{v}-gearman", "php-gearman"],
         php_ini: "/etc/php/{v}/*/conf.d",
@@ -255,6 +258,7 @@ static FAMILIES: [Family; 2] = [
             lacks_restart: true,
         },
         python: &["python3"],
+        mysql_client: "mariadb",
         web_user: "apache",
         extension: &["php-pecl-gearman"],
         php_ini: "/etc/php.d",

@@ -109,8 +109,27 @@ impl Host {
         u32::try_from((4 * cores).min(by_memory).max(1)).unwrap_or(u32::MAX)
     }
 
-    /// The addresses that listen on a TCP port, with the process where it can be seen.
+    /// The addresses that listen on a TCP port.
     pub fn listeners(&self, port: u16) -> Vec<Listener> {
+        let mut all = self.all_listeners();
+        all.retain(|listener| listener.port == port);
+        all
+    }
+
+    /// Where a process listens.
+    pub fn listeners_of(&self, pid: u32) -> Vec<Listener> {
+        let sockets: Vec<String> = std::fs::read_dir(format!("/proc/{pid}/fd"))
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|fd| Some(std::fs::read_link(fd.path()).ok()?.to_str()?.to_owned()))
+            .collect();
+        let mut all = self.all_listeners();
+        all.retain(|listener| sockets.contains(&format!("socket:[{}]", listener.inode)));
+        all
+    }
+
+    fn all_listeners(&self) -> Vec<Listener> {
         let mut found = Vec::new();
         if !self.live() {
             return found;
@@ -125,15 +144,18 @@ impl Host {
                 if fields.len() < 10 || fields[3] != "0A" {
                     continue;
                 }
-                let Some((address, hex_port)) = fields[1].split_once(':') else {
+                let Some((address, port)) = fields[1].split_once(':') else {
                     continue;
                 };
-                if u16::from_str_radix(hex_port, 16) != Ok(port) {
-                    continue;
-                }
-                let inode = fields[9].to_owned();
-                if let Some(address) = decode_address(address, v6) {
-                    found.push(Listener { address, inode });
+                if let (Some(address), Ok(port)) =
+                    (decode_address(address, v6), u16::from_str_radix(port, 16))
+                {
+                    let inode = fields[9].to_owned();
+                    found.push(Listener {
+                        address,
+                        port,
+                        inode,
+                    });
                 }
             }
         }
@@ -184,6 +206,7 @@ pub(super) fn look(pid: u32) -> Option<Process> {
 #[derive(Debug, Clone)]
 pub struct Listener {
     pub address: std::net::IpAddr,
+    pub port: u16,
     inode: String,
 }
 

@@ -2,7 +2,9 @@
 
 pub mod boolean;
 pub mod check;
+pub mod database;
 pub mod directory;
+pub mod drained;
 pub mod extension;
 pub mod file;
 pub mod link;

@@ -149,12 +149,18 @@ fn dir(dir: &Path) -> Value {
 
 fn of_host(spec: &Spec, decided: &Decided) -> HostOptions {
     let host = &decided.host;
+    let mysql = host.mysql.as_ref();
     HostOptions {
         role: Some(host.roles.clone()),
         queue: Some(host.queue),
         listen: Some(host.listen.clone()),
         port: Some(host.port),
         allow_upgrades: Some(host.allow_upgrades),
+        mysql_host: mysql.map(|mysql| mysql.host.clone()),
+        mysql_port: mysql.map(|mysql| mysql.port),
+        mysql_user: mysql.map(|mysql| mysql.user.clone()),
+        mysql_database: mysql.map(|mysql| mysql.database.clone()),
+        mysql_table: mysql.map(|mysql| mysql.table.clone()),
         ..spec.host.clone()
     }
 }

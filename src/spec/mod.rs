@@ -3,6 +3,7 @@
 
 pub mod effective;
 pub mod file;
+pub mod queue;
 pub mod resolve;
 pub mod wizard;
 
@@ -160,6 +161,30 @@ pub struct HostOptions {
         value_parser = path
     )]
     pub extension_archive: Option<PathBuf>,
+    /// The MySQL queue's server [default: localhost, by its socket]
+    #[arg(long, value_name = "HOST", hide_short_help = true, env = "WP_GEARS_MYSQL_HOST", value_parser = mysql_host)]
+    pub mysql_host: Option<String>,
+    /// Its port [default: 3306]
+    #[arg(long, value_name = "N", hide_short_help = true, env = "WP_GEARS_MYSQL_PORT",
+          value_parser = number::<u16>(1, 65_535))]
+    pub mysql_port: Option<u16>,
+    /// The job server's user there [default: gearman]
+    #[arg(long, value_name = "NAME", hide_short_help = true, env = "WP_GEARS_MYSQL_USER", value_parser = identifier)]
+    pub mysql_user: Option<String>,
+    /// A file with that user's password, - for standard input; or
+    /// WP_GEARS_MYSQL_PASSWORD [default: the one there is, else random]
+    #[arg(long, value_name = "FILE", hide_short_help = true,
+          env = "WP_GEARS_MYSQL_PASSWORD_FILE", value_parser = path)]
+    pub mysql_password_file: Option<PathBuf>,
+    /// The queue's database [default: gearman]
+    #[arg(long, value_name = "NAME", hide_short_help = true, env = "WP_GEARS_MYSQL_DATABASE", value_parser = identifier)]
+    pub mysql_database: Option<String>,
+    /// The queue's table [default: gearman_queue]
+    #[arg(long, value_name = "NAME", hide_short_help = true, env = "WP_GEARS_MYSQL_TABLE", value_parser = identifier)]
+    pub mysql_table: Option<String>,
+    /// A [client] file of who may make the database and its user [default: root by the socket]
+    #[arg(long, value_name = "FILE", env = "WP_GEARS_MYSQL_ADMIN_DEFAULTS_FILE")]
+    pub mysql_admin_defaults_file: Option<PathBuf>,
     /// Let the package manager upgrade or remove other packages too
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
           value_name = "BOOL", hide_short_help = true, env = "WP_GEARS_ALLOW_UPGRADES")]
@@ -200,7 +225,9 @@ impl SiteOptions {
 impl HostOptions {
     pub fn over(self, under: HostOptions) -> Self {
         layer!(self, under, {
-            role, servers, queue, listen, port, supervisor, extension_archive, allow_upgrades,
+            role, servers, queue, listen, port, supervisor, extension_archive, mysql_host,
+            mysql_port, mysql_user, mysql_password_file, mysql_database, mysql_table,
+            mysql_admin_defaults_file, allow_upgrades,
         })
     }
 }
@@ -244,4 +271,19 @@ fn listen(text: &str) -> Result<String, String> {
             .all(|c| c.is_ascii_alphanumeric() || "-._:".contains(c));
     ok.then(|| text.to_owned())
         .ok_or_else(|| "it is an address to listen on, as 127.0.0.1".into())
+}
+
+/// A host's name or address; a socket's path would be taken for a name.
+fn mysql_host(text: &str) -> Result<String, String> {
+    listen(text).map_err(|_| "it is a host's name or address, as localhost".into())
+}
+
+/// What needs no quoting, neither in SQL nor among gearmand's options.
+fn identifier(text: &str) -> Result<String, String> {
+    let ok = (1..=64).contains(&text.len())
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "_-".contains(c));
+    ok.then(|| text.to_owned())
+        .ok_or_else(|| "it is 1 to 64 letters, digits, '_' and '-'".into())
 }

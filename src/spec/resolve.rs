@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
+use super::queue::{self, Mysql};
 use super::{
     HostOptions, Plugin as PluginWish, Queue, Role, SiteOptions, Spec, SupervisorFrom, WorkerMode,
 };
@@ -13,6 +14,7 @@ use crate::gearman::options;
 use crate::host::Host;
 use crate::host::platform::{PIP, Platform, Supervisor};
 use crate::problem::Problem;
+use crate::random;
 use crate::supervisor::programs::{self, Program};
 use crate::wordpress::config::{self, Found, Want};
 use crate::wordpress::php::{self, Php};
@@ -35,6 +37,8 @@ pub struct Decided {
 pub struct HostDecided {
     pub roles: Vec<Role>,
     pub queue: Queue,
+    /// Of a MySQL queue.
+    pub mysql: Option<Mysql>,
     pub listen: String,
     pub port: u16,
     /// Where it was reached before this run: sites that name it move along.
@@ -125,17 +129,6 @@ impl SiteDecided {
 pub fn decide(host: &Host, spec: &Spec) -> Result<Decided> {
     let platform = host.platform()?;
     let there = existing_host(host, platform)?;
-    if spec.host.queue == Some(Queue::Mysql) && there.queue != Some(Queue::Mysql) {
-        return Err(Problem::usage(
-            "use a MySQL queue (--queue mysql)",
-            "this release does not set one up",
-        )
-        .advice(format!(
-            "give gearmand its -q MySQL and --mysql-… options in {} and run again: they are kept, and the password moves out of sight",
-            platform.family.gearmand.options_file
-        ))
-        .into());
-    }
     let former_server = reached_at(
         there.listen.as_deref().unwrap_or("127.0.0.1"),
         there.port.unwrap_or(4730),
@@ -144,7 +137,12 @@ pub fn decide(host: &Host, spec: &Spec) -> Result<Decided> {
     let explicit_servers = options.servers.clone();
     let roles = options
         .role
+        .clone()
         .unwrap_or_else(|| vec![Role::Server, Role::Worker, Role::Web]);
+    let (queue, mysql) = match roles.contains(&Role::Server) {
+        true => queue::decide(host, platform, &spec.host, &options)?,
+        false => (options.queue.unwrap_or(Queue::Sqlite), None),
+    };
     let decided = HostDecided {
         supervisor: match roles.contains(&Role::Worker) {
             true => choose_supervisor(host, platform, options.supervisor)?,
@@ -155,7 +153,8 @@ pub fn decide(host: &Host, spec: &Spec) -> Result<Decided> {
             .extension_archive
             .map(std::path::absolute)
             .transpose()?,
-        queue: options.queue.unwrap_or(Queue::Sqlite),
+        queue,
+        mysql,
         listen: options.listen.unwrap_or_else(|| "127.0.0.1".into()),
         port: options.port.unwrap_or(4730),
         former_server,
@@ -260,6 +259,11 @@ fn existing_host(host: &Host, platform: &Platform) -> Result<HostOptions> {
         listen: value("listen", Some('L')).filter(|address| address != gearmand.stock_listen),
         port: value("port", Some('p')).and_then(|port| port.parse().ok()),
         queue,
+        mysql_host: value("mysql-host", None),
+        mysql_port: value("mysql-port", None).and_then(|port| port.parse().ok()),
+        mysql_user: value("mysql-user", None),
+        mysql_database: value("mysql-db", None),
+        mysql_table: value("mysql-table", None),
         ..HostOptions::default()
     })
 }
@@ -383,7 +387,7 @@ fn decide_site(
         plugin,
         salt: match options.salt {
             Some(salt) => Want::Exactly(salt),
-            None => Want::Default(random_salt()?),
+            None => Want::Default(random::letters(64)?),
         },
         servers,
         workers: options.workers.unwrap_or(0),
@@ -466,16 +470,6 @@ fn check_salt(salt: &str) -> Result<()> {
         "a salt is 1 to 200 letters, digits, '.', '_', '-'",
     )
     .into())
-}
-
-fn random_salt() -> Result<String> {
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._";
-    let mut bytes = [0u8; 64];
-    getrandom::fill(&mut bytes).map_err(|e| anyhow::anyhow!("no random numbers: {e}"))?;
-    Ok(bytes
-        .iter()
-        .map(|byte| char::from(LETTERS[usize::from(byte % 64)]))
-        .collect())
 }
 
 fn unique_name(taken: &BTreeMap<String, PathBuf>, dir: &Path) -> String {

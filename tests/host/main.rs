@@ -17,6 +17,7 @@ mod life;
 mod pecl;
 mod pip;
 mod plain;
+mod queue;
 mod refusals;
 mod releases;
 mod remove;

@@ -175,6 +175,7 @@ impl Root {
         }
         if host.systemd {
             std::fs::create_dir_all(root.at("/run/systemd/system")).unwrap();
+            std::fs::create_dir_all(root.at("/etc/systemd/system")).unwrap();
         }
         for program in [SH, "/usr/bin/awk", env!("CARGO_BIN_EXE_wp-gears")] {
             root.bring(Path::new(program));

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding, or_ok};
 use crate::gearman::unit::definition;
-use crate::gearman::{daemon, options};
+use crate::gearman::{daemon, options, password};
 use crate::host::services::Unit;
 use crate::spec::Role;
 
@@ -63,9 +63,9 @@ fn file(context: &Context, unit: &Unit) -> Vec<Finding> {
     let fixed = to_be.unwanted;
     let mut seen_names = HashSet::new();
     for name in given.iter().map(|(name, _)| name.as_str()) {
-        if daemon::SECRET.contains(&name) {
+        if name == password::OPTION {
             let seen = format!("--{name} stands in {path}: every local user reads it in ps");
-            let todo = format!("move it to {} (mode 0640)", daemon::CONFIG);
+            let todo = format!("move it to {} (mode 0640)", password::CONFIG);
             problems.push(Finding::failed(seen, todo).mended_by(&by));
         } else if !seen_names.insert(name) || fixed.iter().any(|other| other == name) {
             let seen = format!("--{name} is given twice: gearmand will not start again");
@@ -78,7 +78,7 @@ fn file(context: &Context, unit: &Unit) -> Vec<Finding> {
 fn running(context: &Context, unit: &Unit) -> Option<Finding> {
     let family = context.platform.family;
     let wanted = daemon::wanted(family, &context.decided.host);
-    let why = daemon::is_stale(family, wanted)(context.host, unit)
+    let why = daemon::is_stale(family, wanted, None)(context.host, unit)
         .ok()
         .flatten()?;
     // The limit of files has a check of its own.

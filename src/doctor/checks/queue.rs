@@ -31,11 +31,7 @@ fn run(context: &Context) -> Vec<Finding> {
         };
         let problems = look(context, server, &looked.queues);
         findings.extend(or_ok(problems, || {
-            let waiting: u64 = looked
-                .queues
-                .iter()
-                .map(|it| it.jobs - it.running.min(it.jobs))
-                .sum();
+            let waiting: u64 = looked.queues.iter().map(Queue::waiting).sum();
             let running: u64 = looked.queues.iter().map(|it| it.running).sum();
             format!("{waiting} waiting, {running} running on {server}")
         }));

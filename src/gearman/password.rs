@@ -1,0 +1,150 @@
+//! The queue's password: what it may hold, and the file that gearmand reads it
+//! from, as every local user would read it in `ps`.
+
+use std::fmt;
+use std::path::Path;
+
+use anyhow::Result;
+
+use super::options;
+use crate::host::Host;
+use crate::host::platform::Gearmand;
+use crate::problem::Problem;
+
+/// gearmand's own default of --config-file: words as on its command line,
+/// split at white space, without quotes or comments.
+pub const CONFIG: &str = "/etc/gearmand.conf";
+
+/// The option, on the command line and in that file.
+pub const OPTION: &str = "mysql-password";
+
+/// Shown as dots, whoever prints it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Password(String);
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("••••")
+    }
+}
+
+impl Password {
+    /// What a person gave, without the line's end. gearmand's file has no
+    /// quotes, so white space would cut it in two.
+    pub fn new(given: &str) -> Result<Password, Problem> {
+        let text = given.strip_suffix('\n').unwrap_or(given);
+        let text = text.strip_suffix('\r').unwrap_or(text);
+        let why = if text.is_empty() {
+            "it is empty"
+        } else if text.contains(|c: char| c.is_whitespace() || c == '\0') {
+            "it holds white space, at which gearmand's configuration splits words"
+        } else if text.len() > 256 {
+            "it is longer than 256 bytes"
+        } else {
+            return Ok(Password(text.to_owned()));
+        };
+        let problem = Problem::usage("use the MySQL password", why);
+        Err(problem.advice("give the queue's user a password without blanks"))
+    }
+
+    /// One that stands in a file of gearmand's already: it works there.
+    pub fn found(text: String) -> Option<Password> {
+        (!text.is_empty()).then_some(Password(text))
+    }
+
+    pub fn random() -> Result<Password> {
+        Ok(Password(crate::random::letters(32)?))
+    }
+
+    /// For the file and for the database's own client; never for an argument.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The one that gearmand uses: its options win over its configuration.
+pub fn there(host: &Host, gearmand: &Gearmand) -> Result<Option<Password>> {
+    if let Some(password) = in_options(host, gearmand)? {
+        return Ok(Some(password));
+    }
+    let config = host.read(Path::new(CONFIG))?;
+    Ok(config.and_then(|file| read(&file.bytes)))
+}
+
+/// The one that stands where every local user reads it.
+pub fn in_options(host: &Host, gearmand: &Gearmand) -> Result<Option<Password>> {
+    let file = host.read(Path::new(gearmand.options_file))?;
+    let value = |bytes: &[u8]| options::value(bytes, gearmand.options_variable, OPTION, None);
+    Ok(file
+        .and_then(|file| value(&file.bytes))
+        .and_then(Password::found))
+}
+
+/// The password in gearmand's configuration.
+pub fn read(config: &[u8]) -> Option<Password> {
+    let text = String::from_utf8_lossy(config).into_owned();
+    let mut words = text.split_whitespace();
+    let value = words.find_map(|word| word.strip_prefix("--mysql-password="))?;
+    Password::found(value.to_owned())
+}
+
+/// The configuration with this password, all other words kept as they are.
+pub fn write(config: &[u8], password: &Password) -> Vec<u8> {
+    if read(config).as_ref() == Some(password) {
+        return config.to_vec();
+    }
+    let is_old = |word: &&[u8]| word.starts_with(b"--mysql-password=");
+    let mut text = Vec::new();
+    for line in config.split_inclusive(|byte| *byte == b'\n') {
+        let words: Vec<&[u8]> = line
+            .split(|byte| byte.is_ascii_whitespace())
+            .filter(|word| !word.is_empty())
+            .collect();
+        if !words.iter().any(is_old) {
+            text.extend_from_slice(line);
+            continue;
+        }
+        let kept: Vec<&[u8]> = words.into_iter().filter(|word| !is_old(word)).collect();
+        if !kept.is_empty() {
+            text.extend_from_slice(&kept.join(&b' '));
+            text.push(b'\n');
+        }
+    }
+    if !text.is_empty() && !text.ends_with(b"\n") {
+        text.push(b'\n');
+    }
+    text.extend_from_slice(format!("--{OPTION}={}\n", password.0).as_bytes());
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_character_but_white_space_is_carried() {
+        let odd = "b$c%d\"e#f;x\\y=z@!&'q--";
+        let password = Password::new(odd).unwrap();
+        assert_eq!(read(&write(b"", &password)), Some(password));
+        for bad in ["", "\n", "a b", "a\tb", "a\nb\n", "a\u{a0}b"] {
+            assert!(Password::new(bad).is_err(), "{bad:?}");
+        }
+        assert_eq!(Password::new("x\r\n").unwrap().reveal(), "x");
+    }
+
+    #[test]
+    fn other_words_are_kept_and_the_password_stands_once() {
+        let new = Password::new("new").unwrap();
+        let config = b"--threads=4 --mysql-password=old\n\n--verbose=INFO";
+        let text = write(config, &new);
+        let expected = "--threads=4\n\n--verbose=INFO\n--mysql-password=new\n";
+        assert_eq!(String::from_utf8_lossy(&text), expected);
+        assert_eq!(write(&text, &new), text);
+    }
+
+    #[test]
+    fn it_is_never_printed() {
+        let password = Password::new("geheim").unwrap();
+        assert!(!format!("{password:?}").contains("geheim"));
+    }
+}

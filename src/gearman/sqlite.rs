@@ -1,0 +1,107 @@
+//! An SQLite queue's file: what would keep gearmand from keeping jobs in it.
+
+use std::path::Path;
+
+use anyhow::Result;
+
+use crate::host::Host;
+use crate::host::files::Node;
+use crate::host::platform::Gearmand;
+
+/// What is wrong, and what to do before gearmand starts again.
+pub struct Fault {
+    pub seen: String,
+    pub todo: String,
+}
+
+/// Below this not even a few jobs fit.
+const ROOM: u64 = 1 << 20;
+
+/// All that is wrong with a queue's file or its folder. A file that is not
+/// there is made by gearmand.
+pub fn faults(host: &Host, gearmand: &Gearmand, path: &Path) -> Result<Vec<Fault>> {
+    let mut faults = Vec::new();
+    let mut add = |seen: String, todo: String| faults.push(Fault { seen, todo });
+    let shown = path.display();
+    let user = host.user(gearmand.user).ok().flatten();
+    if let Some(folder) = path.parent().filter(|folder| host.is_dir(folder)) {
+        if let Some(user) = &user
+            && let Some(why) = host.cannot_write_in(folder, user)?
+        {
+            let todo = format!("chown {} {}", user.name, folder.display());
+            add(format!("{why}: no job is kept"), todo);
+        }
+        let room = host.room(folder)?;
+        if room.bytes < ROOM || room.files == Some(0) {
+            let seen = format!("{} is full: no job is kept", folder.display());
+            add(seen, format!("make room: df {}", folder.display()));
+        }
+    }
+    let meta = match host.look(path)? {
+        Node::File(meta) => meta,
+        Node::Absent => return Ok(faults),
+        _ => {
+            add(
+                format!("{shown} is not a file"),
+                format!("move {shown} away"),
+            );
+            return Ok(faults);
+        }
+    };
+    let owner = host.name_of(meta.uid);
+    if owner != gearmand.user {
+        let user = gearmand.user;
+        add(
+            format!("{shown} belongs to {owner}: gearmand runs as {user} and can keep no job"),
+            format!("chown {user} {shown}"),
+        );
+    }
+    let (head, size) = host.head(path, 100)?;
+    if let Some(why) = damage(&head, size) {
+        add(
+            format!("{shown} {why}"),
+            format!("move {shown} away (sqlite3's .recover may save jobs)"),
+        );
+    }
+    Ok(faults)
+}
+
+/// What the header says is wrong with an SQLite file.
+fn damage(head: &[u8], size: u64) -> Option<String> {
+    if size == 0 {
+        return None; // made, and nothing was ever written
+    }
+    if head.len() < 100 || !head.starts_with(b"SQLite format 3\0") {
+        return Some("is not an SQLite file: it is damaged".into());
+    }
+    let number = |at: usize| {
+        head[at..at + 4]
+            .iter()
+            .fold(0u64, |n, b| n << 8 | u64::from(*b))
+    };
+    let page = match u64::from(head[16]) << 8 | u64::from(head[17]) {
+        1 => 65536,
+        page => page,
+    };
+    // The count holds where the two change counters agree.
+    let whole = page * number(28);
+    (number(24) == number(92) && size < whole)
+        .then(|| format!("has {size} of {whole} bytes: its end is missing"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_damaged_header_is_told() {
+        let mut head = b"SQLite format 3\0".to_vec();
+        head.resize(100, 0);
+        head[16..18].copy_from_slice(&4096u16.to_be_bytes());
+        head[28..32].copy_from_slice(&3u32.to_be_bytes());
+        assert_eq!(damage(&head, 3 * 4096), None);
+        assert!(damage(&head, 2 * 4096).unwrap().contains("end is missing"));
+        assert!(damage(b"rubbish", 7).unwrap().contains("damaged"));
+        assert_eq!(damage(b"", 0), None);
+    }
+}

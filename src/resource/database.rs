@@ -1,0 +1,216 @@
+//! The queue's database and the job server's user in it: made where somebody
+//! may make them, else checked for.
+
+use anyhow::Result;
+
+use super::{Change, Resource, State};
+use crate::gearman::password;
+use crate::host::Host;
+use crate::journal::Undo;
+use crate::mysql::{self, Admin, Login, Server};
+use crate::problem::Problem;
+use crate::spec::queue::Mysql;
+
+/// Whether the job server runs with just this: then it has logged in already.
+pub type InUse = dyn Fn(&Host) -> Result<bool> + Send + Sync;
+
+pub struct Database {
+    pub mysql: Mysql,
+    pub in_use: Box<InUse>,
+}
+
+impl Database {
+    fn what(&self) -> String {
+        let mysql = &self.mysql;
+        format!(
+            "use the database {} on {} as {}",
+            mysql.database, mysql.host, mysql.user
+        )
+    }
+
+    /// What the person has to run where nobody else may.
+    fn by_hand(&self, refused: &str, admin: &str) -> anyhow::Error {
+        let client = match self.mysql.is_local() {
+            true => "localhost",
+            false => "THIS-HOST",
+        };
+        let statements = mysql::statements(&self.mysql, client, "'THE-PASSWORD'");
+        let why = format!("{refused}\nand as an administrator: {admin}");
+        Problem::new(self.what(), why)
+            .advice(format!(
+                "run these statements there and give the password with --mysql-password-file, \
+                 or let setup run them with --mysql-admin-defaults-file:\n{statements}"
+            ))
+            .into()
+    }
+}
+
+impl Resource for Database {
+    fn name(&self) -> String {
+        format!("database {}", self.mysql.database)
+    }
+
+    fn inspect(&self, host: &Host) -> Result<State> {
+        if (self.in_use)(host)? {
+            return Ok(State::Same);
+        }
+        let mysql = &self.mysql;
+        let preview = || {
+            let place = format!("on {}:{}, where it is not there", mysql.host, mysql.port);
+            let user = format!("user {} with rights on {} alone", mysql.user, mysql.table);
+            Change::new("create").detail(place).detail(user)
+        };
+        if mysql::client(host).is_none() {
+            return Ok(State::After("the packages".into(), preview()));
+        }
+        let refused = match mysql::log_in(host, mysql)? {
+            Login::Works(_) => return Ok(State::Same),
+            Login::Refused(why) => why,
+        };
+        let admin = match Admin::log_in(host, &Server::of(mysql))? {
+            Ok(admin) => admin,
+            Err(why) => return Err(self.by_hand(&refused, &why)),
+        };
+        if refused.contains("1045") && admin.has_user(&mysql.user, &admin.client)? {
+            let why = format!("that user is there, with another password\n{refused}");
+            return Err(Problem::new(self.what(), why)
+                .advice("give its password with --mysql-password-file, or another --mysql-user")
+                .into());
+        }
+        let packet = admin.ask("SELECT @@max_allowed_packet")?;
+        let note = mysql::packet_note(packet.trim().parse().unwrap_or(u64::MAX));
+        Ok(State::Differs(
+            note.into_iter().fold(preview(), Change::detail),
+        ))
+    }
+
+    fn undo(&self, host: &Host) -> Result<Option<Undo>> {
+        let server = Server::of(&self.mysql);
+        let Ok(admin) = Admin::log_in(host, &server)? else {
+            return Ok(None);
+        };
+        let had_user = admin.has_user(&self.mysql.user, &admin.client)?;
+        Ok(Some(Undo::Database {
+            had_database: admin.has_database(&self.mysql.database)?,
+            account: (!had_user).then(|| (self.mysql.user.clone(), admin.client.clone())),
+            database: self.mysql.database.clone(),
+            table: self.mysql.table.clone(),
+            server,
+        }))
+    }
+
+    fn apply(&self, host: &Host, watch: &dyn Fn(&str)) -> Result<()> {
+        let mysql = &self.mysql;
+        if let Login::Works(_) = mysql::log_in(host, mysql)? {
+            return Ok(());
+        }
+        let admin = match Admin::log_in(host, &Server::of(mysql))? {
+            Ok(admin) => admin,
+            Err(why) => return Err(self.by_hand("it is not there", &why)),
+        };
+        watch("making the database and its user");
+        let secret = mysql::quoted(mysql.password.reveal());
+        let statements = mysql::statements(mysql, &admin.client, &secret);
+        // Some servers read backslashes as themselves.
+        admin.change(&format!("SET SESSION sql_mode = '';\n{statements}"))?;
+        match mysql::log_in(host, mysql)? {
+            Login::Works(_) => Ok(()),
+            Login::Refused(why) => Err(Problem::new(self.what(), why)
+                .advice(format!(
+                    "see which users the database has, and what {} holds",
+                    password::CONFIG
+                ))
+                .into()),
+        }
+    }
+}
+
+/// The other way: what we made there goes, as far as no job waits in it.
+pub struct WithoutDatabase {
+    pub server: Server,
+    pub database: String,
+    pub table: String,
+    pub had_database: bool,
+    pub account: Option<(String, String)>,
+    /// Jobs that wait in it may go.
+    pub lose: bool,
+}
+
+impl WithoutDatabase {
+    /// Why it has to be left; `None` where it can go.
+    pub fn stays(&self, host: &Host) -> Result<Option<String>> {
+        if !host.live() {
+            return Ok(Some("with --root no database is asked".into()));
+        }
+        if mysql::client(host).is_none() {
+            return Ok(Some("there is no client to take them out with".into()));
+        }
+        let admin = match Admin::log_in(host, &self.server)? {
+            Ok(admin) => admin,
+            Err(why) => return Ok(Some(why)),
+        };
+        let rows = admin.rows(&self.database, &self.table)?.unwrap_or(0);
+        Ok((rows > 0 && !self.lose).then(|| format!("{rows} job(s) are in it")))
+    }
+
+    /// The statements that take it out, from what is there now.
+    fn statements(&self, admin: &Admin) -> Result<Vec<String>> {
+        let mut statements = Vec::new();
+        let (database, table) = (&self.database, &self.table);
+        match admin.rows(database, table)? {
+            None => {}
+            // Jobs wait: they and their user stay.
+            Some(1..) if !self.lose => return Ok(statements),
+            Some(_) => statements.push(format!("DROP TABLE `{database}`.`{table}`")),
+        }
+        if let Some((user, client)) = &self.account
+            && admin.has_user(user, client)?
+        {
+            let account = format!("{}@{}", mysql::quoted(user), mysql::quoted(client));
+            statements.push(format!("DROP USER {account}"));
+        }
+        let ask = format!(
+            "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = {} AND table_name <> {}",
+            mysql::quoted(database),
+            mysql::quoted(table)
+        );
+        if !self.had_database && admin.has_database(database)? && admin.ask(&ask)?.trim() == "0" {
+            statements.push(format!("DROP DATABASE `{database}`"));
+        }
+        Ok(statements)
+    }
+
+    fn admin<'a>(&self, host: &'a Host) -> Result<Admin<'a>> {
+        Admin::log_in(host, &self.server)?.map_err(|why| {
+            let what = format!("take the database {} out", self.database);
+            let advice = "drop it and its user by hand";
+            Problem::new(what, why).advice(advice).into()
+        })
+    }
+}
+
+impl Resource for WithoutDatabase {
+    fn name(&self) -> String {
+        format!("database {}", self.database)
+    }
+
+    fn inspect(&self, host: &Host) -> Result<State> {
+        let statements = self.statements(&self.admin(host)?)?;
+        Ok(match statements.is_empty() {
+            true => State::Same,
+            false => State::Differs(Change {
+                details: statements,
+                ..Change::new("remove")
+            }),
+        })
+    }
+
+    fn undo(&self, _host: &Host) -> Result<Option<Undo>> {
+        Ok(None)
+    }
+
+    fn apply(&self, host: &Host, _watch: &dyn Fn(&str)) -> Result<()> {
+        let admin = self.admin(host)?;
+        admin.change(&self.statements(&admin)?.join(";\n"))
+    }
+}

@@ -1,0 +1,289 @@
+//! Queues that survive, passwords that stay out of sight, jobs that are never
+//! dropped without a word.
+
+use std::time::{Duration, Instant};
+
+use crate::harness::{Host, Out, Site, rhel, site};
+use crate::support::{
+    daemons, everything, fresh_host, host_of, none, on_site, ready_host, refused,
+};
+
+const MYSQL: &[&str] = &["--queue", "mysql"];
+const JOBS: u32 = 200;
+const SECOND: Duration = Duration::from_secs(1);
+
+/// The state of a unit, waited for.
+#[track_caller]
+fn until(host: &Host, what: &str, limit: Duration, script: &str) {
+    let begun = Instant::now();
+    while host.shell(script).code != 0 {
+        assert!(begun.elapsed() < limit, "{what}: {}", host.shell(script));
+        std::thread::sleep(SECOND / 5);
+    }
+    println!("{what}: {:.1?}", begun.elapsed());
+}
+
+/// Jobs that wait, as the job server counts them; it must answer.
+fn waiting(host: &Host) -> String {
+    let ask = "exec 3<>/dev/tcp/127.0.0.1/4730 || exit 1; echo status >&3; while read -r l <&3; do [ \"$l\" = . ] && break; echo \"$l\"; done | awk '{n += $2} END {print n + 0}'";
+    host.run(&["bash", "-c", ask]).stdout.trim().to_owned()
+}
+
+#[track_caller]
+fn all_wait(host: &Host, when: &str) {
+    let begun = Instant::now();
+    while waiting(host) != JOBS.to_string() {
+        assert!(
+            begun.elapsed() < 20 * SECOND,
+            "{when}: {} of {JOBS} wait",
+            waiting(host)
+        );
+        std::thread::sleep(SECOND / 5);
+    }
+}
+
+#[track_caller]
+fn all_ran_once(host: &Host) {
+    let site = Site::first(host);
+    let mut done = site.wait_for(JOBS as usize, 90 * SECOND);
+    std::thread::sleep(SECOND);
+    done.append(&mut site.done().split_off(done.len()));
+    done.sort();
+    assert_eq!(done, (1..=JOBS).collect::<Vec<_>>());
+}
+
+/// 200 jobs wait through all that may happen to a server, and then run, once.
+fn jobs_survive(host: &mut Host, needs_database: bool) {
+    let unit = "gearman-job-server";
+    host.run(&["wp-gears", "pause"]).exits(0);
+    Site::first(host).forget_done();
+    Site::first(host).send(1, JOBS, 0.0).ok();
+    all_wait(host, "handed in");
+
+    let gearmand = host.processes_of("gearmand ")[0].pid;
+    host.kill9(gearmand);
+    all_wait(host, "after kill -9 of gearmand");
+    host.reboot().unwrap();
+    all_wait(host, "after a reboot");
+    host.run(&["systemctl", "restart", "mariadb"]).ok();
+    all_wait(host, "after the database was restarted");
+
+    // Its socket would start it too.
+    host.shell("systemctl mask mariadb.socket mariadb").ok();
+    host.reboot().unwrap();
+    std::thread::sleep(60 * SECOND);
+    assert!(host.processes_of("mariadbd").is_empty());
+    if needs_database {
+        assert_eq!(waiting(host), "", "gearmand without its database");
+    }
+    host.shell("systemctl unmask mariadb.socket mariadb && systemctl start mariadb")
+        .ok();
+    let ready = format!("systemctl is-active {unit}");
+    until(host, "gearmand after its database", 20 * SECOND, &ready);
+    all_wait(host, "after a boot without the database");
+    assert!(Site::first(host).done().is_empty());
+    host.run(&["wp-gears", "resume"]).exits(0);
+    all_ran_once(host);
+}
+
+fn is_same(host: &Host) {
+    let (before, daemons_before) = (everything(host), daemons(host));
+    let out = on_site(host, "setup", MYSQL).exits(0);
+    println!("second setup: {:.0?}", out.took);
+    none(before.touches_to(&everything(host)), "touched by a second");
+    assert_eq!(daemons_before, daemons(host));
+}
+
+fn setup_logged(host: &Host, more: &[&str], input: &str) -> Out {
+    let words = ["wp-gears", "setup", "--site", site::FOLDER, "--yes", "-v"];
+    host.run_with(&[&words, more].concat(), input.as_bytes(), 120 * SECOND)
+}
+
+#[test]
+fn a_mysql_queue_keeps_every_job() {
+    let mut host = fresh_host("mysql");
+    let databases = |host: &Host| {
+        let sql = "SHOW DATABASES; SELECT user, host FROM mysql.user";
+        host.run(&["mysql", "-N", "-e", sql]).ok()
+    };
+    let before = databases(&host);
+    let out = setup_logged(&host, MYSQL, "").exits(0);
+    let config = host.run(&["cat", "/etc/gearmand.conf"]).ok();
+    let password = config.trim().strip_prefix("--mysql-password=").unwrap();
+    assert_eq!(password.len(), 32);
+    assert!(!out.text().contains(password), "{out}");
+    let stat = ["stat", "-c", "%a %U:%G", "/etc/gearmand.conf"];
+    assert_eq!(host.run(&stat).ok(), "640 root:gearman\n");
+    let grep = "grep -rlFf - /etc /var/log /var/lib/wp-gears /run/systemd /proc/[0-9]*/cmdline";
+    let found = host.run_with(&["sh", "-c", grep], password.as_bytes(), 20 * SECOND);
+    assert_eq!(found.stdout, "/etc/gearmand.conf\n");
+    let grants = ["mysql", "-N", "-e", "SHOW GRANTS FOR gearman@localhost"];
+    let grants = host.run(&grants).ok();
+    assert!(
+        grants.contains("GRANT SELECT, INSERT, DELETE, CREATE ON `gearman`.`gearman_queue` TO"),
+        "{grants}"
+    );
+    is_same(&host);
+    jobs_survive(&mut host, true);
+
+    on_site(&host, "remove", &[]).exits(0);
+    assert_eq!(databases(&host), before);
+    assert!(!host.exists("/etc/gearmand.conf"));
+}
+
+#[test]
+fn an_sqlite_queue_keeps_every_job() {
+    let mut host = ready_host("sqlite");
+    on_site(&host, "setup", &[]).exits(0);
+    jobs_survive(&mut host, false);
+}
+
+#[test]
+fn the_rhel_family_has_a_mysql_queue_too() {
+    let host = host_of(&rhel::with_packages().unwrap(), "mysql-el");
+    on_site(&host, "setup", MYSQL).exits(0);
+    let stat = ["stat", "-c", "%a %U:%G", "/etc/gearmand.conf"];
+    assert_eq!(host.run(&stat).ok(), "640 root:gearmand\n");
+    Site::first(&host).send(1, JOBS, 0.0).ok();
+    all_ran_once(&host);
+    is_same(&host);
+}
+
+/// A database whose server knows this host by an address only.
+fn a_server_elsewhere(host: &Host) {
+    host.shell("ip address add 10.97.3.1/32 dev lo").ok();
+    let config = "[mariadbd]\nbind-address = 0.0.0.0\nmax_allowed_packet = 1M\n";
+    host.put("/etc/mysql/mariadb.conf.d/99-far.cnf", config, 0o644)
+        .unwrap();
+    host.run(&["systemctl", "restart", "mariadb"]).ok();
+}
+
+const FAR: &[&str] = &["--queue", "mysql", "--mysql-host", "10.97.3.1"];
+/// All that a shell, SQL, an options file and gearmand's own might stumble over.
+const ODD: &str = "a\\b'c\"d$e`f;g#h%i=j--k&l\u{e4}(m)";
+
+#[test]
+fn a_server_elsewhere_and_an_odd_password_will_do() {
+    let host = ready_host("far");
+    a_server_elsewhere(&host);
+    // Nobody here may make users there: setup says which statements to run.
+    let words = [&["wp-gears", "setup", "--site", site::FOLDER, "--yes"], FAR].concat();
+    refused(
+        &host,
+        &words,
+        1,
+        &["CREATE DATABASE", "--mysql-admin-defaults-file"],
+    );
+
+    let admin = "CREATE USER boss@'10.97.3.1' IDENTIFIED BY 'of boss';
+                 GRANT ALL ON *.* TO boss@'10.97.3.1' WITH GRANT OPTION";
+    host.run(&["mysql", "-e", admin]).ok();
+    let file = "[client]\nuser=boss\npassword=\"of boss\"\n";
+    host.put("/root/boss.cnf", file, 0o600).unwrap();
+    let more = [
+        FAR,
+        &["--mysql-password-file", "-"],
+        &["--mysql-admin-defaults-file", "/root/boss.cnf"],
+    ]
+    .concat();
+    let out = setup_logged(&host, &more, ODD).exits(0);
+    assert!(
+        !out.text().contains(ODD) && !out.text().contains("of boss"),
+        "{out}"
+    );
+    assert!(out.text().contains("database is 1 MB"), "{out}");
+    assert!(host.run(&["cat", "/etc/gearmand.conf"]).ok().contains(ODD));
+    Site::first(&host).send(1, JOBS, 0.0).ok();
+    all_ran_once(&host);
+
+    let doctor = host.run(&["wp-gears", "doctor", "queue-store"]);
+    assert!(doctor.text().contains("database is 1 MB"), "{doctor}");
+
+    // Another password: the account is somebody's by now.
+    let admin = ["--mysql-admin-defaults-file", "/root/boss.cnf"];
+    let given = [&["--mysql-password-file", "-"], &admin[..]].concat();
+    let other = setup_logged(&host, &given, "other").exits(1);
+    assert!(other.text().contains("another password"), "{other}");
+    let blank = setup_logged(&host, &["--mysql-password-file", "-"], "two words").exits(2);
+    assert!(blank.text().contains("white space"), "{blank}");
+    // Changed there by its administrator, it is taken up.
+    let sql = "SET PASSWORD FOR gearman@'10.97.3.1' = PASSWORD('other')";
+    host.run(&["mysql", "-e", sql]).ok();
+    setup_logged(&host, &["--mysql-password-file", "-"], "other").exits(0);
+    host.run(&["systemctl", "stop", "mariadb.socket", "mariadb"])
+        .ok();
+    let away = setup_logged(&host, &["--port", "4731"], "").exits(1);
+    assert!(away.text().contains("reach the database"), "{away}");
+}
+
+#[test]
+fn a_queue_is_left_only_when_it_is_empty() {
+    let host = ready_host("drain");
+    on_site(&host, "setup", &["--queue", "memory"]).exits(0);
+    let site = Site::first(&host);
+    host.run(&["wp-gears", "pause"]).exits(0);
+    site.send(1, 3, 0.0).ok();
+    let words = ["wp-gears", "setup", "--site", site::FOLDER, "--yes"];
+    for more in [&["--queue", "sqlite"], MYSQL, &["--port", "4731"]] {
+        let words = [&words, more].concat();
+        refused(&host, &words, 1, &["3 jobs wait", "--drain"]);
+    }
+    refused(
+        &host,
+        &["wp-gears", "remove", "--yes"],
+        1,
+        &["3 jobs wait", "--drain"],
+    );
+    let soon = on_site(&host, "setup", &["--queue", "sqlite", "--drain", "1"]).exits(1);
+    assert!(soon.text().contains("3 jobs wait"), "{soon}");
+    host.run(&["wp-gears", "resume"]).exits(0);
+    // Jobs that take a while: the run waits for them, and loses none.
+    site.send(4, 8, 0.4).ok();
+    on_site(&host, "setup", &["--queue", "sqlite", "--drain", "30"]).exits(0);
+    assert_eq!(site.wait_for(8, 5 * SECOND).len(), 8);
+
+    // From a file to a table: another queue too; a new port alone is not.
+    host.run(&["wp-gears", "pause"]).exits(0);
+    site.send(9, 9, 0.0).ok();
+    refused(&host, &[&words, MYSQL].concat(), 1, &["1 job waits"]);
+    on_site(&host, "setup", &["--port", "4731", "--no-prove"]).exits(0);
+    let lost = [MYSQL, &["--lose-queued-jobs", "--no-prove"]].concat();
+    on_site(&host, "setup", &lost).exits(0);
+    host.run(&["wp-gears", "resume"]).exits(0);
+    on_site(&host, "remove", &["--drain", "10"]).exits(0);
+    assert_eq!(site.done().len(), 8);
+}
+
+#[test]
+fn a_queue_file_that_keeps_no_job_is_named() {
+    let host = ready_host("file");
+    on_site(&host, "setup", &[]).exits(0);
+    let words = ["wp-gears", "setup", "--site", site::FOLDER, "--yes"];
+    let file = "/var/lib/gearman/queue.sqlite";
+    for (fault, says, mend) in [
+        (
+            format!("chown root {file}"),
+            "belongs to root",
+            format!("chown gearman {file}"),
+        ),
+        (
+            format!(
+                "systemctl stop gearman-job-server; cp -a {file} /root; head -c 5000 /dev/urandom >{file}"
+            ),
+            "is not an SQLite file",
+            format!("cp -a /root/queue.sqlite {file}"),
+        ),
+        (
+            "mount -t tmpfs -o size=64k,mode=755,uid=gearman none /var/lib/gearman".to_owned(),
+            "is full",
+            "umount /var/lib/gearman".to_owned(),
+        ),
+    ] {
+        host.shell(&fault).ok();
+        refused(&host, &words, 1, &[says]);
+        let doctor = host.run(&["wp-gears", "doctor", "queue-store"]).exits(1);
+        assert!(doctor.text().contains(says), "{doctor}");
+        host.shell(&mend).ok();
+    }
+    on_site(&host, "setup", &["--prove"]).exits(0);
+}
