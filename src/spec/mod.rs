@@ -183,7 +183,8 @@ pub struct HostOptions {
     #[arg(long, value_name = "NAME", hide_short_help = true, env = "WP_GEARS_MYSQL_TABLE", value_parser = identifier)]
     pub mysql_table: Option<String>,
     /// A [client] file of who may make the database and its user [default: root by the socket]
-    #[arg(long, value_name = "FILE", env = "WP_GEARS_MYSQL_ADMIN_DEFAULTS_FILE")]
+    #[arg(long, value_name = "FILE", hide_short_help = true,
+          env = "WP_GEARS_MYSQL_ADMIN_DEFAULTS_FILE", value_parser = path)]
     pub mysql_admin_defaults_file: Option<PathBuf>,
     /// Let the package manager upgrade or remove other packages too
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",

@@ -170,11 +170,12 @@ impl Root {
         root.put("/packages.awk", PACKAGES);
         let version = format!("{}.20\n", host.php);
         root.put("/version-of-php", &version);
-        for path in ["/proc", "/tmp"] {
+        for path in ["/proc", "/tmp", "/usr/local/lib", "/var/lib", "/var/log"] {
             std::fs::create_dir_all(root.at(path)).unwrap();
         }
         if host.systemd {
             std::fs::create_dir_all(root.at("/run/systemd/system")).unwrap();
+            std::fs::create_dir_all(root.at("/etc/systemd/system")).unwrap();
             std::fs::create_dir_all(root.at("/etc/systemd/system")).unwrap();
         }
         for program in [SH, "/usr/bin/awk", env!("CARGO_BIN_EXE_wp-gears")] {
