@@ -110,6 +110,14 @@ pub struct SetupArgs {
     /// Ask nothing
     #[arg(short, long, help_heading = "How to act")]
     pub yes: bool,
+    /// Ask in plain lines, as for a screen reader [default: where TERM=dumb]
+    #[arg(
+        long,
+        help_heading = "How to act",
+        hide_short_help = true,
+        env = "WP_GEARS_PLAIN"
+    )]
+    pub plain: bool,
     /// Write files and install, but start nothing: for images
     #[arg(long, help_heading = "How to act")]
     pub no_start: bool,

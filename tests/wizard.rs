@@ -139,6 +139,24 @@ const TALKS: &[Talk] = &[
         ],
     },
     Talk {
+        name: "--plain, 40x20",
+        columns: 40,
+        lines: 20,
+        env: &[],
+        words: &["--plain", "--workers", "2"],
+        answers: &[
+            ("Which site?", "3\r"),
+            ("Its folder", "/nowhere\r"),
+            ("Not that:", "/var/www/blog\r"),
+            ("Where do jobs wait", ENTER),
+            ("Is this right?", "4\r"),
+            ("allow-upgrades", "4\r"),
+            ("1 fork", "2\r"),
+            ("worker-mode spawn …", "5\r"),
+            ("Nothing was changed.", ""),
+        ],
+    },
+    Talk {
         name: "TERM=dumb",
         columns: 80,
         lines: 24,
@@ -166,7 +184,7 @@ fn screens_are_as_people_saw_them() {
             ));
             terminal.keys(keys);
         }
-        let plain = talk.env.contains(&("TERM", "dumb"));
+        let plain = talk.env.contains(&("TERM", "dumb")) || talk.words.contains(&"--plain");
         assert!(!plain || !terminal.sent().contains('\x1b'), "{}", talk.name);
         let coloured = colours.is_match(&terminal.sent());
         let colourless = plain || talk.env.contains(&("NO_COLOR", "1"));

@@ -29,7 +29,7 @@ use crate::wordpress::extension::{self, Facts};
 use crate::wordpress::{php, queue};
 
 pub fn run(args: &SetupArgs) -> Result<u8> {
-    let ui = Ui::new(args.common.json, args.common.quiet, args.common.verbose);
+    let ui = Ui::new(args.common.json, args.common.quiet, args.common.verbose).plainly(args.plain);
     let host = host_of(&args.common, ui)?;
     match args.print_config {
         true => print_config(&host, args, ui),

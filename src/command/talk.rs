@@ -37,7 +37,7 @@ impl<'a> Talk<'a> {
         };
         if ui.asks && !args.yes && !ui.quiet {
             need_root(host)?;
-            talk.interrupts = Some(Interrupts::take()?);
+            talk.interrupts = Some(Interrupts::take(ui)?);
             let file = file::read(host, args.common.config.as_deref())?;
             let one_site = args.site != SiteOptions::default();
             let said = |sites: &[_]| {

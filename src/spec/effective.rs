@@ -109,7 +109,8 @@ fn pairs<T: Args + Serialize>(options: &T) -> String {
     said(options).into_iter().map(pair).collect()
 }
 
-fn options<T: Args + Serialize>(options: &T) -> Vec<String> {
+/// Each option that is set, as the command line has it.
+pub fn options<T: Args + Serialize>(options: &T) -> Vec<String> {
     let option = |(arg, value): (Arg, Value)| {
         let name = arg.get_long().unwrap_or_default();
         let gap = if arg.is_require_equals_set() {

@@ -30,7 +30,7 @@ impl Ui {
         if self.plain {
             self.line(question);
             self.numbered(items);
-            let ask = format!("Number [{}]: ", default + 1);
+            let ask = format!("Number, 1 to {} [{}]: ", items.len(), default + 1);
             let index = |text: &str| number(text, items.len());
             let text = self.read(&ask, &|text| match text {
                 "" => Ok(()),
@@ -184,8 +184,14 @@ impl Ui {
     }
 
     fn numbered(&self, items: &[String]) {
+        let width = items.len().to_string().len();
+        let indent = format!("\n{:indent$}", "", indent = width + 3);
         for (at, item) in items.iter().enumerate() {
-            self.line(&format!("  {} {}", at + 1, item.replace('\n', "\n    ")));
+            self.line(&format!(
+                "  {:>width$} {}",
+                at + 1,
+                item.replace('\n', &indent)
+            ));
         }
     }
 

@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use super::Ui;
 use anyhow::Result;
 use nix::sys::signal::{SigSet, Signal};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
@@ -50,7 +51,7 @@ pub struct Interrupts(Arc<AtomicU8>);
 
 impl Interrupts {
     /// To be called before any other thread is made: they inherit what is blocked.
-    pub fn take() -> Result<Interrupts> {
+    pub fn take(ui: Ui) -> Result<Interrupts> {
         let set: SigSet = [
             Signal::SIGINT,
             Signal::SIGTERM,
@@ -66,7 +67,7 @@ impl Interrupts {
         std::thread::spawn(move || {
             while let Ok(signal) = set.wait() {
                 match seen.load(Ordering::SeqCst) {
-                    WORKING if signal == Signal::SIGINT => {
+                    WORKING => {
                         seen.store(STOPPING, Ordering::SeqCst);
                         let _ = writeln!(
                             io::stderr(),
@@ -74,12 +75,12 @@ impl Interrupts {
                         );
                     }
                     ASKING => {
-                        give_back(&before);
+                        give_back(ui, &before);
                         let _ = writeln!(io::stdout(), "\n{}", Cancelled::Interrupted);
                         std::process::exit(128 + signal as i32);
                     }
                     _ => {
-                        give_back(&before);
+                        give_back(ui, &before);
                         std::process::exit(128 + signal as i32);
                     }
                 }
@@ -100,9 +101,9 @@ impl Interrupts {
 }
 
 /// Echo and lines as they were, and the cursor, which a list of choices hides.
-fn give_back(before: &Termios) {
+fn give_back(ui: Ui, before: &Termios) {
     let _ = tcsetattr(io::stdin(), OptionalActions::Now, before);
-    if !super::is_plain() {
+    if !ui.plain {
         let _ = console::Term::stdout().show_cursor();
     }
 }

@@ -34,10 +34,9 @@ pub struct Ui {
     pub plain: bool,
 }
 
-/// Whether the terminal, or the person, wants plain lines.
-fn is_plain() -> bool {
-    let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb" || term.is_empty());
-    dumb || std::env::var_os("WP_GEARS_PLAIN").is_some_and(|plain| !plain.is_empty())
+/// Whether the terminal can show lines alone.
+fn is_dumb() -> bool {
+    std::env::var_os("TERM").is_none_or(|term| term == "dumb" || term.is_empty())
 }
 
 impl Ui {
@@ -48,8 +47,18 @@ impl Ui {
             quiet,
             verbose,
             asks: terminal && !json,
-            plain: is_plain(),
+            plain: is_dumb(),
         }
+    }
+
+    /// As the person asks for it: not one byte that steers a terminal.
+    pub fn plainly(mut self, plain: bool) -> Self {
+        if plain {
+            self.plain = true;
+            console::set_colors_enabled(false);
+            console::set_colors_enabled_stderr(false);
+        }
+        self
     }
 
     /// A line of text. A reader that went away (`| head`) is no error.

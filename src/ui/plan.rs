@@ -108,7 +108,7 @@ impl Ui {
             let name = step.item.resource.name();
             let names: Vec<String> = match (change.verb.as_str(), name.as_str()) {
                 ("wait", _) => continue,
-                (_, "packages") => change.details.iter().take(1).cloned().collect(),
+                (_, "packages") => packages(change),
                 // The verb says enough about the kind.
                 _ => vec![
                     name.split_once(' ')
@@ -145,4 +145,12 @@ impl Ui {
         }
         self.line("");
     }
+}
+
+/// Those that are needed by name, and how many come with them.
+fn packages(change: &Change) -> Vec<String> {
+    let mut details = change.details.iter();
+    let names = details.next().map(|names| names.replace(' ', ", "));
+    let more = details.next().and_then(|more| more.split(';').next());
+    names.into_iter().chain(more.map(str::to_owned)).collect()
 }

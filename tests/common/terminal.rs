@@ -98,13 +98,18 @@ impl Terminal {
     /// The screen once it is as wanted.
     #[track_caller]
     pub fn wait_until(&self, what: &str, wanted: impl Fn(&str) -> bool) -> String {
+        self.wait_long(Duration::from_secs(15), what, wanted)
+    }
+
+    #[track_caller]
+    pub fn wait_long(&self, limit: Duration, what: &str, wanted: impl Fn(&str) -> bool) -> String {
         let began = Instant::now();
         loop {
             let screen = self.screen();
             if wanted(&screen) {
                 return screen;
             }
-            let late = began.elapsed() > Duration::from_secs(15);
+            let late = began.elapsed() > limit;
             assert!(!late, "the screen never shows {what}:\n{screen}");
             std::thread::sleep(Duration::from_millis(20));
         }

@@ -31,5 +31,6 @@ mod terminal;
 mod users;
 mod waiting;
 mod web;
+mod wizard;
 mod workers;
 mod yum;

@@ -22,7 +22,7 @@ const QUEUES: [(Queue, &str, &str); 2] = [
 ];
 
 /// What the options and the file say, for these sites or those that they name.
-pub type Layers<'a> = dyn Fn(&[PathBuf]) -> Result<Spec> + 'a;
+pub type Layers<'a> = dyn Fn(&[PathBuf]) -> Result<Spec> + Sync + 'a;
 
 /// What came of it.
 pub struct Asked {
@@ -55,46 +55,55 @@ struct Wizard<'a> {
     /// Options of one site were given: there can be no second.
     one_site: bool,
     found: Vec<Found>,
+    questions: Vec<Question>,
     answers: Answers,
 }
 
 /// The whole conversation.
 pub fn ask(host: &Host, ui: Ui, layers: &Layers, one_site: bool) -> Result<Asked> {
-    let named = layers(&[])?.sites;
+    let said = layers(&[])?;
+    // What is wrong without any site is said before the first question.
+    let wrong = Spec {
+        sites: Vec::new(),
+        ..said.clone()
+    };
+    resolve::decide(host, &wrong)?;
     let mut wizard = Wizard {
         host,
         ui,
         layers,
         one_site,
         found: Vec::new(),
+        questions: Vec::new(),
         answers: Answers::default(),
     };
-    let mut questions = Vec::new();
+    let named: Vec<PathBuf> = said.sites.into_iter().map(|site| site.dir).collect();
     let platform = host.platform()?.name.clone();
     if named.is_empty() {
-        questions.push(Question::Sites);
+        wizard.questions.push(Question::Sites);
         wizard.welcome(&platform);
         wizard.look_for_sites()?;
         wizard.ask_sites()?;
     }
     let decided = wizard.decided()?;
     if decided.sites.is_empty() {
-        return wizard.result(false); // Setup says why.
+        return wizard.result(); // Setup says why.
     }
-    questions.extend(wizard.open(&decided)?);
-    if questions.is_empty() {
-        return wizard.result(false);
+    let open = wizard.open(&decided)?;
+    wizard.questions.extend(&open);
+    if wizard.questions.is_empty() {
+        return wizard.result();
     }
     if !named.is_empty() {
         wizard.welcome(&platform);
-        wizard.found = sites::look(host, ui, named.into_iter().map(|site| site.dir).collect())?;
+        wizard.found = wizard.look(named)?;
         wizard.show_named();
     }
-    for question in questions.iter().filter(|it| **it != Question::Sites) {
-        wizard.ask(*question)?;
+    for question in open {
+        wizard.ask(question)?;
     }
-    wizard.settle(&questions)?;
-    wizard.result(true)
+    wizard.settle()?;
+    wizard.result()
 }
 
 impl Wizard<'_> {
@@ -110,9 +119,14 @@ impl Wizard<'_> {
     fn spec(&self) -> Result<Spec> {
         let mut spec = (self.layers)(&self.answers.sites)?;
         spec.host = spec.host.over(self.answers.host.clone());
+        let several = spec.sites.len() > 1;
         for site in &mut spec.sites {
-            let said = std::mem::take(&mut site.options);
-            site.options = said.over(self.answers.site.clone());
+            let mut answers = self.answers.site.clone();
+            // A number for all is meant for those that have none.
+            if several && self.has_workers(&site.dir) {
+                answers.workers = None;
+            }
+            site.options = std::mem::take(&mut site.options).over(answers);
         }
         Ok(spec)
     }
@@ -121,14 +135,19 @@ impl Wizard<'_> {
         resolve::decide(self.host, &self.spec()?)
     }
 
-    fn result(self, any: bool) -> Result<Asked> {
+    fn has_workers(&self, dir: &Path) -> bool {
+        let mut found = self.found.iter();
+        found.any(|site| site.dir == dir && site.has_workers)
+    }
+
+    fn result(self) -> Result<Asked> {
         let spec = self.spec()?;
         let chosen = |dir: &PathBuf| spec.sites.iter().any(|site| site.dir == *dir);
         let found = self.found.into_iter().map(|site| site.dir);
         Ok(Asked {
             others: found.filter(|dir| !chosen(dir)).collect(),
             spec,
-            any,
+            any: !self.questions.is_empty(),
         })
     }
 
@@ -171,10 +190,10 @@ impl Wizard<'_> {
             true => {
                 let (cores, kilobytes) = self.host.strength();
                 format!(
-                    "A worker runs one job at a time. This host ({cores} {}, {:.1} GB) has room for about {}.",
+                    "A worker runs one job at a time. Room here for about {} ({cores} {}, {:.1} GB).",
+                    self.host.worker_budget(),
                     if cores == 1 { "core" } else { "cores" },
                     kilobytes as f64 / f64::from(1 << 20),
-                    self.host.worker_budget()
                 )
             }
             false => "A worker runs one job at a time; two suit most sites.".into(),
@@ -204,13 +223,14 @@ impl Wizard<'_> {
     }
 
     /// Shows the answers until they are right.
-    fn settle(&mut self, questions: &[Question]) -> Result<()> {
+    fn settle(&mut self) -> Result<()> {
+        let questions = self.questions.clone();
         loop {
             let decided = self.decided()?;
             self.ui.notes(&decided.notes);
             let mut items = vec!["Go on    show what will be done".to_owned()];
             items.extend(questions.iter().map(|it| self.row(*it, &decided)));
-            items.push(format!("More     {}", self.more_row(&decided)?));
+            items.push(format!("More     {}", self.more_row()));
             items.push("Stop     change nothing".into());
             let at = self.ui.one("Is this right?", &items, 0)?;
             match at {

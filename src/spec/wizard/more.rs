@@ -4,14 +4,11 @@
 use anyhow::Result;
 use clap::{Arg, ArgMatches, Args, FromArgMatches};
 
-use super::Wizard;
-use crate::spec::effective::{host_values, names, site_values};
+use super::{Question, Wizard};
+use crate::spec::effective::{host_values, names, options, site_values};
 use crate::spec::resolve::Decided;
 use crate::spec::{HostOptions, SiteOptions};
 use crate::ui::message;
-
-/// They have questions of their own.
-const ASKED: [&str; 2] = ["workers", "queue"];
 
 type Row = (Arg, Option<String>);
 
@@ -35,6 +32,16 @@ pub fn parsed<T: Args + FromArgMatches>(name: &str, text: &str) -> Result<T, Str
 }
 
 impl Wizard<'_> {
+    /// Whether it has a question of its own.
+    fn asks(&self, option: &str) -> bool {
+        self.questions.iter().any(|question| {
+            matches!(
+                (question, option),
+                (Question::Workers, "workers") | (Question::Queue, "queue")
+            )
+        })
+    }
+
     /// Options that nobody gave, the host's first.
     fn rows(&self, decided: &Decided) -> Result<(Vec<Row>, Vec<Row>)> {
         let spec = self.spec()?;
@@ -44,7 +51,7 @@ impl Wizard<'_> {
             rows.into_iter()
                 .filter(|(arg, _)| {
                     let name = name(arg);
-                    !ASKED.contains(&name.as_str()) && name != "salt" && !given.contains(&name)
+                    !self.asks(&name) && name != "salt" && !given.contains(&name)
                 })
                 .collect()
         };
@@ -58,14 +65,15 @@ impl Wizard<'_> {
     }
 
     /// What was changed there, or what there is.
-    pub fn more_row(&self, _decided: &Decided) -> Result<String> {
-        let mut said = names(&self.answers.site);
-        said.extend(names(&self.answers.host));
-        said.retain(|name| !ASKED.contains(&name.as_str()));
-        Ok(match said.is_empty() {
+    pub fn more_row(&self) -> String {
+        let mut said = options(&self.answers.site);
+        said.extend(options(&self.answers.host));
+        let mut said: Vec<&str> = said.iter().map(|it| it.trim_start_matches("--")).collect();
+        said.retain(|it| !self.asks(it.split([' ', '=']).next().unwrap_or_default()));
+        match said.is_empty() {
             true => "user, PHP, port, limits …".into(),
             false => format!("{} …", said.join(", ")),
-        })
+        }
     }
 
     pub fn ask_more(&mut self) -> Result<()> {

@@ -1,16 +1,17 @@
 //! The sites that were found, what is known of each, and the choice among them.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use console::measure_text_width;
 
-use super::Wizard;
+use super::{Layers, Wizard};
 use crate::host::Host;
+use crate::problem::Problem;
 use crate::spec::resolve::{self, SiteDecided, absolute};
-use crate::spec::{Site, Spec};
+use crate::ui::message;
 use crate::ui::progress::Progress;
-use crate::ui::{Ui, message};
 use crate::wordpress::config::Network;
 use crate::wordpress::look::{self, Told};
 use crate::wordpress::roots;
@@ -26,60 +27,33 @@ pub struct Found {
     likely: bool,
     /// Why it cannot be set up.
     trouble: Option<String>,
+    pub has_workers: bool,
 }
 
-/// Looks at each folder, and asks the sites that can be asked, side by side.
-pub fn look(host: &Host, ui: Ui, dirs: Vec<PathBuf>) -> Result<Vec<Found>> {
-    let progress = Progress::new(ui);
-    progress.start("looking at the sites");
-    let found = std::thread::scope(|scope| {
-        let looks: Vec<_> = dirs
-            .iter()
-            .map(|dir| scope.spawn(|| one(host, dir)))
-            .collect();
-        looks
-            .into_iter()
-            .map(|look| {
-                look.join()
-                    .unwrap_or_else(|_| Err(anyhow::anyhow!("looking failed")))
-            })
-            .collect()
-    });
-    progress.stop();
-    found
-}
+/// No site is asked any more once looking took so long: files tell enough.
+const ASKING: Duration = Duration::from_secs(5);
 
-fn one(host: &Host, dir: &Path) -> Result<Found> {
-    let spec = Spec {
-        sites: vec![Site {
-            dir: dir.to_owned(),
-            ..Site::default()
-        }],
-        ..Spec::default()
-    };
+fn one(host: &Host, layers: &Layers, dir: &Path, until: Instant) -> Result<Found> {
+    let mut spec = layers(&[dir.to_owned()])?;
+    spec.sites.retain(|site| site.dir == dir);
     let decided = resolve::decide(host, &spec)?;
-    let refused = decided
-        .refused
-        .first()
-        .map(|(_, error)| message(error, false));
-    let Some(site) = decided.sites.first() else {
-        return Ok(Found {
-            dir: dir.to_owned(),
-            about: String::new(),
-            likely: false,
-            trouble: refused,
-        });
-    };
-    let told = match host.live() {
-        true => look::ask(host, site).ok(),
-        false => None,
-    };
-    Ok(Found {
+    let mut found = Found {
         dir: dir.to_owned(),
-        about: about(site, told.as_ref()),
-        likely: site.plugin != Plugin::Bundled || site.existing.is_some(),
-        trouble: None,
-    })
+        about: String::new(),
+        likely: false,
+        trouble: decided.refused.first().map(|(_, error)| trouble(error)),
+        has_workers: false,
+    };
+    if let Some(site) = decided.sites.first() {
+        let told = match host.live() && Instant::now() < until {
+            true => look::ask(host, site).ok(),
+            false => None,
+        };
+        found.about = about(site, told.as_ref());
+        found.has_workers = site.existing.is_some();
+        found.likely = site.plugin != Plugin::Bundled || found.has_workers;
+    }
+    Ok(found)
 }
 
 fn about(site: &SiteDecided, told: Option<&Told>) -> String {
@@ -106,10 +80,50 @@ fn about(site: &SiteDecided, told: Option<&Told>) -> String {
     parts.join(", ")
 }
 
+/// Why it cannot be set up, in the fewest words.
+fn trouble(error: &anyhow::Error) -> String {
+    let problem = error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<Problem>());
+    match problem.last() {
+        Some(problem) => problem.why.clone(),
+        None => message(error, false),
+    }
+}
+
 impl Wizard<'_> {
+    /// Looks at each folder, and asks the sites that can be asked, side by side.
+    pub fn look(&self, dirs: Vec<PathBuf>) -> Result<Vec<Found>> {
+        let progress = Progress::new(self.ui);
+        progress.start("Looking at the sites");
+        let until = Instant::now() + ASKING;
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let share = dirs.len().div_ceil(threads).max(1);
+        let (host, layers) = (self.host, self.layers);
+        let found = std::thread::scope(|scope| {
+            let look = |dirs: &[PathBuf]| -> Result<Vec<Found>> {
+                dirs.iter()
+                    .map(|dir| one(host, layers, dir, until))
+                    .collect()
+            };
+            let shares: Vec<_> = dirs
+                .chunks(share)
+                .map(|dirs| scope.spawn(move || look(dirs)))
+                .collect();
+            let mut found = Vec::new();
+            for share in shares {
+                let part = share.join();
+                found.extend(part.unwrap_or_else(|_| Err(anyhow::anyhow!("looking failed")))?);
+            }
+            Ok(found)
+        });
+        progress.stop();
+        found
+    }
+
     pub fn look_for_sites(&mut self) -> Result<()> {
         let dirs = roots::find(self.host)?;
-        self.found = look(self.host, self.ui, dirs)?;
+        self.found = self.look(dirs)?;
         let (bad, good): (Vec<Found>, _) = std::mem::take(&mut self.found)
             .into_iter()
             .partition(|site| site.trouble.is_some());
@@ -204,10 +218,10 @@ impl Wizard<'_> {
     }
 
     fn ask_folder(&mut self) -> Result<PathBuf> {
-        let host = self.host;
+        let (host, layers, until) = (self.host, self.layers, Instant::now());
         let check = |text: &str| {
             let dir = absolute(Path::new(text)).map_err(|error| error.to_string())?;
-            match one(host, &dir) {
+            match one(host, layers, &dir, until) {
                 Ok(Found { trouble: None, .. }) => Ok(()),
                 Ok(site) => Err(site.trouble.unwrap_or_default()),
                 Err(error) => Err(message(&error, false)),

@@ -1,0 +1,112 @@
+//! The wizard on a booted host, answered through a terminal, against the same
+//! by options on another.
+
+use std::time::Duration;
+
+use crate::harness::{Host, Site, Tree, site};
+use crate::support::{everything, fresh_host, jobs_run, none};
+use crate::terminal::Terminal;
+
+const PATIENCE: Duration = Duration::from_secs(90);
+const ENTER: &str = "\r";
+
+const SAME: &str = "wp-gears setup --site /var/www/site --workers 2 --queue sqlite --yes";
+
+#[test]
+fn the_wizard_makes_the_same_host_as_the_options_that_it_tells_at_the_end() {
+    let (asked, given) = std::thread::scope(|scope| {
+        let given = scope.spawn(|| {
+            let host = fresh_host("given");
+            host.run(&SAME.split(' ').collect::<Vec<_>>()).exits(0);
+            host
+        });
+        let asked = fresh_host("wizard");
+        stopped_while_packages_come(&asked);
+        by_answers(&asked);
+        (asked, given.join().unwrap())
+    });
+    none(tree(&given).changes_to(&tree(&asked)), "other by answers");
+    assert_eq!(config(&given), config(&asked));
+    jobs_run(&Site::first(&asked), 3);
+}
+
+/// A host with the wizard on it, until it has to be answered.
+fn wizard(host: &Host) -> Terminal {
+    let mut command = host.command(&["wp-gears", "setup"]);
+    command.env("TERM", "xterm-256color");
+    Terminal::run(command, 80, 24)
+}
+
+fn wait(terminal: &Terminal, text: &str) -> String {
+    let screen = terminal.wait_long(PATIENCE, text, |screen| screen.contains(text));
+    println!("{screen}\n{}", "-".repeat(80));
+    screen
+}
+
+/// Enter at each question, up to the plan's.
+fn suggested(terminal: &mut Terminal) -> String {
+    let screen = wait(terminal, "Which sites?");
+    let site = r#"[x] /var/www/site  "Test", WordPress 6.1.9, no plugin yet"#;
+    assert!(screen.contains(site), "{screen}");
+    terminal.keys(ENTER);
+    let screen = wait(terminal, "How many workers?");
+    assert!(screen.contains("GB)."), "{screen}");
+    terminal.keys(ENTER);
+    wait(terminal, "Where do jobs wait");
+    terminal.keys(ENTER);
+    wait(terminal, "Is this right?");
+    terminal.keys(ENTER);
+    wait(terminal, "Do it?")
+}
+
+/// The package manager ends its work, and nothing comes after it.
+fn stopped_while_packages_come(host: &Host) {
+    let mut terminal = wizard(host);
+    let screen = suggested(&mut terminal);
+    assert!(screen.contains("gearman-job-server"), "{screen}");
+    terminal.keys("y");
+    terminal.wait_long(PATIENCE, "what apt does", |screen| {
+        screen.contains("install packages Unpacking") || screen.contains("install packages Setting")
+    });
+    // What enters the host would die of the key itself, and take the terminal along.
+    let pids = host.processes_of("wp-gears setup");
+    let inside = pids.iter().find(|it| it.command.starts_with("wp-gears"));
+    let pid = inside.unwrap().pid.to_string();
+    host.run(&["kill", "-INT", &pid]).exits(0);
+    wait(&terminal, "Stopping after this step");
+    let screen = wait(&terminal, "takes them back.");
+    assert!(screen.contains("✓ install packages"), "{screen}");
+    assert!(screen.contains("Stopped: 1 of "), "{screen}");
+    assert_eq!(terminal.ends().code(), Some(130));
+    host.run(&["dpkg", "--audit"]).exits(0);
+}
+
+/// To the end, which proves it and tells how to do it without a person.
+fn by_answers(host: &Host) {
+    let mut terminal = wizard(host);
+    suggested(&mut terminal);
+    terminal.keys("y");
+    let screen = wait(&terminal, "or 'wp-gears setup --yes'");
+    assert!(
+        screen.contains("proved by a job through WordPress"),
+        "{screen}"
+    );
+    assert!(screen.contains(&format!("\n  {SAME}\n")), "{screen}");
+    assert!(terminal.sent().contains("handed in after"));
+    assert!(terminal.ends().success());
+}
+
+/// All but what is random or tells of the way there.
+fn tree(host: &Host) -> Tree {
+    everything(host)
+        .without("/var/lib/wp-gears/state")
+        .without(&format!("{}/wp-config.php", site::FOLDER))
+}
+
+fn config(host: &Host) -> String {
+    let text = host
+        .read(&format!("{}/wp-config.php", site::FOLDER))
+        .unwrap();
+    let salt = regex::Regex::new("'WP_ASYNC_TASK_SALT', '[^']+'").unwrap();
+    salt.replace_all(&text, "SALT").into_owned()
+}
