@@ -94,6 +94,7 @@ pub struct Common {
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
+  wp-gears setup          finds the sites, and asks
   wp-gears setup --site /var/www/site --yes
   wp-gears setup --site /srv/a --site /srv/b --yes --json
   wp-gears setup --site /var/www/site --print-config >/etc/wp-gears.toml
