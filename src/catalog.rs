@@ -219,7 +219,7 @@ fn no_server_here(platform: &Platform, family: &Family) -> Problem {
     let what = format!("install the job server ({package}) on {}", platform.name);
     Problem::new(
         what,
-        "no repository that is enabled here has it (EPEL from 10 on and Fedora from 42 on have none)",
+        "no repository that is enabled here has it (EPEL 10 and Fedora from 42 on have none)",
     )
     .advice(format!(
         "use another host's job server with '--role worker,web --servers HOST:PORT', or enable a repository that has {package} and run again"

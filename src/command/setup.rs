@@ -307,17 +307,28 @@ fn unfit_phps(host: &Host, decided: &Decided, plan: &Plan) -> Result<Vec<(Scope,
         let Some((_, facts)) = asked.iter().find(|(path, _)| *path == php) else {
             continue; // it was asked just now
         };
-        let (what, lacks, advice) = if facts.lacks_json {
+        let (what, why, advice) = if facts.is_too_old() {
+            let why = format!("is PHP {}, and workers need 7.1 or newer", facts.version);
+            ("run jobs", why, "name a newer PHP with --php")
+        } else if facts.lacks_json {
             let advice = "install and enable PHP's json extension, then run again";
-            ("run jobs", "json, in which jobs are written", advice)
+            (
+                "run jobs",
+                "has no json, in which jobs are written".into(),
+                advice,
+            )
         } else if facts.lacks_pcntl && site.must_fork {
             let advice = "enable PHP's pcntl extension, or leave --worker-mode out: then each job gets a PHP of its own (spawn)";
-            ("fork for jobs (--worker-mode fork)", "pcntl", advice)
+            (
+                "fork for jobs (--worker-mode fork)",
+                "has no pcntl".into(),
+                advice,
+            )
         } else {
             continue;
         };
         let what = format!("{what} of {}", site.dir.display());
-        let problem = Problem::new(what, format!("{} has no {lacks}", php.display()));
+        let problem = Problem::new(what, format!("{} {why}", php.display()));
         let scope = Scope::Site(site.name.clone());
         bad.push((scope, problem.advice(advice).into()));
     }

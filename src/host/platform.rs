@@ -63,6 +63,8 @@ pub struct Family {
     sources: &'static [Source],
     /// What lets a confined web server reach the job server.
     pub selinux_boolean: &'static str,
+    /// Whether packages bring init scripts, for hosts where no systemd runs.
+    pub has_init_scripts: bool,
 }
 
 /// A PHP in places of its own; `{n}` is its version without the dot.
@@ -85,8 +87,8 @@ pub struct Source {
     package: &'static str,
     /// What the ids of the repository begin with that its packages need as well.
     builder: &'static str,
-    /// The first release for which it is known to have no job server.
-    no_server_from: u32,
+    /// The releases for which it is known to have no job server: not brought in vain.
+    without_server: &'static [&'static str],
 }
 
 #[derive(Debug)]
@@ -151,35 +153,35 @@ static SOURCES: [Source; 5] = [
         name: "Fedora",
         package: "",
         builder: "",
-        no_server_from: 42,
+        without_server: &[],
     },
     Source {
         ids: &["amzn"],
         name: "SPAL",
         package: "spal-release",
         builder: "",
-        no_server_from: u32::MAX,
+        without_server: &[],
     },
     Source {
         ids: &["ol"],
         name: "EPEL",
         package: "oracle-epel-release-el{v}",
         builder: "",
-        no_server_from: 10,
+        without_server: &["10"],
     },
     Source {
         ids: &["rhel"],
         name: "EPEL",
         package: "https://dl.fedoraproject.org/pub/epel/epel-release-latest-{v}.noarch.rpm",
         builder: "codeready-builder-for-rhel-{v}-",
-        no_server_from: 10,
+        without_server: &["10"],
     },
     Source {
         ids: &[],
         name: "EPEL",
         package: "epel-release",
         builder: "",
-        no_server_from: 10,
+        without_server: &["10"],
     },
 ];
 
@@ -222,6 +224,7 @@ static FAMILIES: [Family; 2] = [
         renews_php: true,
         sources: &[],
         selinux_boolean: "httpd_can_network_connect",
+        has_init_scripts: true,
     },
     Family {
         ids: &[
@@ -275,6 +278,7 @@ static FAMILIES: [Family; 2] = [
         renews_php: false,
         sources: &SOURCES,
         selinux_boolean: "httpd_can_network_connect",
+        has_init_scripts: false,
     },
 ];
 
@@ -313,8 +317,7 @@ impl Source {
 
     /// Whether it is known to have no job server for this release.
     pub fn lacks_server(&self, platform: &Platform) -> bool {
-        let major: u32 = platform.major().parse().unwrap_or_default();
-        major >= self.no_server_from
+        self.without_server.contains(&platform.major())
     }
 }
 

@@ -174,6 +174,16 @@ impl Resource for Packages {
             && self.is_source_pending(host)?
         {
             let after = format!("the repository {}", source.name);
+            let mut change = change;
+            for choices in &self.offers {
+                if host.candidates(choices)?.is_empty() {
+                    change = change.detail(format!(
+                        "{} if {} has it for this PHP; else the extension is built, with a compiler and headers",
+                        choices.join(" or "),
+                        source.name
+                    ));
+                }
+            }
             return Ok(State::After(after, change));
         }
         self.refuse_without_server(host, &missing)?;
@@ -186,8 +196,8 @@ impl Resource for Packages {
                     simulation.new.join(", ")
                 ))
             }
-            Err(error) if host.lists_are_fetched() => return Err(error),
-            // Lists that were never fetched: the first act is to fetch them.
+            Err(error) if !host.lists_are_old() => return Err(error),
+            // The first act is to fetch them.
             Err(_) => change.detail("the package lists are fetched first (what is there is old)"),
         }))
     }

@@ -68,6 +68,12 @@ impl Resource for Service {
             if self.active != Some(true) {
                 return Ok(State::Same);
             }
+            if !host.can_have_unit(&self.unit)? {
+                let what = format!("start the service {}", self.unit);
+                return Err(Problem::new(what, "systemd does not run here, and the package brings no init script")
+                    .advice("boot the host with systemd; in a container set all up with --no-start, name another host's job server with --servers, and run 'wp-gears worker' as its process")
+                    .into());
+            }
             let change = Change::new("start").detail("now and at boot");
             return Ok(State::After(self.needs.clone(), change));
         }

@@ -26,6 +26,13 @@ pub struct Facts {
     pub lacks_pcntl: bool,
 }
 
+impl Facts {
+    /// The runner's own PHP is that of 7.1.
+    pub fn is_too_old(&self) -> bool {
+        numbers(&self.version) < vec![7, 1]
+    }
+}
+
 /// Starts PHP as that user, with its ini files as they are.
 pub fn ask(host: &Host, php: &Path, user: &User) -> Result<Facts> {
     const PROGRAM: &str = r#"

@@ -87,7 +87,11 @@ fn epel_is_broken(host: &Host) {
 fn a_release_without_gearmand(host: &Host) {
     host.shell("sed -i 's/^VERSION_ID=.*/VERSION_ID=10/' /usr/lib/os-release")
         .ok();
-    let words = ["gearmand", "EPEL from 10 on", "--role worker,web --servers"];
+    let words = [
+        "gearmand",
+        "EPEL 10 and Fedora from 42 on",
+        "--role worker,web --servers",
+    ];
     refused(host, &SETUP, 1, &words);
     // A repository that a person enabled has it.
     let repository = "[own]\nname=own\nbaseurl=file:///srv/packages/epel\ngpgcheck=0\n";

@@ -158,6 +158,9 @@ fn odd_hosts() -> Vec<Host> {
                 "/etc/sysconfig/gearmand",
                 "### Settings for gearmand\n# OPTIONS=\"\"\n",
             ),
+        Host::el("centos-7", "7", "5.4")
+            .but("first-php")
+            .epel("epel-7", "epel-release"),
         Host::el("centos-stream-10", "10", "8.3")
             .but("third-party")
             .tables(&["third-party"])

@@ -46,15 +46,29 @@ pub fn candidates(host: &Host, names: &[String]) -> Result<Vec<String>> {
         return Err(failed(host, "ask which packages there are", &output));
     }
     let text = output.text();
-    Ok(text
-        .lines()
-        .map(|line| match line.split_once(':') {
-            Some((key, value)) if key.trim() == "Name" => value.trim(),
-            _ => line.trim(),
-        })
-        .filter(|name| names.iter().any(|wanted| wanted == name))
-        .map(str::to_owned)
-        .collect())
+    let named = text.lines().map(|line| match line.split_once(':') {
+        Some((key, value)) if key.trim() == "Name" => value.trim(),
+        _ => line.trim(),
+    });
+    let mut found = Vec::new();
+    for name in named.filter(|name| names.iter().any(|wanted| wanted == name)) {
+        if fits_php(host, name)? {
+            found.push(name.to_owned());
+        }
+    }
+    Ok(found)
+}
+
+/// An extension is built for one PHP, and its package asks for that one's ABI:
+/// false where the PHP that is here is another, or would be taken back for it.
+fn fits_php(host: &Host, name: &str) -> Result<bool> {
+    let mut extensions = host.platform()?.family.extension.iter();
+    if !extensions.any(|extension| name.ends_with(extension)) {
+        return Ok(true);
+    }
+    let command = tool(host, &["--assumeno", "install", name]);
+    let output = run(host, &command, "ask for which PHP a package is", &|_| {})?;
+    Ok(!says(&output, "php(zend-abi)") && !says(&output, "\nDowngrading:"))
 }
 
 /// Which of the names the manager's own settings keep from this host.

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 
 use super::Host;
-use super::platform::Init;
+use super::platform::{Init, PIP};
 
 pub type Units = BTreeMap<String, Unit>;
 
@@ -63,6 +63,13 @@ impl Host {
         let unit = found.get(name).cloned().unwrap_or_default();
         known.get_or_insert_with(Units::new).extend(found);
         Ok(unit)
+    }
+
+    /// Whether a unit that is not there yet can come to be where this init system runs.
+    pub fn can_have_unit(&self, name: &str) -> Result<bool> {
+        let platform = self.platform()?;
+        let ours = name == PIP.unit;
+        Ok(platform.init == Init::Systemd || platform.family.has_init_scripts || ours)
     }
 
     /// start, stop, restart, enable, disable.
