@@ -116,7 +116,7 @@ impl Php {
         };
         let package = match self.row(family) {
             Some((row, number)) => row.process.replace("{n}", number),
-            None => package.to_owned(),
+            None => package.replace("{v}", self.version.as_deref().unwrap_or_default()),
         };
         let has = self
             .ini_dirs(host)?
@@ -176,6 +176,7 @@ pub fn find(host: &Host, wanted: Option<&Path>) -> Result<Php> {
     let collection = collection_of(host.platform()?.family, &real);
     let version = match &collection {
         Some(number) => Some(format!("{}.{}", &number[..1], &number[1..])),
+        None if version.is_none() => packaged_version(host)?,
         None => version,
     };
     Ok(Php {
@@ -196,6 +197,19 @@ pub fn of_pool(host: &Host, pool: Option<&Pool>) -> Result<Php> {
         Ok(php) if real(host, &php.path) == real(host, own) => Ok(php),
         _ => find(host, Some(own)),
     }
+}
+
+/// The version in the name of the installed package of PHP's command line.
+fn packaged_version(host: &Host) -> Result<Option<String>> {
+    let row = host.platform()?.family.php_cli;
+    let Some((before, after)) = row.and_then(|name| name.split_once("{v}")) else {
+        return Ok(None);
+    };
+    let version = |name: &String| {
+        let version = name.strip_prefix(before)?.strip_suffix(after)?;
+        Some(version.to_owned())
+    };
+    Ok(host.installed()?.keys().find_map(version))
 }
 
 fn in_path(host: &Host) -> Option<PathBuf> {

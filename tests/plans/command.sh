@@ -66,7 +66,7 @@ systemctl:show*)
 '
     done
     ;;
-getenforce:) echo Enforcing ;;
+getenforce:) if [ -e /selinux-is-off ]; then echo Disabled; else echo Enforcing; fi ;;
 getsebool:*) echo "$1 --> off" ;;
 php*)
     case $all in

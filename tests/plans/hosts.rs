@@ -57,7 +57,7 @@ pub fn hosts() -> Vec<Host> {
             .tables(&["fedora-42"])
             .like("centos-stream-10"),
         Host::el("amazon-2023", "2023", "8.4")
-            .tables(&["amazon"])
+            .only("amazon")
             .epel("epel-8", "spal-release")
             .like("centos-stream-9"),
         Host::new("alpine", &[], "8.4"),
@@ -140,6 +140,10 @@ fn odd_hosts() -> Vec<Host> {
             .but("other-php")
             .tables(&["epel-installed"])
             .epel("epel-9", "epel-release"),
+        centos()
+            .but("without-selinux")
+            .epel("epel-9", "epel-release")
+            .file("/selinux-is-off", ""),
         centos()
             .but("without-systemd")
             .epel("epel-9", "epel-release")
