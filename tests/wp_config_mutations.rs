@@ -1,10 +1,14 @@
 //! Mutated wp-config.php files: no panic, no hang, and never a new text that
 //! PHP rejects where it took the old one. `WP_CONFIG_MUTATIONS` sets how many.
 
+#[path = "common/dice.rs"]
+mod dice;
 #[path = "wp_config_judge/mod.rs"]
 mod judge;
 
 use std::time::{Duration, Instant};
+
+use dice::Dice;
 use wp_gears::wordpress::config::{Switch, Want, Wish, edit, take_out, undo};
 
 const WORDS: &[&str] = &[
@@ -76,47 +80,6 @@ const WORDS: &[&str] = &[
     "??=",
 ];
 
-/// Small, and the same everywhere: a failure names its seed.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) as usize % sides.max(1)
-    }
-
-    fn span(&mut self, len: usize) -> std::ops::Range<usize> {
-        let start = self.roll(len + 1);
-        start..(start + self.roll(60)).min(len)
-    }
-}
-
-fn mutate(text: &mut Vec<u8>, other: &[u8], dice: &mut Dice) {
-    let at = dice.roll(text.len() + 1);
-    match dice.roll(8) {
-        0 if at < text.len() => text[at] = dice.roll(256) as u8,
-        1 => {
-            let cut = dice.span(text.len());
-            text.drain(cut);
-        }
-        2 => {
-            let from = other[dice.span(other.len())].to_vec();
-            text.splice(at..at, from);
-        }
-        3 => {
-            let copy = text[dice.span(text.len())].to_vec();
-            text.splice(at..at, copy);
-        }
-        4 => text.truncate(text.len() - dice.roll(text.len().min(200) + 1)),
-        _ => {
-            let word = WORDS[dice.roll(WORDS.len())];
-            text.splice(at..at, word.bytes());
-        }
-    }
-}
-
 #[test]
 fn mutations_break_nothing() {
     let count = std::env::var("WP_CONFIG_MUTATIONS")
@@ -132,12 +95,11 @@ fn mutations_break_nothing() {
     let has_php = !judge::php_is_missing();
     let (mut edits, mut pairs, mut slowest) = (0, Vec::new(), Duration::ZERO);
     for seed in 0..count {
-        let mut dice =
-            Dice(0x9e37_79b9_7f4a_7c15 ^ (seed as u64 + 1).wrapping_mul(0x2545_f491_4f6c_dd1d));
+        let mut dice = Dice::new(seed);
         let mut text = files[dice.roll(files.len())].clone();
         for _ in 0..=dice.roll(4) {
             let other = &files[dice.roll(files.len())];
-            mutate(&mut text, other, &mut dice);
+            dice.mutate(&mut text, other, WORDS);
         }
         let start = Instant::now();
         if let Some(new) = one(&text, seed) {

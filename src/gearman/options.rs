@@ -31,6 +31,17 @@ const SHORT: [(&str, char); 14] = [
     ("worker-wakeup", 'w'),
 ];
 
+/// Those that take no value: the word behind one is not theirs.
+const FLAGS: [&str; 7] = [
+    "check-args",
+    "coredump",
+    "daemon",
+    "keepalive",
+    "round-robin",
+    "store-queue-on-shutdown",
+    "syslog",
+];
+
 pub fn short(name: &str) -> Option<char> {
     let (_, short) = SHORT.iter().find(|(long, _)| *long == name)?;
     Some(*short)
@@ -79,7 +90,7 @@ pub fn without(line: &str, name: &str) -> String {
     {
         text.replace_range(place.start..place.end, "");
     }
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+    text.split_ascii_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// The variable's value in the file: where it stands and its words.
@@ -117,6 +128,7 @@ pub fn merge(
         text.extend(format!("{variable}=\"{}\"\n", words.join(" ")).bytes());
         return Ok(text);
     };
+    is_plain(source, &assignment, what)?;
     let words = words(source, &assignment);
     check(
         &words.iter().map(|w| w.text.clone()).collect::<Vec<_>>(),
@@ -247,14 +259,39 @@ pub fn spell(option: &Wanted) -> String {
 
 /// What a shell or systemd would change on the way can't be kept by either.
 fn check(words: &[String], what: impl Fn() -> String) -> Result<(), Problem> {
-    match words.iter().find(|word| word.contains(['"', '\'', '`', '$'])) {
+    let read_differently = ['"', '\'', '`', '$', '\\'];
+    let word = words.iter().find(|word| word.contains(read_differently));
+    // Not its value, which may be a password.
+    match word.and_then(|word| word.split('=').next()) {
         None => Ok(()),
-        Some(word) => Err(Problem::new(
+        Some(name) => Err(Problem::new(
             what(),
-            format!("'{word}' holds a quote or a variable, which systemd and init scripts read differently"),
+            format!("'{name}' holds a quote, a backslash or a variable, which systemd and init scripts read differently"),
         )
         .advice("write that option in plain words, then run again")),
     }
+}
+
+/// A quote that nothing closes, or something behind the one that closes: a
+/// shell and systemd make different things of it.
+fn is_plain(
+    source: &[u8],
+    assignment: &Assignment,
+    what: impl Fn() -> String,
+) -> Result<(), Problem> {
+    if assignment.quote.is_none() {
+        return Ok(());
+    }
+    let rest = source.get(assignment.end + 1..);
+    let line = rest.and_then(|rest| rest.split(|b| *b == b'\n').next());
+    let why = match (source.get(assignment.end), line) {
+        (None, _) => "its quote is not closed",
+        (_, Some(line)) if !line.trim_ascii().is_empty() => {
+            "something stands behind its closing quote, which systemd and init scripts read differently"
+        }
+        _ => return Ok(()),
+    };
+    Err(Problem::new(what(), why).advice("mend that line, then run again"))
 }
 
 /// The last assignment that is not commented out.
@@ -367,7 +404,9 @@ fn places(words: &[Word], name: &str, short: Option<char>) -> Vec<Place> {
         } else if let Some(value) = short_form.filter(|v| !v.is_empty()) {
             Some(value.to_owned())
         } else if word.text == long || short_form.is_some() {
-            match words.get(at).filter(|next| !next.text.starts_with('-')) {
+            let takes_one = !FLAGS.contains(&name);
+            let is_value = |next: &&Word| takes_one && !next.text.starts_with('-');
+            match words.get(at).filter(is_value) {
                 Some(next) => {
                     at += 1;
                     Some(next.text.clone())

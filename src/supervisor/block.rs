@@ -39,16 +39,20 @@ pub fn take_out(text: &str, program: &str) -> Option<String> {
     Some(format!("{before}{}", &text[to..]))
 }
 
-/// The file with another section in place of the program's.
+/// The file with another section in place of the program's, which ends as
+/// that one did.
 pub fn replace_section(text: &str, program: &str, new: &str) -> Option<String> {
     let (from, to) = section_place(text, program)?;
-    let end = if text[..to].ends_with('\n') { "\n" } else { "" };
-    Some(format!(
-        "{}{}{end}{}",
-        &text[..from],
-        new.trim_end(),
-        &text[to..]
-    ))
+    let end = line_end(&text[..to]);
+    let new = &new[..new.len() - line_end(new).len()];
+    Some(format!("{}{new}{end}{}", &text[..from], &text[to..]))
+}
+
+fn line_end(text: &str) -> &'static str {
+    ["\r\n", "\n"]
+        .into_iter()
+        .find(|end| text.ends_with(end))
+        .unwrap_or_default()
 }
 
 /// The program's section, from its header to its last line.

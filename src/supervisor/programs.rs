@@ -118,7 +118,8 @@ pub fn folder_is_included(host: &Host, supervisor: &Supervisor) -> Result<bool> 
 /// The programs in one file, read as supervisor's ConfigParser reads it.
 pub fn parse(text: &str, file: &Path) -> Vec<Program> {
     let mut programs: Vec<Program> = Vec::new();
-    let mut inside = false;
+    // The section's program; none in another section.
+    let mut program: Option<usize> = None;
     // How far the last option is indented; none where a value cannot go on.
     let mut option: Option<usize> = None;
     for line in text.split(['\n', '\r']) {
@@ -131,34 +132,37 @@ pub fn parse(text: &str, file: &Path) -> Vec<Program> {
             continue;
         }
         let indent = line.chars().take_while(|c| c.is_whitespace()).count();
-        let program = programs.last_mut().filter(|_| inside);
+        let values = program.map(|at| &mut programs[at].values);
         // What is indented further goes on with the value before it.
         if option.is_some_and(|before| indent > before) {
-            if let Some((_, before)) = program.and_then(|program| program.values.last_mut()) {
+            if let Some((_, before)) = values.and_then(|values| values.last_mut()) {
                 before.push('\n');
                 before.push_str(&bare.replace("%%", "%"));
             }
-            continue;
-        }
-        if let Some(section) = bare
+        } else if let Some(section) = bare
             .strip_prefix('[')
             .and_then(|rest| rest.get(..rest.rfind(']')?))
             .filter(|section| !section.is_empty())
         {
             option = None;
-            inside = section.starts_with("program:");
-            if inside {
-                programs.push(Program {
-                    name: section["program:".len()..].trim().to_owned(),
-                    file: file.to_owned(),
-                    values: Vec::new(),
-                });
-            }
+            program = section.strip_prefix("program:").map(|name| {
+                let name = name.trim();
+                // A section that comes again goes on.
+                let known = programs.iter().position(|program| program.name == name);
+                known.unwrap_or_else(|| {
+                    programs.push(Program {
+                        name: name.to_owned(),
+                        file: file.to_owned(),
+                        values: Vec::new(),
+                    });
+                    programs.len() - 1
+                })
+            });
         } else if let Some((key, raw)) = bare.split_once(['=', ':']) {
             option = Some(indent);
-            if let Some(program) = program {
+            if let Some(values) = values {
                 let value = raw.trim().replace("%%", "%");
-                program.values.push((key.trim().to_lowercase(), value));
+                values.push((key.trim().to_lowercase(), value));
             }
         }
     }
@@ -215,7 +219,7 @@ pub fn split_words(line: &str) -> Vec<String> {
     let mut chars = line.chars();
     while let Some(c) = chars.next() {
         match (quote, c) {
-            (None, c) if c.is_whitespace() => words.extend(word.take()),
+            (None, ' ' | '\t' | '\r' | '\n') => words.extend(word.take()),
             (None, '"' | '\'') => {
                 quote = Some(c);
                 word.get_or_insert_default();
