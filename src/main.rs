@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::FromArgMatches;
+use rustix::process::DumpableBehavior;
 
 use wp_gears::cli::{self, Cli, Command};
 use wp_gears::command;
@@ -25,6 +26,11 @@ fn main() -> ExitCode {
             return fail(&anyhow::Error::msg(line), true);
         }
     };
+    // wp-config.php's secrets pass through here: they must not end in a core
+    // file. A worker, which is its user's, sees none.
+    if !matches!(cli.command, Command::Worker(_)) {
+        let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    }
     let result = match &cli.command {
         Command::Setup(args) => command::setup::run(args),
         Command::Plan(args) => command::plan::run(args),

@@ -240,3 +240,30 @@ fn a_second_run_says_who_holds_the_host_and_goes_on_once_that_one_is_gone() {
         assert_eq!(code(&third), 0, "{}", text(&third));
     });
 }
+
+#[test]
+fn a_run_that_crashes_leaves_no_core_file() {
+    let root = Root::new();
+    let folder = std::fs::File::open(root.path()).unwrap();
+    folder.lock().unwrap(); // so that setup waits
+    let dir = tempfile::tempdir().unwrap();
+    let dumps = |program: &str, words: &[&str]| {
+        let mut child = Command::new("sh")
+            .args(["-c", "ulimit -c unlimited; exec \"$0\" \"$@\"", program])
+            .args(words)
+            .current_dir(dir.path())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(1500));
+        let pid = Pid::from_child(&child);
+        rustix::process::kill_process(pid, Signal::ABORT).unwrap();
+        let status = child.wait().unwrap();
+        assert_eq!(status.signal(), Some(6), "it did not wait");
+        status.core_dumped()
+    };
+    assert!(dumps("sleep", &["60"]), "no core files on this machine");
+    let words = ["setup", "--site", SITE, "--yes", "--root"];
+    let root = root.path().to_str().unwrap();
+    let program = env!("CARGO_BIN_EXE_wp-gears");
+    assert!(!dumps(program, &[&words[..], &[root]].concat()));
+}

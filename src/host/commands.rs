@@ -11,7 +11,7 @@ use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use rustix::process::{Gid, Pid, Signal, Uid};
+use rustix::process::{Gid, Pid, Resource, Rlimit, Signal, Uid};
 
 use super::Host;
 use super::users::User;
@@ -277,6 +277,12 @@ pub fn explain(output: &Output) -> String {
 fn become_child(user: Option<&User>) -> std::io::Result<()> {
     rustix::process::setsid()?;
     let Some(user) = user else { return Ok(()) };
+    // What runs as a site's user may have read its secrets.
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    rustix::process::setrlimit(Resource::Core, none)?;
     if !rustix::process::geteuid().is_root() {
         return Ok(());
     }

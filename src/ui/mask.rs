@@ -48,18 +48,31 @@ static PASSWORDS: LazyLock<Regex> = LazyLock::new(|| {
         .expect("a constant pattern")
 });
 
-/// A unified diff with what is secret in it masked.
+/// A unified diff with what is secret in it masked. Where a line looks the
+/// same then as the one that it replaces, it says that the secret changes.
 pub fn diff(text: &str, secrets: Secrets) -> String {
-    text.lines()
-        .map(|line| {
-            let line = match secrets {
-                Secrets::None | Secrets::Hidden => Cow::Borrowed(line),
-                Secrets::Php => php(line),
-                Secrets::Options => PASSWORDS.replace_all(line, format!("$1{DOTS}")),
-            };
-            format!("{line}\n")
-        })
-        .collect()
+    let mut shown = String::new();
+    let mut removed: Vec<String> = Vec::new();
+    for line in text.lines() {
+        let line = match secrets {
+            Secrets::None | Secrets::Hidden => Cow::Borrowed(line),
+            Secrets::Php => php(line),
+            Secrets::Options => PASSWORDS.replace_all(line, format!("$1{DOTS}")),
+        };
+        shown.push_str(&line);
+        if let Some(old) = line.strip_prefix('-') {
+            removed.push(old.to_owned());
+        } else if let Some(new) = line.strip_prefix('+')
+            && new.contains(DOTS)
+            && removed.iter().any(|old| old == new)
+        {
+            shown.push_str("  (changed)");
+        } else if line.starts_with("@@") {
+            removed.clear();
+        }
+        shown.push('\n');
+    }
+    shown
 }
 
 /// A function's name without the salt of the site whose it is; a plugin's
@@ -126,6 +139,11 @@ mod tests {
         );
         assert!(!shown.contains("abc") && !shown.contains("x'y") && !shown.contains("open"));
         assert!(shown.contains("'WP_ASYNC_TASK_SALT'") && shown.contains("127.0.0.1:4730"));
+        let shown = diff("-define('A', 'x');\n+define('A', 'y');\n", Secrets::Php);
+        assert!(
+            shown.ends_with("+define('••••', '••••');  (changed)\n"),
+            "{shown}"
+        );
         let shown = diff("+ --mysql-password=geheim \\\n", Secrets::Options);
         assert!(!shown.contains("geheim"));
     }
