@@ -133,7 +133,7 @@ pub fn needs(host: &Host, platform: &Platform, decided: &Decided) -> Vec<Vec<Str
             Some(package) => vec![package],
             None => family.python.to_vec(),
         };
-        needs.extend(of_supervisor.into_iter().map(|name| vec![name.to_owned()]));
+        needs.push(of_supervisor.into_iter().map(str::to_owned).collect());
     }
     needs
 }

@@ -41,7 +41,7 @@ pub struct Family {
     pub gearmand: Gearmand,
     /// The package's; a host may have one of our own instead: `Host::supervisor`.
     pub supervisor: Supervisor,
-    /// The packages that a supervisor of our own (`pip`) is made with.
+    /// The package that a supervisor of our own (`pip`) is made with, most fitting first.
     pub python: &'static [&'static str],
     /// The package of a client for MySQL's and MariaDB's servers.
     pub mysql_client: &'static str,
@@ -257,7 +257,7 @@ const RHEL: Family = Family {
         control: "supervisorctl",
         lacks_restart: true,
     },
-    python: &["python3"],
+    python: &["python3", "python36"],
     mysql_client: "mariadb",
     web_user: "apache",
     extension: &["php-pecl-gearman"],

@@ -140,6 +140,18 @@ fn odd_hosts() -> Vec<Host> {
             .but("other-php")
             .tables(&["epel-installed"])
             .epel("epel-9", "epel-release"),
+        Host::el("rocky-8", "8", "7.2")
+            .but("pip")
+            .tables(&["python36"])
+            .epel("epel-8", "epel-release")
+            .args(&["--supervisor", "pip"]),
+        centos()
+            .but("mysql")
+            .epel("epel-9", "epel-release")
+            .args(&["--queue", "mysql"]),
+        Host::debian("debian-12", "8.2")
+            .but("mysql")
+            .args(&["--queue", "mysql"]),
         centos()
             .but("without-selinux")
             .epel("epel-9", "epel-release")
