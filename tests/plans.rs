@@ -3,7 +3,7 @@
 //! anew. The program itself makes them, on a live host whose package manager,
 //! systemd and PHP are stand-ins that answer from fixtures/packages.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 #[path = "plans/host.rs"]
 mod host;
@@ -34,6 +34,23 @@ fn each_release_has_its_plan() {
     }
     let why = "WP_GEARS_UPDATE=1 writes them anew";
     assert!(bad.is_empty(), "{why}:\n{}", bad.join("\n"));
+}
+
+#[test]
+fn each_release_and_each_held_plan_belongs_to_a_host() {
+    let hosts = hosts::hosts();
+    let names = |folder: &str| -> BTreeSet<String> {
+        let entries = std::fs::read_dir(fixtures().join(folder)).unwrap();
+        let name = |entry: std::fs::DirEntry| entry.file_name().into_string().unwrap();
+        entries.map(|entry| name(entry.unwrap())).collect()
+    };
+    let releases = hosts.iter().map(|host| host.release.clone());
+    assert_eq!(names("os-release"), releases.collect());
+    let plans = hosts.iter().map(|host| format!("{}.txt", host.name));
+    assert_eq!(names("plans"), plans.collect());
+    let tables = hosts.iter().flat_map(|host| &host.tables);
+    let tables = tables.map(|table| (*table).to_owned());
+    assert_eq!(names("packages"), tables.collect());
 }
 
 /// A few at a time.

@@ -19,13 +19,13 @@ const YUM: &[&str] = &["rpm", "yum", "systemctl", "getenforce", "getsebool"];
 /// A host to be planned for.
 pub struct Host {
     pub name: String,
-    release: String,
+    pub release: String,
     /// The host whose plan this one's is told by, where it differs from that.
     pub like: String,
     tools: &'static [&'static str],
     php: &'static str,
     /// Tables of fixtures/packages, with what stands for their `{…}`.
-    tables: Vec<&'static str>,
+    pub tables: Vec<&'static str>,
     words: Vec<(&'static str, String)>,
     systemd: bool,
     files: Vec<(String, String)>,
