@@ -6,7 +6,7 @@ use std::io::{BufRead, ErrorKind, Write};
 use anyhow::Result;
 use console::{Key, Style, Term, truncate_str};
 use dialoguer::theme::Theme;
-use dialoguer::{Input, MultiSelect, Select};
+use dialoguer::{MultiSelect, Select};
 
 use super::Ui;
 use super::interrupt::Cancelled;
@@ -41,9 +41,11 @@ impl Ui {
                 false => index(&text).unwrap_or(default),
             });
         }
+        let items = self.fit(items, 2);
         let chosen = Select::with_theme(&Look)
             .with_prompt(question)
-            .items(self.cut(items, 2))
+            .max_length(page(&items))
+            .items(items)
             .default(default)
             .report(false)
             .interact_on_opt(&Term::stdout());
@@ -70,12 +72,13 @@ impl Ui {
                 false => words(&text).unwrap_or(defaults),
             });
         }
+        let items = self.fit(items, 6);
+        let room = page(&items);
         let chosen = MultiSelect::with_theme(&Look)
             .with_prompt(question)
-            .items(self.cut(items, 6))
+            .items(items)
             .defaults(on)
-            // A page of it, where each item may take two lines.
-            .max_length(usize::from(Term::stdout().size().0 / 2))
+            .max_length(room)
             .report(false)
             .interact_on_opt(&Term::stdout());
         chosen
@@ -83,38 +86,23 @@ impl Ui {
             .ok_or_else(|| Cancelled::Interrupted.into())
     }
 
-    /// A word or a number; an empty answer is the default.
+    /// A word or a number, on a line that the terminal itself edits, however
+    /// long it gets; an empty answer is the default.
     pub fn text(&self, question: &str, default: Option<&str>, check: &Check) -> Result<String> {
-        if self.plain {
-            let ask = match default {
-                Some(default) => format!("{question} [{default}]: "),
-                None => format!("{question}: "),
-            };
-            let text = self.read(&ask, &|text| match (text, default) {
-                ("", Some(_)) => Ok(()),
-                ("", None) => Err("there is no default".into()),
-                _ => check(text),
-            })?;
-            return Ok(match (text.as_str(), default) {
-                ("", Some(default)) => default.to_owned(),
-                _ => text,
-            });
-        }
-        loop {
-            let mut input = Input::<String>::with_theme(&Look)
-                .with_prompt(question)
-                .report(false);
-            if let Some(default) = default {
-                input = input.default(default.to_owned());
-            }
-            let text = input.interact_text_on(&Term::stdout()).map_err(ended)?;
-            let text = text.trim();
-            match check(text) {
-                Ok(()) => return Ok(text.to_owned()),
-                // Said here: the prompt itself takes it for one line.
-                Err(why) => self.not_that(&why),
-            }
-        }
+        let question = self.style().bold().apply_to(question);
+        let ask = match default {
+            Some(default) => format!("{question} [{default}]: "),
+            None => format!("{question}: "),
+        };
+        let text = self.read(&ask, &|text| match (text, default) {
+            ("", Some(_)) => Ok(()),
+            ("", None) => Err("there is no default".into()),
+            _ => check(text),
+        })?;
+        Ok(match (text.as_str(), default) {
+            ("", Some(default)) => default.to_owned(),
+            _ => text,
+        })
     }
 
     /// Yes or no by one key; where something is folded, `d` shows it.
@@ -195,19 +183,16 @@ impl Ui {
         }
     }
 
-    /// Each line no wider than the terminal, or redrawing would leave remains.
-    fn cut(&self, items: &[String], marks: usize) -> Vec<String> {
-        let room = self
-            .columns()
-            .map_or(usize::MAX, |columns| columns.saturating_sub(marks + 1));
-        let cut = |item: &String| {
-            let lines: Vec<_> = item
-                .lines()
-                .map(|line| truncate_str(line, room, "…").into_owned())
-                .collect();
-            lines.join("\n")
+    /// Each line no wider than the terminal, or redrawing would leave remains:
+    /// rows are cut, what has several lines gets more of them.
+    fn fit(&self, items: &[String], marks: usize) -> Vec<String> {
+        let columns = self.columns().unwrap_or(usize::MAX);
+        let room = columns.saturating_sub(marks + 1);
+        let fit = |item: &String| match item.contains('\n') {
+            true => lines(item, 0, Some(room)),
+            false => truncate_str(item, room, "…").into_owned(),
         };
-        items.iter().map(cut).collect()
+        items.iter().map(fit).collect()
     }
 
     /// A line as the terminal itself edits it, until it is a right one.
@@ -227,6 +212,13 @@ impl Ui {
             }
         }
     }
+}
+
+/// How many items a screen holds, below the question.
+fn page(items: &[String]) -> usize {
+    let height = items.iter().map(|item| item.lines().count()).max();
+    let room = usize::from(Term::stdout().size().0).saturating_sub(3);
+    (room / height.unwrap_or(1).max(1)).max(1)
 }
 
 fn number(text: &str, count: usize) -> Result<usize, String> {
@@ -257,14 +249,6 @@ type Out<'a> = &'a mut dyn std::fmt::Write;
 impl Theme for Look {
     fn format_prompt(&self, f: Out, prompt: &str) -> std::fmt::Result {
         write!(f, "{}", Style::new().bold().apply_to(prompt))
-    }
-
-    fn format_input_prompt(&self, f: Out, prompt: &str, default: Option<&str>) -> std::fmt::Result {
-        self.format_prompt(f, prompt)?;
-        match default {
-            Some(default) => write!(f, " [{default}]: "),
-            None => f.write_str(": "),
-        }
     }
 
     fn format_select_prompt_item(&self, f: Out, text: &str, active: bool) -> std::fmt::Result {

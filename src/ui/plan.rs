@@ -103,22 +103,23 @@ impl Ui {
 
     /// What happens, by verb, and what stays: the last thing before the question.
     pub fn in_short(&self, plan: &Plan, untouched: &[String]) {
-        let mut rows: Vec<(String, Vec<String>)> = Vec::new();
+        let mut rows: Vec<Row> = Vec::new();
         for (step, change, _) in plan.differing() {
             let name = step.item.resource.name();
-            let names: Vec<String> = match (change.verb.as_str(), name.as_str()) {
-                ("wait", _) => continue,
-                (_, "packages") => packages(change),
+            let (kind, names) = match name.split_once(' ') {
+                _ if change.verb == "wait" => continue,
+                _ if name.starts_with("packages") => ("packages".into(), packages(change)),
                 // The verb says enough about the kind.
-                _ => vec![
-                    name.split_once(' ')
-                        .map_or(name.as_str(), |(_, it)| it)
-                        .into(),
-                ],
+                Some((kind, name)) if kind != "the" => (format!("{kind}s"), vec![name.to_owned()]),
+                _ => (name.clone(), vec![name]),
             };
-            match rows.iter_mut().find(|(verb, _)| *verb == change.verb) {
-                Some((_, all)) => all.extend(names),
-                None => rows.push((change.verb.clone(), names)),
+            match rows.iter_mut().find(|row| row.verb == change.verb) {
+                Some(row) => row.add(kind, names),
+                None => rows.push(Row {
+                    verb: change.verb.clone(),
+                    kinds: vec![kind],
+                    names,
+                }),
             }
         }
         let same = plan.steps.iter().filter(|step| step.state == State::Same);
@@ -127,23 +128,50 @@ impl Ui {
         if same > 0 {
             stays.push(format!("{same} things that are right already"));
         }
-        rows.push(("leave".into(), stays));
+        rows.push(Row {
+            verb: "leave".into(),
+            kinds: Vec::new(),
+            names: stays,
+        });
         self.line("");
         self.line(&Style::new().bold().apply_to("In short").to_string());
-        let width = rows.iter().map(|(verb, _)| verb.len()).max().unwrap_or(0);
-        for (verb, names) in rows {
-            let room = self
-                .columns()
-                .map_or(usize::MAX, |columns| columns - width - 4);
-            let text = match (names.len(), names.join(", ")) {
-                (count, _) if count > NAMES => format!("{count} files, folders and links"),
-                (_, row) if measure_text_width(&row) <= room => row,
-                _ => names.join("\n"),
-            };
-            let text = lines(&text, width + 4, self.columns());
-            self.line(&format!("  {verb:<width$}  {text}"));
+        let width = rows.iter().map(|row| row.verb.len()).max().unwrap_or(0);
+        let columns = self.columns();
+        let room = columns.map_or(usize::MAX, |columns| columns - width - 4);
+        for row in rows {
+            let text = lines(&row.text(room), width + 4, columns);
+            self.line(&format!("  {:<width$}  {text}", row.verb));
         }
         self.line("");
+    }
+}
+
+/// What one verb is done to.
+struct Row {
+    verb: String,
+    kinds: Vec<String>,
+    names: Vec<String>,
+}
+
+impl Row {
+    fn add(&mut self, kind: String, names: Vec<String>) {
+        if !self.kinds.contains(&kind) {
+            self.kinds.push(kind);
+        }
+        self.names.extend(names);
+    }
+
+    /// In one line where that fits; many are counted.
+    fn text(&self, room: usize) -> String {
+        let line = self.names.join(", ");
+        match self.names.len() {
+            count if count > NAMES => match self.kinds.split_last() {
+                Some((last, more @ [_, ..])) => format!("{count} {} and {last}", more.join(", ")),
+                _ => format!("{count} {}", self.kinds.concat()),
+            },
+            _ if measure_text_width(&line) <= room => line,
+            _ => self.names.join("\n"),
+        }
     }
 }
 

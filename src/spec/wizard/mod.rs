@@ -184,7 +184,13 @@ impl Wizard<'_> {
     fn ask_workers(&mut self) -> Result<()> {
         let before = self.answers.site.workers.take();
         let decided = self.decided()?;
-        let suggested = decided.sites.iter().map(|site| site.workers).max();
+        let several = decided.sites.len() > 1;
+        let open = decided
+            .sites
+            .iter()
+            .filter(|site| !(several && self.has_workers(&site.dir)));
+        let open: Vec<_> = open.collect();
+        let suggested = open.iter().map(|site| site.workers).max();
         let suggested = before.or(suggested).unwrap_or(2);
         self.ui.wrapped(&match self.host.live() {
             true => {
@@ -198,16 +204,17 @@ impl Wizard<'_> {
             }
             false => "A worker runs one job at a time; two suit most sites.".into(),
         });
-        let question = match decided.sites.len() {
-            1 => "How many workers?",
-            _ => "How many workers for each site?",
+        let question = match &open[..] {
+            [site] if several => format!("How many workers for {}?", site.name),
+            [_] => "How many workers?".into(),
+            _ => "How many workers for each site?".into(),
         };
         let check = |text: &str| more::parsed::<SiteOptions>("workers", text).map(drop);
         let text = self
             .ui
-            .text(question, Some(&suggested.to_string()), &check)?;
+            .text(&question, Some(&suggested.to_string()), &check)?;
         self.answers.site.workers = text.parse().ok();
-        self.ui.answered(question, &text);
+        self.ui.line("");
         Ok(())
     }
 
@@ -256,12 +263,16 @@ impl Wizard<'_> {
                 }
             }
             Question::Workers => {
-                let numbers: Vec<String> = decided
-                    .sites
-                    .iter()
-                    .map(|site| site.workers.to_string())
-                    .collect();
-                format!("Workers  {}", numbers.join(" + "))
+                let mut numbers: Vec<u32> = decided.sites.iter().map(|site| site.workers).collect();
+                let count = numbers.len();
+                numbers.dedup();
+                match numbers[..] {
+                    [each] if count > 1 => format!("Workers  {each} for each site"),
+                    _ => {
+                        let numbers = decided.sites.iter().map(|site| site.workers.to_string());
+                        format!("Workers  {}", numbers.collect::<Vec<_>>().join(" + "))
+                    }
+                }
             }
             Question::Queue => {
                 let row = QUEUES

@@ -10,6 +10,9 @@ use crate::spec::resolve::Decided;
 use crate::spec::{HostOptions, SiteOptions};
 use crate::ui::message;
 
+/// Stands for no value.
+const UNSET: &str = "-";
+
 type Row = (Arg, Option<String>);
 
 /// An option as the command line reads it.
@@ -89,7 +92,7 @@ impl Wizard<'_> {
             .unwrap_or(0);
         let mut items: Vec<String> = vec!["back".into()];
         items.extend(rows.iter().map(|(arg, value)| {
-            let value = value.as_deref().unwrap_or("-");
+            let value = value.as_deref().unwrap_or(UNSET);
             format!("{:<width$}  {value}", name(arg))
         }));
         let at = self.ui.one("Which option?", &items, 0)?;
@@ -106,19 +109,23 @@ impl Wizard<'_> {
             .iter()
             .map(|value| value.get_name().to_owned())
             .collect();
-        let text = match allowed.is_empty() || name == "role" {
-            true => self
-                .ui
-                .text(&name, value.as_deref(), &|text| match of_site {
-                    true => parsed::<SiteOptions>(&name, text).map(drop),
-                    false => parsed::<HostOptions>(&name, text).map(drop),
-                })?,
-            false => {
-                let now = allowed.iter().position(|it| value.as_ref() == Some(it));
-                allowed[self.ui.one(&name, &allowed, now.unwrap_or(0))?].clone()
-            }
+        let now = value.clone().unwrap_or_else(|| UNSET.into());
+        let text = if allowed.is_empty() || name == "role" {
+            let check = |text: &str| match of_site {
+                _ if text == now => Ok(()),
+                true => parsed::<SiteOptions>(&name, text).map(drop),
+                false => parsed::<HostOptions>(&name, text).map(drop),
+            };
+            let text = self.ui.text(&name, Some(&now), &check)?;
+            self.ui.line("");
+            text
+        } else {
+            let at = allowed.iter().position(|it| *it == now).unwrap_or(0);
+            let text = allowed[self.ui.one(&name, &allowed, at)?].clone();
+            self.ui.answered(&name, &text);
+            text
         };
-        if value.as_ref() == Some(&text) {
+        if text == now {
             return Ok(());
         }
         let set = match of_site {
@@ -142,9 +149,7 @@ impl Wizard<'_> {
             self.ui.wrong(&why);
             self.answers = before;
             self.ui.line("");
-            return Ok(());
         }
-        self.ui.answered(&name, &text);
         Ok(())
     }
 }

@@ -17,6 +17,8 @@ use crate::wordpress::look::{self, Told};
 use crate::wordpress::roots;
 use crate::wordpress::site::Plugin;
 
+/// So many sites may all be meant.
+const FEW: usize = 5;
 const ELSEWHERE: &str = "another folder …";
 
 pub struct Found {
@@ -128,10 +130,15 @@ impl Wizard<'_> {
             .into_iter()
             .partition(|site| site.trouble.is_some());
         self.found = good;
-        for site in bad {
-            let why = site.trouble.unwrap_or_default();
-            self.ui
-                .wrapped(&format!("Left out: {}: {why}", site.dir.display()));
+        // Who has many sites sees those first that are marked.
+        self.found.sort_by_key(|site| !site.likely);
+        for site in &bad {
+            let why = site.trouble.as_deref().unwrap_or_default();
+            let text = format!("Left out: {}: {why}", site.dir.display());
+            self.ui.hung(&text);
+        }
+        if !bad.is_empty() {
+            self.ui.line("");
         }
         Ok(())
     }
@@ -150,6 +157,7 @@ impl Wizard<'_> {
             self.ui
                 .wrapped("No WordPress was found where web servers look.");
             self.answers.sites = vec![self.ask_folder()?];
+            self.ui.line("");
             return Ok(());
         }
         let mut items = self.items();
@@ -168,9 +176,13 @@ impl Wizard<'_> {
             false => loop {
                 let hint = match self.ui.plain {
                     true => "Which sites?",
-                    false => "Which sites? (Space marks one)",
+                    false => "Which sites? Space marks",
                 };
-                let chosen = self.ui.some(hint, &items, &on)?;
+                let mut chosen = self.ui.some(hint, &items, &on)?;
+                // Who marks all by one key means all that were found.
+                if chosen.len() == items.len() {
+                    chosen.pop();
+                }
                 if !chosen.is_empty() {
                     break chosen;
                 }
@@ -190,10 +202,11 @@ impl Wizard<'_> {
         Ok(())
     }
 
-    /// Likely ones; where there are none, all.
+    /// Likely ones; where there are none all of a few, or the first of many.
     fn is_suggested(&self, at: usize) -> bool {
         let any = self.found.iter().any(|site| site.likely);
-        self.found[at].likely || !any
+        let all = !any && self.found.len() <= FEW;
+        self.found[at].likely || all || (!any && at == 0)
     }
 
     /// One line a site where that fits, else two.
