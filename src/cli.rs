@@ -125,7 +125,7 @@ pub struct SetupArgs {
     /// Send a job through WordPress even if nothing changed
     #[arg(long, conflicts_with = "no_prove", help_heading = "How to act")]
     pub prove: bool,
-    /// Print all of this as /etc/wp-gears.toml would say it; change nothing
+    /// Print it all as /etc/wp-gears.toml; change nothing
     #[arg(long, help_heading = "How to act", conflicts_with = "json")]
     pub print_config: bool,
     /// Send no job

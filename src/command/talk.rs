@@ -145,10 +145,16 @@ impl<'a> Talk<'a> {
             .map(|root| format!("--root {}", effective::quoted(&root.to_string_lossy())))
             .into_iter()
             .collect();
+        words.extend(
+            args.waiting
+                .drain
+                .map(|seconds| format!("--drain {seconds}")),
+        );
         let flags = [
             (args.no_start, "--no-start"),
             (args.prove, "--prove"),
             (args.no_prove, "--no-prove"),
+            (args.waiting.lose_queued_jobs, "--lose-queued-jobs"),
             (true, "--yes"),
         ];
         words.extend(
