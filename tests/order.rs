@@ -1,5 +1,5 @@
-//! What a power cut may find: the order of writes of a whole setup and remove,
-//! as strace sees it. Nothing takes its name before it is on the disk, and
+//! What a power cut may find: the order of writes of a whole setup, as strace
+//! sees it. Nothing takes its name before it is on the disk, and
 //! nothing changes before the journal that tells of it is.
 
 mod common;
@@ -77,6 +77,13 @@ fn read(line: &str, root: &Root) -> Option<Call> {
         .map(|one| path(&format!("{}/{}", &one[1], &one[2])))
         .collect();
     let open = || path(&args[args.find('<').unwrap() + 1..args.find('>').unwrap()]);
+    // Whoever else looks meanwhile sees nothing that the final mode hides.
+    let mode = match name {
+        "openat" if args.contains("O_CREAT") => ", 0600",
+        "mkdirat" => ", 0700",
+        _ => "",
+    };
+    assert!(args.ends_with(mode), "wider than it must be: {line}");
     Some(match name {
         "open" | "openat" if !args.contains("O_CREAT") && !args.contains("O_TRUNC") => return None,
         "openat" => Call::Create(named[0].clone()),

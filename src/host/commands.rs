@@ -53,7 +53,8 @@ impl Output {
     /// The last lines of what it said, standard error first.
     pub fn last_words(&self, lines: usize) -> String {
         let pick = |bytes: &[u8]| {
-            let text = String::from_utf8_lossy(bytes).into_owned();
+            let end = &bytes[bytes.len().saturating_sub(64 << 10)..];
+            let text = String::from_utf8_lossy(end).into_owned();
             let all: Vec<&str> = text.lines().filter(|l| !l.trim().is_empty()).collect();
             all[all.len().saturating_sub(lines)..].join("\n")
         };
@@ -338,4 +339,43 @@ fn read_at(file: &File, offset: u64, size: usize) -> std::io::Result<Vec<u8>> {
 /// A poisoned lock only means that another thread panicked; what it guards is a cache.
 fn for_lock<T>(lock: &std::sync::Mutex<T>, change: impl FnOnce(&mut T)) {
     change(&mut lock.lock().unwrap_or_else(|held| held.into_inner()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Command {
+        Command::new("sh").args(["-c", script])
+    }
+
+    #[test]
+    fn what_hangs_is_killed_with_all_that_it_started() {
+        let host = Host::new(None).unwrap();
+        let hangs = shell("(sleep 987 & echo $!; wait) & wait").limit(Duration::from_secs(1));
+        let begun = Instant::now();
+        let error = host.run(&hangs).err().map(|error| format!("{error:#}"));
+        assert!(begun.elapsed() < Duration::from_secs(5));
+        let said = error.unwrap_or_default();
+        assert!(said.contains("had not ended after 1 s"), "{said}");
+        // Its last words are the grandchild's number.
+        let pid = said.lines().last().unwrap_or_default();
+        let state = format!("/proc/{pid}/stat");
+        for _ in 0..100 {
+            let stat = std::fs::read_to_string(&state).unwrap_or_default();
+            if stat.is_empty() || stat.contains(") Z ") {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        panic!("the grandchild {pid} lives on");
+    }
+
+    #[test]
+    fn what_prints_without_end_is_killed() {
+        let host = Host::new(None).unwrap();
+        let error = host.run(&Command::new("yes")).err();
+        let said = error.map(|error| format!("{error:#}")).unwrap_or_default();
+        assert!(said.contains("more than 64 MB"), "{said}");
+    }
 }

@@ -22,6 +22,7 @@ mod refusals;
 mod releases;
 mod remove;
 mod rhel;
+mod secrets;
 mod shell;
 mod sites;
 mod status;
