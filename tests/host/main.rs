@@ -13,6 +13,7 @@ mod handmade;
 mod harness;
 mod hostile;
 mod images;
+mod layouts;
 mod life;
 mod pecl;
 mod pip;

@@ -77,6 +77,22 @@ pub fn web_has_it(host: &Host) -> bool {
     answer.trim() == "yes"
 }
 
+/// The web's PHP hands in a job, and it runs.
+#[track_caller]
+pub fn a_page_hands_in_a_job(host: &Host) {
+    let page = format!("{}/send.php", site::FOLDER);
+    let text = "<?php require 'wp-load.php';
+        echo wp_async_task_add('test_job', ['n' => 7]) ? 'sent' : 'not sent', ', with ',
+            extension_loaded('gearman') ? 'gearman' : 'nothing';";
+    host.put(&page, text, 0o644).unwrap();
+    let site = Site::first(host);
+    site.forget_done();
+    let answer = site.get("http://localhost/send.php");
+    host.run(&["rm", &page]).ok();
+    assert_eq!(answer, (200, "sent, with gearman".into()));
+    assert_eq!(site.wait_for(1, Duration::from_secs(20)), [7]);
+}
+
 /// All that a run could have changed.
 pub fn everything(host: &Host) -> Tree {
     let folders = [
