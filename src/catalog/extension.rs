@@ -88,10 +88,7 @@ fn all(host: &Host, decided: &Decided) -> Result<Vec<Extension>> {
 
 pub fn check(family: &'static Family, site: &SiteDecided) -> Check {
     let php = site.php.clone();
-    let label = match &php.version {
-        Some(version) => format!("PHP {version}"),
-        None => php.path.display().to_string(),
-    };
+    let label = php.label();
     Check {
         what: format!("{label} has the gearman extension, on the command line and for the web"),
         after: "the packages".into(),

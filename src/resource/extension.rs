@@ -62,10 +62,6 @@ impl Extension {
         host.is_withheld(&self.packages)
     }
 
-    fn label(&self) -> &str {
-        self.php.version.as_deref().unwrap_or_default()
-    }
-
     fn ask(&self, host: &Host) -> Result<Facts> {
         ask(host, &self.php.path, &host.need_user(&self.user)?)
     }
@@ -116,10 +112,7 @@ impl Extension {
         if output.success() {
             return Ok(());
         }
-        let what = format!(
-            "build the gearman extension for PHP {}: {what}",
-            self.label()
-        );
+        let what = format!("build {}: {what}", self.name());
         Err(Problem::new(what, explain(&output))
             .advice("see what it says above; mend it, then run again: nothing was put into PHP")
             .into())
@@ -164,12 +157,13 @@ impl Extension {
             _ => self.php.path.clone(),
         };
         let beside = real.parent().unwrap_or(Path::new("/usr/bin"));
-        [format!("{name}{}", self.label()), name.to_owned()]
+        let version = self.php.version.as_deref().unwrap_or_default();
+        [format!("{name}{version}"), name.to_owned()]
             .iter()
             .map(|name| beside.join(name))
             .find(|path| host.exists(path))
             .ok_or_else(|| {
-                let what = format!("build the gearman extension for PHP {}", self.label());
+                let what = format!("build {}", self.name());
                 let why = format!("there is no {name} beside {}", real.display());
                 Problem::new(what, why)
                     .advice("install what that PHP's headers come with, then run again")
@@ -180,7 +174,7 @@ impl Extension {
 
 impl Resource for Extension {
     fn name(&self) -> String {
-        format!("the gearman extension for PHP {}", self.label())
+        format!("the gearman extension for {}", self.php.label())
     }
 
     fn inspect(&self, host: &Host) -> Result<State> {

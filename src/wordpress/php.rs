@@ -25,6 +25,14 @@ pub struct Php {
 }
 
 impl Php {
+    /// "PHP 8.2"; where that is not known, where it stands.
+    pub fn label(&self) -> String {
+        match &self.version {
+            Some(version) => format!("PHP {version}"),
+            None => self.path.display().to_string(),
+        }
+    }
+
     /// Whether it stands where the distribution's packages put a PHP.
     fn is_packaged(&self, host: &Host) -> bool {
         self.collection.is_some() || real(host, &self.path).starts_with("/usr/bin")

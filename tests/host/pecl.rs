@@ -6,8 +6,11 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::harness::command::{command, run};
-use crate::harness::{Host, Image, Release, Shape, Site, cache, debian, machine, site};
-use crate::support::{daemons, everything, jobs_run, none, on_site, refused, web_has_it, wp_gears};
+use crate::harness::{Host, Image, Release, Shape, Site, cache, debian, machine, rhel, site};
+use crate::support::{
+    a_page_hands_in_a_job, daemons, everything, jobs_run, none, on_site, refused, web_has_it,
+    wp_gears,
+};
 
 const ARCHIVE: &str = "/srv/pecl/gearman.tgz";
 const SETUP: [&str; 5] = ["wp-gears", "setup", "--site", site::FOLDER, "--yes"];
@@ -90,6 +93,70 @@ fn without_a_package_the_extension_is_built_from_the_archive_and_goes_again() {
     );
     let left = host.shell("dpkg-query -W").ok();
     assert_eq!(packages, left);
+}
+
+/// EPEL's package is for the PHP that its release began with; this host has another.
+const FOR_ANOTHER_PHP: &str = r#"
+rpm -e php-pecl-gearman
+echo 'exclude=php-pecl-gearman' >>/etc/yum.repos.d/epel.repo
+cat >/root/other.spec <<END
+Name: php-pecl-gearman
+Version: 3
+Release: 1
+Summary: Made for a test
+License: as its files say
+Requires: php(zend-abi) = 20200930-64
+%description
+Made for a test.
+%files
+END
+rpmbuild --quiet --define '_rpmdir /srv/other' -bb /root/other.spec
+createrepo_c --quiet /srv/other
+printf '[other]\nname=other\nbaseurl=file:///srv/other\ngpgcheck=0\n' >/etc/yum.repos.d/other.repo
+"#;
+
+#[test]
+fn a_package_for_another_php_is_no_package() {
+    let image = rhel::with_packages().unwrap();
+    let bind = format!("{}:/srv/pecl:ro", archive().unwrap().display());
+    let host = Host::start(&image, "pecl-el", Shape::Booted, &[bind]).unwrap();
+    host.install(wp_gears()).unwrap();
+    host.run(&["bash", "-ec", FOR_ANOTHER_PHP]).ok();
+    let packages = || {
+        let mut all: Vec<String> = host
+            .run(&["rpm", "-qa"])
+            .ok()
+            .lines()
+            .map(str::to_owned)
+            .collect();
+        all.sort();
+        all
+    };
+    let (before, packages_before) = (everything(&host), packages());
+    // The test host's php-devel does not own this folder.
+    let of_php = || {
+        host.tree(&["/etc/php.d", "/usr/lib/php"])
+            .without("/usr/lib/php/20220829/build")
+    };
+    let php = of_php();
+    let plan = on_site(&host, "plan", &[]).exits(0);
+    for part in [
+        "pecl.php.net",
+        "php-devel",
+        "libgearman-devel",
+        "/etc/php.d/40-gearman.ini",
+    ] {
+        assert!(plan.stdout.contains(part), "{part}: {plan}");
+    }
+    on_site(&host, "setup", &["--extension-archive", ARCHIVE]).exits(0);
+    a_page_hands_in_a_job(&host);
+    let second = on_site(&host, "setup", &["-v"]).exits(0);
+    assert!(!second.stderr.contains("$ dnf"), "{second}");
+
+    on_site(&host, "remove", &["--purge"]).exits(0);
+    assert_eq!(packages_before, packages());
+    none(before.changes_to(&everything(&host)), "left by remove");
+    none(php.changes_to(&of_php()), "left of PHP's");
 }
 
 #[test]

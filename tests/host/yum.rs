@@ -1,8 +1,8 @@
 //! A host of the RHEL family as it was: yum and no dnf, init scripts and
 //! chkconfig and no systemd. The scripts stand in for those of EPEL 6.
 
-use crate::harness::{Host, Shape, Site, rhel};
-use crate::support::{daemons, everything, jobs_run, none, on_site, web_has_it, wp_gears};
+use crate::harness::{Host, Shape, Site, rhel, site};
+use crate::support::{daemons, everything, jobs_run, none, on_site, refused, web_has_it, wp_gears};
 
 const GEARMAND: &str = r#"#!/bin/sh
 # chkconfig: 345 85 15
@@ -57,10 +57,8 @@ fn yum_and_chkconfig_do_what_dnf_and_systemd_do() {
     assert_eq!(Site::first(&host).get("http://localhost/").0, 200);
 
     // Neither systemd nor an init script: nobody could start them.
-    let failed = on_site(&host, "setup", &[]).exits(1);
-    assert!(failed.stderr.contains("init script"), "{failed}");
-    on_site(&host, "remove", &["--purge"]).exits(0);
-
+    let setup = ["wp-gears", "setup", "--site", site::FOLDER, "--yes"];
+    refused(&host, &setup, 1, &["init script"]);
     for (name, script) in [("gearmand", GEARMAND), ("supervisord", SUPERVISORD)] {
         host.put(&format!("/etc/rc.d/init.d/{name}"), script, 0o755)
             .unwrap();

@@ -66,8 +66,7 @@ fn fits_php(host: &Host, name: &str) -> Result<bool> {
     if !extensions.any(|extension| name.ends_with(extension)) {
         return Ok(true);
     }
-    let command = tool(host, &["--assumeno", "install", name]);
-    let output = run(host, &command, "ask for which PHP a package is", &|_| {})?;
+    let output = try_out(host, "install", &[name.to_owned()])?;
     Ok(!says(&output, "php(zend-abi)") && !says(&output, "\nDowngrading:"))
 }
 
@@ -117,16 +116,21 @@ fn exclusions(text: &str) -> Vec<Regex> {
 
 pub fn simulate(host: &Host, verb: &str, names: &[String]) -> Result<Simulation> {
     let what = format!("see what {} {verb} would do", program(host));
-    let command = tool(host, &["--assumeno"])
-        .args(more(host, verb))
-        .args(names);
-    let output = run(host, &command, &what, &|_| {})?;
+    let output = try_out(host, verb, names)?;
     let told = ["Operation aborted", "Exiting on user", "Nothing to do"];
     let whole = !says(&output, "No package ") && !says(&output, "Error:");
     if !whole || !(output.success() || told.iter().any(|words| says(&output, words))) {
         return Err(failed(host, &what, &output));
     }
     Ok(parse(&output.text()))
+}
+
+fn try_out(host: &Host, verb: &str, names: &[String]) -> Result<Output> {
+    let what = format!("see what {} {verb} would do", program(host));
+    let command = tool(host, &["--assumeno"])
+        .args(more(host, verb))
+        .args(names);
+    run(host, &command, &what, &|_| {})
 }
 
 /// The table of a transaction. Each row begins with one blank; where a name

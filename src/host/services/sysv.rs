@@ -84,13 +84,6 @@ fn starts_at_boot(host: &Host, name: &str) -> Result<bool> {
 }
 
 pub fn change(host: &Host, verb: &str, name: &str) -> Result<()> {
-    if !host.exists(&Path::new("/etc/init.d").join(name)) {
-        let what = format!("{verb} the service {name}");
-        let why = "systemd does not run here, and its package has no init script";
-        return Err(Problem::new(what, why)
-            .advice("for an image: '--no-start', and at run time gearmand and 'wp-gears worker' as the README says; else boot this host with systemd")
-            .into());
-    }
     let manager = host.platform()?.family.manager;
     let own = name == PIP.unit;
     if own && verb == "enable" {
