@@ -191,7 +191,7 @@ impl Host {
     pub(crate) fn forget(&self) {
         for_lock(&self.units, |known| *known = None);
         for_lock(&self.packages, |known| *known = None);
-        for_lock(&self.candidates, |known| known.clear());
+        for_lock(&self.candidates, |known| *known = Default::default());
         for_lock(&self.simulations, |known| known.clear());
     }
 

@@ -14,7 +14,6 @@ pub mod users;
 mod walk;
 mod write;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
@@ -38,8 +37,7 @@ pub struct Host {
     /// What one look at all units and packages said; gone after any act.
     pub(crate) units: Mutex<Option<services::Units>>,
     pub(crate) packages: Mutex<Option<packages::Installed>>,
-    /// Whether each package that was asked about can be installed.
-    pub(crate) candidates: Mutex<BTreeMap<String, bool>>,
+    pub(crate) candidates: Mutex<packages::Candidates>,
     pub(crate) simulations: Mutex<packages::Simulations>,
     platform: OnceLock<platform::Platform>,
 }
@@ -69,8 +67,8 @@ impl Host {
             trace: None,
             units: Mutex::new(None),
             packages: Mutex::new(None),
-            candidates: Mutex::new(BTreeMap::new()),
-            simulations: Mutex::new(BTreeMap::new()),
+            candidates: Mutex::default(),
+            simulations: Mutex::default(),
             platform: OnceLock::new(),
         })
     }

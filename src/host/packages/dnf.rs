@@ -362,7 +362,7 @@ fn run(host: &Host, command: &Command, what: &str, watch: &dyn Fn(&str)) -> Resu
                 .into());
         }
         watch("waiting for another package manager to end");
-        std::thread::sleep(Duration::from_secs(1));
+        std::thread::sleep(Duration::from_secs(2));
     }
 }
 

@@ -9,9 +9,17 @@ use anyhow::Result;
 
 use super::Host;
 use super::platform::Manager;
+use crate::problem::Problem;
 
 /// Name and version of each package that is installed and configured.
 pub type Installed = BTreeMap<String, String>;
+
+/// Whether each package that was asked about can be installed, or why nobody knows.
+#[derive(Default)]
+pub struct Candidates {
+    there: BTreeMap<String, bool>,
+    failed: Option<Problem>,
+}
 
 /// What was asked of the package manager, and its answer.
 pub type Simulations = BTreeMap<(&'static str, Vec<String>), Simulation>;
@@ -55,20 +63,27 @@ impl Host {
             .unwrap_or_else(|held| held.into_inner());
         let new: Vec<String> = names
             .iter()
-            .filter(|name| !known.contains_key(*name))
+            .filter(|name| !known.there.contains_key(*name))
             .cloned()
             .collect();
         if !new.is_empty() {
-            let found = match self.platform()?.family.manager {
-                Manager::Apt => apt::candidates(self, &new)?,
-                Manager::Dnf => dnf::candidates(self, &new)?,
+            // Nobody waits again for what was waited for in vain.
+            if let Some(problem) = &known.failed {
+                return Err(problem.clone().into());
+            }
+            let asked = match self.platform()?.family.manager {
+                Manager::Apt => apt::candidates(self, &new),
+                Manager::Dnf => dnf::candidates(self, &new),
             };
-            known.extend(new.into_iter().map(|name| {
+            let found = asked.inspect_err(|error| {
+                known.failed = error.downcast_ref::<Problem>().cloned();
+            })?;
+            known.there.extend(new.into_iter().map(|name| {
                 let is_there = found.contains(&name);
                 (name, is_there)
             }));
         }
-        let is_there = |name: &&String| known.get(*name).copied().unwrap_or_default();
+        let is_there = |name: &&String| known.there.get(*name).copied().unwrap_or_default();
         Ok(names.iter().filter(is_there).cloned().collect())
     }
 
