@@ -125,6 +125,25 @@ const TALKS: &[Talk] = &[
         ],
     },
     Talk {
+        name: "MySQL, 40x20",
+        columns: 40,
+        lines: 20,
+        env: &[],
+        words: &["--site", "/var/www/site", "--workers", "1"],
+        answers: &[
+            ("Where do jobs wait", "\x1b[B\x1b[B\r"),
+            ("The MySQL server", "db.test\r"),
+            ("The job server's user there", ENTER),
+            ("The database", "a b\r"),
+            ("Not that:", "jobs\r"),
+            ("Password", "with blanks\r"),
+            ("white space", "very-geheim\r"),
+            ("Is this right?", ENTER),
+            ("Do it?", ENTER),
+            ("The password is told nowhere", ""),
+        ],
+    },
+    Talk {
         name: "NO_COLOR",
         columns: 80,
         lines: 24,
@@ -187,11 +206,15 @@ fn screens_are_as_people_saw_them() {
         let plain = talk.env.contains(&("TERM", "dumb")) || talk.words.contains(&"--plain");
         assert!(!plain || !terminal.sent().contains('\x1b'), "{}", talk.name);
         let coloured = colours.is_match(&terminal.sent());
+        assert!(!terminal.sent().contains("geheim"), "{}", talk.name);
         let colourless = plain || talk.env.contains(&("NO_COLOR", "1"));
         assert_eq!(coloured, !colourless, "{}", talk.name);
         let no = shown.trim_end().ends_with("Nothing was changed.");
         assert_eq!(terminal.ends().code(), Some(i32::from(no)), "{}", talk.name);
         assert_eq!(root.tree() == before, no, "{}", talk.name);
+        if talk.name.starts_with("MySQL") {
+            assert!(root.get("/etc/gearmand.conf").contains("=very-geheim\n"));
+        }
     }
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/wizard.txt");
     if std::env::var_os("WP_GEARS_UPDATE").is_some() {
@@ -209,13 +232,16 @@ fn no_times(screen: &str) -> String {
 
 #[test]
 fn ctrl_c_at_any_question_changes_nothing_and_gives_the_terminal_back() {
-    let plain: &[(&str, &str)] = &[("TERM", "dumb")];
-    for (env, answers) in [(&[][..], DEFAULTS), (plain, LINES)] {
+    for talk in TALKS {
+        if !["80x24", "MySQL, 40x20", "TERM=dumb"].contains(&talk.name) {
+            continue;
+        }
+        let answers = talk.answers;
         // At each but the last, where all is done.
         for at in 0..answers.len() - 1 {
-            let (root, talk) = (host(), Talk { env, ..TALKS[0] });
+            let root = host();
             let before = root.tree();
-            let mut terminal = start(&root, &talk);
+            let mut terminal = start(&root, talk);
             for (text, keys) in &answers[..at] {
                 settled(&terminal, text);
                 terminal.keys(keys);

@@ -1,6 +1,7 @@
 //! Setup with a person at the terminal: the questions, the plan, and at the
 //! end what would have given the same without them.
 
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::Result;
@@ -35,7 +36,9 @@ impl<'a> Talk<'a> {
             asked: None,
             begun: Instant::now(),
         };
-        if ui.asks && !args.yes && !ui.quiet {
+        // A password by standard input leaves nothing to answer by.
+        let piped = args.host.mysql_password_file.as_deref() == Some(Path::new("-"));
+        if ui.asks && !args.yes && !ui.quiet && !piped {
             need_root(host)?;
             talk.interrupts = Some(Interrupts::take(ui)?);
             let file = file::read(host, args.common.config.as_deref())?;
@@ -134,6 +137,10 @@ impl<'a> Talk<'a> {
         ui.line("");
         for line in effective::brief(&asked.spec).lines() {
             ui.line(format!("  {line}").trim_end());
+        }
+        if asked.spec.password.is_some() {
+            ui.line("");
+            ui.wrapped("The password is told nowhere: --mysql-password-file FILE gives it.");
         }
     }
 

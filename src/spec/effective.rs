@@ -236,6 +236,7 @@ mod tests {
                 ..HostOptions::default()
             },
             sites: vec![site("/srv/a", Some(3)), site("/srv/it's b", None)],
+            ..Spec::default()
         }
     }
 

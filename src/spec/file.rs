@@ -73,7 +73,7 @@ pub fn parse(text: &str, path: &Path) -> Result<Spec> {
     let common: SiteOptions = typed(of_sites, text, &what)?;
     let mut spec = Spec {
         host,
-        sites: Vec::new(),
+        ..Spec::default()
     };
     for site in sites {
         let Value::Table(mut site) = site else {

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
+use crate::gearman::password::Password;
 use crate::gearman::server::Server;
 pub use crate::worker::Mode as WorkerMode;
 
@@ -204,6 +205,8 @@ pub struct Site {
 pub struct Spec {
     pub host: HostOptions,
     pub sites: Vec<Site>,
+    /// Of the MySQL queue's user, as a person typed it; no file or option has it.
+    pub password: Option<Password>,
 }
 
 /// Each field of the first that is set, else of the second.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use clap::Args;
 
-use super::{HostOptions, Queue, number};
+use super::{HostOptions, Queue, Spec, number};
 use crate::gearman::password::{self, Password};
 use crate::host::Host;
 use crate::host::platform::Platform;
@@ -50,13 +50,14 @@ impl Mysql {
     }
 }
 
-/// `given` is what the person says, `options` that over what the host has.
+/// `spec` is what the person says, `options` that over what the host has.
 pub fn decide(
     host: &Host,
     platform: &Platform,
-    given: &HostOptions,
+    spec: &Spec,
     options: &HostOptions,
 ) -> Result<(Queue, Option<Mysql>)> {
+    let given = &spec.host;
     let queue = options.queue.unwrap_or(Queue::Sqlite);
     if queue != Queue::Mysql {
         if given.mysql_host.is_some()
@@ -71,7 +72,7 @@ pub fn decide(
         }
         return Ok((queue, None));
     }
-    let known = match given_password(options)? {
+    let known = match spec.password.clone().or(given_password(options)?) {
         Some(password) => Some(password),
         None => password::there(host, &platform.family.gearmand)?,
     };

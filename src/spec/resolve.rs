@@ -140,7 +140,7 @@ pub fn decide(host: &Host, spec: &Spec) -> Result<Decided> {
         .clone()
         .unwrap_or_else(|| vec![Role::Server, Role::Worker, Role::Web]);
     let (queue, mysql) = match roles.contains(&Role::Server) {
-        true => queue::decide(host, platform, &spec.host, &options)?,
+        true => queue::decide(host, platform, spec, &options)?,
         false => (options.queue.unwrap_or(Queue::Sqlite), None),
     };
     let decided = HostDecided {

@@ -105,6 +105,19 @@ impl Ui {
         })
     }
 
+    /// What is typed is not shown; it may be empty.
+    pub fn secret(&self, question: &str, check: &Check) -> Result<String> {
+        let term = Term::stdout();
+        loop {
+            term.write_str(&format!("{}: ", self.style().bold().apply_to(question)))?;
+            let text = term.read_secure_line()?;
+            match check(&text) {
+                Ok(()) => return Ok(text),
+                Err(why) => self.not_that(&why),
+            }
+        }
+    }
+
     /// Yes or no by one key; where something is folded, `d` shows it.
     pub fn agrees(&self, question: &str, folded: bool, default: bool) -> Result<Answer> {
         let choices = match (default, folded) {

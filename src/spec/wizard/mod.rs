@@ -3,23 +3,20 @@
 //! options that nobody gave; what follows is the same as without a person.
 
 mod more;
+mod queue;
 mod sites;
+mod workers;
 
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
 use super::resolve::{self, Decided};
-use super::{HostOptions, Queue, Role, SiteOptions, Spec};
+use super::{HostOptions, Role, SiteOptions, Spec};
+use crate::gearman::password::Password;
 use crate::host::Host;
 use crate::ui::Ui;
 use sites::Found;
-
-/// Each queue with what it means.
-const QUEUES: [(Queue, &str, &str); 2] = [
-    (Queue::Sqlite, "sqlite", "a file; survives restarts"),
-    (Queue::Memory, "memory", "fastest; lost at a restart"),
-];
 
 /// What the options and the file say, for these sites or those that they name.
 pub type Layers<'a> = dyn Fn(&[PathBuf]) -> Result<Spec> + Sync + 'a;
@@ -46,6 +43,7 @@ struct Answers {
     sites: Vec<PathBuf>,
     host: HostOptions,
     site: SiteOptions,
+    password: Option<Password>,
 }
 
 struct Wizard<'a> {
@@ -119,6 +117,7 @@ impl Wizard<'_> {
     fn spec(&self) -> Result<Spec> {
         let mut spec = (self.layers)(&self.answers.sites)?;
         spec.host = spec.host.over(self.answers.host.clone());
+        spec.password = self.answers.password.clone();
         let several = spec.sites.len() > 1;
         for site in &mut spec.sites {
             let mut answers = self.answers.site.clone();
@@ -181,54 +180,6 @@ impl Wizard<'_> {
         }
     }
 
-    fn ask_workers(&mut self) -> Result<()> {
-        let before = self.answers.site.workers.take();
-        let decided = self.decided()?;
-        let several = decided.sites.len() > 1;
-        let open = decided
-            .sites
-            .iter()
-            .filter(|site| !(several && self.has_workers(&site.dir)));
-        let open: Vec<_> = open.collect();
-        let suggested = open.iter().map(|site| site.workers).max();
-        let suggested = before.or(suggested).unwrap_or(2);
-        self.ui.wrapped(&match self.host.live() {
-            true => {
-                let (cores, kilobytes) = self.host.strength();
-                format!(
-                    "A worker runs one job at a time. Room here for about {} ({cores} {}, {:.1} GB).",
-                    self.host.worker_budget(),
-                    if cores == 1 { "core" } else { "cores" },
-                    kilobytes as f64 / f64::from(1 << 20),
-                )
-            }
-            false => "A worker runs one job at a time; two suit most sites.".into(),
-        });
-        let question = match &open[..] {
-            [site] if several => format!("How many workers for {}?", site.name),
-            [_] => "How many workers?".into(),
-            _ => "How many workers for each site?".into(),
-        };
-        let check = |text: &str| more::parsed::<SiteOptions>("workers", text).map(drop);
-        let text = self
-            .ui
-            .text(&question, Some(&suggested.to_string()), &check)?;
-        self.answers.site.workers = text.parse().ok();
-        self.ui.line("");
-        Ok(())
-    }
-
-    fn ask_queue(&mut self) -> Result<()> {
-        let items = QUEUES.map(|(_, name, means)| format!("{name}  {means}"));
-        let now = self.answers.host.queue.unwrap_or(Queue::Sqlite);
-        let now = QUEUES.iter().position(|(queue, ..)| *queue == now);
-        let question = "Where do jobs wait for a worker?";
-        let at = self.ui.one(question, &items, now.unwrap_or(0))?;
-        self.answers.host.queue = Some(QUEUES[at].0);
-        self.ui.answered(question, QUEUES[at].1);
-        Ok(())
-    }
-
     /// Shows the answers until they are right.
     fn settle(&mut self) -> Result<()> {
         let questions = self.questions.clone();
@@ -262,25 +213,8 @@ impl Wizard<'_> {
                     count => format!("Sites    {count}: {}", dirs.join(" ")),
                 }
             }
-            Question::Workers => {
-                let mut numbers: Vec<u32> = decided.sites.iter().map(|site| site.workers).collect();
-                let count = numbers.len();
-                numbers.dedup();
-                match numbers[..] {
-                    [each] if count > 1 => format!("Workers  {each} for each site"),
-                    _ => {
-                        let numbers = decided.sites.iter().map(|site| site.workers.to_string());
-                        format!("Workers  {}", numbers.collect::<Vec<_>>().join(" + "))
-                    }
-                }
-            }
-            Question::Queue => {
-                let row = QUEUES
-                    .iter()
-                    .find(|(queue, ..)| *queue == decided.host.queue);
-                let (name, means) = row.map_or(("mysql", ""), |(_, name, means)| (*name, *means));
-                format!("Queue    {name}: {means}")
-            }
+            Question::Workers => workers::row(decided),
+            Question::Queue => queue::row(decided),
         }
     }
 }

@@ -4,10 +4,11 @@
 use anyhow::Result;
 use clap::{Arg, ArgMatches, Args, FromArgMatches};
 
+use super::queue::MYSQL;
 use super::{Question, Wizard};
 use crate::spec::effective::{host_values, names, options, site_values};
 use crate::spec::resolve::Decided;
-use crate::spec::{HostOptions, SiteOptions};
+use crate::spec::{HostOptions, Queue, SiteOptions};
 use crate::ui::message;
 
 /// Stands for no value.
@@ -37,11 +38,11 @@ pub fn parsed<T: Args + FromArgMatches>(name: &str, text: &str) -> Result<T, Str
 impl Wizard<'_> {
     /// Whether it has a question of its own.
     fn asks(&self, option: &str) -> bool {
-        self.questions.iter().any(|question| {
-            matches!(
-                (question, option),
-                (Question::Workers, "workers") | (Question::Queue, "queue")
-            )
+        let of_mysql = MYSQL.iter().any(|(name, ..)| *name == option);
+        self.questions.iter().any(|question| match question {
+            Question::Sites => false,
+            Question::Workers => option == "workers",
+            Question::Queue => option == "queue" || of_mysql,
         })
     }
 
@@ -58,7 +59,13 @@ impl Wizard<'_> {
                 })
                 .collect()
         };
-        let of_host = open(host_values(&spec, decided), names(&given.host));
+        let mut of_host = open(host_values(&spec, decided), names(&given.host));
+        of_host.retain(|(arg, _)| {
+            let of_mysql = arg
+                .get_long()
+                .is_some_and(|name| name.starts_with("mysql-"));
+            !of_mysql || decided.host.queue == Queue::Mysql
+        });
         // What one site has for itself makes no sense for several.
         let of_site = match (&decided.sites[..], &given.sites[..]) {
             ([site], [given]) => open(site_values(&spec, site), names(&given.options)),
