@@ -23,7 +23,8 @@ use crate::worker::WorkerArgs;
 Each option with a value has a variable too: WP_GEARS_WORKERS for --workers.
 'wp-gears COMMAND -h' is short, 'wp-gears COMMAND --help' says more.
 
-Exit codes: 0 done; 1 failed; 2 bad usage; 3 'plan --check' found changes
+Exit codes: 0 done; 1 failed; 2 bad usage; 3 'plan --check' found changes;
+130 ended by Ctrl-C
 
 Examples:
   wp-gears plan  --site /var/www/site     what setup would change

@@ -25,6 +25,7 @@ use crate::spec::resolve::absolute;
 use crate::spec::{HostOptions, Site, SiteOptions, Spec, file};
 use crate::ui::Ui;
 use crate::ui::ask::Answer;
+use crate::ui::interrupt::{Cancelled, Interrupts};
 
 pub const DONE: u8 = 0;
 pub const FAILED: u8 = 1;
@@ -74,10 +75,12 @@ fn confirm(ui: Ui, yes: bool, what: &str, question: &str, default: bool) -> Resu
                 .into(),
         );
     }
+    let interrupts = Interrupts::take(ui)?;
     if ui.agrees(question, false, default)? == Answer::Yes {
+        interrupts.lets_go();
         return Ok(());
     }
-    Err(Problem::new(what, "you said no; nothing was changed").into())
+    Err(Cancelled::Answered.into())
 }
 
 /// The command line over the file: which sites, with which options.

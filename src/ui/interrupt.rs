@@ -94,6 +94,11 @@ impl Interrupts {
         self.0.store(WORKING, Ordering::SeqCst);
     }
 
+    /// From here on a signal ends all at once, as without us.
+    pub fn lets_go(&self) {
+        self.0.store(STOPPING, Ordering::SeqCst);
+    }
+
     /// Whether the person wants an end.
     pub fn stops(&self) -> bool {
         self.0.load(Ordering::SeqCst) == STOPPING

@@ -105,22 +105,18 @@ impl Ui {
     pub fn in_short(&self, plan: &Plan, untouched: &[String]) {
         let mut rows: Vec<Row> = Vec::new();
         for (step, change, _) in plan.differing() {
-            let name = step.item.resource.name();
-            let (kind, names) = match name.split_once(' ') {
-                _ if change.verb == "wait" => continue,
-                _ if name.starts_with("packages") => ("packages".into(), packages(change)),
-                // The verb says enough about the kind.
-                Some((kind, name)) if kind != "the" => (format!("{kind}s"), vec![name.to_owned()]),
-                _ => (name.clone(), vec![name]),
-            };
-            match rows.iter_mut().find(|row| row.verb == change.verb) {
-                Some(row) => row.add(kind, names),
-                None => rows.push(Row {
-                    verb: change.verb.clone(),
-                    kinds: vec![kind],
-                    names,
-                }),
+            if change.verb == "wait" {
+                continue;
             }
+            let verb = &change.verb;
+            let at = match rows.iter().position(|row| row.verb == *verb) {
+                Some(at) => at,
+                None => {
+                    rows.push(Row::of(verb));
+                    rows.len() - 1
+                }
+            };
+            rows[at].add(&step.item.resource.name(), change);
         }
         let same = plan.steps.iter().filter(|step| step.state == State::Same);
         let mut stays = untouched.to_vec();
@@ -129,9 +125,8 @@ impl Ui {
             stays.push(format!("{same} things that are right already"));
         }
         rows.push(Row {
-            verb: "leave".into(),
-            kinds: Vec::new(),
             names: stays,
+            ..Row::of("leave")
         });
         self.line("");
         self.line(&Style::new().bold().apply_to("In short").to_string());
@@ -149,28 +144,53 @@ impl Ui {
 /// What one verb is done to.
 struct Row {
     verb: String,
-    kinds: Vec<String>,
     names: Vec<String>,
+    /// Of which there may be many, and their kinds.
+    small: Vec<String>,
+    kinds: Vec<String>,
 }
 
 impl Row {
-    fn add(&mut self, kind: String, names: Vec<String>) {
-        if !self.kinds.contains(&kind) {
-            self.kinds.push(kind);
+    fn of(verb: &str) -> Row {
+        Row {
+            verb: verb.to_owned(),
+            names: Vec::new(),
+            small: Vec::new(),
+            kinds: Vec::new(),
         }
-        self.names.extend(names);
+    }
+
+    fn add(&mut self, name: &str, change: &Change) {
+        match name.split_once(' ') {
+            _ if name.starts_with("packages") => self.names.extend(packages(change)),
+            Some((kind @ ("file" | "folder" | "link" | "log"), name)) => {
+                self.small.push(name.to_owned());
+                let kind = format!("{kind}s");
+                if !self.kinds.contains(&kind) {
+                    self.kinds.push(kind);
+                }
+            }
+            // The verb says that it is one.
+            Some(("service" | "program", name)) => self.names.push(name.to_owned()),
+            _ => self.names.push(name.to_owned()),
+        }
     }
 
     /// In one line where that fits; many are counted.
     fn text(&self, room: usize) -> String {
-        let line = self.names.join(", ");
-        match self.names.len() {
-            count if count > NAMES => match self.kinds.split_last() {
-                Some((last, more @ [_, ..])) => format!("{count} {} and {last}", more.join(", ")),
-                _ => format!("{count} {}", self.kinds.concat()),
-            },
-            _ if measure_text_width(&line) <= room => line,
-            _ => self.names.join("\n"),
+        let mut names = self.names.clone();
+        match self.kinds.split_last() {
+            Some((last, more)) if self.small.len() > NAMES => {
+                let and = if more.is_empty() { "" } else { " and " };
+                let kinds = more.join(", ");
+                names.push(format!("{} {kinds}{and}{last}", self.small.len()));
+            }
+            _ => names.extend(self.small.clone()),
+        }
+        let line = names.join(", ");
+        match measure_text_width(&line) <= room {
+            true => line,
+            false => names.join("\n"),
         }
     }
 }
