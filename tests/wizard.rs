@@ -45,14 +45,14 @@ fn start(root: &Root, talk: &Talk) -> Terminal {
 #[track_caller]
 fn settled(terminal: &Terminal, text: &str) -> String {
     let mut before = terminal.wait_for(text);
-    loop {
-        std::thread::sleep(Duration::from_millis(80));
+    let mut same = 0;
+    while same < 3 {
+        std::thread::sleep(Duration::from_millis(50));
         let now = terminal.screen();
-        if now == before {
-            return now;
-        }
+        same = if now == before { same + 1 } else { 0 };
         before = now;
     }
+    before
 }
 
 fn host() -> Root {
@@ -187,41 +187,57 @@ const TALKS: &[Talk] = &[
 
 #[test]
 fn screens_are_as_people_saw_them() {
-    let mut shown = String::new();
-    let colours = regex::Regex::new("\x1b\\[[0-9;]*m").unwrap();
-    for talk in TALKS {
-        let root = host();
-        let before = root.tree();
-        let mut terminal = start(&root, talk);
-        for (text, keys) in talk.answers {
-            let screen = settled(&terminal, text);
-            let screen = screen.replace(root.path().to_str().unwrap(), "/dev/shm/.tmp123456");
-            shown.push_str(&format!(
-                "== {}: {text}\n{}\n\n",
-                talk.name,
-                no_times(&screen)
-            ));
-            terminal.keys(keys);
-        }
-        let plain = talk.env.contains(&("TERM", "dumb")) || talk.words.contains(&"--plain");
-        assert!(!plain || !terminal.sent().contains('\x1b'), "{}", talk.name);
-        let coloured = colours.is_match(&terminal.sent());
-        assert!(!terminal.sent().contains("geheim"), "{}", talk.name);
-        let colourless = plain || talk.env.contains(&("NO_COLOR", "1"));
-        assert_eq!(coloured, !colourless, "{}", talk.name);
-        let no = shown.trim_end().ends_with("Nothing was changed.");
-        assert_eq!(terminal.ends().code(), Some(i32::from(no)), "{}", talk.name);
-        assert_eq!(root.tree() == before, no, "{}", talk.name);
-        if talk.name.starts_with("MySQL") {
-            assert!(root.get("/etc/gearmand.conf").contains("=very-geheim\n"));
-        }
-    }
+    let shown: Vec<String> = side_by_side(TALKS.iter().collect(), screens_of);
+    let shown = shown.concat();
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/wizard.txt");
     if std::env::var_os("WP_GEARS_UPDATE").is_some() {
         std::fs::write(&file, &shown).unwrap();
     }
     let held = std::fs::read_to_string(&file).unwrap_or_default();
     assert!(held == shown, "WP_GEARS_UPDATE=1 writes it anew:\n{shown}");
+}
+
+/// Terminals are waited for most of the time.
+fn side_by_side<T: Send>(talks: Vec<&'static Talk>, run: fn(&Talk) -> T) -> Vec<T> {
+    std::thread::scope(|scope| {
+        let runs: Vec<_> = talks
+            .into_iter()
+            .map(|talk| scope.spawn(|| run(talk)))
+            .collect();
+        runs.into_iter().map(|run| run.join().unwrap()).collect()
+    })
+}
+
+fn screens_of(talk: &Talk) -> String {
+    let mut shown = String::new();
+    let root = host();
+    let before = root.tree();
+    let mut terminal = start(&root, talk);
+    for (text, keys) in talk.answers {
+        let screen = settled(&terminal, text);
+        let screen = screen.replace(root.path().to_str().unwrap(), "/dev/shm/.tmp123456");
+        shown.push_str(&format!(
+            "== {}: {text}\n{}\n\n",
+            talk.name,
+            no_times(&screen)
+        ));
+        terminal.keys(keys);
+    }
+    let sent = terminal.sent();
+    let plain = talk.env.contains(&("TERM", "dumb")) || talk.words.contains(&"--plain");
+    assert!(!plain || !sent.contains('\x1b'), "{}", talk.name);
+    let colours = regex::Regex::new("\x1b\\[[0-9;]*m").unwrap();
+    let colourless = plain || talk.env.contains(&("NO_COLOR", "1"));
+    assert_eq!(colours.is_match(&sent), !colourless, "{}", talk.name);
+    let no = shown.trim_end().ends_with("Nothing was changed.");
+    assert_eq!(terminal.ends().code(), Some(i32::from(no)), "{}", talk.name);
+    assert_eq!(root.tree() == before, no, "{}", talk.name);
+    assert!(!sent.contains("geheim"), "{}", talk.name);
+    if talk.name.starts_with("MySQL") {
+        let config = root.get("/etc/gearmand.conf");
+        assert!(config.contains("=very-geheim\n"));
+    }
+    shown
 }
 
 /// How long things took is another at each run.
@@ -232,26 +248,27 @@ fn no_times(screen: &str) -> String {
 
 #[test]
 fn ctrl_c_at_any_question_changes_nothing_and_gives_the_terminal_back() {
-    for talk in TALKS {
-        if !["80x24", "MySQL, 40x20", "TERM=dumb"].contains(&talk.name) {
-            continue;
+    let names = ["80x24", "MySQL, 40x20", "TERM=dumb"];
+    let talks = TALKS.iter().filter(|talk| names.contains(&talk.name));
+    side_by_side(talks.collect(), ctrl_c_at_each);
+}
+
+fn ctrl_c_at_each(talk: &Talk) {
+    let answers = talk.answers;
+    // At each but the last, where all is done.
+    for at in 0..answers.len() - 1 {
+        let root = host();
+        let before = root.tree();
+        let mut terminal = start(&root, talk);
+        for (text, keys) in &answers[..at] {
+            terminal.wait_for(text);
+            terminal.keys(keys);
         }
-        let answers = talk.answers;
-        // At each but the last, where all is done.
-        for at in 0..answers.len() - 1 {
-            let root = host();
-            let before = root.tree();
-            let mut terminal = start(&root, talk);
-            for (text, keys) in &answers[..at] {
-                settled(&terminal, text);
-                terminal.keys(keys);
-            }
-            settled(&terminal, answers[at].0);
-            terminal.keys(CTRL_C);
-            let screen = settled(&terminal, "Nothing was changed.");
-            assert_eq!(terminal.ends().code(), Some(130), "{screen}");
-            assert!(root.tree() == before, "{screen}");
-        }
+        terminal.wait_for(answers[at].0);
+        terminal.keys(CTRL_C);
+        let screen = terminal.wait_for("Nothing was changed.");
+        assert_eq!(terminal.ends().code(), Some(130), "{screen}");
+        assert!(root.tree() == before, "{screen}");
     }
 }
 

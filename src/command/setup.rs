@@ -87,7 +87,7 @@ pub fn run_on(host: &Host, args: &SetupArgs, ui: Ui) -> Result<u8> {
         for site in &decided.sites {
             let scope = Scope::Site(site.name.clone());
             let out = plan.refused.iter().chain(&outcome.failed);
-            if out.into_iter().any(|refused| refused.scope == scope) {
+            if talk.stops() || out.into_iter().any(|refused| refused.scope == scope) {
                 continue;
             }
             let progress = Progress::new(ui);

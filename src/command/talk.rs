@@ -47,6 +47,10 @@ impl<'a> Talk<'a> {
                 let sites = [&args.common.sites, sites].concat();
                 layers(file.clone(), &sites, &args.host, &args.site)
             };
+            if !said(&[])?.sites.is_empty() {
+                // What is wrong with what was given is said before any question.
+                spec_of(host, &args.common, &args.host, &args.site)?;
+            }
             talk.asked = Some(wizard::ask(host, ui, &said, one_site)?);
         }
         Ok(talk)
@@ -54,6 +58,11 @@ impl<'a> Talk<'a> {
 
     pub fn interrupts(&self) -> Option<Interrupts> {
         self.interrupts.clone()
+    }
+
+    /// Whether the person wants an end.
+    pub fn stops(&self) -> bool {
+        self.interrupts.as_ref().is_some_and(Interrupts::stops)
     }
 
     pub fn spec(&self, host: &Host) -> Result<Spec> {

@@ -11,6 +11,7 @@ use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use nix::sys::signal::SigSet;
 use rustix::process::{Gid, Pid, Resource, Rlimit, Signal, Uid};
 
 use super::Host;
@@ -277,6 +278,9 @@ pub fn explain(output: &Output) -> String {
 /// kill), and the user's rights alone.
 fn become_child(user: Option<&User>) -> std::io::Result<()> {
     rustix::process::setsid()?;
+    // What we hold back while a person is asked is not held back from others:
+    // a daemon that is started so could not be ended.
+    SigSet::empty().thread_set_mask()?;
     let Some(user) = user else { return Ok(()) };
     // What runs as a site's user may have read its secrets.
     let none = Rlimit {
@@ -344,6 +348,15 @@ fn for_lock<T>(lock: &std::sync::Mutex<T>, change: impl FnOnce(&mut T)) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_command_begins_with_no_signal_blocked() {
+        SigSet::all().thread_block().unwrap();
+        let host = Host::new(None).unwrap();
+        let command = Command::new("grep").args(["SigBlk", "/proc/self/status"]);
+        let said = host.run(&command).unwrap().text();
+        assert_eq!(said.trim(), "SigBlk:\t0000000000000000");
+    }
 
     fn shell(script: &str) -> Command {
         Command::new("sh").args(["-c", script])

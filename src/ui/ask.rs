@@ -10,6 +10,7 @@ use dialoguer::{MultiSelect, Select};
 
 use super::Ui;
 use super::interrupt::Cancelled;
+use super::mask::plain;
 use super::width::lines;
 
 /// What a person says to a plan.
@@ -178,7 +179,7 @@ impl Ui {
     pub fn answered(&self, question: &str, answer: &str) {
         if !self.plain {
             let room = self.columns().unwrap_or(usize::MAX);
-            let text = format!("{question} {}", Style::new().cyan().apply_to(answer));
+            let text = format!("{question} {}", Style::new().cyan().apply_to(plain(answer)));
             self.line(&truncate_str(&text, room, "…"));
         }
         self.line("");
@@ -203,7 +204,7 @@ impl Ui {
         let room = columns.saturating_sub(marks + 1);
         let fit = |item: &String| match item.contains('\n') {
             true => lines(item, 0, Some(room)),
-            false => truncate_str(item, room, "…").into_owned(),
+            false => truncate_str(&plain(item), room, "…").into_owned(),
         };
         items.iter().map(fit).collect()
     }

@@ -19,8 +19,8 @@ impl Ui {
     pub fn command(&self, command: &str, words: &[String]) {
         let room = self.columns().unwrap_or(usize::MAX);
         let mut line = format!("  {command}");
-        for word in words {
-            if measure_text_width(&line) + measure_text_width(word) + 3 > room {
+        for word in words.iter().map(|word| super::mask::plain(word)) {
+            if measure_text_width(&line) + measure_text_width(&word) + 3 > room {
                 self.line(&format!("{line} \\"));
                 line = format!("    {word}");
             } else {
