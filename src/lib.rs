@@ -12,6 +12,7 @@ pub mod journal;
 pub mod mysql;
 pub mod paths;
 pub mod plan;
+pub mod preflight;
 pub mod problem;
 pub mod proof;
 pub mod queues;

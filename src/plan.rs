@@ -1,14 +1,14 @@
 //! The plan: what differs, and making it so, each act written down first.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
 use crate::host::Host;
 use crate::journal::{Journal, Scope};
-use crate::problem::Problem;
+use crate::preflight;
 use crate::resource::{Change, Resource, State};
 
 /// One thing that shall be so, and to whom it belongs.
@@ -49,6 +49,18 @@ impl Plan {
         self.differing().next().is_some()
     }
 
+    /// Takes the host's part out of it.
+    pub fn split_off_host(&mut self) -> Plan {
+        let steps = std::mem::take(&mut self.steps);
+        let is_host = |step: &Step| step.item.scope == Scope::Host;
+        let (of_host, of_sites) = steps.into_iter().partition(is_host);
+        self.steps = of_sites;
+        Plan {
+            steps: of_host,
+            ..Plan::default()
+        }
+    }
+
     /// Leaves out a site whose part cannot be done.
     pub fn refuse(&mut self, scope: Scope, error: anyhow::Error) {
         self.steps.retain(|step| step.item.scope != scope);
@@ -79,33 +91,13 @@ pub fn make(host: &Host, items: Vec<Item>) -> Result<Plan> {
     }
     steps.retain(|step| !bad.contains(&step.item.scope));
     plan.steps = steps;
-    for (scope, error) in without_parent(host, &plan) {
+    for (scope, error) in preflight::check(host, &plan)? {
         match scope {
             Scope::Host => return Err(error),
             scope => plan.refuse(scope, error),
         }
     }
     Ok(plan)
-}
-
-/// Folders that would be made in one that is not there, nor is made before.
-fn without_parent(host: &Host, plan: &Plan) -> Vec<(Scope, anyhow::Error)> {
-    let mut made: BTreeSet<&Path> = BTreeSet::new();
-    let mut bad = Vec::new();
-    for (step, _, _) in plan.differing() {
-        let Some(folder) = step.item.resource.folder() else {
-            continue;
-        };
-        let parent = folder.parent().unwrap_or(folder);
-        if !made.contains(parent) && !host.is_dir(parent) {
-            let what = format!("make the folder {}", folder.display());
-            let problem = Problem::new(what, format!("there is no {}", parent.display()))
-                .advice("make it, then run again");
-            bad.push((step.item.scope.clone(), problem.into()));
-        }
-        made.insert(folder);
-    }
-    bad
 }
 
 /// Side by side: a few threads take the next item each until none is left.

@@ -267,3 +267,20 @@ fn a_run_that_crashes_leaves_no_core_file() {
     let program = env!("CARGO_BIN_EXE_wp-gears");
     assert!(!dumps(program, &[&words[..], &[root]].concat()));
 }
+
+/// root may write what its owner then has no quota for.
+#[test]
+fn a_used_up_quota_is_told_and_nothing_is_left_of_the_try() {
+    let root = Root::new();
+    let config = root.get(&format!("{SITE}/wp-config.php"));
+    let gate = |_: usize, name: &str| match name == format!("own {SITE}/wp-config.php") {
+        true => Err(std::io::Error::from_raw_os_error(122)),
+        false => Ok(()),
+    };
+    assert_eq!(setup(root.path(), Box::new(gate)).unwrap(), 1);
+    assert_eq!(root.get(&format!("{SITE}/wp-config.php")), config);
+    let litter = |path: &PathBuf| path.to_string_lossy().ends_with(".tmp");
+    assert_eq!(root.tree().into_keys().find(litter), None);
+    let output = root.run(&["setup", "--site", SITE, "--salt", "a-salt", "--yes"]);
+    assert_eq!(code(&output), 0, "{}", text(&output));
+}

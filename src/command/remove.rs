@@ -9,7 +9,7 @@ use super::{DONE, FAILED, begin, confirm, host_of};
 use crate::cli::RemoveArgs;
 use crate::host::Host;
 use crate::journal::{self, Scope};
-use crate::plan::{self, Outcome, Refused};
+use crate::plan::{self, Outcome, Plan, Refused};
 use crate::problem::Problem;
 use crate::removal::{self, Removal, Wish};
 use crate::spec::file;
@@ -44,7 +44,10 @@ pub fn run_on(host: &Host, args: &RemoveArgs, ui: Ui) -> Result<u8> {
         },
     )?;
     let mut left = chosen.removal.left.clone();
-    let plan = plan::make(host, std::mem::take(&mut chosen.removal.items))?;
+    let mut plan = plan::make(host, std::mem::take(&mut chosen.removal.items))?;
+    if !plan.refused.is_empty() {
+        chosen.keep_host(&mut plan);
+    }
     ui.plan(&plan);
     let mut outcome = Outcome::default();
     if plan.changes() || !chosen.scopes.is_empty() {
@@ -58,7 +61,19 @@ pub fn run_on(host: &Host, args: &RemoveArgs, ui: Ui) -> Result<u8> {
         for folder in &chosen.removal.torn {
             host.tidy(folder)?;
         }
-        outcome = plan::apply(host, &plan, &BTreeMap::new(), &Progress::new(ui))?;
+        // Sites first: what they share goes only once all of them are done.
+        let progress = Progress::new(ui);
+        let none = BTreeMap::new();
+        let of_host = plan.split_off_host();
+        outcome = plan::apply(host, &plan, &none, &progress)?;
+        if outcome.failed.is_empty() {
+            let rest = plan::apply(host, &of_host, &none, &progress)?;
+            outcome.done.extend(rest.done);
+            outcome.failed.extend(rest.failed);
+            plan.steps.extend(of_host.steps);
+        } else {
+            chosen.keep_host(&mut plan);
+        }
     } else {
         ui.line("Nothing to remove.");
     }
@@ -100,6 +115,14 @@ struct Chosen {
     removal: Removal,
     /// Journals that end with this run.
     scopes: Vec<Scope>,
+}
+
+impl Chosen {
+    /// What sites share stays as long as one of them does.
+    fn keep_host(&mut self, plan: &mut Plan) {
+        plan.split_off_host();
+        self.scopes.retain(|scope| *scope != Scope::Host);
+    }
 }
 
 /// The sites that are named (all, where none is), and what sites share once the last goes.

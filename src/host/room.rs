@@ -1,13 +1,14 @@
-//! Whether there is room in a folder, and who may write there.
+//! Whether there is room in a folder, who may write there, and whether anybody may.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use rustix::fs::StatVfsMountFlags;
+use rustix::fs::{AtFlags, CWD, StatVfsMountFlags, StatxAttributes, StatxFlags};
 
 use super::Host;
 use super::files::{Meta, Node};
 use super::users::User;
+use crate::problem::Problem;
 
 /// What the file system of a folder has left, for those who are not root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,18 +17,92 @@ pub struct Room {
     /// `None` where files are not counted.
     pub files: Option<u64>,
     pub read_only: bool,
+    /// What tells one file system from another.
+    pub disk: u64,
+    for_root: u64,
+}
+
+impl Room {
+    /// Root may use what is kept back for it.
+    pub fn bytes_for_us(&self) -> u64 {
+        match rustix::process::geteuid().is_root() {
+            true => self.for_root,
+            false => self.bytes,
+        }
+    }
 }
 
 impl Host {
     pub fn room(&self, folder: &Path) -> Result<Room> {
         let below = folder.strip_prefix("/").unwrap_or(folder);
-        let stat = rustix::fs::statvfs(self.root().join(below))
-            .with_context(|| format!("look at the room in {}", folder.display()))?;
+        let at = self.root().join(below);
+        let doing = || format!("look at the room in {}", folder.display());
+        let stat = rustix::fs::statvfs(&at).with_context(doing)?;
         Ok(Room {
             bytes: stat.f_bavail.saturating_mul(stat.f_frsize),
             files: (stat.f_files > 0).then_some(stat.f_favail),
             read_only: stat.f_flag.contains(StatVfsMountFlags::RDONLY),
+            disk: rustix::fs::stat(&at).with_context(doing)?.st_dev,
+            for_root: stat.f_bfree.saturating_mul(stat.f_frsize),
         })
+    }
+
+    /// The folder itself, or the nearest above it that is there.
+    pub fn existing_folder(&self, path: &Path) -> PathBuf {
+        let is_there = |folder: &&Path| self.is_dir(folder);
+        let folder = path.ancestors().find(is_there);
+        folder.unwrap_or(Path::new("/")).to_owned()
+    }
+
+    /// What keeps anybody, root too, from making, replacing or removing what
+    /// stands at a path: it or its folder is read-only, or immutable.
+    pub fn barred(&self, path: &Path, follow: bool) -> Result<Option<Problem>> {
+        let node = match follow {
+            true => self.look_through(path),
+            false => self.look(path),
+        };
+        let mut looked_at = Vec::new();
+        // Where a link led, it is the file there that is replaced.
+        let path = match node {
+            Ok(Node::File(meta)) => {
+                looked_at.push(meta.path.clone());
+                meta.path
+            }
+            _ => path.to_owned(),
+        };
+        looked_at.extend(path.parent().map(|above| self.existing_folder(above)));
+        for at in looked_at {
+            let what = format!("write {}", path.display());
+            if let Some(attribute) = self.frozen(&at) {
+                let why = format!("{} is {attribute}", at.display());
+                return Ok(Some(Problem::new(what, why).advice(format!(
+                    "'lsattr -d {0}' shows it; 'chattr -ia {0}', then run again",
+                    at.display()
+                ))));
+            }
+            if self.room(&at)?.read_only {
+                let why = format!("{} is on a read-only file system", at.display());
+                return Ok(Some(
+                    Problem::new(what, why).advice("mount it writable, then run again"),
+                ));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The attribute by which nobody may replace it; not every system tells.
+    fn frozen(&self, path: &Path) -> Option<&'static str> {
+        let below = path.strip_prefix("/").unwrap_or(path);
+        let at = self.root().join(below);
+        let flags = AtFlags::SYMLINK_NOFOLLOW;
+        let stat = rustix::fs::statx(CWD, at, flags, StatxFlags::TYPE).ok()?;
+        if stat.stx_attributes.contains(StatxAttributes::IMMUTABLE) {
+            Some("immutable")
+        } else if stat.stx_attributes.contains(StatxAttributes::APPEND) {
+            Some("append-only")
+        } else {
+            None
+        }
     }
 
     /// Why the user may not make files in a folder, by its owner and mode;

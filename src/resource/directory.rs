@@ -1,11 +1,11 @@
 //! A folder with its owner and mode.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Result;
 
 use super::file::Owner;
-use super::{Change, Resource, State};
+use super::{Change, Place, Resource, State};
 use crate::host::Host;
 use crate::host::files::{Attributes, Meta, Node};
 use crate::journal::Undo;
@@ -77,8 +77,8 @@ impl Resource for Directory {
         }
     }
 
-    fn folder(&self) -> Option<&Path> {
-        Some(&self.path)
+    fn place(&self) -> Option<Place<'_>> {
+        Some(Place::Folder(&self.path))
     }
 }
 

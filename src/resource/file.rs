@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use similar::TextDiff;
 
-use super::{Change, Resource, State};
+use super::{Change, Place, Resource, State};
 use crate::host::Host;
 use crate::host::files::{Attributes, FileData, Node};
 use crate::journal::{self, Edit, Kept, Undo};
@@ -250,6 +250,10 @@ impl Resource for File {
             _ => Some(self.attributes(host)?),
         };
         host.write(&self.path, &next, attributes, now.as_ref().map(|f| &f.meta))
+    }
+
+    fn place(&self) -> Option<Place<'_>> {
+        Some(Place::File(&self.path))
     }
 
     fn next_text(&self) -> Option<&File> {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use super::{Change, Resource, State};
+use super::{Change, Place, Resource, State};
 use crate::host::Host;
 use crate::host::files::{Attributes, Node};
 use crate::journal::{Kept, Undo};
@@ -89,6 +89,10 @@ impl Resource for Link {
                     .into());
             }
         })
+    }
+
+    fn place(&self) -> Option<Place<'_>> {
+        Some(Place::Name(&self.path))
     }
 
     fn undo(&self, host: &Host) -> Result<Option<Undo>> {

@@ -42,14 +42,33 @@ pub trait Resource: Send + Sync {
     /// Makes it so. `watch` is told what goes on meanwhile.
     fn apply(&self, host: &Host, watch: &dyn Fn(&str)) -> Result<()>;
 
-    /// The folder that it makes, whose parent must be there by then.
-    fn folder(&self) -> Option<&Path> {
+    /// Where it writes, for checks before the first change.
+    fn place(&self) -> Option<Place<'_>> {
         None
     }
 
     /// A file's text as it will be, for checks before the first change.
     fn next_text(&self) -> Option<&file::File> {
         None
+    }
+}
+
+/// What a resource makes, replaces or removes.
+#[derive(Debug, Clone, Copy)]
+pub enum Place<'a> {
+    /// A file, through links that lead to it.
+    File(&'a Path),
+    /// A folder, whose parent must be there by then.
+    Folder(&'a Path),
+    /// Whatever stands there itself.
+    Name(&'a Path),
+}
+
+impl<'a> Place<'a> {
+    pub fn path(&self) -> &'a Path {
+        match self {
+            Place::File(path) | Place::Folder(path) | Place::Name(path) => path,
+        }
     }
 }
 

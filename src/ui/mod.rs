@@ -13,7 +13,7 @@ pub mod status;
 pub mod usage;
 mod width;
 
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 
 use console::Style;
 
@@ -150,15 +150,23 @@ fn chain(error: &anyhow::Error) -> String {
     causes.join(": ")
 }
 
-/// What to do about a full disk, which any act can meet.
+/// What to do about a full disk or quota, which any act can meet.
 fn room(error: &anyhow::Error) -> &'static str {
-    let full = error
-        .chain()
-        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
-        .any(|error| error.kind() == std::io::ErrorKind::StorageFull);
-    match full {
-        true => "\n  to do: make room, then run again: it goes on where it stopped",
-        false => "",
+    let kind = |cause: &(dyn std::error::Error + 'static)| {
+        let of_io = cause.downcast_ref::<std::io::Error>();
+        let of_call = cause.downcast_ref::<rustix::io::Errno>();
+        of_io
+            .map(std::io::Error::kind)
+            .or(of_call.map(|it| it.kind()))
+    };
+    match error.chain().find_map(kind) {
+        Some(ErrorKind::StorageFull) => {
+            "\n  to do: make room, then run again: it goes on where it stopped"
+        }
+        Some(ErrorKind::QuotaExceeded) => {
+            "\n  to do: make room, or raise the quota of the file's owner, then run again: it goes on where it stopped"
+        }
+        _ => "",
     }
 }
 
@@ -179,6 +187,9 @@ mod tests {
             message(&error, false),
             "cannot write /a: No space left on device\n  to do: make room, then run again: it goes on where it stopped"
         );
+        let quota = Err::<(), _>(rustix::io::Errno::DQUOT).context("own /a");
+        let said = message(&quota.unwrap_err(), false);
+        assert!(said.contains("raise the quota"), "{said}");
         let problem =
             anyhow::Error::new(Problem::new("read /a", "no").advice("look")).context("set up");
         assert_eq!(

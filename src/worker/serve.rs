@@ -16,7 +16,7 @@ use super::presence::{Activity, Presence};
 use super::signals::Signals;
 use super::site::Site;
 use super::store::Store;
-use super::{Paths, WorkerArgs, clock, opcache};
+use super::{Paths, WorkerArgs, clock};
 use crate::gearman::binary::kind;
 use crate::problem::Problem;
 
@@ -69,7 +69,7 @@ impl<'a> Worker<'a> {
     fn new(args: &'a WorkerArgs) -> Result<Worker<'a>, Problem> {
         let paths = Paths::new(&args.state, &args.name);
         let pid = std::process::id();
-        let mut log = Log::open(&args.log(), pid.to_string());
+        let log = Log::open(&args.log(), pid.to_string());
         let advice = "`wp-gears setup` makes this folder, for the user that workers run as";
         super::presence::sweep(&paths.run);
         let presence = Presence::take(&paths.run).map_err(|e| {
@@ -79,16 +79,6 @@ impl<'a> Worker<'a> {
             Problem::new(format!("open {}", paths.failed.display()), e).advice(advice)
         })?;
         store.sweep(clock::millis(SystemTime::now()));
-        let cache = match opcache::check(&paths.cache) {
-            Ok(()) => Some(paths.cache.clone()),
-            Err(why) => {
-                log.line(&format!(
-                    "no opcode cache in {}: {why}",
-                    paths.cache.display()
-                ));
-                None
-            }
-        };
         let php = match &args.php {
             Some(path) => path.clone(),
             None => which::which("php").map_err(|e| {
@@ -104,7 +94,7 @@ impl<'a> Worker<'a> {
             args,
             id: format!("{host}/{}/{pid}", args.name),
             connections: args.servers.iter().cloned().map(Connection::new).collect(),
-            site: Site::remembered(args, &paths, php, cache),
+            site: Site::remembered(args, &paths, php),
             paths,
             log,
             presence,

@@ -45,7 +45,9 @@ pub(super) struct Site {
     relearn: bool,
     known: Option<Known>,
     php: PathBuf,
-    cache: Option<PathBuf>,
+    cache: PathBuf,
+    /// Why no opcodes are cached at the moment.
+    no_cache: Option<String>,
     trim_at: Instant,
     run: PathBuf,
     site_dir: PathBuf,
@@ -72,19 +74,15 @@ pub(super) struct Known {
 }
 
 impl Site {
-    pub fn remembered(
-        args: &WorkerArgs,
-        paths: &Paths,
-        php: PathBuf,
-        cache: Option<PathBuf>,
-    ) -> Site {
+    pub fn remembered(args: &WorkerArgs, paths: &Paths, php: PathBuf) -> Site {
         let known = recall(&paths.run, &args.site);
         Site {
             function: known.as_ref().map(|k| k.function.clone()),
             relearn: known.is_none(),
             known,
             php,
-            cache,
+            cache: paths.cache.clone(),
+            no_cache: None,
             trim_at: Instant::now(),
             run: paths.run.clone(),
             site_dir: args.site.clone(),
@@ -152,18 +150,26 @@ impl Site {
         self.learning.is_some()
     }
 
-    fn trim_cache(&mut self, now: Instant, log: &mut Log) {
-        let Some(cache) = self.cache.as_ref().filter(|_| now >= self.trim_at) else {
+    /// Looks whether code may be cached for the next PHP: the folder may be
+    /// another's by now, or too large, and PHP would not even start.
+    fn look_at_cache(&mut self, now: Instant, log: &mut Log) {
+        let cache = self.cache.display();
+        let why = opcache::check(&self.cache).err();
+        if why != self.no_cache {
+            match &why {
+                Some(why) => log.line(&format!("no opcode cache in {cache}: {why}")),
+                None => log.line(&format!("the opcode cache in {cache} is used again")),
+            }
+            self.no_cache = why;
+        }
+        if self.no_cache.is_some() || now < self.trim_at {
             return;
-        };
+        }
         self.trim_at = now + TRIM;
-        match opcache::trim(cache) {
+        match opcache::trim(&self.cache) {
             Ok(true) => log.line("emptied the opcode cache: it had grown too large"),
             Ok(false) => {}
-            Err(e) => log.line(&format!(
-                "look at the opcode cache in {}: {e}",
-                cache.display()
-            )),
+            Err(e) => log.line(&format!("look at the opcode cache in {cache}: {e}")),
         }
     }
 
@@ -229,13 +235,13 @@ impl Worker<'_> {
         if now < self.site.again {
             return;
         }
-        self.site.trim_cache(now, &mut self.log);
+        self.site.look_at_cache(now, &mut self.log);
         let fork = self.args.worker_mode == Mode::Fork && self.site.why_not.is_empty();
         let start = Start {
             php: &self.site.php,
             runner: &self.args.runner,
             site: &self.args.site,
-            cache: self.site.cache.as_deref(),
+            cache: Some(self.site.cache.as_path()).filter(|_| self.site.no_cache.is_none()),
             hello: Hello {
                 site: &self.args.site.to_string_lossy(),
                 name: &self.args.name,

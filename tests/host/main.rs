@@ -23,6 +23,7 @@ mod refusals;
 mod releases;
 mod remove;
 mod rhel;
+mod room;
 mod secrets;
 mod shell;
 mod sites;

@@ -1,7 +1,8 @@
 //! Sites that change, are networks, have drop-ins, or are asked.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::Write;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::process::Stdio;
 
 use serde_json::json;
@@ -342,4 +343,31 @@ fn a_site_tells_what_it_is_and_proves_that_jobs_run() {
         let error = request.read_facts(&ask(&site, &request)).unwrap_err();
         assert!(error.why.contains(why), "{text}: {error}");
     }
+}
+
+#[test]
+fn a_cache_that_is_anothers_by_now_is_left_alone_until_it_is_not() {
+    let site = Site::new("cache");
+    site.php("");
+    let _worker = site.worker(&["--max-jobs", "1"]);
+    let job = |count: usize| {
+        site.add("t_line", json!([count.to_string()]));
+        site.wait_for_out(20, count);
+    };
+    job(1);
+    let cache = site.state("cache");
+    // A PHP that was booted before runs the first job yet.
+    let (uid, mode) = match lab().is_root() {
+        true => (Some(0), 0o700),
+        false => (None, 0o755),
+    };
+    let was = fs::metadata(&cache).unwrap().uid();
+    chown(&cache, uid, None).unwrap();
+    fs::set_permissions(&cache, Permissions::from_mode(mode)).unwrap();
+    (2..5).for_each(job);
+    assert!(site.log().contains("no opcode cache in"), "{}", site.log());
+    chown(&cache, uid.map(|_| was), None).unwrap();
+    fs::set_permissions(&cache, Permissions::from_mode(0o700)).unwrap();
+    (5..8).for_each(job);
+    assert!(site.log().contains("is used again"), "{}", site.log());
 }
