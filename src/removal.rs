@@ -24,8 +24,9 @@ use crate::resource::drained::Drained;
 use crate::resource::file::{File, Next, Owner};
 use crate::resource::link::Link;
 use crate::resource::log::WithoutLog;
-use crate::resource::package::WithoutPackages;
+use crate::resource::package::{WithoutPackages, is_extension};
 use crate::resource::program::{Program, Shall};
+use crate::resource::renewal::Unloading;
 use crate::resource::repository::Enabled;
 use crate::resource::service::Service;
 use crate::spec::queue::WaitingJobs;
@@ -88,6 +89,10 @@ pub fn of_history(
                 resource,
             },
         ));
+    }
+    if unloads(history, wish.purge) {
+        let (scope, resource) = (scope.clone(), Box::new(Unloading));
+        ranked.push((8, Item { scope, resource }));
     }
     if let Some(drained) = drained(host, scope, history, wish.waiting)? {
         let resource = Box::new(drained);
@@ -341,6 +346,15 @@ fn undo(
             )
         }
     }))
+}
+
+/// Whether the extension goes, from a package or as it was built.
+fn unloads(history: &History, purge: bool) -> bool {
+    history.entries.iter().any(|entry| match &entry.undo {
+        Undo::Packages { brought } => purge && brought.iter().any(|name| is_extension(name)),
+        Undo::File { path, .. } => path.ends_with("gearman.so"),
+        _ => false,
+    })
 }
 
 /// Whether a person's section of this name stood in supervisor's files.

@@ -231,6 +231,11 @@ impl Resource for Packages {
     }
 }
 
+/// Whether the package brings the extension to a PHP.
+pub fn is_extension(name: &str) -> bool {
+    name.starts_with("php") && name.ends_with("-gearman")
+}
+
 /// The other way: takes out what we brought, as far as nobody else needs it.
 pub struct WithoutPackages {
     pub brought: Vec<String>,
@@ -298,6 +303,9 @@ impl Resource for WithoutPackages {
             true => State::Same,
             false => {
                 let mut change = Change::new("purge").detail(names.join(" "));
+                if names.iter().any(|name| is_extension(name)) {
+                    change = change.detail("the web's PHP is reloaded then, to drop the extension");
+                }
                 for (package, user) in self.used(host, &self.brought_now(host)?)? {
                     change = change.detail(format!("{package} stays: {user} came from it"));
                 }

@@ -29,19 +29,19 @@ pub struct Renewal {
     pub phps: Vec<Php>,
 }
 
-/// One that runs without the extension, and how it is made to read its files.
+/// A PHP for the web, and how it is made to read its files.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
-enum Lacking {
+enum Master {
     Unit(String),
     /// Nothing but the process itself can be asked.
     Process(u32, &'static str),
 }
 
-impl fmt::Display for Lacking {
+impl fmt::Display for Master {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Lacking::Unit(name) => f.write_str(name),
-            Lacking::Process(pid, name) => write!(f, "{name} (process {pid})"),
+            Master::Unit(name) => f.write_str(name),
+            Master::Process(pid, name) => write!(f, "{name} (process {pid})"),
         }
     }
 }
@@ -49,8 +49,7 @@ impl fmt::Display for Lacking {
 impl Renewal {
     /// Those that run without the extension, and whether its ini file is there
     /// for all of them.
-    fn lacking(&self, host: &Host) -> Result<(BTreeSet<Lacking>, bool)> {
-        let systemd = host.platform()?.init == Init::Systemd;
+    fn lacking(&self, host: &Host) -> Result<(BTreeSet<Master>, bool)> {
         let mut all = BTreeSet::new();
         let mut ready = true;
         for process in host.processes() {
@@ -66,36 +65,52 @@ impl Renewal {
             }
             let dirs = php.ini_dirs(host)?;
             ready &= dirs.iter().all(|dir| has_ini(host, dir, "gearman.ini"));
-            let unit = host.unit_of(process.pid).filter(|_| systemd);
-            all.insert(unit.map_or(Lacking::Process(process.pid, name), Lacking::Unit));
+            all.insert(Master::of(host, &process, name)?);
         }
         Ok((all, ready))
     }
+}
 
-    fn reload(host: &Host, lacking: &Lacking) -> Result<()> {
-        match lacking {
-            Lacking::Unit(name) => host.service("reload", name),
-            Lacking::Process(pid, FPM) => host.signal(*pid, Signal::USR2),
-            Lacking::Process(pid, _) => host.signal(*pid, Signal::USR1),
+impl Master {
+    fn of(host: &Host, process: &Process, name: &'static str) -> Result<Master> {
+        let systemd = host.platform()?.init == Init::Systemd;
+        let unit = host.unit_of(process.pid).filter(|_| systemd);
+        Ok(unit.map_or(Master::Process(process.pid, name), Master::Unit))
+    }
+
+    fn reload(&self, host: &Host, watch: &dyn Fn(&str)) -> Result<()> {
+        watch(&format!("reload {self}"));
+        match self {
+            Master::Unit(name) => host.service("reload", name),
+            Master::Process(pid, FPM) => host.signal(*pid, Signal::USR2),
+            Master::Process(pid, _) => host.signal(*pid, Signal::USR1),
         }
     }
 }
 
+/// php-fpm's file of options, if the process is its master.
+fn fpm_config(process: &Process) -> Option<PathBuf> {
+    let title = process.args.join(" ");
+    let config = title.strip_prefix("php-fpm: master process (")?;
+    Some(PathBuf::from(config.trim_end_matches(')')))
+}
+
+/// The name of the process, if it is the master of a web server with PHP in it.
+fn web_server(host: &Host, process: &Process) -> Option<&'static str> {
+    let server = |process: &Process| {
+        let program = process.exe.as_ref()?.file_name()?.to_str()?;
+        APACHE.into_iter().find(|name| *name == program)
+    };
+    let name = server(process)?;
+    let is_child = host.process(process.parent).as_ref().and_then(server) == Some(name);
+    (!is_child && host.has_loaded(process.pid, "libphp")).then_some(name)
+}
+
 /// The name of the process, if it is the master of that PHP for the web.
 fn serves(host: &Host, php: &Php, process: &Process) -> Option<&'static str> {
-    let title = process.args.join(" ");
-    let Some(config) = title.strip_prefix("php-fpm: master process (") else {
-        let server = |process: &Process| {
-            let program = process.exe.as_ref()?.file_name()?.to_str()?;
-            APACHE.into_iter().find(|name| *name == program)
-        };
-        let name = server(process)?;
-        let is_child = host.process(process.parent).as_ref().and_then(server) == Some(name);
-        let serves =
-            !is_child && php.collection.is_none() && host.has_loaded(process.pid, "libphp");
-        return serves.then_some(name);
+    let Some(config) = fpm_config(process) else {
+        return web_server(host, process).filter(|_| php.collection.is_none());
     };
-    let config = PathBuf::from(config.trim_end_matches(')'));
     let fits = match &php.collection {
         Some(number) => config
             .components()
@@ -131,7 +146,7 @@ impl Resource for Renewal {
         if all.is_empty() {
             return Ok(State::Same);
         }
-        let names: Vec<String> = all.iter().map(Lacking::to_string).collect();
+        let names: Vec<String> = all.iter().map(Master::to_string).collect();
         let change = Change::new("reload").detail(format!(
             "{}: it has not loaded the gearman extension",
             names.join(" ")
@@ -152,8 +167,7 @@ impl Resource for Renewal {
             return Ok(()); // the check that follows says so
         }
         for one in &all {
-            watch(&format!("reload {one}"));
-            Renewal::reload(host, one)?;
+            one.reload(host, watch)?;
         }
         // The signal returns before PHP has read its files.
         let begun = Instant::now();
@@ -170,5 +184,57 @@ impl Resource for Renewal {
             }
             std::thread::sleep(Duration::from_millis(100));
         }
+    }
+}
+
+/// The other way: PHP drops an extension that was removed.
+pub struct Unloading;
+
+impl Unloading {
+    fn holding(host: &Host) -> Result<BTreeSet<Master>> {
+        let mut all = BTreeSet::new();
+        for process in host.processes() {
+            let name = fpm_config(&process).map(|_| FPM);
+            let Some(name) = name.or_else(|| web_server(host, &process)) else {
+                continue;
+            };
+            let is_gone = |file: &PathBuf| file.ends_with(format!("{LIBRARY} (deleted)"));
+            if host.files_of(process.pid).iter().any(is_gone) {
+                all.insert(Master::of(host, &process, name)?);
+            }
+        }
+        Ok(all)
+    }
+}
+
+impl Resource for Unloading {
+    fn name(&self) -> String {
+        "the web's PHP".into()
+    }
+
+    /// Nothing holds it before it was removed: the packages' own step announces this one.
+    fn inspect(&self, host: &Host) -> Result<State> {
+        let all = Unloading::holding(host)?;
+        let names: Vec<String> = all.iter().map(Master::to_string).collect();
+        Ok(match names.is_empty() {
+            true => State::Same,
+            false => State::Differs(Change::new("reload").detail(names.join(" "))),
+        })
+    }
+
+    fn undo(&self, _host: &Host) -> Result<Option<Undo>> {
+        Ok(None)
+    }
+
+    fn apply(&self, host: &Host, watch: &dyn Fn(&str)) -> Result<()> {
+        for one in &Unloading::holding(host)? {
+            one.reload(host, watch)?;
+        }
+        // One that takes longer drops it when its requests are done.
+        let begun = Instant::now();
+        while begun.elapsed() < PATIENCE && !Unloading::holding(host)?.is_empty() {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        Ok(())
     }
 }

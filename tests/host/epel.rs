@@ -3,7 +3,7 @@
 
 use crate::harness::{Host, Site, Tree, rhel, site};
 use crate::support::{
-    a_page_hands_in_a_job, daemons, everything, host_of, jobs_run, none, on_site,
+    a_page_hands_in_a_job, daemons, everything, host_of, jobs_run, none, on_site, web_has_it,
 };
 
 /// Packages leave their users behind.
@@ -73,6 +73,7 @@ fn selinux_and_epel_are_set_up_and_given_back() {
     assert!(second.stderr.contains("$ getsebool"), "{second}");
 
     println!("{}", on_site(&host, "remove", &["--purge"]).exits(0).text());
+    assert!(!web_has_it(&host));
     assert!(log().ends_with("setsebool -P httpd_can_network_connect off\n"));
     none(before.changes_to(&all_but_users(&host)), "left by remove");
     assert_eq!(packages_before, packages(&host));

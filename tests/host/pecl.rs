@@ -155,6 +155,7 @@ fn a_package_for_another_php_is_no_package() {
 
     on_site(&host, "remove", &["--purge"]).exits(0);
     assert_eq!(packages_before, packages());
+    assert!(!web_has_it(&host));
     none(before.changes_to(&everything(&host)), "left by remove");
     none(php.changes_to(&of_php()), "left of PHP's");
 }

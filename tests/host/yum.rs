@@ -88,6 +88,7 @@ fn yum_and_chkconfig_do_what_dnf_and_systemd_do() {
     assert!(!second.stderr.contains("$ yum"), "{second}");
 
     println!("{}", on_site(&host, "remove", &["--purge"]).exits(0).text());
+    assert!(!web_has_it(&host));
     let after = host.tree(&["/etc/rc.d", "/var/www", "/etc/yum.repos.d"]);
     none(before.changes_to(&after), "left by remove");
     for name in ["gearmand", "supervisord", "wp-gears"] {
