@@ -20,7 +20,7 @@ use crate::resource::State;
 use crate::resource::file::File;
 use crate::spec::queue::WaitingJobs;
 use crate::spec::resolve::{self, Decided};
-use crate::spec::{Queue, Role, Spec, effective};
+use crate::spec::{Queue, Role, Spec, effective, file};
 use crate::ui::Ui;
 use crate::ui::interrupt::INTERRUPTED;
 use crate::ui::json::Report;
@@ -37,8 +37,17 @@ pub fn run(args: &SetupArgs) -> Result<u8> {
     }
 }
 
-/// What setup would work with, as a file; reads only.
+/// What setup would work with, as a file, or with no site all that can be
+/// said in one; reads only.
 fn print_config(host: &Host, args: &SetupArgs, ui: Ui) -> Result<u8> {
+    if args.common.sites.is_empty()
+        && file::read(host, args.common.config.as_deref())?
+            .sites
+            .is_empty()
+    {
+        ui.line(effective::sample().trim_end());
+        return Ok(DONE);
+    }
     let spec = spec_of(host, &args.common, &args.host, &args.site)?;
     let mut decided = resolve::decide(host, &spec)?;
     let refused: Vec<Refused> = decided

@@ -25,6 +25,20 @@ pub fn toml(spec: &Spec, decided: &Decided) -> String {
     text
 }
 
+/// Every option, none of them said: what a person fills in.
+pub fn sample() -> String {
+    let mut text = String::from(
+        "# /etc/wp-gears.toml: what 'wp-gears setup' does on this host.\n\
+         # The command line and the environment go over this file.\n",
+    );
+    section::<HostOptions>(&HostOptions::default(), &mut text);
+    text.push_str(
+        "\n# A table for each site; without dir, for all of them.\n# [[site]]\n# dir =\n",
+    );
+    section::<SiteOptions>(&SiteOptions::default(), &mut text);
+    text
+}
+
 /// Only what was said, as the file that says it.
 pub fn brief(spec: &Spec) -> String {
     let mut text = pairs(&spec.host);

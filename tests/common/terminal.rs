@@ -22,6 +22,15 @@ pub struct Terminal {
     bytes: Arc<Mutex<Vec<u8>>>,
 }
 
+/// One place of the screen.
+#[derive(Debug, Clone, Default)]
+pub struct Cell {
+    pub text: String,
+    pub color: vt100::Color,
+    pub bold: bool,
+    pub dim: bool,
+}
+
 impl Terminal {
     /// Runs it in a session of its own, with the terminal as its own.
     pub fn run(mut command: Command, columns: u16, lines: u16) -> Terminal {
@@ -88,6 +97,30 @@ impl Terminal {
 
     pub fn screen(&self) -> String {
         self.screen.lock().unwrap().screen().contents()
+    }
+
+    /// The screen with its colours.
+    pub fn cells(&self) -> Vec<Vec<Cell>> {
+        let parser = self.screen.lock().unwrap();
+        let screen = parser.screen();
+        let (lines, columns) = screen.size();
+        let cell = |line, column| {
+            let cell = screen.cell(line, column);
+            let text = cell.map(|it| it.contents()).filter(|text| !text.is_empty());
+            Cell {
+                text: text.unwrap_or(" ").to_owned(),
+                color: cell.map(|it| it.fgcolor()).unwrap_or_default(),
+                bold: cell.is_some_and(|it| it.bold()),
+                dim: cell.is_some_and(|it| it.dim()),
+            }
+        };
+        (0..lines.get())
+            .map(|line| {
+                (0..columns.get())
+                    .map(|column| cell(line, column))
+                    .collect()
+            })
+            .collect()
     }
 
     /// All that the program sent so far.
