@@ -416,18 +416,20 @@ fn workers(
                 },
             );
         }
-        items.site(site, definition::file(host, supervisor, site)?);
+        let file = definition::file(host, supervisor, site)?;
+        let patience = Duration::from_secs(site.stop_timeout + 30);
+        let group = |name: &str, shall| Program::new(name, shall, supervisor, patience);
+        let workers = group(&site.program, Shall::Run).defined_in(&file);
+        items.site(site, file);
         if !live {
             continue;
         }
-        let patience = Duration::from_secs(site.stop_timeout + 30);
-        let group = |name: &str, shall| Program::new(name, shall, supervisor, patience);
         if let Some(old) = &site.existing
             && old.name != site.program
         {
             items.site(site, group(&old.name, Shall::BeGone));
         }
-        items.site(site, group(&site.program, Shall::Run));
+        items.site(site, workers);
     }
     Ok(())
 }

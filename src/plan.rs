@@ -90,6 +90,7 @@ pub fn make(host: &Host, items: Vec<Item>) -> Result<Plan> {
         }
     }
     steps.retain(|step| !bad.contains(&step.item.scope));
+    say_what_follows(&mut steps);
     plan.steps = steps;
     for (scope, error) in preflight::check(host, &plan)? {
         match scope {
@@ -98,6 +99,19 @@ pub fn make(host: &Host, items: Vec<Item>) -> Result<Plan> {
         }
     }
     Ok(plan)
+}
+
+/// What is as it should be, and will not be once something else is changed.
+fn say_what_follows(steps: &mut [Step]) {
+    let differs = |step: &&Step| step.state != State::Same;
+    let changing = steps.iter().filter(differs);
+    let changing: BTreeSet<String> = changing.map(|step| step.item.resource.name()).collect();
+    for step in steps.iter_mut().filter(|step| step.state == State::Same) {
+        let follows = step.item.resource.follows();
+        if let Some(name) = follows.filter(|name| changing.contains(*name)) {
+            step.state = State::After(name.to_owned(), Change::new("restart"));
+        }
+    }
 }
 
 /// Side by side: a few threads take the next item each until none is left.

@@ -11,13 +11,17 @@ $_SERVER['PHP_SELF']                     = '/index.php';
 chdir( $wp_gears_site );
 require_once $wp_gears_site . '/wp-load.php';
 
+$wp_gears_files = array_merge(
+	array_values( (array) get_option( 'active_plugins', array() ) ),
+	is_multisite() ? array_keys( (array) get_site_option( 'active_sitewide_plugins', array() ) ) : array(),
+	wp_get_mu_plugins()
+);
+$wp_gears_found = array_intersect( array_map( 'basename', $wp_gears_files ), array( 'wp-minions.php', 'wp-gears.php' ) );
+
 echo "\n", $wp_gears_mark, ' ', json_encode(
 	array(
 		'name'    => (string) get_option( 'blogname' ),
 		'network' => is_multisite(),
-		'active'  => array_merge(
-			array_values( (array) get_option( 'active_plugins', array() ) ),
-			is_multisite() ? array_keys( (array) get_site_option( 'active_sitewide_plugins', array() ) ) : array()
-		),
+		'active'  => function_exists( 'wp_async_task_add' ) || array() !== $wp_gears_found,
 	)
 ), "\n";

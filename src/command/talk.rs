@@ -114,7 +114,12 @@ impl<'a> Talk<'a> {
             ));
             return;
         }
-        if !outcome.failed.is_empty() || !plan.refused.is_empty() || outcome.done.is_empty() {
+        if outcome.done.is_empty() {
+            return;
+        }
+        if !outcome.failed.is_empty() || !plan.refused.is_empty() {
+            ui.line("");
+            ui.wrapped("Not all is well: see above. The same again goes on where it ended.");
             return;
         }
         let proof = match (proved, asked.spec.sites.len()) {

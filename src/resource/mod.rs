@@ -47,6 +47,11 @@ pub trait Resource: Send + Sync {
         None
     }
 
+    /// The resource, by its name, that this one is restarted for.
+    fn follows(&self) -> Option<&str> {
+        None
+    }
+
     /// A file's text as it will be, for checks before the first change.
     fn next_text(&self) -> Option<&file::File> {
         None

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
+use super::file::File;
 use super::{Change, Resource, State};
 use crate::host::{Host, platform};
 use crate::journal::Undo;
@@ -18,6 +19,8 @@ pub struct Program {
     pub supervisor: &'static platform::Supervisor,
     /// How long its processes may take to finish the jobs at hand.
     pub patience: Duration,
+    /// The file that defines it, as a resource is named.
+    pub defined_in: Option<String>,
 }
 
 /// What the group shall be.
@@ -54,6 +57,15 @@ impl Program {
             shall,
             supervisor,
             patience,
+            defined_in: None,
+        }
+    }
+
+    /// With the file that it is restarted for.
+    pub fn defined_in(self, file: &File) -> Self {
+        Program {
+            defined_in: Some(file.name()),
+            ..self
         }
     }
 
@@ -174,6 +186,10 @@ impl Resource for Program {
             change.details.push(why);
         }
         Ok(State::Differs(change))
+    }
+
+    fn follows(&self) -> Option<&str> {
+        self.defined_in.as_deref()
     }
 
     fn undo(&self, _host: &Host) -> Result<Option<Undo>> {

@@ -93,7 +93,7 @@ impl Ui {
 
     pub fn notes(&self, notes: &[String]) {
         for note in notes {
-            self.line(&format!("note: {note}"));
+            self.hung(&format!("note: {note}"));
         }
     }
 

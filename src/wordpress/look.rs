@@ -1,5 +1,5 @@
 //! What a site says of itself before anything is set up: its name, whether it
-//! is a network, and which plugins are active. Its worker user asks it.
+//! is a network, and whether the plugin is active. Its worker user asks it.
 
 use std::time::Duration;
 
@@ -21,17 +21,8 @@ const LONGEST: usize = 60;
 pub struct Told {
     pub name: String,
     pub network: bool,
-    /// The main files of active plugins, below the folder of plugins.
-    active: Vec<String>,
-}
-
-impl Told {
-    /// Whether WP Gears or WP Minions is.
-    pub fn plugin_is_active(&self) -> bool {
-        let mains = ["wp-minions.php", "wp-gears.php"];
-        let is_main = |file: &String| mains.contains(&file.rsplit('/').next().unwrap_or_default());
-        self.active.iter().any(is_main)
-    }
+    /// Whether what takes jobs is: WP Gears or WP Minions.
+    pub active: bool,
 }
 
 /// Starts the site's PHP as its worker user.
@@ -62,10 +53,10 @@ mod tests {
 
     #[test]
     fn the_answer_is_found_in_what_a_site_prints_and_steers_no_terminal() {
-        let answer = r#"{"name":"A\u001b[2J","network":true,"active":["a/b.php","wp-minions/wp-minions.php"]}"#;
+        let answer = r#"{"name":"A\u001b[2J","network":true,"active":false}"#;
         let told = read(format!("Notice: x\nm1 {answer}\nbye").as_bytes(), "m1").unwrap();
         assert_eq!(told.name, "A\u{fffd}[2J");
-        assert!(told.network && told.plugin_is_active());
+        assert!(told.network && !told.active);
         assert!(read(b"m1 {}\n", "m1").is_err());
         assert!(read(answer.as_bytes(), "m1").is_err());
     }

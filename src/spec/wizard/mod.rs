@@ -16,6 +16,7 @@ use super::{HostOptions, Role, SiteOptions, Spec};
 use crate::gearman::password::Password;
 use crate::host::Host;
 use crate::ui::Ui;
+use crate::wordpress::site::Plugin;
 use sites::Found;
 
 /// What the options and the file say, for these sites or those that they name.
@@ -186,6 +187,7 @@ impl Wizard<'_> {
         loop {
             let decided = self.decided()?;
             self.ui.notes(&decided.notes);
+            self.ui.notes(&self.notes(&decided));
             let mut items = vec!["Go on    show what will be done".to_owned()];
             items.extend(questions.iter().map(|it| self.row(*it, &decided)));
             items.push(format!("More     {}", self.more_row()));
@@ -198,6 +200,16 @@ impl Wizard<'_> {
                 _ => return Err(crate::ui::interrupt::Cancelled::Answered.into()),
             }
         }
+    }
+
+    /// What is to be known of the chosen sites, as far as it still holds.
+    fn notes(&self, decided: &Decided) -> Vec<String> {
+        let holds = |site: &&Found| {
+            let chosen = decided.sites.iter().find(|it| it.dir == site.dir);
+            chosen.is_some_and(|it| it.plugin != Plugin::Bundled)
+        };
+        let found = self.found.iter().filter(holds);
+        found.filter_map(|site| site.note.clone()).collect()
     }
 
     fn row(&self, question: Question, decided: &Decided) -> String {

@@ -30,6 +30,10 @@ pub struct Found {
     /// Why it cannot be set up.
     trouble: Option<String>,
     pub has_workers: bool,
+    /// Its WordPress gave no answer when it was asked.
+    silent: bool,
+    /// What is to be known before it is set up.
+    pub note: Option<String>,
 }
 
 /// No site is asked any more once looking took so long: files tell enough.
@@ -45,15 +49,29 @@ fn one(host: &Host, layers: &Layers, dir: &Path, until: Instant) -> Result<Found
         likely: false,
         trouble: decided.refused.first().map(|(_, error)| trouble(error)),
         has_workers: false,
+        silent: false,
+        note: None,
     };
     if let Some(site) = decided.sites.first() {
         let told = match host.live() && Instant::now() < until {
-            true => look::ask(host, site).ok(),
+            true => Some(look::ask(host, site)),
             false => None,
         };
+        found.silent = matches!(told, Some(Err(_)));
+        let told = told.and_then(Result::ok);
         found.about = about(site, told.as_ref());
+        if found.silent {
+            found.about.push_str(", does not answer");
+        }
         found.has_workers = site.existing.is_some();
         found.likely = site.plugin != Plugin::Bundled || found.has_workers;
+        if site.plugin != Plugin::Bundled && told.is_some_and(|told| !told.active) {
+            found.note = Some(format!(
+                "{} in {} is not active: activate it, or take the plugin 'bundled' under More",
+                name_of(site.plugin),
+                dir.display()
+            ));
+        }
     }
     Ok(found)
 }
@@ -66,12 +84,8 @@ fn about(site: &SiteDecided, told: Option<&Told>) -> String {
     let network = told.map_or(site.found.network == Network::Yes, |told| told.network);
     let kind = if network { " network" } else { "" };
     parts.push(format!("WordPress {}{kind}", site.version));
-    let name = match site.plugin {
-        Plugin::WpGears => "WP Gears",
-        Plugin::WpMinions => "WP Minions",
-        Plugin::Bundled => "no plugin yet",
-    };
-    parts.push(match (site.plugin, told.map(Told::plugin_is_active)) {
+    let name = name_of(site.plugin);
+    parts.push(match (site.plugin, told.map(|told| told.active)) {
         (Plugin::Bundled, _) | (_, None) => name.to_owned(),
         (_, Some(true)) => format!("{name} active"),
         (_, Some(false)) => format!("{name} not active"),
@@ -80,6 +94,14 @@ fn about(site: &SiteDecided, told: Option<&Told>) -> String {
         parts.push("has workers".into());
     }
     parts.join(", ")
+}
+
+fn name_of(plugin: Plugin) -> &'static str {
+    match plugin {
+        Plugin::WpGears => "WP Gears",
+        Plugin::WpMinions => "WP Minions",
+        Plugin::Bundled => "no plugin yet",
+    }
 }
 
 /// Why it cannot be set up, in the fewest words.
@@ -131,7 +153,7 @@ impl Wizard<'_> {
             .partition(|site| site.trouble.is_some());
         self.found = good;
         // Who has many sites sees those first that are marked.
-        self.found.sort_by_key(|site| !site.likely);
+        self.found.sort_by_key(|site| (!site.likely, site.silent));
         for site in &bad {
             let why = site.trouble.as_deref().unwrap_or_default();
             let text = format!("Left out: {}: {why}", site.dir.display());
@@ -205,7 +227,7 @@ impl Wizard<'_> {
     /// Likely ones; where there are none all of a few, or the first of many.
     fn is_suggested(&self, at: usize) -> bool {
         let any = self.found.iter().any(|site| site.likely);
-        let all = !any && self.found.len() <= FEW;
+        let all = !any && self.found.len() <= FEW && !self.found[at].silent;
         self.found[at].likely || all || (!any && at == 0)
     }
 
