@@ -3,34 +3,29 @@
 
 mod extension;
 mod job_server;
+mod workers;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 
 use crate::host::Host;
-use crate::host::platform::{Family, Init, Platform};
+use crate::host::platform::{Family, Platform};
 use crate::journal::{Edit, Scope};
 use crate::paths::{BASE, LIB, LOGS, binary, runner};
 use crate::plan::Item;
 use crate::problem::Problem;
 use crate::resource::Resource;
 use crate::resource::boolean::Boolean;
-use crate::resource::check::Check;
 use crate::resource::directory::Directory;
 use crate::resource::file::{File, Next, Owner};
 use crate::resource::link::Link;
-use crate::resource::log::Log;
 use crate::resource::package::Packages;
-use crate::resource::program::{Program, Shall};
 use crate::resource::repository::{Enabled, Repository, Source};
-use crate::resource::service::Service;
 use crate::spec::queue::WaitingJobs;
 use crate::spec::resolve::{Decided, SiteDecided};
 use crate::spec::{Role, WorkerMode};
-use crate::supervisor::{definition, own as own_supervisor, rpc};
 use crate::ui::mask::Secrets;
 use crate::wordpress::config::{self, Switch, Wish};
 use crate::wordpress::settings;
@@ -88,11 +83,23 @@ pub fn setup(
     for site in &decided.sites {
         plugin_and_runner(host, &mut items, site)?;
     }
+    if worker {
+        workers::supervisor(
+            &mut items,
+            platform,
+            decided.host.supervisor,
+            host.live(),
+            live,
+        )?;
+    }
     for site in &decided.sites {
+        if worker && live {
+            workers::starts(host, &mut items, decided.host.supervisor, site);
+        }
         items.site(site, wp_config(site));
     }
     if worker {
-        workers(host, &mut items, platform, decided, live)?;
+        workers::programs(host, &mut items, decided, live)?;
     }
     Ok(items.list)
 }
@@ -348,88 +355,4 @@ fn wp_config(site: &SiteDecided) -> File {
         needs: None,
         secrets: Secrets::Php,
     }
-}
-
-fn workers(
-    host: &Host,
-    items: &mut Items,
-    platform: &Platform,
-    decided: &Decided,
-    live: bool,
-) -> Result<()> {
-    let supervisor = decided.host.supervisor;
-    let own = supervisor.package.is_none();
-    if own {
-        for resource in own_supervisor::resources(platform, host.live())? {
-            items.list.push(Item {
-                scope: Scope::Host,
-                resource,
-            });
-        }
-    }
-    if supervisor.lacks_restart && platform.init == Init::Systemd {
-        let text = include_str!("../templates/supervisord.dropin.tera");
-        drop_in(items, supervisor.unit, |_| Ok(text.to_owned()));
-    }
-    if live {
-        items.host(Service {
-            unit: supervisor.unit.into(),
-            enabled: Some(true),
-            active: Some(true),
-            stale: match own {
-                true => Box::new(own_supervisor::is_stale),
-                false => Box::new(|_, _| Ok(None)),
-            },
-            also: vec![],
-            needs: supervisor.needs(),
-        });
-        let socket = supervisor.socket;
-        items.host(Check {
-            what: "supervisord answers".into(),
-            after: format!("the service {}", supervisor.unit),
-            patience: Duration::from_secs(10),
-            probe: Box::new(move |_| {
-                let running = rpc::Supervisor::new(Path::new(socket));
-                running.processes().map(|_| ())
-            }),
-        });
-    }
-    for site in &decided.sites {
-        for folder in ["run", "cache", "failed"] {
-            items.site(
-                site,
-                Directory {
-                    path: Path::new(BASE).join(folder).join(&site.name),
-                    owner: Owner::User(site.user.clone()),
-                    mode: 0o700,
-                    shared: false,
-                },
-            );
-        }
-        // The worker rotates by copying: both files are there for it.
-        for ending in ["log", "log.1"] {
-            items.site(
-                site,
-                Log {
-                    path: Path::new(LOGS).join(format!("{}.{ending}", site.name)),
-                    owner: site.user.clone(),
-                },
-            );
-        }
-        let file = definition::file(host, supervisor, site)?;
-        let patience = Duration::from_secs(site.stop_timeout + 30);
-        let group = |name: &str, shall| Program::new(name, shall, supervisor, patience);
-        let workers = group(&site.program, Shall::Run).defined_in(&file);
-        items.site(site, file);
-        if !live {
-            continue;
-        }
-        if let Some(old) = &site.existing
-            && old.name != site.program
-        {
-            items.site(site, group(&old.name, Shall::BeGone));
-        }
-        items.site(site, workers);
-    }
-    Ok(())
 }

@@ -73,6 +73,33 @@ fn a_wrong_value_is_one_line_that_names_the_option_the_value_and_what_is_allowed
         ),
         ("setup --listen 1/2", "--listen", "'1/2'", "an address"),
         (
+            "setup --mysql-host /run/mysqld.sock",
+            "--mysql-host",
+            "'/run/mysqld.sock'",
+            "name or address",
+        ),
+        (
+            "setup --mysql-port 0",
+            "--mysql-port",
+            "'0'",
+            "from 1 to 65535",
+        ),
+        (
+            "setup --mysql-user a`b",
+            "--mysql-user",
+            "'a`b'",
+            "letters, digits",
+        ),
+        ("setup --mysql-database=", "--mysql-database", "", "1 to 64"),
+        (
+            "setup --mysql-table a.b",
+            "--mysql-table",
+            "'a.b'",
+            "1 to 64",
+        ),
+        ("setup --drain 0", "--drain", "'0'", "from 1 to 86400"),
+        ("remove --drain soon", "--drain", "'soon'", "whole number"),
+        (
             "setup --program a]b",
             "--program",
             "'a]b'",

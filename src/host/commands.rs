@@ -303,6 +303,9 @@ fn become_child(user: Option<&User>) -> std::io::Result<()> {
     rustix::thread::set_thread_res_gid(gid, gid, gid)?;
     rustix::thread::set_thread_res_uid(uid, uid, uid)?;
     rustix::thread::set_no_new_privs(true)?;
+    // A job that it would hand in later, nobody would wait for. After the
+    // change of user, which would forget it.
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
     Ok(())
 }
 

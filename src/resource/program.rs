@@ -12,6 +12,7 @@ use crate::journal::Undo;
 use crate::paths::binary;
 use crate::problem::Problem;
 use crate::supervisor::rpc::{Process, Supervisor};
+use crate::ui::mask::plain;
 
 pub struct Program {
     pub group: String,
@@ -143,7 +144,9 @@ impl Program {
             if bad.is_some() || begun.elapsed() > Duration::from_secs(20) {
                 let why = match bad.or(processes.first()) {
                     Some(process) => {
-                        format!("{} is {} {}", process.name, process.state, process.error)
+                        let (name, state, error) = (&process.name, &process.state, &process.error);
+                        let said = supervisor.output_tail(process, 2000).unwrap_or_default();
+                        format!("{name} is {state} {error}{}", last_lines(&said))
                     }
                     None => "supervisord has no such group".into(),
                 };
@@ -159,6 +162,15 @@ impl Program {
             std::thread::sleep(Duration::from_millis(50));
         }
     }
+}
+
+/// The end of what it printed, each on a line of its own.
+fn last_lines(said: &str) -> String {
+    let lines: Vec<&str> = said.lines().collect();
+    let last = &lines[lines.len().saturating_sub(8)..];
+    last.iter()
+        .map(|line| format!("\n{}", plain(line)))
+        .collect()
 }
 
 impl Resource for Program {
@@ -208,7 +220,10 @@ impl Resource for Program {
                 supervisor.remove(&self.group, self.patience)?;
                 supervisor.add(&self.group)?;
             }
-            Act::Start => supervisor.start(&self.group)?,
+            Act::Start => supervisor.start(&self.group).map_err(|error| {
+                let what = format!("start the workers ({})", self.group);
+                Problem::new(what, format!("{error:#}")).advice("mend that, then run again")
+            })?,
             Act::Remove => return supervisor.remove(&self.group, self.patience),
         }
         match self.shall {

@@ -1,6 +1,6 @@
 //! The definition of a site's program: what supervisor runs, and how.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
@@ -32,8 +32,7 @@ pub fn file(host: &Host, supervisor: &Supervisor, site: &SiteDecided) -> Result<
         });
     }
     let mut file = if programs::folder_is_included(host, supervisor)? {
-        let name = format!("{}.{}", site.program, supervisor.ending);
-        let path = Path::new(supervisor.programs).join(name);
+        let path = own_file(supervisor, site);
         File::whole(path, text.into_bytes(), 0o644).edit(Edit::Program)
     } else {
         let program = site.program.clone();
@@ -48,6 +47,12 @@ pub fn file(host: &Host, supervisor: &Supervisor, site: &SiteDecided) -> Result<
     // Our own has its folder before this.
     file.needs = supervisor.package.map(|_| supervisor.needs());
     Ok(file)
+}
+
+/// The file that holds this program alone.
+pub fn own_file(supervisor: &Supervisor, site: &SiteDecided) -> PathBuf {
+    let name = format!("{}.{}", site.program, supervisor.ending);
+    Path::new(supervisor.programs).join(name)
 }
 
 /// The worker's words: with them a later setup knows what this one asked for.

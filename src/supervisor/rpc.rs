@@ -46,6 +46,8 @@ pub enum Unreachable {
     Odd(String),
 }
 
+const NO_FILE: i32 = 20;
+const NOT_EXECUTABLE: i32 = 21;
 const NOT_RUNNING: i32 = 70;
 const BAD_NAME: i32 = 10;
 const ALREADY_ADDED: i32 = 90;
@@ -83,6 +85,20 @@ impl Supervisor {
         let params = vec![Value::Integer(-bytes), Value::Integer(0)];
         let answer = self.call("supervisor.readLog", params, SHORT)?;
         Ok(String::try_from_value(&answer)?)
+    }
+
+    /// The end of what a process printed.
+    pub fn output_tail(&self, process: &Process, bytes: i32) -> Result<String> {
+        let name = format!("{}:{}", process.group, process.name);
+        let params = vec![
+            Value::String(name),
+            Value::Integer(0),
+            Value::Integer(bytes),
+        ];
+        let answer = self.call("supervisor.tailProcessStdoutLog", params, SHORT)?;
+        let parts: Vec<Value> = TryFromValue::try_from_value(&answer)?;
+        let text = parts.first().context("an empty list")?;
+        Ok(String::try_from_value(text)?)
     }
 
     /// Reads the files again. Nothing that runs changes.
@@ -139,17 +155,24 @@ impl Supervisor {
         self.tolerate("supervisor.removeProcessGroup", group, SHORT, BAD_NAME)
     }
 
-    /// Starts what does not run of a group.
+    /// Starts what does not run of a group; an error where supervisord does
+    /// not even try.
     pub fn start(&self, group: &str) -> Result<()> {
         let params = vec![Value::String(group.to_owned()), Value::Boolean(true)];
-        match self.call(
-            "supervisor.startProcessGroup",
-            params,
-            Duration::from_secs(60),
-        ) {
-            Err(error) if is_fault(&error, NOT_RUNNING) => Ok(()),
-            other => other.map(|_| ()),
+        let method = "supervisor.startProcessGroup";
+        let answer = match self.call(method, params, Duration::from_secs(60)) {
+            Err(error) if is_fault(&error, NOT_RUNNING) => return Ok(()),
+            other => other?,
+        };
+        let results: Vec<HashMap<String, Value>> = TryFromValue::try_from_value(&answer)?;
+        for result in results {
+            let code = result.get("status").map(i32::try_from_value);
+            if let Some(Ok(NO_FILE | NOT_EXECUTABLE)) = code {
+                let why = result.get("description").map(String::try_from_value);
+                anyhow::bail!(why.and_then(Result::ok).unwrap_or_default());
+            }
         }
+        Ok(())
     }
 
     pub fn stop(&self, group: &str, patience: Duration) -> Result<()> {

@@ -1,6 +1,6 @@
 //! What setup does when the machine does not do its part.
 
-use crate::harness::{Host, Site};
+use crate::harness::{Host, Site, site};
 use crate::support::{everything, fresh_host, jobs_run, none, on_site, ready_host, refused};
 
 /// wp-config.php is the switch: while anything is missing it stays as it was.
@@ -87,6 +87,43 @@ fn a_job_server_that_does_not_come_up_is_told() {
     fails(&host, &["gearman-job-server", "no-such-option"]);
     host.put("/etc/default/gearman-job-server", kept, 0o644)
         .unwrap();
+    on_site(&host, "setup", &[]).exits(0);
+    jobs_run(&Site::first(&host), 1);
+}
+
+#[track_caller]
+fn stops_before_the_switch(host: &Host, says: &[&str]) {
+    let config = format!("{}/wp-config.php", site::FOLDER);
+    let before = host.read(&config).unwrap();
+    let out = on_site(host, "setup", &[]).exits(1);
+    for word in says {
+        assert!(out.stderr.contains(word), "does not say {word:?}: {out}");
+    }
+    assert_eq!(host.read(&config).unwrap(), before, "{out}");
+}
+
+#[test]
+fn a_supervisor_that_does_not_come_up_is_told() {
+    let host = ready_host("supervisor");
+    let broken = "/etc/supervisor/conf.d/broken.conf";
+    host.put(broken, "[program:broken]\nautostart=true\n", 0o644)
+        .unwrap();
+    // supervisord runs yet: it tells what it cannot read.
+    fails(&host, &["broken", "command"]);
+    host.run(&["systemctl", "stop", "supervisor"]).ok();
+    stops_before_the_switch(&host, &["ask supervisord what", "program:broken"]);
+    host.run(&["rm", broken]).ok();
+    host.run(&["systemctl", "reset-failed", "supervisor"]).ok();
+
+    // Nothing can be run from where the worker is.
+    let noexec = "mount -t tmpfs -o mode=755,noexec small /usr/local/lib";
+    host.shell(noexec).ok();
+    stops_before_the_switch(
+        &host,
+        &["/usr/local/lib/wp-gears/wp-gears", "Permission denied"],
+    );
+    host.run(&["mount", "-o", "remount,exec", "/usr/local/lib"])
+        .ok();
     on_site(&host, "setup", &[]).exits(0);
     jobs_run(&Site::first(&host), 1);
 }

@@ -347,7 +347,7 @@ fn a_site_tells_what_it_is_and_proves_that_jobs_run() {
 
 #[test]
 fn a_cache_that_is_anothers_by_now_is_left_alone_until_it_is_not() {
-    let site = Site::new("cache");
+    let site = Site::new("cache-taken");
     site.php("");
     let _worker = site.worker(&["--max-jobs", "1"]);
     let job = |count: usize| {
