@@ -55,7 +55,7 @@ fn all_ran_once(host: &Host) {
 /// 200 jobs wait through all that may happen to a server, and then run, once.
 fn jobs_survive(host: &mut Host, needs_database: bool) {
     let unit = "gearman-job-server";
-    host.run(&["wp-gears", "pause"]).exits(0);
+    host.run(&["wp-gears", "pause", "--wait"]).exits(0);
     Site::first(host).forget_done();
     Site::first(host).send(1, JOBS, 0.0).ok();
     all_wait(host, "handed in");
@@ -221,7 +221,7 @@ fn a_queue_is_left_only_when_it_is_empty() {
     let host = ready_host("drain");
     on_site(&host, "setup", &["--queue", "memory"]).exits(0);
     let site = Site::first(&host);
-    host.run(&["wp-gears", "pause"]).exits(0);
+    host.run(&["wp-gears", "pause", "--wait"]).exits(0);
     site.send(1, 3, 0.0).ok();
     let words = ["wp-gears", "setup", "--site", site::FOLDER, "--yes"];
     for more in [&["--queue", "sqlite"], MYSQL, &["--port", "4731"]] {
@@ -243,7 +243,7 @@ fn a_queue_is_left_only_when_it_is_empty() {
     assert_eq!(site.wait_for(8, 5 * SECOND).len(), 8);
 
     // From a file to a table: another queue too; a new port alone is not.
-    host.run(&["wp-gears", "pause"]).exits(0);
+    host.run(&["wp-gears", "pause", "--wait"]).exits(0);
     site.send(9, 9, 0.0).ok();
     refused(&host, &[&words, MYSQL].concat(), 1, &["1 job waits"]);
     on_site(&host, "setup", &["--port", "4731", "--no-prove"]).exits(0);
