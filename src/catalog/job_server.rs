@@ -98,7 +98,9 @@ pub fn resources(
             match stale(host, &unit)? {
                 Some(_) => {
                     let to_be = daemon::words_to_be(host, family, &to_be)?;
-                    daemon::would_lose(host, family, &to_be.unwrap_or_default())
+                    // Those in hand too: a gearmand that ends takes a job from the
+                    // worker that it lets go first, and gives it to the next one.
+                    daemon::would_lose(host, family, &to_be.unwrap_or_default(), |queue| queue.jobs)
                 }
                 None => Ok(0),
             }

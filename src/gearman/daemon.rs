@@ -185,9 +185,15 @@ fn place(words: &[String]) -> Option<Vec<String>> {
     (kind != "builtin").then(|| [vec![kind.clone()], rest].concat())
 }
 
-/// How many jobs wait in a running gearmand that one with these words would
-/// not find: its queue is in memory, or another.
-pub fn would_lose(host: &Host, family: &Family, to_be: &[String]) -> Result<u64> {
+/// How many jobs are in a running gearmand that one with these words would
+/// not find: its queue is in memory, or another. `count` says which jobs of a
+/// function matter.
+pub fn would_lose(
+    host: &Host,
+    family: &Family,
+    to_be: &[String],
+    count: fn(&Queue) -> u64,
+) -> Result<u64> {
     let unit = host.unit(family.gearmand.unit, &[host.supervisor()?.unit])?;
     let Some(process) = host.process(unit.main_pid) else {
         return Ok(0);
@@ -196,15 +202,15 @@ pub fn would_lose(host: &Host, family: &Family, to_be: &[String]) -> Result<u64>
     if now.is_some() && now == place(to_be) {
         return Ok(0);
     }
-    Ok(waiting_in(host, process.pid))
+    let queues = queues_of(host, process.pid);
+    Ok(queues.iter().map(count).sum())
 }
 
-/// All jobs of a running gearmand, asked where it listens now (that may be ::1
+/// What a running gearmand has, asked where it listens now (that may be ::1
 /// alone). One that does not answer cannot be asked, and is to be restarted.
-fn waiting_in(host: &Host, pid: u32) -> u64 {
+fn queues_of(host: &Host, pid: u32) -> Vec<Queue> {
     let limit = Duration::from_secs(2);
-    let queues = host
-        .listeners_of(pid)
+    host.listeners_of(pid)
         .iter()
         .find_map(|listener| {
             let server = Server {
@@ -213,8 +219,7 @@ fn waiting_in(host: &Host, pid: u32) -> u64 {
             };
             Admin::connect(&server, limit).ok()?.status().ok()
         })
-        .unwrap_or_default();
-    queues.iter().map(Queue::waiting).sum()
+        .unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::gearman::server::Server;
-use crate::gearman::text::Admin;
+use crate::gearman::text::{Admin, Queue};
 use crate::gearman::{daemon, options};
 use crate::host::Host;
 use crate::host::platform::Family;
@@ -72,7 +72,7 @@ pub fn of_job_server(
     };
     Ok(Drained {
         what: "end the job server as it is".into(),
-        waiting: Box::new(move |host| daemon::would_lose(host, family, &to_be)),
+        waiting: Box::new(move |host| daemon::would_lose(host, family, &to_be, Queue::waiting)),
         wish,
     })
 }
