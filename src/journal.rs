@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::host::Host;
 use crate::host::files::{Attributes, FileData, Node};
-use crate::mysql::Server;
+use crate::mysql::Made;
 use crate::paths::{BASE, STATE};
 use crate::problem::Problem;
 
@@ -90,14 +90,7 @@ pub enum Undo {
         was: bool,
     },
     /// A queue's database, and the job server's user in it.
-    Database {
-        server: Server,
-        database: String,
-        table: String,
-        had_database: bool,
-        /// The user that was made, with the host it logs in from.
-        account: Option<(String, String)>,
-    },
+    Database(Made),
 }
 
 impl Undo {
@@ -121,9 +114,7 @@ impl Undo {
             Undo::All { .. } => "several things".into(),
             Undo::Repository { id } => format!("repository {id}"),
             Undo::Boolean { name, .. } => format!("boolean {name}"),
-            Undo::Database {
-                server, database, ..
-            } => format!("database {database} on {}:{}", server.host, server.port),
+            Undo::Database(made) => made.to_string(),
         }
     }
 }
@@ -364,22 +355,10 @@ fn fold(first: &Undo, later: Undo) -> Undo {
             brought.dedup();
             Undo::Packages { brought }
         }
-        (
-            Undo::Database {
-                server,
-                database,
-                table,
-                had_database,
-                account,
-            },
-            Undo::Database { account: later, .. },
-        ) => Undo::Database {
-            server,
-            database,
-            table,
-            had_database,
-            account: account.or(later),
-        },
+        (Undo::Database(made), Undo::Database(later)) => Undo::Database(Made {
+            account: made.account.or(later.account),
+            ..made
+        }),
         (first, _) => first,
     }
 }
@@ -495,6 +474,29 @@ mod tests {
         };
         assert_eq!(was.as_ref().map(|kept| kept.sha.as_str()), Some("aa"));
         assert_eq!(will.as_deref(), Some("cc"));
+    }
+
+    #[test]
+    fn of_a_database_the_first_answer_and_any_user_that_was_made_stay() {
+        let line = |number: u8, had: bool, account: &str| {
+            format!(
+                "{{\"record\":\"begin\",\"number\":{number},\"at\":1,\"undo\":{{\"kind\":\"database\",\"server\":{{\"host\":\"h\",\"port\":3306,\"admin\":null}},\"database\":\"d\",\"table\":\"t\",\"had_database\":{had},\"account\":{account}}}}}\n"
+            )
+        };
+        let text = line(0, false, "null") + &line(1, true, "[\"u\",\"c\"]");
+        let history = history(&text).unwrap().unwrap();
+        let [
+            Entry {
+                undo: Undo::Database(made),
+                ..
+            },
+        ] = &history.entries[..]
+        else {
+            panic!("{history:?}");
+        };
+        assert_eq!(made.account, Some(("u".into(), "c".into())));
+        assert!(!made.had_database);
+        assert_eq!(made.to_string(), "database d on h:3306");
     }
 
     #[test]

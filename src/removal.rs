@@ -292,26 +292,13 @@ fn undo(
             let (name, on) = (name.clone(), *was);
             (5, Box::new(Boolean { name, on }))
         }
-        Undo::Database {
-            server,
-            database,
-            table,
-            had_database,
-            account,
-        } => {
+        Undo::Database(made) => {
             let without = WithoutDatabase {
-                server: server.clone(),
-                database: database.clone(),
-                table: table.clone(),
-                had_database: *had_database,
-                account: account.clone(),
+                made: made.clone(),
                 lose: wish.waiting.lose_queued_jobs,
             };
             if let Some(why) = without.stays(host)? {
-                left.push(format!(
-                    "the queue's database {database} on {}:{} and its user: {why}",
-                    server.host, server.port
-                ));
+                left.push(format!("the queue's {made} and its user: {why}"));
                 return Ok(None);
             }
             (5, Box::new(without))

@@ -7,7 +7,7 @@ use super::{Change, Resource, State};
 use crate::gearman::password;
 use crate::host::Host;
 use crate::journal::Undo;
-use crate::mysql::{self, Admin, Login, Server};
+use crate::mysql::{self, Admin, Login, Made, Server};
 use crate::problem::Problem;
 use crate::spec::queue::Mysql;
 
@@ -90,13 +90,13 @@ impl Resource for Database {
             return Ok(None);
         };
         let had_user = admin.has_user(&self.mysql.user, &admin.client)?;
-        Ok(Some(Undo::Database {
+        Ok(Some(Undo::Database(Made {
             had_database: admin.has_database(&self.mysql.database)?,
             account: (!had_user).then(|| (self.mysql.user.clone(), admin.client.clone())),
             database: self.mysql.database.clone(),
             table: self.mysql.table.clone(),
             server,
-        }))
+        })))
     }
 
     fn apply(&self, host: &Host, watch: &dyn Fn(&str)) -> Result<()> {
@@ -127,11 +127,7 @@ impl Resource for Database {
 
 /// The other way: what we made there goes, as far as no job waits in it.
 pub struct WithoutDatabase {
-    pub server: Server,
-    pub database: String,
-    pub table: String,
-    pub had_database: bool,
-    pub account: Option<(String, String)>,
+    pub made: Made,
     /// Jobs that wait in it may go.
     pub lose: bool,
 }
@@ -145,25 +141,27 @@ impl WithoutDatabase {
         if mysql::client(host).is_none() {
             return Ok(Some("there is no client to take them out with".into()));
         }
-        let admin = match Admin::log_in(host, &self.server)? {
+        let admin = match Admin::log_in(host, &self.made.server)? {
             Ok(admin) => admin,
             Err(why) => return Ok(Some(why)),
         };
-        let rows = admin.rows(&self.database, &self.table)?.unwrap_or(0);
+        let rows = admin
+            .rows(&self.made.database, &self.made.table)?
+            .unwrap_or(0);
         Ok((rows > 0 && !self.lose).then(|| format!("{rows} job(s) are in it")))
     }
 
     /// The statements that take it out, from what is there now.
     fn statements(&self, admin: &Admin) -> Result<Vec<String>> {
         let mut statements = Vec::new();
-        let (database, table) = (&self.database, &self.table);
+        let (database, table) = (&self.made.database, &self.made.table);
         match admin.rows(database, table)? {
             None => {}
             // Jobs wait: they and their user stay.
             Some(1..) if !self.lose => return Ok(statements),
             Some(_) => statements.push(format!("DROP TABLE `{database}`.`{table}`")),
         }
-        if let Some((user, client)) = &self.account
+        if let Some((user, client)) = &self.made.account
             && admin.has_user(user, client)?
         {
             let account = format!("{}@{}", mysql::quoted(user), mysql::quoted(client));
@@ -174,15 +172,18 @@ impl WithoutDatabase {
             mysql::quoted(database),
             mysql::quoted(table)
         );
-        if !self.had_database && admin.has_database(database)? && admin.ask(&ask)?.trim() == "0" {
+        if !self.made.had_database
+            && admin.has_database(database)?
+            && admin.ask(&ask)?.trim() == "0"
+        {
             statements.push(format!("DROP DATABASE `{database}`"));
         }
         Ok(statements)
     }
 
     fn admin<'a>(&self, host: &'a Host) -> Result<Admin<'a>> {
-        Admin::log_in(host, &self.server)?.map_err(|why| {
-            let what = format!("take the database {} out", self.database);
+        Admin::log_in(host, &self.made.server)?.map_err(|why| {
+            let what = format!("take the database {} out", self.made.database);
             let advice = "drop it and its user by hand";
             Problem::new(what, why).advice(advice).into()
         })
@@ -191,7 +192,7 @@ impl WithoutDatabase {
 
 impl Resource for WithoutDatabase {
     fn name(&self) -> String {
-        format!("database {}", self.database)
+        format!("database {}", self.made.database)
     }
 
     fn inspect(&self, host: &Host) -> Result<State> {
