@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use common::{CONFIG, Root, SITE, code};
+use common::{CONFIG, Root, SITE, code, held};
 
 const FILE: &str = "/etc/wp-gears.toml";
 const SECRETS: [&str; 2] = ["geheim", "very-secret"];
@@ -415,16 +415,7 @@ fn errors_say_what_was_attempted_what_came_back_and_what_to_do() {
     .unwrap();
     std::fs::set_permissions(state.join("run"), std::fs::Permissions::from_mode(0o755)).unwrap();
 
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/errors.txt");
-    if std::env::var_os("WP_GEARS_UPDATE").is_some() {
-        std::fs::write(&file, &text).unwrap();
-    }
-    let held = std::fs::read_to_string(&file).unwrap_or_default();
-    assert!(
-        held == text,
-        "WP_GEARS_UPDATE=1 writes it anew:\n{}",
-        similar::TextDiff::from_lines(&held, &text).unified_diff()
-    );
+    held("errors.txt", &text);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use common::{Root, SITE, code, text};
+use common::{Root, SITE, code, held, text};
 use rustix::process::{Pid, Signal, WaitOptions, waitpid};
 use wp_gears::cli::{Cli, Command as Verb};
 use wp_gears::command;
@@ -199,15 +199,7 @@ fn at_every_act() {
     }
     let bad: Vec<&str> = bad.iter().map(|row| row.as_str()).collect();
     assert!(bad.is_empty(), "{}", bad.join("\n"));
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/faults.txt");
-    if std::env::var_os("WP_GEARS_UPDATE").is_some() {
-        std::fs::write(&file, &table).unwrap();
-    }
-    assert_eq!(
-        std::fs::read_to_string(&file).unwrap(),
-        table,
-        "WP_GEARS_UPDATE=1 writes it anew"
-    );
+    held("faults.txt", &table);
 }
 
 #[test]

@@ -6,11 +6,11 @@ mod common;
 mod terminal;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use common::{Root, code};
+use common::{Root, code, held};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use terminal::Terminal;
@@ -189,12 +189,7 @@ const TALKS: &[Talk] = &[
 fn screens_are_as_people_saw_them() {
     let shown: Vec<String> = side_by_side(TALKS.iter().collect(), screens_of);
     let shown = shown.concat();
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/wizard.txt");
-    if std::env::var_os("WP_GEARS_UPDATE").is_some() {
-        std::fs::write(&file, &shown).unwrap();
-    }
-    let held = std::fs::read_to_string(&file).unwrap_or_default();
-    assert!(held == shown, "WP_GEARS_UPDATE=1 writes it anew:\n{shown}");
+    held("wizard.txt", &shown);
 }
 
 /// Terminals are waited for most of the time.

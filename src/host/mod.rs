@@ -120,3 +120,11 @@ impl Host {
         self.acts.load(Ordering::SeqCst)
     }
 }
+
+/// A host of its own for a test: an empty folder.
+#[cfg(test)]
+pub(crate) fn scratch() -> (tempfile::TempDir, Host) {
+    let dir = tempfile::tempdir().unwrap();
+    let host = Host::new(Some(dir.path())).unwrap();
+    (dir, host)
+}

@@ -202,16 +202,11 @@ pub(super) fn no_parent(what: String, missing: &Path) -> anyhow::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn host() -> (tempfile::TempDir, Host) {
-        let dir = tempfile::tempdir().unwrap();
-        let host = Host::new(Some(dir.path())).unwrap();
-        (dir, host)
-    }
+    use crate::host::scratch;
 
     #[test]
     fn a_link_stays_below_the_root() {
-        let (dir, host) = host();
+        let (dir, host) = scratch();
         std::fs::create_dir(dir.path().join("etc")).unwrap();
         std::fs::write(dir.path().join("etc/a"), "inside").unwrap();
         std::os::unix::fs::symlink("/etc/a", dir.path().join("b")).unwrap();
@@ -226,7 +221,7 @@ mod tests {
 
     #[test]
     fn a_loop_is_told() {
-        let (dir, host) = host();
+        let (dir, host) = scratch();
         std::os::unix::fs::symlink("b", dir.path().join("a")).unwrap();
         std::os::unix::fs::symlink("a", dir.path().join("b")).unwrap();
         let error = host.read(Path::new("/a")).unwrap_err();

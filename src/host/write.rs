@@ -357,16 +357,11 @@ fn temporary_name() -> Result<OsString> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn host() -> (tempfile::TempDir, Host) {
-        let dir = tempfile::tempdir().unwrap();
-        let host = Host::new(Some(dir.path())).unwrap();
-        (dir, host)
-    }
+    use crate::host::scratch;
 
     #[test]
     fn a_file_swapped_since_it_was_read_is_not_written() {
-        let (dir, host) = host();
+        let (dir, host) = scratch();
         let path = Path::new("/f");
         std::fs::write(dir.path().join("f"), "one").unwrap();
         let seen = host.read(path).unwrap().unwrap().meta;
@@ -379,7 +374,7 @@ mod tests {
 
     #[test]
     fn owner_mode_and_attributes_stay() {
-        let (dir, host) = host();
+        let (dir, host) = scratch();
         let real = dir.path().join("f");
         std::fs::write(&real, "one").unwrap();
         rustix::fs::chmod(&real, Mode::from_raw_mode(0o640)).unwrap();
@@ -403,7 +398,7 @@ mod tests {
 
     #[test]
     fn a_link_is_written_through_and_stays_a_link() {
-        let (dir, host) = host();
+        let (dir, host) = scratch();
         std::fs::write(dir.path().join("real"), "one").unwrap();
         std::os::unix::fs::symlink("real", dir.path().join("link")).unwrap();
         let path = Path::new("/link");

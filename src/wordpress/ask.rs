@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::problem::Problem;
+use crate::random;
 
 /// More than any answer; what is longer is no answer.
 const LONGEST: usize = 1 << 20;
@@ -94,11 +95,9 @@ impl Request {
     }
 
     fn new(ask: &'static str, site: &str, run: &str, seconds: u64) -> Result<Request, Problem> {
-        let mut random = [0; 16];
-        getrandom::fill(&mut random).map_err(|e| Problem::new("get random bytes", e))?;
         Ok(Request {
             ask,
-            mark: random.iter().map(|b| format!("{b:02x}")).collect(),
+            mark: random::letters(32).map_err(|e| Problem::new("mark a question", e))?,
             site: site.into(),
             run: run.into(),
             seconds,

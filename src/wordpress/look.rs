@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::extension;
 use crate::host::Host;
+use crate::random;
 use crate::spec::resolve::SiteDecided;
 use crate::ui::mask::plain;
 
@@ -27,9 +28,7 @@ pub struct Told {
 
 /// Starts the site's PHP as its worker user.
 pub fn ask(host: &Host, site: &SiteDecided) -> Result<Told> {
-    let mut random = [0; 16];
-    getrandom::fill(&mut random).map_err(|e| anyhow::anyhow!("no random numbers: {e}"))?;
-    let mark: String = random.iter().map(|b| format!("{b:02x}")).collect();
+    let mark = random::letters(32)?;
     let command = extension::quiet(&site.php.path)
         .args(["-d", "memory_limit=512M", "--"])
         .args([site.dir.as_os_str(), mark.as_ref()])

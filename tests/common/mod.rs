@@ -147,3 +147,21 @@ pub fn text(output: &Output) -> String {
     let err = String::from_utf8_lossy(&output.stderr);
     format!("{out}{err}")
 }
+
+/// Fails where the text is not what the file in tests/ holds;
+/// WP_GEARS_UPDATE=1 writes that anew.
+#[track_caller]
+pub fn held(name: &str, text: &str) {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests")
+        .join(name);
+    if std::env::var_os("WP_GEARS_UPDATE").is_some() {
+        std::fs::write(&file, text).unwrap();
+    }
+    let held = std::fs::read_to_string(&file).unwrap_or_default();
+    assert!(
+        held == text,
+        "WP_GEARS_UPDATE=1 writes it anew:\n{}",
+        similar::TextDiff::from_lines(&held, text).unified_diff()
+    );
+}
