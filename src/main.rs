@@ -5,13 +5,14 @@ use std::process::ExitCode;
 use clap::FromArgMatches;
 use rustix::process::DumpableBehavior;
 
+use wp_gears::base::problem::Problem;
+use wp_gears::cli::common::DONE;
+use wp_gears::cli::manual;
+use wp_gears::cli::pause::{self, Action};
 use wp_gears::cli::{self, Cli, Command};
-use wp_gears::command;
-use wp_gears::command::manual;
-use wp_gears::command::pause::{self, Action};
-use wp_gears::problem::Problem;
-use wp_gears::ui::interrupt::Cancelled;
-use wp_gears::ui::{Ui, message, usage};
+use wp_gears::intent::usage;
+use wp_gears::report::interrupt::Cancelled;
+use wp_gears::report::{Ui, message};
 
 fn main() -> ExitCode {
     let read = cli::command()
@@ -32,18 +33,18 @@ fn main() -> ExitCode {
         let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
     }
     let result = match &cli.command {
-        Command::Setup(args) => command::setup::run(args),
-        Command::Plan(args) => command::plan::run(args),
-        Command::Remove(args) => command::remove::run(args),
-        Command::Doctor(args) => command::doctor::run(args),
-        Command::Status(args) => command::status::run(args),
+        Command::Setup(args) => cli::setup::run(args),
+        Command::Plan(args) => cli::plan::run(args),
+        Command::Remove(args) => cli::remove::run(args),
+        Command::Doctor(args) => cli::doctor::run(args),
+        Command::Status(args) => cli::status::run(args),
         Command::Pause(args) => pause::run(Action::Pause, args),
         Command::Resume(args) => pause::run(Action::Resume, args),
         Command::Reload(args) => pause::run(Action::Reload, args),
-        Command::Failed(args) => command::failed::run(args),
+        Command::Failed(args) => cli::failed::run(args),
         Command::Completions(args) => manual::completions(args),
         Command::Man => manual::man(),
-        Command::Worker(args) => wp_gears::worker::run(args).map(|()| command::DONE),
+        Command::Worker(args) => wp_gears::worker::run(args).map(|()| DONE),
     };
     match result {
         Ok(code) => ExitCode::from(code),

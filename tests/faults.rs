@@ -14,10 +14,10 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use common::{Root, SITE, code, held, text};
 use rustix::process::{Pid, Signal, WaitOptions, waitpid};
+use wp_gears::cli;
 use wp_gears::cli::{Cli, Command as Verb};
-use wp_gears::command;
 use wp_gears::host::Host;
-use wp_gears::ui::Ui;
+use wp_gears::report::Ui;
 
 /// Runs setup in this process, with a gate before each act.
 fn setup(root: &Path, gate: Box<wp_gears::host::Gate>) -> anyhow::Result<u8> {
@@ -28,7 +28,7 @@ fn setup(root: &Path, gate: Box<wp_gears::host::Gate>) -> anyhow::Result<u8> {
     let Verb::Setup(args) = cli.command else {
         unreachable!("the words above are setup's");
     };
-    command::setup::run_on(&host, &args, Ui::new(false, true, false))
+    cli::setup::run_on(&host, &args, Ui::new(false, true, false))
 }
 
 /// All acts of a setup, by name.

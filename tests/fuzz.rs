@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use dice::Dice;
 use wp_gears::gearman::binary::Inbox;
 use wp_gears::gearman::options::{self, Wanted};
-use wp_gears::spec;
+use wp_gears::intent::options;
 use wp_gears::supervisor::{block, programs};
 
 /// Mutated samples, one after the other; each may take a second at most.

@@ -5,7 +5,7 @@ mod judge;
 
 use serde_json::Value;
 use std::path::PathBuf;
-use wp_gears::wordpress::config::{Switch, Undone, Want, Wish, edit, scan, take_out, undo};
+use wp_gears::site::config::{Switch, Undone, Want, Wish, edit, scan, take_out, undo};
 
 const SERVER: &str = "127.0.0.1:4730";
 const SALT: &str = "salt-of-the-test";

@@ -7,7 +7,7 @@ mod judge;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, TestRunner};
-use wp_gears::wordpress::config::{Edited, Network, Switch, Want, Wish, edit, take_out, undo};
+use wp_gears::site::config::{Edited, Network, Switch, Want, Wish, edit, take_out, undo};
 
 const SERVER: &str = "127.0.0.1:4730";
 const SALT: &str = "default-salt";

@@ -9,7 +9,7 @@ mod judge;
 use std::time::{Duration, Instant};
 
 use dice::Dice;
-use wp_gears::wordpress::config::{Switch, Want, Wish, edit, take_out, undo};
+use wp_gears::site::config::{Switch, Want, Wish, edit, take_out, undo};
 
 const WORDS: &[&str] = &[
     "<?php ",

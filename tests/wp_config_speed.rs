@@ -4,7 +4,7 @@
 mod judge;
 
 use std::time::{Duration, Instant};
-use wp_gears::wordpress::config::{Edited, Switch, Want, Wish, edit};
+use wp_gears::site::config::{Edited, Switch, Want, Wish, edit};
 
 fn plan(source: &[u8]) -> Edited {
     let wish = Wish {

@@ -1,7 +1,7 @@
 //! Giving back after a person edited our own lines, and which file is edited.
 
 use std::path::Path;
-use wp_gears::wordpress::config::{Switch, Undone, Want, Wish, edit, locate, take_out, undo};
+use wp_gears::site::config::{Switch, Undone, Want, Wish, edit, locate, take_out, undo};
 
 const ORIGINAL: &str = "<?php
 define( 'WP_ASYNC_TASK_SALT', 'old' ); // ours

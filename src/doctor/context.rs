@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::Finding;
-use crate::command::setup::{self, Prepared};
+use crate::base::paths::{BASE, LIB};
+use crate::base::problem::Problem;
+use crate::doctor::Finding;
 use crate::gearman::server::Server;
 use crate::gearman::text::{Admin, Connection, Queue};
 use crate::host::Host;
@@ -17,14 +18,13 @@ use crate::host::files::Node;
 use crate::host::platform::Platform;
 use crate::host::process::Process;
 use crate::host::services::Unit;
-use crate::paths::{BASE, LIB};
-use crate::problem::Problem;
-use crate::spec::queue::WaitingJobs;
-use crate::spec::resolve::{self, Decided, SiteDecided};
-use crate::spec::{Role, Spec};
+use crate::intent::options::{Role, Spec};
+use crate::intent::queue::WaitingJobs;
+use crate::intent::resolve::{self, Decided, SiteDecided};
+use crate::plan::prepare::{Prepared, prepare};
+use crate::site::ask::{Facts, Request};
+use crate::site::pool::{self, Pool};
 use crate::supervisor::rpc::{self, Unreachable};
-use crate::wordpress::ask::{Facts, Request};
-use crate::wordpress::pool::{self, Pool};
 use crate::worker::Paths;
 
 /// How long a job server may take to answer.
@@ -96,7 +96,7 @@ impl<'h> Context<'h> {
                     Problem::new("compare this host with setup", "you are not root").into(),
                 );
             }
-            setup::prepare(self.host, &self.spec, true, WaitingJobs::default())
+            prepare(self.host, &self.spec, true, WaitingJobs::default())
         })
     }
 

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::problem::Problem;
+use crate::base::problem::Problem;
 use context::Context;
 
 /// One thing that doctor looks at.

@@ -1,6 +1,6 @@
 //! What two checks look for in a service alike, whatever it is of.
 
-use super::Finding;
+use crate::doctor::Finding;
 use crate::host::services::Unit;
 
 /// Nothing can start it, nor would setup.

@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use super::server::Server;
+use crate::gearman::server::Server;
 
 /// Packet types, as gearmand's PROTOCOL names them.
 pub mod kind {

@@ -5,51 +5,30 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::options::{self, Wanted};
-use super::password::{self, Password};
-use super::server::Server;
-use super::text::{Admin, Queue};
-use super::unit::definition;
+use crate::base::template;
+use crate::gearman::options::{self, Wanted};
+use crate::gearman::password::{self, Password};
+use crate::gearman::server::Server;
+use crate::gearman::text::{Admin, Queue};
+use crate::gearman::unit::definition;
 use crate::host::Host;
 use crate::host::platform::{Family, Gearmand, Init};
-use crate::host::services::Unit;
-use crate::resource::service::Stale;
-use crate::spec::Queue as Kind;
-use crate::spec::resolve::{HostDecided, SHORT_QUEUE};
-use crate::template;
+use crate::host::services::{Stale, Unit};
 
 /// Each worker and each page that hands in a job is a connection.
 pub const FILES_LIMIT: u64 = 65536;
 /// gearmand deletes a job after so many workers died with it; our workers count themselves.
 const RETRIES: &str = "255";
 
-/// The options that we want of gearmand, whatever else is there.
-pub fn wanted(family: &Family, decided: &HostDecided) -> Vec<Wanted> {
-    let option = |name, short, value: &str| Wanted {
-        name,
-        short,
-        value: Some(value.to_owned()),
-    };
-    let mut wanted = Vec::new();
-    wanted.push(option("listen", Some('L'), &decided.listen));
-    wanted.push(option("port", Some('p'), &decided.port.to_string()));
-    wanted.push(option("job-retries", Some('j'), RETRIES));
-    match decided.queue {
-        Kind::Memory => wanted.push(option("queue-type", Some(SHORT_QUEUE), "builtin")),
-        Kind::Sqlite => {
-            let file = queue_file(&family.gearmand);
-            wanted.push(option("queue-type", Some(SHORT_QUEUE), "libsqlite3"));
-            wanted.push(option("libsqlite3-db", None, &file));
-        }
-        Kind::Mysql => wanted.push(option("queue-type", Some(SHORT_QUEUE), "MySQL")),
-    }
-    if let Some(mysql) = &decided.mysql {
-        wanted.push(option("mysql-host", None, &mysql.host));
-        wanted.push(option("mysql-port", None, &mysql.port.to_string()));
-        wanted.push(option("mysql-user", None, &mysql.user));
-        wanted.push(option("mysql-db", None, &mysql.database));
-        wanted.push(option("mysql-table", None, &mysql.table));
-    }
+/// The options that we want of gearmand, whatever else is there; `of_queue`
+/// says where jobs wait.
+pub fn wanted(listen: &str, port: u16, of_queue: Vec<Wanted>) -> Vec<Wanted> {
+    let mut wanted = vec![
+        Wanted::new("listen", Some('L'), listen),
+        Wanted::new("port", Some('p'), &port.to_string()),
+        Wanted::new("job-retries", Some('j'), RETRIES),
+    ];
+    wanted.extend(of_queue);
     wanted
 }
 

@@ -5,6 +5,5 @@ pub mod daemon;
 pub mod options;
 pub mod password;
 pub mod server;
-pub mod sqlite;
 pub mod text;
 pub mod unit;

@@ -1,7 +1,7 @@
 //! gearmand's options in its package's defaults file (PARAMS, OPTIONS):
 //! merged word by word, all else kept byte for byte.
 
-use crate::problem::Problem;
+use crate::base::problem::Problem;
 
 /// One option that we want, spelt as gearmand spells it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,6 +11,16 @@ pub struct Wanted {
     pub short: Option<char>,
     /// `None` for one without a value, as `--daemon`.
     pub value: Option<String>,
+}
+
+impl Wanted {
+    pub fn new(name: &'static str, short: Option<char>, value: &str) -> Self {
+        Wanted {
+            name,
+            short,
+            value: Some(value.to_owned()),
+        }
+    }
 }
 
 /// gearmand's options that have a short spelling too.

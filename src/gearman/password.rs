@@ -6,10 +6,10 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::options;
+use crate::base::problem::Problem;
+use crate::gearman::options;
 use crate::host::Host;
 use crate::host::platform::Gearmand;
-use crate::problem::Problem;
 
 /// gearmand's own default of --config-file: words as on its command line,
 /// split at white space, without quotes or comments.
@@ -53,7 +53,7 @@ impl Password {
     }
 
     pub fn random() -> Result<Password> {
-        Ok(Password(crate::random::letters(32)?))
+        Ok(Password(crate::base::random::letters(32)?))
     }
 
     /// For the file and for the database's own client; never for an argument.

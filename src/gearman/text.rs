@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use super::server::Server;
+use crate::gearman::server::Server;
 
 /// More than any job server with sense in it answers.
 const LARGEST: usize = 64 << 20;

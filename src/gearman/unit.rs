@@ -5,8 +5,8 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::options::{self, Wanted};
-use super::password;
+use crate::gearman::options::{self, Wanted};
+use crate::gearman::password;
 use crate::host::Host;
 use crate::host::platform::{Family, Init};
 use crate::host::services::Unit;

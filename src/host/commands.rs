@@ -14,9 +14,9 @@ use anyhow::{Context, Result};
 use nix::sys::signal::SigSet;
 use rustix::process::{Gid, Pid, Resource, Rlimit, Signal, Uid};
 
-use super::Host;
-use super::users::User;
-use crate::problem::Problem;
+use crate::base::problem::Problem;
+use crate::host::Host;
+use crate::host::users::User;
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// More output than this ends the command: a runaway must not fill memory.

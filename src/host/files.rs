@@ -10,9 +10,9 @@ use anyhow::{Context, Result};
 use rustix::fs::{FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use super::Host;
-use super::walk::{Found, dir_of, name_of, names_in, stat_in};
-use crate::problem::Problem;
+use crate::base::problem::Problem;
+use crate::host::Host;
+use crate::host::walk::{Found, dir_of, name_of, names_in, stat_in};
 
 /// A file larger than this is not one that we edit.
 const FILE_LIMIT: u64 = 512 << 20;

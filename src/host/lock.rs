@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use rustix::fs::{FlockOperation, Mode, OFlags};
 
-use super::Host;
-use super::process::{self, Process};
-use crate::problem::Problem;
-use crate::worker::clock;
+use crate::base::clock;
+use crate::base::problem::Problem;
+use crate::host::Host;
+use crate::host::process::{self, Process};
 
 const PATH: &str = "/run/wp-gears.lock";
 const PATIENCE: Duration = Duration::from_secs(10);

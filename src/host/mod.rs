@@ -20,7 +20,7 @@ use std::sync::{Mutex, OnceLock};
 
 use anyhow::{Context, Result};
 
-use crate::problem::Problem;
+use crate::base::problem::Problem;
 
 /// Called before every act that changes the machine, with the act's number
 /// (from 1) and name. Tests make it fail, or end the process, at the Nth.

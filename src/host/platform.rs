@@ -4,9 +4,9 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::Host;
-use crate::paths::VENV;
-use crate::problem::Problem;
+use crate::base::paths::VENV;
+use crate::base::problem::Problem;
+use crate::host::Host;
 
 /// A platform, as the host itself tells it.
 #[derive(Debug, Clone)]

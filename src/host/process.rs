@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::Host;
+use crate::host::Host;
 
 /// A running process, as /proc shows it.
 #[derive(Debug, Clone)]

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use rustix::fs::{AtFlags, CWD, StatVfsMountFlags, StatxAttributes, StatxFlags};
 
-use super::Host;
-use super::files::{Meta, Node};
-use super::users::User;
-use crate::problem::Problem;
+use crate::base::problem::Problem;
+use crate::host::Host;
+use crate::host::files::{Meta, Node};
+use crate::host::users::User;
 
 /// What the file system of a folder has left, for those who are not root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::Host;
-use super::commands::Command;
+use crate::host::Host;
+use crate::host::commands::Command;
 
 impl Host {
     /// Enforcing or permissive.

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::Host;
-use crate::problem::Problem;
+use crate::base::problem::Problem;
+use crate::host::Host;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {

@@ -12,8 +12,8 @@ use anyhow::{Context, Result};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use super::Host;
-use crate::problem::Problem;
+use crate::base::problem::Problem;
+use crate::host::Host;
 
 const LINKS_LIMIT: usize = 40;
 

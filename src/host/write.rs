@@ -11,10 +11,12 @@ use anyhow::{Context, Result};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid};
 use rustix::io::Errno;
 
-use super::Host;
-use super::files::{Attributes, Meta};
-use super::walk::{Found, Stack, dir_of, flush, names_in, names_of, no_parent, reopen, stat_in};
-use crate::problem::Problem;
+use crate::base::problem::Problem;
+use crate::host::Host;
+use crate::host::files::{Attributes, Meta};
+use crate::host::walk::{
+    Found, Stack, dir_of, flush, names_in, names_of, no_parent, reopen, stat_in,
+};
 
 const TEMPORARY: &str = ".wp-gears-";
 

@@ -2,9 +2,9 @@
 
 use anyhow::Result;
 
-use super::{Change, Resource, State};
 use crate::host::Host;
-use crate::journal::Undo;
+use crate::resource::journal::Undo;
+use crate::resource::{Change, Resource, State};
 
 pub struct Boolean {
     pub name: String,

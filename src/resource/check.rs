@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::{Change, Resource, State};
 use crate::host::Host;
-use crate::journal::Undo;
+use crate::resource::journal::Undo;
+use crate::resource::{Change, Resource, State};
 
 /// Whether it holds, and why not.
 pub type Probe = dyn Fn(&Host) -> Result<()> + Send + Sync;

@@ -3,13 +3,13 @@
 
 use anyhow::Result;
 
-use super::{Change, Resource, State};
+use crate::base::problem::Problem;
 use crate::gearman::password;
 use crate::host::Host;
-use crate::journal::Undo;
-use crate::mysql::{self, Admin, Login, Made, Server};
-use crate::problem::Problem;
-use crate::spec::queue::Mysql;
+use crate::queue::mysql::Mysql;
+use crate::queue::mysql::{self, Admin, Login, Made, Server};
+use crate::resource::journal::Undo;
+use crate::resource::{Change, Resource, State};
 
 /// Whether the job server runs with just this: then it has logged in already.
 pub type InUse = dyn Fn(&Host) -> Result<bool> + Send + Sync;

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use super::file::Owner;
-use super::{Change, Place, Resource, State};
+use crate::base::problem::Problem;
 use crate::host::Host;
 use crate::host::files::{Attributes, Meta, Node};
-use crate::journal::Undo;
-use crate::problem::Problem;
+use crate::resource::file::Owner;
+use crate::resource::journal::Undo;
+use crate::resource::{Change, Place, Resource, State};
 
 pub struct Directory {
     pub path: PathBuf,

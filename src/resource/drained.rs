@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::{Change, Resource, State};
+use crate::base::problem::Problem;
 use crate::host::Host;
-use crate::journal::Undo;
-use crate::problem::Problem;
-use crate::spec::queue::WaitingJobs;
+use crate::intent::queue::WaitingJobs;
+use crate::resource::journal::Undo;
+use crate::resource::{Change, Resource, State};
 
 /// How many jobs the run would leave behind now.
 pub type Waiting = dyn Fn(&Host) -> Result<u64> + Send + Sync;

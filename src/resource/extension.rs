@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::{Change, Resource, State};
+use crate::base::paths::STATE;
+use crate::base::problem::Problem;
 use crate::host::Host;
 use crate::host::commands::{Command, explain};
 use crate::host::files::{Attributes, Node};
-use crate::journal::{self, Edit, Kept, Undo};
-use crate::paths::STATE;
-use crate::problem::Problem;
-use crate::wordpress::extension::{Facts, Release, ask, quiet};
-use crate::wordpress::php::{Php, without_extension};
+use crate::resource::journal::{self, Edit, Kept, Undo};
+use crate::resource::{Change, Resource, State};
+use crate::site::extension::{Facts, Release, ask, quiet};
+use crate::site::php::{Php, without_extension};
 
 const LIMIT: Duration = Duration::from_secs(1200);
 const LIBRARY: &str = "gearman.so";
@@ -300,7 +300,7 @@ impl Resource for Extension {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wordpress::php;
+    use crate::site::php;
 
     #[test]
     fn of_two_phps_the_one_that_lacks_it_gets_it_in_the_ways_that_lack_it() {

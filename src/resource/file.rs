@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use similar::TextDiff;
 
-use super::{Change, Place, Resource, State};
+use crate::base::problem::Problem;
+use crate::base::secrets::{self, Secrets};
 use crate::host::Host;
 use crate::host::files::{Attributes, FileData, Node};
-use crate::journal::{self, Edit, Kept, Undo};
-use crate::problem::Problem;
-use crate::ui::mask::{self, Secrets};
+use crate::resource::journal::{self, Edit, Kept, Undo};
+use crate::resource::{Change, Place, Resource, State};
 
 /// From what is there (`None`: no file) to what shall be. The host is there
 /// to read what the file includes.
@@ -173,7 +173,7 @@ impl File {
         let context = if self.secrets == Secrets::None { 2 } else { 0 };
         let diff = TextDiff::from_lines(&old, &new);
         let unified = diff.unified_diff().context_radius(context).to_string();
-        Some(mask::diff(&unified, self.secrets))
+        Some(secrets::diff(&unified, self.secrets))
     }
 }
 

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use super::{Change, Place, Resource, State};
+use crate::base::problem::Problem;
 use crate::host::Host;
 use crate::host::files::{Attributes, Node};
-use crate::journal::{Kept, Undo};
-use crate::problem::Problem;
+use crate::resource::journal::{Kept, Undo};
+use crate::resource::{Change, Place, Resource, State};
 
 pub struct Link {
     pub path: PathBuf,

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use super::{Change, Place, Resource, State};
+use crate::base::problem::Problem;
 use crate::host::Host;
 use crate::host::files::{Attributes, Node};
-use crate::journal::{Edit, Undo};
-use crate::problem::Problem;
+use crate::resource::journal::{Edit, Undo};
+use crate::resource::{Change, Place, Resource, State};
 
 const MODE: u32 = 0o640;
 

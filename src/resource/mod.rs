@@ -7,6 +7,7 @@ pub mod directory;
 pub mod drained;
 pub mod extension;
 pub mod file;
+pub mod journal;
 pub mod link;
 pub mod log;
 pub mod package;
@@ -20,7 +21,7 @@ use std::path::Path;
 use anyhow::Result;
 
 use crate::host::Host;
-use crate::journal::Undo;
+use crate::resource::journal::Undo;
 
 /// One thing that the plan makes so. `inspect` never changes anything;
 /// `apply` looks again and makes the difference vanish.

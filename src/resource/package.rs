@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use anyhow::Result;
 
-use super::extension::Extension;
-use super::repository::Source;
-use super::{Change, Resource, State};
+use crate::base::problem::Problem;
 use crate::host::Host;
 use crate::host::packages::Simulation;
-use crate::journal::Undo;
-use crate::problem::Problem;
+use crate::resource::extension::Extension;
+use crate::resource::journal::Undo;
+use crate::resource::repository::Source;
+use crate::resource::{Change, Resource, State};
 
 #[derive(Default)]
 pub struct Packages {

@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::file::File;
-use super::{Change, Resource, State};
+use crate::base::paths::binary;
+use crate::base::problem::Problem;
+use crate::base::secrets::plain;
 use crate::host::{Host, platform};
-use crate::journal::Undo;
-use crate::paths::binary;
-use crate::problem::Problem;
+use crate::resource::file::File;
+use crate::resource::journal::Undo;
+use crate::resource::{Change, Resource, State};
 use crate::supervisor::rpc::{Process, Supervisor};
-use crate::ui::mask::plain;
 
 pub struct Program {
     pub group: String,

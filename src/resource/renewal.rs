@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use rustix::process::Signal;
 
-use super::{Change, Resource, State};
+use crate::base::problem::Problem;
 use crate::host::Host;
 use crate::host::platform::Init;
 use crate::host::process::Process;
-use crate::journal::Undo;
-use crate::problem::Problem;
-use crate::wordpress::php::{Php, has_ini};
+use crate::resource::journal::Undo;
+use crate::resource::{Change, Resource, State};
+use crate::site::php::{Php, has_ini};
 
 const LIBRARY: &str = "gearman.so";
 const FPM: &str = "php-fpm";

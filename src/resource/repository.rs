@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use anyhow::Result;
 
-use super::{Change, Resource, State};
+use crate::base::problem::Problem;
 use crate::host::Host;
-use crate::journal::Undo;
-use crate::problem::Problem;
+use crate::resource::journal::Undo;
+use crate::resource::{Change, Resource, State};
 
 /// What is needed, and the package that brings a repository with it.
 pub struct Source {

@@ -2,14 +2,11 @@
 
 use anyhow::Result;
 
-use super::{Change, Resource, State};
+use crate::base::problem::Problem;
 use crate::host::Host;
-use crate::host::services::Unit;
-use crate::journal::Undo;
-use crate::problem::Problem;
-
-/// Why the running process is not what its files say now; `None` where it is.
-pub type Stale = dyn Fn(&Host, &Unit) -> Result<Option<String>> + Send + Sync;
+use crate::host::services::{Stale, Unit};
+use crate::resource::journal::Undo;
+use crate::resource::{Change, Resource, State};
 
 pub struct Service {
     pub unit: String,

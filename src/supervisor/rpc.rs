@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use dxr::{FaultResponse, MethodCall, MethodResponse, TryFromValue, Value};
 
-use crate::problem::Problem;
+use crate::base::problem::Problem;
 
 /// A running supervisord.
 pub struct Supervisor {

@@ -9,10 +9,10 @@ use nix::sys::signal::Signal as Received;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
-use super::WorkerArgs;
-use super::connection::pause;
-use super::log::Log;
-use super::signals::Signals;
+use crate::worker::WorkerArgs;
+use crate::worker::connection::pause;
+use crate::worker::log::Log;
+use crate::worker::signals::Signals;
 
 /// A worker that lives so long was no failure.
 const SOUND: Duration = Duration::from_secs(10);

@@ -6,15 +6,15 @@ use std::time::{Duration, Instant, SystemTime};
 use rustix::process::{Pid, WaitStatus};
 use serde::Deserialize;
 
-use super::clock;
-use super::connection::pause;
-use super::message::{Ended, JobHeader, Message, unhex};
-use super::php::{Php, kill_tree};
-use super::presence::Activity;
-use super::serve::Worker;
-use super::store::{self, Claim, Record, Try};
-use super::verdict::{Verdict, judge};
+use crate::base::clock;
 use crate::gearman::binary::{Packet, kind, request};
+use crate::worker::connection::pause;
+use crate::worker::message::{Ended, JobHeader, Message, unhex};
+use crate::worker::php::{Php, kill_tree};
+use crate::worker::presence::Activity;
+use crate::worker::serve::Worker;
+use crate::worker::store::{self, Claim, Record, Try};
+use crate::worker::verdict::{Verdict, judge};
 
 /// Times that a job may find its PHP stale before it runs anyway.
 const MOST_RENEWALS: u32 = 3;
@@ -468,7 +468,7 @@ impl Worker<'_> {
         }
         if self.tell(index, generation, &answer) {
             let connection = &mut self.connections[index];
-            connection.state = super::connection::State::Awake;
+            connection.state = crate::worker::connection::State::Awake;
         } else {
             self.log.line(&format!(
                 "the job server left before the job {handle} was over: it may run again"

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::clock;
+use crate::base::clock;
 
 /// The log and the one before it are at most this large each.
 const LARGEST: u64 = 16 << 20;

@@ -1,6 +1,5 @@
 //! What supervisor runs: takes jobs from Gearman and hands each to PHP.
 
-pub mod clock;
 mod connection;
 mod crew;
 mod fresh;
@@ -13,13 +12,14 @@ pub mod presence;
 mod serve;
 mod signals;
 mod site;
+pub mod sites;
 pub mod store;
 mod verdict;
 
 use std::path::{Path, PathBuf};
 
+use crate::base::problem::Problem;
 use crate::gearman::server::Server;
-use crate::problem::Problem;
 
 /// Options of `wp-gears worker`.
 #[derive(clap::Args, Clone, Debug)]

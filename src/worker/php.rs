@@ -12,9 +12,9 @@ use std::time::{Duration, Instant, SystemTime};
 use rustix::net::RecvFlags;
 use rustix::process::{Pid, Signal};
 
-use super::fresh::Stamps;
-use super::message::{Hello, JobHeader, Message};
-use super::signals::Signals;
+use crate::worker::fresh::Stamps;
+use crate::worker::message::{Hello, JobHeader, Message};
+use crate::worker::signals::Signals;
 
 /// Where the runner finds the pipe.
 const PIPE: i32 = 3;

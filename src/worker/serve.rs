@@ -8,17 +8,18 @@ use nix::sys::signal::Signal;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, WaitOptions, WaitStatus, waitpid};
 
-use super::connection::{Connection, State};
-use super::job::{Current, From};
-use super::log::Log;
-use super::php::{Php, kill_tree};
-use super::presence::{Activity, Presence};
-use super::signals::Signals;
-use super::site::Site;
-use super::store::Store;
-use super::{Paths, WorkerArgs, clock};
+use crate::base::clock;
+use crate::base::problem::Problem;
 use crate::gearman::binary::kind;
-use crate::problem::Problem;
+use crate::worker::connection::{Connection, State};
+use crate::worker::job::{Current, From};
+use crate::worker::log::Log;
+use crate::worker::php::{Php, kill_tree};
+use crate::worker::presence::{Activity, Presence};
+use crate::worker::signals::Signals;
+use crate::worker::site::Site;
+use crate::worker::store::Store;
+use crate::worker::{Paths, WorkerArgs};
 
 /// How often an idle worker looks around without being told to.
 const LOOK: Duration = Duration::from_secs(60);
@@ -71,7 +72,7 @@ impl<'a> Worker<'a> {
         let pid = std::process::id();
         let log = Log::open(&args.log(), pid.to_string());
         let advice = "`wp-gears setup` makes this folder, for the user that workers run as";
-        super::presence::sweep(&paths.run);
+        crate::worker::presence::sweep(&paths.run);
         let presence = Presence::take(&paths.run).map_err(|e| {
             Problem::new(format!("write in {}", paths.run.display()), e).advice(advice)
         })?;
@@ -164,7 +165,7 @@ impl<'a> Worker<'a> {
 
     /// What others may have left for us: markers, postponed jobs, changed files.
     fn look_around(&mut self, now: Instant) {
-        self.look_at = now + super::connection::pause(0, LOOK, LOOK);
+        self.look_at = now + crate::worker::connection::pause(0, LOOK, LOOK);
         let paused = self.paths.paused.exists();
         if paused != self.paused {
             self.paused = paused;

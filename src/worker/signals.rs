@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
-use crate::problem::Problem;
+use crate::base::problem::Problem;
 
 pub struct Signals(SignalFd);
 

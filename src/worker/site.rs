@@ -11,14 +11,14 @@ use std::time::{Duration, Instant, SystemTime};
 use rustix::fs::{FlockOperation, OFlags, flock};
 use serde::{Deserialize, Serialize};
 
-use super::connection::pause;
-use super::fresh::Stamps;
-use super::log::Log;
-use super::message::{Hello, Message, Ready};
-use super::php::{Booted, Php, Start};
-use super::presence::Activity;
-use super::serve::Worker;
-use super::{Mode, Paths, WorkerArgs, opcache};
+use crate::worker::connection::pause;
+use crate::worker::fresh::Stamps;
+use crate::worker::log::Log;
+use crate::worker::message::{Hello, Message, Ready};
+use crate::worker::php::{Booted, Php, Start};
+use crate::worker::presence::Activity;
+use crate::worker::serve::Worker;
+use crate::worker::{Mode, Paths, WorkerArgs, opcache};
 
 /// How long WordPress may take to load.
 const BOOT: Duration = Duration::from_secs(120);

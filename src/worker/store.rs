@@ -355,6 +355,16 @@ fn write_file(
     done
 }
 
+/// How many failed jobs a site keeps, how many wait for another try, how many
+/// were dropped; for `status` and doctor.
+pub fn count(failed: &Path) -> (usize, usize, u64) {
+    let Ok(store) = Store::look(failed) else {
+        return (0, 0, 0);
+    };
+    let waiting = store.waiting().unwrap_or(0);
+    (store.kept().unwrap_or(0), waiting, store.dropped())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,6 +1,6 @@
 //! How a job went, judged by what its process said and how it ended.
 
-use super::message::{Ended, Message};
+use crate::worker::message::{Ended, Message};
 
 #[derive(Debug, PartialEq)]
 pub enum Verdict {

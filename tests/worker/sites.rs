@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::process::Stdio;
 
 use serde_json::json;
-use wp_gears::wordpress::ask::Request;
+use wp_gears::site::ask::Request;
 
 use super::lab::{Plan, Site, lab, sleep, wait_for};
 

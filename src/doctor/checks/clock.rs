@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use crate::base::clock::{millis, utc};
+use crate::base::paths::binary;
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding};
 use crate::host::files::Node;
-use crate::paths::binary;
-use crate::worker::clock::{millis, utc};
 
 pub const CHECK: Check = Check {
     name: "clock",

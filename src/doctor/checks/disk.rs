@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::base::paths::{BASE, LOGS};
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding, or_ok};
-use crate::paths::{BASE, LOGS};
-use crate::spec::Role;
+use crate::intent::options::Role;
 
 pub const CHECK: Check = Check {
     name: "disk",

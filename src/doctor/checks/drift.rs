@@ -2,8 +2,8 @@
 
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding, or_ok};
-use crate::journal::Scope;
 use crate::resource::State;
+use crate::resource::journal::Scope;
 
 pub const CHECK: Check = Check {
     name: "drift",

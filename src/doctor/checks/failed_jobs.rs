@@ -1,8 +1,8 @@
 //! Jobs that were kept for a person.
 
-use crate::command::failed::count;
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding};
+use crate::worker::store::count;
 
 pub const CHECK: Check = Check {
     name: "failed-jobs",
@@ -16,7 +16,7 @@ fn run(context: &Context) -> Vec<Finding> {
         return vec![skipped];
     }
     context.each_site(|site| {
-        let (kept, again, dropped) = count(&context.paths(site));
+        let (kept, again, dropped) = count(&context.paths(site).failed);
         let seen = format!("{kept} kept, {again} tried again soon, {dropped} dropped");
         vec![match kept > 0 || dropped > 0 {
             true => Finding::warning(

@@ -3,7 +3,7 @@
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding};
 use crate::gearman::daemon::FILES_LIMIT;
-use crate::spec::Role;
+use crate::intent::options::Role;
 
 pub const CHECK: Check = Check {
     name: "files-limit",

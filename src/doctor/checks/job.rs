@@ -3,8 +3,8 @@
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding};
 use crate::host::files::Node;
-use crate::proof;
-use crate::spec::Role;
+use crate::intent::options::Role;
+use crate::plan::proof;
 
 pub const CHECK: Check = Check {
     name: "job",

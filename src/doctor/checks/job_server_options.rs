@@ -8,7 +8,7 @@ use crate::doctor::{Check, Finding, or_ok};
 use crate::gearman::unit::definition;
 use crate::gearman::{daemon, options, password};
 use crate::host::services::Unit;
-use crate::spec::Role;
+use crate::intent::options::Role;
 
 pub const CHECK: Check = Check {
     name: "job-server-options",
@@ -77,7 +77,7 @@ fn file(context: &Context, unit: &Unit) -> Vec<Finding> {
 
 fn running(context: &Context, unit: &Unit) -> Option<Finding> {
     let family = context.platform.family;
-    let wanted = daemon::wanted(family, &context.decided.host);
+    let wanted = context.decided.host.options_of_gearmand(&family.gearmand);
     let why = daemon::is_stale(family, wanted, None)(context.host, unit)
         .ok()
         .flatten()?;
@@ -117,7 +117,7 @@ fn folders(context: &Context) -> Vec<Finding> {
 
 fn shown(args: &[String]) -> String {
     let line = args.join(" ");
-    crate::ui::mask::diff(&line, crate::ui::mask::Secrets::Options)
+    crate::base::secrets::diff(&line, crate::base::secrets::Secrets::Options)
         .trim_end()
         .to_owned()
 }

@@ -33,7 +33,7 @@ mod worker_folders;
 mod worker_user;
 mod workers;
 
-use super::Check;
+use crate::doctor::Check;
 
 pub static ALL: [&Check; 32] = [
     &platform::CHECK,

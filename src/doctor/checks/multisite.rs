@@ -2,7 +2,7 @@
 
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding};
-use crate::wordpress::config::Network;
+use crate::site::config::Network;
 
 pub const CHECK: Check = Check {
     name: "multisite",

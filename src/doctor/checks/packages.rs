@@ -1,8 +1,8 @@
 //! Whether the packages are there that setup would install.
 
-use crate::catalog;
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding};
+use crate::plan::recipe;
 
 pub const CHECK: Check = Check {
     name: "packages",
@@ -16,7 +16,7 @@ fn run(context: &Context) -> Vec<Finding> {
         Ok(installed) => installed,
         Err(error) => return vec![Finding::skipped(format!("{error:#}"))],
     };
-    let needed = catalog::needs(context.host, context.platform, &context.decided);
+    let needed = recipe::needs(context.host, context.platform, &context.decided);
     let (mut there, mut missing) = (Vec::new(), Vec::new());
     for names in &needed {
         match names.iter().find_map(|name| installed.get_key_value(name)) {

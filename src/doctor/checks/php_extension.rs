@@ -6,8 +6,8 @@ use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding, or_ok};
 use crate::host::commands::Command;
 use crate::host::process::Process;
-use crate::spec::resolve::SiteDecided;
-use crate::wordpress::php;
+use crate::intent::resolve::SiteDecided;
+use crate::site::php;
 
 pub const CHECK: Check = Check {
     name: "php-extension",

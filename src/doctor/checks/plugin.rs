@@ -2,7 +2,7 @@
 
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding};
-use crate::wordpress::site::{BUNDLED, Plugin};
+use crate::site::find::{BUNDLED, Plugin};
 
 pub const CHECK: Check = Check {
     name: "plugin",

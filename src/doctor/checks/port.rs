@@ -3,7 +3,7 @@
 
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding, or_ok};
-use crate::spec::Role;
+use crate::intent::options::Role;
 
 pub const CHECK: Check = Check {
     name: "port",

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding, or_ok};
-use crate::spec::Role;
+use crate::intent::options::Role;
 use crate::supervisor::programs;
 
 pub const CHECK: Check = Check {

@@ -2,7 +2,7 @@
 
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding, or_ok};
-use crate::spec::Role;
+use crate::intent::options::Role;
 use crate::supervisor::rpc::Process;
 
 pub const CHECK: Check = Check {
@@ -33,7 +33,7 @@ fn run(context: &Context) -> Vec<Finding> {
             .collect();
         let start = format!(
             "supervisorctl start {group}:*; its log: {}/{}.log",
-            crate::paths::LOGS,
+            crate::base::paths::LOGS,
             site.name
         );
         let mut problems = Vec::new();

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use crate::base::secrets;
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding, or_ok};
 use crate::gearman::text::Queue;
 use crate::host::files::Node;
-use crate::spec::resolve::SiteDecided;
-use crate::ui::mask;
+use crate::intent::resolve::SiteDecided;
 
 pub const CHECK: Check = Check {
     name: "queue",
@@ -88,7 +88,7 @@ fn look(context: &Context, server: &str, queues: &[Queue]) -> Vec<Finding> {
             let todo = match site {
                 Some(site) => format!(
                     "see {}/{}.log; supervisorctl restart {}:*",
-                    crate::paths::LOGS,
+                    crate::base::paths::LOGS,
                     site.name,
                     site.program
                 ),
@@ -137,6 +137,6 @@ fn paused(context: &Context, site: &SiteDecided) -> bool {
 fn name(queue: &Queue, site: Option<&SiteDecided>) -> String {
     match site {
         Some(site) => format!("the site {}", site.name),
-        None => format!("the function {}", mask::function(&queue.function, false)),
+        None => format!("the function {}", secrets::function(&queue.function, false)),
     }
 }

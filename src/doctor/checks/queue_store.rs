@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding, or_ok};
-use crate::gearman::{daemon, sqlite};
+use crate::gearman::daemon;
 use crate::host::files::Node;
-use crate::mysql::{self, Login};
-use crate::spec::{Queue, Role};
+use crate::intent::options::{Queue, Role};
+use crate::queue::mysql::{self, Login};
+use crate::queue::sqlite;
 
 pub const CHECK: Check = Check {
     name: "queue-store",

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding};
-use crate::spec::Role;
+use crate::intent::options::Role;
 
 pub const CHECK: Check = Check {
     name: "respawn",
@@ -51,7 +51,7 @@ fn run(context: &Context) -> Vec<Finding> {
                 format!("its workers ended {ends} times of late, and one started just now"),
                 format!(
                     "see {}/{}.log and 'supervisorctl tail {}:* stderr'",
-                    crate::paths::LOGS,
+                    crate::base::paths::LOGS,
                     site.name,
                     site.program
                 ),

@@ -4,11 +4,11 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+use crate::base::paths;
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding};
 use crate::host::files::Node;
-use crate::paths;
-use crate::spec::resolve::SiteDecided;
+use crate::intent::resolve::SiteDecided;
 
 pub const CHECK: Check = Check {
     name: "runner",

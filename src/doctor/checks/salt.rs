@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding, or_ok};
-use crate::spec::resolve;
+use crate::intent::resolve;
 
 pub const CHECK: Check = Check {
     name: "salt",

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding};
-use crate::spec::Role;
+use crate::intent::options::Role;
 
 pub const CHECK: Check = Check {
     name: "selinux",

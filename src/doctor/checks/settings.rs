@@ -5,9 +5,9 @@ use sha2::{Digest, Sha256};
 
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding, or_ok};
-use crate::spec::resolve::SiteDecided;
-use crate::wordpress::ask::{Facts, Settings};
-use crate::wordpress::site::Plugin;
+use crate::intent::resolve::SiteDecided;
+use crate::site::ask::{Facts, Settings};
+use crate::site::find::Plugin;
 
 pub const CHECK: Check = Check {
     name: "settings",

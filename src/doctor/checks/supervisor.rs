@@ -2,7 +2,7 @@
 
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding, service};
-use crate::spec::Role;
+use crate::intent::options::Role;
 use crate::supervisor::rpc::Unreachable;
 
 pub const CHECK: Check = Check {

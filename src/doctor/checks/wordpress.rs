@@ -30,7 +30,7 @@ fn run(context: &Context) -> Vec<Finding> {
                         site.php.path.display()
                     );
                 }
-                finding.mended_by(format!("file {}/ask.php", crate::paths::LIB))
+                finding.mended_by(format!("file {}/ask.php", crate::base::paths::LIB))
             }
         }]
     })

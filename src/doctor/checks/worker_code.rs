@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
+use crate::base::paths::{LIB, binary};
 use crate::doctor::checks::orphans::is_worker;
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding, or_ok};
-use crate::paths::{LIB, binary};
-use crate::spec::Role;
+use crate::intent::options::Role;
 
 pub const CHECK: Check = Check {
     name: "worker-code",

@@ -3,11 +3,11 @@
 
 use std::path::Path;
 
+use crate::base::paths::LOGS;
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding, or_ok};
 use crate::host::files::Node;
-use crate::paths::LOGS;
-use crate::spec::Role;
+use crate::intent::options::Role;
 
 pub const CHECK: Check = Check {
     name: "worker-folders",

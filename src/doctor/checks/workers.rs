@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding, or_ok};
 use crate::host::files::Node;
-use crate::spec::Role;
+use crate::intent::options::Role;
 use crate::worker::presence::{self, Activity};
 
 pub const CHECK: Check = Check {
@@ -38,7 +38,7 @@ fn run(context: &Context) -> Vec<Finding> {
                 todo,
             ));
         }
-        let log = format!("{}/{}.log", crate::paths::LOGS, site.name);
+        let log = format!("{}/{}.log", crate::base::paths::LOGS, site.name);
         let broken = seen
             .iter()
             .filter(|worker| worker.activity == Activity::Broken)

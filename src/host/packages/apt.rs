@@ -5,11 +5,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Result;
 
-use super::{Installed, Simulation};
+use crate::base::problem::Problem;
 use crate::host::Host;
 use crate::host::commands::{Command, Output, explain};
 use crate::host::files::Node;
-use crate::problem::Problem;
+use crate::host::packages::{Installed, Simulation};
 
 /// How long another package run may hold the locks.
 const LOCK_WAIT: Duration = Duration::from_secs(300);

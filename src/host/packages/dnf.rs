@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use regex::Regex;
 
-use super::{Installed, Simulation};
+use crate::base::problem::Problem;
 use crate::host::Host;
 use crate::host::commands::{Command, Output, explain};
-use crate::problem::Problem;
+use crate::host::packages::{Installed, Simulation};
 
 /// How long another package run may hold the locks. dnf itself would wait without an end.
 const LOCK_WAIT: Duration = Duration::from_secs(300);

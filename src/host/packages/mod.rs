@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 
-use super::Host;
-use super::platform::Manager;
-use crate::problem::Problem;
+use crate::base::problem::Problem;
+use crate::host::Host;
+use crate::host::platform::Manager;
 
 /// Name and version of each package that is installed and configured.
 pub type Installed = BTreeMap<String, String>;

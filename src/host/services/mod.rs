@@ -8,10 +8,13 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use super::Host;
-use super::platform::{Init, PIP};
+use crate::host::Host;
+use crate::host::platform::{Init, PIP};
 
 pub type Units = BTreeMap<String, Unit>;
+
+/// Why the running process is not what its files say now; `None` where it is.
+pub type Stale = dyn Fn(&Host, &Unit) -> Result<Option<String>> + Send + Sync;
 
 /// One service, as the init system sees it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

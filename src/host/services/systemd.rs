@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::{Unit, Units};
+use crate::base::problem::Problem;
 use crate::host::Host;
 use crate::host::commands::{Command, explain};
-use crate::problem::Problem;
+use crate::host::services::{Unit, Units};
 
 const PROPERTIES: &str = "Id,LoadState,ActiveState,SubState,UnitFileState,MainPID,NeedDaemonReload,DropInPaths,Type,ExecStart,FragmentPath";
 

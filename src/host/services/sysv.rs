@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::{Unit, Units};
+use crate::base::problem::Problem;
 use crate::host::Host;
 use crate::host::commands::{Command, explain};
 use crate::host::platform::{Manager, PIP};
-use crate::problem::Problem;
+use crate::host::services::{Unit, Units};
 
 pub fn look(host: &Host, names: &[&str]) -> Result<Units> {
     let mut units = Units::new();

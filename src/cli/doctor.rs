@@ -1,0 +1,229 @@
+//! `wp-gears doctor`: what is wrong on this host, and what to do about it.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use crate::base::paths::BASE;
+use crate::base::problem::Problem;
+use crate::cli::common::{DONE, FAILED, begin, confirm, host_of, spec_of};
+use crate::cli::options::Common;
+use crate::doctor::checks::ALL;
+use crate::doctor::context::Context;
+use crate::doctor::{self, Check, Finding, Reported, Status};
+use crate::host::Host;
+use crate::intent::file;
+use crate::intent::options::{HostOptions, SiteOptions, Spec};
+use crate::intent::queue::WaitingJobs;
+use crate::intent::resolve::{Decided, SiteDecided};
+use crate::plan::apply::apply;
+use crate::plan::prepare::{folders, prepare};
+use crate::report::Ui;
+use crate::report::progress::Progress;
+use crate::supervisor::programs;
+use crate::worker::Paths;
+use crate::worker::presence::{self, Activity};
+
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = "\
+Exit codes: 0 no check failed; 1 one did; 2 bad usage
+
+Examples:
+  wp-gears doctor
+  wp-gears doctor queue job --site /var/www/site
+  wp-gears doctor --fix
+  wp-gears doctor --json | jq '.checks[] | select(.status == \"failed\")'")]
+pub struct DoctorArgs {
+    /// Run these checks alone [default: all]
+    #[arg(value_name = "CHECK")]
+    pub checks: Vec<String>,
+    /// The configuration file [default: /etc/wp-gears.toml where there is one]
+    #[arg(long, value_name = "FILE", env = "WP_GEARS_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// A WordPress folder; may be given many times [default: all sites that have workers here]
+    #[arg(long = "site", value_name = "DIR", env = "WP_GEARS_SITE")]
+    pub sites: Vec<PathBuf>,
+    /// Mend what setup can mend, then look again
+    #[arg(long)]
+    pub fix: bool,
+    /// Ask nothing
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Print the checks' names and what they look at
+    #[arg(long, conflicts_with = "fix")]
+    pub list: bool,
+    /// Print one JSON document to standard output
+    #[arg(long)]
+    pub json: bool,
+    /// Print problems only
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Print each command and each cause of an error
+    #[arg(short, long)]
+    pub verbose: bool,
+}
+
+pub fn run(args: &DoctorArgs) -> Result<u8> {
+    let ui = Ui::new(args.json, args.quiet, args.verbose);
+    let wanted = choose(&args.checks)?;
+    if args.list {
+        ui.checks(&wanted);
+        return Ok(DONE);
+    }
+    let common = Common {
+        config: args.config.clone(),
+        sites: args.sites.clone(),
+        root: None,
+        json: args.json,
+        quiet: args.quiet,
+        verbose: args.verbose,
+    };
+    let host = host_of(&common, ui)?;
+    let spec = wish(&host, &common)?;
+    let mut reports = examine(&host, &spec, &wanted, ui);
+    let mut fixed = Vec::new();
+    if args.fix {
+        if reports.iter().any(|report| report.fixable) {
+            // What is fine is told once, at the end.
+            ui.problems(&reports);
+            fixed = mend(&host, &spec, args.yes, ui)?;
+            reports = examine(&host, &spec, &wanted, ui);
+        } else if reports.iter().any(|report| report.finding.is_problem()) {
+            ui.line("Nothing of this can be mended by setup: see what to do.");
+        }
+    }
+    ui.findings(&reports);
+    let ok = !reports.iter().any(|it| it.finding.status == Status::Failed);
+    if args.json {
+        let checks: Vec<_> = reports.iter().map(Reported::document).collect();
+        ui.document(&serde_json::json!({ "ok": ok, "checks": checks, "fixed": fixed }));
+    }
+    Ok(if ok { DONE } else { FAILED })
+}
+
+fn choose(names: &[String]) -> Result<Vec<&'static Check>> {
+    for name in names {
+        if ALL.iter().any(|check| check.name == name) {
+            continue;
+        }
+        let near = ALL
+            .iter()
+            .map(|check| {
+                (
+                    similar::TextDiff::from_chars(name.as_str(), check.name).ratio(),
+                    check.name,
+                )
+            })
+            .max_by(|a, b| a.0.total_cmp(&b.0));
+        let problem = Problem::usage(format!("run the check '{name}'"), "there is no such check");
+        return Err(match near {
+            Some((ratio, near)) if ratio > 0.5 => problem.advice(format!("did you mean '{near}'?")),
+            _ => problem.advice("'wp-gears doctor --list' names them"),
+        }
+        .into());
+    }
+    let chosen = |check: &&&Check| names.is_empty() || names.iter().any(|name| name == check.name);
+    Ok(ALL.iter().filter(chosen).copied().collect())
+}
+
+/// What the person asked for; with no site named, those that have workers here.
+fn wish(host: &Host, common: &Common) -> Result<Spec> {
+    let mut common = common.clone();
+    if common.sites.is_empty() {
+        let file = file::read(host, common.config.as_deref())?;
+        if !file
+            .sites
+            .iter()
+            .any(|site| !site.dir.as_os_str().is_empty())
+        {
+            common.sites = sites_here(host);
+        }
+        if common.sites.is_empty() && file.sites.is_empty() {
+            return Ok(file);
+        }
+    }
+    spec_of(
+        host,
+        &common,
+        &HostOptions::default(),
+        &SiteOptions::default(),
+    )
+}
+
+fn sites_here(host: &Host) -> Vec<PathBuf> {
+    let programs = host
+        .supervisor()
+        .and_then(|supervisor| programs::all(host, supervisor))
+        .unwrap_or_default();
+    let mut sites: Vec<PathBuf> = programs
+        .iter()
+        .filter_map(|program| program.site().or_else(|| program.runner_site()))
+        .collect();
+    sites.sort();
+    sites.dedup();
+    sites
+}
+
+/// One look at everything.
+fn examine(host: &Host, spec: &Spec, wanted: &[&'static Check], ui: Ui) -> Vec<Reported> {
+    let progress = Progress::new(ui);
+    progress.start("look at this host");
+    host.forget();
+    let reports = match Context::new(host, spec.clone()) {
+        Ok(context) => doctor::run(&context, wanted),
+        // Without a platform, or with a wish that cannot be, nothing else can be told.
+        Err(error) => wanted
+            .iter()
+            .map(|check| Reported {
+                check: check.name,
+                finding: match check.name == wanted[0].name {
+                    true => Finding::of_error(&error),
+                    false => Finding::skipped("nothing is known of this host (see above)"),
+                },
+                fixable: false,
+                took: Duration::ZERO,
+            })
+            .collect(),
+    };
+    progress.stop();
+    reports
+}
+
+/// Workers that could not run jobs try again after a pause: doctor must not
+/// find them in it.
+fn wait_for_workers(decided: &Decided, ui: Ui) {
+    const LONGEST: Duration = Duration::from_secs(35);
+    let is_broken = |site: &SiteDecided| {
+        let paths = Paths::new(Path::new(BASE), &site.name);
+        let seen = presence::look(&paths.run).unwrap_or_default();
+        seen.iter()
+            .any(|worker| worker.activity == Activity::Broken)
+    };
+    let begun = Instant::now();
+    let progress = Progress::new(ui);
+    progress.start("wait for workers that try again");
+    while begun.elapsed() < LONGEST && decided.sites.iter().any(is_broken) {
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    progress.stop();
+}
+
+/// The same plan as setup's, shown first.
+fn mend(host: &Host, spec: &Spec, yes: bool, ui: Ui) -> Result<Vec<serde_json::Value>> {
+    let _lock = begin(host, ui)?;
+    let prepared = prepare(host, spec, true, WaitingJobs::default())?;
+    ui.plan(&prepared.plan);
+    ui.notes(&prepared.decided.notes);
+    confirm(ui, yes, "mend this host", "Mend it so?", true)?;
+    let sites = folders(&prepared.decided);
+    let outcome = apply(host, &prepared.plan, &sites, &Progress::new(ui))?;
+    ui.refused(&prepared.plan.refused);
+    ui.refused(&outcome.failed);
+    wait_for_workers(&prepared.decided, ui);
+    Ok(outcome
+        .done
+        .iter()
+        .map(|done| serde_json::json!({ "resource": done.name, "verb": done.verb }))
+        .collect())
+}

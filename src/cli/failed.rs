@@ -1,0 +1,318 @@
+//! `wp-gears failed`: the jobs that were kept for a person.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::base::clock::utc;
+use crate::base::problem::Problem;
+use crate::base::secrets::plain;
+use crate::cli::common::{DONE, FAILED};
+use crate::gearman::binary::{Client, Priority};
+use crate::gearman::server::Server;
+use crate::report::Ui;
+use crate::worker::sites::known;
+use crate::worker::store::{Record, Store};
+use crate::worker::{Paths, function_of};
+
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = "Examples:
+  wp-gears failed
+  wp-gears failed show 1795572183914-d2f254af
+  wp-gears failed retry 1795572183914-d2f254af
+  wp-gears failed forget --all --site /var/www/site")]
+pub struct FailedArgs {
+    #[command(subcommand)]
+    pub action: Option<Action>,
+    /// A WordPress folder; may be given many times [default: all sites of this host]
+    #[arg(long = "site", value_name = "DIR", global = true)]
+    pub sites: Vec<PathBuf>,
+    /// Print one JSON document to standard output
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Print errors only
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    #[arg(long, value_name = "DIR", default_value = crate::base::paths::BASE, hide = true, global = true)]
+    pub state: PathBuf,
+}
+
+#[derive(Debug, Clone, clap::Subcommand)]
+pub enum Action {
+    /// One line a job (the default)
+    List,
+    /// All that is known of a job, its arguments too
+    Show { id: String },
+    /// Send jobs to the job server again
+    Retry(Which),
+    /// Delete jobs
+    Forget(Which),
+}
+
+#[derive(Debug, Clone, clap::Args)]
+#[group(required = true)]
+pub struct Which {
+    #[arg(value_name = "ID")]
+    pub ids: Vec<String>,
+    /// All failed jobs of these sites
+    #[arg(long, conflicts_with = "ids")]
+    pub all: bool,
+}
+
+/// A kept job, and the time that it is tried again where it waits for that.
+struct Kept {
+    site: usize,
+    record: Record,
+    due: Option<u64>,
+}
+
+pub fn run(args: &FailedArgs) -> Result<u8> {
+    let ui = Ui::new(args.json, args.quiet, false);
+    let stores = open(args)?;
+    match args.action.as_ref().unwrap_or(&Action::List) {
+        Action::List => list(ui, &stores),
+        Action::Show { id } => show(ui, &stores, id),
+        Action::Retry(which) => each(ui, &stores, which, "sent again", retry),
+        Action::Forget(which) => each(ui, &stores, which, "forgotten", |_, store, record| {
+            Ok(store.forget(&record.id)?)
+        }),
+    }
+}
+
+struct Opened {
+    name: String,
+    paths: Paths,
+    store: Store,
+}
+
+fn open(args: &FailedArgs) -> Result<Vec<Opened>> {
+    let mut stores = Vec::new();
+    for site in known(&args.state, &args.sites)? {
+        let paths = Paths::new(&args.state, &site.name);
+        match Store::look(&paths.failed) {
+            Ok(store) => stores.push(Opened {
+                name: site.name,
+                paths,
+                store,
+            }),
+            // No worker of the site ran yet.
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            Err(e) => {
+                let what = format!("open {}", paths.failed.display());
+                let advice = "only root and the site's worker user see a site's failed jobs";
+                return Err(Problem::new(what, e).advice(advice).into());
+            }
+        }
+    }
+    Ok(stores)
+}
+
+fn all(stores: &[Opened]) -> Result<Vec<Kept>> {
+    let mut kept = Vec::new();
+    for (site, opened) in stores.iter().enumerate() {
+        let listed = opened
+            .store
+            .list()
+            .map_err(|e| Problem::new(format!("list {}", opened.paths.failed.display()), e))?;
+        kept.extend(
+            listed
+                .into_iter()
+                .map(|(record, due)| Kept { site, record, due }),
+        );
+    }
+    Ok(kept)
+}
+
+fn list(ui: Ui, stores: &[Opened]) -> Result<u8> {
+    let kept = all(stores)?;
+    let mut document = Vec::new();
+    for Kept { site, record, due } in &kept {
+        let site = &stores[*site].name;
+        let last = record.tries.last();
+        let error = last.map_or("", |attempt| attempt.error.as_str());
+        let at = utc(last.map_or(record.taken, |attempt| attempt.at));
+        let hook = record.hook.as_deref().unwrap_or("-");
+        let waits = due.map_or(String::new(), |due| {
+            format!(" (tried again at {})", utc(due))
+        });
+        let tries = record.tries.len();
+        ui.line(&plain(&format!(
+            "{}  {at}  {site}  {hook}  {tries} tr{}  {error}{waits}",
+            record.id,
+            if tries == 1 { "y" } else { "ies" },
+        )));
+        document.push(serde_json::json!({ "site": site, "due": due, "job": record }));
+    }
+    let dropped: u64 = stores.iter().map(|opened| opened.store.dropped()).sum();
+    if kept.is_empty() {
+        ui.line("No failed jobs.");
+    }
+    if dropped > 0 {
+        ui.line(&format!(
+            "{dropped} older ones were dropped for want of room."
+        ));
+    }
+    if ui.json {
+        ui.document(&serde_json::json!({ "failed": document, "dropped": dropped }));
+    }
+    Ok(DONE)
+}
+
+fn show(ui: Ui, stores: &[Opened], id: &str) -> Result<u8> {
+    let kept = find(stores, id)?;
+    let opened = &stores[kept.site];
+    let record = &kept.record;
+    let payload = match kept.due {
+        None => opened
+            .store
+            .read(id)
+            .map(|(_, payload)| payload)
+            .unwrap_or_default(),
+        Some(_) => Vec::new(),
+    };
+    let text = String::from_utf8_lossy(&payload);
+    let parsed: Option<serde_json::Value> = serde_json::from_slice(&payload).ok();
+    let arguments = parsed.as_ref().and_then(|value| value.get("args"));
+    if ui.json {
+        ui.document(&serde_json::json!({
+            "site": opened.name, "due": kept.due, "job": record, "args": arguments,
+            "payload": if parsed.is_none() { Some(&text) } else { None },
+        }));
+        return Ok(DONE);
+    }
+    let line = |name: &str, value: &str| ui.line(&format!("{name:<10} {}", plain(value)));
+    line("id", &record.id);
+    line("site", &format!("{} ({})", opened.name, record.site));
+    line("hook", record.hook.as_deref().unwrap_or("-"));
+    if let Some(blog) = record.blog {
+        line("blog", &blog.to_string());
+    }
+    line("function", &record.function);
+    line("handle", &format!("{} at {}", record.handle, record.server));
+    line("taken", &utc(record.taken));
+    if let Some(due) = kept.due {
+        line("due", &utc(due));
+    }
+    match arguments {
+        Some(arguments) => line("arguments", &arguments.to_string()),
+        None if record.whole => line("payload", &format!("{} bytes: {text}", record.size)),
+        None => line(
+            "payload",
+            &format!("{} bytes, too many to keep", record.size),
+        ),
+    }
+    for attempt in &record.tries {
+        line(
+            "try",
+            &format!("{}, {} ms: {}", utc(attempt.at), attempt.ms, attempt.error),
+        );
+        for said in attempt.output.lines() {
+            line("", said);
+        }
+    }
+    Ok(DONE)
+}
+
+/// Does it to each job that is meant; goes on where one fails.
+fn each(
+    ui: Ui,
+    stores: &[Opened],
+    which: &Which,
+    done: &str,
+    act: impl Fn(&Opened, &Store, &Record) -> Result<()>,
+) -> Result<u8> {
+    let chosen = if which.all {
+        all(stores)?
+            .into_iter()
+            .filter(|kept| kept.due.is_none())
+            .collect()
+    } else {
+        let mut chosen = Vec::new();
+        for id in &which.ids {
+            let kept = find(stores, id)?;
+            if kept.due.is_some() {
+                return Err(Problem::new(
+                    format!("change the job {id}"),
+                    "it waits for another try",
+                )
+                .advice("it is kept as failed when its tries are over")
+                .into());
+            }
+            chosen.push(kept);
+        }
+        chosen
+    };
+    let mut document = Vec::new();
+    let mut code = DONE;
+    for kept in &chosen {
+        let opened = &stores[kept.site];
+        let error = act(opened, &opened.store, &kept.record).err();
+        match &error {
+            None => ui.line(&format!("{}: {done}", kept.record.id)),
+            Some(error) => {
+                ui.error("", error);
+                code = FAILED;
+            }
+        }
+        document.push(serde_json::json!({
+            "id": kept.record.id,
+            "site": opened.name,
+            "error": error.map(|e| e.to_string()),
+        }));
+    }
+    if chosen.is_empty() {
+        ui.line("No failed jobs.");
+    }
+    if ui.json {
+        ui.document(&serde_json::json!({ done.replace(' ', "_"): document }));
+    }
+    Ok(code)
+}
+
+fn find(stores: &[Opened], id: &str) -> Result<Kept> {
+    all(stores)?
+        .into_iter()
+        .find(|kept| kept.record.id == id)
+        .ok_or_else(|| {
+            Problem::usage(
+                format!("find the job {id}"),
+                "no site keeps one of this name",
+            )
+            .advice("`wp-gears failed` lists them")
+            .into()
+        })
+}
+
+/// To the site's function of today; the file goes once the job server has the job.
+fn retry(opened: &Opened, store: &Store, record: &Record) -> Result<()> {
+    let what = || format!("send the job {} again", record.id);
+    let (_, payload) = store
+        .read(&record.id)
+        .map_err(|e| Problem::new(what(), e))?;
+    if !record.whole {
+        return Err(Problem::new(what(), "its payload was too large to keep").into());
+    }
+    let server = Server::from_str(&record.server).map_err(|e| Problem::new(what(), e))?;
+    let function = function_of(&opened.paths.run).unwrap_or_else(|| record.function.clone());
+    // Cut off between the two steps it is sent twice, and the server takes it for one.
+    let unique = format!("wp-gears-{}", record.id);
+    Client::connect(&server, Duration::from_secs(10))
+        .and_then(|mut client| {
+            client.submit(
+                function.as_bytes(),
+                unique.as_bytes(),
+                &payload,
+                Priority::Normal,
+            )
+        })
+        .map_err(|e| {
+            Problem::new(format!("{} to {server}", what()), e)
+                .advice("it is still kept; see that the job server runs")
+        })?;
+    store
+        .forget(&record.id)
+        .map_err(|e| Problem::new(what(), e))?;
+    Ok(())
+}

@@ -1,0 +1,198 @@
+//! `wp-gears pause`, `resume`, `reload`: for deployments. Markers in root's
+//! folder say it, so that nothing depends on a signal that came too early.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::Result;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+use crate::base::clock;
+use crate::base::problem::Problem;
+use crate::cli::common::DONE;
+use crate::report::Ui;
+use crate::worker::Paths;
+use crate::worker::presence::{self, Activity, Seen};
+use crate::worker::sites::{Known, known};
+
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = "\
+Examples, around a deployment:
+  wp-gears pause --wait
+  wp-gears resume
+  wp-gears reload --wait --site /var/www/site")]
+pub struct PauseArgs {
+    /// A WordPress folder; may be given many times [default: all sites of this host]
+    #[arg(long = "site", value_name = "DIR")]
+    pub sites: Vec<PathBuf>,
+    /// Wait until the jobs at hand are finished
+    #[arg(long)]
+    pub wait: bool,
+    /// How long to wait
+    #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
+    pub timeout: u64,
+    /// Print one JSON document to standard output
+    #[arg(long)]
+    pub json: bool,
+    /// Print errors only
+    #[arg(short, long)]
+    pub quiet: bool,
+    #[arg(long, value_name = "DIR", default_value = crate::base::paths::BASE, hide = true)]
+    pub state: PathBuf,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    Pause,
+    Resume,
+    Reload,
+}
+
+impl Action {
+    fn done(self) -> &'static str {
+        match self {
+            Action::Pause => "paused",
+            Action::Resume => "resumed",
+            Action::Reload => "reloaded",
+        }
+    }
+}
+
+pub fn run(action: Action, args: &PauseArgs) -> Result<u8> {
+    let ui = Ui::new(args.json, args.quiet, false);
+    let sites = known(&args.state, &args.sites)?;
+    let asked = clock::millis(SystemTime::now());
+    let mut all = Vec::new();
+    for site in &sites {
+        let paths = Paths::new(&args.state, &site.name);
+        mark(action, &paths)?;
+        all.push((site, workers(&paths)?));
+    }
+    for (_, workers) in &all {
+        workers.iter().for_each(tell);
+    }
+    if args.wait {
+        let until = Instant::now() + Duration::from_secs(args.timeout);
+        for (site, workers) in &all {
+            wait(action, args, site, workers, asked, until)?;
+        }
+    }
+    let mut document = Vec::new();
+    for (site, workers) in &all {
+        let busy = workers_busy(&Paths::new(&args.state, &site.name), workers, asked)?;
+        let jobs = match busy.len() {
+            0 => String::new(),
+            n => format!("; {n} finish(es) a job first"),
+        };
+        let count = workers.len();
+        ui.line(&format!(
+            "{}: {}, {count} worker(s){jobs}",
+            site.name,
+            action.done()
+        ));
+        document.push(serde_json::json!({
+            "site": site.name,
+            "dir": site.dir,
+            "state": action.done(),
+            "workers": count,
+            "busy": busy.len(),
+        }));
+    }
+    if args.json {
+        ui.document(&serde_json::json!({ "sites": document }));
+    }
+    Ok(DONE)
+}
+
+fn mark(action: Action, paths: &Paths) -> Result<()> {
+    let (what, path, done) = match action {
+        Action::Pause => ("pause the workers", &paths.paused, touch(&paths.paused)),
+        Action::Reload => ("reload the workers", &paths.reload, touch(&paths.reload)),
+        Action::Resume => ("resume the workers", &paths.paused, unlink(&paths.paused)),
+    };
+    done.map_err(|e| {
+        let advice = if e.kind() == std::io::ErrorKind::PermissionDenied {
+            "run it as root"
+        } else {
+            ""
+        };
+        Problem::new(format!("{what}: {}", path.display()), e).advice(advice)
+    })?;
+    Ok(())
+}
+
+/// A new file each time: its time is when it was asked for.
+fn touch(path: &Path) -> std::io::Result<()> {
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    fs::write(&new, "")?;
+    fs::rename(&new, path)
+}
+
+fn unlink(path: &Path) -> std::io::Result<()> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+fn workers(paths: &Paths) -> Result<Vec<Seen>> {
+    presence::look(&paths.run)
+        .map_err(|e| Problem::new(format!("look for workers in {}", paths.run.display()), e).into())
+}
+
+/// Only says: look at the markers. Goes to the very process that was looked
+/// at, and that is the worker user's own (`presence::look` saw to it).
+fn tell(seen: &Seen) {
+    let process = Pid::from_raw(seen.pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+    if let Some(process) = process.filter(|_| presence::is_worker(seen.pid)) {
+        // Without the signal the worker sees the marker before its next job.
+        let _ = pidfd_send_signal(process, Signal::USR1);
+    }
+}
+
+/// Those that are still at the job that they had when it was asked.
+fn workers_busy(paths: &Paths, before: &[Seen], asked: u64) -> Result<Vec<Seen>> {
+    let mut now = workers(paths)?;
+    now.retain(|seen| {
+        seen.activity == Activity::Busy
+            && seen.since <= asked
+            && before.iter().any(|was| was.pid == seen.pid)
+    });
+    Ok(now)
+}
+
+fn wait(
+    action: Action,
+    args: &PauseArgs,
+    site: &Known,
+    before: &[Seen],
+    asked: u64,
+    until: Instant,
+) -> Result<()> {
+    let paths = Paths::new(&args.state, &site.name);
+    loop {
+        let busy = workers_busy(&paths, before, asked)?;
+        let Some(first) = busy.first() else {
+            return Ok(());
+        };
+        if Instant::now() >= until {
+            return Err(Problem::new(
+                format!("wait for the jobs at hand of {}", site.name),
+                format!(
+                    "worker {} is still at one after {} s",
+                    first.pid, args.timeout
+                ),
+            )
+            .advice(match action {
+                Action::Pause => {
+                    "the site stays paused; run it again to wait longer, or `wp-gears resume`"
+                }
+                _ => "run it again to wait longer",
+            })
+            .into());
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}

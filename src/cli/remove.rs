@@ -1,0 +1,174 @@
+//! `wp-gears remove`: gives back what was there.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use crate::base::problem::Problem;
+use crate::cli::common::{DONE, FAILED, begin, confirm, host_of};
+use crate::cli::options::RemoveArgs;
+use crate::host::Host;
+use crate::intent::file;
+use crate::intent::resolve::absolute;
+use crate::plan::apply::{Outcome, apply};
+use crate::plan::make::make;
+use crate::plan::remove::{self, Removal, Wish};
+use crate::plan::{Plan, Refused};
+use crate::report::Ui;
+use crate::report::json::Report;
+use crate::report::progress::Progress;
+use crate::resource::journal::{self, Scope};
+
+pub fn run(args: &RemoveArgs) -> Result<u8> {
+    let ui = Ui::new(args.common.json, args.common.quiet, args.common.verbose);
+    run_on(&host_of(&args.common, ui)?, args, ui)
+}
+
+/// As `run`, on a host that the caller made.
+pub fn run_on(host: &Host, args: &RemoveArgs, ui: Ui) -> Result<u8> {
+    let _lock = begin(host, ui)?;
+    let mut dirs = Vec::new();
+    for dir in &args.common.sites {
+        dirs.push(absolute(dir)?);
+    }
+    if dirs.is_empty() && args.common.config.is_some() {
+        for site in file::read(host, args.common.config.as_deref())?.sites {
+            dirs.push(absolute(&site.dir)?);
+        }
+    }
+    let mut chosen = choose(
+        host,
+        &dirs,
+        Wish {
+            purge: args.purge,
+            waiting: args.waiting,
+        },
+    )?;
+    let mut left = chosen.removal.left.clone();
+    let mut plan = make(host, std::mem::take(&mut chosen.removal.items))?;
+    if !plan.refused.is_empty() {
+        chosen.keep_host(&mut plan);
+    }
+    ui.plan(&plan);
+    let mut outcome = Outcome::default();
+    if plan.changes() || !chosen.scopes.is_empty() {
+        confirm(
+            ui,
+            args.yes,
+            "remove wp-gears",
+            "Give all of this back?",
+            false,
+        )?;
+        for folder in &chosen.removal.torn {
+            host.tidy(folder)?;
+        }
+        // Sites first: what they share goes only once all of them are done.
+        let progress = Progress::new(ui);
+        let none = BTreeMap::new();
+        let of_host = plan.split_off_host();
+        outcome = apply(host, &plan, &none, &progress)?;
+        if outcome.failed.is_empty() {
+            let rest = apply(host, &of_host, &none, &progress)?;
+            outcome.done.extend(rest.done);
+            outcome.failed.extend(rest.failed);
+            plan.steps.extend(of_host.steps);
+        } else {
+            chosen.keep_host(&mut plan);
+        }
+    } else {
+        ui.line("Nothing to remove.");
+    }
+    let refused: Vec<&Refused> = plan.refused.iter().chain(&outcome.failed).collect();
+    for scope in &chosen.scopes {
+        // A journal ends only when all of it was given back.
+        if !refused.iter().any(|one| one.scope == *scope) {
+            journal::close(host, scope)?;
+        }
+    }
+    if refused.is_empty() && journal::scopes(host)?.is_empty() {
+        remove::forget(host, args.purge)?;
+    }
+    left.sort();
+    left.dedup();
+    for line in &left {
+        ui.line(&format!("left: {line}"));
+    }
+    for one in &refused {
+        ui.refused(std::slice::from_ref(*one));
+    }
+    if ui.json {
+        ui.document(
+            &Report {
+                platform: host.platform().ok(),
+                plan: Some(&plan),
+                done: &outcome.done,
+                refused: refused.clone(),
+                left: &left,
+                ..Report::default()
+            }
+            .document(),
+        );
+    }
+    Ok(if refused.is_empty() { DONE } else { FAILED })
+}
+
+struct Chosen {
+    removal: Removal,
+    /// Journals that end with this run.
+    scopes: Vec<Scope>,
+}
+
+impl Chosen {
+    /// What sites share stays as long as one of them does.
+    fn keep_host(&mut self, plan: &mut Plan) {
+        plan.split_off_host();
+        self.scopes.retain(|scope| *scope != Scope::Host);
+    }
+}
+
+/// The sites that are named (all, where none is), and what sites share once the last goes.
+fn choose(host: &Host, dirs: &[PathBuf], wish: Wish) -> Result<Chosen> {
+    let mut removal = Removal::default();
+    let mut scopes = Vec::new();
+    let mut others = false;
+    let mut open: Vec<&PathBuf> = dirs.iter().collect();
+    let all = journal::scopes(host)?;
+    for scope in all.iter().filter(|scope| **scope != Scope::Host) {
+        let Some(history) = journal::read(host, scope)? else {
+            continue;
+        };
+        let named = history.site.as_ref().is_some_and(|dir| dirs.contains(dir));
+        open.retain(|dir| history.site.as_ref() != Some(*dir));
+        if named || dirs.is_empty() {
+            remove::of_history(host, scope, &history, wish, &mut removal)?;
+            scopes.push(scope.clone());
+        } else {
+            others = true;
+        }
+    }
+    for dir in open {
+        match remove::without_journal(host, dir, wish, &mut removal)? {
+            Some(scope) => scopes.push(scope),
+            // As a second setup: there is nothing to do.
+            None if host.is_dir(dir) => {
+                let nothing = format!("{}: nothing of wp-gears was found in it", dir.display());
+                removal.left.push(nothing);
+            }
+            None => {
+                let what = format!("remove wp-gears from {}", dir.display());
+                return Err(Problem::new(
+                    what,
+                    "nothing of it was found, and there is no such folder",
+                )
+                .advice("name the folder as it was named to setup; without --site all sites go")
+                .into());
+            }
+        }
+    }
+    if !others && let Some(history) = journal::read(host, &Scope::Host)? {
+        remove::of_history(host, &Scope::Host, &history, wish, &mut removal)?;
+        scopes.push(Scope::Host);
+    }
+    Ok(Chosen { removal, scopes })
+}

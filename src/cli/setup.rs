@@ -1,0 +1,127 @@
+//! `wp-gears setup`: makes it so, and proves it.
+
+use anyhow::Result;
+
+use crate::cli::common::{DONE, FAILED, begin, host_of, spec_of};
+use crate::cli::options::SetupArgs;
+use crate::cli::talk::Talk;
+use crate::host::Host;
+use crate::intent::{effective, file, resolve};
+use crate::plan::Refused;
+use crate::plan::apply::{Outcome, apply};
+use crate::plan::prepare::{Prepared, folders, prepare};
+use crate::plan::proof;
+use crate::report::Ui;
+use crate::report::interrupt::INTERRUPTED;
+use crate::report::json::Report;
+use crate::report::progress::Progress;
+use crate::resource::journal::Scope;
+
+pub fn run(args: &SetupArgs) -> Result<u8> {
+    let ui = Ui::new(args.common.json, args.common.quiet, args.common.verbose).plainly(args.plain);
+    let host = host_of(&args.common, ui)?;
+    match args.print_config {
+        true => print_config(&host, args, ui),
+        false => run_on(&host, args, ui),
+    }
+}
+
+/// What setup would work with, as a file, or with no site all that can be
+/// said in one; reads only.
+fn print_config(host: &Host, args: &SetupArgs, ui: Ui) -> Result<u8> {
+    if args.common.sites.is_empty()
+        && file::read(host, args.common.config.as_deref())?
+            .sites
+            .is_empty()
+    {
+        ui.line(effective::sample().trim_end());
+        return Ok(DONE);
+    }
+    let spec = spec_of(host, &args.common, &args.host, &args.site)?;
+    let mut decided = resolve::decide(host, &spec)?;
+    let refused: Vec<Refused> = decided
+        .refused
+        .drain(..)
+        .map(|(dir, error)| Refused {
+            scope: Scope::Site(dir.display().to_string()),
+            error,
+        })
+        .collect();
+    ui.refused(&refused);
+    ui.line(effective::toml(&spec, &decided).trim_end());
+    Ok(if refused.is_empty() { DONE } else { FAILED })
+}
+
+/// As `run`, on a host that the caller made.
+pub fn run_on(host: &Host, args: &SetupArgs, ui: Ui) -> Result<u8> {
+    let mut talk = Talk::begin(host, args, ui)?;
+    let _lock = begin(host, ui)?;
+    let spec = talk.spec(host)?;
+    let Prepared { decided, plan } = prepare(host, &spec, !args.no_start, args.waiting)?;
+    let mut outcome = Outcome::default();
+    if plan.changes() {
+        talk.agree(&plan, &decided.notes)?;
+        let sites = folders(&decided);
+        let progress = Progress::new(ui).until(talk.interrupts());
+        outcome = apply(host, &plan, &sites, &progress)?;
+    } else {
+        ui.notes(&decided.notes);
+        if plan.refused.is_empty() {
+            ui.line("Nothing to change.");
+        }
+    }
+    let proves = host.live()
+        && !args.no_start
+        && !args.no_prove
+        && !outcome.stopped
+        && (args.prove || !outcome.done.is_empty());
+    let mut proofs = Vec::new();
+    if proves
+        && !outcome
+            .failed
+            .iter()
+            .any(|failed| failed.scope == Scope::Host)
+    {
+        for site in &decided.sites {
+            let scope = Scope::Site(site.name.clone());
+            let out = plan.refused.iter().chain(&outcome.failed);
+            if talk.stops() || out.into_iter().any(|refused| refused.scope == scope) {
+                continue;
+            }
+            let progress = Progress::new(ui);
+            progress.start(&format!("run a job through WordPress [{}]", site.name));
+            let proved = proof::run(host, site);
+            progress.stop();
+            match proved {
+                Ok(proof) => {
+                    ui.hung(&proof::sentence(site, &proof));
+                    proofs.push(proof::document(&site.name, &proof));
+                }
+                Err(error) => outcome.failed.push(Refused { scope, error }),
+            }
+        }
+    }
+    let refused: Vec<&Refused> = plan.refused.iter().chain(&outcome.failed).collect();
+    for one in &refused {
+        ui.refused(std::slice::from_ref(*one));
+    }
+    talk.end(&outcome, &plan, proofs.len());
+    if ui.json {
+        ui.document(
+            &Report {
+                platform: host.platform().ok(),
+                plan: Some(&plan),
+                done: &outcome.done,
+                refused: refused.clone(),
+                proofs,
+                ..Report::default()
+            }
+            .document(),
+        );
+    }
+    Ok(match (outcome.stopped, refused.is_empty()) {
+        (true, _) => INTERRUPTED,
+        (false, true) => DONE,
+        (false, false) => FAILED,
+    })
+}

@@ -1,0 +1,148 @@
+//! `wp-gears status`: the queues as they are now.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::cli::common::{DONE, FAILED};
+use crate::cli::watch;
+use crate::gearman::server::Server;
+use crate::host::Host;
+use crate::intent::file;
+use crate::intent::resolve;
+use crate::queue::probe::Lookout;
+use crate::report::status::{document, lines};
+use crate::report::{Ui, prometheus};
+use crate::supervisor::programs::{self, Program};
+use crate::worker::sites::{self, Known};
+
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = "\
+Oldest is the age of the longest job in hand, done what the workers that live
+did since they started. These and failed are known to root and to the site's
+worker user alone; the rest needs no rights.
+
+Exit codes: 0 all job servers answer; 1 one does not; 2 bad usage
+
+Examples:
+  wp-gears status
+  wp-gears status --watch 1
+  wp-gears status --servers 10.0.0.5:4730,10.0.0.6:4730 --json
+  wp-gears status --prometheus >/var/lib/node-exporter/wp-gears.prom")]
+pub struct StatusArgs {
+    /// Look again every so many seconds [default: 2], until q or Ctrl-C
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2",
+          value_parser = seconds, conflicts_with_all = ["json", "prometheus"])]
+    pub watch: Option<Duration>,
+    /// The job servers to ask [default: those that this host's sites use]
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        value_delimiter = ',',
+        env = "WP_GEARS_SERVERS"
+    )]
+    pub servers: Vec<Server>,
+    /// Only this site, by folder or name; may be given many times
+    #[arg(long = "site", value_name = "DIR")]
+    pub sites: Vec<PathBuf>,
+    /// Print one JSON document to standard output
+    #[arg(long, conflicts_with = "prometheus")]
+    pub json: bool,
+    /// Print Prometheus' text format
+    #[arg(long)]
+    pub prometheus: bool,
+    #[arg(long, value_name = "DIR", default_value = crate::base::paths::BASE, hide = true)]
+    pub state: PathBuf,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    text.parse()
+        .ok()
+        .filter(|seconds| (0.1..=3600.0).contains(seconds))
+        .map(Duration::from_secs_f64)
+        .ok_or_else(|| "it is 0.1 to 3600 seconds".into())
+}
+
+pub fn run(args: &StatusArgs) -> Result<u8> {
+    let ui = Ui::new(args.json, false, false);
+    let lookout = lookout(args)?;
+    if let Some(every) = args.watch {
+        return watch::run(lookout, every, ui);
+    }
+    let snapshot = lookout.look();
+    if args.json {
+        ui.document(&document(&snapshot));
+    } else if args.prometheus {
+        ui.line(prometheus::text(&snapshot).trim_end());
+    } else {
+        lines(&snapshot).iter().for_each(|line| ui.line(line));
+    }
+    Ok(if snapshot.all_up() { DONE } else { FAILED })
+}
+
+fn lookout(args: &StatusArgs) -> Result<Lookout> {
+    let host = Host::new(None)?;
+    // What may not be read, or is no host of ours, names no sites.
+    let programs = host
+        .supervisor()
+        .and_then(|supervisor| programs::all(&host, supervisor))
+        .unwrap_or_default();
+    let mut all = sites::all(&args.state).unwrap_or_default();
+    for program in &programs {
+        let (Some(dir), Some(name)) = (program.site(), program.option("--name")) else {
+            continue;
+        };
+        match all.iter_mut().find(|site| site.name == name) {
+            Some(site) => site.dir = site.dir.take().or(Some(dir)),
+            None if args.state == Path::new(crate::base::paths::BASE) => {
+                let dir = Some(dir);
+                all.push(Known { name, dir });
+            }
+            None => {}
+        }
+    }
+    let chosen = sites::pick(all, &args.sites)?;
+    let servers = match &args.servers[..] {
+        [] => servers(&host, &programs, &chosen),
+        named => named.to_vec(),
+    };
+    Ok(Lookout {
+        servers,
+        sites: chosen
+            .into_iter()
+            .map(|site| (site.name, site.dir))
+            .collect(),
+        only: !args.sites.is_empty(),
+        state: args.state.clone(),
+    })
+}
+
+/// Those of the sites' workers, else of the file, else this host's own.
+fn servers(host: &Host, programs: &[Program], sites: &[Known]) -> Vec<Server> {
+    let mut found: Vec<Server> = Vec::new();
+    let ours = programs.iter().filter(|program| {
+        let name = program.option("--name");
+        sites.iter().any(|site| Some(&site.name) == name.as_ref())
+    });
+    for named in ours.filter_map(|program| program.option("--servers")) {
+        found.extend(named.split(',').filter_map(|one| one.parse().ok()));
+    }
+    if found.is_empty() {
+        let named = file::read(host, None)
+            .ok()
+            .and_then(|spec| spec.host.servers);
+        found.extend(named.iter().flatten().filter_map(|one| one.parse().ok()));
+    }
+    if found.is_empty() {
+        let own = resolve::own_server(host).and_then(|own| own.parse().ok());
+        found.push(own.unwrap_or_default());
+    }
+    let mut once: Vec<Server> = Vec::new();
+    for server in found {
+        if !once.contains(&server) {
+            once.push(server);
+        }
+    }
+    once
+}

@@ -1,0 +1,232 @@
+//! Asks a person for what would else be a mere default: which sites, how many
+//! workers, which queue, and no more unless they want to. The answers fill in
+//! options that nobody gave; what follows is the same as without a person.
+
+mod more;
+mod queue;
+mod sites;
+mod workers;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use crate::gearman::password::Password;
+use crate::host::Host;
+use crate::intent::options::{HostOptions, Role, SiteOptions, Spec};
+use crate::intent::resolve::{self, Decided};
+use crate::report::Ui;
+use crate::site::find::Plugin;
+use sites::Found;
+
+/// What the options and the file say, for these sites or those that they name.
+pub type Layers<'a> = dyn Fn(&[PathBuf]) -> Result<Spec> + Sync + 'a;
+
+/// What came of it.
+pub struct Asked {
+    pub spec: Spec,
+    /// Sites that were found and not chosen.
+    pub others: Vec<PathBuf>,
+    /// Whether anything was asked.
+    pub any: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Question {
+    Sites,
+    Workers,
+    Queue,
+}
+
+/// What the person answered.
+#[derive(Debug, Clone, Default)]
+struct Answers {
+    sites: Vec<PathBuf>,
+    host: HostOptions,
+    site: SiteOptions,
+    password: Option<Password>,
+}
+
+struct Wizard<'a> {
+    host: &'a Host,
+    ui: Ui,
+    layers: &'a Layers<'a>,
+    /// Options of one site were given: there can be no second.
+    one_site: bool,
+    found: Vec<Found>,
+    questions: Vec<Question>,
+    answers: Answers,
+}
+
+/// The whole conversation.
+pub fn ask(host: &Host, ui: Ui, layers: &Layers, one_site: bool) -> Result<Asked> {
+    let said = layers(&[])?;
+    // What is wrong without any site is said before the first question.
+    let wrong = Spec {
+        sites: Vec::new(),
+        ..said.clone()
+    };
+    resolve::decide(host, &wrong)?;
+    let mut wizard = Wizard {
+        host,
+        ui,
+        layers,
+        one_site,
+        found: Vec::new(),
+        questions: Vec::new(),
+        answers: Answers::default(),
+    };
+    let named: Vec<PathBuf> = said.sites.into_iter().map(|site| site.dir).collect();
+    let platform = host.platform()?.name.clone();
+    if named.is_empty() {
+        wizard.questions.push(Question::Sites);
+        wizard.welcome(&platform);
+        wizard.look_for_sites()?;
+        wizard.ask_sites()?;
+    }
+    let decided = wizard.decided()?;
+    if decided.sites.is_empty() {
+        return wizard.result(); // Setup says why.
+    }
+    let open = wizard.open(&decided)?;
+    wizard.questions.extend(&open);
+    if wizard.questions.is_empty() {
+        return wizard.result();
+    }
+    if !named.is_empty() {
+        wizard.welcome(&platform);
+        wizard.found = wizard.look(named)?;
+        wizard.show_named();
+    }
+    for question in open {
+        wizard.ask(question)?;
+    }
+    wizard.settle()?;
+    wizard.result()
+}
+
+impl Wizard<'_> {
+    fn welcome(&self, platform: &str) {
+        let text = format!("Background jobs for WordPress, on {platform}.");
+        self.ui.wrapped(&text);
+        self.ui
+            .wrapped("Enter takes what is suggested. Ctrl-C ends it and changes nothing.");
+        self.ui.line("");
+    }
+
+    /// What is wanted, with the answers so far.
+    fn spec(&self) -> Result<Spec> {
+        let mut spec = (self.layers)(&self.answers.sites)?;
+        spec.host = spec.host.over(self.answers.host.clone());
+        spec.password = self.answers.password.clone();
+        let several = spec.sites.len() > 1;
+        for site in &mut spec.sites {
+            let mut answers = self.answers.site.clone();
+            // A number for all is meant for those that have none.
+            if several && self.has_workers(&site.dir) {
+                answers.workers = None;
+            }
+            site.options = std::mem::take(&mut site.options).over(answers);
+        }
+        Ok(spec)
+    }
+
+    fn decided(&self) -> Result<Decided> {
+        resolve::decide(self.host, &self.spec()?)
+    }
+
+    fn has_workers(&self, dir: &Path) -> bool {
+        let mut found = self.found.iter();
+        found.any(|site| site.dir == dir && site.has_workers)
+    }
+
+    fn result(self) -> Result<Asked> {
+        let spec = self.spec()?;
+        let chosen = |dir: &PathBuf| spec.sites.iter().any(|site| site.dir == *dir);
+        let found = self.found.into_iter().map(|site| site.dir);
+        Ok(Asked {
+            others: found.filter(|dir| !chosen(dir)).collect(),
+            spec,
+            any: !self.questions.is_empty(),
+        })
+    }
+
+    /// What neither the options nor the host say.
+    fn open(&self, decided: &Decided) -> Result<Vec<Question>> {
+        let spec = self.spec()?;
+        let is_open = |dir: &Path| {
+            let said = spec.sites.iter().find(|site| site.dir == dir);
+            said.is_some_and(|site| site.options.workers.is_none())
+        };
+        let roles = &decided.host.roles;
+        let mut open = Vec::new();
+        let mut sites = decided.sites.iter();
+        if roles.contains(&Role::Worker)
+            && sites.any(|site| site.existing.is_none() && is_open(&site.dir))
+        {
+            open.push(Question::Workers);
+        }
+        let queue = spec.host.queue.or(resolve::queue_there(self.host)?);
+        if roles.contains(&Role::Server) && queue.is_none() {
+            open.push(Question::Queue);
+        }
+        Ok(open)
+    }
+
+    fn ask(&mut self, question: Question) -> Result<()> {
+        match question {
+            Question::Sites => self.ask_sites(),
+            Question::Workers => self.ask_workers(),
+            Question::Queue => self.ask_queue(),
+        }
+    }
+
+    /// Shows the answers until they are right.
+    fn settle(&mut self) -> Result<()> {
+        let questions = self.questions.clone();
+        loop {
+            let decided = self.decided()?;
+            self.ui.notes(&decided.notes);
+            self.ui.notes(&self.notes(&decided));
+            let mut items = vec!["Go on    show what will be done".to_owned()];
+            items.extend(questions.iter().map(|it| self.row(*it, &decided)));
+            items.push(format!("More     {}", self.more_row()));
+            items.push("Stop     change nothing".into());
+            let at = self.ui.one("Is this right?", &items, 0)?;
+            match at {
+                0 => return Ok(()),
+                _ if at <= questions.len() => self.ask(questions[at - 1])?,
+                _ if at == questions.len() + 1 => self.ask_more()?,
+                _ => return Err(crate::report::interrupt::Cancelled::Answered.into()),
+            }
+        }
+    }
+
+    /// What is to be known of the chosen sites, as far as it still holds.
+    fn notes(&self, decided: &Decided) -> Vec<String> {
+        let holds = |site: &&Found| {
+            let chosen = decided.sites.iter().find(|it| it.dir == site.dir);
+            chosen.is_some_and(|it| it.plugin != Plugin::Bundled)
+        };
+        let found = self.found.iter().filter(holds);
+        found.filter_map(|site| site.note.clone()).collect()
+    }
+
+    fn row(&self, question: Question, decided: &Decided) -> String {
+        match question {
+            Question::Sites => {
+                let dirs: Vec<String> = decided
+                    .sites
+                    .iter()
+                    .map(|site| site.dir.display().to_string())
+                    .collect();
+                match dirs.len() {
+                    1 => format!("Site     {}", dirs.concat()),
+                    count => format!("Sites    {count}: {}", dirs.join(" ")),
+                }
+            }
+            Question::Workers => workers::row(decided),
+            Question::Queue => queue::row(decided),
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! The sites that were found, what is known of each, and the choice among them.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use console::measure_text_width;
+
+use crate::base::problem::Problem;
+use crate::cli::wizard::{Layers, Wizard};
+use crate::host::Host;
+use crate::intent::resolve::{self, SiteDecided, absolute};
+use crate::report::message;
+use crate::report::progress::Progress;
+use crate::site::config::Network;
+use crate::site::find::Plugin;
+use crate::site::look::{self, Told};
+use crate::site::roots;
+
+/// So many sites may all be meant.
+const FEW: usize = 5;
+const ELSEWHERE: &str = "another folder …";
+
+pub struct Found {
+    pub dir: PathBuf,
+    /// For people.
+    pub about: String,
+    /// It has the plugin, or workers already: most likely this one is meant.
+    likely: bool,
+    /// Why it cannot be set up.
+    trouble: Option<String>,
+    pub has_workers: bool,
+    /// Its WordPress gave no answer when it was asked.
+    silent: bool,
+    /// What is to be known before it is set up.
+    pub note: Option<String>,
+}
+
+/// No site is asked any more once looking took so long: files tell enough.
+const ASKING: Duration = Duration::from_secs(5);
+
+fn one(host: &Host, layers: &Layers, dir: &Path, until: Instant) -> Result<Found> {
+    let mut spec = layers(&[dir.to_owned()])?;
+    spec.sites.retain(|site| site.dir == dir);
+    let decided = resolve::decide(host, &spec)?;
+    let mut found = Found {
+        dir: dir.to_owned(),
+        about: String::new(),
+        likely: false,
+        trouble: decided.refused.first().map(|(_, error)| trouble(error)),
+        has_workers: false,
+        silent: false,
+        note: None,
+    };
+    if let Some(site) = decided.sites.first() {
+        let told = match host.live() && Instant::now() < until {
+            true => Some(look::ask(host, &site.dir, &site.php.path, &site.user)),
+            false => None,
+        };
+        found.silent = matches!(told, Some(Err(_)));
+        let told = told.and_then(Result::ok);
+        found.about = about(site, told.as_ref());
+        if found.silent {
+            found.about.push_str(", does not answer");
+        }
+        found.has_workers = site.existing.is_some();
+        found.likely = site.plugin != Plugin::Bundled || found.has_workers;
+        if site.plugin != Plugin::Bundled && told.is_some_and(|told| !told.active) {
+            found.note = Some(format!(
+                "{} in {} is not active: activate it, or take the plugin 'bundled' under More",
+                name_of(site.plugin),
+                dir.display()
+            ));
+        }
+    }
+    Ok(found)
+}
+
+fn about(site: &SiteDecided, told: Option<&Told>) -> String {
+    let mut parts = Vec::new();
+    if let Some(told) = told.filter(|told| !told.name.is_empty()) {
+        parts.push(format!("\"{}\"", told.name));
+    }
+    let network = told.map_or(site.found.network == Network::Yes, |told| told.network);
+    let kind = if network { " network" } else { "" };
+    parts.push(format!("WordPress {}{kind}", site.version));
+    let name = name_of(site.plugin);
+    parts.push(match (site.plugin, told.map(|told| told.active)) {
+        (Plugin::Bundled, _) | (_, None) => name.to_owned(),
+        (_, Some(true)) => format!("{name} active"),
+        (_, Some(false)) => format!("{name} not active"),
+    });
+    if site.existing.is_some() {
+        parts.push("has workers".into());
+    }
+    parts.join(", ")
+}
+
+fn name_of(plugin: Plugin) -> &'static str {
+    match plugin {
+        Plugin::WpGears => "WP Gears",
+        Plugin::WpMinions => "WP Minions",
+        Plugin::Bundled => "no plugin yet",
+    }
+}
+
+/// Why it cannot be set up, in the fewest words.
+fn trouble(error: &anyhow::Error) -> String {
+    let problem = error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<Problem>());
+    match problem.last() {
+        Some(problem) => problem.why.clone(),
+        None => message(error, false),
+    }
+}
+
+impl Wizard<'_> {
+    /// Looks at each folder, and asks the sites that can be asked, side by side.
+    pub fn look(&self, dirs: Vec<PathBuf>) -> Result<Vec<Found>> {
+        let progress = Progress::new(self.ui);
+        progress.start("Looking at the sites");
+        let until = Instant::now() + ASKING;
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let share = dirs.len().div_ceil(threads).max(1);
+        let (host, layers) = (self.host, self.layers);
+        let found = std::thread::scope(|scope| {
+            let look = |dirs: &[PathBuf]| -> Result<Vec<Found>> {
+                dirs.iter()
+                    .map(|dir| one(host, layers, dir, until))
+                    .collect()
+            };
+            let shares: Vec<_> = dirs
+                .chunks(share)
+                .map(|dirs| scope.spawn(move || look(dirs)))
+                .collect();
+            let mut found = Vec::new();
+            for share in shares {
+                let part = share.join();
+                found.extend(part.unwrap_or_else(|_| Err(anyhow::anyhow!("looking failed")))?);
+            }
+            Ok(found)
+        });
+        progress.stop();
+        found
+    }
+
+    pub fn look_for_sites(&mut self) -> Result<()> {
+        let dirs = roots::find(self.host)?;
+        self.found = self.look(dirs)?;
+        let (bad, good): (Vec<Found>, _) = std::mem::take(&mut self.found)
+            .into_iter()
+            .partition(|site| site.trouble.is_some());
+        self.found = good;
+        // Who has many sites sees those first that are marked.
+        self.found.sort_by_key(|site| (!site.likely, site.silent));
+        for site in &bad {
+            let why = site.trouble.as_deref().unwrap_or_default();
+            let text = format!("Left out: {}: {why}", site.dir.display());
+            self.ui.hung(&text);
+        }
+        if !bad.is_empty() {
+            self.ui.line("");
+        }
+        Ok(())
+    }
+
+    /// Those that the person named, with what is known of them.
+    pub fn show_named(&self) {
+        for site in self.found.iter().filter(|site| site.trouble.is_none()) {
+            self.ui
+                .wrapped(&format!("{}: {}", site.dir.display(), site.about));
+        }
+        self.ui.line("");
+    }
+
+    pub fn ask_sites(&mut self) -> Result<()> {
+        if self.found.is_empty() {
+            self.ui
+                .wrapped("No WordPress was found where web servers look.");
+            self.answers.sites = vec![self.ask_folder()?];
+            self.ui.line("");
+            return Ok(());
+        }
+        let mut items = self.items();
+        items.push(ELSEWHERE.into());
+        let now = |at: usize| match self.answers.sites.is_empty() {
+            true => self.is_suggested(at),
+            false => self.answers.sites.contains(&self.found[at].dir),
+        };
+        let mut on: Vec<bool> = (0..self.found.len()).map(now).collect();
+        on.push(false);
+        let chosen = match self.one_site {
+            true => {
+                let first = on.iter().position(|on| *on).unwrap_or(0);
+                vec![self.ui.one("Which site?", &items, first)?]
+            }
+            false => loop {
+                let hint = match self.ui.plain {
+                    true => "Which sites?",
+                    false => "Which sites? Space marks",
+                };
+                let mut chosen = self.ui.some(hint, &items, &on)?;
+                // Who marks all by one key means all that were found.
+                if chosen.len() == items.len() {
+                    chosen.pop();
+                }
+                if !chosen.is_empty() {
+                    break chosen;
+                }
+                self.ui.line("At least one.");
+            },
+        };
+        let mut sites = Vec::new();
+        for at in chosen {
+            match self.found.get(at) {
+                Some(site) => sites.push(site.dir.clone()),
+                None => sites.push(self.ask_folder()?),
+            }
+        }
+        let dirs: Vec<String> = sites.iter().map(|dir| dir.display().to_string()).collect();
+        self.ui.answered("Which sites?", &dirs.join(" "));
+        self.answers.sites = sites;
+        Ok(())
+    }
+
+    /// Likely ones; where there are none all of a few, or the first of many.
+    fn is_suggested(&self, at: usize) -> bool {
+        let any = self.found.iter().any(|site| site.likely);
+        let all = !any && self.found.len() <= FEW && !self.found[at].silent;
+        self.found[at].likely || all || (!any && at == 0)
+    }
+
+    /// One line a site where that fits, else two.
+    fn items(&self) -> Vec<String> {
+        let width = |site: &Found| measure_text_width(&site.dir.to_string_lossy());
+        let dirs = self.found.iter().map(width).max().unwrap_or(0);
+        let abouts = self
+            .found
+            .iter()
+            .map(|site| measure_text_width(&site.about));
+        // What stands before an item, and a column that stays empty.
+        let all = dirs + 2 + abouts.max().unwrap_or(0) + 7;
+        let fits = self.ui.columns().is_none_or(|columns| all <= columns);
+        let item = |site: &Found| {
+            let dir = site.dir.display().to_string();
+            match fits {
+                true => format!("{dir:<dirs$}  {}", site.about),
+                false => format!("{dir}\n{}", site.about),
+            }
+        };
+        self.found.iter().map(item).collect()
+    }
+
+    fn ask_folder(&mut self) -> Result<PathBuf> {
+        let (host, layers, until) = (self.host, self.layers, Instant::now());
+        let check = |text: &str| {
+            let dir = absolute(Path::new(text)).map_err(|error| error.to_string())?;
+            match one(host, layers, &dir, until) {
+                Ok(Found { trouble: None, .. }) => Ok(()),
+                Ok(site) => Err(site.trouble.unwrap_or_default()),
+                Err(error) => Err(message(&error, false)),
+            }
+        };
+        let text = self
+            .ui
+            .text("Its folder, with wp-load.php in it", None, &check)?;
+        absolute(Path::new(&text))
+    }
+}

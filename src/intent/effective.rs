@@ -1,0 +1,313 @@
+//! What was decided, written as the file that would give the same.
+
+use std::path::Path;
+
+use clap::{Arg, ArgMatches, Args, FromArgMatches};
+use serde::Serialize;
+use toml::{Table, Value};
+
+use crate::intent::options::{HostOptions, Plugin as Wish, Site, SiteOptions, Spec};
+use crate::intent::resolve::{Decided, SiteDecided};
+use crate::intent::usage;
+use crate::site::find::Plugin;
+
+/// Every option with what it is for; those that nobody set and that have no
+/// fixed value are comments. A salt is not shown.
+pub fn toml(spec: &Spec, decided: &Decided) -> String {
+    let mut text = String::from(
+        "# What 'wp-gears setup' does here, as /etc/wp-gears.toml would say it.\n\
+         # The command line and the environment go over this file.\n",
+    );
+    section::<HostOptions>(&of_host(spec, decided), &mut text);
+    for site in &decided.sites {
+        text.push_str(&format!("\n[[site]]\ndir = {}\n", dir(&site.dir)));
+        section::<SiteOptions>(&of_wish(spec, site), &mut text);
+    }
+    text
+}
+
+/// Every option, none of them said: what a person fills in.
+pub fn sample() -> String {
+    let mut text = String::from(
+        "# /etc/wp-gears.toml: what 'wp-gears setup' does on this host.\n\
+         # The command line and the environment go over this file.\n",
+    );
+    section::<HostOptions>(&HostOptions::default(), &mut text);
+    text.push_str(
+        "\n# A table for each site; without dir, for all of them.\n# [[site]]\n# dir =\n",
+    );
+    section::<SiteOptions>(&SiteOptions::default(), &mut text);
+    text
+}
+
+/// Only what was said, as the file that says it.
+pub fn brief(spec: &Spec) -> String {
+    let mut text = pairs(&spec.host);
+    for site in &spec.sites {
+        let gap = if text.is_empty() { "" } else { "\n" };
+        text.push_str(&format!("{gap}[[site]]\ndir = {}\n", dir(&site.dir)));
+        text.push_str(&pairs(&site.options));
+    }
+    text
+}
+
+/// Only what was said, as command lines: several where sites have options of
+/// their own. Each item is an option with its value.
+pub fn command_lines(spec: &Spec) -> Vec<Vec<String>> {
+    let named = |site: &Site| format!("--site {}", quoted(&site.dir.to_string_lossy()));
+    let of_host = options(&spec.host);
+    let own = spec
+        .sites
+        .iter()
+        .any(|site| site.options != SiteOptions::default());
+    let groups: Vec<&[Site]> = match own {
+        true => spec.sites.chunks(1).collect(),
+        false => vec![&spec.sites],
+    };
+    let line = |sites: &[Site]| {
+        let mut line: Vec<String> = sites.iter().map(named).collect();
+        line.extend(sites.iter().take(1).flat_map(|site| options(&site.options)));
+        line.extend(of_host.clone());
+        line
+    };
+    groups.into_iter().map(line).collect()
+}
+
+/// Each option of the host with its value in words, the effective one.
+pub fn host_values(spec: &Spec, decided: &Decided) -> Vec<(Arg, Option<String>)> {
+    values(&of_host(spec, decided))
+}
+
+/// The same of one site.
+pub fn site_values(spec: &Spec, site: &SiteDecided) -> Vec<(Arg, Option<String>)> {
+    values(&of_wish(spec, site))
+}
+
+fn values<T: Args + Serialize>(options: &T) -> Vec<(Arg, Option<String>)> {
+    let set = said(options).into_iter();
+    let set: Vec<(Arg, Value)> = set.collect();
+    let all = T::augment_args(clap::Command::new("file"));
+    let value = |arg: &Arg| {
+        let (_, value) = set
+            .iter()
+            .find(|(known, _)| known.get_id() == arg.get_id())?;
+        Some(words(value))
+    };
+    all.get_arguments()
+        .map(|arg| (arg.clone(), value(arg)))
+        .collect()
+}
+
+/// The names of the options that are set.
+pub fn names<T: Args + Serialize>(options: &T) -> Vec<String> {
+    let name = |(arg, _): (Arg, Value)| arg.get_long().unwrap_or_default().to_owned();
+    said(options).into_iter().map(name).collect()
+}
+
+/// The options that are set, in the order of the command line.
+fn said<T: Args + Serialize>(options: &T) -> Vec<(Arg, Value)> {
+    let mut values = Table::try_from(options).unwrap_or_default();
+    let command = T::augment_args(clap::Command::new("file"));
+    let mut said = Vec::new();
+    for arg in command.get_arguments() {
+        let value = arg.get_long().and_then(|name| values.remove(name));
+        said.extend(value.map(|value| (arg.clone(), value)));
+    }
+    said
+}
+
+fn pairs<T: Args + Serialize>(options: &T) -> String {
+    let pair = |(arg, value): (Arg, Value)| match arg.get_long().unwrap_or_default() {
+        "salt" => "salt = \"…\"  # as it was given; a salt is not shown\n".to_owned(),
+        name => format!("{name} = {value}\n"),
+    };
+    said(options).into_iter().map(pair).collect()
+}
+
+/// Each option that is set, as the command line has it.
+pub fn options<T: Args + Serialize>(options: &T) -> Vec<String> {
+    let option = |(arg, value): (Arg, Value)| {
+        let name = arg.get_long().unwrap_or_default();
+        let gap = if arg.is_require_equals_set() {
+            '='
+        } else {
+            ' '
+        };
+        match name {
+            "salt" => "--salt …".to_owned(),
+            _ => format!("--{name}{gap}{}", quoted(&words(&value))),
+        }
+    };
+    said(options).into_iter().map(option).collect()
+}
+
+/// As the command line takes it.
+fn words(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(list) => list.iter().map(words).collect::<Vec<_>>().join(","),
+        other => other.to_string(),
+    }
+}
+
+/// As a shell reads it back.
+pub fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:,@%+=".contains(c);
+    match !word.is_empty() && word.chars().all(plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', "'\\''")),
+    }
+}
+
+fn dir(dir: &Path) -> Value {
+    Value::String(dir.to_string_lossy().into_owned())
+}
+
+fn of_host(spec: &Spec, decided: &Decided) -> HostOptions {
+    let host = &decided.host;
+    let mysql = host.mysql.as_ref();
+    HostOptions {
+        role: Some(host.roles.clone()),
+        queue: Some(host.queue),
+        listen: Some(host.listen.clone()),
+        port: Some(host.port),
+        allow_upgrades: Some(host.allow_upgrades),
+        mysql_host: mysql.map(|mysql| mysql.host.clone()),
+        mysql_port: mysql.map(|mysql| mysql.port),
+        mysql_user: mysql.map(|mysql| mysql.user.clone()),
+        mysql_database: mysql.map(|mysql| mysql.database.clone()),
+        mysql_table: mysql.map(|mysql| mysql.table.clone()),
+        ..spec.host.clone()
+    }
+}
+
+fn of_wish(spec: &Spec, site: &SiteDecided) -> SiteOptions {
+    let wish = spec.sites.iter().find(|wish| wish.dir == site.dir);
+    of_site(
+        site,
+        wish.map(|wish| wish.options.clone()).unwrap_or_default(),
+    )
+}
+
+fn of_site(site: &SiteDecided, wish: SiteOptions) -> SiteOptions {
+    SiteOptions {
+        plugin: Some(match site.plugin {
+            Plugin::Bundled => Wish::Bundled,
+            Plugin::WpGears => Wish::WpGears,
+            Plugin::WpMinions => Wish::WpMinions,
+        }),
+        workers: Some(site.workers),
+        worker_mode: Some(site.mode),
+        worker_user: Some(site.user.clone()),
+        worker_dir: Some(site.worker_dir.clone()),
+        program: Some(site.program.clone()),
+        php: Some(site.php.path.clone()),
+        job_timeout: site.job_timeout,
+        job_retries: Some(site.job_retries),
+        stop_timeout: Some(site.stop_timeout),
+        ..wish
+    }
+}
+
+fn section<T: Args + Serialize>(options: &T, text: &mut String) {
+    // Options are plain values: they have a form in TOML.
+    let values = Table::try_from(options).unwrap_or_default();
+    let command = T::augment_args(clap::Command::new("file"));
+    for arg in command.get_arguments() {
+        let Some(name) = arg.get_long() else {
+            continue;
+        };
+        let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+        text.push_str(&format!("\n# {help}\n"));
+        text.push_str(&match values.get(name) {
+            Some(_) if name == "salt" => {
+                "# salt = \"…\"  # as it was given; a salt is not shown\n".to_owned()
+            }
+            Some(value) => format!("{name} = {value}\n"),
+            None => format!("# {name} =\n"),
+        });
+    }
+}
+
+/// An option as the command line reads it.
+pub fn parsed<T: Args + FromArgMatches>(name: &str, text: &str) -> Result<T, String> {
+    let command = T::augment_args(clap::Command::new("answer").no_binary_name(true));
+    let command = command.mut_args(|arg| arg.env(None::<&str>));
+    let read = |matches: ArgMatches| T::from_arg_matches(&matches);
+    let words = [format!("--{name}={text}")];
+    command
+        .try_get_matches_from(words)
+        .and_then(read)
+        .map_err(|error| {
+            let line = usage::line(&error).unwrap_or_else(|| error.to_string());
+            // Which option and which value is plain from the question.
+            let why = line
+                .rsplit_once("': ")
+                .map_or(line.as_str(), |(_, why)| why);
+            why.strip_prefix("it is ").unwrap_or(why).to_owned()
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::file;
+    use super::*;
+    use crate::intent::options::Queue;
+
+    fn spec() -> Spec {
+        let site = |dir: &str, workers| Site {
+            dir: dir.into(),
+            options: SiteOptions {
+                workers,
+                ..SiteOptions::default()
+            },
+        };
+        Spec {
+            host: HostOptions {
+                queue: Some(Queue::Memory),
+                servers: Some(vec!["a:1".into(), "b:2".into()]),
+                allow_upgrades: Some(true),
+                ..HostOptions::default()
+            },
+            sites: vec![site("/srv/a", Some(3)), site("/srv/it's b", None)],
+            ..Spec::default()
+        }
+    }
+
+    #[test]
+    fn the_brief_file_reads_back_as_what_was_said() {
+        let text = brief(&spec());
+        assert_eq!(
+            file::parse(&text, Path::new("x")).unwrap(),
+            spec(),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_command_line_names_one_site_where_sites_have_options_of_their_own() {
+        let lines: Vec<String> = command_lines(&spec())
+            .iter()
+            .map(|it| it.join(" "))
+            .collect();
+        let host = "--servers a:1,b:2 --queue memory --allow-upgrades=true";
+        assert_eq!(
+            lines,
+            [
+                format!("--site /srv/a --workers 3 {host}"),
+                format!("--site '/srv/it'\\''s b' {host}"),
+            ]
+        );
+        let mut alike = spec();
+        alike.sites[0].options.workers = None;
+        assert_eq!(command_lines(&alike).len(), 1);
+    }
+
+    #[test]
+    fn a_salt_is_not_shown() {
+        let mut spec = spec();
+        spec.sites[0].options.salt = Some("geheim".into());
+        let shown = format!("{} {:?}", brief(&spec), command_lines(&spec));
+        assert!(!shown.contains("geheim"), "{shown}");
+    }
+}

@@ -1,0 +1,268 @@
+//! /etc/wp-gears.toml: options of the host and of all sites at the top, each
+//! site's own in a `[[site]]` table. Strict: what is not known is an error.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use clap::Args;
+use serde::de::DeserializeOwned;
+use toml::{Table, Value};
+
+use crate::base::problem::Problem;
+use crate::host::Host;
+use crate::intent::options::{HostOptions, Site, SiteOptions, Spec};
+use crate::intent::usage::nearest_of;
+
+pub const DEFAULT: &str = "/etc/wp-gears.toml";
+
+/// What a file asks for. The options for all sites are the under layer of each.
+pub fn read(host: &Host, path: Option<&Path>) -> Result<Spec> {
+    let (path, must) = match path {
+        Some(path) => (std::path::absolute(path)?, true),
+        None => (PathBuf::from(DEFAULT), false),
+    };
+    // A file that is named on the command line is the caller's, not one below --root.
+    let text = if must {
+        std::fs::read_to_string(&path).map_err(|error| {
+            Problem::usage(format!("read the configuration {}", path.display()), error).advice(
+                "--config names the file; without it /etc/wp-gears.toml is read where there is one",
+            )
+        })?
+    } else {
+        match host.read(&path)? {
+            Some(file) => String::from_utf8_lossy(&file.bytes).into_owned(),
+            None => return Ok(Spec::default()),
+        }
+    };
+    parse(&text, &path)
+}
+
+pub fn parse(text: &str, path: &Path) -> Result<Spec> {
+    let what = || format!("read the configuration {}", path.display());
+    // The parser's own message quotes the line, which may hold a secret: only the place is shown.
+    let table: Table = text.parse().map_err(|error: toml::de::Error| {
+        let why = format!(
+            "{}{}",
+            place(text, error.span().map(|s| s.start)),
+            error.message()
+        );
+        Problem::usage(what(), why)
+    })?;
+    let host_names = names::<HostOptions>();
+    let site_names = names::<SiteOptions>();
+    let (mut of_host, mut of_sites, mut sites) = (Table::new(), Table::new(), Vec::new());
+    for (key, value) in table {
+        if key == "site" {
+            let Value::Array(tables) = value else {
+                let why = format!("{}'site' is written as [[site]] tables", at(text, &key));
+                return Err(Problem::usage(what(), why).into());
+            };
+            sites = tables;
+        } else if host_names.contains(key.as_str()) {
+            of_host.insert(key, value);
+        } else if site_names.contains(key.as_str()) {
+            of_sites.insert(key, value);
+        } else {
+            let mut known: Vec<&str> = host_names.iter().chain(&site_names).map(|s| &**s).collect();
+            known.push("site");
+            return Err(unknown(text, &key, &known, what()));
+        }
+    }
+    let host: HostOptions = typed(of_host, text, &what)?;
+    let common: SiteOptions = typed(of_sites, text, &what)?;
+    let mut spec = Spec {
+        host,
+        ..Spec::default()
+    };
+    for site in sites {
+        let Value::Table(mut site) = site else {
+            let why = "'site' is written as [[site]] tables";
+            return Err(Problem::usage(what(), why).into());
+        };
+        let dir = match site.remove("dir") {
+            Some(Value::String(dir)) => PathBuf::from(dir),
+            _ => {
+                let why = "each [[site]] has a dir = \"…\", the WordPress folder";
+                return Err(Problem::usage(what(), why).into());
+            }
+        };
+        if let Some(key) = site.keys().find(|key| !site_names.contains(key.as_str())) {
+            let mut known: Vec<&str> = site_names.iter().map(|s| &**s).collect();
+            known.push("dir");
+            return Err(unknown(text, key, &known, what()));
+        }
+        let options: SiteOptions = typed(site, text, &what)?;
+        spec.sites.push(Site {
+            dir,
+            options: options.over(common.clone()),
+        });
+    }
+    if spec.sites.is_empty() && common != SiteOptions::default() {
+        // For sites that the command line names.
+        spec.sites.push(Site {
+            dir: PathBuf::new(),
+            options: common,
+        });
+    }
+    Ok(spec)
+}
+
+/// The options' names, as the command line has them.
+fn names<T: Args>() -> BTreeSet<String> {
+    T::augment_args(clap::Command::new("names"))
+        .get_arguments()
+        .filter_map(|arg| arg.get_long().map(str::to_owned))
+        .collect()
+}
+
+fn typed<T: DeserializeOwned + Args>(
+    table: Table,
+    text: &str,
+    what: &dyn Fn() -> String,
+) -> Result<T> {
+    // One key at a time, so that the error can name it.
+    for (key, value) in &table {
+        let one = Table::from_iter([(key.clone(), value.clone())]);
+        // What is not allowed the command line says better; of a type it knows nothing.
+        let why = match T::deserialize(Value::Table(one)) {
+            Err(error) if error.message().starts_with("invalid type") => {
+                Some(wrong_type(key, value, error.message()))
+            }
+            Err(error) => refused::<T>(key, value).or(Some(error.message().to_owned())),
+            Ok(_) => refused::<T>(key, value),
+        };
+        if let Some(why) = why {
+            return Err(Problem::usage(what(), format!("{}{why}", at(text, key))).into());
+        }
+    }
+    T::deserialize(Value::Table(table))
+        .map_err(|error| Problem::usage(what(), error.message()).into())
+}
+
+/// Without the value, which may be a secret at the wrong place.
+fn wrong_type(key: &str, value: &Value, message: &str) -> String {
+    let expected = message.rsplit("expected ").next().unwrap_or_default();
+    let wanted = match expected.trim() {
+        "u16" | "u32" | "u64" => "a whole number",
+        "a boolean" => "true or false",
+        "a sequence" => "a list, as [\"one\", \"two\"]",
+        _ => "a string",
+    };
+    format!("'{key}' is {wanted}, not of the type {}", value.type_str())
+}
+
+/// What the command line says against such a value: both allow the same.
+fn refused<T: Args>(key: &str, value: &Value) -> Option<String> {
+    let word = |value: &Value| match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    let words = match value {
+        Value::Array(values) => values.iter().map(word).collect::<Vec<_>>().join(","),
+        value => word(value),
+    };
+    let command = T::augment_args(clap::Command::new("file").no_binary_name(true));
+    // Variables are read where the command line is.
+    let command = command.mut_args(|arg| arg.env(None::<&str>));
+    let error = command
+        .try_get_matches_from([format!("--{key}={words}")])
+        .err()?;
+    crate::intent::usage::line(&error)
+}
+
+fn unknown(text: &str, key: &str, known: &[&str], what: String) -> anyhow::Error {
+    let near = nearest_of(key, known);
+    let why = format!("{}there is no option '{key}'", at(text, key));
+    let problem = Problem::usage(what, why);
+    match near {
+        Some((ratio, name)) if ratio > 0.5 => problem.advice(format!("did you mean '{name}'?")),
+        _ => problem.advice("'wp-gears setup --help' lists the options"),
+    }
+    .into()
+}
+
+/// "line 3, column 1: ", where the key is set.
+fn at(text: &str, key: &str) -> String {
+    let mut offset = 0;
+    for line in text.split_inclusive('\n') {
+        let start = line.len() - line.trim_start().len();
+        let rest = line[start..].trim_start_matches(['"', '\'', '[']);
+        if rest.strip_prefix(key).is_some_and(|rest| {
+            rest.trim_start_matches(['"', '\'', ']', ' ', '\t'])
+                .starts_with('=')
+        }) {
+            return place(text, Some(offset + start));
+        }
+        offset += line.len();
+    }
+    String::new()
+}
+
+fn place(text: &str, offset: Option<usize>) -> String {
+    let Some(before) = offset.and_then(|offset| text.get(..offset)) else {
+        return String::new();
+    };
+    let line = before.matches('\n').count() + 1;
+    let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+    format!("line {line}, column {column}: ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Spec> {
+        parse(text, Path::new("/etc/wp-gears.toml"))
+    }
+
+    #[test]
+    fn a_site_has_its_own_over_what_all_have() {
+        let spec = read("queue = 'sqlite'\nworkers = 2\n[[site]]\ndir = '/a'\nworkers = 5\n[[site]]\ndir = '/b'\n").unwrap();
+        assert_eq!(spec.sites[0].options.workers, Some(5));
+        assert_eq!(spec.sites[1].options.workers, Some(2));
+    }
+
+    #[test]
+    fn errors_name_the_place_and_the_nearest_name() {
+        let error = read("port = 4730\nworker = 2\n").unwrap_err().to_string();
+        assert!(error.contains("line 2, column 1"), "{error}");
+        assert!(error.contains("did you mean 'workers'"), "{error}");
+        let error = read("port = 'x'\n").unwrap_err().to_string();
+        assert!(
+            error.contains("line 1, column 1: 'port' is a whole number"),
+            "{error}"
+        );
+        for (text, says) in [
+            (
+                "\nworkers = 0\n",
+                "line 2, column 1: invalid value '0' for '--workers <N>': it is a whole number from 1 to 512",
+            ),
+            (
+                "port = 99999\n",
+                "line 1, column 1: invalid value '99999' for '--port <N>': it is a whole number from 1 to 65535",
+            ),
+            ("program = 'a]b'\n", "'--program <NAME>': it is letters"),
+            ("servers = ['a b']\n", "it is HOST:PORT"),
+            ("salt = 7\n", "'salt' is a string, not of the type integer"),
+            ("servers = 'a'\n", "'servers' is a list"),
+            ("allow-upgrades = 1\n", "'allow-upgrades' is true or false"),
+            ("queue = 1\n", "'queue' is a string"),
+            ("queue = 'disk'\n", "it is one of memory, sqlite, mysql"),
+            ("[[site]]\ndir = '/a'\nworkers = 999\n", "line 3, column 1"),
+        ] {
+            let error = read(text).unwrap_err().to_string();
+            assert!(error.contains(says), "{text}: {error}");
+        }
+        // The line of a secret is not quoted.
+        for text in [
+            "salt = 'geheim\n",
+            "salt = geheim\n",
+            "salt = ['geheim']\n",
+            "salt 'geheim'\n",
+        ] {
+            let error = format!("{:?}", read(text).unwrap_err());
+            assert!(!error.contains("geheim"), "{error}");
+        }
+    }
+}

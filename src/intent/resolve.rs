@@ -1,0 +1,625 @@
+//! From what the person wants, over what the host already has, over the
+//! defaults, to a decision for every option. Reads the host, changes nothing.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use crate::base::problem::Problem;
+use crate::base::random;
+use crate::gearman::{daemon, options};
+use crate::host::Host;
+use crate::host::platform::{Gearmand, PIP, Platform, Supervisor};
+use crate::intent::options::{
+    HostOptions, Plugin as PluginWish, Queue, Role, SiteOptions, Spec, SupervisorFrom, WorkerMode,
+};
+use crate::intent::queue;
+use crate::queue::mysql::Mysql;
+use crate::queue::wanted as queue_words;
+use crate::site::config::{self, Found, Want};
+use crate::site::find::{self, Plugin};
+use crate::site::php::{self, Php};
+use crate::site::pool::{self, Pool};
+use crate::site::settings;
+use crate::supervisor::programs::{self, Program};
+
+/// Everything decided.
+pub struct Decided {
+    pub host: HostDecided,
+    pub sites: Vec<SiteDecided>,
+    /// Sites that cannot be done, by their folder.
+    pub refused: Vec<(PathBuf, anyhow::Error)>,
+    /// What a person should know about it.
+    pub notes: Vec<String>,
+}
+
+pub struct HostDecided {
+    pub roles: Vec<Role>,
+    pub queue: Queue,
+    /// Of a MySQL queue.
+    pub mysql: Option<Mysql>,
+    pub listen: String,
+    pub port: u16,
+    /// Where it was reached before this run: sites that name it move along.
+    pub former_server: String,
+    pub allow_upgrades: bool,
+    pub supervisor: &'static Supervisor,
+    pub extension_archive: Option<PathBuf>,
+}
+
+impl HostDecided {
+    /// Where this host's own job server is reached from here.
+    pub fn own_server(&self) -> String {
+        reached_at(&self.listen, self.port)
+    }
+
+    /// The options that its job server is to have.
+    pub fn options_of_gearmand(&self, gearmand: &Gearmand) -> Vec<options::Wanted> {
+        let of_queue = queue_words(self.queue, self.mysql.as_ref(), gearmand);
+        daemon::wanted(&self.listen, self.port, of_queue)
+    }
+}
+
+fn reached_at(listen: &str, port: u16) -> String {
+    match listen {
+        "0.0.0.0" | "::" | "localhost" => format!("127.0.0.1:{port}"),
+        address if address.contains(':') => format!("[{address}]:{port}"),
+        address => format!("{address}:{port}"),
+    }
+}
+
+pub struct SiteDecided {
+    /// Names its folders, its log and its program.
+    pub name: String,
+    pub dir: PathBuf,
+    pub version: String,
+    pub config: PathBuf,
+    pub found: Found,
+    pub plugin: Plugin,
+    pub salt: Want<String>,
+    pub servers: Want<Vec<String>>,
+    /// 0 until the host's budget is shared out.
+    pub workers: u32,
+    pub mode: WorkerMode,
+    /// A fork was asked for by name; else a PHP that cannot is served otherwise.
+    pub must_fork: bool,
+    pub user: String,
+    pub worker_dir: PathBuf,
+    pub program: String,
+    /// The program that there is already, ours or one by the plugin's readme:
+    /// it is taken over where it stands.
+    pub existing: Option<Program>,
+    pub php: Php,
+    pub job_timeout: Option<u64>,
+    pub job_retries: u32,
+    pub stop_timeout: u64,
+}
+
+impl SiteDecided {
+    /// The servers that the site will use.
+    pub fn effective_servers(&self) -> Vec<String> {
+        match &self.servers {
+            Want::Exactly(servers) => servers.clone(),
+            Want::Default(servers) => self.found.servers.clone().unwrap_or(servers.clone()),
+        }
+    }
+
+    /// The functions that the site hands its jobs to now and will no more, as
+    /// each plugin names them.
+    pub fn names_left_behind(&self) -> Vec<String> {
+        let old = self.found.salt.as_deref();
+        let changes = match (&self.salt, old) {
+            (Want::Exactly(new), Some(old)) => new != old,
+            (Want::Default(_), Some(_)) => false,
+            (_, None) => !self.found.salt_computed,
+        };
+        if !changes || self.found.on.is_empty() {
+            return Vec::new();
+        }
+        match old {
+            Some(salt) => vec![format!("{salt}:WP_Async_Task")],
+            None => vec!["WP_Async_Task".into(), ":WP_Async_Task".into()],
+        }
+    }
+
+    /// The salt that the site will have, where it is told: a new one is not.
+    pub fn effective_salt(&self) -> Option<&str> {
+        match &self.salt {
+            Want::Exactly(salt) => Some(salt),
+            Want::Default(_) => self.found.salt.as_deref().filter(|salt| !salt.is_empty()),
+        }
+    }
+}
+
+pub fn decide(host: &Host, spec: &Spec) -> Result<Decided> {
+    let platform = host.platform()?;
+    let there = existing_host(host, platform)?;
+    let former_server = reached_at(
+        there.listen.as_deref().unwrap_or("127.0.0.1"),
+        there.port.unwrap_or(4730),
+    );
+    let options = spec.host.clone().over(there);
+    let explicit_servers = options.servers.clone();
+    let roles = options
+        .role
+        .clone()
+        .unwrap_or_else(|| vec![Role::Server, Role::Worker, Role::Web]);
+    let (queue, mysql) = match roles.contains(&Role::Server) {
+        true => queue::decide(host, platform, spec, &options)?,
+        false => (options.queue.unwrap_or(Queue::Sqlite), None),
+    };
+    let decided = HostDecided {
+        supervisor: match roles.contains(&Role::Worker) {
+            true => choose_supervisor(host, platform, options.supervisor)?,
+            false => host.supervisor()?,
+        },
+        roles,
+        extension_archive: options
+            .extension_archive
+            .map(std::path::absolute)
+            .transpose()?,
+        queue,
+        mysql,
+        listen: options.listen.unwrap_or_else(|| "127.0.0.1".into()),
+        port: options.port.unwrap_or(4730),
+        former_server,
+        allow_upgrades: options.allow_upgrades.unwrap_or(false),
+    };
+    if !decided.roles.contains(&Role::Server) && explicit_servers.is_none() {
+        return Err(Problem::usage(
+            "set up a host without a job server of its own (--role)",
+            "it is not said which job servers to use",
+        )
+        .advice("name them with --servers HOST:PORT")
+        .into());
+    }
+    let programs = by_site(programs::all(host, decided.supervisor)?);
+    let mut sites: Vec<SiteDecided> = Vec::new();
+    let mut refused = Vec::new();
+    let mut names: BTreeMap<String, PathBuf> = programs
+        .iter()
+        .filter_map(|(dir, program)| Some((program.option("--name")?, dir.clone())))
+        .collect();
+    for wish in &spec.sites {
+        match decide_site(
+            host,
+            platform,
+            &decided,
+            &programs,
+            &mut names,
+            wish,
+            &explicit_servers,
+        ) {
+            Ok(site) => sites.push(site),
+            Err(error) => refused.push((wish.dir.clone(), error)),
+        }
+    }
+    refuse_shared_salts(host, &programs, &mut sites, &mut refused);
+    let notes = share_budget(host, &programs, &mut sites);
+    Ok(Decided {
+        host: decided,
+        sites,
+        refused,
+        notes,
+    })
+}
+
+/// The one that there is; else the package's, and our own where there is none.
+fn choose_supervisor(
+    host: &Host,
+    platform: &Platform,
+    wish: Option<SupervisorFrom>,
+) -> Result<&'static Supervisor> {
+    let there = host.supervisor()?;
+    let package = &platform.family.supervisor;
+    let in_use = !programs::all(host, there)?.is_empty();
+    let chosen = match wish {
+        Some(SupervisorFrom::Package) => package,
+        Some(SupervisorFrom::Pip) => &PIP,
+        None if there.package.is_none() || in_use || !host.live() => there,
+        None => {
+            let names: Vec<String> = package.package.iter().map(|name| (*name).into()).collect();
+            match host.is_withheld(&names)? {
+                true => &PIP,
+                false => package,
+            }
+        }
+    };
+    let changes = chosen != there && (in_use || there.package.is_none());
+    if changes {
+        let what = match chosen.package {
+            Some(_) => "use the supervisor of the package (--supervisor package)",
+            None => "use a supervisor of our own (--supervisor pip)",
+        };
+        let why = format!(
+            "the programs of this host are run by {} already",
+            there.unit
+        );
+        return Err(Problem::new(what, why)
+            .advice("'wp-gears remove' first, or leave the option out")
+            .into());
+    }
+    Ok(chosen)
+}
+
+/// What the job server's options file asks for already. A package's own value is nobody's wish.
+fn existing_host(host: &Host, platform: &Platform) -> Result<HostOptions> {
+    let gearmand = &platform.family.gearmand;
+    let Some(file) = host.read(Path::new(gearmand.options_file))? else {
+        return Ok(HostOptions::default());
+    };
+    let value = |name: &str, short| {
+        options::value(&file.bytes, gearmand.options_variable, name, short)
+            .filter(|value| !value.is_empty())
+    };
+    let queue = value("queue-type", Some(crate::queue::SHORT)).and_then(|kind| {
+        match kind.to_ascii_lowercase().as_str() {
+            "builtin" => Some(Queue::Memory),
+            "libsqlite3" => Some(Queue::Sqlite),
+            "mysql" => Some(Queue::Mysql),
+            _ => None,
+        }
+    });
+    Ok(HostOptions {
+        listen: value("listen", Some('L')).filter(|address| address != gearmand.stock_listen),
+        port: value("port", Some('p')).and_then(|port| port.parse().ok()),
+        queue,
+        mysql_host: value("mysql-host", None),
+        mysql_port: value("mysql-port", None).and_then(|port| port.parse().ok()),
+        mysql_user: value("mysql-user", None),
+        mysql_database: value("mysql-db", None),
+        mysql_table: value("mysql-table", None),
+        ..HostOptions::default()
+    })
+}
+
+/// The queue that the host asks for already.
+pub fn queue_there(host: &Host) -> Result<Option<Queue>> {
+    Ok(existing_host(host, host.platform()?)?.queue)
+}
+
+/// Where this host's own job server is reached, by its options file.
+pub fn own_server(host: &Host) -> Option<String> {
+    let there = existing_host(host, host.platform().ok()?).ok()?;
+    let listen = there.listen.as_deref().unwrap_or("127.0.0.1");
+    Some(reached_at(listen, there.port.unwrap_or(4730)))
+}
+
+/// What the site's program asks for already.
+fn existing_site(program: &Program) -> SiteOptions {
+    let number = |text: Option<String>| text.and_then(|text| text.parse().ok());
+    SiteOptions {
+        // supervisor's own default is a wish too: whoever left it out got one.
+        workers: program.get("numprocs").unwrap_or("1").parse().ok(),
+        worker_user: program.get("user").map(str::to_owned),
+        worker_dir: program.get("directory").map(PathBuf::from),
+        program: Some(program.name.clone()),
+        php: program.option("--php").map(PathBuf::from),
+        worker_mode: program
+            .option("--worker-mode")
+            .and_then(|mode| <WorkerMode as clap::ValueEnum>::from_str(&mode, true).ok()),
+        job_timeout: number(program.option("--job-timeout")),
+        job_retries: program.option("--job-retries").and_then(|n| n.parse().ok()),
+        stop_timeout: number(program.option("--stop-timeout")),
+        ..SiteOptions::default()
+    }
+}
+
+fn decide_site(
+    host: &Host,
+    platform: &Platform,
+    decided: &HostDecided,
+    programs: &HashMap<PathBuf, Program>,
+    names: &mut BTreeMap<String, PathBuf>,
+    wish: &crate::intent::options::Site,
+    explicit_servers: &Option<Vec<String>>,
+) -> Result<SiteDecided> {
+    let found_site = find::find(host, &wish.dir)?;
+    let program = programs.get(&wish.dir);
+    let mut there = program.map(existing_site).unwrap_or_default();
+    // A PHP that was removed since is nobody's wish.
+    there.php = there.php.filter(|php| host.exists(php));
+    let options = wish.options.clone().over(there);
+    let paths = [&options.wp_config, &options.worker_dir, &options.php];
+    for path in paths.into_iter().flatten().chain([&wish.dir]) {
+        need_utf8(path)?;
+    }
+
+    let plugin = match options.plugin.unwrap_or(PluginWish::Auto) {
+        PluginWish::Auto => found_site.plugin.unwrap_or(Plugin::Bundled),
+        PluginWish::Bundled => Plugin::Bundled,
+        PluginWish::WpGears => Plugin::WpGears,
+        PluginWish::WpMinions => Plugin::WpMinions,
+    };
+    if plugin != Plugin::Bundled && found_site.plugin != Some(plugin) {
+        let what = format!(
+            "use the plugin that was asked for in {}",
+            wish.dir.display()
+        );
+        return Err(Problem::new(what, "its files are not there")
+            .advice("install it, or take --plugin bundled")
+            .into());
+    }
+
+    let config = match &options.wp_config {
+        Some(path) => std::path::absolute(path)?,
+        None => settings::locate(host, &wish.dir)?,
+    };
+    let Some(file) = host.read(&config)? else {
+        let what = format!("edit {}", config.display());
+        return Err(Problem::new(what, "there is no such file")
+            .advice("--wp-config names the site's file; without it the one is taken that WordPress loads")
+            .into());
+    };
+    let found = config::scan(&file.bytes, &settings::includes(host, &config))
+        .map_err(|refusal| settings::explain(&config, refusal))?;
+
+    let pool = match (&options.worker_user, &options.php) {
+        (Some(_), Some(_)) => None,
+        _ => pool::serving(host, &wish.dir)?,
+    };
+    let user = match options.worker_user.clone() {
+        Some(name) => name,
+        None => user_of(host, platform, pool.as_ref(), file.meta.uid)?,
+    };
+    refuse_root(host, &user)?;
+
+    let name = match program.and_then(|program| program.option("--name")) {
+        Some(name) => name,
+        None => unique_name(names, &wish.dir),
+    };
+    names.insert(name.clone(), wish.dir.clone());
+    if let Some(salt) = &options.salt {
+        check_salt(salt)?;
+    }
+    let servers = match explicit_servers.clone() {
+        Some(servers) => Want::Exactly(servers),
+        None => match reachable(decided, found.servers.as_deref().unwrap_or_default()) {
+            Some(servers) => Want::Exactly(servers),
+            None => Want::Default(vec![decided.own_server()]),
+        },
+    };
+    Ok(SiteDecided {
+        program: options
+            .program
+            .unwrap_or_else(|| format!("wp-gears-{name}")),
+        existing: program.cloned(),
+        name,
+        dir: wish.dir.clone(),
+        version: found_site.version,
+        config: file.meta.path,
+        found,
+        plugin,
+        salt: match options.salt {
+            Some(salt) => Want::Exactly(salt),
+            None => Want::Default(random::letters(64)?),
+        },
+        servers,
+        workers: options.workers.unwrap_or(0),
+        mode: options.worker_mode.unwrap_or(WorkerMode::Fork),
+        must_fork: wish.options.worker_mode == Some(WorkerMode::Fork),
+        user,
+        worker_dir: options.worker_dir.unwrap_or_else(|| wish.dir.clone()),
+        php: match options.php.as_deref() {
+            Some(path) => php::find(host, Some(path))?,
+            None => php::of_pool(host, pool.as_ref())?,
+        },
+        job_timeout: options.job_timeout,
+        job_retries: options.job_retries.unwrap_or(3),
+        stop_timeout: options.stop_timeout.unwrap_or(300),
+    })
+}
+
+/// The site's servers with this host's own one by its address as it is now.
+/// PHP's extension tries the first address of a name alone, which for localhost
+/// may be ::1: pages would wait for ever. `None` where none is named otherwise.
+fn reachable(decided: &HostDecided, servers: &[String]) -> Option<Vec<String>> {
+    let by_name = format!("localhost:{}", decided.port);
+    let own = decided.own_server();
+    let is_own = |server: &String| {
+        *server == by_name
+            || (server == "localhost" && decided.port == 4730)
+            || (*server == decided.former_server && *server != own)
+    };
+    let listens = decided.roles.contains(&Role::Server) && decided.listen != "localhost";
+    if !listens || !servers.iter().any(is_own) {
+        return None;
+    }
+    let by_address = servers.iter().map(|server| {
+        if is_own(server) {
+            own.clone()
+        } else {
+            server.clone()
+        }
+    });
+    Some(by_address.collect())
+}
+
+/// Who runs the site's code already: its pool's user, else the owner of
+/// wp-config.php, else the platform's web user; never root.
+fn user_of(host: &Host, platform: &Platform, pool: Option<&Pool>, owner: u32) -> Result<String> {
+    if let Some(pool) = pool
+        && host.user(&pool.user)?.is_some_and(|user| user.uid != 0)
+    {
+        return Ok(pool.user.clone());
+    }
+    Ok(match host.user_by_id(owner)? {
+        Some(owner) if owner.uid != 0 => owner.name,
+        _ => platform.family.web_user.to_owned(),
+    })
+}
+
+fn refuse_root(host: &Host, name: &str) -> Result<()> {
+    let what = format!("let jobs run as the user {name}");
+    match host.user(name)? {
+        None => Err(Problem::new(what, "there is no such user")
+            .advice("name the site's own user with --worker-user")
+            .into()),
+        Some(user) if user.uid == 0 => Err(Problem::new(what, "root never runs a site's code")
+            .advice("name the site's own user with --worker-user")
+            .into()),
+        Some(_) => Ok(()),
+    }
+}
+
+fn check_salt(salt: &str) -> Result<()> {
+    let ok = (1..=200).contains(&salt.len())
+        && salt
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
+    if ok {
+        return Ok(());
+    }
+    Err(Problem::usage(
+        "use the --salt that was given",
+        "a salt is 1 to 200 letters, digits, '.', '_', '-'",
+    )
+    .into())
+}
+
+fn unique_name(taken: &BTreeMap<String, PathBuf>, dir: &Path) -> String {
+    let name = find::name(dir);
+    let free = |name: &String| taken.get(name).is_none_or(|other| other == dir);
+    if free(&name) {
+        return name;
+    }
+    (2..)
+        .map(|n| format!("{name}-{n}"))
+        .find(free)
+        .unwrap_or(name)
+}
+
+/// Two sites with one salt would run each other's jobs. A site that was set
+/// up earlier keeps it; the newcomers are refused.
+fn refuse_shared_salts(
+    host: &Host,
+    programs: &HashMap<PathBuf, Program>,
+    sites: &mut Vec<SiteDecided>,
+    refused: &mut Vec<(PathBuf, anyhow::Error)>,
+) {
+    let mut with_salt: HashMap<String, Vec<PathBuf>> = HashMap::new();
+    let planned: HashSet<&Path> = sites.iter().map(|site| site.dir.as_path()).collect();
+    let others = programs
+        .keys()
+        .filter(|dir| !planned.contains(dir.as_path()));
+    for (salt, dir) in others.filter_map(|dir| Some((salt_of(host, dir)?, dir))) {
+        with_salt.entry(salt).or_default().push(dir.clone());
+    }
+    for site in sites.iter() {
+        if let Some(salt) = site.effective_salt() {
+            let dirs = with_salt.entry(salt.to_owned()).or_default();
+            dirs.push(site.dir.clone());
+        }
+    }
+    let mut bad: Vec<(PathBuf, PathBuf)> = Vec::new();
+    for site in sites.iter().filter(|site| site.existing.is_none()) {
+        let shared = site.effective_salt().and_then(|salt| with_salt.get(salt));
+        let other = shared.and_then(|dirs| dirs.iter().find(|dir| **dir != site.dir));
+        bad.extend(other.map(|other| (site.dir.clone(), other.clone())));
+    }
+    for (dir, other) in bad {
+        sites.retain(|site| site.dir != dir);
+        let what = format!("set up {}", dir.display());
+        let why = format!(
+            "it has the same WP_ASYNC_TASK_SALT as {}: each would run the other's jobs",
+            other.display()
+        );
+        let problem = Problem::new(what, why).advice(
+            "if it is a copy, take the salt out of its wp-config.php or give it one with --salt",
+        );
+        refused.push((dir, problem.into()));
+    }
+}
+
+/// Programs by the site that they serve: ours before those by the plugin's readme.
+fn by_site(programs: Vec<Program>) -> HashMap<PathBuf, Program> {
+    let mut found = HashMap::new();
+    for program in &programs {
+        if let Some(dir) = program.runner_site() {
+            found.insert(dir, program.clone());
+        }
+    }
+    for program in programs {
+        if let Some(dir) = program.site() {
+            found.insert(dir, program);
+        }
+    }
+    found
+}
+
+/// Sites for which nobody said a number get two workers while that fits the
+/// host, else one. What does not fit is said.
+fn share_budget(
+    host: &Host,
+    programs: &HashMap<PathBuf, Program>,
+    sites: &mut [SiteDecided],
+) -> Vec<String> {
+    let planned: HashSet<&Path> = sites.iter().map(|site| site.dir.as_path()).collect();
+    let others: u32 = programs
+        .iter()
+        .filter(|(dir, _)| !planned.contains(dir.as_path()))
+        .filter_map(|(_, program)| program.get("numprocs")?.parse::<u32>().ok())
+        .sum();
+    let said: u32 = sites.iter().map(|site| site.workers).sum();
+    let open = sites.iter().filter(|site| site.workers == 0).count() as u32;
+    let budget = host.worker_budget();
+    let each = if others + said + 2 * open <= budget.max(2) {
+        2
+    } else {
+        1
+    };
+    for site in sites.iter_mut().filter(|site| site.workers == 0) {
+        site.workers = each;
+    }
+    let sum = others + sites.iter().map(|site| site.workers).sum::<u32>();
+    if host.live() && sum > budget.max(2) {
+        return vec![format!(
+            "{sum} workers on this host; its cores and memory are enough for about {budget} jobs at a time"
+        )];
+    }
+    Vec::new()
+}
+
+/// Each site's folder with its salt: these, and all others that have workers here.
+pub fn salts(
+    host: &Host,
+    supervisor: &Supervisor,
+    sites: &[SiteDecided],
+) -> Vec<(PathBuf, String)> {
+    let programs = programs::all(host, supervisor).unwrap_or_default();
+    let mut dirs: Vec<PathBuf> = sites.iter().map(|site| site.dir.clone()).collect();
+    dirs.extend(by_site(programs).into_keys());
+    dirs.sort();
+    dirs.dedup();
+    dirs.into_iter()
+        .filter_map(|dir| Some((dir.clone(), salt_of(host, &dir)?)))
+        .collect()
+}
+
+fn salt_of(host: &Host, dir: &Path) -> Option<String> {
+    let path = settings::locate(host, dir).ok()?;
+    let file = host.read(&path).ok()??;
+    let found = config::scan(&file.bytes, &settings::includes(host, &path)).ok()?;
+    found.salt
+}
+
+/// supervisor's files and the journal are UTF-8.
+fn need_utf8(path: &Path) -> Result<()> {
+    if path.to_str().is_some() {
+        return Ok(());
+    }
+    Err(Problem::new(
+        format!("use {}", path.display()),
+        "its name is not UTF-8, as supervisor's files are",
+    )
+    .advice("give it another name, then run again")
+    .into())
+}
+
+/// A site's folder as given, made absolute; the links in it are kept.
+pub fn absolute(dir: &Path) -> Result<PathBuf> {
+    let absolute = std::path::absolute(dir)?;
+    // A slash at the end is no part of the name.
+    Ok(absolute.components().collect())
+}

@@ -1,0 +1,130 @@
+//! Makes a plan so, each act written into the journal first.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use crate::host::Host;
+use crate::plan::{Plan, Refused};
+use crate::resource::journal::{Journal, Scope};
+use crate::resource::{Resource, State};
+
+/// Is told how the acts go.
+pub trait Watch {
+    fn begin(&self, scope: &Scope, name: &str, verb: &str);
+    fn progress(&self, line: &str);
+    fn end(
+        &self,
+        scope: &Scope,
+        name: &str,
+        verb: &str,
+        took: Duration,
+        error: Option<&anyhow::Error>,
+    );
+    /// Whether the person wants an end after the step at hand.
+    fn stops(&self) -> bool {
+        false
+    }
+}
+
+/// One act that was done.
+#[derive(Debug, Clone)]
+pub struct Done {
+    pub scope: Scope,
+    pub name: String,
+    pub verb: String,
+    pub took: Duration,
+}
+
+#[derive(Default)]
+pub struct Outcome {
+    pub done: Vec<Done>,
+    pub failed: Vec<Refused>,
+    /// The person wanted an end before the last step.
+    pub stopped: bool,
+}
+
+/// Makes it so, in order. Where the host's part fails everything stops; where
+/// a site's part fails the other sites go on. `sites` names each site's folder.
+pub fn apply(
+    host: &Host,
+    plan: &Plan,
+    sites: &BTreeMap<String, PathBuf>,
+    watch: &dyn Watch,
+) -> Result<Outcome> {
+    let mut journals: BTreeMap<Scope, Journal> = BTreeMap::new();
+    let mut outcome = Outcome::default();
+    for step in &plan.steps {
+        let scope = &step.item.scope;
+        if watch.stops() {
+            outcome.stopped = true;
+            break;
+        }
+        if outcome.failed.iter().any(|failed| failed.scope == *scope) {
+            continue;
+        }
+        let resource = step.item.resource.as_ref();
+        let begun = Instant::now();
+        let journal = match journals.entry(scope.clone()) {
+            std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
+            std::collections::btree_map::Entry::Vacant(entry) => {
+                let dir = match scope {
+                    Scope::Site(name) => sites.get(name).cloned(),
+                    Scope::Host => None,
+                };
+                entry.insert(Journal::open(host, scope.clone(), dir)?)
+            }
+        };
+        match one(host, resource, journal, watch, scope) {
+            Ok(None) => {}
+            Ok(Some(verb)) => {
+                let name = resource.name();
+                watch.end(scope, &name, &verb, begun.elapsed(), None);
+                outcome.done.push(Done {
+                    scope: scope.clone(),
+                    name,
+                    verb,
+                    took: begun.elapsed(),
+                });
+            }
+            Err(error) => {
+                watch.end(scope, &resource.name(), "", begun.elapsed(), Some(&error));
+                let of_host = *scope == Scope::Host;
+                outcome.failed.push(Refused {
+                    scope: scope.clone(),
+                    error,
+                });
+                if of_host {
+                    break;
+                }
+            }
+        }
+    }
+    Ok(outcome)
+}
+
+fn one(
+    host: &Host,
+    resource: &dyn Resource,
+    journal: &mut Journal,
+    watch: &dyn Watch,
+    scope: &Scope,
+) -> Result<Option<String>> {
+    // What came before may have changed what was seen when the plan was made.
+    let change = match resource.inspect(host)? {
+        State::Same => return Ok(None),
+        State::Differs(change) | State::After(_, change) => change,
+    };
+    watch.begin(scope, &resource.name(), &change.verb);
+    let progress = |line: &str| watch.progress(line);
+    resource.prepare(host, &progress)?;
+    let undo = resource.undo(host)?;
+    let number = undo.map(|undo| journal.begin(&undo)).transpose()?;
+    resource.apply(host, &progress)?;
+    if let Some(number) = number {
+        journal.done(number)?;
+    }
+    Ok(Some(change.verb))
+}

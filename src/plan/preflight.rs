@@ -1,0 +1,126 @@
+//! Whether all that a plan writes can be written: the folders are there,
+//! nothing is read-only or immutable, and there is room. Seen before the first
+//! change; what turns bad later, each act meets by itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use crate::base::paths::{BASE, STATE};
+use crate::base::problem::Problem;
+use crate::host::Host;
+use crate::plan::Plan;
+use crate::resource::Place;
+use crate::resource::journal::{Edit, Scope};
+
+/// For journals, and what folders need to grow.
+const MARGIN: u64 = 64 << 10;
+const BLOCK: u64 = 4096;
+/// Of WordPress with some plugins, compiled.
+const OPCODES: u64 = 32 << 20;
+
+/// What keeps the host's part, or a site's, from being done.
+pub fn check(host: &Host, plan: &Plan) -> Result<Vec<(Scope, anyhow::Error)>> {
+    let mut made: BTreeSet<&Path> = BTreeSet::new();
+    let mut bad = Vec::new();
+    let mut needs = Needs::default();
+    for (step, _, after) in plan.differing() {
+        let resource = step.item.resource.as_ref();
+        let Some(place) = resource.place() else {
+            continue;
+        };
+        let path = place.path();
+        let mut why = host.barred(path, matches!(place, Place::File(_)))?;
+        if let Place::Folder(folder) = place {
+            let parent = folder.parent().unwrap_or(folder);
+            if why.is_none() && !made.contains(parent) && !host.is_dir(parent) {
+                let what = format!("make the folder {}", folder.display());
+                let absent = Problem::new(what, format!("there is no {}", parent.display()));
+                why = Some(absent.advice("make it, then run again"));
+            }
+            made.insert(folder);
+        }
+        if let Some(problem) = why {
+            bad.push((step.item.scope.clone(), problem.into()));
+        }
+        let mut bytes = BLOCK;
+        // Of what comes with a package only a preview is known.
+        if let (Some(file), None) = (resource.next_text(), after) {
+            let (now, next) = file.texts(host)?;
+            let old = now.map_or(0, |file| file.bytes.len() as u64);
+            let new = next.bytes.map_or(0, |bytes| bytes.len() as u64);
+            bytes = new;
+            let kept = if file.edit == Edit::Whole {
+                old
+            } else {
+                old + new
+            };
+            needs.add(host, Path::new(STATE), kept)?;
+        }
+        // A site's opcode cache fills as soon as its workers start.
+        if host.live() && path.parent() == Some(&Path::new(BASE).join("cache")) {
+            bytes += OPCODES;
+        }
+        needs.add(host, path, bytes)?;
+    }
+    if !needs.by_disk.is_empty() {
+        needs.add(host, Path::new(STATE), MARGIN)?;
+        if let Some(problem) = host.barred(&Path::new(STATE).join("host.jsonl"), true)? {
+            bad.push((Scope::Host, problem.into()));
+        }
+        bad.extend(needs.lacking());
+    }
+    Ok(bad)
+}
+
+/// What is to be written to each file system.
+#[derive(Default)]
+struct Needs {
+    by_disk: BTreeMap<u64, Need>,
+}
+
+struct Need {
+    folder: PathBuf,
+    bytes: u64,
+    files: u64,
+    has_bytes: u64,
+    has_files: Option<u64>,
+}
+
+impl Needs {
+    fn add(&mut self, host: &Host, path: &Path, bytes: u64) -> Result<()> {
+        let folder = host.existing_folder(path);
+        let room = host.room(&folder)?;
+        let need = self.by_disk.entry(room.disk).or_insert(Need {
+            folder,
+            bytes: 0,
+            files: 0,
+            has_bytes: room.bytes_for_us(),
+            has_files: room.files,
+        });
+        need.bytes += bytes.div_ceil(BLOCK) * BLOCK;
+        need.files += 1;
+        Ok(())
+    }
+
+    fn lacking(self) -> impl Iterator<Item = (Scope, anyhow::Error)> {
+        self.by_disk.into_values().filter_map(|need| {
+            let why = if need.bytes > need.has_bytes {
+                let (wanted, there) = (need.bytes >> 10, need.has_bytes >> 10);
+                format!("it takes {wanted} KB there, and {there} KB are free")
+            } else if need.has_files.is_some_and(|there| need.files > there) {
+                let there = need.has_files.unwrap_or_default();
+                format!(
+                    "it takes {} files there, and there is room for {there}",
+                    need.files
+                )
+            } else {
+                return None;
+            };
+            let what = format!("write on the file system of {}", need.folder.display());
+            let problem = Problem::new(what, why).advice("make room, then run again");
+            Some((Scope::Host, problem.into()))
+        })
+    }
+}

@@ -1,0 +1,289 @@
+//! From an intent to a plan: resolved, inspected, and refused before the first
+//! change where it cannot be done.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use crate::base::problem::Problem;
+use crate::gearman::daemon;
+use crate::host::Host;
+use crate::intent::options::{Queue, Role, Spec};
+use crate::intent::queue::WaitingJobs;
+use crate::intent::resolve::{self, Decided};
+use crate::plan::make::make;
+use crate::plan::{Item, Plan, Refused, recipe};
+use crate::queue::mysql::{self, Login};
+use crate::queue::sqlite;
+use crate::resource::State;
+use crate::resource::file::File;
+use crate::resource::journal::{Edit, Scope};
+use crate::site::extension::{self, Facts};
+use crate::site::{php, queue};
+
+/// Everything decided and looked at; nothing changed yet.
+pub struct Prepared {
+    pub decided: Decided,
+    pub plan: Plan,
+}
+
+pub fn prepare(host: &Host, spec: &Spec, start: bool, waiting: WaitingJobs) -> Result<Prepared> {
+    let mut decided = resolve::decide(host, spec)?;
+    let mut items = recipe::setup(host, &decided, start, waiting)?;
+    items.retain(|item| host.live() || !is_pending(host, item));
+    let mut plan = make(host, items)?;
+    for (dir, error) in decided.refused.drain(..) {
+        let scope = Scope::Site(dir.display().to_string());
+        plan.refused.push(Refused { scope, error });
+    }
+    only_refusal(&decided, &mut plan)?;
+    if host.live() {
+        let own = decided.host.own_server();
+        port_is_free(host, decided.host.port, &own, &plan)?;
+        if start && !decided.host.roles.contains(&Role::Server) {
+            servers_answer(&decided)?;
+        }
+        queue_file_is_sound(host, &decided)?;
+        if let Some(mysql) = decided.host.mysql.as_ref().filter(|_| plan.changes())
+            && mysql::client(host).is_some()
+            && let Ok(Login::Works(packet)) = mysql::log_in(host, mysql)
+        {
+            decided.notes.extend(mysql::packet_note(packet));
+        }
+        let mut bad = unparsable(host, &decided, &plan)?;
+        bad.extend(refused_by_queues(&decided));
+        bad.extend(unfit_phps(host, &decided, &plan)?);
+        for (scope, error) in bad {
+            plan.refuse(scope, error);
+        }
+        only_refusal(&decided, &mut plan)?;
+    }
+    Ok(Prepared { decided, plan })
+}
+
+/// With no site left the host's part is for nobody; where there was one site,
+/// its error is the whole answer.
+fn only_refusal(decided: &Decided, plan: &mut Plan) -> Result<()> {
+    let is_refused = |name: &String| {
+        let scope = Scope::Site(name.clone());
+        plan.refused.iter().any(|refused| refused.scope == scope)
+    };
+    if !decided.sites.iter().all(|site| is_refused(&site.name)) {
+        return Ok(());
+    }
+    plan.steps.clear();
+    match (plan.refused.pop(), plan.refused.is_empty()) {
+        (Some(only), true) => Err(only.error),
+        (last, _) => {
+            plan.refused.extend(last);
+            Ok(())
+        }
+    }
+}
+
+/// Below `--root` a file that a package brings is left for when it is there.
+fn is_pending(host: &Host, item: &Item) -> bool {
+    item.resource
+        .next_text()
+        .is_some_and(|file| file.is_pending(host))
+}
+
+/// Whoever else holds the port would keep gearmand from starting.
+fn port_is_free(host: &Host, port: u16, server: &str, plan: &Plan) -> Result<()> {
+    let of_server = plan
+        .differing()
+        .any(|(step, _, _)| step.item.resource.name().contains(server));
+    if !of_server {
+        return Ok(());
+    }
+    for listener in host.listeners(port) {
+        let Some(holder) = host.holder(&listener) else {
+            continue;
+        };
+        let program = holder.args.first().cloned().unwrap_or_default();
+        if !program.ends_with("gearmand") {
+            let why = format!(
+                "the process {} ({program}) listens on port {port} already",
+                holder.pid
+            );
+            return Err(
+                Problem::new(format!("let the job server listen on {server}"), why)
+                    .advice("end that program, or take another port with --port")
+                    .into(),
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Sites whose jobs others serve, or whose waiting jobs a new salt would strand.
+fn refused_by_queues(decided: &Decided) -> Vec<(Scope, anyhow::Error)> {
+    let mut bad = Vec::new();
+    for site in &decided.sites {
+        let dir = site.dir.to_string_lossy();
+        let servers = site.effective_servers();
+        let copy = match site.effective_salt() {
+            Some(salt) if site.existing.is_none() => queue::refuse_copy(&dir, salt, &servers),
+            _ => Ok(()),
+        };
+        let old_names = site.names_left_behind();
+        if let Err(problem) = copy.and_then(|()| queue::refuse_stranded(&dir, &old_names, &servers))
+        {
+            bad.push((Scope::Site(site.name.clone()), problem.into()));
+        }
+    }
+    bad
+}
+
+/// What would keep gearmand from keeping jobs.
+fn queue_file_is_sound(host: &Host, decided: &Decided) -> Result<()> {
+    let gearmand = &host.platform()?.family.gearmand;
+    if decided.host.queue != Queue::Sqlite || !decided.host.roles.contains(&Role::Server) {
+        return Ok(());
+    }
+    let file = daemon::queue_file(gearmand);
+    let faults = sqlite::faults(host, gearmand, Path::new(&file))?;
+    let join = |part: fn(&sqlite::Fault) -> &str| {
+        let all: Vec<&str> = faults.iter().map(part).collect();
+        all.join("; ")
+    };
+    if faults.is_empty() {
+        return Ok(());
+    }
+    Err(
+        Problem::new(format!("keep jobs in {file}"), join(|fault| &fault.seen))
+            .advice(format!("{}, then run again", join(|fault| &fault.todo)))
+            .into(),
+    )
+}
+
+/// Without a job server of its own the host depends on others: they must be there.
+fn servers_answer(decided: &Decided) -> Result<()> {
+    let named: BTreeSet<String> = decided
+        .sites
+        .iter()
+        .flat_map(|site| site.effective_servers())
+        .collect();
+    for server in named {
+        daemon::ask_version(&server).map_err(|error| {
+            Problem::new(format!("use the job server {server}"), format!("{error:#}"))
+                .advice("start it and let this host reach it, or name another with --servers")
+        })?;
+    }
+    Ok(())
+}
+
+/// PHPs that can run no job; only asked where something changes.
+fn unfit_phps(host: &Host, decided: &Decided, plan: &Plan) -> Result<Vec<(Scope, anyhow::Error)>> {
+    let mut bad = Vec::new();
+    if !plan.changes() {
+        return Ok(bad);
+    }
+    let mut asked: Vec<(&Path, Facts)> = Vec::new();
+    for site in &decided.sites {
+        let php = site.php.path.as_path();
+        if !asked.iter().any(|(path, _)| *path == php) {
+            asked.push((
+                php,
+                extension::ask(host, php, &host.need_user(&site.user)?)?,
+            ));
+        }
+        let Some((_, facts)) = asked.iter().find(|(path, _)| *path == php) else {
+            continue; // it was asked just now
+        };
+        let (what, why, advice) = if facts.is_too_old() {
+            let why = format!("is PHP {}, and workers need 7.1 or newer", facts.version);
+            ("run jobs", why, "name a newer PHP with --php")
+        } else if facts.lacks_json {
+            let advice = "install and enable PHP's json extension, then run again";
+            (
+                "run jobs",
+                "has no json, in which jobs are written".into(),
+                advice,
+            )
+        } else if facts.lacks_pcntl && site.must_fork {
+            let advice = "enable PHP's pcntl extension, or leave --worker-mode out: then each job gets a PHP of its own (spawn)";
+            (
+                "fork for jobs (--worker-mode fork)",
+                "has no pcntl".into(),
+                advice,
+            )
+        } else {
+            continue;
+        };
+        let what = format!("{what} of {}", site.dir.display());
+        let problem = Problem::new(what, format!("{} {why}", php.display()));
+        let scope = Scope::Site(site.name.clone());
+        bad.push((scope, problem.advice(advice).into()));
+    }
+    Ok(bad)
+}
+
+/// Every new wp-config.php must be PHP to the host's own PHP.
+fn unparsable(host: &Host, decided: &Decided, plan: &Plan) -> Result<Vec<(Scope, anyhow::Error)>> {
+    let mut files: Vec<(&Scope, &File)> = Vec::new();
+    for step in &plan.steps {
+        if let (Some(file), State::Differs(_)) = (step.item.resource.next_text(), &step.state)
+            && file.edit == Edit::WpConfig
+        {
+            files.push((&step.item.scope, file));
+        }
+    }
+    let mut bad = Vec::new();
+    for site in &decided.sites {
+        let scope = Scope::Site(site.name.clone());
+        // Sites that share a PHP and a user share a process.
+        let first = decided
+            .sites
+            .iter()
+            .find(|other| other.php == site.php && other.user == site.user);
+        if first.is_none_or(|first| first.name != site.name) {
+            continue;
+        }
+        let mine: Vec<&(&Scope, &File)> = files
+            .iter()
+            .filter(|(scope, _)| {
+                decided.sites.iter().any(|other| {
+                    **scope == Scope::Site(other.name.clone())
+                        && other.php == site.php
+                        && other.user == site.user
+                })
+            })
+            .collect();
+        if mine.is_empty() {
+            continue;
+        }
+        let mut texts = Vec::new();
+        for (_, file) in &mine {
+            texts.push(file.texts(host)?.1.bytes.unwrap_or_default());
+        }
+        let slices: Vec<&[u8]> = texts.iter().map(Vec::as_slice).collect();
+        let user = host.need_user(&site.user)?;
+        let answers = match php::check(host, &site.php.path, &user, &slices) {
+            Ok(answers) => answers,
+            Err(error) => {
+                bad.push((scope, error));
+                continue;
+            }
+        };
+        for ((scope, file), answer) in mine.iter().zip(answers) {
+            if let Some(why) = answer {
+                let what = format!("edit {}", file.path.display());
+                let why = format!("PHP does not parse what it would become ({why})");
+                let problem = Problem::new(what, why)
+                    .advice("nothing was written; please report this file's shape");
+                bad.push(((*scope).clone(), problem.into()));
+            }
+        }
+    }
+    Ok(bad)
+}
+/// Each site's folder by its name.
+pub fn folders(decided: &Decided) -> BTreeMap<String, PathBuf> {
+    decided
+        .sites
+        .iter()
+        .map(|site| (site.name.clone(), site.dir.clone()))
+        .collect()
+}

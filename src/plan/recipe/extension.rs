@@ -1,0 +1,112 @@
+//! The recipe's part for PHP's gearman extension: by a package where one has
+//! it for that PHP, else built; then the web's PHP takes it up.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::base::problem::Problem;
+use crate::host::Host;
+use crate::host::platform::{Family, Init, Manager, Platform};
+use crate::intent::resolve::{Decided, SiteDecided};
+use crate::plan::recipe::Items;
+use crate::resource::check::Check;
+use crate::resource::extension::Extension;
+use crate::resource::package::Packages;
+use crate::resource::renewal::Renewal;
+use crate::site::php;
+
+/// The packages that bring it to PHPs which lack it, if they can be had.
+pub fn offers(host: &Host, decided: &Decided) -> Result<Vec<Vec<String>>> {
+    let mut offers = Vec::new();
+    for extension in all(host, decided)? {
+        let lacks = !php::without_extension(host, &extension.php)?.is_empty();
+        let by_package = extension.archive.is_none() && !extension.packages.is_empty();
+        if lacks && by_package && !offers.contains(&extension.packages) {
+            offers.push(extension.packages);
+        }
+    }
+    Ok(offers)
+}
+
+/// What builds it, with the packages that this takes; nothing where it is not called for.
+pub fn build(host: &Host, items: &mut Items, decided: &Decided) -> Result<()> {
+    for extension in all(host, decided)? {
+        let needs = extension.builds_with.iter();
+        items.host(Packages {
+            needs: needs.map(|name| vec![name.clone()]).collect(),
+            builds: Some(extension.clone()),
+            allow_upgrades: decided.host.allow_upgrades,
+            ..Packages::default()
+        });
+        items.host(extension);
+    }
+    Ok(())
+}
+
+/// Lets the web's PHP take it up. A package may do so by itself, by systemd;
+/// what was built does not.
+pub fn renewal(host: &Host, platform: &Platform, decided: &Decided) -> Result<Option<Renewal>> {
+    let mut phps = Vec::new();
+    for extension in all(host, decided)? {
+        let renews = platform.family.renews_php && platform.init == Init::Systemd;
+        if !renews || is_built(host, &extension)? {
+            phps.push(extension.php);
+        }
+    }
+    Ok((!phps.is_empty()).then_some(Renewal { phps }))
+}
+
+/// Whether it was built, or is to be.
+fn is_built(host: &Host, extension: &Extension) -> Result<bool> {
+    if !php::without_extension(host, &extension.php)?.is_empty() {
+        return extension.is_called_for(host);
+    }
+    let installed = host.installed()?;
+    let mut packages = extension.packages.iter();
+    Ok(!packages.any(|name| installed.contains_key(name)))
+}
+
+/// One for each PHP.
+fn all(host: &Host, decided: &Decided) -> Result<Vec<Extension>> {
+    let mut all: Vec<Extension> = Vec::new();
+    for site in &decided.sites {
+        if all.iter().any(|other| other.php == site.php) {
+            continue;
+        }
+        let archive = decided.host.extension_archive.clone();
+        all.push(Extension {
+            php: site.php.clone(),
+            user: site.user.clone(),
+            packages: site.php.brought_by(host)?,
+            builds_with: site.php.builds_with(host, archive.is_none())?,
+            archive,
+        });
+    }
+    Ok(all)
+}
+
+pub fn check(family: &'static Family, site: &SiteDecided) -> Check {
+    let php = site.php.clone();
+    let label = php.label();
+    Check {
+        what: format!("{label} has the gearman extension, on the command line and for the web"),
+        after: "the packages".into(),
+        patience: Duration::ZERO,
+        probe: Box::new(move |host| {
+            let missing = php::without_extension(host, &php)?;
+            let Some(dir) = missing.first() else {
+                return Ok(());
+            };
+            Err(Problem::new(
+                format!("see that {label} has the gearman extension"),
+                format!("{} has no ini file for it", dir.display()),
+            )
+            .advice(match family.manager {
+                Manager::Apt => "'phpenmod gearman', then run again",
+                Manager::Dnf => "enable the extension there, then run again",
+            })
+            .into())
+        }),
+    }
+}

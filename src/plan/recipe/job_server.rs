@@ -1,0 +1,157 @@
+//! The recipe's part for the job server: its queue's place, its options, its
+//! service.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::base::secrets::Secrets;
+use crate::gearman::unit::definition;
+use crate::gearman::{daemon, options, password};
+use crate::host::Host;
+use crate::host::platform::{Gearmand, Init, Platform};
+use crate::intent::options::Queue;
+use crate::intent::queue::WaitingJobs;
+use crate::intent::resolve::HostDecided;
+use crate::plan::recipe::{Items, drop_in};
+use crate::queue::mysql;
+use crate::resource::check::Check;
+use crate::resource::database::Database;
+use crate::resource::directory::Directory;
+use crate::resource::drained::Drained;
+use crate::resource::file::{File, Owner};
+use crate::resource::journal::Edit;
+use crate::resource::service::Service;
+
+/// The packages of a queue: gearmand links its libraries itself, but a
+/// database is made and tried through its own client.
+pub fn client(host: &Host, platform: &Platform, decided: &HostDecided) -> Vec<String> {
+    let lacks = decided.mysql.is_some() && mysql::client(host).is_none();
+    let package = platform.family.mysql_client;
+    lacks.then(|| package.to_owned()).into_iter().collect()
+}
+
+pub fn resources(
+    host: &Host,
+    items: &mut Items,
+    platform: &Platform,
+    decided: &HostDecided,
+    waiting: WaitingJobs,
+    live: bool,
+) -> Result<()> {
+    let family = platform.family;
+    let gearmand = &family.gearmand;
+    let wanted = decided.options_of_gearmand(gearmand);
+    let secret = match &decided.mysql {
+        Some(mysql) => Some(mysql.password.clone()),
+        // It moves out of sight, whatever it is for.
+        None => password::in_options(host, gearmand)?,
+    };
+    if let Some(secret) = secret.clone() {
+        items.host(File {
+            make: Box::new(move |_, now| {
+                Ok(Some(password::write(now.unwrap_or_default(), &secret)).into())
+            }),
+            ..File::whole(password::CONFIG, Vec::new(), 0o640)
+                .owner(Owner::Group(gearmand.user.into()))
+                .secrets(Secrets::Options)
+        });
+    }
+    if let Some(mysql) = decided.mysql.clone().filter(|_| host.live()) {
+        let stale = daemon::is_stale(family, wanted.clone(), secret.clone());
+        let supervisor = decided.supervisor.unit;
+        items.host(Database {
+            mysql,
+            in_use: Box::new(move |host| {
+                let unit = host.unit(gearmand.unit, &[supervisor])?;
+                Ok(unit.active && stale(host, &unit)?.is_none())
+            }),
+        });
+    }
+    items.host(options_file(gearmand, wanted.clone()));
+    if gearmand.lacks_queue_dir && decided.queue == Queue::Sqlite && host.live() {
+        items.host(Directory {
+            path: gearmand.queue_dir.into(),
+            owner: Owner::User(gearmand.user.into()),
+            mode: 0o750,
+            shared: false,
+        });
+    }
+    if platform.init == Init::Systemd {
+        let for_unit = wanted.clone();
+        let database_here = decided.mysql.as_ref().is_some_and(|it| it.is_local());
+        let text = move |host: &Host| -> Result<String> {
+            let exec_start = definition(host, &for_unit)?.exec_start;
+            daemon::drop_in(gearmand, exec_start.as_deref(), database_here)
+        };
+        drop_in(items, gearmand.unit, text);
+    }
+    if !live {
+        return Ok(());
+    }
+    let stale = daemon::is_stale(family, wanted.clone(), secret.clone());
+    let (to_be, unit, supervisor) = (wanted.clone(), gearmand.unit, decided.supervisor.unit);
+    items.host(Drained {
+        what: "restart the job server with other options".into(),
+        waiting: Box::new(move |host| {
+            let unit = host.unit(unit, &[supervisor])?;
+            match stale(host, &unit)? {
+                Some(_) => {
+                    let to_be = daemon::words_to_be(host, family, &to_be)?;
+                    // Those in hand too: a gearmand that ends takes a job from the
+                    // worker that it lets go first, and gives it to the next one.
+                    daemon::would_lose(host, family, &to_be.unwrap_or_default(), |queue| queue.jobs)
+                }
+                None => Ok(0),
+            }
+        }),
+        wish: waiting,
+    });
+    items.host(Service {
+        unit: gearmand.unit.into(),
+        enabled: Some(true),
+        active: Some(true),
+        stale: daemon::is_stale(family, wanted, secret),
+        also: vec![decided.supervisor.unit],
+        needs: format!("the package {}", gearmand.package),
+    });
+    items.host(answers(&decided.own_server(), gearmand.unit));
+    Ok(())
+}
+
+fn options_file(gearmand: &'static Gearmand, wanted: Vec<options::Wanted>) -> File {
+    File {
+        path: gearmand.options_file.into(),
+        edit: Edit::Options,
+        // What the unit has itself is only seen once the package is there.
+        make: Box::new(move |host, now| {
+            let now = now.unwrap_or_default();
+            let to_be = definition(host, &wanted)?;
+            let variable = gearmand.options_variable;
+            let text = options::merge(now, variable, &to_be.for_file, &to_be.unwanted)?;
+            Ok(Some(text).into())
+        }),
+        owner: Owner::Root,
+        mode: 0o644,
+        needs: Some(format!("the package {}", gearmand.package)),
+        secrets: Secrets::Options,
+    }
+}
+
+fn answers(server: &str, unit: &str) -> Check {
+    let (server, unit) = (server.to_owned(), unit.to_owned());
+    Check {
+        what: format!("the job server answers on {server}"),
+        after: format!("the service {unit}"),
+        patience: Duration::from_secs(10),
+        probe: Box::new(move |host| {
+            daemon::ask_version(&server).map(|_| ()).with_context(|| {
+                let log = host.service_log(&unit);
+                match log.is_empty() {
+                    true => format!("ask the job server on {server}"),
+                    false => format!("ask the job server on {server}; its log ends with:\n{log}"),
+                }
+            })
+        }),
+    }
+}

@@ -1,0 +1,360 @@
+//! The recipe: which resources a decision means, in order. Host part, sites,
+//! end. remove goes through what the journal tells, backwards (`remove.rs`).
+
+mod extension;
+mod job_server;
+mod pip;
+pub mod program;
+mod workers;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+
+use crate::base::paths::{BASE, LIB, LOGS, binary, runner};
+use crate::base::problem::Problem;
+use crate::base::secrets::Secrets;
+use crate::host::Host;
+use crate::host::platform::{Family, Platform};
+use crate::intent::options::{Role, WorkerMode};
+use crate::intent::queue::WaitingJobs;
+use crate::intent::resolve::{Decided, SiteDecided};
+use crate::plan::Item;
+use crate::resource::Resource;
+use crate::resource::boolean::Boolean;
+use crate::resource::directory::Directory;
+use crate::resource::file::{File, Next, Owner};
+use crate::resource::journal::{Edit, Scope};
+use crate::resource::link::Link;
+use crate::resource::package::Packages;
+use crate::resource::repository::{Enabled, Repository, Source};
+use crate::site::config::{self, Switch, Wish};
+use crate::site::find::{BUNDLED, Plugin};
+use crate::site::settings;
+
+/// The PHP in root's folder: what workers run, and what asks a site.
+const PHP: [(&str, &str); 4] = [
+    ("runner.php", include_str!("../../../templates/runner.php")),
+    ("fork.php", include_str!("../../../templates/fork.php")),
+    ("plugin.php", include_str!("../../../templates/plugin.php")),
+    ("ask.php", include_str!("../../../templates/ask.php")),
+];
+const BUNDLED_PLUGIN: &str = include_str!("../../../templates/bundled.php");
+
+/// All that shall be so.
+pub fn setup(
+    host: &Host,
+    decided: &Decided,
+    start: bool,
+    waiting: WaitingJobs,
+) -> Result<Vec<Item>> {
+    let platform = host.platform()?;
+    let mut items = Items::default();
+    let of_host = &decided.host;
+    let server = of_host.roles.contains(&Role::Server);
+    let worker = of_host.roles.contains(&Role::Worker);
+    if decided.sites.is_empty() {
+        return Ok(items.list);
+    }
+    let live = host.live() && start;
+
+    if host.live() {
+        bring(host, &mut items, platform, decided)?;
+    }
+    if server {
+        job_server::resources(host, &mut items, platform, of_host, waiting, live)?;
+    }
+    if worker {
+        own_files(&mut items)?;
+    }
+    if host.live() {
+        if let Some(renewal) = extension::renewal(host, platform, decided)? {
+            items.host(renewal);
+        }
+        for site in &decided.sites {
+            items.site(site, extension::check(platform.family, site));
+        }
+        if of_host.roles.contains(&Role::Web) {
+            items.host(Boolean {
+                name: platform.family.selinux_boolean.into(),
+                on: true,
+            });
+        }
+    }
+    for site in &decided.sites {
+        plugin_and_runner(host, &mut items, site)?;
+    }
+    if worker {
+        workers::supervisor(
+            &mut items,
+            platform,
+            decided.host.supervisor,
+            host.live(),
+            live,
+        )?;
+    }
+    for site in &decided.sites {
+        if worker && live {
+            workers::starts(host, &mut items, decided.host.supervisor, site);
+        }
+        items.site(site, wp_config(site));
+    }
+    if worker {
+        workers::programs(host, &mut items, decided, live)?;
+    }
+    Ok(items.list)
+}
+
+#[derive(Default)]
+struct Items {
+    list: Vec<Item>,
+}
+
+impl Items {
+    fn host(&mut self, resource: impl Resource + 'static) {
+        self.list.push(Item {
+            scope: Scope::Host,
+            resource: Box::new(resource),
+        });
+    }
+
+    fn site(&mut self, site: &SiteDecided, resource: impl Resource + 'static) {
+        self.list.push(Item {
+            scope: Scope::Site(site.name.clone()),
+            resource: Box::new(resource),
+        });
+    }
+}
+
+/// The packages that it takes, each with its choices; PHP's extension apart.
+pub fn needs(host: &Host, platform: &Platform, decided: &Decided) -> Vec<Vec<String>> {
+    let family = platform.family;
+    let roles = &decided.host.roles;
+    let mut needs: Vec<Vec<String>> = Vec::new();
+    if roles.contains(&Role::Server) {
+        needs.push(vec![family.gearmand.package.into()]);
+        let client = job_server::client(host, platform, &decided.host);
+        needs.extend(client.into_iter().map(|package| vec![package]));
+    }
+    if roles.contains(&Role::Worker) {
+        let of_supervisor = match decided.host.supervisor.package {
+            Some(package) => vec![package],
+            None => family.python.to_vec(),
+        };
+        needs.push(of_supervisor.into_iter().map(str::to_owned).collect());
+    }
+    needs
+}
+
+/// The packages without which PHP cannot fork. Workers that were set up
+/// without them do as well: the package manager is not asked again each time.
+fn likes(host: &Host, decided: &Decided) -> Result<Vec<String>> {
+    let mut likes = Vec::new();
+    for site in &decided.sites {
+        let there = site.existing.as_ref();
+        if decided.host.roles.contains(&Role::Worker)
+            && site.mode == WorkerMode::Fork
+            && there
+                .is_none_or(|program| program.option("--worker-mode").as_deref() != Some("fork"))
+            && let Some(package) = site.php.lacks_process(host)?
+            && !likes.contains(&package)
+        {
+            likes.push(package);
+        }
+    }
+    Ok(likes)
+}
+
+/// The packages, and before them the repositories that have them.
+fn bring(host: &Host, items: &mut Items, platform: &Platform, decided: &Decided) -> Result<()> {
+    let family = platform.family;
+    let server = decided.host.roles.contains(&Role::Server);
+    let needs = needs(host, platform, decided);
+    let likes = likes(host, decided)?;
+    let offers = extension::offers(host, decided)?;
+    let all = [&needs[..], &offers[..]].concat();
+    let mut source = None;
+    let mut no_server = None;
+    if let Some(row) = platform.source() {
+        let names = row.package(platform).zip(row.installed_name(platform));
+        source = names.map(|(package, installed)| {
+            Arc::new(Source {
+                name: row.name,
+                package,
+                installed,
+                needs: all.clone(),
+            })
+        });
+        no_server = Some((
+            family.gearmand.package.to_owned(),
+            no_server_here(platform, family),
+        ));
+        if server
+            && row.lacks_server(platform)
+            && let Some((package, problem)) = &no_server
+            && !host.installed()?.contains_key(package)
+            && host.candidates(std::slice::from_ref(package))?.is_empty()
+        {
+            return Err(problem.clone().into());
+        }
+        if let Some(builder) = row.builder(platform) {
+            items.host(Enabled {
+                begins: builder,
+                needs: all.clone(),
+                on: true,
+            });
+        }
+    }
+    if let Some(source) = &source {
+        items.host(Repository {
+            source: source.clone(),
+        });
+    }
+    items.host(Packages {
+        needs,
+        offers,
+        builds: None,
+        likes,
+        source,
+        no_server: no_server.filter(|_| server),
+        allow_upgrades: decided.host.allow_upgrades,
+    });
+    extension::build(host, items, decided)
+}
+
+fn no_server_here(platform: &Platform, family: &Family) -> Problem {
+    let package = family.gearmand.package;
+    let what = format!("install the job server ({package}) on {}", platform.name);
+    Problem::new(
+        what,
+        "no repository that is enabled here has it (EPEL 10 and Fedora from 42 on have none)",
+    )
+    .advice(format!(
+        "use another host's job server with '--role worker,web --servers HOST:PORT', or enable a repository that has {package} and run again"
+    ))
+}
+
+/// A drop-in of ours for a unit.
+fn drop_in(
+    items: &mut Items,
+    unit: &str,
+    text: impl Fn(&Host) -> Result<String> + Send + Sync + 'static,
+) {
+    let folder = format!("/etc/systemd/system/{unit}.service.d");
+    items.host(Directory {
+        path: folder.clone().into(),
+        owner: Owner::Root,
+        mode: 0o755,
+        shared: true,
+    });
+    items.host(File {
+        make: Box::new(move |host, _| Ok(Some(text(host)?.into_bytes()).into())),
+        ..File::whole(format!("{folder}/wp-gears.conf"), Vec::new(), 0o644)
+    });
+}
+
+/// What all sites' workers run: root's, readable for everyone.
+fn own_files(items: &mut Items) -> Result<()> {
+    for (path, mode) in [(LIB, 0o755), (BASE, 0o755), (LOGS, 0o755)] {
+        items.host(Directory {
+            path: path.into(),
+            owner: Owner::Root,
+            mode,
+            shared: path == BASE,
+        });
+    }
+    for below in ["run", "cache", "failed"] {
+        items.host(Directory {
+            path: Path::new(BASE).join(below),
+            owner: Owner::Root,
+            mode: 0o755,
+            shared: false,
+        });
+    }
+    let program = std::env::current_exe()
+        .and_then(std::fs::read)
+        .context("read this program, to install it for the workers")?;
+    items.host(File::whole(binary(), program, 0o755).secrets(Secrets::Hidden));
+    for (name, text) in PHP {
+        items.host(
+            File::whole(Path::new(LIB).join(name), text.into(), 0o644).secrets(Secrets::Hidden),
+        );
+    }
+    Ok(())
+}
+
+fn plugin_and_runner(host: &Host, items: &mut Items, site: &SiteDecided) -> Result<()> {
+    if site.plugin == Plugin::Bundled {
+        let path = site.dir.join(BUNDLED);
+        // The site's owner owns what stands in the site.
+        let (uid, gid) = ids_of(host, &site.dir.join("wp-content"))?;
+        let owner = Owner::Ids(uid, gid);
+        if let Some(parent) = path.parent() {
+            items.site(
+                site,
+                Directory {
+                    path: parent.to_owned(),
+                    owner: owner.clone(),
+                    mode: 0o755,
+                    shared: true,
+                },
+            );
+        }
+        items.site(
+            site,
+            File::whole(path, BUNDLED_PLUGIN.into(), 0o644)
+                .owner(owner)
+                .secrets(Secrets::Hidden),
+        );
+    }
+    items.site(
+        site,
+        Link {
+            // A copy does not find its code; the plugin's readme asks for a link.
+            replaces: |text| text.windows(11).any(|part| part == b"wp-load.php"),
+            owner: ids_of(host, &site.dir)?,
+            ..Link::to(site.dir.join(site.plugin.runner()), runner())
+        },
+    );
+    Ok(())
+}
+
+/// A folder's owner and group.
+fn ids_of(host: &Host, path: &Path) -> Result<(u32, u32)> {
+    use crate::host::files::Node;
+    Ok(match host.look_through(path)? {
+        Node::Directory(meta) => (meta.uid, meta.gid),
+        _ => (0, 0),
+    })
+}
+
+/// The switch.
+fn wp_config(site: &SiteDecided) -> File {
+    let wish = Wish {
+        switch: match site.plugin {
+            Plugin::WpMinions => Switch::WpMinions,
+            Plugin::WpGears | Plugin::Bundled => Switch::WpGears,
+        },
+        servers: site.servers.clone(),
+        salt: site.salt.clone(),
+    };
+    let path = site.config.clone();
+    File {
+        path: path.clone(),
+        edit: Edit::WpConfig,
+        make: Box::new(move |host, now| {
+            let include = settings::includes(host, &path);
+            let edited = config::edit(now.unwrap_or_default(), &wish, &include)
+                .map_err(|refusal| settings::explain(&path, refusal))?;
+            Ok(Next {
+                bytes: Some(edited.text),
+                notes: edited.warnings.iter().map(settings::note).collect(),
+            })
+        }),
+        owner: Owner::Root,
+        mode: 0o640,
+        needs: None,
+        secrets: Secrets::Php,
+    }
+}

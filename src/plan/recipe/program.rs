@@ -1,0 +1,126 @@
+//! The definition of a site's program: what supervisor runs, and how.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::base::paths::binary;
+use crate::base::problem::Problem;
+use crate::base::template;
+use crate::host::Host;
+use crate::host::platform::Supervisor;
+use crate::intent::options::WorkerMode;
+use crate::intent::resolve::SiteDecided;
+use crate::resource::file::File;
+use crate::resource::journal::Edit;
+use crate::supervisor::{block, programs};
+
+/// The program's definition: a file of its own, or a marked block in the main
+/// file where that includes no folder.
+pub fn file(host: &Host, supervisor: &Supervisor, site: &SiteDecided) -> Result<File> {
+    let text = program_text(host, site)?;
+    if let Some(existing) = &site.existing {
+        let program = existing.name.clone();
+        return Ok(File {
+            make: Box::new(move |_, now| {
+                let now = String::from_utf8_lossy(now.unwrap_or_default()).into_owned();
+                let text = block::replace_section(&now, &program, &text)
+                    .with_context(|| format!("the program {program} is not there any more"))?;
+                Ok(Some(text.into_bytes()).into())
+            }),
+            ..File::whole(&existing.file, Vec::new(), 0o644).edit(Edit::Section)
+        });
+    }
+    let mut file = if programs::folder_is_included(host, supervisor)? {
+        let path = own_file(supervisor, site);
+        File::whole(path, text.into_bytes(), 0o644).edit(Edit::Program)
+    } else {
+        let program = site.program.clone();
+        File {
+            make: Box::new(move |_, now| {
+                let now = String::from_utf8_lossy(now.unwrap_or_default()).into_owned();
+                Ok(Some(block::set(&now, &program, &text).into_bytes()).into())
+            }),
+            ..File::whole(supervisor.config, Vec::new(), 0o644).edit(Edit::Block)
+        }
+    };
+    // Our own has its folder before this.
+    file.needs = supervisor.package.map(|_| supervisor.needs());
+    Ok(file)
+}
+
+/// The file that holds this program alone.
+pub fn own_file(supervisor: &Supervisor, site: &SiteDecided) -> PathBuf {
+    let name = format!("{}.{}", site.program, supervisor.ending);
+    Path::new(supervisor.programs).join(name)
+}
+
+/// The worker's words: with them a later setup knows what this one asked for.
+fn worker_command(site: &SiteDecided) -> Vec<String> {
+    let path = |path: &Path| path.to_string_lossy().into_owned();
+    let mut words = vec![
+        path(&binary()),
+        "worker".into(),
+        "--site".into(),
+        path(&site.dir),
+        "--name".into(),
+        site.name.clone(),
+        "--servers".into(),
+        site.effective_servers().join(","),
+        "--php".into(),
+        path(&site.php.path),
+        "--worker-mode".into(),
+        match site.mode {
+            WorkerMode::Fork => "fork".into(),
+            WorkerMode::Spawn => "spawn".into(),
+        },
+        "--job-retries".into(),
+        site.job_retries.to_string(),
+        "--stop-timeout".into(),
+        site.stop_timeout.to_string(),
+    ];
+    if let Some(seconds) = site.job_timeout {
+        words.extend(["--job-timeout".into(), seconds.to_string()]);
+    }
+    words
+}
+
+fn program_text(host: &Host, site: &SiteDecided) -> Result<String> {
+    let written = |what: &str, text: &str| {
+        programs::value(text).ok_or_else(|| {
+            let why = format!(
+                "{what} ({text:?}) holds what supervisor's files cannot: a line break, blanks at an end, or a blank before ';' or '#'"
+            );
+            Problem::new("write supervisor's program", why).advice("give it another name, then run again")
+        })
+    };
+    let command = programs::join_words(&worker_command(site));
+    let home = host
+        .user(&site.user)?
+        .map(|user| user.home)
+        .unwrap_or_else(|| "/".into());
+    if home.contains(['"', '\'']) {
+        let why = format!("the home of {} ({home}) holds a quote", site.user);
+        return Err(Problem::new("write supervisor's program", why).into());
+    }
+    let mut context = tera::Context::new();
+    context.insert(
+        "dir",
+        &written("the site's folder", &site.dir.to_string_lossy())?,
+    );
+    context.insert("program", &site.program);
+    context.insert("command", &written("the command", &command)?);
+    context.insert("workers", &site.workers);
+    context.insert(
+        "worker_dir",
+        &written("the worker's folder", &site.worker_dir.to_string_lossy())?,
+    );
+    context.insert("user", &site.user);
+    context.insert("home", &written("the user's home", &home)?);
+    // supervisor kills a little later than the worker gives up by itself.
+    context.insert("stop_wait", &(site.stop_timeout + 10));
+    template::render(
+        include_str!("../../../templates/program.conf.tera"),
+        &context,
+    )
+}

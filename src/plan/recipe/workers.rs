@@ -1,0 +1,146 @@
+//! What serves the jobs: supervisord, and each site's program under it.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::base::paths::{BASE, LOGS, binary};
+use crate::base::problem::Problem;
+use crate::host::Host;
+use crate::host::commands::Command;
+use crate::host::platform::{Init, Platform, Supervisor};
+use crate::intent::resolve::{Decided, SiteDecided};
+use crate::plan::Item;
+use crate::plan::recipe::{Items, drop_in};
+use crate::plan::recipe::{pip as own_supervisor, program as definition};
+use crate::resource::check::Check;
+use crate::resource::directory::Directory;
+use crate::resource::file::Owner;
+use crate::resource::journal::Scope;
+use crate::resource::log::Log;
+use crate::resource::program::{Program, Shall};
+use crate::resource::service::Service;
+use crate::supervisor::rpc;
+
+/// supervisord, up before any site counts on it.
+pub fn supervisor(
+    items: &mut Items,
+    platform: &Platform,
+    supervisor: &'static Supervisor,
+    is_host: bool,
+    live: bool,
+) -> Result<()> {
+    let own = supervisor.package.is_none();
+    if own {
+        for resource in own_supervisor::resources(platform, is_host)? {
+            items.list.push(Item {
+                scope: Scope::Host,
+                resource,
+            });
+        }
+    }
+    if supervisor.lacks_restart && platform.init == Init::Systemd {
+        let text = include_str!("../../../templates/supervisord.dropin.tera");
+        drop_in(items, supervisor.unit, |_| Ok(text.to_owned()));
+    }
+    if live {
+        items.host(Service {
+            unit: supervisor.unit.into(),
+            enabled: Some(true),
+            active: Some(true),
+            stale: match own {
+                true => Box::new(own_supervisor::is_stale),
+                false => Box::new(|_, _| Ok(None)),
+            },
+            also: vec![],
+            needs: supervisor.needs(),
+        });
+        let (socket, unit) = (supervisor.socket, supervisor.unit);
+        items.host(Check {
+            what: "supervisord answers".into(),
+            after: format!("the service {}", supervisor.unit),
+            patience: Duration::from_secs(10),
+            probe: Box::new(move |host| {
+                let running = rpc::Supervisor::new(Path::new(socket));
+                let Err(error) = running.processes() else {
+                    return Ok(());
+                };
+                let log = host.service_log(unit);
+                let why = match log.is_empty() {
+                    true => error.to_string(),
+                    false => format!("{error}; its log ends with:\n{log}"),
+                };
+                let advice = "mend what it complains of, then run again";
+                Err(Problem::new("ask supervisord what it runs", why)
+                    .advice(advice)
+                    .into())
+            }),
+        });
+    }
+    Ok(())
+}
+
+/// A worker that cannot even start, seen before the first switch of its site.
+pub fn starts(host: &Host, items: &mut Items, supervisor: &Supervisor, site: &SiteDecided) {
+    if site.existing.is_some() || host.exists(&definition::own_file(supervisor, site)) {
+        return;
+    }
+    let (user, dir) = (site.user.clone(), site.worker_dir.clone());
+    items.site(
+        site,
+        Check {
+            what: format!("the worker starts as {user}"),
+            after: format!("the file {}", binary().display()),
+            patience: Duration::ZERO,
+            probe: Box::new(move |host| {
+                let user = host.need_user(&user)?;
+                let worker = Command::new(binary()).args(["worker", "--help"]);
+                host.check(&worker.user(&user).dir(&dir)).map(|_| ())
+            }),
+        },
+    );
+}
+
+/// Each site's folders, log and program.
+pub fn programs(host: &Host, items: &mut Items, decided: &Decided, live: bool) -> Result<()> {
+    let supervisor = decided.host.supervisor;
+    for site in &decided.sites {
+        for folder in ["run", "cache", "failed"] {
+            items.site(
+                site,
+                Directory {
+                    path: Path::new(BASE).join(folder).join(&site.name),
+                    owner: Owner::User(site.user.clone()),
+                    mode: 0o700,
+                    shared: false,
+                },
+            );
+        }
+        // The worker rotates by copying: both files are there for it.
+        for ending in ["log", "log.1"] {
+            items.site(
+                site,
+                Log {
+                    path: Path::new(LOGS).join(format!("{}.{ending}", site.name)),
+                    owner: site.user.clone(),
+                },
+            );
+        }
+        let file = definition::file(host, supervisor, site)?;
+        let patience = Duration::from_secs(site.stop_timeout + 30);
+        let group = |name: &str, shall| Program::new(name, shall, supervisor, patience);
+        let workers = group(&site.program, Shall::Run).defined_in(&file);
+        items.site(site, file);
+        if !live {
+            continue;
+        }
+        if let Some(old) = &site.existing
+            && old.name != site.program
+        {
+            items.site(site, group(&old.name, Shall::BeGone));
+        }
+        items.site(site, workers);
+    }
+    Ok(())
+}

@@ -1,0 +1,78 @@
+//! That remove leaves no job behind that nobody would run.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::base::paths::BASE;
+use crate::gearman::server::Server;
+use crate::gearman::text::{Admin, Queue};
+use crate::gearman::{daemon, options};
+use crate::host::Host;
+use crate::host::platform::Family;
+use crate::intent::queue::WaitingJobs;
+use crate::intent::resolve::own_server;
+use crate::resource::drained::Drained;
+use crate::resource::file::File;
+use crate::site::{config, settings};
+use crate::worker::function_of;
+
+const LIMIT: Duration = Duration::from_secs(2);
+
+/// The jobs of a site whose workers go: `None` where it hands in none.
+pub fn of_site(host: &Host, name: &str, dir: &Path, wish: WaitingJobs) -> Result<Option<Drained>> {
+    // What wp-config.php says goes before the jobs are looked at again.
+    let found = settings::locate(host, dir)
+        .and_then(|path| Ok((host.read(&path)?, path)))
+        .ok()
+        .and_then(|(file, path)| config::scan(&file?.bytes, &settings::includes(host, &path)).ok());
+    let Some(found) = found.filter(|_| host.live()) else {
+        return Ok(None);
+    };
+    let salt = found.salt.map(|salt| format!("{salt}:WP_Async_Task"));
+    let served = function_of(&Path::new(BASE).join("run").join(name));
+    let functions: Vec<String> = [salt, served].into_iter().flatten().collect();
+    let servers: Vec<Server> = found
+        .servers
+        .unwrap_or_else(|| own_server(host).into_iter().collect())
+        .iter()
+        .filter_map(|server| server.parse().ok())
+        .collect();
+    Ok(Some(Drained {
+        what: format!("end the workers of {}", dir.display()),
+        waiting: Box::new(move |_| {
+            // A server that does not answer has none that anybody could run.
+            let queues = servers
+                .iter()
+                .filter_map(|server| Admin::connect(server, LIMIT).ok()?.status().ok())
+                .flatten();
+            let mine = queues.filter(|queue| functions.contains(&queue.function));
+            Ok(mine.map(|queue| queue.waiting()).sum())
+        }),
+        wish,
+    }))
+}
+
+/// All jobs of a job server that ends, or that gets its old options back
+/// (`options`, as remove writes them) and with them another queue.
+pub fn of_job_server(
+    host: &Host,
+    family: &'static Family,
+    options: Option<&File>,
+    wish: WaitingJobs,
+) -> Result<Drained> {
+    let variable = family.gearmand.options_variable;
+    let to_be = match options {
+        Some(file) => {
+            let text = file.texts(host)?.1.bytes.unwrap_or_default();
+            options::all_words(&text, variable)
+        }
+        None => Vec::new(),
+    };
+    Ok(Drained {
+        what: "end the job server as it is".into(),
+        waiting: Box::new(move |host| daemon::would_lose(host, family, &to_be, Queue::waiting)),
+        wish,
+    })
+}

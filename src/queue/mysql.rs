@@ -1,0 +1,275 @@
+//! The database that holds a queue, by way of its own client: as the job
+//! server sees it, and as one who may make databases and users.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::base::problem::Problem;
+use crate::gearman::password::Password;
+use crate::host::Host;
+use crate::host::commands::{Command, Output};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mysql {
+    pub host: String,
+    pub port: u16,
+    pub user: String,
+    pub database: String,
+    pub table: String,
+    pub password: Password,
+    /// Somebody's own; else it was made up in this run.
+    pub password_is_known: bool,
+    /// Who may make the database and its user; without it root, by the socket.
+    pub admin: Option<PathBuf>,
+}
+
+impl Mysql {
+    /// The database runs on this host too.
+    pub fn is_local(&self) -> bool {
+        matches!(self.host.as_str(), "localhost" | "127.0.0.1" | "::1")
+    }
+}
+
+/// What is asked of a MySQL queue: the option, the question, the default.
+pub const ASKED: [(&str, &str, &str); 3] = [
+    ("mysql-host", "The MySQL server", "localhost"),
+    ("mysql-user", "The job server's user there", "gearman"),
+    ("mysql-database", "The database", "gearman"),
+];
+
+/// Smaller than this, jobs that people have seen do not fit.
+const SMALL_PACKET: u64 = 16 << 20;
+
+/// The client, MariaDB's by its own name first: the old one warns.
+pub fn client(host: &Host) -> Option<&'static Path> {
+    ["/usr/bin/mariadb", "/usr/bin/mysql"]
+        .into_iter()
+        .map(Path::new)
+        .find(|path| host.exists(path))
+}
+
+/// How the job server's own login fared.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Login {
+    /// With the largest packet (and so job) in bytes.
+    Works(u64),
+    /// The user, its password or its rights are not there: in the server's words.
+    Refused(String),
+}
+
+/// Logs in as gearmand will. An error where the server cannot be reached.
+pub fn log_in(host: &Host, mysql: &Mysql) -> Result<Login> {
+    let login = format!(
+        "[client]\nhost=\"{}\"\nport={}\nuser=\"{}\"\npassword=\"{}\"\n",
+        mysql.host,
+        mysql.port,
+        mysql.user,
+        mysql
+            .password
+            .reveal()
+            .replace('\\', "\\\\")
+            .replace('"', "\\\"")
+            .replace('\'', "\\'")
+    );
+    let ask = format!("SELECT @@max_allowed_packet; USE `{}`", mysql.database);
+    let command = command(host)?
+        .args([
+            "--defaults-file=/dev/stdin",
+            "--batch",
+            "--skip-column-names",
+        ])
+        .args(["--connect-timeout=10", "-e", &ask])
+        .stdin(login);
+    let output = host.run(&command)?;
+    if output.success() {
+        let packet = output.text().trim().parse().unwrap_or_default();
+        return Ok(Login::Works(packet));
+    }
+    // Access denied to a user, to a database; no such database; no such client.
+    if [1045, 1044, 1698, 1049, 1130].contains(&code(&output)) {
+        return Ok(Login::Refused(output.last_words(3)));
+    }
+    let what = format!("reach the database on {}:{}", mysql.host, mysql.port);
+    Err(Problem::new(what, output.last_words(3))
+        .advice("start it and let this host reach it, then run again")
+        .into())
+}
+
+/// A warning where jobs may be larger than a packet: gearmand refuses them then.
+pub fn packet_note(packet: u64) -> Option<String> {
+    (packet < SMALL_PACKET).then(|| {
+        format!(
+            "max_allowed_packet of the queue's database is {} MB: a larger job is refused",
+            packet >> 20
+        )
+    })
+}
+
+/// One who may make databases and users.
+pub struct Admin<'a> {
+    host: &'a Host,
+    command: Command,
+    /// Where the job server's logins come from, as the database sees it.
+    pub client: String,
+}
+
+impl<'a> Admin<'a> {
+    /// `None` where there is no such right; the reason is the database's own.
+    pub fn log_in(host: &'a Host, at: &Server) -> Result<Result<Admin<'a>, String>> {
+        let mut command = command(host)?;
+        if let Some(file) = &at.admin {
+            command = command.args([format!("--defaults-file={}", file.display())]);
+        }
+        command = command.args(["--batch", "--skip-column-names", "--connect-timeout=10"]);
+        if at.is_local() && at.admin.is_none() {
+            command = command.args(["--protocol=socket"]);
+        } else {
+            command = command.args([format!("--host={}", at.host), format!("--port={}", at.port)]);
+        }
+        let mut admin = Admin {
+            host,
+            command,
+            client: "localhost".into(),
+        };
+        match admin.ask("SELECT SUBSTRING_INDEX(USER(), '@', -1)") {
+            Ok(from) => {
+                if !at.is_local() {
+                    admin.client = from.trim().to_owned();
+                }
+                Ok(Ok(admin))
+            }
+            Err(error) => Ok(Err(format!("{error:#}"))),
+        }
+    }
+
+    /// The statements go in by standard input: they may hold a password.
+    pub fn ask(&self, statements: &str) -> Result<String> {
+        let output = self.host.run(&self.command.clone().stdin(statements))?;
+        answer(&output)
+    }
+
+    pub fn change(&self, statements: &str) -> Result<()> {
+        let command = self.command.clone().stdin(statements).changes();
+        answer(&self.host.run(&command)?).map(drop)
+    }
+
+    pub fn has_database(&self, name: &str) -> Result<bool> {
+        let ask = format!(
+            "SELECT COUNT(*) FROM information_schema.schemata WHERE schema_name = {}",
+            quoted(name)
+        );
+        Ok(self.ask(&ask)?.trim() != "0")
+    }
+
+    pub fn has_user(&self, name: &str, client: &str) -> Result<bool> {
+        let ask = format!(
+            "SELECT COUNT(*) FROM mysql.user WHERE user = {} AND host = {}",
+            quoted(name),
+            quoted(client)
+        );
+        Ok(self.ask(&ask)?.trim() != "0")
+    }
+
+    /// Rows in the queue's table; `None` where there is no such table.
+    pub fn rows(&self, database: &str, table: &str) -> Result<Option<u64>> {
+        let ask = format!(
+            "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = {} AND table_name = {}",
+            quoted(database),
+            quoted(table)
+        );
+        if self.ask(&ask)?.trim() == "0" {
+            return Ok(None);
+        }
+        let count = self.ask(&format!("SELECT COUNT(*) FROM `{database}`.`{table}`"))?;
+        Ok(count.trim().parse().ok())
+    }
+}
+
+/// Where the database is, and who may change it.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Server {
+    pub host: String,
+    pub port: u16,
+    pub admin: Option<std::path::PathBuf>,
+}
+
+impl Server {
+    pub fn of(mysql: &Mysql) -> Server {
+        Server {
+            host: mysql.host.clone(),
+            port: mysql.port,
+            admin: mysql.admin.clone(),
+        }
+    }
+
+    fn is_local(&self) -> bool {
+        matches!(self.host.as_str(), "localhost" | "127.0.0.1" | "::1")
+    }
+}
+
+/// What was made for a queue, and so what can be taken out again.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Made {
+    pub server: Server,
+    pub database: String,
+    pub table: String,
+    pub had_database: bool,
+    /// The user that was made, with the host it logs in from.
+    pub account: Option<(String, String)>,
+}
+
+impl std::fmt::Display for Made {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (host, port) = (&self.server.host, self.server.port);
+        write!(f, "database {} on {host}:{port}", self.database)
+    }
+}
+
+/// What makes the database and a user with no more rights than gearmand
+/// needs (seen with 1.1.20): it makes its table by itself.
+pub fn statements(mysql: &Mysql, client: &str, password: &str) -> String {
+    let (database, table) = (&mysql.database, &mysql.table);
+    let account = format!("{}@{}", quoted(&mysql.user), quoted(client));
+    format!(
+        "CREATE DATABASE IF NOT EXISTS `{database}`;\n\
+         CREATE USER IF NOT EXISTS {account} IDENTIFIED BY {password};\n\
+         GRANT SELECT, INSERT, DELETE, CREATE ON `{database}`.`{table}` TO {account};\n"
+    )
+}
+
+/// As SQL writes a text, whatever it holds.
+pub fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
+}
+
+fn command(host: &Host) -> Result<Command> {
+    let Some(client) = client(host) else {
+        let what = "ask the database of the queue";
+        return Err(Problem::new(what, "there is no client (mariadb, mysql)").into());
+    };
+    Ok(Command::new(client).limit(Duration::from_secs(30)))
+}
+
+fn answer(output: &Output) -> Result<String> {
+    if output.success() {
+        return Ok(output.text());
+    }
+    anyhow::bail!("{}", output.last_words(3))
+}
+
+/// "ERROR 1045 (28000): Access denied …"; an answer before encryption has it
+/// inside of another: "ERROR 2002 (HY000): … cannot be verified: 1130 - Host …".
+fn code(output: &Output) -> u32 {
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    let inner = text.split(": ").find_map(|part| {
+        let (number, _) = part.split_once(" - ")?;
+        number.parse().ok()
+    });
+    let outer = || {
+        let rest = text.split("ERROR ").nth(1)?;
+        rest.split_whitespace().next()?.parse().ok()
+    };
+    inner.or_else(outer).unwrap_or_default()
+}

@@ -1,0 +1,373 @@
+//! What job servers and workers say of the queues at this moment: for `status`.
+//! The job servers tell everybody; what workers keep only root and their user see.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::base::clock;
+use crate::gearman::server::Server;
+use crate::gearman::text::{Admin, Connection, Queue};
+use crate::worker::presence::{self, Activity};
+use crate::worker::store::count;
+use crate::worker::{Paths, function_of, is_name};
+
+/// How long a job server may take for each answer.
+const LIMIT: Duration = Duration::from_secs(3);
+
+/// Where to look.
+#[derive(Debug, Clone)]
+pub struct Lookout {
+    pub servers: Vec<Server>,
+    pub sites: Vec<(String, Option<PathBuf>)>,
+    /// Show the queues of these sites alone.
+    pub only: bool,
+    pub state: PathBuf,
+}
+
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    pub at: SystemTime,
+    pub servers: Vec<ServerSeen>,
+    pub queues: Vec<QueueSeen>,
+    pub sites: Vec<SiteSeen>,
+}
+
+#[derive(Debug, Clone)]
+pub struct ServerSeen {
+    pub server: String,
+    pub ms: u64,
+    /// Its version, or why there is none.
+    pub answer: Result<String, String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueSeen {
+    pub server: String,
+    /// As the job server has it, with the salt: not to be shown.
+    pub function: String,
+    pub site: Option<String>,
+    pub waiting: u64,
+    pub running: u64,
+    pub workers: u64,
+}
+
+#[derive(Debug, Clone)]
+pub struct SiteSeen {
+    pub name: String,
+    pub dir: Option<PathBuf>,
+    pub paused: bool,
+    /// What its workers keep, or why that is not known.
+    pub kept: Result<Kept, String>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// Workers that live.
+    pub workers: usize,
+    pub busy: usize,
+    /// Jobs of the workers that live, since each started.
+    pub done: u64,
+    /// And of all workers that there were.
+    pub done_ever: u64,
+    /// Since when the longest of the jobs at hand runs.
+    pub oldest_ms: Option<u64>,
+    pub failed: usize,
+    pub waiting_for_retry: usize,
+}
+
+impl Snapshot {
+    pub fn all_up(&self) -> bool {
+        self.servers.iter().all(|server| server.answer.is_ok())
+    }
+
+    pub fn site(&self, name: &str) -> Option<&SiteSeen> {
+        self.sites.iter().find(|site| site.name == name)
+    }
+}
+
+impl Lookout {
+    /// All job servers at once: one that is away costs its own time only.
+    pub fn look(&self) -> Snapshot {
+        let now = SystemTime::now();
+        let mut answers = Vec::new();
+        std::thread::scope(|scope| {
+            let asked: Vec<_> = self
+                .servers
+                .iter()
+                .map(|server| scope.spawn(move || ask(server)))
+                .collect();
+            for (server, thread) in self.servers.iter().zip(asked) {
+                // A thread that panics is one that did not answer.
+                let answer = thread
+                    .join()
+                    .unwrap_or_else(|_| (0, Err("the look at it broke off".into())));
+                answers.push((server.to_string(), answer));
+            }
+        });
+        let names = Names::new(&self.state, &self.sites, &answers);
+        let mut snapshot = Snapshot {
+            at: now,
+            servers: Vec::new(),
+            queues: Vec::new(),
+            sites: self
+                .sites
+                .iter()
+                .map(|(name, dir)| site(&self.state, name, dir.clone(), now))
+                .collect(),
+        };
+        for (server, (ms, answer)) in answers {
+            let answer = answer.map(|said| {
+                for queue in &said.queues {
+                    let site = names.of(&queue.function);
+                    let named = |name: &String| self.sites.iter().any(|(known, _)| known == name);
+                    if self.only && !site.as_ref().is_some_and(named) {
+                        continue;
+                    }
+                    snapshot.queues.push(QueueSeen {
+                        server: server.clone(),
+                        function: queue.function.clone(),
+                        site,
+                        waiting: queue.waiting(),
+                        running: queue.running,
+                        workers: queue.workers,
+                    });
+                }
+                said.version
+            });
+            snapshot.servers.push(ServerSeen { server, ms, answer });
+        }
+        snapshot
+    }
+}
+
+struct Said {
+    version: String,
+    queues: Vec<Queue>,
+    workers: Vec<Connection>,
+}
+
+/// With the time that it took.
+fn ask(server: &Server) -> (u64, Result<Said, String>) {
+    let began = Instant::now();
+    let said = Admin::connect(server, LIMIT).and_then(|mut admin| {
+        Ok(Said {
+            version: admin.version()?,
+            queues: admin.status()?,
+            workers: admin.workers()?,
+        })
+    });
+    let said = said.map_err(|error| why(&error));
+    (began.elapsed().as_millis() as u64, said)
+}
+
+fn why(error: &std::io::Error) -> String {
+    use std::io::ErrorKind::{TimedOut, UnexpectedEof, WouldBlock};
+    match error.kind() {
+        TimedOut | WouldBlock => format!("no answer within {} s", LIMIT.as_secs()),
+        UnexpectedEof => "it closed the connection: is it a job server?".into(),
+        _ => error.to_string(),
+    }
+}
+
+/// Which site a function is of: by the workers' own memory where it may be
+/// read, else by what our workers call themselves at the job server.
+struct Names(HashMap<String, String>);
+
+type Answer = (String, (u64, Result<Said, String>));
+
+impl Names {
+    fn new(state: &Path, sites: &[(String, Option<PathBuf>)], answers: &[Answer]) -> Names {
+        let mut names = HashMap::new();
+        let said = answers
+            .iter()
+            .filter_map(|(_, (_, said))| said.as_ref().ok());
+        for worker in said.flat_map(|said| &said.workers) {
+            let Some(name) = name_in(&worker.id) else {
+                continue;
+            };
+            for function in &worker.functions {
+                names.insert(function.clone(), name.to_owned());
+            }
+        }
+        for (name, _) in sites {
+            if let Some(function) = function_of(&Paths::new(state, name).run) {
+                names.insert(function, name.clone());
+            }
+        }
+        Names(names)
+    }
+
+    fn of(&self, function: &str) -> Option<String> {
+        self.0.get(function).cloned()
+    }
+}
+
+/// Our workers call themselves HOST/SITE/PID.
+fn name_in(id: &str) -> Option<&str> {
+    let mut words = id.rsplit('/');
+    words.next()?.parse::<u32>().ok()?;
+    let name = words.next().filter(|name| is_name(name))?;
+    words.next().map(|_| name)
+}
+
+fn site(state: &Path, name: &str, dir: Option<PathBuf>, now: SystemTime) -> SiteSeen {
+    let paths = Paths::new(state, name);
+    let kept = match (presence::look(&paths.run), presence::retired(&paths.run)) {
+        (Ok(workers), Ok(before)) => {
+            let busy = || {
+                workers
+                    .iter()
+                    .filter(|seen| seen.activity == Activity::Busy)
+            };
+            let sum = |numbers: &mut dyn Iterator<Item = u64>| {
+                numbers.fold(0u64, |sum, number| sum.saturating_add(number))
+            };
+            let done = sum(&mut workers.iter().map(|seen| seen.jobs));
+            let (failed, waiting_for_retry, _) = count(&paths.failed);
+            Ok(Kept {
+                workers: workers.len(),
+                busy: busy().count(),
+                done,
+                done_ever: done.saturating_add(before),
+                oldest_ms: busy()
+                    .map(|seen| clock::millis(now).saturating_sub(seen.since))
+                    .max(),
+                failed,
+                waiting_for_retry,
+            })
+        }
+        (Err(error), _) | (_, Err(error)) => Err(match error.kind() {
+            std::io::ErrorKind::PermissionDenied => {
+                "only root and the site's worker user see it".into()
+            }
+            std::io::ErrorKind::NotFound => "no worker of it ever ran on this host".into(),
+            _ => error.to_string(),
+        }),
+    };
+    SiteSeen {
+        name: name.to_owned(),
+        dir,
+        paused: paths.paused.exists(),
+        kept,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader, Write};
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// A server that gives each command its answer; one without an answer ends the connection.
+    fn server(answers: &'static [(&str, &str)]) -> Server {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                let reader = BufReader::new(stream.try_clone().unwrap());
+                for line in reader.lines().map_while(Result::ok) {
+                    match answers.iter().find(|(command, _)| *command == line) {
+                        Some((_, answer)) => stream.write_all(answer.as_bytes()).unwrap(),
+                        None => break,
+                    }
+                }
+            }
+        });
+        format!("127.0.0.1:{port}").parse().unwrap()
+    }
+
+    fn look(server: Server) -> Snapshot {
+        let lookout = Lookout {
+            servers: vec![server],
+            sites: Vec::new(),
+            only: false,
+            state: "/nowhere".into(),
+        };
+        lookout.look()
+    }
+
+    #[test]
+    fn a_queue_belongs_to_the_site_that_its_workers_name() {
+        let snapshot = look(server(&[
+            ("version", "OK 1.1.20\n"),
+            ("status", "s:WP_Async_Task\t5\t2\t3\nresize\t1\t0\t0\n.\n"),
+            (
+                "workers",
+                "30 127.0.0.1 web1/shop/77 : s:WP_Async_Task\n31 10.0.0.1 - : resize\n32 10.0.0.1 - :\n.\n",
+            ),
+        ]));
+        assert!(snapshot.all_up());
+        assert_eq!(snapshot.servers[0].answer, Ok("1.1.20".into()));
+        let [jobs, other] = &snapshot.queues[..] else {
+            panic!("{:?}", snapshot.queues)
+        };
+        assert_eq!(
+            (
+                jobs.site.as_deref(),
+                jobs.waiting,
+                jobs.running,
+                jobs.workers
+            ),
+            (Some("shop"), 3, 2, 3)
+        );
+        assert_eq!((other.site.as_deref(), other.waiting), (None, 1));
+    }
+
+    #[test]
+    fn names_of_sites_come_from_our_workers_only() {
+        for (id, name) in [
+            ("web1/shop/77", Some("shop")),
+            ("a/b/shop/77", Some("shop")),
+            ("shop/77", None),
+            ("web1/shop/x", None),
+            ("web1/../77", None),
+            ("-", None),
+            ("", None),
+        ] {
+            assert_eq!(name_in(id), name, "{id}");
+        }
+    }
+
+    #[test]
+    fn odd_answers_are_a_server_that_fails_and_say_why() {
+        for (answers, says) in [
+            (&[("version", "HTTP/1.1 400\n")][..], "HTTP/1.1 400"),
+            (&[][..], "closed the connection"),
+            (
+                &[("version", "OK 1\n"), ("status", "what\n.\n")][..],
+                "what",
+            ),
+            (
+                &[("version", "OK 1\n"), ("status", "f\t1\tx\t1\n.\n")][..],
+                "status answers",
+            ),
+            (
+                &[
+                    ("version", "OK 1\n"),
+                    ("status", ".\n"),
+                    ("workers", "ERR no\n.\n"),
+                ][..],
+                "ERR no",
+            ),
+            (
+                &[("version", "OK 1\n"), ("status", "half")][..],
+                "no answer within",
+            ),
+        ] {
+            let snapshot = look(server(answers));
+            assert!(!snapshot.all_up() && snapshot.queues.is_empty());
+            let why = snapshot.servers[0].answer.clone().unwrap_err();
+            assert!(why.contains(says), "{why}");
+        }
+        // More running than there are: a moment between two counts.
+        let snapshot = look(server(&[
+            ("version", "OK 1\n"),
+            ("status", "a\tb\t1\t2\t1\n.\n"),
+            ("workers", ".\n"),
+        ]));
+        assert_eq!(snapshot.queues[0].waiting, 0);
+        assert_eq!(snapshot.queues[0].function, "a\tb");
+    }
+}

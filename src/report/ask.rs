@@ -1,0 +1,291 @@
+//! Questions: lists with keys where the terminal can, else plain lines that a
+//! screen reader reads and a dumb terminal shows. Each has a default.
+
+use std::io::{BufRead, ErrorKind, Write};
+
+use anyhow::Result;
+use console::{Key, Style, Term, truncate_str};
+use dialoguer::theme::Theme;
+use dialoguer::{MultiSelect, Select};
+
+use crate::base::secrets::plain;
+use crate::report::Ui;
+use crate::report::interrupt::Cancelled;
+use crate::report::width::lines;
+
+/// What a person says to a plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    Yes,
+    No,
+    /// Show what was folded first.
+    All,
+}
+
+/// Says what is wrong with an answer.
+pub type Check<'a> = dyn Fn(&str) -> Result<(), String> + 'a;
+
+impl Ui {
+    /// One of the items.
+    pub fn one(&self, question: &str, items: &[String], default: usize) -> Result<usize> {
+        if self.plain {
+            self.line(question);
+            self.numbered(items);
+            let ask = format!("Number, 1 to {} [{}]: ", items.len(), default + 1);
+            let index = |text: &str| number(text, items.len());
+            let text = self.read(&ask, &|text| match text {
+                "" => Ok(()),
+                text => index(text).map(drop),
+            })?;
+            return Ok(match text.is_empty() {
+                true => default,
+                false => index(&text).unwrap_or(default),
+            });
+        }
+        let items = self.fit(items, 2);
+        let chosen = Select::with_theme(&Look)
+            .with_prompt(question)
+            .max_length(page(&items))
+            .items(items)
+            .default(default)
+            .report(false)
+            .interact_on_opt(&Term::stdout());
+        chosen
+            .map_err(ended)?
+            .ok_or_else(|| Cancelled::Interrupted.into())
+    }
+
+    /// Some of the items; `on` are chosen at first.
+    pub fn some(&self, question: &str, items: &[String], on: &[bool]) -> Result<Vec<usize>> {
+        if self.plain {
+            self.line(question);
+            self.numbered(items);
+            let defaults: Vec<usize> = (0..items.len()).filter(|at| on[*at]).collect();
+            let shown: Vec<String> = defaults.iter().map(|at| (at + 1).to_string()).collect();
+            let ask = format!("Numbers, with blanks between [{}]: ", shown.join(" "));
+            let words = |text: &str| -> Result<Vec<usize>, String> {
+                let words = text.split([' ', ',']).filter(|word| !word.is_empty());
+                words.map(|word| number(word, items.len())).collect()
+            };
+            let text = self.read(&ask, &|text| words(text).map(drop))?;
+            return Ok(match text.is_empty() {
+                true => defaults,
+                false => words(&text).unwrap_or(defaults),
+            });
+        }
+        let items = self.fit(items, 6);
+        let room = page(&items);
+        let chosen = MultiSelect::with_theme(&Look)
+            .with_prompt(question)
+            .items(items)
+            .defaults(on)
+            .max_length(room)
+            .report(false)
+            .interact_on_opt(&Term::stdout());
+        chosen
+            .map_err(ended)?
+            .ok_or_else(|| Cancelled::Interrupted.into())
+    }
+
+    /// A word or a number, on a line that the terminal itself edits, however
+    /// long it gets; an empty answer is the default.
+    pub fn text(&self, question: &str, default: Option<&str>, check: &Check) -> Result<String> {
+        let question = self.style().bold().apply_to(question);
+        let ask = match default {
+            Some(default) => format!("{question} [{default}]: "),
+            None => format!("{question}: "),
+        };
+        let text = self.read(&ask, &|text| match (text, default) {
+            ("", Some(_)) => Ok(()),
+            ("", None) => Err("there is no default".into()),
+            _ => check(text),
+        })?;
+        Ok(match (text.as_str(), default) {
+            ("", Some(default)) => default.to_owned(),
+            _ => text,
+        })
+    }
+
+    /// What is typed is not shown; it may be empty.
+    pub fn secret(&self, question: &str, check: &Check) -> Result<String> {
+        let term = Term::stdout();
+        loop {
+            term.write_str(&format!("{}: ", self.style().bold().apply_to(question)))?;
+            let text = term.read_secure_line()?;
+            match check(&text) {
+                Ok(()) => return Ok(text),
+                Err(why) => self.not_that(&why),
+            }
+        }
+    }
+
+    /// Yes or no by one key; where something is folded, `d` shows it.
+    pub fn agrees(&self, question: &str, folded: bool, default: bool) -> Result<Answer> {
+        let choices = match (default, folded) {
+            (true, false) => "[Y/n]",
+            (false, false) => "[y/N]",
+            (true, true) => "[Y/n, d: all lines]",
+            (false, true) => "[y/N, d: all lines]",
+        };
+        let default = match default {
+            true => Answer::Yes,
+            false => Answer::No,
+        };
+        let ask = format!("{question} {choices} ");
+        let of = |text: &str| match text.to_ascii_lowercase().as_str() {
+            "" => Ok(default),
+            "y" | "yes" => Ok(Answer::Yes),
+            "n" | "no" => Ok(Answer::No),
+            "d" if folded => Ok(Answer::All),
+            _ => Err("y or n".to_owned()),
+        };
+        if self.plain {
+            let text = self.read(&ask, &|text| of(text).map(drop))?;
+            return Ok(of(&text).unwrap_or(default));
+        }
+        let term = Term::stdout();
+        term.write_str(&ask)?;
+        loop {
+            let answer = match term.read_key().map_err(|e| ended(e.into()))? {
+                Key::Enter => default,
+                Key::Escape => Answer::No,
+                Key::Char(c) => match of(&c.to_string()) {
+                    Ok(answer) => answer,
+                    Err(_) => continue,
+                },
+                _ => continue,
+            };
+            let word = match answer {
+                Answer::Yes => "yes",
+                Answer::No => "no",
+                Answer::All => "all lines",
+            };
+            term.write_line(word)?;
+            return Ok(answer);
+        }
+    }
+
+    fn not_that(&self, why: &str) {
+        self.wrong(&format!("Not that: {why}"));
+    }
+
+    /// What is wrong with an answer.
+    pub fn wrong(&self, text: &str) {
+        let text = lines(text, 2, self.columns());
+        self.line(&Style::new().red().apply_to(text).to_string());
+    }
+
+    /// Leaves a line of a question that is cleared once it is answered.
+    pub fn answered(&self, question: &str, answer: &str) {
+        if !self.plain {
+            let room = self.columns().unwrap_or(usize::MAX);
+            let text = format!("{question} {}", Style::new().cyan().apply_to(plain(answer)));
+            self.line(&truncate_str(&text, room, "…"));
+        }
+        self.line("");
+    }
+
+    fn numbered(&self, items: &[String]) {
+        let width = items.len().to_string().len();
+        let indent = format!("\n{:indent$}", "", indent = width + 3);
+        for (at, item) in items.iter().enumerate() {
+            self.line(&format!(
+                "  {:>width$} {}",
+                at + 1,
+                item.replace('\n', &indent)
+            ));
+        }
+    }
+
+    /// Each line no wider than the terminal, or redrawing would leave remains:
+    /// rows are cut, what has several lines gets more of them.
+    fn fit(&self, items: &[String], marks: usize) -> Vec<String> {
+        let columns = self.columns().unwrap_or(usize::MAX);
+        let room = columns.saturating_sub(marks + 1);
+        let fit = |item: &String| match item.contains('\n') {
+            true => lines(item, 0, Some(room)),
+            false => truncate_str(&plain(item), room, "…").into_owned(),
+        };
+        items.iter().map(fit).collect()
+    }
+
+    /// A line as the terminal itself edits it, until it is a right one.
+    fn read(&self, ask: &str, check: &Check) -> Result<String> {
+        loop {
+            let mut out = std::io::stdout();
+            out.write_all(ask.as_bytes())?;
+            out.flush()?;
+            let mut line = String::new();
+            if std::io::stdin().lock().read_line(&mut line)? == 0 {
+                let _ = writeln!(out);
+                return Err(Cancelled::Interrupted.into());
+            }
+            match check(line.trim()) {
+                Ok(()) => return Ok(line.trim().to_owned()),
+                Err(why) => self.not_that(&why),
+            }
+        }
+    }
+}
+
+/// How many items a screen holds, below the question.
+fn page(items: &[String]) -> usize {
+    let height = items.iter().map(|item| item.lines().count()).max();
+    let room = usize::from(Term::stdout().size().0).saturating_sub(3);
+    (room / height.unwrap_or(1).max(1)).max(1)
+}
+
+fn number(text: &str, count: usize) -> Result<usize, String> {
+    text.parse()
+        .ok()
+        .filter(|number| (1..=count).contains(number))
+        .map(|number: usize| number - 1)
+        .ok_or_else(|| format!("a number from 1 to {count}"))
+}
+
+/// Ctrl-C comes as an interrupted read.
+fn ended(error: dialoguer::Error) -> anyhow::Error {
+    let dialoguer::Error::IO(error) = error;
+    if error.kind() == ErrorKind::Interrupted {
+        let term = Term::stdout();
+        let _ = term.show_cursor();
+        let _ = term.write_line("");
+        return Cancelled::Interrupted.into();
+    }
+    error.into()
+}
+
+/// How questions look: no wider than they must be.
+struct Look;
+
+type Out<'a> = &'a mut dyn std::fmt::Write;
+
+impl Theme for Look {
+    fn format_prompt(&self, f: Out, prompt: &str) -> std::fmt::Result {
+        write!(f, "{}", Style::new().bold().apply_to(prompt))
+    }
+
+    fn format_select_prompt_item(&self, f: Out, text: &str, active: bool) -> std::fmt::Result {
+        item(f, "", text, active)
+    }
+
+    fn format_multi_select_prompt_item(
+        &self,
+        f: Out,
+        text: &str,
+        checked: bool,
+        active: bool,
+    ) -> std::fmt::Result {
+        item(f, if checked { "[x] " } else { "[ ] " }, text, active)
+    }
+}
+
+fn item(f: Out, check: &str, text: &str, active: bool) -> std::fmt::Result {
+    let mark = if active { ">" } else { " " };
+    let indent = format!("\n  {}", " ".repeat(check.len()));
+    let text = format!("{mark} {check}{}", text.replace('\n', &indent));
+    match active {
+        true => write!(f, "{}", Style::new().cyan().apply_to(text)),
+        false => f.write_str(&text),
+    }
+}

@@ -1,0 +1,204 @@
+//! A plan for people: each thing with its diff, and the whole in short.
+
+use console::{Style, measure_text_width, truncate_str};
+
+use crate::plan::{Plan, Step};
+use crate::report::Ui;
+use crate::report::width::lines;
+use crate::resource::journal::Scope;
+use crate::resource::{Change, State};
+
+/// More lines than this of one diff are folded.
+const LONG: usize = 10;
+/// So many of them are shown then.
+const SHOWN: usize = 6;
+/// More names than this are counted.
+const NAMES: usize = 5;
+
+impl Ui {
+    /// What would change, each thing with its diff.
+    pub fn plan(&self, plan: &Plan) {
+        for (step, change, after) in plan.differing() {
+            self.step(step, change, after);
+            for detail in &change.details {
+                self.line(&format!("    {}", lines(detail, 4, self.columns())));
+            }
+            for line in change.diff.iter().flat_map(|diff| diff.lines()) {
+                self.line(&format!("    {}", self.coloured(line)));
+            }
+        }
+    }
+
+    /// As `plan`, with what is long folded; whether anything is.
+    pub fn folded_plan(&self, plan: &Plan) -> bool {
+        let mut folds = false;
+        let columns = self.columns().unwrap_or(usize::MAX);
+        let steps: Vec<_> = plan.differing().collect();
+        // One of a row of folders, logs and links stands for all of it.
+        let is_small = |change: &Change| change.verb == "create" && change.diff.is_none();
+        let rows = steps.chunk_by(|(_, one, _), (_, next, _)| is_small(one) && is_small(next));
+        for row in rows {
+            let [(step, change, after), more @ ..] = row else {
+                continue;
+            };
+            self.step(step, change, *after);
+            if !more.is_empty() {
+                folds = true;
+                self.faint(&format!("… and {} more to create", more.len()));
+                continue;
+            }
+            for detail in &change.details {
+                let text = lines(detail, 4, self.columns());
+                let rows: Vec<&str> = text.lines().collect();
+                folds |= rows.len() > 2;
+                let more = if rows.len() > 2 { " …" } else { "" };
+                let shown = rows[..rows.len().min(2)].join("\n");
+                self.line(&format!("    {shown}{more}"));
+            }
+            let diff: Vec<&str> = change.diff.iter().flat_map(|diff| diff.lines()).collect();
+            let shown = if diff.len() > LONG { SHOWN } else { diff.len() };
+            for line in &diff[..shown] {
+                let cut = truncate_str(line, columns.saturating_sub(5), "…");
+                folds |= cut.as_ref() != *line;
+                self.line(&format!("    {}", self.coloured(&cut)));
+            }
+            if shown < diff.len() {
+                folds = true;
+                self.faint(&format!("… {} more lines", diff.len() - shown));
+            }
+        }
+        folds
+    }
+
+    fn faint(&self, text: &str) {
+        self.line(&format!("    {}", self.style().dim().apply_to(text)));
+    }
+
+    fn step(&self, step: &Step, change: &Change, after: Option<&str>) {
+        let sign = match change.verb.as_str() {
+            "create" | "install" | "start" | "enable" => self.style().green().apply_to("+"),
+            "remove" | "stop" | "purge" | "disable" => self.style().red().apply_to("-"),
+            "wait" => self.style().apply_to(" "),
+            _ => self.style().yellow().apply_to("~"),
+        };
+        let site = match &step.item.scope {
+            Scope::Host => String::new(),
+            Scope::Site(site) => format!(" [{site}]"),
+        };
+        let after = after.map_or(String::new(), |what| format!(" (after {what})"));
+        let text = format!("{} {}{site}{after}", change.verb, step.item.resource.name());
+        let text = lines(&text, 2, self.columns());
+        self.line(&format!("{sign} {}", self.style().bold().apply_to(text)));
+    }
+
+    fn coloured(&self, line: &str) -> String {
+        let style = match line.as_bytes().first() {
+            Some(b'+') => self.style().green(),
+            Some(b'-') => self.style().red(),
+            Some(b'@') => self.style().cyan(),
+            _ => self.style(),
+        };
+        style.apply_to(line).to_string()
+    }
+
+    /// What happens, by verb, and what stays: the last thing before the question.
+    pub fn in_short(&self, plan: &Plan, untouched: &[String]) {
+        let mut rows: Vec<Row> = Vec::new();
+        for (step, change, _) in plan.differing() {
+            if change.verb == "wait" {
+                continue;
+            }
+            let verb = &change.verb;
+            let at = match rows.iter().position(|row| row.verb == *verb) {
+                Some(at) => at,
+                None => {
+                    rows.push(Row::of(verb));
+                    rows.len() - 1
+                }
+            };
+            rows[at].add(&step.item.resource.name(), change);
+        }
+        let same = plan.steps.iter().filter(|step| step.state == State::Same);
+        let mut stays = untouched.to_vec();
+        let same = same.count();
+        if same > 0 {
+            stays.push(format!("{same} things that are right already"));
+        }
+        rows.push(Row {
+            names: stays,
+            ..Row::of("leave")
+        });
+        self.line("");
+        self.line(&Style::new().bold().apply_to("In short").to_string());
+        let width = rows.iter().map(|row| row.verb.len()).max().unwrap_or(0);
+        let columns = self.columns();
+        let room = columns.map_or(usize::MAX, |columns| columns - width - 4);
+        for row in rows {
+            let text = lines(&row.text(room), width + 4, columns);
+            self.line(&format!("  {:<width$}  {text}", row.verb));
+        }
+        self.line("");
+    }
+}
+
+/// What one verb is done to.
+struct Row {
+    verb: String,
+    names: Vec<String>,
+    /// Of which there may be many, and their kinds.
+    small: Vec<String>,
+    kinds: Vec<String>,
+}
+
+impl Row {
+    fn of(verb: &str) -> Row {
+        Row {
+            verb: verb.to_owned(),
+            names: Vec::new(),
+            small: Vec::new(),
+            kinds: Vec::new(),
+        }
+    }
+
+    fn add(&mut self, name: &str, change: &Change) {
+        match name.split_once(' ') {
+            _ if name.starts_with("packages") => self.names.extend(packages(change)),
+            Some((kind @ ("file" | "folder" | "link" | "log"), name)) => {
+                self.small.push(name.to_owned());
+                let kind = format!("{kind}s");
+                if !self.kinds.contains(&kind) {
+                    self.kinds.push(kind);
+                }
+            }
+            // The verb says that it is one.
+            Some(("service" | "program", name)) => self.names.push(name.to_owned()),
+            _ => self.names.push(name.to_owned()),
+        }
+    }
+
+    /// In one line where that fits; many are counted.
+    fn text(&self, room: usize) -> String {
+        let mut names = self.names.clone();
+        match self.kinds.split_last() {
+            Some((last, more)) if self.small.len() > NAMES => {
+                let and = if more.is_empty() { "" } else { " and " };
+                let kinds = more.join(", ");
+                names.push(format!("{} {kinds}{and}{last}", self.small.len()));
+            }
+            _ => names.extend(self.small.clone()),
+        }
+        let line = names.join(", ");
+        match measure_text_width(&line) <= room {
+            true => line,
+            false => names.join("\n"),
+        }
+    }
+}
+
+/// Those that are needed by name, and how many come with them.
+fn packages(change: &Change) -> Vec<String> {
+    let mut details = change.details.iter();
+    let names = details.next().map(|names| names.replace(' ', ", "));
+    let more = details.next().and_then(|more| more.split(';').next());
+    names.into_iter().chain(more.map(str::to_owned)).collect()
+}

@@ -1,0 +1,109 @@
+//! Progress of a run: a line a step with its time; on a terminal a spinner
+//! with the last line of what is at work.
+
+use std::cell::RefCell;
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::plan::apply::Watch;
+use crate::report::Ui;
+use crate::report::interrupt::Interrupts;
+use crate::report::width::lines;
+use crate::resource::journal::Scope;
+
+pub struct Progress {
+    ui: Ui,
+    bar: RefCell<Option<ProgressBar>>,
+    spins: bool,
+    interrupts: Option<Interrupts>,
+}
+
+impl Progress {
+    pub fn new(ui: Ui) -> Self {
+        Progress {
+            ui,
+            bar: RefCell::new(None),
+            spins: std::io::stderr().is_terminal() && !ui.quiet && !ui.plain,
+            interrupts: None,
+        }
+    }
+
+    /// Ends after the step at hand where the person wants that.
+    pub fn until(mut self, interrupts: Option<Interrupts>) -> Self {
+        self.interrupts = interrupts;
+        self
+    }
+
+    /// A spinner for something that is no step of a plan.
+    pub fn start(&self, text: &str) {
+        if !self.spins {
+            if self.ui.asks && self.ui.plain {
+                self.ui.wrapped(&format!("{text} …"));
+            }
+            return;
+        }
+        let room = self.ui.columns().map_or(usize::MAX, |columns| columns - 3);
+        let text = console::truncate_str(text, room, "…");
+        let bar = ProgressBar::new_spinner();
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix} {wide_msg:.dim}") {
+            bar.set_style(style);
+        }
+        bar.set_prefix(text.into_owned());
+        bar.enable_steady_tick(Duration::from_millis(120));
+        self.bar.replace(Some(bar));
+    }
+
+    pub fn stop(&self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+impl Watch for Progress {
+    fn begin(&self, _scope: &Scope, name: &str, verb: &str) {
+        self.start(&format!("{verb} {name}"));
+    }
+
+    fn progress(&self, line: &str) {
+        if let Some(bar) = &*self.bar.borrow() {
+            bar.set_message(line.trim().to_owned());
+        }
+    }
+
+    fn end(
+        &self,
+        scope: &Scope,
+        name: &str,
+        verb: &str,
+        took: Duration,
+        error: Option<&anyhow::Error>,
+    ) {
+        self.stop();
+        if error.is_some() {
+            self.ui.wrapped(&format!("✗ {name}"));
+            return;
+        }
+        let site = match scope {
+            Scope::Host => String::new(),
+            Scope::Site(site) => format!(" [{site}]"),
+        };
+        let text = format!("{verb} {name}{site} ({})", seconds(took));
+        self.ui
+            .line(&format!("✓ {}", lines(&text, 2, self.ui.columns())));
+    }
+
+    fn stops(&self) -> bool {
+        self.interrupts.as_ref().is_some_and(Interrupts::stops)
+    }
+}
+
+/// "0.3 s", "12 s".
+pub fn seconds(took: Duration) -> String {
+    match took.as_secs_f64() {
+        short if short < 10.0 => format!("{short:.1} s"),
+        long => format!("{long:.0} s"),
+    }
+}

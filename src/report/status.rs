@@ -1,0 +1,415 @@
+//! The queues as a table, and as a document.
+
+use console::{Alignment, Style, measure_text_width, pad_str, truncate_str};
+use serde_json::{Value, json};
+
+use crate::base::clock;
+use crate::base::secrets;
+use crate::queue::probe::{QueueSeen, Snapshot};
+
+/// What watching adds to a queue: its last numbers of waiting jobs, and how
+/// many jobs a second its site's workers do.
+#[derive(Debug, Clone, Default)]
+pub struct Trend {
+    pub history: Vec<u64>,
+    pub rate: Option<f64>,
+}
+
+/// A row to show: a queue with what is known around it.
+pub struct Row<'a> {
+    pub queue: &'a QueueSeen,
+    pub trend: Option<Trend>,
+}
+
+struct Column {
+    head: &'static str,
+    align: Alignment,
+    /// The first to go where there is no room has the highest.
+    goes: u8,
+    cells: Vec<String>,
+}
+
+const NOTHING: &str = "–";
+const FUNCTION_GOES: u8 = 2;
+
+/// The queues of one job server, no line longer than `width`.
+pub fn table(snapshot: &Snapshot, rows: &[Row], width: usize) -> Vec<String> {
+    if rows.is_empty() {
+        return vec![fit("  no queues", width)];
+    }
+    let mut columns = columns(snapshot, rows, width);
+    let size = |column: &Column| {
+        let cells = column.cells.iter().map(|cell| measure_text_width(cell));
+        cells.chain([measure_text_width(column.head)]).max()
+    };
+    let total = |columns: &[Column]| -> usize {
+        let sizes = columns.iter().filter_map(size);
+        sizes.map(|size| size + 2).sum()
+    };
+    while total(&columns) > width && columns.len() > 1 {
+        let Some(first) = (0..columns.len()).max_by_key(|at| columns[*at].goes) else {
+            break;
+        };
+        // The last that may go is only made shorter.
+        if columns[first].goes == 0 {
+            break;
+        }
+        let gone = columns.remove(first);
+        if gone.goes == FUNCTION_GOES {
+            // Still to be told apart: no site, then the function.
+            for (site, function) in columns[0].cells.iter_mut().zip(gone.cells) {
+                if site == NOTHING {
+                    *site = function;
+                }
+            }
+        }
+    }
+    // A long name gives way to the numbers.
+    let over = total(&columns).saturating_sub(width);
+    let widths: Vec<usize> = columns
+        .iter()
+        .enumerate()
+        .map(|(at, column)| {
+            let size = size(column).unwrap_or(0);
+            if at == 0 {
+                size.saturating_sub(over).max(4)
+            } else {
+                size
+            }
+        })
+        .collect();
+    (0..=rows.len())
+        .map(|line| {
+            let mut text = String::new();
+            for (column, width) in columns.iter().zip(&widths) {
+                let cell = match line {
+                    0 => column.head,
+                    line => &column.cells[line - 1],
+                };
+                text.push_str("  ");
+                text.push_str(&pad_str(cell, *width, column.align, Some("…")));
+            }
+            fit(text.trim_end(), width)
+        })
+        .collect()
+}
+
+fn columns(snapshot: &Snapshot, rows: &[Row], width: usize) -> Vec<Column> {
+    let mut columns = Vec::new();
+    let mut add = |head, align, goes, cell: &dyn Fn(&Row) -> String| {
+        let cells = rows.iter().map(cell).collect();
+        columns.push(Column {
+            head,
+            align,
+            goes,
+            cells,
+        });
+    };
+    let kept = |row: &Row| {
+        let site = snapshot.site(row.queue.site.as_deref()?)?;
+        site.kept.as_ref().ok()
+    };
+    let (left, right) = (Alignment::Left, Alignment::Right);
+    let head = |long: &'static str, short: &'static str| if width < 60 { short } else { long };
+    let looks = if width < 100 { 8 } else { 16 };
+    add("SITE", left, 0, &|row| {
+        row.queue.site.clone().unwrap_or_else(|| NOTHING.into())
+    });
+    add("FUNCTION", left, FUNCTION_GOES, &|row| shown(row.queue));
+    add(head("WAITING", "WAIT"), right, 0, &|row| {
+        row.queue.waiting.to_string()
+    });
+    add(head("RUNNING", "RUN"), right, 0, &|row| {
+        row.queue.running.to_string()
+    });
+    add(head("WORKERS", "WRK"), right, 1, &|row| {
+        row.queue.workers.to_string()
+    });
+    if rows.iter().any(|row| row.trend.is_some()) {
+        let trend = |row: &Row| row.trend.clone().unwrap_or_default();
+        add("JOBS/S", right, 3, &|row| {
+            trend(row)
+                .rate
+                .map_or_else(|| NOTHING.into(), |rate| format!("{rate:.1}"))
+        });
+        add("HISTORY", left, 4, &|row| {
+            let history = trend(row).history;
+            spark(&history[history.len().saturating_sub(looks)..])
+        });
+    }
+    let or_nothing = |text: Option<String>| text.unwrap_or_else(|| NOTHING.into());
+    add("OLDEST", right, 6, &|row| {
+        or_nothing(kept(row).map(|kept| kept.oldest_ms.map_or("0 s".into(), age)))
+    });
+    add("DONE", right, 7, &|row| {
+        or_nothing(kept(row).map(|kept| kept.done.to_string()))
+    });
+    add("FAILED", right, 5, &|row| {
+        or_nothing(kept(row).map(|kept| kept.failed.to_string()))
+    });
+    columns
+}
+
+/// One line for each job server.
+pub fn server(snapshot: &Snapshot, at: usize, width: usize) -> String {
+    let seen = &snapshot.servers[at];
+    let text = match &seen.answer {
+        Ok(version) => {
+            let version = secrets::plain(version);
+            format!(
+                "{}  gearmand {version}, answers in {} ms",
+                seen.server, seen.ms
+            )
+        }
+        Err(why) => format!("{}  fails: {}", seen.server, secrets::plain(why)),
+    };
+    let style = match seen.answer {
+        Ok(_) => Style::new().bold(),
+        Err(_) => Style::new().red().bold(),
+    };
+    style.apply_to(fit(&text, width)).to_string()
+}
+
+/// What the table does not say.
+pub fn notes(snapshot: &Snapshot) -> Vec<String> {
+    let mut notes = Vec::new();
+    for site in &snapshot.sites {
+        let name = &site.name;
+        if site.paused {
+            notes.push(format!("{name} is paused: `wp-gears resume` lets it go on"));
+        }
+        if let Ok(kept) = &site.kept
+            && kept.waiting_for_retry > 0
+        {
+            let count = kept.waiting_for_retry;
+            notes.push(format!("{name}: {count} job(s) wait for another try"));
+        }
+        let connected = snapshot
+            .queues
+            .iter()
+            .any(|queue| queue.site.as_ref() == Some(name) && queue.workers > 0);
+        if !connected && !site.paused && snapshot.all_up() {
+            notes.push(format!(
+                "{name}: no worker of it is connected to these job servers"
+            ));
+        }
+    }
+    let hidden: Vec<&str> = snapshot
+        .sites
+        .iter()
+        .filter(|site| site.kept.is_err())
+        .map(|site| site.name.as_str())
+        .collect();
+    if !hidden.is_empty() {
+        notes.push(format!(
+            "oldest, done and failed of {}: root and the site's worker user see them",
+            hidden.join(", ")
+        ));
+    }
+    notes
+}
+
+pub fn document(snapshot: &Snapshot) -> Value {
+    let servers: Vec<Value> = snapshot
+        .servers
+        .iter()
+        .map(|seen| {
+            json!({
+                "server": seen.server,
+                "up": seen.answer.is_ok(),
+                "version": seen.answer.as_ref().ok(),
+                "error": seen.answer.as_ref().err(),
+                "ms": seen.ms,
+            })
+        })
+        .collect();
+    let queues: Vec<Value> = snapshot
+        .queues
+        .iter()
+        .map(|queue| {
+            json!({
+                "server": queue.server,
+                "site": queue.site,
+                "function": shown(queue),
+                "waiting": queue.waiting,
+                "running": queue.running,
+                "workers": queue.workers,
+            })
+        })
+        .collect();
+    let sites: Vec<Value> = snapshot
+        .sites
+        .iter()
+        .map(|site| {
+            let kept = site.kept.as_ref().ok();
+            json!({
+                "site": site.name,
+                "dir": site.dir,
+                "paused": site.paused,
+                "workers": kept.map(|kept| kept.workers),
+                "busy": kept.map(|kept| kept.busy),
+                "oldest_ms": kept.map(|kept| kept.oldest_ms.unwrap_or(0)),
+                "done": kept.map(|kept| kept.done),
+                "done_ever": kept.map(|kept| kept.done_ever),
+                "failed": kept.map(|kept| kept.failed),
+                "waiting_for_retry": kept.map(|kept| kept.waiting_for_retry),
+                "why_null": site.kept.as_ref().err(),
+            })
+        })
+        .collect();
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "at": clock::utc(clock::millis(snapshot.at)),
+        "ok": snapshot.all_up(),
+        "servers": servers,
+        "queues": queues,
+        "sites": sites,
+    })
+}
+
+/// A queue that nobody uses and that is no site's: the job server remembers such.
+pub fn is_idle_stranger(queue: &QueueSeen) -> bool {
+    queue.site.is_none() && queue.waiting + queue.running + queue.workers == 0
+}
+
+pub fn shown(queue: &QueueSeen) -> String {
+    secrets::function(&queue.function, queue.site.is_some())
+}
+
+/// "0 s", "59 s", "12 min", "5 h", "3 d".
+fn age(ms: u64) -> String {
+    match ms / 1000 {
+        seconds @ 0..60 => format!("{seconds} s"),
+        seconds @ 60..3600 => format!("{} min", seconds / 60),
+        seconds @ 3600..86_400 => format!("{} h", seconds / 3600),
+        seconds => format!("{} d", seconds / 86_400),
+    }
+}
+
+/// A line of blocks, the highest for the most.
+fn spark(history: &[u64]) -> String {
+    const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let most = history.iter().copied().max().unwrap_or(0).max(1);
+    history
+        .iter()
+        .map(|number| BLOCKS[(number.saturating_mul(7).div_ceil(most)).min(7) as usize])
+        .collect()
+}
+
+pub fn fit(text: &str, width: usize) -> String {
+    truncate_str(text, width, "…").into_owned()
+}
+
+/// For people, as wide as their terminal.
+pub fn lines(snapshot: &Snapshot) -> Vec<String> {
+    let terminal = console::Term::stdout().size_checked();
+    let width = terminal.map_or(100, |(_, columns)| usize::from(columns).max(20));
+    let mut lines = Vec::new();
+    for (at, seen) in snapshot.servers.iter().enumerate() {
+        // Whole, where it says why it fails.
+        lines.push(server(snapshot, at, usize::MAX));
+        let rows: Vec<Row> = snapshot
+            .queues
+            .iter()
+            .filter(|queue| queue.server == seen.server && !is_idle_stranger(queue))
+            .map(|queue| Row { queue, trend: None })
+            .collect();
+        if seen.answer.is_ok() {
+            lines.extend(table(snapshot, &rows, width));
+        }
+    }
+    lines.extend(notes(snapshot).iter().map(|note| format!("note: {note}")));
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::queue::probe::{Kept, SiteSeen};
+
+    fn snapshot() -> Snapshot {
+        let site = |name: &str, kept| SiteSeen {
+            name: name.into(),
+            dir: None,
+            paused: false,
+            kept,
+        };
+        let queue = |function: &str, site: Option<&str>, waiting| QueueSeen {
+            server: "127.0.0.1:4730".into(),
+            function: function.into(),
+            site: site.map(str::to_owned),
+            waiting,
+            running: 1,
+            workers: 2,
+        };
+        Snapshot {
+            at: SystemTime::UNIX_EPOCH,
+            servers: Vec::new(),
+            queues: vec![
+                queue(
+                    "geheim:WP_Async_Task",
+                    Some("a-site-with-a-long-name-indeed"),
+                    1234,
+                ),
+                queue("anders:WP_Async_Task", None, 7),
+                queue("resize\x1b[2J", None, 0),
+            ],
+            sites: vec![
+                site(
+                    "a-site-with-a-long-name-indeed",
+                    Ok(Kept {
+                        oldest_ms: Some(90_000),
+                        done: 12,
+                        ..Kept::default()
+                    }),
+                ),
+                site("b", Err("no".into())),
+            ],
+        }
+    }
+
+    #[test]
+    fn no_salt_and_no_control_character_is_shown_and_no_line_is_too_long() {
+        let snapshot = snapshot();
+        for width in [10, 20, 40, 60, 80, 200] {
+            let rows: Vec<Row> = snapshot
+                .queues
+                .iter()
+                .map(|queue| Row {
+                    queue,
+                    trend: (width != 60).then(|| Trend {
+                        history: vec![0, 1, 9],
+                        rate: Some(1.0),
+                    }),
+                })
+                .collect();
+            let lines = table(&snapshot, &rows, width);
+            assert_eq!(lines.len(), 4);
+            for line in &lines {
+                assert!(measure_text_width(line) <= width, "{width}: {line:?}");
+                assert!(!line.contains(char::is_control), "{line:?}");
+                assert!(
+                    !line.contains("geheim") && !line.contains("anders"),
+                    "{line}"
+                );
+            }
+            if width >= 40 {
+                assert!(lines[1].contains("1234"), "{width}: {lines:?}");
+            }
+        }
+        let document = document(&snapshot).to_string();
+        assert!(!document.contains("geheim") && !document.contains("anders"));
+        assert!(document.contains("••••:WP_Async_Task"));
+    }
+
+    #[test]
+    fn ages_and_history_are_short() {
+        let ages: Vec<String> = [0, 59_999, 60_000, 7_200_000, 200_000_000].map(age).into();
+        assert_eq!(ages, ["0 s", "59 s", "1 min", "2 h", "2 d"]);
+        assert_eq!(spark(&[0, 1, 4, 8]), "▁▂▅█");
+        assert_eq!(spark(&[0, 0]), "▁▁");
+        assert_eq!(spark(&[u64::MAX]).chars().count(), 1);
+    }
+}

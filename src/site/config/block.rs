@@ -1,0 +1,147 @@
+//! The lines that we add, in their marked block.
+
+use crate::site::config::Switch;
+use crate::site::config::network::Network;
+
+// Neither may hold the words that WP-CLI cuts at, nor `?>`.
+const BEGIN: &str = "/* BEGIN wp-gears: background jobs. No need to edit these lines; \"wp-gears remove\" takes them out again. */";
+/// The same where a line of the file had to be split in two for the block.
+const BEGIN_SPLIT: &str = "/* BEGIN wp-gears: background jobs. No need to edit these lines; \"wp-gears remove\" takes them out and joins the line again. */";
+const END: &str = "/* END wp-gears */";
+
+pub fn is_begin(comment: &[u8]) -> bool {
+    comment.starts_with(b"/* BEGIN wp-gears:")
+}
+
+pub fn is_end(comment: &[u8]) -> bool {
+    comment == END.as_bytes()
+}
+
+pub fn is_marker(comment: &[u8]) -> bool {
+    is_begin(comment) || is_end(comment)
+}
+
+/// Whether the block that begins so stands in a line that was split.
+pub fn was_split(begin: &[u8]) -> bool {
+    begin == BEGIN_SPLIT.as_bytes()
+}
+
+/// What is missing in the file; each is one or more lines.
+#[derive(Debug, Default, Clone, PartialEq)]
+pub struct Missing {
+    pub switch: Option<Switch>,
+    pub servers: Option<ServerLines>,
+    pub salt: Option<String>,
+    pub host: Option<Network>,
+    /// Code that can't be read comes first, and may define any of them.
+    pub yields: bool,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum ServerLines {
+    Set(Vec<String>),
+    /// Where code that can't be read has set none.
+    Unless(Vec<String>),
+    /// The file sets them, but not so that they reach a global variable from
+    /// inside a function.
+    Lift,
+}
+
+impl Missing {
+    pub fn is_empty(&self) -> bool {
+        self.switch.is_none()
+            && self.servers.is_none()
+            && self.salt.is_none()
+            && self.host.is_none()
+    }
+
+    pub fn lines(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        if let Some(switch) = self.switch {
+            lines.push(self.define(switch.constant(), switch.php()));
+        }
+        match &self.servers {
+            Some(ServerLines::Unless(servers)) => lines.push(format!(
+                "$GLOBALS['gearman_servers'] = empty( $gearman_servers ) ? {} : $gearman_servers;",
+                array(servers)
+            )),
+            Some(ServerLines::Set(servers)) => {
+                lines.push("global $gearman_servers;".into());
+                lines.push(format!("$gearman_servers = {};", array(servers)));
+            }
+            Some(ServerLines::Lift) => {
+                lines.push("$GLOBALS['gearman_servers'] = $gearman_servers;".into());
+            }
+            None => {}
+        }
+        if let Some(salt) = &self.salt {
+            lines.push(self.define("WP_ASYNC_TASK_SALT", &quoted(salt)));
+        }
+        if let Some(network) = self.host {
+            let sure = match network {
+                Network::Yes => "",
+                _ => "defined( 'DOMAIN_CURRENT_SITE' ) && ",
+            };
+            lines.push(format!(
+                "if ( 'cli' === PHP_SAPI && {sure}empty( $_SERVER['HTTP_HOST'] ) ) {{"
+            ));
+            lines.push("\t$_SERVER['HTTP_HOST'] = DOMAIN_CURRENT_SITE;".into());
+            lines.push("}".into());
+        }
+        lines
+    }
+
+    fn define(&self, name: &str, value: &str) -> String {
+        match self.yields {
+            true => format!("defined( '{name}' ) || define( '{name}', {value} );"),
+            false => format!("define( '{name}', {value} );"),
+        }
+    }
+}
+
+/// The block, each line with its end.
+pub fn render(missing: &Missing, split: bool, indent: &str, end_of_line: &str) -> String {
+    let begin = if split { BEGIN_SPLIT } else { BEGIN };
+    let mut text = String::new();
+    let lines = missing.lines();
+    for line in std::iter::once(begin)
+        .chain(lines.iter().map(String::as_str))
+        .chain([END])
+    {
+        text.push_str(indent);
+        text.push_str(line);
+        text.push_str(end_of_line);
+    }
+    text
+}
+
+pub fn array(servers: &[String]) -> String {
+    if servers.is_empty() {
+        return "array()".into();
+    }
+    let list: Vec<_> = servers.iter().map(|it| quoted(it)).collect();
+    format!("array( {} )", list.join(", "))
+}
+
+/// A PHP string in single quotes.
+pub fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
+}
+
+/// A line that looks like one of ours, for blocks that no journal knows.
+pub fn is_ours(line: &[u8]) -> bool {
+    let line = String::from_utf8_lossy(line);
+    let of_names = ["WP_GEARS", "WP_MINIONS_BACKEND", "WP_ASYNC_TASK_SALT"]
+        .iter()
+        .any(|name| {
+            line.starts_with(&format!("define( '{name}', "))
+                || line.starts_with(&format!("defined( '{name}' ) || define( '{name}', "))
+        });
+    of_names
+        || line == "global $gearman_servers;"
+        || line.starts_with("$gearman_servers = array(")
+        || line.starts_with("$GLOBALS['gearman_servers'] = ")
+        || line == "$_SERVER['HTTP_HOST'] = DOMAIN_CURRENT_SITE;"
+        || line == "}"
+        || (line.starts_with("if ( 'cli' === PHP_SAPI && ") && line.ends_with('{'))
+}

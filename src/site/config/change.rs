@@ -1,0 +1,409 @@
+//! What has to change: values that contradict the wish, in place, and what
+//! is missing, in our block.
+
+use crate::site::config::block::{self, Missing, ServerLines};
+use crate::site::config::events::Event;
+use crate::site::config::facts::{Fact, Facts};
+use crate::site::config::network::{Domain, Network};
+use crate::site::config::php::line_of;
+use crate::site::config::place::{self, line_start};
+use crate::site::config::refusal::Refusal;
+use crate::site::config::value::{Element, Value};
+use crate::site::config::{Switch, Want, Warning, is_text_false, server_list};
+use std::ops::Range;
+
+/// Bytes that are taken out and what stands there instead.
+#[derive(Debug, Clone)]
+pub struct Change {
+    pub at: Range<usize>,
+    pub new: Vec<u8>,
+}
+
+impl Change {
+    fn new(at: Range<usize>, new: impl Into<Vec<u8>>) -> Self {
+        Change {
+            at,
+            new: new.into(),
+        }
+    }
+
+    pub fn apply(source: &[u8], mut changes: Vec<Change>) -> Vec<u8> {
+        changes.sort_by_key(|change| change.at.start);
+        let mut text = Vec::with_capacity(source.len() + 1024);
+        let mut from = 0;
+        for change in changes {
+            text.extend_from_slice(&source[from..change.at.start.max(from)]);
+            text.extend_from_slice(&change.new);
+            from = change.at.end.max(from);
+        }
+        text.extend_from_slice(&source[from..]);
+        text
+    }
+}
+
+pub struct Plan<'p> {
+    source: &'p [u8],
+    facts: &'p Facts,
+    foreign: &'p [Range<usize>],
+    changes: Vec<Change>,
+    missing: Missing,
+    warnings: Vec<Warning>,
+}
+
+impl<'p> Plan<'p> {
+    pub fn new(source: &'p [u8], facts: &'p Facts, foreign: &'p [Range<usize>]) -> Self {
+        Plan {
+            source,
+            facts,
+            foreign,
+            changes: Vec::new(),
+            missing: Missing {
+                yields: facts.opaque.is_some(),
+                ..Missing::default()
+            },
+            warnings: Vec::new(),
+        }
+    }
+
+    pub fn switch(&mut self, switch: Switch) -> Result<(), Refusal> {
+        let (fact, name) = match switch {
+            Switch::WpGears => (&self.facts.gears, "WP_GEARS"),
+            Switch::WpMinions => (&self.facts.minions, "WP_MINIONS_BACKEND"),
+        };
+        let Some(fact) = fact.clone()? else {
+            self.missing.switch = Some(switch);
+            return Ok(());
+        };
+        if switch.is_on(&fact.value) {
+            return Ok(());
+        }
+        if matches!(fact.value, Value::Computed { .. }) {
+            return Err(at_run_time(&fact, name));
+        }
+        if is_text_false(&fact.value) && switch == Switch::WpGears {
+            self.warn(&fact, "a word in quotes, even 'false', is true to PHP");
+        }
+        self.replace(&fact, name, switch.php())
+    }
+
+    pub fn salt(&mut self, want: &Want<String>) -> Result<(), Refusal> {
+        let name = "WP_ASYNC_TASK_SALT";
+        let Some(fact) = self.facts.salt.clone()? else {
+            self.missing.salt = Some(want.value().clone());
+            return Ok(());
+        };
+        let has = fact.value.text();
+        if matches!(fact.value, Value::Computed { .. }) {
+            return match want {
+                Want::Default(_) => Ok(()),
+                Want::Exactly(_) => Err(at_run_time(&fact, name)),
+            };
+        }
+        let empty = fact.value.truthy() == Some(false) && has.as_deref() != Some("0");
+        if empty {
+            self.warn(
+                &fact,
+                "the salt is empty: sites without one run each other's jobs",
+            );
+        } else if has.is_none() && fact.value != Value::Odd {
+            self.warn(&fact, "the salt is not a text");
+            return self.replace(&fact, name, &block::quoted(want.value()));
+        }
+        match want {
+            Want::Exactly(want) if has.as_ref() == Some(want) => Ok(()),
+            Want::Default(_) if !empty => {
+                self.odd_salt(&fact);
+                Ok(())
+            }
+            _ => self.replace(&fact, name, &block::quoted(want.value())),
+        }
+    }
+
+    fn odd_salt(&mut self, fact: &Fact) {
+        let fine = |text: &String| {
+            text.len() <= 200
+                && text
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+        };
+        if !fact.value.text().as_ref().is_some_and(fine) {
+            self.warn(
+                fact,
+                "the salt is kept, but has characters besides letters, digits and . _ -, or more than 200",
+            );
+        }
+    }
+
+    pub fn servers(&mut self, want: &Want<Vec<String>>) -> Result<(), Refusal> {
+        let name = "$gearman_servers";
+        let Some(fact) = self.facts.servers.clone()? else {
+            let list = want.value().clone();
+            self.missing.servers = Some(match want {
+                // What was asked for wins over what can't be read.
+                Want::Default(_) if self.facts.opaque.is_some() => ServerLines::Unless(list),
+                _ => ServerLines::Set(list),
+            });
+            return Ok(());
+        };
+        if !self.facts.global {
+            self.missing.servers = Some(ServerLines::Lift);
+        }
+        let exactly = match want {
+            Want::Exactly(list) => Some(list),
+            Want::Default(_) => None,
+        };
+        match &fact.value {
+            Value::List(elements) => match server_list(&fact.value) {
+                Some(has) if exactly.is_none_or(|want| *want == has) => {
+                    if elements.iter().any(|it| it.keyed) {
+                        self.warn(&fact, "the servers have keys, which the plugin leaves out");
+                    }
+                    Ok(())
+                }
+                Some(_) if self.facts.pushed => {
+                    Err(self.stuck(&fact, "the servers are added one by one"))
+                }
+                Some(_) => self.list(&fact, elements, want.value()),
+                None if elements.iter().any(|it| is_computed(&it.value)) => {
+                    Err(at_run_time(&fact, name))
+                }
+                None => match exactly {
+                    Some(list) => self.replace(&fact, name, &block::array(list)),
+                    None => Err(self.stuck(&fact, "the servers are not texts like 'HOST:PORT'")),
+                },
+            },
+            Value::Text(text) => {
+                self.warn(
+                    &fact,
+                    "the servers are a text, which breaks the plugin: made a list",
+                );
+                let own: Vec<String> = text
+                    .split(',')
+                    .map(|it| it.trim().to_owned())
+                    .filter(|it| !it.is_empty())
+                    .collect();
+                let list = match exactly {
+                    Some(list) => list,
+                    None if own.is_empty() => want.value(),
+                    None => &own,
+                };
+                self.replace(&fact, name, &block::array(list))
+            }
+            value if is_computed(value) => Err(at_run_time(&fact, name)),
+            _ => {
+                self.warn(&fact, "the servers are no list");
+                self.replace(&fact, name, &block::array(want.value()))
+            }
+        }
+    }
+
+    /// Changes a literal list element by element: what else stands in it,
+    /// comments above all, stays.
+    fn list(&mut self, fact: &Fact, has: &[Element], want: &[String]) -> Result<(), Refusal> {
+        let Some(_) = self.editable(fact, "$gearman_servers")? else {
+            return Ok(());
+        };
+        let (Some(first), Some(last)) = (has.first(), has.last()) else {
+            return self.replace(fact, "$gearman_servers", &block::array(want));
+        };
+        for (element, want) in has.iter().zip(want) {
+            if element.value != Value::Text(want.clone()) {
+                self.changes
+                    .push(Change::new(element.at.clone(), block::quoted(want)));
+            }
+        }
+        if want.len() > has.len() {
+            let more: Vec<_> = want[has.len()..]
+                .iter()
+                .map(|it| format!(", {}", block::quoted(it)))
+                .collect();
+            self.changes
+                .push(Change::new(last.at.end..last.at.end, more.concat()));
+            return Ok(());
+        }
+        if want.is_empty() || has[want.len()..].iter().any(|it| it.keyed) {
+            let whole = first.at.start..last.at.end;
+            if self
+                .facts
+                .seen
+                .trivia
+                .comments
+                .iter()
+                .any(|it| whole.contains(&it.start))
+            {
+                return Err(self.stuck(fact, "comments in the list would be lost"));
+            }
+            return self.replace(fact, "$gearman_servers", &block::array(want));
+        }
+        for pair in has[want.len() - 1..].windows(2) {
+            let between = pair[0].at.end..pair[1].at.start;
+            let comma = self
+                .facts
+                .seen
+                .trivia
+                .commas
+                .iter()
+                .find(|at| between.contains(at));
+            if let Some(comma) = comma {
+                self.changes.push(Change::new(*comma..comma + 1, ""));
+            }
+            let gone = self.with_its_line(pair[1].at.clone());
+            self.changes.push(Change::new(gone, ""));
+        }
+        Ok(())
+    }
+
+    /// The whole line, where nothing but a comma stands beside the element.
+    fn with_its_line(&self, at: Range<usize>) -> Range<usize> {
+        let blank = |b: &u8| matches!(b, b' ' | b'\t');
+        let start = line_start(self.source, at.start);
+        let rest = &self.source[at.end..];
+        let end = rest.iter().position(|b| !blank(b)).unwrap_or(rest.len());
+        if start == 0 || !self.source[start..at.start].iter().all(blank) {
+            return at;
+        }
+        match rest.get(end) {
+            // Its line end goes with it, the one before stays.
+            Some(b'\n') => start..at.end + end + 1,
+            Some(b'\r') if rest.get(end + 1) == Some(&b'\n') => start..at.end + end + 2,
+            Some(b'\r') => start..at.end + end + 1,
+            _ => at,
+        }
+    }
+
+    pub fn host(&mut self) -> Result<(), Refusal> {
+        if self.facts.network == Network::No || self.facts.host {
+            return Ok(());
+        }
+        match &self.facts.domain {
+            Domain::Missing if self.facts.network == Network::Maybe => Ok(()),
+            Domain::Missing => Err(Refusal::new(
+                None,
+                "this is a network, but DOMAIN_CURRENT_SITE is defined nowhere: a worker could not tell its site",
+            )),
+            Domain::FromHost(line) => Err(Refusal::new(
+                Some(*line),
+                "DOMAIN_CURRENT_SITE comes from the request's host name, which a worker does not have",
+            )),
+            Domain::Maybe => {
+                self.missing.host = Some(Network::Maybe);
+                Ok(())
+            }
+            Domain::Sure => {
+                self.missing.host = Some(Network::Yes);
+                Ok(())
+            }
+        }
+    }
+
+    pub fn finish(mut self) -> Result<(Vec<Change>, Vec<Warning>), Refusal> {
+        if self.missing.is_empty() {
+            return Ok((self.changes, self.warnings));
+        }
+        if let Some((line, what)) = &self.facts.opaque {
+            self.warnings.push(Warning::new(
+                Some(*line),
+                format!("{what}: what it defines wins over our lines"),
+            ));
+        }
+        let change = match self.own_block() {
+            Some(change) => change,
+            None => self.new_block()?,
+        };
+        self.changes.push(change);
+        Ok((self.changes, self.warnings))
+    }
+
+    /// Our block is there already: what is missing goes to its end.
+    fn own_block(&self) -> Option<Change> {
+        let load = self.facts.seen.tops[self.facts.load].at.start;
+        let comments = &self.facts.seen.trivia.comments;
+        let begin = comments
+            .iter()
+            .position(|it| block::is_begin(&self.source[it.clone()]))?;
+        let end = comments[begin..]
+            .iter()
+            .find(|it| block::is_end(&self.source[(*it).clone()]))?;
+        let spot = place::spot(self.source, self.facts).ok()?;
+        if end.end > load {
+            return None;
+        }
+        // WordPress tells people to put their network right below our block.
+        let later = |event: &Event| {
+            event.at > end.start && event.at < load && event.kind.may_define("DOMAIN_CURRENT_SITE")
+        };
+        if self.missing.host.is_some() && self.facts.seen.events.iter().any(later) {
+            return None;
+        }
+        let line = line_start(self.source, end.start);
+        let indent = String::from_utf8_lossy(&self.source[line..end.start]).into_owned();
+        if !indent.bytes().all(|b| matches!(b, b' ' | b'\t')) {
+            return None;
+        }
+        let text: String = self
+            .missing
+            .lines()
+            .iter()
+            .map(|it| format!("{indent}{it}{}", spot.end_of_line))
+            .collect();
+        Some(Change::new(line..line, text))
+    }
+
+    fn new_block(&self) -> Result<Change, Refusal> {
+        let spot = place::spot(self.source, self.facts)?;
+        let block = block::render(&self.missing, spot.split, &spot.indent, spot.end_of_line);
+        let text = match spot.split {
+            true => format!("{}{block}", spot.end_of_line),
+            // An empty line, for the eye.
+            false => format!("{block}{}", spot.end_of_line),
+        };
+        Ok(Change::new(spot.at..spot.at, text))
+    }
+
+    fn warn(&mut self, fact: &Fact, text: &str) {
+        self.warnings.push(Warning::new(Some(fact.line), text));
+    }
+
+    fn stuck(&self, fact: &Fact, why: &str) -> Refusal {
+        Refusal::at(fact.file.as_deref(), fact.line, why)
+    }
+
+    /// Where the value stands, if it is ours to change.
+    fn editable(&self, fact: &Fact, name: &str) -> Result<Option<Range<usize>>, Refusal> {
+        let Some(at) = &fact.value_at else {
+            let file = fact.file.as_deref().unwrap_or("this file");
+            let reason = format!("{name} has another value here, and this file is only read");
+            return Err(Refusal::at(fact.file.as_deref(), fact.line, reason)
+                .by_hand(format!("Change it in {file}")));
+        };
+        if let Some(part) = self.foreign.iter().find(|part| part.contains(&at.start))
+            && !self.source[part.clone()].starts_with(b"/**#@")
+        {
+            let reason = format!(
+                "{name} stands in another tool's part of the file (from line {}), which would undo the change",
+                line_of(self.source, part.start)
+            );
+            return Err(Refusal::new(Some(fact.line), reason));
+        }
+        Ok(Some(at.clone()))
+    }
+
+    fn replace(&mut self, fact: &Fact, name: &str, php: &str) -> Result<(), Refusal> {
+        if let Some(at) = self.editable(fact, name)? {
+            self.changes.push(Change::new(at, php));
+        }
+        Ok(())
+    }
+}
+
+fn is_computed(value: &Value) -> bool {
+    matches!(
+        value,
+        Value::Computed { .. } | Value::Bareword(_) | Value::Odd
+    )
+}
+
+fn at_run_time(fact: &Fact, name: &str) -> Refusal {
+    let reason = format!("{name} is computed when the file runs, which can't be followed");
+    Refusal::at(fact.file.as_deref(), fact.line, reason)
+}

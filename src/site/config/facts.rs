@@ -1,0 +1,385 @@
+//! What the file says: the walk's events, with those of the files that it
+//! includes, made into one answer for each thing that we care for.
+
+use crate::site::config::events::{Event, Kind, Place, Seen, WATCHED};
+use crate::site::config::includes::{From, Lines, splice};
+use crate::site::config::network::{Domain, Network, domain, network};
+use crate::site::config::php::{self, line_of};
+use crate::site::config::refusal::Refusal;
+use crate::site::config::value::Value;
+use crate::site::config::worker::Truth;
+use crate::site::config::{Include, Warning};
+use std::ops::Range;
+
+/// A value that is surely there when WordPress loads.
+#[derive(Debug, Clone)]
+pub struct Fact {
+    pub value: Value,
+    /// Where the value stands in wp-config.php; None in an included file.
+    pub value_at: Option<Range<usize>>,
+    pub line: usize,
+    /// The included file that says so.
+    pub file: Option<String>,
+}
+
+#[derive(Debug)]
+pub struct Facts {
+    pub seen: Seen,
+    /// The top-level statement that loads WordPress.
+    pub load: usize,
+    pub gears: Result<Option<Fact>, Refusal>,
+    pub minions: Result<Option<Fact>, Refusal>,
+    pub salt: Result<Option<Fact>, Refusal>,
+    pub servers: Result<Option<Fact>, Refusal>,
+    /// The list's elements are pushed one by one.
+    pub pushed: bool,
+    /// The list reaches the global variable even inside a function.
+    pub global: bool,
+    pub network: Network,
+    pub domain: Domain,
+    /// A worker's `HTTP_HOST` is set by the file.
+    pub host: bool,
+    /// Something before the load that may define ours unseen: its line.
+    pub opaque: Option<(usize, String)>,
+    pub warnings: Vec<Warning>,
+}
+
+pub fn read(source: &[u8], include: &Include<'_>) -> Result<Facts, Refusal> {
+    let seen = php::parse(source, |program, view, trivia, old| {
+        crate::site::config::walk::see(program, view, source, trivia, old)
+    })?;
+    let mut warnings = Vec::new();
+    if seen.old_grammar {
+        warnings.push(Warning::new(
+            None,
+            "only PHP 7.4 and older take this file's grammar",
+        ));
+    }
+    let load = find_load(&seen, source, include)?;
+    let lines = Lines::new(source);
+    let mut events = Vec::new();
+    let mut files = Vec::new();
+    for event in &seen.events {
+        let from = From {
+            line: lines.at(event.at),
+            event: event.clone(),
+            file: None,
+        };
+        splice(from, include, &mut files, &mut events);
+    }
+    let (mut before, mut after) = (Vec::new(), Vec::new());
+    let load_at = seen.tops[load].at.start;
+    let mut loaded = false;
+    for from in events {
+        // What shares the statement with the load counts as before it; what
+        // is nested there is in a branch anyway.
+        loaded |= from.file.is_none() && from.event.top > load;
+        if loaded { &mut after } else { &mut before }.push(from);
+    }
+    check_flow(&before, load_at, &mut warnings)?;
+    let opaque = opaque(&before);
+    let includes = |event: &Event| matches!(event.kind, Kind::Include(_));
+    let unseen = opaque.is_some() || seen.events.iter().any(includes);
+    let constant = |name| constant(name, &before, &after, unseen);
+    let (servers, pushed, global) = servers(&before, &after);
+    near_names(&before, &mut warnings);
+    let host = before.iter().any(|from| {
+        matches!(
+            from.event.kind,
+            Kind::Host {
+                worker: Truth::Yes,
+                usable: true
+            }
+        ) && !from.event.place.function
+    });
+    Ok(Facts {
+        gears: constant("WP_GEARS"),
+        minions: constant("WP_MINIONS_BACKEND"),
+        salt: constant("WP_ASYNC_TASK_SALT"),
+        servers,
+        pushed,
+        global,
+        network: network(&before, opaque.is_some()),
+        domain: domain(&before, opaque.is_some()),
+        host,
+        opaque,
+        warnings,
+        load,
+        seen,
+    })
+}
+
+/// The statement that loads WordPress, or why there is none.
+fn find_load(seen: &Seen, source: &[u8], include: &Include<'_>) -> Result<usize, Refusal> {
+    crate::site::config::layout::stub(seen, source)?;
+    let loads = |event: &&Event| event.kind == Kind::Load;
+    let Some(event) = seen.events.iter().find(loads) else {
+        return Err(super::layout::no_load(seen, source, include));
+    };
+    if seen.tops[event.top].declares {
+        return Err(Refusal::new(
+            Some(line_of(source, event.at)),
+            "WordPress is loaded inside a function; where that is called can't be followed",
+        ));
+    }
+    Ok(event.top)
+}
+
+fn check_flow(before: &[From], load_at: usize, warnings: &mut Vec<Warning>) -> Result<(), Refusal> {
+    for from in before
+        .iter()
+        .filter(|from| from.event.at < load_at || from.file.is_some())
+    {
+        let place = &from.event.place;
+        match from.event.kind {
+            Kind::Exit { .. } if place.sure() => {
+                return Err(Refusal::new(
+                    Some(from.line),
+                    "the file ends here, before WordPress is loaded",
+                ));
+            }
+            Kind::Exit { worker: Truth::Yes } if !place.function => warnings.push(Warning::new(
+                Some(from.line),
+                "on the command line, without a host name, the file ends here: a worker gets no further",
+            )),
+            Kind::Jump => {
+                return Err(Refusal::new(
+                    Some(from.line),
+                    "a goto: which lines run can't be followed",
+                ));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn opaque(before: &[From]) -> Option<(usize, String)> {
+    before.iter().find_map(|from| match from.event.kind {
+        Kind::Opaque(what) => {
+            let what = match &from.file {
+                Some(file) if what.starts_with("a file") => format!("{what} ({file})"),
+                _ => what.to_owned(),
+            };
+            Some((from.line, what))
+        }
+        _ => None,
+    })
+}
+
+fn refuse(from: &From, reason: String) -> Refusal {
+    Refusal::at(from.file.as_deref(), from.line, reason)
+}
+
+fn constant(
+    name: &str,
+    before: &[From],
+    after: &[From],
+    unseen: bool,
+) -> Result<Option<Fact>, Refusal> {
+    let ours =
+        |from: &&From| matches!(&from.event.kind, Kind::Define { name: it, .. } if it == name);
+    if let Some(late) = after.iter().find(ours) {
+        let reason = format!("{name} is defined after WordPress is loaded, which is too late");
+        return Err(refuse(late, reason));
+    }
+    let mut fact: Option<Fact> = None;
+    for from in before.iter().filter(ours) {
+        let Kind::Define {
+            value, value_at, ..
+        } = &from.event.kind
+        else {
+            continue;
+        };
+        let place = &from.event.place;
+        if place.unless.iter().any(|it| it == name) && fact.is_some() {
+            continue;
+        }
+        if place.function {
+            return Err(refuse(from, format!("{name} is defined inside a function")));
+        }
+        if !surely(place, name, before, from) {
+            let reason = format!("{name} is defined under a condition that can't be followed");
+            return Err(refuse(from, reason));
+        }
+        if let Some(first) = &fact {
+            let reason = format!(
+                "{name} is defined a second time (first in line {})",
+                first.line
+            );
+            return Err(refuse(from, reason));
+        }
+        match value {
+            Value::Bareword(word) if word == name => {
+                return Err(refuse(
+                    from,
+                    format!("{name} lacks its quotes: a fatal error since PHP 8"),
+                ));
+            }
+            // It may come from a file that is included, or from PHP itself.
+            Value::Bareword(word) if unseen || word == "ABSPATH" => {}
+            Value::Bareword(word) => {
+                let reason = format!("{name} is given {word}, a word without quotes");
+                return Err(refuse(from, reason));
+            }
+            _ => {}
+        }
+        fact = Some(Fact {
+            value: match value {
+                Value::Bareword(_) => Value::Computed { from_host: false },
+                value => value.clone(),
+            },
+            value_at: from.file.is_none().then(|| value_at.clone()),
+            line: from.line,
+            file: from.file.clone(),
+        });
+    }
+    let mentions = |from: &&From| matches!(&from.event.kind, Kind::Mention(it) if it == name);
+    if fact.is_none()
+        && let Some(from) = before.iter().chain(after).find(mentions)
+    {
+        return Err(refuse(
+            from,
+            format!("{name} is used in a way that can't be followed"),
+        ));
+    }
+    Ok(fact)
+}
+
+/// Whether a line surely runs, or is the usual guard against a second
+/// definition of the same name.
+fn surely(place: &Place, name: &str, before: &[From], here: &From) -> bool {
+    if place.branch || place.if_file.is_some() || place.function {
+        return false;
+    }
+    place.unless.iter().all(|guard| {
+        // A guard on another constant of ours that nothing defined so far.
+        guard == name
+            || WATCHED[..3].contains(&&**guard)
+                && !before
+                    .iter()
+                    .take_while(|from| !std::ptr::eq(*from, here))
+                    .any(|from| match &from.event.kind {
+                        Kind::Define { name, .. } => name == guard,
+                        Kind::Opaque(_) => true,
+                        _ => false,
+                    })
+    })
+}
+
+/// The servers, whether they are pushed, and whether they reach the global.
+fn servers(before: &[From], after: &[From]) -> (Result<Option<Fact>, Refusal>, bool, bool) {
+    let (mut fact, mut pushed, mut global) = (None, false, false);
+    let result = follow_servers(before, after, &mut fact, &mut pushed, &mut global);
+    (result.map(|()| fact), pushed, global)
+}
+
+fn follow_servers(
+    before: &[From],
+    after: &[From],
+    fact: &mut Option<Fact>,
+    pushed: &mut bool,
+    global: &mut bool,
+) -> Result<(), Refusal> {
+    let late = |from: &&From| {
+        matches!(from.event.kind, Kind::Servers { .. } | Kind::Push(..))
+            && !from.event.place.function
+    };
+    if let Some(late) = after.iter().find(late) {
+        let reason = "$gearman_servers is set after WordPress is loaded, which is too late";
+        return Err(refuse(late, reason.into()));
+    }
+    for from in before {
+        let place = &from.event.place;
+        let kind = &from.event.kind;
+        if !matches!(
+            kind,
+            Kind::Servers { .. } | Kind::Push(..) | Kind::Global | Kind::Touched
+        ) {
+            continue;
+        }
+        if *kind == Kind::Touched {
+            let reason = "$gearman_servers is used in a way that can't be followed";
+            return Err(refuse(from, reason.into()));
+        }
+        if !place.sure() {
+            let reason = match place.function {
+                true => "$gearman_servers is set inside a function",
+                false => "$gearman_servers is set under a condition that can't be followed",
+            };
+            return Err(refuse(from, reason.into()));
+        }
+        match kind {
+            Kind::Global => *global = true,
+            Kind::Servers {
+                value,
+                value_at,
+                global: straight,
+                ..
+            } => {
+                if let Some(first) = fact {
+                    let reason = format!(
+                        "$gearman_servers is set a second time (first in line {})",
+                        first.line
+                    );
+                    return Err(refuse(from, reason));
+                }
+                *global |= straight;
+                *fact = Some(Fact {
+                    value: value.clone(),
+                    value_at: from.file.is_none().then(|| value_at.clone()),
+                    line: from.line,
+                    file: from.file.clone(),
+                });
+            }
+            Kind::Push(value, straight) => {
+                *pushed = true;
+                *global |= straight;
+                let element = crate::site::config::value::Element {
+                    value: value.clone(),
+                    at: 0..0,
+                    keyed: false,
+                };
+                match fact {
+                    Some(Fact {
+                        value: Value::List(list),
+                        ..
+                    }) => list.push(element),
+                    Some(_) => {
+                        return Err(refuse(
+                            from,
+                            "$gearman_servers[] on something that is no list".into(),
+                        ));
+                    }
+                    None => {
+                        *fact = Some(Fact {
+                            value: Value::List(vec![element]),
+                            value_at: None,
+                            line: from.line,
+                            file: from.file.clone(),
+                        });
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Names that PHP tells from ours by their case alone.
+fn near_names(before: &[From], warnings: &mut Vec<Warning>) {
+    for from in before {
+        if let Kind::Define { name, .. } = &from.event.kind
+            && !WATCHED.contains(&&**name)
+        {
+            warnings.push(Warning::new(
+                Some(from.line),
+                format!(
+                    "{name} is another constant than {}",
+                    name.to_ascii_uppercase()
+                ),
+            ));
+        }
+    }
+}

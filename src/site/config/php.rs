@@ -1,0 +1,232 @@
+//! PHP source as a tree: the one place that knows the parser crate and its
+//! weak places.
+
+use crate::site::config::refusal::Refusal;
+use php_ast::Program;
+use php_lexer::{Token, TokenKind};
+use php_rs_parser::{ParseOptions, PhpVersion, bumpalo::Bump, parse_arena_with};
+use std::ops::Range;
+
+const MAX_BYTES: usize = 8 << 20;
+/// The lexer is quadratic on heredocs that nobody closes.
+const MAX_HEREDOC_WORK: usize = 50_000_000;
+
+/// Deeper trees get a thread of their own, which costs more than a small file.
+const MAX_DEPTH_HERE: usize = 120;
+
+/// What the lexer saw besides the tree.
+#[derive(Debug, Default)]
+pub struct Trivia {
+    /// Comments, docblocks too, in order.
+    pub comments: Vec<Range<usize>>,
+    /// `<?php` and `<?=`, with whether it is the latter.
+    pub tags: Vec<(Range<usize>, bool)>,
+    /// Commas in code; an edited list needs them.
+    pub commas: Vec<usize>,
+}
+
+/// Parses `source` and hands the tree to `read`. The flag says that only
+/// PHP 7.4's grammar takes the file.
+pub fn parse<R: Send>(
+    source: &[u8],
+    read: impl FnOnce(&Program<'_, '_>, &str, Trivia, bool) -> R + Send,
+) -> Result<R, Refusal> {
+    if source.is_empty() {
+        return Err(Refusal::new(None, "the file is empty"));
+    }
+    if source.len() > MAX_BYTES {
+        return Err(Refusal::new(None, "the file is larger than 8 MB"));
+    }
+    check_heredocs(source)?;
+    let view = ascii_view(source);
+    let (tokens, errors) = php_lexer::lex_all(&view);
+    let trivia = trivia(&tokens, source)?;
+    let deep = depth(&tokens, &view) > MAX_DEPTH_HERE;
+    // The parser looks back over all comments at each statement. An error of
+    // the lexer's is the parser's to report.
+    let view = match errors.is_empty() {
+        true => without_comments(view, &trivia.comments),
+        false => view,
+    };
+    let run = || parse_here(source, &view, trivia, read);
+    if !deep {
+        return run();
+    }
+    // The tree can be as deep as a chain of operators is long, and a stack
+    // that overflows ends the process: a thread with room for any.
+    let a_byte = if cfg!(debug_assertions) { 4096 } else { 512 };
+    std::thread::scope(|scope| {
+        let worker = std::thread::Builder::new()
+            .stack_size((32 << 20) + source.len() * a_byte)
+            .spawn_scoped(scope, run);
+        match worker.map(|handle| handle.join()) {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(Refusal::new(None, "the PHP parser gave up on this file")),
+            Err(error) => Err(Refusal::new(
+                None,
+                format!("no memory to parse this file: {error}"),
+            )),
+        }
+    })
+}
+
+/// Whether `source` is PHP as our parser sees it.
+pub fn parses(source: &[u8]) -> bool {
+    parse(source, |_, _, _, _| ()).is_ok()
+}
+
+fn parse_here<R>(
+    source: &[u8],
+    view: &str,
+    trivia: Trivia,
+    read: impl FnOnce(&Program<'_, '_>, &str, Trivia, bool) -> R,
+) -> Result<R, Refusal> {
+    let arena = Bump::new();
+    let mut options = ParseOptions::default();
+    options.source_map = false;
+    let parsed = parse_arena_with(&arena, view, &options);
+    let Some(error) = parsed.errors.first() else {
+        return Ok(read(&parsed.program, view, trivia, false));
+    };
+    let old = Bump::new();
+    let reparsed = parse_arena_with(&old, view, &options.version(PhpVersion::Php74));
+    if reparsed.errors.is_empty() {
+        return Ok(read(&reparsed.program, view, trivia, true));
+    }
+    let at = error.span().start as usize;
+    Err(Refusal::new(
+        Some(line_of(source, at)),
+        format!("the PHP does not parse: {error}"),
+    ))
+}
+
+/// The parser takes UTF-8 only. PHP allows each byte from 0x80 in names, so a
+/// letter in its place keeps every span.
+fn ascii_view(source: &[u8]) -> String {
+    let bytes = source.iter().map(|b| if b.is_ascii() { *b } else { b'Z' });
+    // ASCII throughout: never the empty default.
+    String::from_utf8(bytes.collect()).unwrap_or_default()
+}
+
+fn check_heredocs(source: &[u8]) -> Result<(), Refusal> {
+    let mut count = 0;
+    for at in find_all(source, b"<<<") {
+        count += 1;
+        let label = source[at + 3..]
+            .iter()
+            .skip_while(|b| matches!(b, b' ' | b'\t' | b'\'' | b'"'))
+            .take_while(|b| b.is_ascii_alphanumeric() || **b == b'_' || !b.is_ascii());
+        // In the view such a label could end at another one's end.
+        if label.clone().any(|b| !b.is_ascii()) {
+            return Err(Refusal::new(
+                Some(line_of(source, at)),
+                "a heredoc's label has letters that are not ASCII",
+            ));
+        }
+    }
+    if count * source.len() > MAX_HEREDOC_WORK {
+        return Err(Refusal::new(None, "too many heredocs for a file this long"));
+    }
+    Ok(())
+}
+
+fn without_comments(view: String, comments: &[Range<usize>]) -> String {
+    let mut bytes = view.into_bytes();
+    for comment in comments {
+        bytes[comment.clone()].fill(b' ');
+    }
+    // ASCII before, ASCII now: never the empty default.
+    String::from_utf8(bytes).unwrap_or_default()
+}
+
+/// No tree of these tokens is deeper: brackets that are open at once, the
+/// longest run of tokens without a separator, chained `else if`.
+fn depth(tokens: &[Token], view: &str) -> usize {
+    let (mut open, mut most_open, mut run, mut longest, mut elses) = (0usize, 0, 0, 0, 0);
+    let mut previous = TokenKind::Eof;
+    for token in tokens {
+        run += 1;
+        match token.kind {
+            // `if ( … ):` nests without a bracket.
+            TokenKind::Colon if previous == TokenKind::RightParen => elses += 1,
+            TokenKind::LeftParen
+            | TokenKind::LeftBracket
+            | TokenKind::LeftBrace
+            | TokenKind::HashBracket => {
+                open += 1;
+                most_open = most_open.max(open);
+            }
+            TokenKind::RightParen | TokenKind::RightBracket | TokenKind::RightBrace => {
+                open = open.saturating_sub(1);
+            }
+            TokenKind::Semicolon => run = 0,
+            TokenKind::Else => elses += 1,
+            TokenKind::DoubleQuotedString | TokenKind::BacktickString | TokenKind::Heredoc => {
+                // The code inside is no token.
+                let text = &view[token.span.start as usize..token.span.end as usize];
+                run += text.bytes().filter(|b| b"{[(.-$?".contains(b)).count();
+            }
+            _ => {}
+        }
+        longest = longest.max(run);
+        previous = token.kind;
+    }
+    most_open + longest + elses
+}
+
+fn trivia(tokens: &[Token], source: &[u8]) -> Result<Trivia, Refusal> {
+    let mut trivia = Trivia::default();
+    for token in tokens {
+        let span = token.span.start as usize..token.span.end as usize;
+        match token.kind {
+            kind if kind.is_comment() => trivia.comments.push(span),
+            TokenKind::Comma => trivia.commas.push(span.start),
+            TokenKind::OpenTag => {
+                let echo = source[span.clone()].starts_with(b"<?=");
+                trivia.tags.push((span, echo));
+            }
+            TokenKind::InlineHtml => {
+                if let Some(at) = short_tag(&source[span.clone()]) {
+                    return Err(Refusal::new(
+                        Some(line_of(source, span.start + at)),
+                        "a short open tag (<?): whether PHP takes it for code depends on php.ini",
+                    ));
+                }
+            }
+            // What follows is data; the lexer goes on.
+            TokenKind::HaltCompiler => break,
+            _ => {}
+        }
+    }
+    Ok(trivia)
+}
+
+fn short_tag(html: &[u8]) -> Option<usize> {
+    find_all(html, b"<?").find(|at| {
+        let rest = &html[at + 2..];
+        !rest
+            .get(..3)
+            .is_some_and(|word| word.eq_ignore_ascii_case(b"xml"))
+    })
+}
+
+pub fn find_all<'a>(text: &'a [u8], word: &'a [u8]) -> impl Iterator<Item = usize> + 'a {
+    text.windows(word.len())
+        .enumerate()
+        .filter(move |(_, window)| window[0] == word[0] && *window == word)
+        .map(|(at, _)| at)
+}
+
+/// The line, from 1, that holds the byte at `at`; LF, CRLF and CR end lines.
+pub fn line_of(source: &[u8], at: usize) -> usize {
+    let before = &source[..at.min(source.len())];
+    let mut lines = 1;
+    for (i, byte) in before.iter().enumerate() {
+        match byte {
+            b'\n' => lines += 1,
+            b'\r' if source.get(i + 1) != Some(&b'\n') => lines += 1,
+            _ => {}
+        }
+    }
+    lines
+}

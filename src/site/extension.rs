@@ -1,0 +1,201 @@
+//! PHP's gearman extension as pecl has it: a release's archive, which PHPs it
+//! is for, and what a PHP says about itself.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use regex::Regex;
+
+use crate::base::problem::Problem;
+use crate::host::Host;
+use crate::host::commands::{Command, explain};
+use crate::host::users::User;
+
+/// The last PHP that each release is for, as its package.xml says.
+const RELEASES: [(&str, (u32, u32)); 3] = [("2.1.0", (8, 1)), ("2.1.4", (8, 4)), ("2.2.1", (8, 6))];
+
+/// A PHP's own words.
+pub struct Facts {
+    /// "8.2.29".
+    pub version: String,
+    pub extension_dir: PathBuf,
+    /// It has no json, in which jobs are written.
+    pub lacks_json: bool,
+    /// It has no pcntl, without which there is no fork.
+    pub lacks_pcntl: bool,
+}
+
+impl Facts {
+    /// The runner's own PHP is that of 7.1.
+    pub fn is_too_old(&self) -> bool {
+        numbers(&self.version) < vec![7, 1]
+    }
+}
+
+/// Starts PHP as that user, with its ini files as they are.
+pub fn ask(host: &Host, php: &Path, user: &User) -> Result<Facts> {
+    const PROGRAM: &str = r#"
+        echo "\n", PHP_VERSION, "\n", ini_get('extension_dir'), "\n";
+        echo extension_loaded('json') ? 'json' : 'none', "\n";
+        echo function_exists('pcntl_fork') ? 'pcntl' : 'none', "\n";"#;
+    let command = quiet(php).args(["-r", PROGRAM]).user(user);
+    let text = host.check(&command)?.text();
+    let lines: Vec<&str> = text.trim().lines().collect();
+    let [version, extension_dir, json, pcntl] = lines[..] else {
+        let what = format!("ask {} about itself", php.display());
+        return Err(Problem::new(what, format!("it said {text:?}")).into());
+    };
+    Ok(Facts {
+        version: version.to_owned(),
+        extension_dir: extension_dir.into(),
+        lacks_json: json == "none",
+        lacks_pcntl: pcntl == "none",
+    })
+}
+
+/// PHP without what its ini files put before each program.
+pub fn quiet(php: &Path) -> Command {
+    const SETTINGS: [&str; 4] = [
+        "auto_prepend_file=",
+        "auto_append_file=",
+        "display_errors=stderr",
+        "display_startup_errors=0",
+    ];
+    Command::new(php)
+        .args(SETTINGS.iter().flat_map(|setting| ["-d", setting]))
+        .limit(Duration::from_secs(60))
+}
+
+/// What an archive's package.xml says of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Release {
+    pub version: String,
+    min: Option<String>,
+    max: Option<String>,
+}
+
+impl Release {
+    pub fn of(host: &Host, archive: &Path) -> Result<Release> {
+        let what = || format!("build PHP's gearman extension from {}", archive.display());
+        let advice = "give the archive that pecl downloads, as gearman-2.1.4.tgz";
+        if !host.exists(archive) {
+            return Err(Problem::new(what(), "there is no such file")
+                .advice(advice)
+                .into());
+        }
+        let command = Command::new("tar")
+            .args(["--extract", "--gzip", "--to-stdout", "--file"])
+            .args([archive])
+            .args(["package.xml"]);
+        let output = host.run(&command)?;
+        if !output.success() {
+            let why = format!(
+                "it is no gzip tar with a package.xml in it: {}",
+                explain(&output)
+            );
+            return Err(Problem::new(what(), why).advice(advice).into());
+        }
+        Release::parse(&output.text())
+            .with_context(what)?
+            .ok_or_else(|| {
+                let why = "it is another package than pecl's gearman";
+                Problem::new(what(), why).advice(advice).into()
+            })
+    }
+
+    /// `None` where it is not the gearman extension's.
+    fn parse(xml: &str) -> Result<Option<Release>> {
+        let first = |pattern: &str| -> Result<Option<String>> {
+            let found = Regex::new(pattern)?.captures(xml);
+            Ok(found.map(|found| found[1].to_owned()))
+        };
+        // The first of each: the changelog at the end repeats the tags.
+        let name = first(r"<name>\s*([^<\s]+)\s*</name>")?;
+        let version = first(r"<version>\s*<release>\s*([0-9][0-9A-Za-z.]*)\s*</release>")?;
+        let (Some("gearman"), Some(version)) = (name.as_deref(), version) else {
+            return Ok(None);
+        };
+        let php = first(r"(?s)<php>(.*?)</php>")?.unwrap_or_default();
+        let bound = |tag: &str| {
+            let (_, rest) = php.split_once(&format!("<{tag}>"))?;
+            Some(rest.split('<').next()?.trim().to_owned())
+        };
+        Ok(Some(Release {
+            version,
+            min: bound("min"),
+            max: bound("max"),
+        }))
+    }
+
+    /// Refuses a PHP that it is not for, and names the release that is.
+    pub fn permit(&self, php: &str) -> Result<()> {
+        let above = |max: &String| numbers(php) > numbers(max);
+        let below = |min: &String| numbers(php) < numbers(min);
+        if !self.max.as_ref().is_some_and(above) && !self.min.as_ref().is_some_and(below) {
+            return Ok(());
+        }
+        let any = "any".to_owned();
+        let why = format!(
+            "its release {} is for PHP {} to {}",
+            self.version,
+            self.min.as_ref().unwrap_or(&any),
+            self.max.as_ref().unwrap_or(&any)
+        );
+        let what = format!("build the gearman extension for PHP {php}");
+        Err(Problem::new(what, why).advice(advice(php)).into())
+    }
+}
+
+fn advice(php: &str) -> String {
+    let number = numbers(php);
+    let at = |index: usize| number.get(index).copied().unwrap_or_default();
+    let minor = (at(0), at(1));
+    match RELEASES.iter().find(|(_, last)| minor <= *last) {
+        Some((release, _)) => format!(
+            "gearman {release} is for this PHP: give gearman-{release}.tgz with --extension-archive"
+        ),
+        None => "see https://pecl.php.net/package/gearman for a newer release, or take an older PHP with --php".into(),
+    }
+}
+
+/// "8.4.99" as numbers, which compare in their order.
+fn numbers(version: &str) -> Vec<u32> {
+    let digits = |part: &str| {
+        let end = part
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(part.len());
+        part[..end].parse().unwrap_or_default()
+    };
+    version.split('.').map(digits).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const XML: &str = "<package><name>gearman</name><lead><name>A B</name></lead>
+        <version>\n <release>2.1.4</release>\n <api>2.1.4</api></version>
+        <dependencies><required><php>\n<min>7.1.0</min>\n<max>8.4.99</max></php></required></dependencies>
+        <changelog><release><version><release>0.1</release></version></release></changelog></package>";
+
+    #[test]
+    fn a_release_is_for_the_phps_that_its_package_names() {
+        let release = Release::parse(XML).unwrap().unwrap();
+        assert_eq!(release.version, "2.1.4");
+        for php in ["7.1.0", "8.2.29", "8.4.20", "8.4.99"] {
+            release.permit(php).unwrap();
+        }
+        let refusal = |php: &str| release.permit(php).unwrap_err().to_string();
+        assert!(refusal("8.5.0").contains("2.2.1"), "{}", refusal("8.5.0"));
+        assert!(refusal("8.10.1").contains("newer"), "{}", refusal("8.10.1"));
+        assert!(refusal("7.0.33").contains("2.1.0"), "{}", refusal("7.0.33"));
+    }
+
+    #[test]
+    fn another_package_is_not_the_extension() {
+        let other = XML.replace("<name>gearman</name>", "<name>redis</name>");
+        assert_eq!(Release::parse(&other).unwrap(), None);
+        assert_eq!(Release::parse("no xml").unwrap(), None);
+    }
+}

@@ -1,0 +1,12 @@
+//! Finding a site, reading its PHP, editing wp-config.php, asking the running site.
+
+pub mod ask;
+pub mod config;
+pub mod extension;
+pub mod find;
+pub mod look;
+pub mod php;
+pub mod pool;
+pub mod queue;
+pub mod roots;
+pub mod settings;

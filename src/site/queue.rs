@@ -1,0 +1,71 @@
+//! What the job servers say of a site's jobs before it is touched: whether
+//! others serve them (a copy of a site keeps its salt and its servers), and
+//! whether some wait under a name that a new salt would leave behind.
+
+use std::time::Duration;
+
+use crate::base::problem::Problem;
+use crate::gearman::server::Server;
+use crate::gearman::text::{Admin, Queue};
+
+const LIMIT: Duration = Duration::from_secs(2);
+
+/// An error where workers serve the site's function already. A server that
+/// does not answer has none.
+pub fn refuse_copy(dir: &str, salt: &str, servers: &[String]) -> Result<(), Problem> {
+    let function = format!("{salt}:WP_Async_Task");
+    for name in servers {
+        let Some(served_by) = workers_of(name, &function) else {
+            continue;
+        };
+        let what = format!("set up {dir}");
+        let why = format!(
+            "workers serve its jobs already ({served_by} on {name}): it has the salt of another site, as a copy has"
+        );
+        return Err(Problem::new(what, why).advice(
+            "if it is a copy, take WP_ASYNC_TASK_SALT out of its wp-config.php, or give it another with --salt; \
+             if those are its own workers on another host, leave that host to them",
+        ));
+    }
+    Ok(())
+}
+
+/// An error where jobs wait under one of the names. A server that does not
+/// answer has none.
+pub fn refuse_stranded(dir: &str, functions: &[String], servers: &[String]) -> Result<(), Problem> {
+    for name in servers {
+        let waiting: u64 = queues_of(name)
+            .unwrap_or_default()
+            .iter()
+            .filter(|queue| functions.contains(&queue.function))
+            .map(|queue| queue.jobs)
+            .sum();
+        if waiting > 0 {
+            let what = format!("give {dir} another WP_ASYNC_TASK_SALT");
+            let why = format!(
+                "{waiting} job(s) wait on {name} under the name that it has now, and nobody would run them"
+            );
+            return Err(Problem::new(what, why)
+                .advice("let the workers that are there finish them, then run again"));
+        }
+    }
+    Ok(())
+}
+
+fn queues_of(server: &str) -> Option<Vec<Queue>> {
+    let server: Server = server.parse().ok()?;
+    Admin::connect(&server, LIMIT).ok()?.status().ok()
+}
+
+fn workers_of(server: &str, function: &str) -> Option<String> {
+    let server: Server = server.parse().ok()?;
+    let mut admin = Admin::connect(&server, LIMIT).ok()?;
+    let workers = admin.workers().ok()?;
+    let one = workers
+        .into_iter()
+        .find(|worker| worker.functions.iter().any(|served| served == function))?;
+    Some(match one.id.as_str() {
+        "" | "-" => format!("from {}", one.address),
+        id => id.to_owned(),
+    })
+}

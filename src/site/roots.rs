@@ -1,0 +1,124 @@
+//! The sites of a host: folders that hold a WordPress, where web servers serve
+//! from and where people put them. Folders are looked at, nothing is run.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use crate::host::Host;
+use crate::host::files::Node;
+use crate::site::pool;
+
+/// Where sites stand by custom; `*` is any one folder's name.
+const CUSTOMARY: [&str; 10] = [
+    "/var/www",
+    "/var/www/*",
+    "/var/www/*/*",
+    "/var/www/vhosts/*/httpdocs",
+    "/srv/*",
+    "/srv/*/*",
+    "/srv/www/*/*",
+    "/home/*/public_html",
+    "/home/*/domains/*/public_html",
+    "/usr/share/nginx/html",
+];
+/// A folder of more than this is not one of sites.
+const MOST: usize = 500;
+
+/// Every folder with a WordPress, once each: the way that a web server takes
+/// to it comes first (a `current` link rather than a release).
+pub fn find(host: &Host) -> Result<Vec<PathBuf>> {
+    let served = pool::document_roots(host)?;
+    let below = served
+        .iter()
+        .flat_map(|root| folders(host, &root.join("*")));
+    let below: Vec<PathBuf> = below.collect();
+    let customary = CUSTOMARY
+        .iter()
+        .flat_map(|pattern| folders(host, Path::new(pattern)));
+    let mut real: Vec<PathBuf> = Vec::new();
+    let mut sites = Vec::new();
+    for dir in served.into_iter().chain(below).chain(customary) {
+        // A link that must not be followed leads to no site.
+        let Ok(Node::Directory(meta)) = host.look_through(&dir) else {
+            continue;
+        };
+        let is_site = ["wp-load.php", "wp-includes/version.php"]
+            .iter()
+            .all(|file| host.exists(&dir.join(file)));
+        if is_site && !real.contains(&meta.path) {
+            real.push(meta.path);
+            sites.push(dir);
+        }
+    }
+    sites.sort();
+    Ok(sites)
+}
+
+/// The folders that a pattern stands for.
+fn folders(host: &Host, pattern: &Path) -> Vec<PathBuf> {
+    let mut found = vec![PathBuf::new()];
+    for part in pattern.components() {
+        if part.as_os_str() != "*" {
+            for path in &mut found {
+                path.push(part);
+            }
+            continue;
+        }
+        found = found
+            .iter()
+            .flat_map(|dir| {
+                let names = host.list(dir).unwrap_or_default().into_iter().take(MOST);
+                names.map(|name| dir.join(name)).collect::<Vec<_>>()
+            })
+            .filter(|path| host.is_dir(path))
+            .collect();
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn sites_are_found_where_they_are_served_from_and_where_people_put_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let put = |path: &str, text: &str| {
+            let path = dir.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        let site = |path: &str| {
+            put(&format!("{path}/wp-load.php"), "");
+            put(&format!("{path}/wp-includes/version.php"), "");
+        };
+        site("var/www/plain");
+        site("var/www/vhosts/a.test/httpdocs");
+        site("home/bob/public_html");
+        site("opt/apache/blog");
+        site("data/shop/releases/1");
+        put("var/www/empty/wp-load.php", "");
+        symlink("releases/1", dir.path().join("data/shop/current")).unwrap();
+        put(
+            "etc/nginx/sites-enabled/shop",
+            "server {\n # root /data/shop/releases/1;\n root /data/shop/current/;\n}\nserver { root /srv/$host; }\n",
+        );
+        put(
+            "etc/apache2/sites-enabled/a.conf",
+            "<VirtualHost *:80>\n  documentroot \"/opt/apache\"\n</VirtualHost>\n",
+        );
+        let host = Host::new(Some(dir.path())).unwrap();
+        let found = find(&host).unwrap();
+        let expected = [
+            "/data/shop/current",
+            "/home/bob/public_html",
+            "/opt/apache/blog",
+            "/var/www/plain",
+            "/var/www/vhosts/a.test/httpdocs",
+        ];
+        assert_eq!(found, expected.map(PathBuf::from));
+    }
+}

@@ -1,0 +1,111 @@
+//! The wp-config.php of a site on a host: which file it is, what it includes,
+//! and the editor's refusals in words for people.
+
+use std::cell::RefCell;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use crate::base::problem::Problem;
+use crate::host::Host;
+use crate::host::files::{Meta, Node};
+use crate::site::config::{self, Refusal, Warning};
+
+/// The file that WordPress loads for this site.
+pub fn locate(host: &Host, dir: &Path) -> Result<PathBuf> {
+    // What may not be read is not missing: the reason is told, and no other file taken.
+    let unreadable = RefCell::new(None);
+    let read = |path: &Path| {
+        let file = host.read(path).map_err(|error| {
+            unreadable.borrow_mut().get_or_insert(error);
+        });
+        file.ok().flatten().map(|file| file.bytes)
+    };
+    let exists = |path: &Path| match host.look_through(path) {
+        Ok(node) => !matches!(node, Node::Absent),
+        Err(_) => read(path).is_some(),
+    };
+    let located = config::locate(dir, &read, &exists);
+    if let Some(error) = unreadable.take() {
+        return Err(error);
+    }
+    let located = located.map_err(|refusal| explain(&dir.join("wp-config.php"), refusal))?;
+    Ok(located.path)
+}
+
+/// Reads what the config includes by a literal path, relative to its own
+/// folder, as far as its own user or group may: root shall not read on for others.
+pub fn includes<'a>(host: &'a Host, config: &'a Path) -> impl Fn(&[u8]) -> Option<Vec<u8>> + 'a {
+    move |name| {
+        let name = Path::new(std::ffi::OsStr::from_bytes(name));
+        let path = config.parent()?.join(name);
+        let file = host.read(&path).ok()??;
+        may_read(host, config, &file.meta)?.then_some(file.bytes)
+    }
+}
+
+fn may_read(host: &Host, config: &Path, file: &Meta) -> Option<bool> {
+    let Node::File(own) = host.look_through(config).ok()? else {
+        return None;
+    };
+    let plainly = own.uid == 0 || own.uid == file.uid || file.mode & 0o004 != 0;
+    let by_group = || {
+        let user = host.user_by_id(own.uid).ok().flatten();
+        own.gid == file.gid || user.is_some_and(|user| user.groups.contains(&file.gid))
+    };
+    Some(plainly || (file.mode & 0o040 != 0 && by_group()))
+}
+
+pub fn explain(path: &Path, refusal: Refusal) -> Problem {
+    let place = match refusal.line {
+        Some(line) => format!("{}, line {line}", path.display()),
+        None => path.display().to_string(),
+    };
+    let advice = match refusal.by_hand.is_empty() {
+        // Read, and not understood: PHP itself is the judge.
+        true => format!(
+            "see what 'php -l {}' says; nothing was changed",
+            path.display()
+        ),
+        false => without_salt(&refusal.by_hand),
+    };
+    Problem::new(format!("edit {place}"), refusal.reason).advice(advice)
+}
+
+/// Lines for a person to add, without the salt that stands in them.
+pub fn without_salt(lines: &str) -> String {
+    const NAME: &str = "'WP_ASYNC_TASK_SALT', '";
+    let mut shown = String::new();
+    let mut rest = lines;
+    while let Some(at) = rest.find(NAME) {
+        let from = at + NAME.len();
+        shown.push_str(&rest[..from]);
+        shown.push_str("64 random letters of your own");
+        rest = rest[from..]
+            .find('\'')
+            .map_or("", |end| &rest[from + end..]);
+    }
+    shown + rest
+}
+
+pub fn note(warning: &Warning) -> String {
+    match warning.line {
+        Some(line) => format!("line {line}: {}", warning.text),
+        None => warning.text.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_salt_is_not_shown() {
+        let shown = without_salt("a\n  define( 'WP_ASYNC_TASK_SALT', 'geheim' );\nb");
+        assert!(
+            !shown.contains("geheim") && shown.ends_with("' );\nb"),
+            "{shown}"
+        );
+    }
+}

@@ -1,0 +1,66 @@
+//! The sites that have workers on this host, by the folders that setup made for them.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use crate::base::problem::Problem;
+use crate::worker::is_name;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    pub name: String,
+    /// Where it is not known, no worker of it ran yet.
+    pub dir: Option<PathBuf>,
+}
+
+/// All of them, or those that are named by folder or name.
+pub fn known(state: &Path, only: &[PathBuf]) -> Result<Vec<Known>> {
+    let all = all(state).map_err(|e| {
+        let what = format!("look for sites in {}", state.join("run").display());
+        Problem::new(what, e).advice("`wp-gears setup --site DIR` sets one up")
+    })?;
+    pick(all, only)
+}
+
+pub fn all(state: &Path) -> std::io::Result<Vec<Known>> {
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir(state.join("run"))?.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if is_name(&name) && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            let dir = crate::worker::dir_of(&entry.path());
+            all.push(Known { name, dir });
+        }
+    }
+    all.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(all)
+}
+
+/// Those that are named, or all where none is.
+pub fn pick(all: Vec<Known>, only: &[PathBuf]) -> Result<Vec<Known>> {
+    if only.is_empty() {
+        return Ok(all);
+    }
+    let mut chosen = Vec::new();
+    for wanted in only {
+        let absolute = std::path::absolute(wanted).unwrap_or_else(|_| wanted.clone());
+        let found = all.iter().find(|site| {
+            site.dir.as_ref() == Some(&absolute) || wanted.as_os_str() == site.name.as_str()
+        });
+        let site = found.ok_or_else(|| {
+            let names: Vec<_> = all.iter().map(|site| site.name.as_str()).collect();
+            Problem::usage(
+                format!("find the site {}", wanted.display()),
+                "it has no workers on this host",
+            )
+            .advice(match names[..] {
+                [] => "`wp-gears setup --site DIR` sets one up".to_string(),
+                _ => format!("these have: {}", names.join(", ")),
+            })
+        })?;
+        if !chosen.contains(site) {
+            chosen.push(site.clone());
+        }
+    }
+    Ok(chosen)
+}

@@ -1,0 +1,272 @@
+//! The layers hold: a module uses only those below its own, and no two files
+//! of a layer use each other. ARCHITECTURE.md shows the same picture.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+use regex::Regex;
+
+/// From the bottom up, as lib.rs lists them.
+const LAYERS: [&str; 13] = [
+    "base",
+    "host",
+    "gearman",
+    "worker",
+    "supervisor",
+    "queue",
+    "site",
+    "intent",
+    "resource",
+    "plan",
+    "doctor",
+    "report",
+    "cli",
+];
+
+/// A module by its path, "plan::recipe::program", with what it uses.
+type Uses = BTreeMap<String, BTreeSet<String>>;
+
+/// Reads every file below a folder. Tests inside a file are left out: they may
+/// use what they like.
+fn uses(src: &Path) -> Uses {
+    let mut files = Vec::new();
+    collect(src, src, &mut files);
+    let modules: BTreeSet<String> = files.iter().map(|(module, ..)| module.clone()).collect();
+    files
+        .iter()
+        .map(|(module, is_folder, text)| {
+            let mut used = BTreeSet::new();
+            for path in paths(module, *is_folder, text) {
+                // The longest part of the path that is a module.
+                let parts: Vec<&str> = path.split("::").collect();
+                let found = (1..=parts.len())
+                    .rev()
+                    .map(|n| parts[..n].join("::"))
+                    .find(|path| modules.contains(path));
+                used.extend(found.filter(|found| found != module));
+            }
+            (module.clone(), used)
+        })
+        .collect()
+}
+
+fn collect(root: &Path, dir: &Path, files: &mut Vec<(String, bool, String)>) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(root, &path, files);
+            continue;
+        }
+        let below = path.strip_prefix(root).unwrap().with_extension("");
+        let mut parts: Vec<String> = below
+            .iter()
+            .map(|part| part.to_string_lossy().into_owned())
+            .collect();
+        if path.extension().is_none_or(|ending| ending != "rs")
+            || parts == ["lib"]
+            || parts == ["main"]
+        {
+            continue;
+        }
+        let is_folder = parts.last().is_some_and(|name| name == "mod");
+        if is_folder {
+            parts.pop();
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        let code = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+        let lines = code
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("//"));
+        let code: Vec<&str> = lines.collect();
+        files.push((parts.join("::"), is_folder, code.join("\n")));
+    }
+}
+
+/// All paths in it that begin with `crate` or `super`, those in braces one by one.
+fn paths(module: &str, is_folder: bool, text: &str) -> Vec<String> {
+    let start = Regex::new(r"\b(crate|(?:super::)*super)::").unwrap();
+    let mut found = Vec::new();
+    for word in start.captures_iter(text) {
+        let mut base: Vec<&str> = module.split("::").collect();
+        if &word[1] == "crate" {
+            base.clear();
+        } else {
+            // The parent of a folder's own file is the folder above.
+            let _ = is_folder;
+            for _ in 0..word[1].matches("super").count() {
+                base.pop();
+            }
+        }
+        let rest = &text[word.get(0).unwrap().end()..];
+        let mut tails = Vec::new();
+        expand(rest, "", &mut tails);
+        for tail in tails {
+            let parts: Vec<&str> = base.iter().copied().chain([tail.as_str()]).collect();
+            found.push(parts.join("::"));
+        }
+    }
+    found
+}
+
+/// `a::{b, c::d}` as `a::b` and `a::c::d`; returns what comes behind it.
+fn expand<'t>(text: &'t str, before: &str, found: &mut Vec<String>) -> &'t str {
+    let text = text.trim_start();
+    if let Some(mut rest) = text.strip_prefix('{') {
+        loop {
+            rest = expand(rest, before, found).trim_start();
+            match rest.strip_prefix(',') {
+                Some(more) => rest = more,
+                None => return rest.strip_prefix('}').unwrap_or(rest),
+            }
+            if let Some(end) = rest.trim_start().strip_prefix('}') {
+                return end;
+            }
+        }
+    }
+    let end = text
+        .find(|c: char| !c.is_alphanumeric() && c != '_')
+        .unwrap_or(text.len());
+    let (name, rest) = text.split_at(end);
+    let path = format!("{before}{name}");
+    if let Some(deeper) = rest.strip_prefix("::") {
+        return expand(deeper, &format!("{path}::"), found);
+    }
+    found.push(path);
+    // `name as other`
+    let rest = rest.trim_start();
+    match rest.strip_prefix("as ") {
+        Some(alias) => alias.trim_start_matches(|c: char| c.is_alphanumeric() || c == '_'),
+        None => rest,
+    }
+}
+
+fn layer(module: &str) -> Option<usize> {
+    let first = module.split("::").next().unwrap_or_default();
+    LAYERS.iter().position(|layer| *layer == first)
+}
+
+/// Each use of a higher layer, and each module of no layer.
+fn upward(uses: &Uses) -> Vec<String> {
+    let mut found = Vec::new();
+    for (module, used) in uses {
+        let Some(from) = layer(module) else {
+            found.push(format!("{module} is in no layer"));
+            continue;
+        };
+        for other in used {
+            if layer(other).is_some_and(|to| to > from) {
+                found.push(format!("{module} uses {other}, of a higher layer"));
+            }
+        }
+    }
+    found
+}
+
+/// Files that use each other, directly or round about. A file may use what
+/// the folder that it stands in defines: that is no step of a circle.
+fn circles(uses: &Uses) -> Vec<String> {
+    let below = |module: &str| -> Vec<&String> {
+        let used = uses.get(module).into_iter().flatten();
+        used.filter(|other| !module.starts_with(&format!("{other}::")))
+            .collect()
+    };
+    let reached = |from: &str| -> BTreeSet<String> {
+        let mut seen = BTreeSet::new();
+        let mut open = below(from);
+        while let Some(next) = open.pop() {
+            if seen.insert(next.clone()) {
+                open.extend(below(next));
+            }
+        }
+        seen
+    };
+    uses.keys()
+        .filter(|module| reached(module).contains(*module))
+        .map(|module| format!("{module} is part of a circle"))
+        .collect()
+}
+
+fn ours() -> Uses {
+    uses(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"))
+}
+
+#[test]
+fn a_module_uses_only_those_below_it() {
+    assert_eq!(upward(&ours()), Vec::<String>::new());
+}
+
+#[test]
+fn no_two_files_use_each_other() {
+    assert_eq!(circles(&ours()), Vec::<String>::new());
+}
+
+#[test]
+fn lib_rs_and_the_architectures_page_list_the_same_layers() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let lib = fs::read_to_string(root.join("src/lib.rs")).unwrap();
+    let listed: BTreeSet<&str> = lib
+        .lines()
+        .filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'))
+        .collect();
+    assert_eq!(listed, LAYERS.into_iter().collect());
+    let page = fs::read_to_string(root.join("ARCHITECTURE.md")).unwrap();
+    let mut rest = page.as_str();
+    for layer in LAYERS.iter().rev() {
+        let row = format!("`{layer}`");
+        let at = rest
+            .find(&row)
+            .unwrap_or_else(|| panic!("{layer} is not in its place"));
+        rest = &rest[at..];
+    }
+}
+
+/// The test itself sees what it is for, however it is written.
+#[test]
+fn an_upward_use_and_a_circle_are_seen() {
+    let with = |module: &str, text: &str| {
+        let dir = tempfile::tempdir().unwrap();
+        for (path, text) in [
+            ("base/mod.rs", "pub mod clock;"),
+            ("base/clock.rs", ""),
+            ("host/mod.rs", "use crate::base::clock;"),
+            ("host/files.rs", "use super::Host;\nuse crate::host::walk;"),
+            (
+                "host/walk.rs",
+                "#[cfg(test)]\nmod tests { use crate::cli; }",
+            ),
+            (
+                "cli/mod.rs",
+                "use crate::host::files::{self, Node as Other};",
+            ),
+            (module, text),
+        ] {
+            let path = dir.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        let uses = uses(dir.path());
+        [upward(&uses), circles(&uses)].concat()
+    };
+    assert_eq!(
+        with("host/lock.rs", "use crate::base::{clock};"),
+        Vec::<String>::new()
+    );
+    for text in [
+        "use crate::cli;",
+        "use crate::{base::clock, cli::Cli};",
+        "use super::super::cli::Cli;",
+        "fn f() { crate::cli::run() }",
+    ] {
+        let seen = with("host/lock.rs", text);
+        assert_eq!(seen, ["host::lock uses cli, of a higher layer"], "{text}");
+    }
+    assert_eq!(
+        with("host/walk.rs", "use super::files::Node;"),
+        [
+            "host::files is part of a circle",
+            "host::walk is part of a circle"
+        ]
+    );
+    assert_eq!(with("ui/mod.rs", ""), ["ui is in no layer"]);
+}
