@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 use dice::Dice;
 use wp_gears::gearman::binary::Inbox;
 use wp_gears::gearman::options::{self, Wanted};
-use wp_gears::intent::options;
 use wp_gears::supervisor::{block, programs};
 
 /// Mutated samples, one after the other; each may take a second at most.
@@ -334,7 +333,7 @@ fn any_configuration_is_read_or_refused_without_its_secrets() {
     let mut read = 0;
     each(&samples, &words, |text, seed| {
         let text = String::from_utf8_lossy(text);
-        match spec::file::parse(&text, Path::new("/etc/wp-gears.toml")) {
+        match wp_gears::intent::file::parse(&text, Path::new("/etc/wp-gears.toml")) {
             Ok(_) => read += 1,
             Err(error) => {
                 let said = format!("{error:#}");

@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// An error written for the person who runs the program. Shown as
-/// `cannot WHAT: WHY` and, on a line of its own, the advice.
+/// `cannot WHAT: WHY` and, on a line of its own, the help.
 #[derive(Debug, Clone)]
 pub struct Problem {
     /// What was attempted, and on what: "read /etc/wp-gears.toml".
@@ -11,7 +11,7 @@ pub struct Problem {
     /// What came back, as it came (may have several lines).
     pub why: String,
     /// What the person can do about it; empty where there is nothing to say.
-    pub advice: String,
+    pub help: String,
     /// Whether the person's own words were wrong (exit code 2, else 1).
     pub usage: bool,
 }
@@ -22,7 +22,7 @@ impl Problem {
         Problem {
             what: what.into(),
             why,
-            advice: String::new(),
+            help: String::new(),
             usage: false,
         }
     }
@@ -35,8 +35,8 @@ impl Problem {
         }
     }
 
-    pub fn advice(mut self, advice: impl Into<String>) -> Self {
-        self.advice = advice.into();
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = help.into();
         self
     }
 }
@@ -52,8 +52,8 @@ pub fn plainly(mut why: String) -> String {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.what, self.why.trim_end())?;
-        if !self.advice.is_empty() {
-            write!(f, "\n  to do: {}", self.advice)?;
+        if !self.help.is_empty() {
+            write!(f, "\n  help: {}", self.help)?;
         }
         Ok(())
     }

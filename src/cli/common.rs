@@ -46,7 +46,7 @@ pub fn begin(host: &Host, ui: Ui) -> Result<Lock> {
 pub fn need_root(host: &Host) -> Result<()> {
     if host.live() && !rustix::process::geteuid().is_root() {
         return Err(Problem::new("change this host", "you are not root")
-            .advice("run it with sudo; 'wp-gears plan' and --root DIR need no root rights")
+            .help("run it with sudo; 'wp-gears plan' and --root DIR need no root rights")
             .into());
     }
     Ok(())
@@ -60,7 +60,7 @@ pub fn confirm(ui: Ui, yes: bool, what: &str, question: &str, default: bool) -> 
     if !ui.asks {
         return Err(
             Problem::new(what, "there is no terminal to ask on, and no --yes")
-                .advice("see what 'wp-gears plan' shows, then run it again with --yes")
+                .help("see what 'wp-gears plan' shows, then run it again with --yes")
                 .into(),
         );
     }
@@ -86,12 +86,12 @@ pub fn spec_of(
             "use options of one site (as --salt, --program, --workers)",
             format!("there are {} sites", spec.sites.len()),
         )
-        .advice("give exactly one --site, or put each site's options into a [[site]] table")
+        .help("give exactly one --site, or put each site's options into a [[site]] table")
         .into());
     }
     if spec.sites.is_empty() {
         return Err(Problem::usage("find the sites", "none is named")
-            .advice(format!(
+            .help(format!(
                 "name a WordPress folder with --site DIR, or in {}",
                 Path::new(file::DEFAULT).display()
             ))

@@ -16,7 +16,7 @@ use crate::host::Host;
 use crate::intent::file;
 use crate::intent::options::{HostOptions, SiteOptions, Spec};
 use crate::intent::queue::WaitingJobs;
-use crate::intent::resolve::{Decided, SiteDecided};
+use crate::intent::resolve::{Resolved, SiteResolved};
 use crate::plan::apply::apply;
 use crate::plan::prepare::{folders, prepare};
 use crate::report::Ui;
@@ -118,8 +118,8 @@ fn choose(names: &[String]) -> Result<Vec<&'static Check>> {
             .max_by(|a, b| a.0.total_cmp(&b.0));
         let problem = Problem::usage(format!("run the check '{name}'"), "there is no such check");
         return Err(match near {
-            Some((ratio, near)) if ratio > 0.5 => problem.advice(format!("did you mean '{near}'?")),
-            _ => problem.advice("'wp-gears doctor --list' names them"),
+            Some((ratio, near)) if ratio > 0.5 => problem.help(format!("did you mean '{near}'?")),
+            _ => problem.help("'wp-gears doctor --list' names them"),
         }
         .into());
     }
@@ -192,9 +192,9 @@ fn examine(host: &Host, spec: &Spec, wanted: &[&'static Check], ui: Ui) -> Vec<R
 
 /// Workers that could not run jobs try again after a pause: doctor must not
 /// find them in it.
-fn wait_for_workers(decided: &Decided, ui: Ui) {
+fn wait_for_workers(resolved: &Resolved, ui: Ui) {
     const LONGEST: Duration = Duration::from_secs(35);
-    let is_broken = |site: &SiteDecided| {
+    let is_broken = |site: &SiteResolved| {
         let paths = Paths::new(Path::new(BASE), &site.name);
         let seen = presence::look(&paths.run).unwrap_or_default();
         seen.iter()
@@ -203,7 +203,7 @@ fn wait_for_workers(decided: &Decided, ui: Ui) {
     let begun = Instant::now();
     let progress = Progress::new(ui);
     progress.start("wait for workers that try again");
-    while begun.elapsed() < LONGEST && decided.sites.iter().any(is_broken) {
+    while begun.elapsed() < LONGEST && resolved.sites.iter().any(is_broken) {
         std::thread::sleep(Duration::from_millis(200));
     }
     progress.stop();
@@ -214,13 +214,13 @@ fn mend(host: &Host, spec: &Spec, yes: bool, ui: Ui) -> Result<Vec<serde_json::V
     let _lock = begin(host, ui)?;
     let prepared = prepare(host, spec, true, WaitingJobs::default())?;
     ui.plan(&prepared.plan);
-    ui.notes(&prepared.decided.notes);
+    ui.notes(&prepared.resolved.notes);
     confirm(ui, yes, "mend this host", "Mend it so?", true)?;
-    let sites = folders(&prepared.decided);
+    let sites = folders(&prepared.resolved);
     let outcome = apply(host, &prepared.plan, &sites, &Progress::new(ui))?;
     ui.refused(&prepared.plan.refused);
     ui.refused(&outcome.failed);
-    wait_for_workers(&prepared.decided, ui);
+    wait_for_workers(&prepared.resolved, ui);
     Ok(outcome
         .done
         .iter()

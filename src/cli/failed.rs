@@ -101,8 +101,8 @@ fn open(args: &FailedArgs) -> Result<Vec<Opened>> {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
             Err(e) => {
                 let what = format!("open {}", paths.failed.display());
-                let advice = "only root and the site's worker user see a site's failed jobs";
-                return Err(Problem::new(what, e).advice(advice).into());
+                let help = "only root and the site's worker user see a site's failed jobs";
+                return Err(Problem::new(what, e).help(help).into());
             }
         }
     }
@@ -237,7 +237,7 @@ fn each(
                     format!("change the job {id}"),
                     "it waits for another try",
                 )
-                .advice("it is kept as failed when its tries are over")
+                .help("it is kept as failed when its tries are over")
                 .into());
             }
             chosen.push(kept);
@@ -280,7 +280,7 @@ fn find(stores: &[Opened], id: &str) -> Result<Kept> {
                 format!("find the job {id}"),
                 "no site keeps one of this name",
             )
-            .advice("`wp-gears failed` lists them")
+            .help("`wp-gears failed` lists them")
             .into()
         })
 }
@@ -309,7 +309,7 @@ fn retry(opened: &Opened, store: &Store, record: &Record) -> Result<()> {
         })
         .map_err(|e| {
             Problem::new(format!("{} to {server}", what()), e)
-                .advice("it is still kept; see that the job server runs")
+                .help("it is still kept; see that the job server runs")
         })?;
     store
         .forget(&record.id)

@@ -112,12 +112,12 @@ fn mark(action: Action, paths: &Paths) -> Result<()> {
         Action::Resume => ("resume the workers", &paths.paused, unlink(&paths.paused)),
     };
     done.map_err(|e| {
-        let advice = if e.kind() == std::io::ErrorKind::PermissionDenied {
+        let help = if e.kind() == std::io::ErrorKind::PermissionDenied {
             "run it as root"
         } else {
             ""
         };
-        Problem::new(format!("{what}: {}", path.display()), e).advice(advice)
+        Problem::new(format!("{what}: {}", path.display()), e).help(help)
     })?;
     Ok(())
 }
@@ -185,7 +185,7 @@ fn wait(
                     first.pid, args.timeout
                 ),
             )
-            .advice(match action {
+            .help(match action {
                 Action::Pause => {
                     "the site stays paused; run it again to wait longer, or `wp-gears resume`"
                 }

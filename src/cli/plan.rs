@@ -20,7 +20,7 @@ pub fn run(args: &PlanArgs) -> Result<u8> {
     let prepared = prepare(&host, &spec, !wanted.no_start, wanted.waiting)?;
     let plan = &prepared.plan;
     ui.plan(plan);
-    ui.notes(&prepared.decided.notes);
+    ui.notes(&prepared.resolved.notes);
     if !plan.changes() {
         ui.line("Nothing would change.");
     }

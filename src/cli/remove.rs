@@ -161,7 +161,7 @@ fn choose(host: &Host, dirs: &[PathBuf], wish: Wish) -> Result<Chosen> {
                     what,
                     "nothing of it was found, and there is no such folder",
                 )
-                .advice("name the folder as it was named to setup; without --site all sites go")
+                .help("name the folder as it was named to setup; without --site all sites go")
                 .into());
             }
         }

@@ -38,8 +38,8 @@ fn print_config(host: &Host, args: &SetupArgs, ui: Ui) -> Result<u8> {
         return Ok(DONE);
     }
     let spec = spec_of(host, &args.common, &args.host, &args.site)?;
-    let mut decided = resolve::decide(host, &spec)?;
-    let refused: Vec<Refused> = decided
+    let mut resolved = resolve::resolve(host, &spec)?;
+    let refused: Vec<Refused> = resolved
         .refused
         .drain(..)
         .map(|(dir, error)| Refused {
@@ -48,7 +48,7 @@ fn print_config(host: &Host, args: &SetupArgs, ui: Ui) -> Result<u8> {
         })
         .collect();
     ui.refused(&refused);
-    ui.line(effective::toml(&spec, &decided).trim_end());
+    ui.line(effective::toml(&spec, &resolved).trim_end());
     Ok(if refused.is_empty() { DONE } else { FAILED })
 }
 
@@ -57,15 +57,15 @@ pub fn run_on(host: &Host, args: &SetupArgs, ui: Ui) -> Result<u8> {
     let mut talk = Talk::begin(host, args, ui)?;
     let _lock = begin(host, ui)?;
     let spec = talk.spec(host)?;
-    let Prepared { decided, plan } = prepare(host, &spec, !args.no_start, args.waiting)?;
+    let Prepared { resolved, plan } = prepare(host, &spec, !args.no_start, args.waiting)?;
     let mut outcome = Outcome::default();
     if plan.changes() {
-        talk.agree(&plan, &decided.notes)?;
-        let sites = folders(&decided);
+        talk.agree(&plan, &resolved.notes)?;
+        let sites = folders(&resolved);
         let progress = Progress::new(ui).until(talk.interrupts());
         outcome = apply(host, &plan, &sites, &progress)?;
     } else {
-        ui.notes(&decided.notes);
+        ui.notes(&resolved.notes);
         if plan.refused.is_empty() {
             ui.line("Nothing to change.");
         }
@@ -82,7 +82,7 @@ pub fn run_on(host: &Host, args: &SetupArgs, ui: Ui) -> Result<u8> {
             .iter()
             .any(|failed| failed.scope == Scope::Host)
     {
-        for site in &decided.sites {
+        for site in &resolved.sites {
             let scope = Scope::Site(site.name.clone());
             let out = plan.refused.iter().chain(&outcome.failed);
             if talk.stops() || out.into_iter().any(|refused| refused.scope == scope) {

@@ -11,7 +11,7 @@ use crate::gearman::server::Server;
 use crate::host::Host;
 use crate::intent::file;
 use crate::intent::resolve;
-use crate::queue::probe::Lookout;
+use crate::queue::probe::QueueProbe;
 use crate::report::status::{document, lines};
 use crate::report::{Ui, prometheus};
 use crate::supervisor::programs::{self, Program};
@@ -81,7 +81,7 @@ pub fn run(args: &StatusArgs) -> Result<u8> {
     Ok(if snapshot.all_up() { DONE } else { FAILED })
 }
 
-fn lookout(args: &StatusArgs) -> Result<Lookout> {
+fn lookout(args: &StatusArgs) -> Result<QueueProbe> {
     let host = Host::new(None)?;
     // What may not be read, or is no host of ours, names no sites.
     let programs = host
@@ -107,7 +107,7 @@ fn lookout(args: &StatusArgs) -> Result<Lookout> {
         [] => servers(&host, &programs, &chosen),
         named => named.to_vec(),
     };
-    Ok(Lookout {
+    Ok(QueueProbe {
         servers,
         sites: chosen
             .into_iter()

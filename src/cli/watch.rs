@@ -9,7 +9,7 @@ use anyhow::Result;
 
 use crate::base::clock;
 use crate::cli::common::{DONE, FAILED};
-use crate::queue::probe::{Lookout, QueueSeen, Snapshot};
+use crate::queue::probe::{QueueProbe, QueueSeen, Snapshot};
 use crate::report::Ui;
 use crate::report::screen::{self, Event, Screen};
 use crate::report::status::{Row, Trend, fit, is_idle_stranger, lines, notes, server, table};
@@ -88,7 +88,7 @@ fn key(queue: &QueueSeen) -> (String, String) {
     (queue.server.clone(), queue.function.clone())
 }
 
-pub fn run(lookout: Lookout, every: Duration, ui: Ui) -> Result<u8> {
+pub fn run(lookout: QueueProbe, every: Duration, ui: Ui) -> Result<u8> {
     if screen::is_there() {
         on_screen(lookout, every)
     } else {
@@ -97,7 +97,7 @@ pub fn run(lookout: Lookout, every: Duration, ui: Ui) -> Result<u8> {
 }
 
 /// For readers and terminals that cannot go back: one block after another.
-fn in_blocks(lookout: &Lookout, every: Duration, ui: Ui) -> Result<u8> {
+fn in_blocks(lookout: &QueueProbe, every: Duration, ui: Ui) -> Result<u8> {
     loop {
         let began = Instant::now();
         let snapshot = lookout.look();
@@ -112,7 +112,7 @@ fn in_blocks(lookout: &Lookout, every: Duration, ui: Ui) -> Result<u8> {
     }
 }
 
-fn on_screen(lookout: Lookout, every: Duration) -> Result<u8> {
+fn on_screen(lookout: QueueProbe, every: Duration) -> Result<u8> {
     let screen = Screen::take()?;
     // Another thread looks, so that keys work while a job server lets us wait.
     let (send, snapshots) = mpsc::channel();

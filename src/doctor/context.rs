@@ -20,7 +20,7 @@ use crate::host::process::Process;
 use crate::host::services::Unit;
 use crate::intent::options::{Role, Spec};
 use crate::intent::queue::WaitingJobs;
-use crate::intent::resolve::{self, Decided, SiteDecided};
+use crate::intent::resolve::{self, Resolved, SiteResolved};
 use crate::plan::prepare::{Prepared, prepare};
 use crate::site::ask::{Facts, Request};
 use crate::site::pool::{self, Pool};
@@ -34,19 +34,19 @@ pub struct Context<'h> {
     pub host: &'h Host,
     pub platform: &'h Platform,
     pub spec: Spec,
-    pub decided: Decided,
+    pub resolved: Resolved,
     pub root: bool,
     prepared: OnceLock<Result<Prepared>>,
     facts: Vec<OnceLock<Result<Facts>>>,
     pools: Vec<OnceLock<Option<Pool>>>,
     processes: OnceLock<Vec<Process>>,
     supervisor: OnceLock<Result<Vec<rpc::Process>, Unreachable>>,
-    servers: Vec<(String, OnceLock<Result<Looked, String>>)>,
+    servers: Vec<(String, OnceLock<Result<ServerStatus, String>>)>,
 }
 
 /// What a job server said of itself.
 #[derive(Debug, Clone)]
-pub struct Looked {
+pub struct ServerStatus {
     pub version: String,
     pub queues: Vec<Queue>,
     pub workers: Vec<Connection>,
@@ -55,12 +55,12 @@ pub struct Looked {
 impl<'h> Context<'h> {
     pub fn new(host: &'h Host, spec: Spec) -> Result<Self> {
         let platform = host.platform()?;
-        let decided = resolve::decide(host, &spec)?;
+        let resolved = resolve::resolve(host, &spec)?;
         let mut servers = Vec::new();
-        if decided.host.roles.contains(&Role::Server) {
-            servers.push(decided.host.own_server());
+        if resolved.host.roles.contains(&Role::Server) {
+            servers.push(resolved.host.own_server());
         }
-        for site in &decided.sites {
+        for site in &resolved.sites {
             servers.extend(site.effective_servers());
         }
         let mut known: Vec<(String, OnceLock<_>)> = Vec::new();
@@ -74,18 +74,18 @@ impl<'h> Context<'h> {
             platform,
             root: rustix::process::geteuid().is_root(),
             prepared: OnceLock::new(),
-            facts: decided.sites.iter().map(|_| OnceLock::new()).collect(),
-            pools: decided.sites.iter().map(|_| OnceLock::new()).collect(),
+            facts: resolved.sites.iter().map(|_| OnceLock::new()).collect(),
+            pools: resolved.sites.iter().map(|_| OnceLock::new()).collect(),
             processes: OnceLock::new(),
             supervisor: OnceLock::new(),
             servers: known,
             spec,
-            decided,
+            resolved,
         })
     }
 
     pub fn has_role(&self, role: Role) -> bool {
-        self.decided.host.roles.contains(&role)
+        self.resolved.host.roles.contains(&role)
     }
 
     /// What setup would do now.
@@ -111,7 +111,7 @@ impl<'h> Context<'h> {
     }
 
     /// What the site's WordPress says of itself, asked as its worker user.
-    pub fn facts(&self, site: &SiteDecided) -> &Result<Facts> {
+    pub fn facts(&self, site: &SiteResolved) -> &Result<Facts> {
         self.facts[self.index(site)].get_or_init(|| {
             let request = Request::facts(&site.dir.to_string_lossy())?;
             let user = self.host.need_user(&site.user)?;
@@ -138,7 +138,7 @@ impl<'h> Context<'h> {
     }
 
     /// The options that let PHP take WordPress from the workers' own cache.
-    fn opcode_cache(&self, site: &SiteDecided, uid: u32) -> Vec<String> {
+    fn opcode_cache(&self, site: &SiteResolved, uid: u32) -> Vec<String> {
         let dir = self.paths(site).cache;
         match self.host.look(&dir) {
             // PHP ends at once where it may not use the folder.
@@ -155,21 +155,21 @@ impl<'h> Context<'h> {
     }
 
     /// The php-fpm pool that serves the site.
-    pub fn pool(&self, site: &SiteDecided) -> &Option<Pool> {
+    pub fn pool(&self, site: &SiteResolved) -> &Option<Pool> {
         self.pools[self.index(site)]
             .get_or_init(|| pool::serving(self.host, &site.dir).ok().flatten())
     }
 
-    fn index(&self, site: &SiteDecided) -> usize {
+    fn index(&self, site: &SiteResolved) -> usize {
         // Sites are only ever handed out from this list, so one matches.
-        self.decided
+        self.resolved
             .sites
             .iter()
             .position(|other| other.dir == site.dir)
             .unwrap_or_default()
     }
 
-    pub fn paths(&self, site: &SiteDecided) -> Paths {
+    pub fn paths(&self, site: &SiteResolved) -> Paths {
         Paths::new(Path::new(BASE), &site.name)
     }
 
@@ -180,17 +180,17 @@ impl<'h> Context<'h> {
     pub fn gearmand(&self) -> Result<Unit> {
         let family = self.platform.family;
         self.host
-            .unit(family.gearmand.unit, &[self.decided.host.supervisor.unit])
+            .unit(family.gearmand.unit, &[self.resolved.host.supervisor.unit])
     }
 
     pub fn supervisor_unit(&self) -> Result<Unit> {
         let family = self.platform.family;
         self.host
-            .unit(self.decided.host.supervisor.unit, &[family.gearmand.unit])
+            .unit(self.resolved.host.supervisor.unit, &[family.gearmand.unit])
     }
 
     pub fn supervisor(&self) -> rpc::Supervisor {
-        rpc::Supervisor::new(Path::new(self.decided.host.supervisor.socket))
+        rpc::Supervisor::new(Path::new(self.resolved.host.supervisor.socket))
     }
 
     /// What supervisord runs, or why it cannot be asked.
@@ -210,7 +210,7 @@ impl<'h> Context<'h> {
     }
 
     /// What a job server says, or why it does not.
-    pub fn look(&self, server: &str) -> Result<&Looked, String> {
+    pub fn look(&self, server: &str) -> Result<&ServerStatus, String> {
         let Some((_, known)) = self.servers.iter().find(|(name, _)| name == server) else {
             return Err("no site uses it".into());
         };
@@ -218,7 +218,7 @@ impl<'h> Context<'h> {
             .get_or_init(|| {
                 let mut admin = self.admin(server)?;
                 let ask = |error: std::io::Error| format!("{server} does not answer ({error})");
-                Ok(Looked {
+                Ok(ServerStatus {
                     version: admin.version().map_err(ask)?,
                     queues: admin.status().map_err(ask)?,
                     workers: admin.workers().map_err(ask)?,
@@ -235,8 +235,8 @@ impl<'h> Context<'h> {
     }
 
     /// The same look at every site, a few at a time.
-    pub fn each_site(&self, look: impl Fn(&SiteDecided) -> Vec<Finding> + Sync) -> Vec<Finding> {
-        let sites = &self.decided.sites;
+    pub fn each_site(&self, look: impl Fn(&SiteResolved) -> Vec<Finding> + Sync) -> Vec<Finding> {
+        let sites = &self.resolved.sites;
         if sites.is_empty() {
             return vec![Finding::skipped("no site has workers here")];
         }
@@ -299,7 +299,7 @@ impl<'h> Context<'h> {
     }
 
     pub fn no_root(&self, what: &str) -> Problem {
-        Problem::new(what, "that needs root").advice("run it with sudo")
+        Problem::new(what, "that needs root").help("run it with sudo")
     }
 
     /// A finding for what only root sees.

@@ -5,7 +5,7 @@
 //! (what several checks look at is looked at there, once), changes nothing, and
 //! answers with at least one `Finding`: `ok` with what was seen, `skipped` with
 //! the reason, else `warning` or `failed` with what to do. Where setup would
-//! mend it, `mended_by` names the plan's resource: whether `--fix` can is then
+//! mend it, `fixed_by` names the plan's resource: whether `--fix` can is then
 //! read from the plan itself. Its name is for scripts: it never changes. A
 //! fault that makes it fail belongs into the table in `tests/host/doctor.rs`.
 
@@ -24,7 +24,7 @@ use context::Context;
 pub struct Check {
     /// In small letters and dashes.
     pub name: &'static str,
-    pub looks_at: &'static str,
+    pub describes: &'static str,
     /// No job can run where this fails: the proof is not tried then.
     pub vital: bool,
     pub run: fn(&Context) -> Vec<Finding>,
@@ -45,19 +45,19 @@ pub struct Finding {
     pub site: Option<String>,
     pub status: Status,
     pub seen: String,
-    pub todo: String,
+    pub help: String,
     /// Resources of the plan, any of which would mend it.
-    pub mended_by: Vec<String>,
+    pub fixed_by: Vec<String>,
 }
 
 impl Finding {
-    fn new(status: Status, seen: impl Into<String>, todo: impl Into<String>) -> Self {
+    fn new(status: Status, seen: impl Into<String>, help: impl Into<String>) -> Self {
         Finding {
             site: None,
             status,
             seen: seen.into(),
-            todo: todo.into(),
-            mended_by: Vec::new(),
+            help: help.into(),
+            fixed_by: Vec::new(),
         }
     }
 
@@ -69,12 +69,12 @@ impl Finding {
         Finding::new(Status::Skipped, why, "")
     }
 
-    pub fn warning(seen: impl Into<String>, todo: impl Into<String>) -> Self {
-        Finding::new(Status::Warning, seen, todo)
+    pub fn warning(seen: impl Into<String>, help: impl Into<String>) -> Self {
+        Finding::new(Status::Warning, seen, help)
     }
 
-    pub fn failed(seen: impl Into<String>, todo: impl Into<String>) -> Self {
-        Finding::new(Status::Failed, seen, todo)
+    pub fn failed(seen: impl Into<String>, help: impl Into<String>) -> Self {
+        Finding::new(Status::Failed, seen, help)
     }
 
     /// Failed, in the words of the innermost problem.
@@ -86,7 +86,7 @@ impl Finding {
         match problem {
             Some(problem) => {
                 let seen = format!("{}: {}", problem.what, problem.why.trim_end());
-                Finding::failed(seen, problem.advice.clone())
+                Finding::failed(seen, problem.help.clone())
             }
             None => Finding::failed(format!("{error:#}"), ""),
         }
@@ -97,8 +97,8 @@ impl Finding {
         self
     }
 
-    pub fn mended_by(mut self, resource: impl Into<String>) -> Self {
-        self.mended_by.push(resource.into());
+    pub fn fixed_by(mut self, resource: impl Into<String>) -> Self {
+        self.fixed_by.push(resource.into());
         self
     }
 
@@ -131,7 +131,7 @@ impl Reported {
             "site": self.finding.site,
             "status": self.finding.status,
             "seen": self.finding.seen,
-            "do": self.finding.todo,
+            "do": self.finding.help,
             "fixable": self.fixable,
             "ms": self.took.as_millis() as u64,
         })
@@ -158,7 +158,7 @@ pub fn run(context: &Context, wanted: &[&'static Check]) -> Vec<Reported> {
         let finding = &report.finding;
         report.fixable = finding.is_problem()
             && finding
-                .mended_by
+                .fixed_by
                 .iter()
                 .any(|resource| context.differs(resource));
     }

@@ -14,6 +14,6 @@ pub fn not_at_boot(name: &str, unit: &Unit) -> Option<Finding> {
     (!unit.enabled).then(|| {
         let seen = format!("the service {name} does not start at boot");
         Finding::failed(seen, format!("systemctl enable {name}"))
-            .mended_by(format!("service {name}"))
+            .fixed_by(format!("service {name}"))
     })
 }

@@ -278,7 +278,7 @@ fn check(words: &[String], what: impl Fn() -> String) -> Result<(), Problem> {
             what(),
             format!("'{name}' holds a quote, a backslash or a variable, which systemd and init scripts read differently"),
         )
-        .advice("write that option in plain words, then run again")),
+        .help("write that option in plain words, then run again")),
     }
 }
 
@@ -301,7 +301,7 @@ fn is_plain(
         }
         _ => return Ok(()),
     };
-    Err(Problem::new(what(), why).advice("mend that line, then run again"))
+    Err(Problem::new(what(), why).help("mend that line, then run again"))
 }
 
 /// The last assignment that is not commented out.

@@ -44,7 +44,7 @@ impl Password {
             return Ok(Password(text.to_owned()));
         };
         let problem = Problem::usage("use the MySQL password", why);
-        Err(problem.advice("give the queue's user a password without blanks"))
+        Err(problem.help("give the queue's user a password without blanks"))
     }
 
     /// One that stands in a file of gearmand's already: it works there.

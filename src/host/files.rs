@@ -148,7 +148,7 @@ impl Host {
             Found::Nowhere(_) => return Ok(None),
             Found::Directory(_) => {
                 return Err(Problem::new(doing(), "it is a folder, not a file")
-                    .advice("move it away, or name the right file, then run again")
+                    .help("move it away, or name the right file, then run again")
                     .into());
             }
             Found::Leaf(stack, name) => (stack, name),
@@ -200,6 +200,6 @@ impl Host {
 
 fn irregular(what: String) -> anyhow::Error {
     Problem::new(what, "it is not a regular file")
-        .advice("move it away, then run again")
+        .help("move it away, then run again")
         .into()
 }

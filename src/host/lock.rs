@@ -44,7 +44,7 @@ impl Host {
                     None => "another run holds this host".into(),
                 };
                 return Err(Problem::new("begin", why)
-                    .advice("let it end, then run again")
+                    .help("let it end, then run again")
                     .into());
             }
             std::thread::sleep(Duration::from_millis(100));

@@ -339,7 +339,7 @@ pub(super) fn detect(host: &Host) -> Result<Platform> {
                 what,
                 "there is neither /etc/os-release nor /usr/lib/os-release",
             )
-            .advice("run it on Debian, Ubuntu, or a member of the RHEL family")
+            .help("run it on Debian, Ubuntu, or a member of the RHEL family")
         })?;
     // The crate wants a path of the machine; the link that /etc/os-release is may be absolute.
     let real = host
@@ -356,7 +356,7 @@ pub(super) fn detect(host: &Host) -> Result<Platform> {
         .ok_or_else(|| {
             let seen: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
             let why = format!("{path} says '{}', which is not known here", seen.join(" "));
-            Problem::new(what, why).advice("Debian, Ubuntu, RHEL, and those like them are known")
+            Problem::new(what, why).help("Debian, Ubuntu, RHEL, and those like them are known")
         })?;
     let systemd = host.live() && host.is_dir(Path::new("/run/systemd/system"));
     Ok(Platform {

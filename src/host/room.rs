@@ -75,7 +75,7 @@ impl Host {
             let what = format!("write {}", path.display());
             if let Some(attribute) = self.frozen(&at) {
                 let why = format!("{} is {attribute}", at.display());
-                return Ok(Some(Problem::new(what, why).advice(format!(
+                return Ok(Some(Problem::new(what, why).help(format!(
                     "'lsattr -d {0}' shows it; 'chattr -ia {0}', then run again",
                     at.display()
                 ))));
@@ -83,7 +83,7 @@ impl Host {
             if self.room(&at)?.read_only {
                 let why = format!("{} is on a read-only file system", at.display());
                 return Ok(Some(
-                    Problem::new(what, why).advice("mount it writable, then run again"),
+                    Problem::new(what, why).help("mount it writable, then run again"),
                 ));
             }
         }

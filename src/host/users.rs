@@ -38,7 +38,7 @@ impl Host {
     pub fn need_user(&self, name: &str) -> Result<User> {
         self.user(name)?.ok_or_else(|| {
             Problem::new(format!("look up the user {name}"), "there is no such user")
-                .advice("name another user, or make this one first")
+                .help("name another user, or make this one first")
                 .into()
         })
     }

@@ -139,7 +139,7 @@ impl Host {
         };
         Err(
             Problem::new(format!("follow the link {}", here.display()), why)
-                .advice("if it is meant, let root or the target's owner own the link (chown -h)")
+                .help("if it is meant, let root or the target's owner own the link (chown -h)")
                 .into(),
         )
     }

@@ -1,4 +1,4 @@
-//! What was decided, written as the file that would give the same.
+//! What was resolved, written as the file that would give the same.
 
 use std::path::Path;
 
@@ -7,19 +7,19 @@ use serde::Serialize;
 use toml::{Table, Value};
 
 use crate::intent::options::{HostOptions, Plugin as Wish, Site, SiteOptions, Spec};
-use crate::intent::resolve::{Decided, SiteDecided};
+use crate::intent::resolve::{Resolved, SiteResolved};
 use crate::intent::usage;
 use crate::site::find::Plugin;
 
 /// Every option with what it is for; those that nobody set and that have no
 /// fixed value are comments. A salt is not shown.
-pub fn toml(spec: &Spec, decided: &Decided) -> String {
+pub fn toml(spec: &Spec, resolved: &Resolved) -> String {
     let mut text = String::from(
         "# What 'wp-gears setup' does here, as /etc/wp-gears.toml would say it.\n\
          # The command line and the environment go over this file.\n",
     );
-    section::<HostOptions>(&of_host(spec, decided), &mut text);
-    for site in &decided.sites {
+    section::<HostOptions>(&of_host(spec, resolved), &mut text);
+    for site in &resolved.sites {
         text.push_str(&format!("\n[[site]]\ndir = {}\n", dir(&site.dir)));
         section::<SiteOptions>(&of_wish(spec, site), &mut text);
     }
@@ -74,12 +74,12 @@ pub fn command_lines(spec: &Spec) -> Vec<Vec<String>> {
 }
 
 /// Each option of the host with its value in words, the effective one.
-pub fn host_values(spec: &Spec, decided: &Decided) -> Vec<(Arg, Option<String>)> {
-    values(&of_host(spec, decided))
+pub fn host_values(spec: &Spec, resolved: &Resolved) -> Vec<(Arg, Option<String>)> {
+    values(&of_host(spec, resolved))
 }
 
 /// The same of one site.
-pub fn site_values(spec: &Spec, site: &SiteDecided) -> Vec<(Arg, Option<String>)> {
+pub fn site_values(spec: &Spec, site: &SiteResolved) -> Vec<(Arg, Option<String>)> {
     values(&of_wish(spec, site))
 }
 
@@ -163,8 +163,8 @@ fn dir(dir: &Path) -> Value {
     Value::String(dir.to_string_lossy().into_owned())
 }
 
-fn of_host(spec: &Spec, decided: &Decided) -> HostOptions {
-    let host = &decided.host;
+fn of_host(spec: &Spec, resolved: &Resolved) -> HostOptions {
+    let host = &resolved.host;
     let mysql = host.mysql.as_ref();
     HostOptions {
         role: Some(host.roles.clone()),
@@ -181,7 +181,7 @@ fn of_host(spec: &Spec, decided: &Decided) -> HostOptions {
     }
 }
 
-fn of_wish(spec: &Spec, site: &SiteDecided) -> SiteOptions {
+fn of_wish(spec: &Spec, site: &SiteResolved) -> SiteOptions {
     let wish = spec.sites.iter().find(|wish| wish.dir == site.dir);
     of_site(
         site,
@@ -189,7 +189,7 @@ fn of_wish(spec: &Spec, site: &SiteDecided) -> SiteOptions {
     )
 }
 
-fn of_site(site: &SiteDecided, wish: SiteOptions) -> SiteOptions {
+fn of_site(site: &SiteResolved, wish: SiteOptions) -> SiteOptions {
     SiteOptions {
         plugin: Some(match site.plugin {
             Plugin::Bundled => Wish::Bundled,

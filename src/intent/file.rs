@@ -25,7 +25,7 @@ pub fn read(host: &Host, path: Option<&Path>) -> Result<Spec> {
     // A file that is named on the command line is the caller's, not one below --root.
     let text = if must {
         std::fs::read_to_string(&path).map_err(|error| {
-            Problem::usage(format!("read the configuration {}", path.display()), error).advice(
+            Problem::usage(format!("read the configuration {}", path.display()), error).help(
                 "--config names the file; without it /etc/wp-gears.toml is read where there is one",
             )
         })?
@@ -176,8 +176,8 @@ fn unknown(text: &str, key: &str, known: &[&str], what: String) -> anyhow::Error
     let why = format!("{}there is no option '{key}'", at(text, key));
     let problem = Problem::usage(what, why);
     match near {
-        Some((ratio, name)) if ratio > 0.5 => problem.advice(format!("did you mean '{name}'?")),
-        _ => problem.advice("'wp-gears setup --help' lists the options"),
+        Some((ratio, name)) if ratio > 0.5 => problem.help(format!("did you mean '{name}'?")),
+        _ => problem.help("'wp-gears setup --help' lists the options"),
     }
     .into()
 }

@@ -47,7 +47,7 @@ pub fn decide(
         {
             let what = "use the options of a MySQL queue (--mysql-…)";
             return Err(Problem::usage(what, "the queue is not in MySQL")
-                .advice("say --queue mysql too, or leave them out")
+                .help("say --queue mysql too, or leave them out")
                 .into());
         }
         return Ok((queue, None));
@@ -101,7 +101,7 @@ fn given_password(options: &HostOptions) -> Result<Option<Password>> {
     };
     read.map_err(|error| {
         let what = format!("read --mysql-password-file {}", file.display());
-        Problem::usage(what, error).advice("name a file that holds the password alone")
+        Problem::usage(what, error).help("name a file that holds the password alone")
     })?;
     Ok(Some(Password::new(&text)?))
 }

@@ -24,17 +24,17 @@ use crate::site::pool::{self, Pool};
 use crate::site::settings;
 use crate::supervisor::programs::{self, Program};
 
-/// Everything decided.
-pub struct Decided {
-    pub host: HostDecided,
-    pub sites: Vec<SiteDecided>,
+/// Everything resolved.
+pub struct Resolved {
+    pub host: HostResolved,
+    pub sites: Vec<SiteResolved>,
     /// Sites that cannot be done, by their folder.
     pub refused: Vec<(PathBuf, anyhow::Error)>,
     /// What a person should know about it.
     pub notes: Vec<String>,
 }
 
-pub struct HostDecided {
+pub struct HostResolved {
     pub roles: Vec<Role>,
     pub queue: Queue,
     /// Of a MySQL queue.
@@ -48,7 +48,7 @@ pub struct HostDecided {
     pub extension_archive: Option<PathBuf>,
 }
 
-impl HostDecided {
+impl HostResolved {
     /// Where this host's own job server is reached from here.
     pub fn own_server(&self) -> String {
         reached_at(&self.listen, self.port)
@@ -69,7 +69,7 @@ fn reached_at(listen: &str, port: u16) -> String {
     }
 }
 
-pub struct SiteDecided {
+pub struct SiteResolved {
     /// Names its folders, its log and its program.
     pub name: String,
     pub dir: PathBuf,
@@ -96,7 +96,7 @@ pub struct SiteDecided {
     pub stop_timeout: u64,
 }
 
-impl SiteDecided {
+impl SiteResolved {
     /// The servers that the site will use.
     pub fn effective_servers(&self) -> Vec<String> {
         match &self.servers {
@@ -132,7 +132,7 @@ impl SiteDecided {
     }
 }
 
-pub fn decide(host: &Host, spec: &Spec) -> Result<Decided> {
+pub fn resolve(host: &Host, spec: &Spec) -> Result<Resolved> {
     let platform = host.platform()?;
     let there = existing_host(host, platform)?;
     let former_server = reached_at(
@@ -149,7 +149,7 @@ pub fn decide(host: &Host, spec: &Spec) -> Result<Decided> {
         true => queue::decide(host, platform, spec, &options)?,
         false => (options.queue.unwrap_or(Queue::Sqlite), None),
     };
-    let decided = HostDecided {
+    let resolved = HostResolved {
         supervisor: match roles.contains(&Role::Worker) {
             true => choose_supervisor(host, platform, options.supervisor)?,
             false => host.supervisor()?,
@@ -166,26 +166,26 @@ pub fn decide(host: &Host, spec: &Spec) -> Result<Decided> {
         former_server,
         allow_upgrades: options.allow_upgrades.unwrap_or(false),
     };
-    if !decided.roles.contains(&Role::Server) && explicit_servers.is_none() {
+    if !resolved.roles.contains(&Role::Server) && explicit_servers.is_none() {
         return Err(Problem::usage(
             "set up a host without a job server of its own (--role)",
             "it is not said which job servers to use",
         )
-        .advice("name them with --servers HOST:PORT")
+        .help("name them with --servers HOST:PORT")
         .into());
     }
-    let programs = by_site(programs::all(host, decided.supervisor)?);
-    let mut sites: Vec<SiteDecided> = Vec::new();
+    let programs = by_site(programs::all(host, resolved.supervisor)?);
+    let mut sites: Vec<SiteResolved> = Vec::new();
     let mut refused = Vec::new();
     let mut names: BTreeMap<String, PathBuf> = programs
         .iter()
         .filter_map(|(dir, program)| Some((program.option("--name")?, dir.clone())))
         .collect();
     for wish in &spec.sites {
-        match decide_site(
+        match resolve_site(
             host,
             platform,
-            &decided,
+            &resolved,
             &programs,
             &mut names,
             wish,
@@ -197,8 +197,8 @@ pub fn decide(host: &Host, spec: &Spec) -> Result<Decided> {
     }
     refuse_shared_salts(host, &programs, &mut sites, &mut refused);
     let notes = share_budget(host, &programs, &mut sites);
-    Ok(Decided {
-        host: decided,
+    Ok(Resolved {
+        host: resolved,
         sites,
         refused,
         notes,
@@ -237,7 +237,7 @@ fn choose_supervisor(
             there.unit
         );
         return Err(Problem::new(what, why)
-            .advice("'wp-gears remove' first, or leave the option out")
+            .help("'wp-gears remove' first, or leave the option out")
             .into());
     }
     Ok(chosen)
@@ -306,15 +306,15 @@ fn existing_site(program: &Program) -> SiteOptions {
     }
 }
 
-fn decide_site(
+fn resolve_site(
     host: &Host,
     platform: &Platform,
-    decided: &HostDecided,
+    resolved: &HostResolved,
     programs: &HashMap<PathBuf, Program>,
     names: &mut BTreeMap<String, PathBuf>,
     wish: &crate::intent::options::Site,
     explicit_servers: &Option<Vec<String>>,
-) -> Result<SiteDecided> {
+) -> Result<SiteResolved> {
     let found_site = find::find(host, &wish.dir)?;
     let program = programs.get(&wish.dir);
     let mut there = program.map(existing_site).unwrap_or_default();
@@ -338,7 +338,7 @@ fn decide_site(
             wish.dir.display()
         );
         return Err(Problem::new(what, "its files are not there")
-            .advice("install it, or take --plugin bundled")
+            .help("install it, or take --plugin bundled")
             .into());
     }
 
@@ -349,7 +349,7 @@ fn decide_site(
     let Some(file) = host.read(&config)? else {
         let what = format!("edit {}", config.display());
         return Err(Problem::new(what, "there is no such file")
-            .advice("--wp-config names the site's file; without it the one is taken that WordPress loads")
+            .help("--wp-config names the site's file; without it the one is taken that WordPress loads")
             .into());
     };
     let found = config::scan(&file.bytes, &settings::includes(host, &config))
@@ -375,12 +375,12 @@ fn decide_site(
     }
     let servers = match explicit_servers.clone() {
         Some(servers) => Want::Exactly(servers),
-        None => match reachable(decided, found.servers.as_deref().unwrap_or_default()) {
+        None => match reachable(resolved, found.servers.as_deref().unwrap_or_default()) {
             Some(servers) => Want::Exactly(servers),
-            None => Want::Default(vec![decided.own_server()]),
+            None => Want::Default(vec![resolved.own_server()]),
         },
     };
-    Ok(SiteDecided {
+    Ok(SiteResolved {
         program: options
             .program
             .unwrap_or_else(|| format!("wp-gears-{name}")),
@@ -414,15 +414,15 @@ fn decide_site(
 /// The site's servers with this host's own one by its address as it is now.
 /// PHP's extension tries the first address of a name alone, which for localhost
 /// may be ::1: pages would wait for ever. `None` where none is named otherwise.
-fn reachable(decided: &HostDecided, servers: &[String]) -> Option<Vec<String>> {
-    let by_name = format!("localhost:{}", decided.port);
-    let own = decided.own_server();
+fn reachable(resolved: &HostResolved, servers: &[String]) -> Option<Vec<String>> {
+    let by_name = format!("localhost:{}", resolved.port);
+    let own = resolved.own_server();
     let is_own = |server: &String| {
         *server == by_name
-            || (server == "localhost" && decided.port == 4730)
-            || (*server == decided.former_server && *server != own)
+            || (server == "localhost" && resolved.port == 4730)
+            || (*server == resolved.former_server && *server != own)
     };
-    let listens = decided.roles.contains(&Role::Server) && decided.listen != "localhost";
+    let listens = resolved.roles.contains(&Role::Server) && resolved.listen != "localhost";
     if !listens || !servers.iter().any(is_own) {
         return None;
     }
@@ -454,10 +454,10 @@ fn refuse_root(host: &Host, name: &str) -> Result<()> {
     let what = format!("let jobs run as the user {name}");
     match host.user(name)? {
         None => Err(Problem::new(what, "there is no such user")
-            .advice("name the site's own user with --worker-user")
+            .help("name the site's own user with --worker-user")
             .into()),
         Some(user) if user.uid == 0 => Err(Problem::new(what, "root never runs a site's code")
-            .advice("name the site's own user with --worker-user")
+            .help("name the site's own user with --worker-user")
             .into()),
         Some(_) => Ok(()),
     }
@@ -495,7 +495,7 @@ fn unique_name(taken: &BTreeMap<String, PathBuf>, dir: &Path) -> String {
 fn refuse_shared_salts(
     host: &Host,
     programs: &HashMap<PathBuf, Program>,
-    sites: &mut Vec<SiteDecided>,
+    sites: &mut Vec<SiteResolved>,
     refused: &mut Vec<(PathBuf, anyhow::Error)>,
 ) {
     let mut with_salt: HashMap<String, Vec<PathBuf>> = HashMap::new();
@@ -525,7 +525,7 @@ fn refuse_shared_salts(
             "it has the same WP_ASYNC_TASK_SALT as {}: each would run the other's jobs",
             other.display()
         );
-        let problem = Problem::new(what, why).advice(
+        let problem = Problem::new(what, why).help(
             "if it is a copy, take the salt out of its wp-config.php or give it one with --salt",
         );
         refused.push((dir, problem.into()));
@@ -553,7 +553,7 @@ fn by_site(programs: Vec<Program>) -> HashMap<PathBuf, Program> {
 fn share_budget(
     host: &Host,
     programs: &HashMap<PathBuf, Program>,
-    sites: &mut [SiteDecided],
+    sites: &mut [SiteResolved],
 ) -> Vec<String> {
     let planned: HashSet<&Path> = sites.iter().map(|site| site.dir.as_path()).collect();
     let others: u32 = programs
@@ -585,7 +585,7 @@ fn share_budget(
 pub fn salts(
     host: &Host,
     supervisor: &Supervisor,
-    sites: &[SiteDecided],
+    sites: &[SiteResolved],
 ) -> Vec<(PathBuf, String)> {
     let programs = programs::all(host, supervisor).unwrap_or_default();
     let mut dirs: Vec<PathBuf> = sites.iter().map(|site| site.dir.clone()).collect();
@@ -613,7 +613,7 @@ fn need_utf8(path: &Path) -> Result<()> {
         format!("use {}", path.display()),
         "its name is not UTF-8, as supervisor's files are",
     )
-    .advice("give it another name, then run again")
+    .help("give it another name, then run again")
     .into())
 }
 

@@ -12,7 +12,7 @@ use crate::resource::journal::{Journal, Scope};
 use crate::resource::{Resource, State};
 
 /// Is told how the acts go.
-pub trait Watch {
+pub trait Reporter {
     fn begin(&self, scope: &Scope, name: &str, verb: &str);
     fn progress(&self, line: &str);
     fn end(
@@ -52,7 +52,7 @@ pub fn apply(
     host: &Host,
     plan: &Plan,
     sites: &BTreeMap<String, PathBuf>,
-    watch: &dyn Watch,
+    watch: &dyn Reporter,
 ) -> Result<Outcome> {
     let mut journals: BTreeMap<Scope, Journal> = BTreeMap::new();
     let mut outcome = Outcome::default();
@@ -109,7 +109,7 @@ fn one(
     host: &Host,
     resource: &dyn Resource,
     journal: &mut Journal,
-    watch: &dyn Watch,
+    watch: &dyn Reporter,
     scope: &Scope,
 ) -> Result<Option<String>> {
     // What came before may have changed what was seen when the plan was made.

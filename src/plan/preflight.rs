@@ -37,7 +37,7 @@ pub fn check(host: &Host, plan: &Plan) -> Result<Vec<(Scope, anyhow::Error)>> {
             if why.is_none() && !made.contains(parent) && !host.is_dir(parent) {
                 let what = format!("make the folder {}", folder.display());
                 let absent = Problem::new(what, format!("there is no {}", parent.display()));
-                why = Some(absent.advice("make it, then run again"));
+                why = Some(absent.help("make it, then run again"));
             }
             made.insert(folder);
         }
@@ -119,7 +119,7 @@ impl Needs {
                 return None;
             };
             let what = format!("write on the file system of {}", need.folder.display());
-            let problem = Problem::new(what, why).advice("make room, then run again");
+            let problem = Problem::new(what, why).help("make room, then run again");
             Some((Scope::Host, problem.into()))
         })
     }

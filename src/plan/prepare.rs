@@ -11,7 +11,7 @@ use crate::gearman::daemon;
 use crate::host::Host;
 use crate::intent::options::{Queue, Role, Spec};
 use crate::intent::queue::WaitingJobs;
-use crate::intent::resolve::{self, Decided};
+use crate::intent::resolve::{self, Resolved};
 use crate::plan::make::make;
 use crate::plan::{Item, Plan, Refused, recipe};
 use crate::queue::mysql::{self, Login};
@@ -22,54 +22,54 @@ use crate::resource::journal::{Edit, Scope};
 use crate::site::extension::{self, Facts};
 use crate::site::{php, queue};
 
-/// Everything decided and looked at; nothing changed yet.
+/// Everything resolved and looked at; nothing changed yet.
 pub struct Prepared {
-    pub decided: Decided,
+    pub resolved: Resolved,
     pub plan: Plan,
 }
 
 pub fn prepare(host: &Host, spec: &Spec, start: bool, waiting: WaitingJobs) -> Result<Prepared> {
-    let mut decided = resolve::decide(host, spec)?;
-    let mut items = recipe::setup(host, &decided, start, waiting)?;
+    let mut resolved = resolve::resolve(host, spec)?;
+    let mut items = recipe::setup(host, &resolved, start, waiting)?;
     items.retain(|item| host.live() || !is_pending(host, item));
     let mut plan = make(host, items)?;
-    for (dir, error) in decided.refused.drain(..) {
+    for (dir, error) in resolved.refused.drain(..) {
         let scope = Scope::Site(dir.display().to_string());
         plan.refused.push(Refused { scope, error });
     }
-    only_refusal(&decided, &mut plan)?;
+    only_refusal(&resolved, &mut plan)?;
     if host.live() {
-        let own = decided.host.own_server();
-        port_is_free(host, decided.host.port, &own, &plan)?;
-        if start && !decided.host.roles.contains(&Role::Server) {
-            servers_answer(&decided)?;
+        let own = resolved.host.own_server();
+        port_is_free(host, resolved.host.port, &own, &plan)?;
+        if start && !resolved.host.roles.contains(&Role::Server) {
+            servers_answer(&resolved)?;
         }
-        queue_file_is_sound(host, &decided)?;
-        if let Some(mysql) = decided.host.mysql.as_ref().filter(|_| plan.changes())
+        queue_file_is_sound(host, &resolved)?;
+        if let Some(mysql) = resolved.host.mysql.as_ref().filter(|_| plan.changes())
             && mysql::client(host).is_some()
             && let Ok(Login::Works(packet)) = mysql::log_in(host, mysql)
         {
-            decided.notes.extend(mysql::packet_note(packet));
+            resolved.notes.extend(mysql::packet_note(packet));
         }
-        let mut bad = unparsable(host, &decided, &plan)?;
-        bad.extend(refused_by_queues(&decided));
-        bad.extend(unfit_phps(host, &decided, &plan)?);
+        let mut bad = unparsable(host, &resolved, &plan)?;
+        bad.extend(refused_by_queues(&resolved));
+        bad.extend(unfit_phps(host, &resolved, &plan)?);
         for (scope, error) in bad {
             plan.refuse(scope, error);
         }
-        only_refusal(&decided, &mut plan)?;
+        only_refusal(&resolved, &mut plan)?;
     }
-    Ok(Prepared { decided, plan })
+    Ok(Prepared { resolved, plan })
 }
 
 /// With no site left the host's part is for nobody; where there was one site,
 /// its error is the whole answer.
-fn only_refusal(decided: &Decided, plan: &mut Plan) -> Result<()> {
+fn only_refusal(resolved: &Resolved, plan: &mut Plan) -> Result<()> {
     let is_refused = |name: &String| {
         let scope = Scope::Site(name.clone());
         plan.refused.iter().any(|refused| refused.scope == scope)
     };
-    if !decided.sites.iter().all(|site| is_refused(&site.name)) {
+    if !resolved.sites.iter().all(|site| is_refused(&site.name)) {
         return Ok(());
     }
     plan.steps.clear();
@@ -109,7 +109,7 @@ fn port_is_free(host: &Host, port: u16, server: &str, plan: &Plan) -> Result<()>
             );
             return Err(
                 Problem::new(format!("let the job server listen on {server}"), why)
-                    .advice("end that program, or take another port with --port")
+                    .help("end that program, or take another port with --port")
                     .into(),
             );
         }
@@ -118,9 +118,9 @@ fn port_is_free(host: &Host, port: u16, server: &str, plan: &Plan) -> Result<()>
 }
 
 /// Sites whose jobs others serve, or whose waiting jobs a new salt would strand.
-fn refused_by_queues(decided: &Decided) -> Vec<(Scope, anyhow::Error)> {
+fn refused_by_queues(resolved: &Resolved) -> Vec<(Scope, anyhow::Error)> {
     let mut bad = Vec::new();
-    for site in &decided.sites {
+    for site in &resolved.sites {
         let dir = site.dir.to_string_lossy();
         let servers = site.effective_servers();
         let copy = match site.effective_salt() {
@@ -137,9 +137,9 @@ fn refused_by_queues(decided: &Decided) -> Vec<(Scope, anyhow::Error)> {
 }
 
 /// What would keep gearmand from keeping jobs.
-fn queue_file_is_sound(host: &Host, decided: &Decided) -> Result<()> {
+fn queue_file_is_sound(host: &Host, resolved: &Resolved) -> Result<()> {
     let gearmand = &host.platform()?.family.gearmand;
-    if decided.host.queue != Queue::Sqlite || !decided.host.roles.contains(&Role::Server) {
+    if resolved.host.queue != Queue::Sqlite || !resolved.host.roles.contains(&Role::Server) {
         return Ok(());
     }
     let file = daemon::queue_file(gearmand);
@@ -153,14 +153,14 @@ fn queue_file_is_sound(host: &Host, decided: &Decided) -> Result<()> {
     }
     Err(
         Problem::new(format!("keep jobs in {file}"), join(|fault| &fault.seen))
-            .advice(format!("{}, then run again", join(|fault| &fault.todo)))
+            .help(format!("{}, then run again", join(|fault| &fault.help)))
             .into(),
     )
 }
 
 /// Without a job server of its own the host depends on others: they must be there.
-fn servers_answer(decided: &Decided) -> Result<()> {
-    let named: BTreeSet<String> = decided
+fn servers_answer(resolved: &Resolved) -> Result<()> {
+    let named: BTreeSet<String> = resolved
         .sites
         .iter()
         .flat_map(|site| site.effective_servers())
@@ -168,20 +168,24 @@ fn servers_answer(decided: &Decided) -> Result<()> {
     for server in named {
         daemon::ask_version(&server).map_err(|error| {
             Problem::new(format!("use the job server {server}"), format!("{error:#}"))
-                .advice("start it and let this host reach it, or name another with --servers")
+                .help("start it and let this host reach it, or name another with --servers")
         })?;
     }
     Ok(())
 }
 
 /// PHPs that can run no job; only asked where something changes.
-fn unfit_phps(host: &Host, decided: &Decided, plan: &Plan) -> Result<Vec<(Scope, anyhow::Error)>> {
+fn unfit_phps(
+    host: &Host,
+    resolved: &Resolved,
+    plan: &Plan,
+) -> Result<Vec<(Scope, anyhow::Error)>> {
     let mut bad = Vec::new();
     if !plan.changes() {
         return Ok(bad);
     }
     let mut asked: Vec<(&Path, Facts)> = Vec::new();
-    for site in &decided.sites {
+    for site in &resolved.sites {
         let php = site.php.path.as_path();
         if !asked.iter().any(|(path, _)| *path == php) {
             asked.push((
@@ -192,22 +196,22 @@ fn unfit_phps(host: &Host, decided: &Decided, plan: &Plan) -> Result<Vec<(Scope,
         let Some((_, facts)) = asked.iter().find(|(path, _)| *path == php) else {
             continue; // it was asked just now
         };
-        let (what, why, advice) = if facts.is_too_old() {
+        let (what, why, help) = if facts.is_too_old() {
             let why = format!("is PHP {}, and workers need 7.1 or newer", facts.version);
             ("run jobs", why, "name a newer PHP with --php")
         } else if facts.lacks_json {
-            let advice = "install and enable PHP's json extension, then run again";
+            let help = "install and enable PHP's json extension, then run again";
             (
                 "run jobs",
                 "has no json, in which jobs are written".into(),
-                advice,
+                help,
             )
         } else if facts.lacks_pcntl && site.must_fork {
-            let advice = "enable PHP's pcntl extension, or leave --worker-mode out: then each job gets a PHP of its own (spawn)";
+            let help = "enable PHP's pcntl extension, or leave --worker-mode out: then each job gets a PHP of its own (spawn)";
             (
                 "fork for jobs (--worker-mode fork)",
                 "has no pcntl".into(),
-                advice,
+                help,
             )
         } else {
             continue;
@@ -215,13 +219,17 @@ fn unfit_phps(host: &Host, decided: &Decided, plan: &Plan) -> Result<Vec<(Scope,
         let what = format!("{what} of {}", site.dir.display());
         let problem = Problem::new(what, format!("{} {why}", php.display()));
         let scope = Scope::Site(site.name.clone());
-        bad.push((scope, problem.advice(advice).into()));
+        bad.push((scope, problem.help(help).into()));
     }
     Ok(bad)
 }
 
 /// Every new wp-config.php must be PHP to the host's own PHP.
-fn unparsable(host: &Host, decided: &Decided, plan: &Plan) -> Result<Vec<(Scope, anyhow::Error)>> {
+fn unparsable(
+    host: &Host,
+    resolved: &Resolved,
+    plan: &Plan,
+) -> Result<Vec<(Scope, anyhow::Error)>> {
     let mut files: Vec<(&Scope, &File)> = Vec::new();
     for step in &plan.steps {
         if let (Some(file), State::Differs(_)) = (step.item.resource.next_text(), &step.state)
@@ -231,10 +239,10 @@ fn unparsable(host: &Host, decided: &Decided, plan: &Plan) -> Result<Vec<(Scope,
         }
     }
     let mut bad = Vec::new();
-    for site in &decided.sites {
+    for site in &resolved.sites {
         let scope = Scope::Site(site.name.clone());
         // Sites that share a PHP and a user share a process.
-        let first = decided
+        let first = resolved
             .sites
             .iter()
             .find(|other| other.php == site.php && other.user == site.user);
@@ -244,7 +252,7 @@ fn unparsable(host: &Host, decided: &Decided, plan: &Plan) -> Result<Vec<(Scope,
         let mine: Vec<&(&Scope, &File)> = files
             .iter()
             .filter(|(scope, _)| {
-                decided.sites.iter().any(|other| {
+                resolved.sites.iter().any(|other| {
                     **scope == Scope::Site(other.name.clone())
                         && other.php == site.php
                         && other.user == site.user
@@ -272,7 +280,7 @@ fn unparsable(host: &Host, decided: &Decided, plan: &Plan) -> Result<Vec<(Scope,
                 let what = format!("edit {}", file.path.display());
                 let why = format!("PHP does not parse what it would become ({why})");
                 let problem = Problem::new(what, why)
-                    .advice("nothing was written; please report this file's shape");
+                    .help("nothing was written; please report this file's shape");
                 bad.push(((*scope).clone(), problem.into()));
             }
         }
@@ -280,8 +288,8 @@ fn unparsable(host: &Host, decided: &Decided, plan: &Plan) -> Result<Vec<(Scope,
     Ok(bad)
 }
 /// Each site's folder by its name.
-pub fn folders(decided: &Decided) -> BTreeMap<String, PathBuf> {
-    decided
+pub fn folders(resolved: &Resolved) -> BTreeMap<String, PathBuf> {
+    resolved
         .sites
         .iter()
         .map(|site| (site.name.clone(), site.dir.clone()))

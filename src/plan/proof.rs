@@ -11,14 +11,14 @@ use crate::base::problem::Problem;
 use crate::host::Host;
 use crate::host::commands::{Command, explain};
 use crate::intent::options::WorkerMode;
-use crate::intent::resolve::SiteDecided;
+use crate::intent::resolve::SiteResolved;
 use crate::site::ask::{Proof, Request};
 
 /// How long a job may wait for a worker that has just started.
 const PATIENCE_SECONDS: u64 = 30;
 
 /// Sends one job and waits until a worker ran it.
-pub fn run(host: &Host, site: &SiteDecided) -> Result<Proof> {
+pub fn run(host: &Host, site: &SiteResolved) -> Result<Proof> {
     let run = Path::new(BASE).join("run").join(&site.name);
     let request = Request::prove(
         &site.dir.to_string_lossy(),
@@ -40,7 +40,7 @@ pub fn run(host: &Host, site: &SiteDecided) -> Result<Proof> {
             why = format!("{why}\nPHP ended with {}", explain(&output));
         }
         Problem::new(problem.what, why)
-            .advice(format!(
+            .help(format!(
                 "see the log {LOGS}/{}.log and '{} status {}:*'; everything else is in place",
                 site.name,
                 host.supervisor().map_or("supervisorctl", |it| it.control),
@@ -50,7 +50,7 @@ pub fn run(host: &Host, site: &SiteDecided) -> Result<Proof> {
     })
 }
 
-pub fn sentence(site: &SiteDecided, proof: &Proof) -> String {
+pub fn sentence(site: &SiteResolved, proof: &Proof) -> String {
     let mut text = format!(
         "✓ a job went through WordPress [{}]: handed in after {} ms, started after {} ms, done after {} ms",
         site.name, proof.add_ms, proof.started_ms, proof.done_ms

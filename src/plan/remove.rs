@@ -18,16 +18,16 @@ use crate::plan::Item;
 use crate::plan::waiting;
 use crate::resource::Resource;
 use crate::resource::boolean::Boolean;
-use crate::resource::database::WithoutDatabase;
-use crate::resource::directory::WithoutDirectory;
+use crate::resource::database::RemoveDatabase;
+use crate::resource::directory::RemoveDirectory;
 use crate::resource::drained::Drained;
 use crate::resource::file::{File, Next, Owner};
 use crate::resource::journal::{self, Edit, History, Kept, Scope, Undo};
 use crate::resource::link::Link;
-use crate::resource::log::WithoutLog;
-use crate::resource::package::{WithoutPackages, is_extension};
-use crate::resource::program::{Program, Shall};
-use crate::resource::renewal::Unloading;
+use crate::resource::log::RemoveLog;
+use crate::resource::package::{RemovePackages, is_extension};
+use crate::resource::program::{Ensure, Program};
+use crate::resource::reload_php::UnloadExtension;
 use crate::resource::repository::Enabled;
 use crate::resource::service::Service;
 use crate::site::config;
@@ -90,7 +90,7 @@ pub fn of_history(
         ));
     }
     if unloads(history, wish.purge) {
-        let (scope, resource) = (scope.clone(), Box::new(Unloading));
+        let (scope, resource) = (scope.clone(), Box::new(UnloadExtension));
         ranked.push((8, Item { scope, resource }));
     }
     if let Some(drained) = drained(host, scope, history, wish.waiting)? {
@@ -175,7 +175,7 @@ fn undo(
                 left.push(format!("the log {} (--purge takes it out)", path.display()));
                 return Ok(None);
             }
-            (3, Box::new(WithoutLog { path: path.clone() }))
+            (3, Box::new(RemoveLog { path: path.clone() }))
         }
         Undo::File {
             path,
@@ -227,8 +227,8 @@ fn undo(
         Undo::All { .. } => return Ok(None),
         Undo::Program { group } => {
             let shall = match was_by_hand(host, history, group)? {
-                true => Shall::BeByHand,
-                false => Shall::BeGone,
+                true => Ensure::Restored,
+                false => Ensure::Absent,
             };
             (2, Box::new(workers(host, group, shall)?))
         }
@@ -280,7 +280,7 @@ fn undo(
             }
             (
                 5,
-                Box::new(WithoutDirectory {
+                Box::new(RemoveDirectory {
                     path: path.clone(),
                     was: *was,
                     contents: own && was.is_none(),
@@ -292,7 +292,7 @@ fn undo(
             (5, Box::new(Boolean { name, on }))
         }
         Undo::Database(made) => {
-            let without = WithoutDatabase {
+            let without = RemoveDatabase {
                 made: made.clone(),
                 lose: wish.waiting.lose_queued_jobs,
             };
@@ -326,7 +326,7 @@ fn undo(
             }
             (
                 6,
-                Box::new(WithoutPackages {
+                Box::new(RemovePackages {
                     brought: brought.clone(),
                 }),
             )
@@ -363,7 +363,7 @@ fn was_by_hand(host: &Host, history: &History, group: &str) -> Result<bool> {
     Ok(false)
 }
 
-fn workers(host: &Host, group: &str, shall: Shall) -> Result<Program> {
+fn workers(host: &Host, group: &str, shall: Ensure) -> Result<Program> {
     Ok(Program::new(group, shall, host.supervisor()?, PATIENCE))
 }
 
@@ -574,7 +574,7 @@ pub fn without_journal(
             items.push(Box::new(take_out(program.file.clone(), Edit::Program)));
         }
         if host.live() {
-            items.push(Box::new(workers(host, &program.name, Shall::BeGone)?));
+            items.push(Box::new(workers(host, &program.name, Ensure::Absent)?));
         }
     }
     for plugin in [Plugin::WpGears, Plugin::WpMinions] {

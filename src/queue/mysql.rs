@@ -93,7 +93,7 @@ pub fn log_in(host: &Host, mysql: &Mysql) -> Result<Login> {
     }
     let what = format!("reach the database on {}:{}", mysql.host, mysql.port);
     Err(Problem::new(what, output.last_words(3))
-        .advice("start it and let this host reach it, then run again")
+        .help("start it and let this host reach it, then run again")
         .into())
 }
 

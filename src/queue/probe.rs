@@ -17,7 +17,7 @@ const LIMIT: Duration = Duration::from_secs(3);
 
 /// Where to look.
 #[derive(Debug, Clone)]
-pub struct Lookout {
+pub struct QueueProbe {
     pub servers: Vec<Server>,
     pub sites: Vec<(String, Option<PathBuf>)>,
     /// Show the queues of these sites alone.
@@ -86,7 +86,7 @@ impl Snapshot {
     }
 }
 
-impl Lookout {
+impl QueueProbe {
     /// All job servers at once: one that is away costs its own time only.
     pub fn look(&self) -> Snapshot {
         let now = SystemTime::now();
@@ -279,7 +279,7 @@ mod tests {
     }
 
     fn look(server: Server) -> Snapshot {
-        let lookout = Lookout {
+        let lookout = QueueProbe {
             servers: vec![server],
             sites: Vec::new(),
             only: false,

@@ -11,7 +11,7 @@ use crate::host::platform::Gearmand;
 /// What is wrong, and what to do before gearmand starts again.
 pub struct Fault {
     pub seen: String,
-    pub todo: String,
+    pub help: String,
 }
 
 /// Below this not even a few jobs fit.
@@ -21,15 +21,15 @@ const ROOM: u64 = 1 << 20;
 /// there is made by gearmand.
 pub fn faults(host: &Host, gearmand: &Gearmand, path: &Path) -> Result<Vec<Fault>> {
     let mut faults = Vec::new();
-    let mut add = |seen: String, todo: String| faults.push(Fault { seen, todo });
+    let mut add = |seen: String, help: String| faults.push(Fault { seen, help });
     let shown = path.display();
     let user = host.user(gearmand.user).ok().flatten();
     if let Some(folder) = path.parent().filter(|folder| host.is_dir(folder)) {
         if let Some(user) = &user
             && let Some(why) = host.cannot_write_in(folder, user)?
         {
-            let todo = format!("chown {} {}", user.name, folder.display());
-            add(format!("{why}: no job is kept"), todo);
+            let help = format!("chown {} {}", user.name, folder.display());
+            add(format!("{why}: no job is kept"), help);
         }
         let room = host.room(folder)?;
         if room.bytes < ROOM || room.files == Some(0) {

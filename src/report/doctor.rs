@@ -14,7 +14,9 @@ impl Ui {
         if self.json {
             let list: Vec<_> = checks
                 .iter()
-                .map(|check| serde_json::json!({ "name": check.name, "looks_at": check.looks_at }))
+                .map(
+                    |check| serde_json::json!({ "name": check.name, "describes": check.describes }),
+                )
                 .collect();
             return self.document(&serde_json::json!({ "checks": list }));
         }
@@ -24,7 +26,7 @@ impl Ui {
             .max()
             .unwrap_or(0);
         for check in checks {
-            self.line(&format!("{:<width$}  {}", check.name, check.looks_at));
+            self.line(&format!("{:<width$}  {}", check.name, check.describes));
         }
     }
 
@@ -68,15 +70,15 @@ impl Ui {
                         pad = indent - 2 - measure_text_width(name)
                     );
                 }
-                if !report.finding.todo.is_empty() {
-                    let mut todo = report.finding.todo.clone();
+                if !report.finding.help.is_empty() {
+                    let mut help = report.finding.help.clone();
                     if report.fixable {
-                        todo.push_str("  [--fix does it]");
+                        help.push_str("  [--fix does it]");
                     }
                     text.push_str(&format!(
                         "\n{:indent$}do: {}",
                         "",
-                        lines(&todo, indent + 4, columns)
+                        lines(&help, indent + 4, columns)
                     ));
                 }
                 let shown = format!("{} {text}", self.sign(wanted));

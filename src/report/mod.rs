@@ -19,7 +19,7 @@ use crate::base::problem::{Problem, plainly};
 use crate::plan::Refused;
 use crate::resource::journal::Scope;
 
-/// How to print: decided once, from the options and the terminal.
+/// How to print: resolved once, from the options and the terminal.
 #[derive(Debug, Clone, Copy)]
 pub struct Ui {
     /// People's text goes to standard error, one document to standard output.
@@ -159,10 +159,10 @@ fn room(error: &anyhow::Error) -> &'static str {
     };
     match error.chain().find_map(kind) {
         Some(ErrorKind::StorageFull) => {
-            "\n  to do: make room, then run again: it goes on where it stopped"
+            "\n  help: make room, then run again: it goes on where it stopped"
         }
         Some(ErrorKind::QuotaExceeded) => {
-            "\n  to do: make room, or raise the quota of the file's owner, then run again: it goes on where it stopped"
+            "\n  help: make room, or raise the quota of the file's owner, then run again: it goes on where it stopped"
         }
         _ => "",
     }
@@ -183,17 +183,14 @@ mod tests {
             .unwrap_err();
         assert_eq!(
             message(&error, false),
-            "cannot write /a: No space left on device\n  to do: make room, then run again: it goes on where it stopped"
+            "cannot write /a: No space left on device\n  help: make room, then run again: it goes on where it stopped"
         );
         let quota = Err::<(), _>(rustix::io::Errno::DQUOT).context("own /a");
         let said = message(&quota.unwrap_err(), false);
         assert!(said.contains("raise the quota"), "{said}");
         let problem =
-            anyhow::Error::new(Problem::new("read /a", "no").advice("look")).context("set up");
-        assert_eq!(
-            message(&problem, false),
-            "cannot read /a: no\n  to do: look"
-        );
+            anyhow::Error::new(Problem::new("read /a", "no").help("look")).context("set up");
+        assert_eq!(message(&problem, false), "cannot read /a: no\n  help: look");
         assert!(message(&problem, true).starts_with("cannot set up: read /a: no"));
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::plan::apply::Watch;
+use crate::plan::apply::Reporter;
 use crate::report::Ui;
 use crate::report::interrupt::Interrupts;
 use crate::report::width::lines;
@@ -62,7 +62,7 @@ impl Progress {
     }
 }
 
-impl Watch for Progress {
+impl Reporter for Progress {
     fn begin(&self, _scope: &Scope, name: &str, verb: &str) {
         self.start(&format!("{verb} {name}"));
     }

@@ -37,7 +37,7 @@ impl Database {
         let statements = mysql::statements(&self.mysql, client, "'THE-PASSWORD'");
         let why = format!("{refused}\nand as an administrator: {admin}");
         Problem::new(self.what(), why)
-            .advice(format!(
+            .help(format!(
                 "run these statements there and give the password with --mysql-password-file, \
                  or let setup run them with --mysql-admin-defaults-file:\n{statements}"
             ))
@@ -74,7 +74,7 @@ impl Resource for Database {
         if refused.contains("1045") && admin.has_user(&mysql.user, &admin.client)? {
             let why = format!("that user is there, with another password\n{refused}");
             return Err(Problem::new(self.what(), why)
-                .advice("give its password with --mysql-password-file, or another --mysql-user")
+                .help("give its password with --mysql-password-file, or another --mysql-user")
                 .into());
         }
         let packet = admin.ask("SELECT @@max_allowed_packet")?;
@@ -116,7 +116,7 @@ impl Resource for Database {
         match mysql::log_in(host, mysql)? {
             Login::Works(_) => Ok(()),
             Login::Refused(why) => Err(Problem::new(self.what(), why)
-                .advice(format!(
+                .help(format!(
                     "see which users the database has, and what {} holds",
                     password::CONFIG
                 ))
@@ -126,13 +126,13 @@ impl Resource for Database {
 }
 
 /// The other way: what we made there goes, as far as no job waits in it.
-pub struct WithoutDatabase {
+pub struct RemoveDatabase {
     pub made: Made,
     /// Jobs that wait in it may go.
     pub lose: bool,
 }
 
-impl WithoutDatabase {
+impl RemoveDatabase {
     /// Why it has to be left; `None` where it can go.
     pub fn stays(&self, host: &Host) -> Result<Option<String>> {
         if !host.live() {
@@ -184,13 +184,13 @@ impl WithoutDatabase {
     fn admin<'a>(&self, host: &'a Host) -> Result<Admin<'a>> {
         Admin::log_in(host, &self.made.server)?.map_err(|why| {
             let what = format!("take the database {} out", self.made.database);
-            let advice = "drop it and its user by hand";
-            Problem::new(what, why).advice(advice).into()
+            let help = "drop it and its user by hand";
+            Problem::new(what, why).help(help).into()
         })
     }
 }
 
-impl Resource for WithoutDatabase {
+impl Resource for RemoveDatabase {
     fn name(&self) -> String {
         format!("database {}", self.made.database)
     }

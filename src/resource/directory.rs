@@ -51,7 +51,7 @@ impl Resource for Directory {
             _ => {
                 let what = format!("make the folder {}", self.path.display());
                 return Err(Problem::new(what, "something else stands there")
-                    .advice("move it away, then run again")
+                    .help("move it away, then run again")
                     .into());
             }
         })
@@ -83,14 +83,14 @@ impl Resource for Directory {
 }
 
 /// The other way: the folder goes if it is empty, or gets back its owner and mode.
-pub struct WithoutDirectory {
+pub struct RemoveDirectory {
     pub path: PathBuf,
     pub was: Option<(u32, u32, u32)>,
     /// With all that is in it: a folder of our own.
     pub contents: bool,
 }
 
-impl Resource for WithoutDirectory {
+impl Resource for RemoveDirectory {
     fn name(&self) -> String {
         format!("folder {}", self.path.display())
     }

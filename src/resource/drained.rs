@@ -24,7 +24,7 @@ impl Drained {
     fn refusal(&self, waiting: u64) -> anyhow::Error {
         let why = format!("{} there, and nobody would run them", jobs(waiting));
         Problem::new(self.what.clone(), why)
-            .advice(
+            .help(
                 "let the workers finish them: --drain SECONDS waits for that; \
                  --lose-queued-jobs gives them up",
             )

@@ -114,7 +114,7 @@ impl Extension {
         }
         let what = format!("build {}: {what}", self.name());
         Err(Problem::new(what, explain(&output))
-            .advice("see what it says above; mend it, then run again: nothing was put into PHP")
+            .help("see what it says above; mend it, then run again: nothing was put into PHP")
             .into())
     }
 
@@ -145,7 +145,7 @@ impl Extension {
         });
         archive.map(|name| folder.join(name)).ok_or_else(|| {
             Problem::new("download the gearman extension (pecl download gearman)", explain(&output))
-                .advice("let the host reach pecl.php.net, or fetch the archive elsewhere and give it with --extension-archive FILE")
+                .help("let the host reach pecl.php.net, or fetch the archive elsewhere and give it with --extension-archive FILE")
                 .into()
         })
     }
@@ -166,7 +166,7 @@ impl Extension {
                 let what = format!("build {}", self.name());
                 let why = format!("there is no {name} beside {}", real.display());
                 Problem::new(what, why)
-                    .advice("install what that PHP's headers come with, then run again")
+                    .help("install what that PHP's headers come with, then run again")
                     .into()
             })
     }

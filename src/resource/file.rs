@@ -140,7 +140,7 @@ impl File {
         {
             let what = format!("write {}", self.path.display());
             return Err(Problem::new(what, "a link stands there")
-                .advice("move it away, then run again")
+                .help("move it away, then run again")
                 .into());
         }
         Ok(())

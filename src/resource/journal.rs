@@ -255,7 +255,7 @@ pub fn read(host: &Host, scope: &Scope) -> Result<Option<History>> {
     if let Node::Link { .. } = host.look(&path)? {
         let what = format!("read {}", path.display());
         return Err(Problem::new(what, "a link stands there")
-            .advice("put the file itself there, then run again")
+            .help("put the file itself there, then run again")
             .into());
     }
     let Some(file) = host.read(&path)? else {
@@ -275,7 +275,7 @@ pub fn read(host: &Host, scope: &Scope) -> Result<Option<History>> {
             Err(error) => {
                 let what = format!("read line {} of {}", index + 1, path.display());
                 return Err(Problem::new(what, error)
-                    .advice("mend or take out that line; with the whole file moved away, 'wp-gears remove --site DIR' takes out what it finds")
+                    .help("mend or take out that line; with the whole file moved away, 'wp-gears remove --site DIR' takes out what it finds")
                     .into());
             }
         };
@@ -283,7 +283,7 @@ pub fn read(host: &Host, scope: &Scope) -> Result<Option<History>> {
             Record::Opened { version, .. } if version > VERSION => {
                 let what = format!("read {}", path.display());
                 return Err(Problem::new(what, "a newer wp-gears wrote it")
-                    .advice("run that one, or a newer one")
+                    .help("run that one, or a newer one")
                     .into());
             }
             Record::Opened { site, .. } => history.site = history.site.or(site),

@@ -85,7 +85,7 @@ impl Resource for Link {
             _ => {
                 let what = format!("make the link {}", self.path.display());
                 return Err(Problem::new(what, "a file stands there")
-                    .advice("move it away, then run again")
+                    .help("move it away, then run again")
                     .into());
             }
         })

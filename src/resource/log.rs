@@ -38,7 +38,7 @@ impl Resource for Log {
             _ => {
                 let what = format!("make the log {}", self.path.display());
                 return Err(Problem::new(what, "something else stands there")
-                    .advice("move it away, then run again")
+                    .help("move it away, then run again")
                     .into());
             }
         })
@@ -68,11 +68,11 @@ impl Resource for Log {
     }
 }
 
-pub struct WithoutLog {
+pub struct RemoveLog {
     pub path: PathBuf,
 }
 
-impl Resource for WithoutLog {
+impl Resource for RemoveLog {
     fn name(&self) -> String {
         format!("log {}", self.path.display())
     }

@@ -12,7 +12,7 @@ pub mod link;
 pub mod log;
 pub mod package;
 pub mod program;
-pub mod renewal;
+pub mod reload_php;
 pub mod repository;
 pub mod service;
 

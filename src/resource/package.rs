@@ -92,7 +92,7 @@ impl Packages {
                 let names = choices.join(" or ");
                 let why = "the package manager's settings exclude it on this host (exclude=)";
                 return Err(Problem::new(format!("install {names}"), why)
-                    .advice("take it out of 'exclude' in /etc/dnf/dnf.conf (yum: /etc/yum.conf), then run again")
+                    .help("take it out of 'exclude' in /etc/dnf/dnf.conf (yum: /etc/yum.conf), then run again")
                     .into());
             }
         }
@@ -126,7 +126,7 @@ impl Packages {
             absent.join(" ")
         );
         Err(Problem::new(format!("build {}", extension.name()), why)
-            .advice(format!(
+            .help(format!(
                 "enable one that has {}, or one that has the extension's package ({}), then run again",
                 absent.join(" "),
                 extension.packages.join(" or ")
@@ -149,7 +149,7 @@ impl Packages {
             }
         }
         Err(Problem::new("install the packages", why)
-            .advice("if that is all right, run again with --allow-upgrades")
+            .help("if that is all right, run again with --allow-upgrades")
             .into())
     }
 }
@@ -237,11 +237,11 @@ pub fn is_extension(name: &str) -> bool {
 }
 
 /// The other way: takes out what we brought, as far as nobody else needs it.
-pub struct WithoutPackages {
+pub struct RemovePackages {
     pub brought: Vec<String>,
 }
 
-impl WithoutPackages {
+impl RemovePackages {
     fn removable(&self, host: &Host) -> Result<Vec<String>> {
         let mut present = self.brought_now(host)?;
         let used = self.used(host, &present)?;
@@ -292,7 +292,7 @@ impl WithoutPackages {
     }
 }
 
-impl Resource for WithoutPackages {
+impl Resource for RemovePackages {
     fn name(&self) -> String {
         "packages".into()
     }

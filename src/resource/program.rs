@@ -16,7 +16,7 @@ use crate::supervisor::rpc::{Process, Supervisor};
 
 pub struct Program {
     pub group: String,
-    pub shall: Shall,
+    pub ensure: Ensure,
     pub supervisor: &'static platform::Supervisor,
     /// How long its processes may take to finish the jobs at hand.
     pub patience: Duration,
@@ -26,12 +26,12 @@ pub struct Program {
 
 /// What the group shall be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shall {
+pub enum Ensure {
     /// Loaded as its file says, and running.
-    Run,
+    Running,
     /// Its definition is a person's again: loaded, whatever becomes of it.
-    BeByHand,
-    BeGone,
+    Restored,
+    Absent,
 }
 
 /// What is to be done about the group.
@@ -49,13 +49,13 @@ impl Program {
     /// A group of our workers, which may take so long over the jobs at hand.
     pub fn new(
         group: &str,
-        shall: Shall,
+        ensure: Ensure,
         supervisor: &'static platform::Supervisor,
         patience: Duration,
     ) -> Self {
         Program {
             group: group.to_owned(),
-            shall,
+            ensure,
             supervisor,
             patience,
             defined_in: None,
@@ -73,10 +73,10 @@ impl Program {
     fn look(&self, host: &Host, supervisor: &Supervisor) -> Result<(Act, String)> {
         let reread = supervisor.reread().map_err(|error| {
             Problem::new("let supervisord read its files", format!("{error:#}"))
-                .advice("mend the file that it names, then run again")
+                .help("mend the file that it names, then run again")
         })?;
         let processes = self.processes(supervisor)?;
-        if self.shall == Shall::BeGone {
+        if self.ensure == Ensure::Absent {
             let gone = processes.is_empty() && !reread.removed.contains(&self.group);
             return Ok(if gone {
                 (Act::Nothing, String::new())
@@ -93,7 +93,7 @@ impl Program {
         if processes.is_empty() || reread.added.contains(&self.group) {
             return Ok((Act::Add, String::new()));
         }
-        if self.shall == Shall::BeByHand {
+        if self.ensure == Ensure::Restored {
             let ours = processes.iter().any(|process| {
                 let running = host.process(process.pid);
                 running.and_then(|it| it.exe).as_ref() == Some(&binary())
@@ -152,7 +152,7 @@ impl Program {
                 };
                 return Err(
                     Problem::new(format!("start the workers ({})", self.group), why)
-                        .advice(format!(
+                        .help(format!(
                             "see '{} tail {}:* stderr'",
                             self.supervisor.control, self.group
                         ))
@@ -181,9 +181,9 @@ impl Resource for Program {
     fn inspect(&self, host: &Host) -> Result<State> {
         let supervisor = Supervisor::new(Path::new(self.supervisor.socket));
         if !supervisor.answers() {
-            return Ok(match self.shall {
-                Shall::Run => State::After("supervisor".into(), Change::new("start")),
-                Shall::BeByHand | Shall::BeGone => State::Same,
+            return Ok(match self.ensure {
+                Ensure::Running => State::After("supervisor".into(), Change::new("start")),
+                Ensure::Restored | Ensure::Absent => State::Same,
             });
         }
         let (act, why) = self.look(host, &supervisor)?;
@@ -205,7 +205,7 @@ impl Resource for Program {
     }
 
     fn undo(&self, _host: &Host) -> Result<Option<Undo>> {
-        let ours = self.shall == Shall::Run;
+        let ours = self.ensure == Ensure::Running;
         Ok(ours.then(|| Undo::Program {
             group: self.group.clone(),
         }))
@@ -222,13 +222,13 @@ impl Resource for Program {
             }
             Act::Start => supervisor.start(&self.group).map_err(|error| {
                 let what = format!("start the workers ({})", self.group);
-                Problem::new(what, format!("{error:#}")).advice("mend that, then run again")
+                Problem::new(what, format!("{error:#}")).help("mend that, then run again")
             })?,
             Act::Remove => return supervisor.remove(&self.group, self.patience),
         }
-        match self.shall {
-            Shall::Run => self.wait(&supervisor),
-            Shall::BeByHand | Shall::BeGone => Ok(()),
+        match self.ensure {
+            Ensure::Running => self.wait(&supervisor),
+            Ensure::Restored | Ensure::Absent => Ok(()),
         }
     }
 }

@@ -58,7 +58,7 @@ impl Resource for Service {
         if unit.masked && self.active == Some(true) {
             let what = format!("start the service {}", self.unit);
             return Err(Problem::new(what, "somebody masked it")
-                .advice(format!("'systemctl unmask {}', then run again", self.unit))
+                .help(format!("'systemctl unmask {}', then run again", self.unit))
                 .into());
         }
         if !unit.present {
@@ -68,7 +68,7 @@ impl Resource for Service {
             if !host.can_have_unit(&self.unit)? {
                 let what = format!("start the service {}", self.unit);
                 return Err(Problem::new(what, "systemd does not run here, and the package brings no init script")
-                    .advice("boot the host with systemd; in a container set all up with --no-start, name another host's job server with --servers, and run 'wp-gears worker' as its process")
+                    .help("boot the host with systemd; in a container set all up with --no-start, name another host's job server with --servers, and run 'wp-gears worker' as its process")
                     .into());
             }
             let change = Change::new("start").detail("now and at boot");

@@ -78,10 +78,10 @@ pub struct Release {
 impl Release {
     pub fn of(host: &Host, archive: &Path) -> Result<Release> {
         let what = || format!("build PHP's gearman extension from {}", archive.display());
-        let advice = "give the archive that pecl downloads, as gearman-2.1.4.tgz";
+        let help = "give the archive that pecl downloads, as gearman-2.1.4.tgz";
         if !host.exists(archive) {
             return Err(Problem::new(what(), "there is no such file")
-                .advice(advice)
+                .help(help)
                 .into());
         }
         let command = Command::new("tar")
@@ -94,13 +94,13 @@ impl Release {
                 "it is no gzip tar with a package.xml in it: {}",
                 explain(&output)
             );
-            return Err(Problem::new(what(), why).advice(advice).into());
+            return Err(Problem::new(what(), why).help(help).into());
         }
         Release::parse(&output.text())
             .with_context(what)?
             .ok_or_else(|| {
                 let why = "it is another package than pecl's gearman";
-                Problem::new(what(), why).advice(advice).into()
+                Problem::new(what(), why).help(help).into()
             })
     }
 
@@ -143,11 +143,11 @@ impl Release {
             self.max.as_ref().unwrap_or(&any)
         );
         let what = format!("build the gearman extension for PHP {php}");
-        Err(Problem::new(what, why).advice(advice(php)).into())
+        Err(Problem::new(what, why).help(help(php)).into())
     }
 }
 
-fn advice(php: &str) -> String {
+fn help(php: &str) -> String {
     let number = numbers(php);
     let at = |index: usize| number.get(index).copied().unwrap_or_default();
     let minor = (at(0), at(1));

@@ -45,7 +45,7 @@ pub fn find(host: &Host, dir: &Path) -> Result<Site> {
     }
     if !host.is_dir(dir) {
         return Err(Problem::new(what, "there is no such folder")
-            .advice("--site names the WordPress folder, the one with wp-load.php")
+            .help("--site names the WordPress folder, the one with wp-load.php")
             .into());
     }
     let version_file = host.read(&dir.join("wp-includes/version.php"))?;
@@ -54,7 +54,7 @@ pub fn find(host: &Host, dir: &Path) -> Result<Site> {
             what,
             "it holds no WordPress (no wp-load.php with wp-includes)",
         )
-        .advice("--site names the WordPress folder, the one with wp-load.php")
+        .help("--site names the WordPress folder, the one with wp-load.php")
         .into());
     };
     let text = String::from_utf8_lossy(&file.bytes).into_owned();

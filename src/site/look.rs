@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const LONGEST: usize = 60;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-pub struct Told {
+pub struct SiteInfo {
     pub name: String,
     pub network: bool,
     /// Whether what takes jobs is: WP Gears or WP Minions.
@@ -27,7 +27,7 @@ pub struct Told {
 }
 
 /// Starts the site's PHP as its worker user.
-pub fn ask(host: &Host, dir: &Path, php: &Path, user: &str) -> Result<Told> {
+pub fn ask(host: &Host, dir: &Path, php: &Path, user: &str) -> Result<SiteInfo> {
     let mark = random::letters(32)?;
     let command = extension::quiet(php)
         .args(["-d", "memory_limit=512M", "--"])
@@ -38,10 +38,10 @@ pub fn ask(host: &Host, dir: &Path, php: &Path, user: &str) -> Result<Told> {
     read(&host.run(&command)?.stdout, &mark)
 }
 
-fn read(stdout: &[u8], mark: &str) -> Result<Told> {
+fn read(stdout: &[u8], mark: &str) -> Result<SiteInfo> {
     let text = String::from_utf8_lossy(stdout);
     let line = text.lines().find_map(|line| line.strip_prefix(mark));
-    let mut told: Told = serde_json::from_str(line.context("it gives no answer")?)?;
+    let mut told: SiteInfo = serde_json::from_str(line.context("it gives no answer")?)?;
     told.name = plain(&told.name).chars().take(LONGEST).collect();
     Ok(told)
 }

@@ -164,12 +164,12 @@ pub fn find(host: &Host, wanted: Option<&Path>) -> Result<Php> {
         Some(path) => {
             let what = format!("use {} as PHP", path.display());
             return Err(Problem::new(what, "there is no such file")
-                .advice("--php names PHP's command line program, as /usr/bin/php8.2")
+                .help("--php names PHP's command line program, as /usr/bin/php8.2")
                 .into());
         }
         None => in_path(host).ok_or_else(|| {
             Problem::new("find PHP", "there is no 'php' in the PATH")
-                .advice("install PHP's command line (php-cli), or name one with --php")
+                .help("install PHP's command line (php-cli), or name one with --php")
         })?,
     };
     // /usr/bin/php leads to /usr/bin/php8.2 by way of /etc/alternatives.

@@ -22,7 +22,7 @@ pub fn refuse_copy(dir: &str, salt: &str, servers: &[String]) -> Result<(), Prob
         let why = format!(
             "workers serve its jobs already ({served_by} on {name}): it has the salt of another site, as a copy has"
         );
-        return Err(Problem::new(what, why).advice(
+        return Err(Problem::new(what, why).help(
             "if it is a copy, take WP_ASYNC_TASK_SALT out of its wp-config.php, or give it another with --salt; \
              if those are its own workers on another host, leave that host to them",
         ));
@@ -46,7 +46,7 @@ pub fn refuse_stranded(dir: &str, functions: &[String], servers: &[String]) -> R
                 "{waiting} job(s) wait on {name} under the name that it has now, and nobody would run them"
             );
             return Err(Problem::new(what, why)
-                .advice("let the workers that are there finish them, then run again"));
+                .help("let the workers that are there finish them, then run again"));
         }
     }
     Ok(())

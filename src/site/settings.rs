@@ -62,7 +62,7 @@ pub fn explain(path: &Path, refusal: Refusal) -> Problem {
         Some(line) => format!("{}, line {line}", path.display()),
         None => path.display().to_string(),
     };
-    let advice = match refusal.by_hand.is_empty() {
+    let help = match refusal.by_hand.is_empty() {
         // Read, and not understood: PHP itself is the judge.
         true => format!(
             "see what 'php -l {}' says; nothing was changed",
@@ -70,7 +70,7 @@ pub fn explain(path: &Path, refusal: Refusal) -> Problem {
         ),
         false => without_salt(&refusal.by_hand),
     };
-    Problem::new(format!("edit {place}"), refusal.reason).advice(advice)
+    Problem::new(format!("edit {place}"), refusal.reason).help(help)
 }
 
 /// Lines for a person to add, without the salt that stands in them.

@@ -212,7 +212,7 @@ pub fn run(args: &WorkerArgs) -> anyhow::Result<()> {
             format!("start a worker for {}", args.site.display()),
             "root never runs a site's code",
         )
-        .advice("run it as the user that the site's PHP runs as")
+        .help("run it as the user that the site's PHP runs as")
         .into());
     }
     let paths = Paths::new(&args.state, &args.name);
@@ -238,6 +238,6 @@ fn make(dir: &Path) -> Result<(), Problem> {
         .or_else(|e| if dir.is_dir() { Ok(()) } else { Err(e) })
         .map_err(|e| {
             Problem::new(format!("make {}", dir.display()), e)
-                .advice("`wp-gears setup` makes it, for the user that workers run as")
+                .help("`wp-gears setup` makes it, for the user that workers run as")
         })
 }

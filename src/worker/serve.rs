@@ -71,19 +71,17 @@ impl<'a> Worker<'a> {
         let paths = Paths::new(&args.state, &args.name);
         let pid = std::process::id();
         let log = Log::open(&args.log(), pid.to_string());
-        let advice = "`wp-gears setup` makes this folder, for the user that workers run as";
+        let help = "`wp-gears setup` makes this folder, for the user that workers run as";
         crate::worker::presence::sweep(&paths.run);
-        let presence = Presence::take(&paths.run).map_err(|e| {
-            Problem::new(format!("write in {}", paths.run.display()), e).advice(advice)
-        })?;
-        let store = Store::open(&paths.failed).map_err(|e| {
-            Problem::new(format!("open {}", paths.failed.display()), e).advice(advice)
-        })?;
+        let presence = Presence::take(&paths.run)
+            .map_err(|e| Problem::new(format!("write in {}", paths.run.display()), e).help(help))?;
+        let store = Store::open(&paths.failed)
+            .map_err(|e| Problem::new(format!("open {}", paths.failed.display()), e).help(help))?;
         store.sweep(clock::millis(SystemTime::now()));
         let php = match &args.php {
             Some(path) => path.clone(),
             None => which::which("php").map_err(|e| {
-                Problem::new("find php in PATH", e).advice("give its path with --php")
+                Problem::new("find php in PATH", e).help("give its path with --php")
             })?,
         };
         let host = rustix::system::uname()

@@ -18,7 +18,7 @@ pub struct Known {
 pub fn known(state: &Path, only: &[PathBuf]) -> Result<Vec<Known>> {
     let all = all(state).map_err(|e| {
         let what = format!("look for sites in {}", state.join("run").display());
-        Problem::new(what, e).advice("`wp-gears setup --site DIR` sets one up")
+        Problem::new(what, e).help("`wp-gears setup --site DIR` sets one up")
     })?;
     pick(all, only)
 }
@@ -53,7 +53,7 @@ pub fn pick(all: Vec<Known>, only: &[PathBuf]) -> Result<Vec<Known>> {
                 format!("find the site {}", wanted.display()),
                 "it has no workers on this host",
             )
-            .advice(match names[..] {
+            .help(match names[..] {
                 [] => "`wp-gears setup --site DIR` sets one up".to_string(),
                 _ => format!("these have: {}", names.join(", ")),
             })

@@ -124,7 +124,7 @@ fn without_a_salt_the_function_is_the_plugins() {
         let worker = site.worker(&[]);
         site.add("t_line", json!(["salted"]));
         site.wait_for_out(20, 1);
-        // Told to look, the worker sees that the salt is gone, without a job.
+        // SiteInfo to look, the worker sees that the salt is gone, without a job.
         let salt = format!("define( 'WP_ASYNC_TASK_SALT', 'salt-of-{name}' );");
         site.write("wp-config.php", &config.replace(&salt, ""));
         super::lab::signal(worker.pid(), "USR1");

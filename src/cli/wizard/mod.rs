@@ -14,7 +14,7 @@ use anyhow::Result;
 use crate::gearman::password::Password;
 use crate::host::Host;
 use crate::intent::options::{HostOptions, Role, SiteOptions, Spec};
-use crate::intent::resolve::{self, Decided};
+use crate::intent::resolve::{self, Resolved};
 use crate::report::Ui;
 use crate::site::find::Plugin;
 use sites::Found;
@@ -66,7 +66,7 @@ pub fn ask(host: &Host, ui: Ui, layers: &Layers, one_site: bool) -> Result<Asked
         sites: Vec::new(),
         ..said.clone()
     };
-    resolve::decide(host, &wrong)?;
+    resolve::resolve(host, &wrong)?;
     let mut wizard = Wizard {
         host,
         ui,
@@ -84,11 +84,11 @@ pub fn ask(host: &Host, ui: Ui, layers: &Layers, one_site: bool) -> Result<Asked
         wizard.look_for_sites()?;
         wizard.ask_sites()?;
     }
-    let decided = wizard.decided()?;
-    if decided.sites.is_empty() {
+    let resolved = wizard.resolved()?;
+    if resolved.sites.is_empty() {
         return wizard.result(); // Setup says why.
     }
-    let open = wizard.open(&decided)?;
+    let open = wizard.open(&resolved)?;
     wizard.questions.extend(&open);
     if wizard.questions.is_empty() {
         return wizard.result();
@@ -131,8 +131,8 @@ impl Wizard<'_> {
         Ok(spec)
     }
 
-    fn decided(&self) -> Result<Decided> {
-        resolve::decide(self.host, &self.spec()?)
+    fn resolved(&self) -> Result<Resolved> {
+        resolve::resolve(self.host, &self.spec()?)
     }
 
     fn has_workers(&self, dir: &Path) -> bool {
@@ -152,15 +152,15 @@ impl Wizard<'_> {
     }
 
     /// What neither the options nor the host say.
-    fn open(&self, decided: &Decided) -> Result<Vec<Question>> {
+    fn open(&self, resolved: &Resolved) -> Result<Vec<Question>> {
         let spec = self.spec()?;
         let is_open = |dir: &Path| {
             let said = spec.sites.iter().find(|site| site.dir == dir);
             said.is_some_and(|site| site.options.workers.is_none())
         };
-        let roles = &decided.host.roles;
+        let roles = &resolved.host.roles;
         let mut open = Vec::new();
-        let mut sites = decided.sites.iter();
+        let mut sites = resolved.sites.iter();
         if roles.contains(&Role::Worker)
             && sites.any(|site| site.existing.is_none() && is_open(&site.dir))
         {
@@ -185,11 +185,11 @@ impl Wizard<'_> {
     fn settle(&mut self) -> Result<()> {
         let questions = self.questions.clone();
         loop {
-            let decided = self.decided()?;
-            self.ui.notes(&decided.notes);
-            self.ui.notes(&self.notes(&decided));
+            let resolved = self.resolved()?;
+            self.ui.notes(&resolved.notes);
+            self.ui.notes(&self.notes(&resolved));
             let mut items = vec!["Go on    show what will be done".to_owned()];
-            items.extend(questions.iter().map(|it| self.row(*it, &decided)));
+            items.extend(questions.iter().map(|it| self.row(*it, &resolved)));
             items.push(format!("More     {}", self.more_row()));
             items.push("Stop     change nothing".into());
             let at = self.ui.one("Is this right?", &items, 0)?;
@@ -203,19 +203,19 @@ impl Wizard<'_> {
     }
 
     /// What is to be known of the chosen sites, as far as it still holds.
-    fn notes(&self, decided: &Decided) -> Vec<String> {
+    fn notes(&self, resolved: &Resolved) -> Vec<String> {
         let holds = |site: &&Found| {
-            let chosen = decided.sites.iter().find(|it| it.dir == site.dir);
+            let chosen = resolved.sites.iter().find(|it| it.dir == site.dir);
             chosen.is_some_and(|it| it.plugin != Plugin::Bundled)
         };
         let found = self.found.iter().filter(holds);
         found.filter_map(|site| site.note.clone()).collect()
     }
 
-    fn row(&self, question: Question, decided: &Decided) -> String {
+    fn row(&self, question: Question, resolved: &Resolved) -> String {
         match question {
             Question::Sites => {
-                let dirs: Vec<String> = decided
+                let dirs: Vec<String> = resolved
                     .sites
                     .iter()
                     .map(|site| site.dir.display().to_string())
@@ -225,8 +225,8 @@ impl Wizard<'_> {
                     count => format!("Sites    {count}: {}", dirs.join(" ")),
                 }
             }
-            Question::Workers => workers::row(decided),
-            Question::Queue => queue::row(decided),
+            Question::Workers => workers::row(resolved),
+            Question::Queue => queue::row(resolved),
         }
     }
 }

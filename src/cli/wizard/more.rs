@@ -7,7 +7,7 @@ use clap::Arg;
 use crate::cli::wizard::{Question, Wizard};
 use crate::intent::effective::{host_values, names, options, parsed, site_values};
 use crate::intent::options::{HostOptions, Queue, SiteOptions};
-use crate::intent::resolve::Decided;
+use crate::intent::resolve::Resolved;
 use crate::queue::mysql::ASKED;
 use crate::report::message;
 
@@ -28,7 +28,7 @@ impl Wizard<'_> {
     }
 
     /// Options that nobody gave, the host's first.
-    fn rows(&self, decided: &Decided) -> Result<(Vec<Row>, Vec<Row>)> {
+    fn rows(&self, resolved: &Resolved) -> Result<(Vec<Row>, Vec<Row>)> {
         let spec = self.spec()?;
         let given = (self.layers)(&self.answers.sites)?;
         let open = |rows: Vec<Row>, given: Vec<String>| -> Vec<Row> {
@@ -40,15 +40,15 @@ impl Wizard<'_> {
                 })
                 .collect()
         };
-        let mut of_host = open(host_values(&spec, decided), names(&given.host));
+        let mut of_host = open(host_values(&spec, resolved), names(&given.host));
         of_host.retain(|(arg, _)| {
             let of_mysql = arg
                 .get_long()
                 .is_some_and(|name| name.starts_with("mysql-"));
-            !of_mysql || decided.host.queue == Queue::Mysql
+            !of_mysql || resolved.host.queue == Queue::Mysql
         });
         // What one site has for itself makes no sense for several.
-        let of_site = match (&decided.sites[..], &given.sites[..]) {
+        let of_site = match (&resolved.sites[..], &given.sites[..]) {
             ([site], [given]) => open(site_values(&spec, site), names(&given.options)),
             _ => Vec::new(),
         };
@@ -68,8 +68,8 @@ impl Wizard<'_> {
     }
 
     pub fn ask_more(&mut self) -> Result<()> {
-        let decided = self.decided()?;
-        let (of_host, of_site) = self.rows(&decided)?;
+        let resolved = self.resolved()?;
+        let (of_host, of_site) = self.rows(&resolved)?;
         let site_count = of_site.len();
         let rows: Vec<Row> = of_site.into_iter().chain(of_host).collect();
         let name = |arg: &Arg| arg.get_long().unwrap_or_default().to_owned();
@@ -125,10 +125,10 @@ impl Wizard<'_> {
             }),
         };
         // What the host refuses is taken back.
-        let refused = match (set, self.decided()) {
+        let refused = match (set, self.resolved()) {
             (Err(why), _) => Some(why),
             (_, Err(error)) => Some(message(&error, false)),
-            (_, Ok(decided)) => decided
+            (_, Ok(resolved)) => resolved
                 .refused
                 .first()
                 .map(|(_, error)| message(error, false)),

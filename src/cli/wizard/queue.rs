@@ -7,7 +7,7 @@ use crate::gearman::password::Password;
 use crate::intent::effective;
 use crate::intent::options::{HostOptions, Queue};
 use crate::intent::queue::PASSWORD_VARIABLE;
-use crate::intent::resolve::Decided;
+use crate::intent::resolve::Resolved;
 use crate::queue::mysql::ASKED;
 
 /// Each with its name and what it means.
@@ -72,12 +72,12 @@ impl Wizard<'_> {
     }
 }
 
-pub fn row(decided: &Decided) -> String {
+pub fn row(resolved: &Resolved) -> String {
     let chosen = QUEUES
         .iter()
-        .find(|(queue, ..)| *queue == decided.host.queue);
+        .find(|(queue, ..)| *queue == resolved.host.queue);
     let (name, means) = chosen.map_or(("", ""), |(_, name, means)| (*name, *means));
-    match &decided.host.mysql {
+    match &resolved.host.mysql {
         Some(mysql) => format!("Queue    {name}: {} at {}", mysql.database, mysql.host),
         None => format!("Queue    {name}: {means}"),
     }

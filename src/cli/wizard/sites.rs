@@ -9,12 +9,12 @@ use console::measure_text_width;
 use crate::base::problem::Problem;
 use crate::cli::wizard::{Layers, Wizard};
 use crate::host::Host;
-use crate::intent::resolve::{self, SiteDecided, absolute};
+use crate::intent::resolve::{self, SiteResolved, absolute};
 use crate::report::message;
 use crate::report::progress::Progress;
 use crate::site::config::Network;
 use crate::site::find::Plugin;
-use crate::site::look::{self, Told};
+use crate::site::look::{self, SiteInfo};
 use crate::site::roots;
 
 /// So many sites may all be meant.
@@ -42,17 +42,17 @@ const ASKING: Duration = Duration::from_secs(5);
 fn one(host: &Host, layers: &Layers, dir: &Path, until: Instant) -> Result<Found> {
     let mut spec = layers(&[dir.to_owned()])?;
     spec.sites.retain(|site| site.dir == dir);
-    let decided = resolve::decide(host, &spec)?;
+    let resolved = resolve::resolve(host, &spec)?;
     let mut found = Found {
         dir: dir.to_owned(),
         about: String::new(),
         likely: false,
-        trouble: decided.refused.first().map(|(_, error)| trouble(error)),
+        trouble: resolved.refused.first().map(|(_, error)| trouble(error)),
         has_workers: false,
         silent: false,
         note: None,
     };
-    if let Some(site) = decided.sites.first() {
+    if let Some(site) = resolved.sites.first() {
         let told = match host.live() && Instant::now() < until {
             true => Some(look::ask(host, &site.dir, &site.php.path, &site.user)),
             false => None,
@@ -76,7 +76,7 @@ fn one(host: &Host, layers: &Layers, dir: &Path, until: Instant) -> Result<Found
     Ok(found)
 }
 
-fn about(site: &SiteDecided, told: Option<&Told>) -> String {
+fn about(site: &SiteResolved, told: Option<&SiteInfo>) -> String {
     let mut parts = Vec::new();
     if let Some(told) = told.filter(|told| !told.name.is_empty()) {
         parts.push(format!("\"{}\"", told.name));

@@ -5,14 +5,14 @@ use anyhow::Result;
 use crate::cli::wizard::Wizard;
 use crate::intent::effective::parsed;
 use crate::intent::options::SiteOptions;
-use crate::intent::resolve::Decided;
+use crate::intent::resolve::Resolved;
 
 impl Wizard<'_> {
     pub fn ask_workers(&mut self) -> Result<()> {
         let before = self.answers.site.workers.take();
-        let decided = self.decided()?;
-        let several = decided.sites.len() > 1;
-        let open = decided
+        let resolved = self.resolved()?;
+        let several = resolved.sites.len() > 1;
+        let open = resolved
             .sites
             .iter()
             .filter(|site| !(several && self.has_workers(&site.dir)));
@@ -46,8 +46,8 @@ impl Wizard<'_> {
     }
 }
 
-pub fn row(decided: &Decided) -> String {
-    let mut numbers: Vec<u32> = decided.sites.iter().map(|site| site.workers).collect();
+pub fn row(resolved: &Resolved) -> String {
+    let mut numbers: Vec<u32> = resolved.sites.iter().map(|site| site.workers).collect();
     let count = numbers.len();
     numbers.dedup();
     if let [each] = numbers[..]
@@ -55,6 +55,6 @@ pub fn row(decided: &Decided) -> String {
     {
         return format!("Workers  {each} for each site");
     }
-    let numbers = decided.sites.iter().map(|site| site.workers.to_string());
+    let numbers = resolved.sites.iter().map(|site| site.workers.to_string());
     format!("Workers  {}", numbers.collect::<Vec<_>>().join(" + "))
 }

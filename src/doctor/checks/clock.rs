@@ -11,7 +11,7 @@ use crate::host::files::Node;
 
 pub const CHECK: Check = Check {
     name: "clock",
-    looks_at: "whether the clock stands before what was written here, and whether it is kept right",
+    describes: "whether the clock stands before what was written here, and whether it is kept right",
     vital: false,
     run,
 };

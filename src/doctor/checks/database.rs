@@ -5,7 +5,7 @@ use crate::doctor::{Check, Finding, or_ok};
 
 pub const CHECK: Check = Check {
     name: "database",
-    looks_at: "whether the site reaches its database, max_connections against workers, max_allowed_packet",
+    describes: "whether the site reaches its database, max_connections against workers, max_allowed_packet",
     vital: false,
     run,
 };
@@ -17,7 +17,7 @@ const SMALL_PACKET: u64 = 1 << 20;
 
 fn run(context: &Context) -> Vec<Finding> {
     let workers: u64 = context
-        .decided
+        .resolved
         .sites
         .iter()
         .map(|site| u64::from(site.workers))

@@ -9,7 +9,7 @@ use crate::intent::options::Role;
 
 pub const CHECK: Check = Check {
     name: "disk",
-    looks_at: "free space and inodes where the queue, logs and failed jobs are written",
+    describes: "free space and inodes where the queue, logs and failed jobs are written",
     vital: false,
     run,
 };

@@ -7,7 +7,7 @@ use crate::resource::journal::Scope;
 
 pub const CHECK: Check = Check {
     name: "drift",
-    looks_at: "whether a setup run now would change anything",
+    describes: "whether a setup run now would change anything",
     vital: false,
     run,
 };
@@ -33,12 +33,12 @@ fn run(context: &Context) -> Vec<Finding> {
             seen.push_str(&format!(" ({detail})"));
         }
         let todo = "wp-gears plan shows it, wp-gears doctor --fix does it";
-        problems.push(of(&step.item.scope, Finding::warning(seen, todo)).mended_by(name));
+        problems.push(of(&step.item.scope, Finding::warning(seen, todo)).fixed_by(name));
     }
     for refused in &plan.refused {
         // Sites that cannot be read are told by their own check.
         let told = |dir: &std::path::Path| refused.scope == Scope::Site(dir.display().to_string());
-        if !context.decided.refused.iter().any(|(dir, _)| told(dir)) {
+        if !context.resolved.refused.iter().any(|(dir, _)| told(dir)) {
             problems.push(of(&refused.scope, Finding::of_error(&refused.error)));
         }
     }

@@ -6,7 +6,7 @@ use crate::worker::store::count;
 
 pub const CHECK: Check = Check {
     name: "failed-jobs",
-    looks_at: "jobs that failed and were kept, or dropped for want of room",
+    describes: "jobs that failed and were kept, or dropped for want of room",
     vital: false,
     run,
 };

@@ -7,7 +7,7 @@ use crate::intent::options::Role;
 
 pub const CHECK: Check = Check {
     name: "files-limit",
-    looks_at: "how many files (connections) the running gearmand may open",
+    describes: "how many files (connections) the running gearmand may open",
     vital: false,
     run,
 };
@@ -37,9 +37,9 @@ fn run(context: &Context) -> Vec<Finding> {
             format!("{seen} only: with more connections it stops answering"),
             todo,
         )
-        .mended_by(service)
+        .fixed_by(service)
     } else if soft < FILES_LIMIT.min(hard) {
-        Finding::warning(format!("{seen}, setup asks for {FILES_LIMIT}"), todo).mended_by(service)
+        Finding::warning(format!("{seen}, setup asks for {FILES_LIMIT}"), todo).fixed_by(service)
     } else {
         Finding::ok(seen)
     }]

@@ -8,7 +8,7 @@ use crate::plan::proof;
 
 pub const CHECK: Check = Check {
     name: "job",
-    looks_at: "a real job: handed in by WordPress, taken by a worker, run to its end",
+    describes: "a real job: handed in by WordPress, taken by a worker, run to its end",
     vital: false,
     run: |context| run(context, &|_| None),
 };

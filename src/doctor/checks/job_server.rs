@@ -6,7 +6,7 @@ use crate::intent::options::Role;
 
 pub const CHECK: Check = Check {
     name: "job-server",
-    looks_at: "whether gearmand runs, starts at boot, and answers on its port",
+    describes: "whether gearmand runs, starts at boot, and answers on its port",
     vital: true,
     run,
 };
@@ -51,7 +51,7 @@ fn unit(context: &Context) -> Vec<Finding> {
     if !unit.present {
         let seen = format!("there is no service {name}");
         return vec![
-            Finding::failed(seen, "wp-gears doctor --fix installs it").mended_by("packages"),
+            Finding::failed(seen, "wp-gears doctor --fix installs it").fixed_by("packages"),
         ];
     }
     let mut problems = Vec::new();
@@ -63,12 +63,12 @@ fn unit(context: &Context) -> Vec<Finding> {
             unit.state
         );
         let todo = format!("systemctl start {name}; its log: journalctl -u {name}");
-        problems.push(Finding::failed(seen, todo).mended_by(&resource));
+        problems.push(Finding::failed(seen, todo).fixed_by(&resource));
     }
     problems.extend(service::not_at_boot(name, &unit));
     if unit.needs_reload {
         let seen = format!("the definition of the service {name} changed since it was loaded");
-        problems.push(Finding::warning(seen, "systemctl daemon-reload").mended_by(&resource));
+        problems.push(Finding::warning(seen, "systemctl daemon-reload").fixed_by(&resource));
     }
     problems
 }

@@ -12,7 +12,7 @@ use crate::intent::options::Role;
 
 pub const CHECK: Check = Check {
     name: "job-server-options",
-    looks_at: "gearmand's command line as it runs against its file; its log and queue folders",
+    describes: "gearmand's command line as it runs against its file; its log and queue folders",
     vital: false,
     run,
 };
@@ -58,7 +58,7 @@ fn file(context: &Context, unit: &Unit) -> Vec<Finding> {
             "{} in {path} lacks --daemon: the next start hangs until systemd gives up",
             gearmand.options_variable
         );
-        problems.push(Finding::failed(seen, format!("add --daemon to {path}")).mended_by(&by));
+        problems.push(Finding::failed(seen, format!("add --daemon to {path}")).fixed_by(&by));
     }
     let fixed = to_be.unwanted;
     let mut seen_names = HashSet::new();
@@ -66,10 +66,10 @@ fn file(context: &Context, unit: &Unit) -> Vec<Finding> {
         if name == password::OPTION {
             let seen = format!("--{name} stands in {path}: every local user reads it in ps");
             let todo = format!("move it to {} (mode 0640)", password::CONFIG);
-            problems.push(Finding::failed(seen, todo).mended_by(&by));
+            problems.push(Finding::failed(seen, todo).fixed_by(&by));
         } else if !seen_names.insert(name) || fixed.iter().any(|other| other == name) {
             let seen = format!("--{name} is given twice: gearmand will not start again");
-            problems.push(Finding::failed(seen, format!("take one out of {path}")).mended_by(&by));
+            problems.push(Finding::failed(seen, format!("take one out of {path}")).fixed_by(&by));
         }
     }
     problems
@@ -77,7 +77,7 @@ fn file(context: &Context, unit: &Unit) -> Vec<Finding> {
 
 fn running(context: &Context, unit: &Unit) -> Option<Finding> {
     let family = context.platform.family;
-    let wanted = context.decided.host.options_of_gearmand(&family.gearmand);
+    let wanted = context.resolved.host.options_of_gearmand(&family.gearmand);
     let why = daemon::is_stale(family, wanted, None)(context.host, unit)
         .ok()
         .flatten()?;
@@ -89,7 +89,7 @@ fn running(context: &Context, unit: &Unit) -> Option<Finding> {
     let service = format!("service {}", family.gearmand.unit);
     Some(
         Finding::failed(format!("gearmand is not what setup makes it: {why}"), todo)
-            .mended_by(service),
+            .fixed_by(service),
     )
 }
 

@@ -79,7 +79,7 @@ mod tests {
         for (at, check) in ALL.iter().enumerate() {
             let fits = |c: char| c.is_ascii_lowercase() || c == '-';
             assert!(check.name.chars().all(fits), "{}", check.name);
-            assert!(!check.looks_at.is_empty(), "{}", check.name);
+            assert!(!check.describes.is_empty(), "{}", check.name);
             assert!(ALL[at + 1..].iter().all(|other| other.name != check.name));
         }
         assert_eq!(ALL[ALL.len() - 1].name, "job");

@@ -6,7 +6,7 @@ use crate::site::config::Network;
 
 pub const CHECK: Check = Check {
     name: "multisite",
-    looks_at: "whether a network's main domain is known where there is no request",
+    describes: "whether a network's main domain is known where there is no request",
     vital: false,
     run,
 };
@@ -37,7 +37,7 @@ fn run(context: &Context) -> Vec<Finding> {
             (true, false) => {
                 let seen =
                     "the network has no main domain on the command line: links in jobs are broken";
-                Finding::failed(seen, todo).mended_by(by)
+                Finding::failed(seen, todo).fixed_by(by)
             }
         }]
     })

@@ -7,7 +7,7 @@ use crate::host::process::Process;
 
 pub const CHECK: Check = Check {
     name: "orphans",
-    looks_at: "workers that no supervisord watches any more",
+    describes: "workers that no supervisord watches any more",
     vital: false,
     run,
 };

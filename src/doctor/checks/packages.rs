@@ -6,7 +6,7 @@ use crate::plan::recipe;
 
 pub const CHECK: Check = Check {
     name: "packages",
-    looks_at: "the packages of the job server, supervisor and PHP's extension",
+    describes: "the packages of the job server, supervisor and PHP's extension",
     vital: false,
     run,
 };
@@ -16,7 +16,7 @@ fn run(context: &Context) -> Vec<Finding> {
         Ok(installed) => installed,
         Err(error) => return vec![Finding::skipped(format!("{error:#}"))],
     };
-    let needed = recipe::needs(context.host, context.platform, &context.decided);
+    let needed = recipe::needs(context.host, context.platform, &context.resolved);
     let (mut there, mut missing) = (Vec::new(), Vec::new());
     for names in &needed {
         match names.iter().find_map(|name| installed.get_key_value(name)) {
@@ -29,5 +29,5 @@ fn run(context: &Context) -> Vec<Finding> {
     }
     // The extension may come from elsewhere: the check of PHP itself tells that.
     let seen = format!("not installed: {}", missing.join(", "));
-    vec![Finding::failed(seen, "wp-gears doctor --fix").mended_by("packages")]
+    vec![Finding::failed(seen, "wp-gears doctor --fix").fixed_by("packages")]
 }

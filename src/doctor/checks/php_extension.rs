@@ -6,12 +6,12 @@ use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding, or_ok};
 use crate::host::commands::Command;
 use crate::host::process::Process;
-use crate::intent::resolve::SiteDecided;
+use crate::intent::resolve::SiteResolved;
 use crate::site::php;
 
 pub const CHECK: Check = Check {
     name: "php-extension",
-    looks_at: "the gearman extension in the workers' PHP and in the processes that serve pages",
+    describes: "the gearman extension in the workers' PHP and in the processes that serve pages",
     vital: false,
     run,
 };
@@ -37,11 +37,11 @@ fn run(context: &Context) -> Vec<Finding> {
 }
 
 /// Asks the workers' PHP itself: the version of its library.
-fn command_line(context: &Context, site: &SiteDecided) -> Result<Option<String>, Box<Finding>> {
+fn command_line(context: &Context, site: &SiteResolved) -> Result<Option<String>, Box<Finding>> {
     const PROGRAM: &str = "echo extension_loaded( 'gearman' ) ? 'yes ' . gearman_version() : 'no';";
     let php = site.php.path.display();
     let failed =
-        |seen: String, todo: &str| Err(Box::new(Finding::failed(seen, todo).mended_by("packages")));
+        |seen: String, todo: &str| Err(Box::new(Finding::failed(seen, todo).fixed_by("packages")));
     let user = match context.host.need_user(&site.user) {
         Ok(user) => user,
         Err(error) => return Err(Box::new(Finding::of_error(&error))),
@@ -66,7 +66,7 @@ fn command_line(context: &Context, site: &SiteDecided) -> Result<Option<String>,
 }
 
 /// The processes that serve pages have it only if it was there when they started.
-fn web(context: &Context, site: &SiteDecided, problems: &mut Vec<Finding>) -> String {
+fn web(context: &Context, site: &SiteResolved, problems: &mut Vec<Finding>) -> String {
     const MASTER: &str = "php-fpm: master process (";
     let pool = context.pool(site);
     // /etc/php/8.2/fpm/pool.d/x.conf is a pool of the master with /etc/php/8.2/fpm/php-fpm.conf.
@@ -107,7 +107,7 @@ fn web(context: &Context, site: &SiteDecided, problems: &mut Vec<Finding>) -> St
 }
 
 /// What a restart of the web server would meet.
-fn ini_files(context: &Context, site: &SiteDecided) -> Option<Finding> {
+fn ini_files(context: &Context, site: &SiteResolved) -> Option<Finding> {
     let missing = php::without_extension(context.host, &site.php).ok()?;
     let dir = missing.first()?;
     let seen = format!(
@@ -116,6 +116,6 @@ fn ini_files(context: &Context, site: &SiteDecided) -> Option<Finding> {
     );
     Some(
         Finding::failed(seen, "phpenmod gearman, then restart the web server's PHP")
-            .mended_by("packages"),
+            .fixed_by("packages"),
     )
 }

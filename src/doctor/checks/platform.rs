@@ -6,7 +6,7 @@ use crate::host::platform::Init;
 
 pub const CHECK: Check = Check {
     name: "platform",
-    looks_at: "the system's release and what starts its services",
+    describes: "the system's release and what starts its services",
     vital: false,
     run,
 };

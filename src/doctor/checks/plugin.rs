@@ -6,7 +6,7 @@ use crate::site::find::{BUNDLED, Plugin};
 
 pub const CHECK: Check = Check {
     name: "plugin",
-    looks_at: "whether the plugin is active, and the class that WordPress really gives jobs to",
+    describes: "whether the plugin is active, and the class that WordPress really gives jobs to",
     vital: true,
     run,
 };
@@ -37,8 +37,8 @@ fn run(context: &Context) -> Vec<Finding> {
                     ),
                 };
                 Finding::failed(format!("no job reaches Gearman: {why}"), todo)
-                    .mended_by(config)
-                    .mended_by(bundled)
+                    .fixed_by(config)
+                    .fixed_by(bundled)
             }
         }]
     })

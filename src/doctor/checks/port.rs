@@ -7,7 +7,7 @@ use crate::intent::options::Role;
 
 pub const CHECK: Check = Check {
     name: "port",
-    looks_at: "who listens on the job server's port, and to whom it is open",
+    describes: "who listens on the job server's port, and to whom it is open",
     vital: false,
     run,
 };
@@ -16,8 +16,8 @@ fn run(context: &Context) -> Vec<Finding> {
     if !context.has_role(Role::Server) {
         return vec![Finding::skipped("the job server runs elsewhere")];
     }
-    let decided = &context.decided.host;
-    let port = decided.port;
+    let resolved = &context.resolved.host;
+    let port = resolved.port;
     let listeners = context.host.listeners(port);
     if listeners.is_empty() {
         return match context.gearmand() {

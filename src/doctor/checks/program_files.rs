@@ -10,7 +10,7 @@ use crate::supervisor::programs;
 
 pub const CHECK: Check = Check {
     name: "program-files",
-    looks_at: "supervisor's program files: included, readable, loaded as they are (other people's too)",
+    describes: "supervisor's program files: included, readable, loaded as they are (other people's too)",
     vital: false,
     run,
 };
@@ -19,12 +19,12 @@ fn run(context: &Context) -> Vec<Finding> {
     if !context.has_role(Role::Worker) {
         return vec![Finding::skipped("no workers run here")];
     }
-    let supervisor = context.decided.host.supervisor;
+    let supervisor = context.resolved.host.supervisor;
     let mut problems = Vec::new();
     if let Ok(false) = programs::folder_is_included(context.host, supervisor) {
         let inside = |file: &Path| file.starts_with(supervisor.programs);
         let ours = context
-            .decided
+            .resolved
             .sites
             .iter()
             .filter_map(|site| site.existing.as_ref());
@@ -42,7 +42,7 @@ fn run(context: &Context) -> Vec<Finding> {
         }
     }
     for site in context
-        .decided
+        .resolved
         .sites
         .iter()
         .filter(|site| site.existing.is_none())
@@ -54,7 +54,7 @@ fn run(context: &Context) -> Vec<Finding> {
         let seen = "no program of supervisor runs its workers".to_owned();
         problems.push(
             Finding::failed(seen, "wp-gears doctor --fix")
-                .mended_by(file)
+                .fixed_by(file)
                 .of_site(&site.name),
         );
     }
@@ -79,7 +79,7 @@ fn run(context: &Context) -> Vec<Finding> {
             problems.extend(found.into_iter().map(|(file, why)| told(&file, &why)));
         }
         Ok(reread) => {
-            for site in &context.decided.sites {
+            for site in &context.resolved.sites {
                 if reread.changed.contains(&site.program) || reread.added.contains(&site.program) {
                     let seen = format!(
                         "supervisord has not loaded {} as its file says",
@@ -88,7 +88,7 @@ fn run(context: &Context) -> Vec<Finding> {
                     let by = format!("program {}", site.program);
                     problems.push(
                         Finding::failed(seen, "supervisorctl update")
-                            .mended_by(by)
+                            .fixed_by(by)
                             .of_site(&site.name),
                     );
                 }
@@ -119,7 +119,7 @@ fn told(file: &Path, why: &str) -> Finding {
 
 /// Files that supervisor's parser stops at, with the line.
 fn broken(context: &Context) -> Vec<(PathBuf, String)> {
-    let supervisor = context.decided.host.supervisor;
+    let supervisor = context.resolved.host.supervisor;
     let folder = Path::new(supervisor.programs);
     let ending = format!(".{}", supervisor.ending);
     let mut found = Vec::new();

@@ -7,7 +7,7 @@ use crate::supervisor::rpc::Process;
 
 pub const CHECK: Check = Check {
     name: "programs",
-    looks_at: "the states of supervisor's programs: ours, and other people's that gave up",
+    describes: "the states of supervisor's programs: ours, and other people's that gave up",
     vital: true,
     run,
 };
@@ -20,7 +20,7 @@ fn run(context: &Context) -> Vec<Finding> {
         return vec![Finding::skipped("supervisord cannot be asked")];
     };
     let mut findings = Vec::new();
-    for site in &context.decided.sites {
+    for site in &context.resolved.sites {
         // Until setup ran, an older program may serve the site under its own name.
         let group = site
             .existing
@@ -39,7 +39,7 @@ fn run(context: &Context) -> Vec<Finding> {
         let mut problems = Vec::new();
         if mine.is_empty() {
             let seen = format!("supervisord knows no program {group}");
-            problems.push(Finding::failed(seen, "supervisorctl update").mended_by(&by));
+            problems.push(Finding::failed(seen, "supervisorctl update").fixed_by(&by));
         }
         for process in &mine {
             let why = match process.state.as_str() {
@@ -52,7 +52,7 @@ fn run(context: &Context) -> Vec<Finding> {
                 "{} is {}: {why} {}",
                 process.name, process.state, process.error
             );
-            problems.push(Finding::failed(seen.trim_end(), &start).mended_by(&by));
+            problems.push(Finding::failed(seen.trim_end(), &start).fixed_by(&by));
         }
         let found = or_ok(problems, || {
             format!("{} of {} processes run", mine.len(), site.workers)
@@ -60,7 +60,7 @@ fn run(context: &Context) -> Vec<Finding> {
         findings.extend(found.into_iter().map(|finding| finding.of_site(&site.name)));
     }
     let ours = |process: &Process| {
-        context.decided.sites.iter().any(|site| {
+        context.resolved.sites.iter().any(|site| {
             site.program == process.group
                 || site
                     .existing

@@ -7,11 +7,11 @@ use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding, or_ok};
 use crate::gearman::text::Queue;
 use crate::host::files::Node;
-use crate::intent::resolve::SiteDecided;
+use crate::intent::resolve::SiteResolved;
 
 pub const CHECK: Check = Check {
     name: "queue",
-    looks_at: "waiting jobs, jobs that no worker serves, queues that stand still between two looks",
+    describes: "waiting jobs, jobs that no worker serves, queues that stand still between two looks",
     vital: false,
     run,
 };
@@ -113,8 +113,8 @@ fn jobs(count: u64) -> String {
     )
 }
 
-fn owner<'c>(context: &'c Context, queue: &Queue) -> Option<&'c SiteDecided> {
-    context.decided.sites.iter().find(|site| {
+fn owner<'c>(context: &'c Context, queue: &Queue) -> Option<&'c SiteResolved> {
+    context.resolved.sites.iter().find(|site| {
         let named = crate::worker::function_of(&context.paths(site).run);
         let salt = site
             .effective_salt()
@@ -126,7 +126,7 @@ fn owner<'c>(context: &'c Context, queue: &Queue) -> Option<&'c SiteDecided> {
     })
 }
 
-fn paused(context: &Context, site: &SiteDecided) -> bool {
+fn paused(context: &Context, site: &SiteResolved) -> bool {
     matches!(
         context.host.look(&context.paths(site).paused),
         Ok(Node::File(_))
@@ -134,7 +134,7 @@ fn paused(context: &Context, site: &SiteDecided) -> bool {
 }
 
 /// A function's name without the salt in it.
-fn name(queue: &Queue, site: Option<&SiteDecided>) -> String {
+fn name(queue: &Queue, site: Option<&SiteResolved>) -> String {
     match site {
         Some(site) => format!("the site {}", site.name),
         None => format!("the function {}", secrets::function(&queue.function, false)),

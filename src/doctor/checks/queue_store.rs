@@ -12,7 +12,7 @@ use crate::queue::sqlite;
 
 pub const CHECK: Check = Check {
     name: "queue-store",
-    looks_at: "the queue's kind; its file: owner, header, whether gearmand writes to that very file",
+    describes: "the queue's kind; its file: owner, header, whether gearmand writes to that very file",
     vital: false,
     run,
 };
@@ -21,7 +21,7 @@ fn run(context: &Context) -> Vec<Finding> {
     if !context.has_role(Role::Server) {
         return vec![Finding::skipped("the job server runs elsewhere")];
     }
-    match context.decided.host.queue {
+    match context.resolved.host.queue {
         Queue::Memory => vec![Finding::ok(
             "jobs wait in gearmand's memory, as was asked for: they are lost when it ends",
         )],
@@ -44,7 +44,7 @@ fn sqlite(context: &Context) -> Vec<Finding> {
     let mut problems: Vec<Finding> = match sqlite::faults(context.host, gearmand, &path) {
         Ok(faults) => faults
             .into_iter()
-            .map(|fault| Finding::failed(fault.seen, format!("{}, then {restart}", fault.todo)))
+            .map(|fault| Finding::failed(fault.seen, format!("{}, then {restart}", fault.help)))
             .collect(),
         Err(error) => vec![Finding::of_error(&error)],
     };
@@ -76,7 +76,7 @@ fn sqlite(context: &Context) -> Vec<Finding> {
 }
 
 fn mysql(context: &Context) -> Vec<Finding> {
-    let Some(mysql) = &context.decided.host.mysql else {
+    let Some(mysql) = &context.resolved.host.mysql else {
         return vec![Finding::skipped("the job server runs elsewhere")];
     };
     if let Some(skipped) = context.needs_root() {

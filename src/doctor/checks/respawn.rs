@@ -8,7 +8,7 @@ use crate::intent::options::Role;
 
 pub const CHECK: Check = Check {
     name: "respawn",
-    looks_at: "supervisord's log: workers that end soon after each start",
+    describes: "supervisord's log: workers that end soon after each start",
     vital: false,
     run,
 };

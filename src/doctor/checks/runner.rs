@@ -8,11 +8,11 @@ use crate::base::paths;
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding};
 use crate::host::files::Node;
-use crate::intent::resolve::SiteDecided;
+use crate::intent::resolve::SiteResolved;
 
 pub const CHECK: Check = Check {
     name: "runner",
-    looks_at: "the link to the runner in the WordPress root, and its answer over HTTP",
+    describes: "the link to the runner in the WordPress root, and its answer over HTTP",
     vital: false,
     run,
 };
@@ -29,18 +29,18 @@ fn run(context: &Context) -> Vec<Finding> {
             Ok(Node::Link { to, .. }) if to == paths::runner() => {}
             Ok(Node::Absent) => {
                 let seen = format!("{} is missing", path.display());
-                return vec![Finding::failed(seen, todo).mended_by(by)];
+                return vec![Finding::failed(seen, todo).fixed_by(by)];
             }
             Ok(Node::Link { to, .. }) => {
                 let seen = format!("{} leads to {}", path.display(), to.display());
-                return vec![Finding::failed(seen, todo).mended_by(by)];
+                return vec![Finding::failed(seen, todo).fixed_by(by)];
             }
             Ok(_) => {
                 let seen = format!(
                     "{} is a copy, not a link: it does not find its code",
                     path.display()
                 );
-                return vec![Finding::failed(seen, todo).mended_by(by)];
+                return vec![Finding::failed(seen, todo).fixed_by(by)];
             }
             Err(error) => return vec![Finding::skipped(format!("{error:#}"))],
         }
@@ -49,7 +49,7 @@ fn run(context: &Context) -> Vec<Finding> {
 }
 
 /// Asks this host's own web server, by the site's name.
-fn over_http(context: &Context, site: &SiteDecided, name: &str) -> Finding {
+fn over_http(context: &Context, site: &SiteResolved, name: &str) -> Finding {
     let linked = "the link is right";
     let Ok(facts) = context.facts(site) else {
         return Finding::ok(format!(

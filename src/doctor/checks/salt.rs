@@ -8,7 +8,7 @@ use crate::intent::resolve;
 
 pub const CHECK: Check = Check {
     name: "salt",
-    looks_at: "whether two sites of this host have the same WP_ASYNC_TASK_SALT",
+    describes: "whether two sites of this host have the same WP_ASYNC_TASK_SALT",
     vital: false,
     run,
 };
@@ -16,8 +16,8 @@ pub const CHECK: Check = Check {
 fn run(context: &Context) -> Vec<Finding> {
     let salts: Vec<(PathBuf, String)> = resolve::salts(
         context.host,
-        context.decided.host.supervisor,
-        &context.decided.sites,
+        context.resolved.host.supervisor,
+        &context.resolved.sites,
     );
     let unreadable = !context.root && salts.is_empty();
     context.each_site(|site| {

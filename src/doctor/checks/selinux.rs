@@ -8,7 +8,7 @@ use crate::intent::options::Role;
 
 pub const CHECK: Check = Check {
     name: "selinux",
-    looks_at: "whether SELinux lets the web server's PHP connect to the job server",
+    describes: "whether SELinux lets the web server's PHP connect to the job server",
     vital: false,
     run,
 };

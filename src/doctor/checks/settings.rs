@@ -5,13 +5,13 @@ use sha2::{Digest, Sha256};
 
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding, or_ok};
-use crate::intent::resolve::SiteDecided;
+use crate::intent::resolve::SiteResolved;
 use crate::site::ask::{Facts, Settings};
 use crate::site::find::Plugin;
 
 pub const CHECK: Check = Check {
     name: "settings",
-    looks_at: "the switch, job servers and salt as WordPress has them, against wp-config.php; set too late",
+    describes: "the switch, job servers and salt as WordPress has them, against wp-config.php; set too late",
     vital: false,
     run,
 };
@@ -31,7 +31,7 @@ fn run(context: &Context) -> Vec<Finding> {
             {
                 let seen = format!("{name} is set too late: plugins have read it when it comes");
                 let todo = format!("move it before the line with wp-settings.php in {config}");
-                problems.push(Finding::failed(seen, todo).mended_by(&by));
+                problems.push(Finding::failed(seen, todo).fixed_by(&by));
             }
         }
         if !problems.is_empty() {
@@ -44,7 +44,7 @@ fn run(context: &Context) -> Vec<Finding> {
         if !on {
             let name = switch(site);
             let seen = format!("WordPress has no {name}: jobs go to WP-Cron");
-            problems.push(Finding::failed(seen, format!("set it in {config}")).mended_by(&by));
+            problems.push(Finding::failed(seen, format!("set it in {config}")).fixed_by(&by));
         }
         let servers = facts.servers.clone().unwrap_or_default();
         let wanted = site.effective_servers();
@@ -53,7 +53,7 @@ fn run(context: &Context) -> Vec<Finding> {
             problems.push(Finding::failed(
                 format!("WordPress sends jobs to {}, its workers ask {}", list(&servers), list(&wanted)),
                 format!("see $gearman_servers in {config} and what it includes"),
-            ).mended_by(&by));
+            ).fixed_by(&by));
         }
         let in_file = site.found.salt.as_deref().map(fingerprint);
         if let Some(in_file) = in_file
@@ -66,7 +66,7 @@ fn run(context: &Context) -> Vec<Finding> {
         }
         if facts.salt.is_none() {
             let seen = "WordPress has no WP_ASYNC_TASK_SALT: another site without one would run its jobs";
-            problems.push(Finding::failed(seen, "wp-gears doctor --fix makes one").mended_by(&by));
+            problems.push(Finding::failed(seen, "wp-gears doctor --fix makes one").fixed_by(&by));
         }
         or_ok(problems, || format!("{} is on, jobs go to {}, with a salt", switch(site), list(&wanted)))
     })
@@ -75,7 +75,7 @@ fn run(context: &Context) -> Vec<Finding> {
 type Constant = (&'static str, Option<Option<String>>, Option<String>);
 
 /// Each with its value when plugins were about to load, and when all was loaded.
-fn constants(site: &SiteDecided, facts: &Facts) -> Vec<Constant> {
+fn constants(site: &SiteResolved, facts: &Facts) -> Vec<Constant> {
     let early = |pick: fn(&Settings) -> Option<String>| facts.early.as_ref().map(pick);
     let mut all = vec![(
         "WP_ASYNC_TASK_SALT",
@@ -102,7 +102,7 @@ fn constants(site: &SiteDecided, facts: &Facts) -> Vec<Constant> {
     all
 }
 
-fn switch(site: &SiteDecided) -> &'static str {
+fn switch(site: &SiteResolved) -> &'static str {
     match site.plugin {
         Plugin::WpMinions => "WP_MINIONS_BACKEND 'gearman'",
         Plugin::WpGears | Plugin::Bundled => "WP_GEARS true",

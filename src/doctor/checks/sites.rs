@@ -5,14 +5,14 @@ use crate::doctor::{Check, Finding};
 
 pub const CHECK: Check = Check {
     name: "sites",
-    looks_at: "the WordPress folders and wp-config.php of the sites that have workers here",
+    describes: "the WordPress folders and wp-config.php of the sites that have workers here",
     vital: false,
     run,
 };
 
 fn run(context: &Context) -> Vec<Finding> {
-    let decided = &context.decided;
-    let mut findings: Vec<Finding> = decided
+    let resolved = &context.resolved;
+    let mut findings: Vec<Finding> = resolved
         .sites
         .iter()
         .map(|site| {
@@ -20,7 +20,7 @@ fn run(context: &Context) -> Vec<Finding> {
             Finding::ok(seen).of_site(&site.name)
         })
         .collect();
-    for (dir, error) in &decided.refused {
+    for (dir, error) in &resolved.refused {
         let finding = match context.root {
             true => Finding::of_error(error),
             false => Finding::skipped(format!("{error:#} (that may need root)")),

@@ -7,7 +7,7 @@ use crate::supervisor::rpc::Unreachable;
 
 pub const CHECK: Check = Check {
     name: "supervisor",
-    looks_at: "whether supervisord is installed, runs, starts at boot, and answers on its socket",
+    describes: "whether supervisord is installed, runs, starts at boot, and answers on its socket",
     vital: true,
     run,
 };
@@ -16,7 +16,7 @@ fn run(context: &Context) -> Vec<Finding> {
     if !context.has_role(Role::Worker) {
         return vec![Finding::skipped("no workers run here")];
     }
-    let supervisor = context.decided.host.supervisor;
+    let supervisor = context.resolved.host.supervisor;
     let (name, socket) = (supervisor.unit, supervisor.socket);
     let resource = format!("service {name}");
     let unit = match context.supervisor_unit() {
@@ -28,14 +28,13 @@ fn run(context: &Context) -> Vec<Finding> {
     }
     if !unit.present {
         let todo = "wp-gears doctor --fix installs it";
-        return vec![Finding::failed("supervisor is not installed", todo).mended_by("packages")];
+        return vec![Finding::failed("supervisor is not installed", todo).fixed_by("packages")];
     }
     let mut findings = Vec::new();
     findings.extend(service::not_at_boot(name, &unit));
     if !unit.active {
         let seen = format!("supervisord does not run: its service is {}", unit.state);
-        findings
-            .push(Finding::failed(seen, format!("systemctl start {name}")).mended_by(&resource));
+        findings.push(Finding::failed(seen, format!("systemctl start {name}")).fixed_by(&resource));
         return findings;
     }
     let restart = format!(

@@ -5,7 +5,7 @@ use crate::doctor::{Check, Finding};
 
 pub const CHECK: Check = Check {
     name: "wordpress",
-    looks_at: "whether WordPress loads on the command line, as the worker user",
+    describes: "whether WordPress loads on the command line, as the worker user",
     vital: true,
     run,
 };
@@ -22,15 +22,15 @@ fn run(context: &Context) -> Vec<Finding> {
             )),
             Err(error) => {
                 let mut finding = Finding::of_error(error);
-                if finding.todo.is_empty() {
-                    finding.todo = format!(
+                if finding.help.is_empty() {
+                    finding.help = format!(
                         "see it for yourself: cd {} && sudo -u {} {} wp-cron.php",
                         site.dir.display(),
                         site.user,
                         site.php.path.display()
                     );
                 }
-                finding.mended_by(format!("file {}/ask.php", crate::base::paths::LIB))
+                finding.fixed_by(format!("file {}/ask.php", crate::base::paths::LIB))
             }
         }]
     })

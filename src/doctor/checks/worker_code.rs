@@ -10,7 +10,7 @@ use crate::intent::options::Role;
 
 pub const CHECK: Check = Check {
     name: "worker-code",
-    looks_at: "workers that run an older program than the installed one, and the PHP beside it",
+    describes: "workers that run an older program than the installed one, and the PHP beside it",
     vital: false,
     run,
 };
@@ -37,8 +37,8 @@ fn run(context: &Context) -> Vec<Finding> {
             );
             let mut finding =
                 Finding::failed(seen, "wp-gears doctor --fix, or supervisorctl restart");
-            for site in &context.decided.sites {
-                finding = finding.mended_by(format!("program {}", site.program));
+            for site in &context.resolved.sites {
+                finding = finding.fixed_by(format!("program {}", site.program));
             }
             problems.push(finding);
         }
@@ -59,7 +59,7 @@ fn run(context: &Context) -> Vec<Finding> {
                 env!("CARGO_PKG_VERSION")
             );
             problems.push(
-                Finding::failed(seen, "wp-gears doctor --fix puts it there").mended_by(resource),
+                Finding::failed(seen, "wp-gears doctor --fix puts it there").fixed_by(resource),
             );
         }
     }

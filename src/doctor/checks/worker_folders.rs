@@ -11,7 +11,7 @@ use crate::intent::options::Role;
 
 pub const CHECK: Check = Check {
     name: "worker-folders",
-    looks_at: "owner and mode of the workers' run, cache and failed folders, and of their log",
+    describes: "owner and mode of the workers' run, cache and failed folders, and of their log",
     vital: false,
     run,
 };
@@ -49,9 +49,8 @@ fn run(context: &Context) -> Vec<Finding> {
             };
             let seen = format!("{} {why}: {what}", folder.display());
             let todo = format!("install -d -o {} -m 700 {}", user.name, folder.display());
-            problems.push(
-                Finding::failed(seen, todo).mended_by(format!("folder {}", folder.display())),
-            );
+            problems
+                .push(Finding::failed(seen, todo).fixed_by(format!("folder {}", folder.display())));
         }
         let log = Path::new(LOGS).join(format!("{}.log", site.name));
         match context.host.look(&log) {
@@ -63,13 +62,13 @@ fn run(context: &Context) -> Vec<Finding> {
                 );
                 let todo = format!("chown {} {}", user.name, log.display());
                 problems
-                    .push(Finding::failed(seen, todo).mended_by(format!("log {}", log.display())));
+                    .push(Finding::failed(seen, todo).fixed_by(format!("log {}", log.display())));
             }
             Ok(Node::Absent) => {
                 let seen = format!("{} is not there: workers cannot log", log.display());
                 problems.push(
                     Finding::failed(seen, "wp-gears doctor --fix")
-                        .mended_by(format!("log {}", log.display())),
+                        .fixed_by(format!("log {}", log.display())),
                 );
             }
             _ => {}

@@ -7,7 +7,7 @@ use crate::host::files::Node;
 
 pub const CHECK: Check = Check {
     name: "worker-user",
-    looks_at: "the user of the workers against the web server's pool and the site's owner; their folder",
+    describes: "the user of the workers against the web server's pool and the site's owner; their folder",
     vital: false,
     run,
 };

@@ -10,7 +10,7 @@ use crate::worker::presence::{self, Activity};
 
 pub const CHECK: Check = Check {
     name: "workers",
-    looks_at: "what the workers are at: paused, unable to run jobs, hours at one job",
+    describes: "what the workers are at: paused, unable to run jobs, hours at one job",
     vital: false,
     run,
 };

@@ -172,7 +172,7 @@ fn lacks_universe(host: &Host) -> bool {
 }
 
 fn failed(host: &Host, what: &str, output: &Output) -> anyhow::Error {
-    let advice = if is_locked(output) {
+    let help = if is_locked(output) {
         "another package manager is at work: let it end, then run again"
     } else if says(output, "Unable to locate package") || says(output, "no installation candidate")
     {
@@ -191,5 +191,5 @@ fn failed(host: &Host, what: &str, output: &Output) -> anyhow::Error {
     } else {
         "see what apt says above; mend it, then run again: setup goes on where it stopped"
     };
-    Problem::new(what, explain(output)).advice(advice).into()
+    Problem::new(what, explain(output)).help(help).into()
 }

@@ -281,9 +281,8 @@ pub fn switch_repository(host: &Host, id: &str, on: bool) -> Result<()> {
     let command = tool(host, &["config-manager", &option, id]).changes();
     let output = run(host, &command, &what, &|_| {})?;
     if !output.success() {
-        let advice =
-            format!("'dnf install dnf-plugins-core', or {verb} it by hand, then run again");
-        return Err(Problem::new(what, words(&output)).advice(advice).into());
+        let help = format!("'dnf install dnf-plugins-core', or {verb} it by hand, then run again");
+        return Err(Problem::new(what, words(&output)).help(help).into());
     }
     Ok(())
 }
@@ -358,7 +357,7 @@ fn run(host: &Host, command: &Command, what: &str, watch: &dyn Fn(&str)) -> Resu
         }
         if begun.elapsed() > LOCK_WAIT {
             return Err(Problem::new(what, words(&output))
-                .advice("another package manager is at work: let it end, then run again")
+                .help("another package manager is at work: let it end, then run again")
                 .into());
         }
         watch("waiting for another package manager to end");
@@ -451,17 +450,17 @@ const ADVICE: [(&[&str], &str); 9] = [
 ];
 
 fn failed(host: &Host, what: &str, output: &Output) -> anyhow::Error {
-    let advice = ADVICE
+    let help = ADVICE
         .iter()
         .find(|(words, _)| words.iter().any(|words| says(output, words)))
-        .map(|(_, advice)| (*advice).to_owned())
+        .map(|(_, help)| (*help).to_owned())
         .unwrap_or_else(|| {
             format!(
                 "see what {} says above; mend it, then run again: setup goes on where it stopped",
                 program(host)
             )
         });
-    Problem::new(what, words(output)).advice(advice).into()
+    Problem::new(what, words(output)).help(help).into()
 }
 
 #[cfg(test)]

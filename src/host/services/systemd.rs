@@ -80,7 +80,7 @@ pub fn change(host: &Host, verb: &str, name: &str) -> Result<()> {
         let log = last_lines(host, name);
         let why = format!("{}\nits journal ends with:\n{log}", explain(&output));
         return Err(Problem::new(format!("{verb} the service {name}"), why)
-            .advice(format!(
+            .help(format!(
                 "see 'systemctl status {name}'; mend it, then run again"
             ))
             .into());

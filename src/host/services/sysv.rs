@@ -108,7 +108,7 @@ pub fn change(host: &Host, verb: &str, name: &str) -> Result<()> {
     if !output.success() {
         let what = format!("{verb} the service {name}");
         return Err(Problem::new(what, explain(&output))
-            .advice("see what the service says in its log; mend it, then run again")
+            .help("see what the service says in its log; mend it, then run again")
             .into());
     }
     Ok(())

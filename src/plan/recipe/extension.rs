@@ -8,18 +8,18 @@ use anyhow::Result;
 use crate::base::problem::Problem;
 use crate::host::Host;
 use crate::host::platform::{Family, Init, Manager, Platform};
-use crate::intent::resolve::{Decided, SiteDecided};
+use crate::intent::resolve::{Resolved, SiteResolved};
 use crate::plan::recipe::Items;
 use crate::resource::check::Check;
 use crate::resource::extension::Extension;
 use crate::resource::package::Packages;
-use crate::resource::renewal::Renewal;
+use crate::resource::reload_php::ReloadPhp;
 use crate::site::php;
 
 /// The packages that bring it to PHPs which lack it, if they can be had.
-pub fn offers(host: &Host, decided: &Decided) -> Result<Vec<Vec<String>>> {
+pub fn offers(host: &Host, resolved: &Resolved) -> Result<Vec<Vec<String>>> {
     let mut offers = Vec::new();
-    for extension in all(host, decided)? {
+    for extension in all(host, resolved)? {
         let lacks = !php::without_extension(host, &extension.php)?.is_empty();
         let by_package = extension.archive.is_none() && !extension.packages.is_empty();
         if lacks && by_package && !offers.contains(&extension.packages) {
@@ -30,13 +30,13 @@ pub fn offers(host: &Host, decided: &Decided) -> Result<Vec<Vec<String>>> {
 }
 
 /// What builds it, with the packages that this takes; nothing where it is not called for.
-pub fn build(host: &Host, items: &mut Items, decided: &Decided) -> Result<()> {
-    for extension in all(host, decided)? {
+pub fn build(host: &Host, items: &mut Items, resolved: &Resolved) -> Result<()> {
+    for extension in all(host, resolved)? {
         let needs = extension.builds_with.iter();
         items.host(Packages {
             needs: needs.map(|name| vec![name.clone()]).collect(),
             builds: Some(extension.clone()),
-            allow_upgrades: decided.host.allow_upgrades,
+            allow_upgrades: resolved.host.allow_upgrades,
             ..Packages::default()
         });
         items.host(extension);
@@ -46,15 +46,19 @@ pub fn build(host: &Host, items: &mut Items, decided: &Decided) -> Result<()> {
 
 /// Lets the web's PHP take it up. A package may do so by itself, by systemd;
 /// what was built does not.
-pub fn renewal(host: &Host, platform: &Platform, decided: &Decided) -> Result<Option<Renewal>> {
+pub fn reload_php(
+    host: &Host,
+    platform: &Platform,
+    resolved: &Resolved,
+) -> Result<Option<ReloadPhp>> {
     let mut phps = Vec::new();
-    for extension in all(host, decided)? {
+    for extension in all(host, resolved)? {
         let renews = platform.family.renews_php && platform.init == Init::Systemd;
         if !renews || is_built(host, &extension)? {
             phps.push(extension.php);
         }
     }
-    Ok((!phps.is_empty()).then_some(Renewal { phps }))
+    Ok((!phps.is_empty()).then_some(ReloadPhp { phps }))
 }
 
 /// Whether it was built, or is to be.
@@ -68,13 +72,13 @@ fn is_built(host: &Host, extension: &Extension) -> Result<bool> {
 }
 
 /// One for each PHP.
-fn all(host: &Host, decided: &Decided) -> Result<Vec<Extension>> {
+fn all(host: &Host, resolved: &Resolved) -> Result<Vec<Extension>> {
     let mut all: Vec<Extension> = Vec::new();
-    for site in &decided.sites {
+    for site in &resolved.sites {
         if all.iter().any(|other| other.php == site.php) {
             continue;
         }
-        let archive = decided.host.extension_archive.clone();
+        let archive = resolved.host.extension_archive.clone();
         all.push(Extension {
             php: site.php.clone(),
             user: site.user.clone(),
@@ -86,7 +90,7 @@ fn all(host: &Host, decided: &Decided) -> Result<Vec<Extension>> {
     Ok(all)
 }
 
-pub fn check(family: &'static Family, site: &SiteDecided) -> Check {
+pub fn check(family: &'static Family, site: &SiteResolved) -> Check {
     let php = site.php.clone();
     let label = php.label();
     Check {
@@ -102,7 +106,7 @@ pub fn check(family: &'static Family, site: &SiteDecided) -> Check {
                 format!("see that {label} has the gearman extension"),
                 format!("{} has no ini file for it", dir.display()),
             )
-            .advice(match family.manager {
+            .help(match family.manager {
                 Manager::Apt => "'phpenmod gearman', then run again",
                 Manager::Dnf => "enable the extension there, then run again",
             })

@@ -12,7 +12,7 @@ use crate::host::Host;
 use crate::host::platform::{Gearmand, Init, Platform};
 use crate::intent::options::Queue;
 use crate::intent::queue::WaitingJobs;
-use crate::intent::resolve::HostDecided;
+use crate::intent::resolve::HostResolved;
 use crate::plan::recipe::{Items, drop_in};
 use crate::queue::mysql;
 use crate::resource::check::Check;
@@ -25,8 +25,8 @@ use crate::resource::service::Service;
 
 /// The packages of a queue: gearmand links its libraries itself, but a
 /// database is made and tried through its own client.
-pub fn client(host: &Host, platform: &Platform, decided: &HostDecided) -> Vec<String> {
-    let lacks = decided.mysql.is_some() && mysql::client(host).is_none();
+pub fn client(host: &Host, platform: &Platform, resolved: &HostResolved) -> Vec<String> {
+    let lacks = resolved.mysql.is_some() && mysql::client(host).is_none();
     let package = platform.family.mysql_client;
     lacks.then(|| package.to_owned()).into_iter().collect()
 }
@@ -35,14 +35,14 @@ pub fn resources(
     host: &Host,
     items: &mut Items,
     platform: &Platform,
-    decided: &HostDecided,
+    resolved: &HostResolved,
     waiting: WaitingJobs,
     live: bool,
 ) -> Result<()> {
     let family = platform.family;
     let gearmand = &family.gearmand;
-    let wanted = decided.options_of_gearmand(gearmand);
-    let secret = match &decided.mysql {
+    let wanted = resolved.options_of_gearmand(gearmand);
+    let secret = match &resolved.mysql {
         Some(mysql) => Some(mysql.password.clone()),
         // It moves out of sight, whatever it is for.
         None => password::in_options(host, gearmand)?,
@@ -57,9 +57,9 @@ pub fn resources(
                 .secrets(Secrets::Options)
         });
     }
-    if let Some(mysql) = decided.mysql.clone().filter(|_| host.live()) {
+    if let Some(mysql) = resolved.mysql.clone().filter(|_| host.live()) {
         let stale = daemon::is_stale(family, wanted.clone(), secret.clone());
-        let supervisor = decided.supervisor.unit;
+        let supervisor = resolved.supervisor.unit;
         items.host(Database {
             mysql,
             in_use: Box::new(move |host| {
@@ -69,7 +69,7 @@ pub fn resources(
         });
     }
     items.host(options_file(gearmand, wanted.clone()));
-    if gearmand.lacks_queue_dir && decided.queue == Queue::Sqlite && host.live() {
+    if gearmand.lacks_queue_dir && resolved.queue == Queue::Sqlite && host.live() {
         items.host(Directory {
             path: gearmand.queue_dir.into(),
             owner: Owner::User(gearmand.user.into()),
@@ -79,7 +79,7 @@ pub fn resources(
     }
     if platform.init == Init::Systemd {
         let for_unit = wanted.clone();
-        let database_here = decided.mysql.as_ref().is_some_and(|it| it.is_local());
+        let database_here = resolved.mysql.as_ref().is_some_and(|it| it.is_local());
         let text = move |host: &Host| -> Result<String> {
             let exec_start = definition(host, &for_unit)?.exec_start;
             daemon::drop_in(gearmand, exec_start.as_deref(), database_here)
@@ -90,7 +90,7 @@ pub fn resources(
         return Ok(());
     }
     let stale = daemon::is_stale(family, wanted.clone(), secret.clone());
-    let (to_be, unit, supervisor) = (wanted.clone(), gearmand.unit, decided.supervisor.unit);
+    let (to_be, unit, supervisor) = (wanted.clone(), gearmand.unit, resolved.supervisor.unit);
     items.host(Drained {
         what: "restart the job server with other options".into(),
         waiting: Box::new(move |host| {
@@ -112,10 +112,10 @@ pub fn resources(
         enabled: Some(true),
         active: Some(true),
         stale: daemon::is_stale(family, wanted, secret),
-        also: vec![decided.supervisor.unit],
+        also: vec![resolved.supervisor.unit],
         needs: format!("the package {}", gearmand.package),
     });
-    items.host(answers(&decided.own_server(), gearmand.unit));
+    items.host(answers(&resolved.own_server(), gearmand.unit));
     Ok(())
 }
 

@@ -19,7 +19,7 @@ use crate::host::Host;
 use crate::host::platform::{Family, Platform};
 use crate::intent::options::{Role, WorkerMode};
 use crate::intent::queue::WaitingJobs;
-use crate::intent::resolve::{Decided, SiteDecided};
+use crate::intent::resolve::{Resolved, SiteResolved};
 use crate::plan::Item;
 use crate::resource::Resource;
 use crate::resource::boolean::Boolean;
@@ -45,22 +45,22 @@ const BUNDLED_PLUGIN: &str = include_str!("../../../templates/bundled.php");
 /// All that shall be so.
 pub fn setup(
     host: &Host,
-    decided: &Decided,
+    resolved: &Resolved,
     start: bool,
     waiting: WaitingJobs,
 ) -> Result<Vec<Item>> {
     let platform = host.platform()?;
     let mut items = Items::default();
-    let of_host = &decided.host;
+    let of_host = &resolved.host;
     let server = of_host.roles.contains(&Role::Server);
     let worker = of_host.roles.contains(&Role::Worker);
-    if decided.sites.is_empty() {
+    if resolved.sites.is_empty() {
         return Ok(items.list);
     }
     let live = host.live() && start;
 
     if host.live() {
-        bring(host, &mut items, platform, decided)?;
+        bring(host, &mut items, platform, resolved)?;
     }
     if server {
         job_server::resources(host, &mut items, platform, of_host, waiting, live)?;
@@ -69,10 +69,10 @@ pub fn setup(
         own_files(&mut items)?;
     }
     if host.live() {
-        if let Some(renewal) = extension::renewal(host, platform, decided)? {
+        if let Some(renewal) = extension::reload_php(host, platform, resolved)? {
             items.host(renewal);
         }
-        for site in &decided.sites {
+        for site in &resolved.sites {
             items.site(site, extension::check(platform.family, site));
         }
         if of_host.roles.contains(&Role::Web) {
@@ -82,26 +82,26 @@ pub fn setup(
             });
         }
     }
-    for site in &decided.sites {
+    for site in &resolved.sites {
         plugin_and_runner(host, &mut items, site)?;
     }
     if worker {
         workers::supervisor(
             &mut items,
             platform,
-            decided.host.supervisor,
+            resolved.host.supervisor,
             host.live(),
             live,
         )?;
     }
-    for site in &decided.sites {
+    for site in &resolved.sites {
         if worker && live {
-            workers::starts(host, &mut items, decided.host.supervisor, site);
+            workers::starts(host, &mut items, resolved.host.supervisor, site);
         }
         items.site(site, wp_config(site));
     }
     if worker {
-        workers::programs(host, &mut items, decided, live)?;
+        workers::programs(host, &mut items, resolved, live)?;
     }
     Ok(items.list)
 }
@@ -119,7 +119,7 @@ impl Items {
         });
     }
 
-    fn site(&mut self, site: &SiteDecided, resource: impl Resource + 'static) {
+    fn site(&mut self, site: &SiteResolved, resource: impl Resource + 'static) {
         self.list.push(Item {
             scope: Scope::Site(site.name.clone()),
             resource: Box::new(resource),
@@ -128,17 +128,17 @@ impl Items {
 }
 
 /// The packages that it takes, each with its choices; PHP's extension apart.
-pub fn needs(host: &Host, platform: &Platform, decided: &Decided) -> Vec<Vec<String>> {
+pub fn needs(host: &Host, platform: &Platform, resolved: &Resolved) -> Vec<Vec<String>> {
     let family = platform.family;
-    let roles = &decided.host.roles;
+    let roles = &resolved.host.roles;
     let mut needs: Vec<Vec<String>> = Vec::new();
     if roles.contains(&Role::Server) {
         needs.push(vec![family.gearmand.package.into()]);
-        let client = job_server::client(host, platform, &decided.host);
+        let client = job_server::client(host, platform, &resolved.host);
         needs.extend(client.into_iter().map(|package| vec![package]));
     }
     if roles.contains(&Role::Worker) {
-        let of_supervisor = match decided.host.supervisor.package {
+        let of_supervisor = match resolved.host.supervisor.package {
             Some(package) => vec![package],
             None => family.python.to_vec(),
         };
@@ -149,11 +149,11 @@ pub fn needs(host: &Host, platform: &Platform, decided: &Decided) -> Vec<Vec<Str
 
 /// The packages without which PHP cannot fork. Workers that were set up
 /// without them do as well: the package manager is not asked again each time.
-fn likes(host: &Host, decided: &Decided) -> Result<Vec<String>> {
+fn likes(host: &Host, resolved: &Resolved) -> Result<Vec<String>> {
     let mut likes = Vec::new();
-    for site in &decided.sites {
+    for site in &resolved.sites {
         let there = site.existing.as_ref();
-        if decided.host.roles.contains(&Role::Worker)
+        if resolved.host.roles.contains(&Role::Worker)
             && site.mode == WorkerMode::Fork
             && there
                 .is_none_or(|program| program.option("--worker-mode").as_deref() != Some("fork"))
@@ -167,12 +167,12 @@ fn likes(host: &Host, decided: &Decided) -> Result<Vec<String>> {
 }
 
 /// The packages, and before them the repositories that have them.
-fn bring(host: &Host, items: &mut Items, platform: &Platform, decided: &Decided) -> Result<()> {
+fn bring(host: &Host, items: &mut Items, platform: &Platform, resolved: &Resolved) -> Result<()> {
     let family = platform.family;
-    let server = decided.host.roles.contains(&Role::Server);
-    let needs = needs(host, platform, decided);
-    let likes = likes(host, decided)?;
-    let offers = extension::offers(host, decided)?;
+    let server = resolved.host.roles.contains(&Role::Server);
+    let needs = needs(host, platform, resolved);
+    let likes = likes(host, resolved)?;
+    let offers = extension::offers(host, resolved)?;
     let all = [&needs[..], &offers[..]].concat();
     let mut source = None;
     let mut no_server = None;
@@ -218,9 +218,9 @@ fn bring(host: &Host, items: &mut Items, platform: &Platform, decided: &Decided)
         likes,
         source,
         no_server: no_server.filter(|_| server),
-        allow_upgrades: decided.host.allow_upgrades,
+        allow_upgrades: resolved.host.allow_upgrades,
     });
-    extension::build(host, items, decided)
+    extension::build(host, items, resolved)
 }
 
 fn no_server_here(platform: &Platform, family: &Family) -> Problem {
@@ -230,7 +230,7 @@ fn no_server_here(platform: &Platform, family: &Family) -> Problem {
         what,
         "no repository that is enabled here has it (EPEL 10 and Fedora from 42 on have none)",
     )
-    .advice(format!(
+    .help(format!(
         "use another host's job server with '--role worker,web --servers HOST:PORT', or enable a repository that has {package} and run again"
     ))
 }
@@ -284,7 +284,7 @@ fn own_files(items: &mut Items) -> Result<()> {
     Ok(())
 }
 
-fn plugin_and_runner(host: &Host, items: &mut Items, site: &SiteDecided) -> Result<()> {
+fn plugin_and_runner(host: &Host, items: &mut Items, site: &SiteResolved) -> Result<()> {
     if site.plugin == Plugin::Bundled {
         let path = site.dir.join(BUNDLED);
         // The site's owner owns what stands in the site.
@@ -330,7 +330,7 @@ fn ids_of(host: &Host, path: &Path) -> Result<(u32, u32)> {
 }
 
 /// The switch.
-fn wp_config(site: &SiteDecided) -> File {
+fn wp_config(site: &SiteResolved) -> File {
     let wish = Wish {
         switch: match site.plugin {
             Plugin::WpMinions => Switch::WpMinions,

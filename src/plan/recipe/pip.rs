@@ -133,7 +133,7 @@ impl Environment {
 
 fn foreign(why: &str) -> anyhow::Error {
     Problem::new(format!("make the virtual environment {VENV}"), why)
-        .advice("move it away, then run again")
+        .help("move it away, then run again")
         .into()
 }
 
@@ -184,16 +184,10 @@ impl Resource for Environment {
     }
 }
 
-fn step(
-    host: &Host,
-    command: Command,
-    what: &str,
-    advice: &str,
-    watch: &dyn Fn(&str),
-) -> Result<()> {
+fn step(host: &Host, command: Command, what: &str, help: &str, watch: &dyn Fn(&str)) -> Result<()> {
     let output = host.run_watched(&command.changes().limit(LIMIT), watch)?;
     if output.success() {
         return Ok(());
     }
-    Err(Problem::new(what, explain(&output)).advice(advice).into())
+    Err(Problem::new(what, explain(&output)).help(help).into())
 }

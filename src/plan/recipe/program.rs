@@ -10,14 +10,14 @@ use crate::base::template;
 use crate::host::Host;
 use crate::host::platform::Supervisor;
 use crate::intent::options::WorkerMode;
-use crate::intent::resolve::SiteDecided;
+use crate::intent::resolve::SiteResolved;
 use crate::resource::file::File;
 use crate::resource::journal::Edit;
 use crate::supervisor::{block, programs};
 
 /// The program's definition: a file of its own, or a marked block in the main
 /// file where that includes no folder.
-pub fn file(host: &Host, supervisor: &Supervisor, site: &SiteDecided) -> Result<File> {
+pub fn file(host: &Host, supervisor: &Supervisor, site: &SiteResolved) -> Result<File> {
     let text = program_text(host, site)?;
     if let Some(existing) = &site.existing {
         let program = existing.name.clone();
@@ -50,13 +50,13 @@ pub fn file(host: &Host, supervisor: &Supervisor, site: &SiteDecided) -> Result<
 }
 
 /// The file that holds this program alone.
-pub fn own_file(supervisor: &Supervisor, site: &SiteDecided) -> PathBuf {
+pub fn own_file(supervisor: &Supervisor, site: &SiteResolved) -> PathBuf {
     let name = format!("{}.{}", site.program, supervisor.ending);
     Path::new(supervisor.programs).join(name)
 }
 
 /// The worker's words: with them a later setup knows what this one asked for.
-fn worker_command(site: &SiteDecided) -> Vec<String> {
+fn worker_command(site: &SiteResolved) -> Vec<String> {
     let path = |path: &Path| path.to_string_lossy().into_owned();
     let mut words = vec![
         path(&binary()),
@@ -85,13 +85,13 @@ fn worker_command(site: &SiteDecided) -> Vec<String> {
     words
 }
 
-fn program_text(host: &Host, site: &SiteDecided) -> Result<String> {
+fn program_text(host: &Host, site: &SiteResolved) -> Result<String> {
     let written = |what: &str, text: &str| {
         programs::value(text).ok_or_else(|| {
             let why = format!(
                 "{what} ({text:?}) holds what supervisor's files cannot: a line break, blanks at an end, or a blank before ';' or '#'"
             );
-            Problem::new("write supervisor's program", why).advice("give it another name, then run again")
+            Problem::new("write supervisor's program", why).help("give it another name, then run again")
         })
     };
     let command = programs::join_words(&worker_command(site));

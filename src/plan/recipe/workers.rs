@@ -10,7 +10,7 @@ use crate::base::problem::Problem;
 use crate::host::Host;
 use crate::host::commands::Command;
 use crate::host::platform::{Init, Platform, Supervisor};
-use crate::intent::resolve::{Decided, SiteDecided};
+use crate::intent::resolve::{Resolved, SiteResolved};
 use crate::plan::Item;
 use crate::plan::recipe::{Items, drop_in};
 use crate::plan::recipe::{pip as own_supervisor, program as definition};
@@ -19,7 +19,7 @@ use crate::resource::directory::Directory;
 use crate::resource::file::Owner;
 use crate::resource::journal::Scope;
 use crate::resource::log::Log;
-use crate::resource::program::{Program, Shall};
+use crate::resource::program::{Ensure, Program};
 use crate::resource::service::Service;
 use crate::supervisor::rpc;
 
@@ -71,9 +71,9 @@ pub fn supervisor(
                     true => error.to_string(),
                     false => format!("{error}; its log ends with:\n{log}"),
                 };
-                let advice = "mend what it complains of, then run again";
+                let help = "mend what it complains of, then run again";
                 Err(Problem::new("ask supervisord what it runs", why)
-                    .advice(advice)
+                    .help(help)
                     .into())
             }),
         });
@@ -82,7 +82,7 @@ pub fn supervisor(
 }
 
 /// A worker that cannot even start, seen before the first switch of its site.
-pub fn starts(host: &Host, items: &mut Items, supervisor: &Supervisor, site: &SiteDecided) {
+pub fn starts(host: &Host, items: &mut Items, supervisor: &Supervisor, site: &SiteResolved) {
     if site.existing.is_some() || host.exists(&definition::own_file(supervisor, site)) {
         return;
     }
@@ -103,9 +103,9 @@ pub fn starts(host: &Host, items: &mut Items, supervisor: &Supervisor, site: &Si
 }
 
 /// Each site's folders, log and program.
-pub fn programs(host: &Host, items: &mut Items, decided: &Decided, live: bool) -> Result<()> {
-    let supervisor = decided.host.supervisor;
-    for site in &decided.sites {
+pub fn programs(host: &Host, items: &mut Items, resolved: &Resolved, live: bool) -> Result<()> {
+    let supervisor = resolved.host.supervisor;
+    for site in &resolved.sites {
         for folder in ["run", "cache", "failed"] {
             items.site(
                 site,
@@ -130,7 +130,7 @@ pub fn programs(host: &Host, items: &mut Items, decided: &Decided, live: bool) -
         let file = definition::file(host, supervisor, site)?;
         let patience = Duration::from_secs(site.stop_timeout + 30);
         let group = |name: &str, shall| Program::new(name, shall, supervisor, patience);
-        let workers = group(&site.program, Shall::Run).defined_in(&file);
+        let workers = group(&site.program, Ensure::Running).defined_in(&file);
         items.site(site, file);
         if !live {
             continue;
@@ -138,7 +138,7 @@ pub fn programs(host: &Host, items: &mut Items, decided: &Decided, live: bool) -
         if let Some(old) = &site.existing
             && old.name != site.program
         {
-            items.site(site, group(&old.name, Shall::BeGone));
+            items.site(site, group(&old.name, Ensure::Absent));
         }
         items.site(site, workers);
     }

@@ -24,7 +24,7 @@ const FPM: &str = "php-fpm";
 const APACHE: [&str; 2] = ["httpd", "apache2"];
 const PATIENCE: Duration = Duration::from_secs(10);
 
-pub struct Renewal {
+pub struct ReloadPhp {
     /// The sites' PHPs.
     pub phps: Vec<Php>,
 }
@@ -46,7 +46,7 @@ impl fmt::Display for Master {
     }
 }
 
-impl Renewal {
+impl ReloadPhp {
     /// Those that run without the extension, and whether its ini file is there
     /// for all of them.
     fn lacking(&self, host: &Host) -> Result<(BTreeSet<Master>, bool)> {
@@ -136,7 +136,7 @@ fn serves(host: &Host, php: &Php, process: &Process) -> Option<&'static str> {
     fits.then_some(FPM)
 }
 
-impl Resource for Renewal {
+impl Resource for ReloadPhp {
     fn name(&self) -> String {
         "the web's PHP".into()
     }
@@ -179,7 +179,7 @@ impl Resource for Renewal {
             if begun.elapsed() > PATIENCE {
                 let what = format!("give the gearman extension to {one}");
                 return Err(Problem::new(what, "it runs without it after a reload")
-                    .advice("see its log and 'php -m'; restart it, then run again")
+                    .help("see its log and 'php -m'; restart it, then run again")
                     .into());
             }
             std::thread::sleep(Duration::from_millis(100));
@@ -188,9 +188,9 @@ impl Resource for Renewal {
 }
 
 /// The other way: PHP drops an extension that was removed.
-pub struct Unloading;
+pub struct UnloadExtension;
 
-impl Unloading {
+impl UnloadExtension {
     fn holding(host: &Host) -> Result<BTreeSet<Master>> {
         let mut all = BTreeSet::new();
         for process in host.processes() {
@@ -207,14 +207,14 @@ impl Unloading {
     }
 }
 
-impl Resource for Unloading {
+impl Resource for UnloadExtension {
     fn name(&self) -> String {
         "the web's PHP".into()
     }
 
     /// Nothing holds it before it was removed: the packages' own step announces this one.
     fn inspect(&self, host: &Host) -> Result<State> {
-        let all = Unloading::holding(host)?;
+        let all = UnloadExtension::holding(host)?;
         let names: Vec<String> = all.iter().map(Master::to_string).collect();
         Ok(match names.is_empty() {
             true => State::Same,
@@ -227,12 +227,12 @@ impl Resource for Unloading {
     }
 
     fn apply(&self, host: &Host, watch: &dyn Fn(&str)) -> Result<()> {
-        for one in &Unloading::holding(host)? {
+        for one in &UnloadExtension::holding(host)? {
             one.reload(host, watch)?;
         }
         // One that takes longer drops it when its requests are done.
         let begun = Instant::now();
-        while begun.elapsed() < PATIENCE && !Unloading::holding(host)?.is_empty() {
+        while begun.elapsed() < PATIENCE && !UnloadExtension::holding(host)?.is_empty() {
             std::thread::sleep(Duration::from_millis(100));
         }
         Ok(())
