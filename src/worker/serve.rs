@@ -190,12 +190,17 @@ impl<'a> Worker<'a> {
         self.find_due();
     }
 
-    /// Whether another job may be taken, as of this moment.
+    /// Whether the worker may take another job now. A pause closes the
+    /// connections, so the loop only notices it once the present job is answered.
     pub fn may_take(&mut self) -> bool {
-        if self.stopping.is_none() && self.paths.paused.exists() != self.paused {
-            self.look_around(Instant::now());
+        if self.stopping.is_some() || self.paused {
+            return false;
         }
-        self.stopping.is_none() && !self.paused
+        let paused = self.paths.paused.exists();
+        if paused {
+            self.look_at = Instant::now();
+        }
+        !paused
     }
 
     fn connect(&mut self, now: Instant) {

@@ -201,6 +201,10 @@ fn pause_lets_jobs_finish_and_takes_no_more() {
     assert_eq!(site.out().len(), 2);
     site.wp_gears(&["resume"]);
     site.wait_for_out(10, 3);
+    // The jobs that the pause found running are over for their job server too.
+    sleep(500);
+    assert_eq!(site.lines("begun").len(), 2, "{}", site.log());
+    site.assert_once(vec!["0".into(), "1".into(), "later".into()]);
     let loads = site.log().matches("loaded the site").count();
     site.wp_gears(&["reload", "--wait"]);
     for n in 0..4 {
