@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::Result;
 
+use crate::base::parallel;
 use crate::base::paths::{BASE, LIB};
 use crate::base::problem::Problem;
 use crate::doctor::Finding;
@@ -234,45 +234,19 @@ impl<'h> Context<'h> {
             .map_err(|error| format!("nothing answers on {server} ({error})"))
     }
 
-    /// The same look at every site, a few at a time.
+    /// Looks at every site, several at a time.
     pub fn each_site(&self, look: impl Fn(&SiteResolved) -> Vec<Finding> + Sync) -> Vec<Finding> {
         let sites = &self.resolved.sites;
         if sites.is_empty() {
             return vec![Finding::skipped("no site has workers here")];
         }
-        let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
-        let next = AtomicUsize::new(0);
-        let look = &look;
-        let mut found: Vec<(usize, Finding)> = std::thread::scope(|scope| {
-            let running: Vec<_> = (0..threads.min(sites.len()))
-                .map(|_| {
-                    scope.spawn(|| {
-                        let mut mine = Vec::new();
-                        loop {
-                            let at = next.fetch_add(1, Ordering::Relaxed);
-                            let Some(site) = sites.get(at) else {
-                                return mine;
-                            };
-                            mine.extend(
-                                look(site)
-                                    .into_iter()
-                                    .map(|it| (at, it.of_site(&site.name))),
-                            );
-                        }
-                    })
-                })
-                .collect();
-            // A panic in a look is the check's, and is told as such.
-            running
-                .into_iter()
-                .flat_map(|thread| match thread.join() {
-                    Ok(found) => found,
-                    Err(panic) => std::panic::resume_unwind(panic),
-                })
-                .collect()
+        let found = parallel::map(sites, parallel::cores(), |site| {
+            let findings = look(site).into_iter();
+            findings
+                .map(|finding| finding.of_site(&site.name))
+                .collect::<Vec<_>>()
         });
-        found.sort_by_key(|(at, _)| *at);
-        found.into_iter().map(|(_, finding)| finding).collect()
+        found.into_iter().flatten().collect()
     }
 
     /// Where the gearmand that runs writes its log and its queue.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use anyhow::Result;
 
+use crate::base::parallel;
 use crate::host::Host;
 use crate::plan::{Item, Plan, Refused, Step, preflight};
 use crate::resource::journal::Scope;
@@ -12,7 +13,8 @@ use crate::resource::{Change, State};
 /// Looks at everything. What a site refuses leaves that site out; what the
 /// host's part refuses is an error of the whole.
 pub fn make(host: &Host, items: Vec<Item>) -> Result<Plan> {
-    let states = inspect_all(host, &items);
+    let threads = parallel::cores().min(8);
+    let states = parallel::map(&items, threads, |item| item.resource.inspect(host));
     let mut plan = Plan::default();
     let mut bad: BTreeSet<Scope> = BTreeSet::new();
     let mut steps = Vec::new();
@@ -53,46 +55,4 @@ fn say_what_follows(steps: &mut [Step]) {
             step.state = State::After(name.to_owned(), Change::new("restart"));
         }
     }
-}
-
-/// Side by side: a few threads take the next item each until none is left.
-fn inspect_all(host: &Host, items: &[Item]) -> Vec<Result<State>> {
-    let threads = std::thread::available_parallelism()
-        .map_or(1, |n| n.get())
-        .min(8);
-    let next = std::sync::atomic::AtomicUsize::new(0);
-    let mut found: Vec<(usize, Result<State>)> = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads)
-            .map(|_| {
-                scope.spawn(|| {
-                    let mut mine = Vec::new();
-                    loop {
-                        let at = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                        let Some(item) = items.get(at) else {
-                            return mine;
-                        };
-                        mine.push((at, item.resource.inspect(host)));
-                    }
-                })
-            })
-            .collect();
-        workers
-            .into_iter()
-            .flat_map(|worker| worker.join().unwrap_or_default())
-            .collect()
-    });
-    found.sort_by_key(|(at, _)| *at);
-    // A thread that panicked would leave a hole: say so rather than skip.
-    if found.len() != items.len() {
-        return items
-            .iter()
-            .map(|item| {
-                Err(anyhow::anyhow!(
-                    "could not look at {}",
-                    item.resource.name()
-                ))
-            })
-            .collect();
-    }
-    found.into_iter().map(|(_, state)| state).collect()
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::base::clock;
+use crate::base::{clock, parallel};
 use crate::gearman::server::Server;
 use crate::gearman::text::{Admin, Connection, Queue};
 use crate::worker::presence::{self, Activity};
@@ -87,23 +87,11 @@ impl Snapshot {
 }
 
 impl QueueProbe {
-    /// All job servers at once: one that is away costs its own time only.
+    /// Asks all job servers at once: one that is down delays no other.
     pub fn look(&self) -> Snapshot {
         let now = SystemTime::now();
-        let mut answers = Vec::new();
-        std::thread::scope(|scope| {
-            let asked: Vec<_> = self
-                .servers
-                .iter()
-                .map(|server| scope.spawn(move || ask(server)))
-                .collect();
-            for (server, thread) in self.servers.iter().zip(asked) {
-                // A thread that panics is one that did not answer.
-                let answer = thread
-                    .join()
-                    .unwrap_or_else(|_| (0, Err("the look at it broke off".into())));
-                answers.push((server.to_string(), answer));
-            }
+        let answers = parallel::map(&self.servers, self.servers.len(), |server| {
+            (server.to_string(), ask(server))
         });
         let names = Names::new(&self.state, &self.sites, &answers);
         let mut snapshot = Snapshot {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use console::measure_text_width;
 
+use crate::base::parallel;
 use crate::base::problem::Problem;
 use crate::cli::wizard::{Layers, Wizard};
 use crate::host::Host;
@@ -116,33 +117,17 @@ fn trouble(error: &anyhow::Error) -> String {
 }
 
 impl Wizard<'_> {
-    /// Looks at each folder, and asks the sites that can be asked, side by side.
+    /// Looks at the folders, several at a time, and asks the sites that can be asked.
     pub fn look(&self, dirs: Vec<PathBuf>) -> Result<Vec<Found>> {
         let progress = Progress::new(self.ui);
         progress.start("Looking at the sites");
         let until = Instant::now() + ASKING;
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let share = dirs.len().div_ceil(threads).max(1);
         let (host, layers) = (self.host, self.layers);
-        let found = std::thread::scope(|scope| {
-            let look = |dirs: &[PathBuf]| -> Result<Vec<Found>> {
-                dirs.iter()
-                    .map(|dir| one(host, layers, dir, until))
-                    .collect()
-            };
-            let shares: Vec<_> = dirs
-                .chunks(share)
-                .map(|dirs| scope.spawn(move || look(dirs)))
-                .collect();
-            let mut found = Vec::new();
-            for share in shares {
-                let part = share.join();
-                found.extend(part.unwrap_or_else(|_| Err(anyhow::anyhow!("looking failed")))?);
-            }
-            Ok(found)
+        let found = parallel::map(&dirs, parallel::cores(), |dir| {
+            one(host, layers, dir, until)
         });
         progress.stop();
-        found
+        found.into_iter().collect()
     }
 
     pub fn look_for_sites(&mut self) -> Result<()> {
