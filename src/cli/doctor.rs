@@ -224,6 +224,6 @@ fn mend(host: &Host, spec: &Spec, yes: bool, ui: Ui) -> Result<Vec<serde_json::V
     Ok(outcome
         .done
         .iter()
-        .map(|done| serde_json::json!({ "resource": done.name, "verb": done.verb }))
+        .map(|done| serde_json::json!({ "resource": done.id.to_string(), "verb": done.verb }))
         .collect())
 }

@@ -82,7 +82,7 @@ pub fn run_on(host: &Host, args: &RemoveArgs, ui: Ui) -> Result<u8> {
     let refused: Vec<&Refused> = plan.refused.iter().chain(&outcome.failed).collect();
     for scope in &chosen.scopes {
         // A journal ends only when all of it was given back.
-        if !refused.iter().any(|one| one.scope == *scope) {
+        if !refused.iter().any(|one| one.is_of(scope)) {
             journal::close(host, scope)?;
         }
     }

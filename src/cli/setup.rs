@@ -42,10 +42,7 @@ fn print_config(host: &Host, args: &SetupArgs, ui: Ui) -> Result<u8> {
     let refused: Vec<Refused> = resolved
         .refused
         .drain(..)
-        .map(|(dir, error)| Refused {
-            scope: Scope::Site(dir.display().to_string()),
-            error,
-        })
+        .map(|(dir, error)| Refused::unnamed(dir, error))
         .collect();
     ui.refused(&refused);
     ui.line(effective::toml(&spec, &resolved).trim_end());
@@ -80,12 +77,12 @@ pub fn run_on(host: &Host, args: &SetupArgs, ui: Ui) -> Result<u8> {
         && !outcome
             .failed
             .iter()
-            .any(|failed| failed.scope == Scope::Host)
+            .any(|failed| failed.is_of(&Scope::Host))
     {
         for site in &resolved.sites {
             let scope = Scope::Site(site.name.clone());
             let out = plan.refused.iter().chain(&outcome.failed);
-            if talk.stops() || out.into_iter().any(|refused| refused.scope == scope) {
+            if talk.stops() || out.into_iter().any(|refused| refused.is_of(&scope)) {
                 continue;
             }
             let progress = Progress::new(ui);
@@ -97,7 +94,7 @@ pub fn run_on(host: &Host, args: &SetupArgs, ui: Ui) -> Result<u8> {
                     ui.hung(&proof::sentence(site, &proof));
                     proofs.push(proof::document(&site.name, &proof));
                 }
-                Err(error) => outcome.failed.push(Refused { scope, error }),
+                Err(error) => outcome.failed.push(Refused::new(&scope, error)),
             }
         }
     }

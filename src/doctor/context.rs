@@ -22,6 +22,7 @@ use crate::intent::options::{Role, Spec};
 use crate::intent::queue::WaitingJobs;
 use crate::intent::resolve::{self, Resolved, SiteResolved};
 use crate::plan::prepare::{Prepared, prepare};
+use crate::resource::ResourceId;
 use crate::site::ask::{Facts, Request};
 use crate::site::pool::{self, Pool};
 use crate::supervisor::rpc::{self, Unreachable};
@@ -101,12 +102,12 @@ impl<'h> Context<'h> {
     }
 
     /// Whether setup would change this resource.
-    pub fn differs(&self, resource: &str) -> bool {
+    pub fn differs(&self, resource: &ResourceId) -> bool {
         self.prepared().as_ref().is_ok_and(|prepared| {
             prepared
                 .plan
                 .differing()
-                .any(|(step, _, _)| step.item.resource.name() == resource)
+                .any(|(step, _, _)| step.item.resource.id() == *resource)
         })
     }
 

@@ -18,6 +18,8 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use crate::base::problem::Problem;
+use crate::plan::SiteKey;
+use crate::resource::ResourceId;
 use context::Context;
 
 /// One thing that doctor looks at.
@@ -42,12 +44,12 @@ pub enum Status {
 /// What one check found on the host, or of one site.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    pub site: Option<String>,
+    pub site: Option<SiteKey>,
     pub status: Status,
     pub seen: String,
     pub help: String,
     /// Resources of the plan, any of which would mend it.
-    pub fixed_by: Vec<String>,
+    pub fixed_by: Vec<ResourceId>,
 }
 
 impl Finding {
@@ -93,12 +95,12 @@ impl Finding {
     }
 
     pub fn of_site(mut self, name: &str) -> Self {
-        self.site = Some(name.to_owned());
+        self.site = Some(SiteKey::Named(name.to_owned()));
         self
     }
 
-    pub fn fixed_by(mut self, resource: impl Into<String>) -> Self {
-        self.fixed_by.push(resource.into());
+    pub fn fixed_by(mut self, resource: ResourceId) -> Self {
+        self.fixed_by.push(resource);
         self
     }
 
@@ -128,7 +130,7 @@ impl Reported {
     pub fn document(&self) -> serde_json::Value {
         serde_json::json!({
             "name": self.check,
-            "site": self.finding.site,
+            "site": self.finding.site.as_ref().map(ToString::to_string),
             "status": self.finding.status,
             "seen": self.finding.seen,
             "do": self.finding.help,
@@ -164,11 +166,12 @@ pub fn run(context: &Context, wanted: &[&'static Check]) -> Vec<Reported> {
     }
     for check in last {
         let in_the_way = |site: &str| {
+            let site = SiteKey::Named(site.to_owned());
             reports
                 .iter()
                 .find(|report| {
                     report.finding.status == Status::Failed
-                        && report.finding.site.as_deref().is_none_or(|of| of == site)
+                        && report.finding.site.as_ref().is_none_or(|of| *of == site)
                         && wanted.iter().any(|c| c.name == report.check && c.vital)
                 })
                 .map(|report| report.check)

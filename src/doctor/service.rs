@@ -2,6 +2,7 @@
 
 use crate::doctor::Finding;
 use crate::host::services::Unit;
+use crate::resource::ResourceId;
 
 /// Nothing can start it, nor would setup.
 pub fn masked(name: &str, unit: &Unit) -> Option<Finding> {
@@ -14,6 +15,6 @@ pub fn not_at_boot(name: &str, unit: &Unit) -> Option<Finding> {
     (!unit.enabled).then(|| {
         let seen = format!("the service {name} does not start at boot");
         Finding::failed(seen, format!("systemctl enable {name}"))
-            .fixed_by(format!("service {name}"))
+            .fixed_by(ResourceId::Service(name.to_owned()))
     })
 }

@@ -1,5 +1,6 @@
 //! What we want of gearmand, and whether the one that runs is that.
 
+use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use crate::gearman::text::{Admin, Queue};
 use crate::gearman::unit::definition;
 use crate::host::Host;
 use crate::host::platform::{Family, Gearmand, Init};
-use crate::host::services::{Stale, Unit};
+use crate::host::services::Unit;
 
 /// Each worker and each page that hands in a job is a connection.
 pub const FILES_LIMIT: u64 = 65536;
@@ -54,24 +55,39 @@ pub fn drop_in(
     )
 }
 
-/// Whether a service runs what its files say, with nothing more wanted of them.
-pub fn stale_of(family: &'static Family, unit: &str) -> Box<Stale> {
-    if unit == family.gearmand.unit {
-        is_stale(family, Vec::new(), None)
-    } else {
-        Box::new(|_, _| Ok(None))
+/// Why the running gearmand has to be restarted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stale {
+    /// Its command line is not what its files say.
+    Options,
+    /// The password of its queue is about to change.
+    Password,
+    /// The file with the password is newer than the process.
+    PasswordFile,
+    /// It may open this many files, which is less than it should.
+    FilesLimit(u64),
+}
+
+impl fmt::Display for Stale {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Stale::Options => f.write_str("it runs with other options than its file says"),
+            Stale::Password => f.write_str("the password of its queue changes"),
+            Stale::PasswordFile => write!(f, "{} is newer than it", password::CONFIG),
+            Stale::FilesLimit(soft) => write!(f, "it may open {soft} files only"),
+        }
     }
 }
 
-/// The running gearmand against what its files will say.
-pub fn is_stale(
+/// Compares the running gearmand with what its files will say. With no options
+/// `wanted` it only has to match its file as it is.
+pub fn staleness(
     family: &'static Family,
     wanted: Vec<Wanted>,
     secret: Option<Password>,
-) -> Box<Stale> {
-    // With no options wanted it is only to be as its file says.
+) -> impl Fn(&Host, &Unit) -> Result<Option<Stale>> + Send + Sync {
     let wants_limit = !wanted.is_empty();
-    Box::new(move |host: &Host, unit: &Unit| {
+    move |host: &Host, unit: &Unit| {
         let Some(process) = host.process(unit.main_pid) else {
             return Ok(None);
         };
@@ -92,17 +108,17 @@ pub fn is_stale(
             !fixed.is_empty() && !words.contains(arg) && !fixed.contains(&arg.as_str())
         });
         if missing.is_some() || extra.is_some() {
-            return Ok(Some("it runs with other options than its file says".into()));
+            return Ok(Some(Stale::Options));
         }
         if words.iter().any(|word| word.ends_with("=MySQL"))
             && let Some(config) = host.read(Path::new(password::CONFIG))?
         {
             let now = password::read(&config.bytes);
             if secret.is_some() && now != secret {
-                return Ok(Some("the password of its queue changes".into()));
+                return Ok(Some(Stale::Password));
             }
             if config.meta.mtime() > process.started {
-                return Ok(Some(format!("{} is newer than it", password::CONFIG)));
+                return Ok(Some(Stale::PasswordFile));
             }
         }
         // In a container the hard limit may be lower than what we ask for.
@@ -111,10 +127,10 @@ pub fn is_stale(
             && host.platform()?.init == Init::Systemd
             && soft < FILES_LIMIT.min(hard)
         {
-            return Ok(Some(format!("it may open {soft} files only")));
+            return Ok(Some(Stale::FilesLimit(soft)));
         }
         Ok(None)
-    })
+    }
 }
 
 /// Asks a job server for its version, as a sign of life.

@@ -4,7 +4,6 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use crate::base::paths::VENV;
 use crate::base::problem::Problem;
 use crate::host::Host;
 
@@ -124,16 +123,6 @@ pub struct Supervisor {
     pub control: &'static str,
     /// Its unit does not come back after a crash.
     pub lacks_restart: bool,
-}
-
-impl Supervisor {
-    /// What must have come before its folders are there.
-    pub fn needs(&self) -> String {
-        match self.package {
-            Some(package) => format!("the package {package}"),
-            None => format!("supervisor in {VENV}"),
-        }
-    }
 }
 
 /// supervisor by pip: the same on every platform.

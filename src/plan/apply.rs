@@ -9,21 +9,15 @@ use anyhow::Result;
 use crate::host::Host;
 use crate::plan::{Plan, Refused};
 use crate::resource::journal::{Journal, Scope};
-use crate::resource::{Resource, State};
+use crate::resource::{Resource, ResourceId, State, Verb};
 
 /// Is told how the acts go.
 pub trait Reporter {
-    fn begin(&self, scope: &Scope, name: &str, verb: &str);
+    fn begin(&self, id: &ResourceId, verb: Verb);
     fn progress(&self, line: &str);
-    fn end(
-        &self,
-        scope: &Scope,
-        name: &str,
-        verb: &str,
-        took: Duration,
-        error: Option<&anyhow::Error>,
-    );
-    /// Whether the person wants an end after the step at hand.
+    fn end(&self, done: &Done);
+    fn failed(&self, id: &ResourceId);
+    /// Whether to stop after the current step.
     fn stops(&self) -> bool {
         false
     }
@@ -33,8 +27,8 @@ pub trait Reporter {
 #[derive(Debug, Clone)]
 pub struct Done {
     pub scope: Scope,
-    pub name: String,
-    pub verb: String,
+    pub id: ResourceId,
+    pub verb: Verb,
     pub took: Duration,
 }
 
@@ -62,7 +56,7 @@ pub fn apply(
             outcome.stopped = true;
             break;
         }
-        if outcome.failed.iter().any(|failed| failed.scope == *scope) {
+        if outcome.failed.iter().any(|failed| failed.is_of(scope)) {
             continue;
         }
         let resource = step.item.resource.as_ref();
@@ -77,25 +71,22 @@ pub fn apply(
                 entry.insert(Journal::open(host, scope.clone(), dir)?)
             }
         };
-        match one(host, resource, journal, watch, scope) {
+        match one(host, resource, journal, watch) {
             Ok(None) => {}
             Ok(Some(verb)) => {
-                let name = resource.name();
-                watch.end(scope, &name, &verb, begun.elapsed(), None);
-                outcome.done.push(Done {
+                let done = Done {
                     scope: scope.clone(),
-                    name,
+                    id: resource.id(),
                     verb,
                     took: begun.elapsed(),
-                });
+                };
+                watch.end(&done);
+                outcome.done.push(done);
             }
             Err(error) => {
-                watch.end(scope, &resource.name(), "", begun.elapsed(), Some(&error));
+                watch.failed(&resource.id());
                 let of_host = *scope == Scope::Host;
-                outcome.failed.push(Refused {
-                    scope: scope.clone(),
-                    error,
-                });
+                outcome.failed.push(Refused::new(scope, error));
                 if of_host {
                     break;
                 }
@@ -110,14 +101,13 @@ fn one(
     resource: &dyn Resource,
     journal: &mut Journal,
     watch: &dyn Reporter,
-    scope: &Scope,
-) -> Result<Option<String>> {
+) -> Result<Option<Verb>> {
     // What came before may have changed what was seen when the plan was made.
     let change = match resource.inspect(host)? {
         State::Same => return Ok(None),
         State::Differs(change) | State::After(_, change) => change,
     };
-    watch.begin(scope, &resource.name(), &change.verb);
+    watch.begin(&resource.id(), change.verb);
     let progress = |line: &str| watch.progress(line);
     resource.prepare(host, &progress)?;
     let undo = resource.undo(host)?;

@@ -8,7 +8,7 @@ use crate::base::parallel;
 use crate::host::Host;
 use crate::plan::{Item, Plan, Refused, Step, preflight};
 use crate::resource::journal::Scope;
-use crate::resource::{Change, State};
+use crate::resource::{Change, ResourceId, State, Verb};
 
 /// Looks at everything. What a site refuses leaves that site out; what the
 /// host's part refuses is an error of the whole.
@@ -24,10 +24,7 @@ pub fn make(host: &Host, items: Vec<Item>) -> Result<Plan> {
             Err(error) if item.scope == Scope::Host => return Err(error),
             Err(error) => {
                 if bad.insert(item.scope.clone()) {
-                    plan.refused.push(Refused {
-                        scope: item.scope,
-                        error,
-                    });
+                    plan.refused.push(Refused::new(&item.scope, error));
                 }
             }
         }
@@ -48,11 +45,11 @@ pub fn make(host: &Host, items: Vec<Item>) -> Result<Plan> {
 fn say_what_follows(steps: &mut [Step]) {
     let differs = |step: &&Step| step.state != State::Same;
     let changing = steps.iter().filter(differs);
-    let changing: BTreeSet<String> = changing.map(|step| step.item.resource.name()).collect();
+    let changing: BTreeSet<ResourceId> = changing.map(|step| step.item.resource.id()).collect();
     for step in steps.iter_mut().filter(|step| step.state == State::Same) {
         let follows = step.item.resource.follows();
-        if let Some(name) = follows.filter(|name| changing.contains(*name)) {
-            step.state = State::After(name.to_owned(), Change::new("restart"));
+        if let Some(id) = follows.filter(|id| changing.contains(*id)) {
+            step.state = State::After(id.clone(), Change::new(Verb::Restart));
         }
     }
 }

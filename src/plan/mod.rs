@@ -10,8 +10,11 @@ pub mod recovery;
 pub mod remove;
 pub mod waiting;
 
+use std::fmt;
+use std::path::PathBuf;
+
 use crate::resource::journal::Scope;
-use crate::resource::{Change, Resource, State};
+use crate::resource::{Change, Resource, ResourceId, State};
 
 /// One thing that shall be so, and to whom it belongs.
 pub struct Item {
@@ -24,10 +27,51 @@ pub struct Step {
     pub state: State,
 }
 
-/// Why a site (or the host's part) cannot be done.
+/// A site as people know it. It has a name once it is resolved; until then
+/// only its folder is known.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum SiteKey {
+    Named(String),
+    Unnamed(PathBuf),
+}
+
+impl fmt::Display for SiteKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SiteKey::Named(name) => f.write_str(name),
+            SiteKey::Unnamed(dir) => write!(f, "{}", dir.display()),
+        }
+    }
+}
+
+/// Why a site, or what sites share (`None`), is left out.
 pub struct Refused {
-    pub scope: Scope,
+    pub site: Option<SiteKey>,
     pub error: anyhow::Error,
+}
+
+impl Refused {
+    pub fn new(scope: &Scope, error: anyhow::Error) -> Self {
+        let site = match scope {
+            Scope::Host => None,
+            Scope::Site(name) => Some(SiteKey::Named(name.clone())),
+        };
+        Refused { site, error }
+    }
+
+    /// A site that could not be resolved.
+    pub fn unnamed(dir: PathBuf, error: anyhow::Error) -> Self {
+        let site = Some(SiteKey::Unnamed(dir));
+        Refused { site, error }
+    }
+
+    pub fn is_of(&self, scope: &Scope) -> bool {
+        match (scope, &self.site) {
+            (Scope::Host, None) => true,
+            (Scope::Site(name), Some(SiteKey::Named(refused))) => name == refused,
+            _ => false,
+        }
+    }
 }
 
 #[derive(Default)]
@@ -39,11 +83,11 @@ pub struct Plan {
 }
 
 impl Plan {
-    pub fn differing(&self) -> impl Iterator<Item = (&Step, &Change, Option<&str>)> {
+    pub fn differing(&self) -> impl Iterator<Item = (&Step, &Change, Option<&ResourceId>)> {
         self.steps.iter().filter_map(|step| match &step.state {
             State::Same => None,
             State::Differs(change) => Some((step, change, None)),
-            State::After(what, change) => Some((step, change, Some(what.as_str()))),
+            State::After(what, change) => Some((step, change, Some(what))),
         })
     }
 
@@ -66,6 +110,6 @@ impl Plan {
     /// Leaves out a site whose part cannot be done.
     pub fn refuse(&mut self, scope: Scope, error: anyhow::Error) {
         self.steps.retain(|step| step.item.scope != scope);
-        self.refused.push(Refused { scope, error });
+        self.refused.push(Refused::new(&scope, error));
     }
 }

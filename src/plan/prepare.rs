@@ -16,9 +16,10 @@ use crate::plan::make::make;
 use crate::plan::{Item, Plan, Refused, recipe};
 use crate::queue::mysql::{self, Login};
 use crate::queue::sqlite;
-use crate::resource::State;
+use crate::resource::check::Condition;
 use crate::resource::file::File;
 use crate::resource::journal::{Edit, Scope};
+use crate::resource::{ResourceId, State};
 use crate::site::extension::{self, Facts};
 use crate::site::{php, queue};
 
@@ -34,8 +35,7 @@ pub fn prepare(host: &Host, spec: &Spec, start: bool, waiting: WaitingJobs) -> R
     items.retain(|item| host.live() || !is_pending(host, item));
     let mut plan = make(host, items)?;
     for (dir, error) in resolved.refused.drain(..) {
-        let scope = Scope::Site(dir.display().to_string());
-        plan.refused.push(Refused { scope, error });
+        plan.refused.push(Refused::unnamed(dir, error));
     }
     only_refusal(&resolved, &mut plan)?;
     if host.live() {
@@ -67,7 +67,7 @@ pub fn prepare(host: &Host, spec: &Spec, start: bool, waiting: WaitingJobs) -> R
 fn only_refusal(resolved: &Resolved, plan: &mut Plan) -> Result<()> {
     let is_refused = |name: &String| {
         let scope = Scope::Site(name.clone());
-        plan.refused.iter().any(|refused| refused.scope == scope)
+        plan.refused.iter().any(|refused| refused.is_of(&scope))
     };
     if !resolved.sites.iter().all(|site| is_refused(&site.name)) {
         return Ok(());
@@ -91,10 +91,11 @@ fn is_pending(host: &Host, item: &Item) -> bool {
 
 /// Whoever else holds the port would keep gearmand from starting.
 fn port_is_free(host: &Host, port: u16, server: &str, plan: &Plan) -> Result<()> {
-    let of_server = plan
+    let answers = ResourceId::Check(Condition::JobServerAnswers(server.to_owned()));
+    if !plan
         .differing()
-        .any(|(step, _, _)| step.item.resource.name().contains(server));
-    if !of_server {
+        .any(|(step, _, _)| step.item.resource.id() == answers)
+    {
         return Ok(());
     }
     for listener in host.listeners(port) {

@@ -16,7 +16,6 @@ use crate::host::platform::{Family, PIP};
 use crate::intent::queue::WaitingJobs;
 use crate::plan::Item;
 use crate::plan::waiting;
-use crate::resource::Resource;
 use crate::resource::boolean::Boolean;
 use crate::resource::database::RemoveDatabase;
 use crate::resource::directory::RemoveDirectory;
@@ -29,7 +28,8 @@ use crate::resource::package::{RemovePackages, is_extension};
 use crate::resource::program::{Ensure, Program};
 use crate::resource::reload_php::UnloadExtension;
 use crate::resource::repository::Enabled;
-use crate::resource::service::Service;
+use crate::resource::service::{self, Service};
+use crate::resource::{Resource, ResourceId};
 use crate::site::config;
 use crate::site::find::{BUNDLED, Plugin, name as site_name};
 use crate::site::settings;
@@ -237,7 +237,10 @@ fn undo(
             enabled,
             active,
         } => {
-            let stale = crate::gearman::daemon::stale_of(family, unit);
+            let stale = match unit == family.gearmand.unit {
+                true => service::of_gearmand(family, Vec::new(), None),
+                false => service::never(),
+            };
             // Our own goes before its files do.
             let rank = if unit == PIP.unit { 2 } else { 4 };
             (
@@ -248,7 +251,7 @@ fn undo(
                     active: Some(*active),
                     stale,
                     also: vec![family.gearmand.unit, host.supervisor()?.unit],
-                    needs: "its package".into(),
+                    needs: ResourceId::Packages,
                 }),
             )
         }
@@ -421,7 +424,7 @@ fn restored(
         }),
         owner: was.map_or(Owner::Root, |kept| Owner::Ids(kept.uid, kept.gid)),
         mode: was.map_or(0o644, |kept| kept.mode),
-        needs: None,
+        package: None,
         secrets: match edit {
             Edit::WpConfig => Secrets::Php,
             Edit::Options => Secrets::Options,
@@ -542,7 +545,7 @@ pub fn without_journal(
         }),
         owner: Owner::Root,
         mode: 0o644,
-        needs: None,
+        package: None,
         secrets: match edit {
             Edit::WpConfig => Secrets::Php,
             _ => Secrets::None,

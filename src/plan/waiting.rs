@@ -13,7 +13,7 @@ use crate::host::Host;
 use crate::host::platform::Family;
 use crate::intent::queue::WaitingJobs;
 use crate::intent::resolve::own_server;
-use crate::resource::drained::Drained;
+use crate::resource::drained::{Drained, Purpose};
 use crate::resource::file::File;
 use crate::site::{config, settings};
 use crate::worker::function_of;
@@ -40,7 +40,7 @@ pub fn of_site(host: &Host, name: &str, dir: &Path, wish: WaitingJobs) -> Result
         .filter_map(|server| server.parse().ok())
         .collect();
     Ok(Some(Drained {
-        what: format!("end the workers of {}", dir.display()),
+        purpose: Purpose::StopWorkers(dir.to_owned()),
         waiting: Box::new(move |_| {
             // A server that does not answer has none that anybody could run.
             let queues = servers
@@ -71,7 +71,7 @@ pub fn of_job_server(
         None => Vec::new(),
     };
     Ok(Drained {
-        what: "end the job server as it is".into(),
+        purpose: Purpose::StopJobServer,
         waiting: Box::new(move |host| daemon::would_lose(host, family, &to_be, Queue::waiting)),
         wish,
     })

@@ -55,8 +55,29 @@ pub fn client(host: &Host) -> Option<&'static Path> {
 pub enum Login {
     /// With the largest packet (and so job) in bytes.
     Works(u64),
-    /// The user, its password or its rights are not there: in the server's words.
-    Refused(String),
+    /// The user, its password or its rights are missing.
+    Refused(LoginError),
+}
+
+/// Why the server refuses a login.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoginError {
+    /// The server's number for it.
+    code: u32,
+    /// The server's words.
+    pub why: String,
+}
+
+impl LoginError {
+    const WRONG_PASSWORD: u32 = 1045;
+    /// That, rights on the database, a login by socket alone, no such
+    /// database, no such client.
+    const CODES: [u32; 5] = [LoginError::WRONG_PASSWORD, 1044, 1698, 1049, 1130];
+
+    /// The user or the password is wrong; the server does not say which.
+    pub fn is_of_password(&self) -> bool {
+        self.code == LoginError::WRONG_PASSWORD
+    }
 }
 
 /// Logs in as gearmand will. An error where the server cannot be reached.
@@ -87,9 +108,10 @@ pub fn log_in(host: &Host, mysql: &Mysql) -> Result<Login> {
         let packet = output.text().trim().parse().unwrap_or_default();
         return Ok(Login::Works(packet));
     }
-    // Access denied to a user, to a database; no such database; no such client.
-    if [1045, 1044, 1698, 1049, 1130].contains(&code(&output)) {
-        return Ok(Login::Refused(output.last_words(3)));
+    let code = code(&output);
+    if LoginError::CODES.contains(&code) {
+        let why = output.last_words(3);
+        return Ok(Login::Refused(LoginError { code, why }));
     }
     let what = format!("reach the database on {}:{}", mysql.host, mysql.port);
     Err(Problem::new(what, output.last_words(3))

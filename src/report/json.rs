@@ -26,10 +26,10 @@ impl Report<'_> {
             plan.differing()
                 .map(|(step, change, after)| {
                     json!({
-                        "resource": step.item.resource.name(),
+                        "resource": step.item.resource.id().to_string(),
                         "site": site(&step.item.scope),
                         "verb": change.verb,
-                        "after": after,
+                        "after": after.map(ToString::to_string),
                         "details": change.details,
                         "diff": change.diff,
                     })
@@ -41,7 +41,7 @@ impl Report<'_> {
             .iter()
             .map(|done| {
                 json!({
-                    "resource": done.name,
+                    "resource": done.id.to_string(),
                     "site": site(&done.scope),
                     "verb": done.verb,
                     "ms": done.took.as_millis() as u64,
@@ -53,7 +53,7 @@ impl Report<'_> {
             .iter()
             .map(|refused| {
                 json!({
-                    "site": site(&refused.scope),
+                    "site": refused.site.as_ref().map(ToString::to_string),
                     "error": message(&refused.error, false),
                 })
             })

@@ -16,8 +16,7 @@ use std::io::{ErrorKind, IsTerminal, Write};
 use console::Style;
 
 use crate::base::problem::{Problem, plainly};
-use crate::plan::Refused;
-use crate::resource::journal::Scope;
+use crate::plan::{Refused, SiteKey};
 
 /// How to print: resolved once, from the options and the terminal.
 #[derive(Debug, Clone, Copy)]
@@ -97,15 +96,15 @@ impl Ui {
 
     pub fn refused(&self, refused: &[Refused]) {
         for one in refused {
-            let name = match &one.scope {
-                Scope::Host => "host".to_owned(),
-                Scope::Site(site) => site.clone(),
-            };
-            // A folder stands for a site that has no name yet; most errors name it.
-            let named = name.starts_with('/') && message(&one.error, false).contains(&name);
-            let before = match named {
-                true => String::new(),
-                false => format!("{name}: "),
+            let before = match &one.site {
+                None => "host: ".to_owned(),
+                // Most errors name the folder themselves.
+                Some(site @ SiteKey::Unnamed(_))
+                    if message(&one.error, false).contains(&site.to_string()) =>
+                {
+                    String::new()
+                }
+                Some(site) => format!("{site}: "),
             };
             self.error(&before, &one.error);
         }

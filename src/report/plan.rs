@@ -6,7 +6,7 @@ use crate::plan::{Plan, Step};
 use crate::report::Ui;
 use crate::report::width::lines;
 use crate::resource::journal::Scope;
-use crate::resource::{Change, State};
+use crate::resource::{Change, ResourceId, State, Verb};
 
 /// More lines than this of one diff are folded.
 const LONG: usize = 10;
@@ -35,7 +35,7 @@ impl Ui {
         let columns = self.columns().unwrap_or(usize::MAX);
         let steps: Vec<_> = plan.differing().collect();
         // One of a row of folders, logs and links stands for all of it.
-        let is_small = |change: &Change| change.verb == "create" && change.diff.is_none();
+        let is_small = |change: &Change| change.verb == Verb::Create && change.diff.is_none();
         let rows = steps.chunk_by(|(_, one, _), (_, next, _)| is_small(one) && is_small(next));
         for row in rows {
             let [(step, change, after), more @ ..] = row else {
@@ -74,19 +74,28 @@ impl Ui {
         self.line(&format!("    {}", self.style().dim().apply_to(text)));
     }
 
-    fn step(&self, step: &Step, change: &Change, after: Option<&str>) {
-        let sign = match change.verb.as_str() {
-            "create" | "install" | "start" | "enable" => self.style().green().apply_to("+"),
-            "remove" | "stop" | "purge" | "disable" => self.style().red().apply_to("-"),
-            "wait" => self.style().apply_to(" "),
-            _ => self.style().yellow().apply_to("~"),
+    fn step(&self, step: &Step, change: &Change, after: Option<&ResourceId>) {
+        let sign = match change.verb {
+            Verb::Create | Verb::Install | Verb::Start | Verb::Enable => {
+                self.style().green().apply_to("+")
+            }
+            Verb::Remove | Verb::Stop | Verb::Purge | Verb::Disable => {
+                self.style().red().apply_to("-")
+            }
+            Verb::Wait => self.style().apply_to(" "),
+            Verb::Build
+            | Verb::Change
+            | Verb::Drain
+            | Verb::Edit
+            | Verb::Reload
+            | Verb::Restart => self.style().yellow().apply_to("~"),
         };
         let site = match &step.item.scope {
             Scope::Host => String::new(),
             Scope::Site(site) => format!(" [{site}]"),
         };
-        let after = after.map_or(String::new(), |what| format!(" (after {what})"));
-        let text = format!("{} {}{site}{after}", change.verb, step.item.resource.name());
+        let after = after.map_or(String::new(), |id| format!(" (after {id})"));
+        let text = format!("{} {}{site}{after}", change.verb, step.item.resource.id());
         let text = lines(&text, 2, self.columns());
         self.line(&format!("{sign} {}", self.style().bold().apply_to(text)));
     }
@@ -105,18 +114,18 @@ impl Ui {
     pub fn in_short(&self, plan: &Plan, untouched: &[String]) {
         let mut rows: Vec<Row> = Vec::new();
         for (step, change, _) in plan.differing() {
-            if change.verb == "wait" {
+            if change.verb == Verb::Wait {
                 continue;
             }
-            let verb = &change.verb;
-            let at = match rows.iter().position(|row| row.verb == *verb) {
+            let verb = change.verb.to_string();
+            let at = match rows.iter().position(|row| row.verb == verb) {
                 Some(at) => at,
                 None => {
                     rows.push(Row::of(verb));
                     rows.len() - 1
                 }
             };
-            rows[at].add(&step.item.resource.name(), change);
+            rows[at].add(&step.item.resource.id(), change);
         }
         let same = plan.steps.iter().filter(|step| step.state == State::Same);
         let mut stays = untouched.to_vec();
@@ -126,7 +135,7 @@ impl Ui {
         }
         rows.push(Row {
             names: stays,
-            ..Row::of("leave")
+            ..Row::of("leave".into())
         });
         self.line("");
         self.line(&Style::new().bold().apply_to("In short").to_string());
@@ -147,32 +156,37 @@ struct Row {
     names: Vec<String>,
     /// Of which there may be many, and their kinds.
     small: Vec<String>,
-    kinds: Vec<String>,
+    kinds: Vec<&'static str>,
 }
 
 impl Row {
-    fn of(verb: &str) -> Row {
+    fn of(verb: String) -> Row {
         Row {
-            verb: verb.to_owned(),
+            verb,
             names: Vec::new(),
             small: Vec::new(),
             kinds: Vec::new(),
         }
     }
 
-    fn add(&mut self, name: &str, change: &Change) {
-        match name.split_once(' ') {
-            _ if name.starts_with("packages") => self.names.extend(packages(change)),
-            Some((kind @ ("file" | "folder" | "link" | "log"), name)) => {
-                self.small.push(name.to_owned());
-                let kind = format!("{kind}s");
-                if !self.kinds.contains(&kind) {
-                    self.kinds.push(kind);
-                }
+    fn add(&mut self, id: &ResourceId, change: &Change) {
+        if !change.names.is_empty() {
+            return self.names.extend(change.names.iter().cloned());
+        }
+        let (kind, path) = match id {
+            ResourceId::File(path) => ("files", path),
+            ResourceId::Directory(path) => ("folders", path),
+            ResourceId::Link(path) => ("links", path),
+            ResourceId::Log(path) => ("logs", path),
+            // The verb says what it is.
+            ResourceId::Service(name) | ResourceId::Program(name) => {
+                return self.names.push(name.clone());
             }
-            // The verb says that it is one.
-            Some(("service" | "program", name)) => self.names.push(name.to_owned()),
-            _ => self.names.push(name.to_owned()),
+            other => return self.names.push(other.to_string()),
+        };
+        self.small.push(path.display().to_string());
+        if !self.kinds.contains(&kind) {
+            self.kinds.push(kind);
         }
     }
 
@@ -193,12 +207,4 @@ impl Row {
             false => names.join("\n"),
         }
     }
-}
-
-/// Those that are needed by name, and how many come with them.
-fn packages(change: &Change) -> Vec<String> {
-    let mut details = change.details.iter();
-    let names = details.next().map(|names| names.replace(' ', ", "));
-    let more = details.next().and_then(|more| more.split(';').next());
-    names.into_iter().chain(more.map(str::to_owned)).collect()
 }

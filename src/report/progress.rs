@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::plan::apply::Reporter;
+use crate::plan::apply::{Done, Reporter};
 use crate::report::Ui;
 use crate::report::interrupt::Interrupts;
 use crate::report::width::lines;
 use crate::resource::journal::Scope;
+use crate::resource::{ResourceId, Verb};
 
 pub struct Progress {
     ui: Ui,
@@ -63,8 +64,8 @@ impl Progress {
 }
 
 impl Reporter for Progress {
-    fn begin(&self, _scope: &Scope, name: &str, verb: &str) {
-        self.start(&format!("{verb} {name}"));
+    fn begin(&self, id: &ResourceId, verb: Verb) {
+        self.start(&format!("{verb} {id}"));
     }
 
     fn progress(&self, line: &str) {
@@ -73,26 +74,20 @@ impl Reporter for Progress {
         }
     }
 
-    fn end(
-        &self,
-        scope: &Scope,
-        name: &str,
-        verb: &str,
-        took: Duration,
-        error: Option<&anyhow::Error>,
-    ) {
+    fn end(&self, done: &Done) {
         self.stop();
-        if error.is_some() {
-            self.ui.wrapped(&format!("✗ {name}"));
-            return;
-        }
-        let site = match scope {
+        let site = match &done.scope {
             Scope::Host => String::new(),
             Scope::Site(site) => format!(" [{site}]"),
         };
-        let text = format!("{verb} {name}{site} ({})", seconds(took));
+        let text = format!("{} {}{site} ({})", done.verb, done.id, seconds(done.took));
         self.ui
             .line(&format!("✓ {}", lines(&text, 2, self.ui.columns())));
+    }
+
+    fn failed(&self, id: &ResourceId) {
+        self.stop();
+        self.ui.wrapped(&format!("✗ {id}"));
     }
 
     fn stops(&self) -> bool {

@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::host::Host;
 use crate::resource::journal::Undo;
-use crate::resource::{Change, Resource, State};
+use crate::resource::{Change, Resource, ResourceId, State, Verb};
 
 pub struct Boolean {
     pub name: String,
@@ -23,12 +23,12 @@ impl Boolean {
 }
 
 impl Resource for Boolean {
-    fn name(&self) -> String {
-        format!("SELinux boolean {}", self.name)
+    fn id(&self) -> ResourceId {
+        ResourceId::Boolean(self.name.clone())
     }
 
     fn inspect(&self, host: &Host) -> Result<State> {
-        let verb = if self.on { "enable" } else { "disable" };
+        let verb = if self.on { Verb::Enable } else { Verb::Disable };
         Ok(match self.now(host)? {
             None => State::Same,
             Some(now) if now == self.on => State::Same,

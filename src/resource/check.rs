@@ -1,34 +1,60 @@
-//! Something that must hold before the plan goes on: it is waited for, not made.
+//! Something that must hold before the plan goes on: setup waits for it.
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
 use crate::host::Host;
 use crate::resource::journal::Undo;
-use crate::resource::{Change, Resource, State};
+use crate::resource::{Change, Resource, ResourceId, State, Verb};
 
 /// Whether it holds, and why not.
 pub type Probe = dyn Fn(&Host) -> Result<()> + Send + Sync;
 
 pub struct Check {
-    /// "the job server answers on 127.0.0.1:4730".
-    pub what: String,
+    pub condition: Condition,
     pub probe: Box<Probe>,
     pub patience: Duration,
-    /// What must have been done before: said where it does not hold yet.
-    pub after: String,
+    /// The resource that makes it hold, for the plan.
+    pub after: ResourceId,
+}
+
+/// What is waited for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Condition {
+    /// A job server answers here, as HOST:PORT.
+    JobServerAnswers(String),
+    /// This PHP has the gearman extension.
+    PhpHasExtension(String),
+    SupervisordAnswers,
+    /// A worker starts as this user.
+    WorkerStarts(String),
+}
+
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Condition::JobServerAnswers(server) => write!(f, "the job server answers on {server}"),
+            Condition::PhpHasExtension(php) => write!(
+                f,
+                "{php} has the gearman extension, on the command line and for the web"
+            ),
+            Condition::SupervisordAnswers => f.write_str("supervisord answers"),
+            Condition::WorkerStarts(user) => write!(f, "the worker starts as {user}"),
+        }
+    }
 }
 
 impl Resource for Check {
-    fn name(&self) -> String {
-        format!("check that {}", self.what)
+    fn id(&self) -> ResourceId {
+        ResourceId::Check(self.condition.clone())
     }
 
     fn inspect(&self, host: &Host) -> Result<State> {
         Ok(match (self.probe)(host) {
             Ok(()) => State::Same,
-            Err(_) => State::After(self.after.clone(), Change::new("wait")),
+            Err(_) => State::After(self.after.clone(), Change::new(Verb::Wait)),
         })
     }
 

@@ -9,7 +9,7 @@ use crate::host::Host;
 use crate::queue::mysql::Mysql;
 use crate::queue::mysql::{self, Admin, Login, Made, Server};
 use crate::resource::journal::Undo;
-use crate::resource::{Change, Resource, State};
+use crate::resource::{Change, Resource, ResourceId, State, Verb};
 
 /// Whether the job server runs with just this: then it has logged in already.
 pub type InUse = dyn Fn(&Host) -> Result<bool> + Send + Sync;
@@ -46,8 +46,12 @@ impl Database {
 }
 
 impl Resource for Database {
-    fn name(&self) -> String {
-        format!("database {}", self.mysql.database)
+    fn id(&self) -> ResourceId {
+        ResourceId::Database {
+            name: self.mysql.database.clone(),
+            host: self.mysql.host.clone(),
+            port: self.mysql.port,
+        }
     }
 
     fn inspect(&self, host: &Host) -> Result<State> {
@@ -58,21 +62,21 @@ impl Resource for Database {
         let preview = || {
             let place = format!("on {}:{}, where it is not there", mysql.host, mysql.port);
             let user = format!("user {} with rights on {} alone", mysql.user, mysql.table);
-            Change::new("create").detail(place).detail(user)
+            Change::new(Verb::Create).detail(place).detail(user)
         };
         if mysql::client(host).is_none() {
-            return Ok(State::After("the packages".into(), preview()));
+            return Ok(State::After(ResourceId::Packages, preview()));
         }
         let refused = match mysql::log_in(host, mysql)? {
             Login::Works(_) => return Ok(State::Same),
-            Login::Refused(why) => why,
+            Login::Refused(refusal) => refusal,
         };
         let admin = match Admin::log_in(host, &Server::of(mysql))? {
             Ok(admin) => admin,
-            Err(why) => return Err(self.by_hand(&refused, &why)),
+            Err(why) => return Err(self.by_hand(&refused.why, &why)),
         };
-        if refused.contains("1045") && admin.has_user(&mysql.user, &admin.client)? {
-            let why = format!("that user is there, with another password\n{refused}");
+        if refused.is_of_password() && admin.has_user(&mysql.user, &admin.client)? {
+            let why = format!("that user is there, with another password\n{}", refused.why);
             return Err(Problem::new(self.what(), why)
                 .help("give its password with --mysql-password-file, or another --mysql-user")
                 .into());
@@ -115,7 +119,7 @@ impl Resource for Database {
         admin.change(&format!("SET SESSION sql_mode = '';\n{statements}"))?;
         match mysql::log_in(host, mysql)? {
             Login::Works(_) => Ok(()),
-            Login::Refused(why) => Err(Problem::new(self.what(), why)
+            Login::Refused(refusal) => Err(Problem::new(self.what(), refusal.why)
                 .help(format!(
                     "see which users the database has, and what {} holds",
                     password::CONFIG
@@ -191,8 +195,12 @@ impl RemoveDatabase {
 }
 
 impl Resource for RemoveDatabase {
-    fn name(&self) -> String {
-        format!("database {}", self.made.database)
+    fn id(&self) -> ResourceId {
+        ResourceId::Database {
+            name: self.made.database.clone(),
+            host: self.made.server.host.clone(),
+            port: self.made.server.port,
+        }
     }
 
     fn inspect(&self, host: &Host) -> Result<State> {
@@ -201,7 +209,7 @@ impl Resource for RemoveDatabase {
             true => State::Same,
             false => State::Differs(Change {
                 details: statements,
-                ..Change::new("remove")
+                ..Change::new(Verb::Remove)
             }),
         })
     }

@@ -9,7 +9,7 @@ use crate::host::Host;
 use crate::host::files::{Attributes, Meta, Node};
 use crate::resource::file::Owner;
 use crate::resource::journal::Undo;
-use crate::resource::{Change, Place, Resource, State};
+use crate::resource::{Change, Place, Resource, ResourceId, State, Verb};
 
 pub struct Directory {
     pub path: PathBuf,
@@ -33,18 +33,18 @@ impl Directory {
 }
 
 impl Resource for Directory {
-    fn name(&self) -> String {
-        format!("folder {}", self.path.display())
+    fn id(&self) -> ResourceId {
+        ResourceId::Directory(self.path.clone())
     }
 
     fn inspect(&self, host: &Host) -> Result<State> {
         Ok(match host.look(&self.path)? {
             Node::Absent => State::Differs(
-                Change::new("create").detail(format!("{} {:04o}", self.owner, self.mode)),
+                Change::new(Verb::Create).detail(format!("{} {:04o}", self.owner, self.mode)),
             ),
             Node::Directory(now) if self.fits(host, &now)? => State::Same,
             Node::Link { .. } if self.shared && host.is_dir(&self.path) => State::Same,
-            Node::Directory(_) => State::Differs(Change::new("change").detail(format!(
+            Node::Directory(_) => State::Differs(Change::new(Verb::Change).detail(format!(
                 "owner and mode to {} {:04o}",
                 self.owner, self.mode
             ))),
@@ -91,8 +91,8 @@ pub struct RemoveDirectory {
 }
 
 impl Resource for RemoveDirectory {
-    fn name(&self) -> String {
-        format!("folder {}", self.path.display())
+    fn id(&self) -> ResourceId {
+        ResourceId::Directory(self.path.clone())
     }
 
     fn inspect(&self, host: &Host) -> Result<State> {
@@ -101,10 +101,10 @@ impl Resource for RemoveDirectory {
         };
         Ok(match self.was {
             Some(was) if was == (now.uid, now.gid, now.mode) => State::Same,
-            Some(_) => State::Differs(Change::new("change").detail("owner and mode as before")),
-            None if self.contents => State::Differs(Change::new("remove")),
+            Some(_) => State::Differs(Change::new(Verb::Change).detail("owner and mode as before")),
+            None if self.contents => State::Differs(Change::new(Verb::Remove)),
             // Whether it is empty is seen once what we put there is gone.
-            None => State::Differs(Change::new("remove").detail("if it is empty then")),
+            None => State::Differs(Change::new(Verb::Remove).detail("if it is empty then")),
         })
     }
 

@@ -1,5 +1,7 @@
-//! That no job waits where the run would leave it behind.
+//! No job waits where the run would leave it behind.
 
+use std::fmt;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -8,22 +10,42 @@ use crate::base::problem::Problem;
 use crate::host::Host;
 use crate::intent::queue::WaitingJobs;
 use crate::resource::journal::Undo;
-use crate::resource::{Change, Resource, State};
+use crate::resource::{Change, Resource, ResourceId, State, Verb};
 
 /// How many jobs the run would leave behind now.
 pub type Waiting = dyn Fn(&Host) -> Result<u64> + Send + Sync;
 
 pub struct Drained {
-    /// "restart the job server with other options".
-    pub what: String,
+    pub purpose: Purpose,
     pub waiting: Box<Waiting>,
     pub wish: WaitingJobs,
 }
 
+/// What the queues are drained for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Purpose {
+    RestartJobServer,
+    /// It stops, or gets its old options back and with them another queue.
+    StopJobServer,
+    /// Of the site in this folder.
+    StopWorkers(PathBuf),
+}
+
+impl fmt::Display for Purpose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Purpose::RestartJobServer => f.write_str("restart the job server with other options"),
+            Purpose::StopJobServer => f.write_str("stop the job server"),
+            Purpose::StopWorkers(dir) => write!(f, "stop the workers of {}", dir.display()),
+        }
+    }
+}
+
 impl Drained {
     fn refusal(&self, waiting: u64) -> anyhow::Error {
-        let why = format!("{} there, and nobody would run them", jobs(waiting));
-        Problem::new(self.what.clone(), why)
+        let them = if waiting == 1 { "it" } else { "them" };
+        let why = format!("{} there, and no worker would run {them}", jobs(waiting));
+        Problem::new(self.purpose.to_string(), why)
             .help(
                 "let the workers finish them: --drain SECONDS waits for that; \
                  --lose-queued-jobs gives them up",
@@ -33,8 +55,8 @@ impl Drained {
 }
 
 impl Resource for Drained {
-    fn name(&self) -> String {
-        format!("waiting jobs, to {}", self.what)
+    fn id(&self) -> ResourceId {
+        ResourceId::Drained(self.purpose.clone())
     }
 
     fn inspect(&self, host: &Host) -> Result<State> {
@@ -45,7 +67,7 @@ impl Resource for Drained {
             (0, _) => Ok(State::Same),
             (waiting, None) => Err(self.refusal(waiting)),
             (waiting, Some(seconds)) => Ok(State::Differs(
-                Change::new("drain").detail(format!("{}; {seconds} s at most", jobs(waiting))),
+                Change::new(Verb::Drain).detail(format!("{}; {seconds} s at most", jobs(waiting))),
             )),
         }
     }

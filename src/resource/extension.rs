@@ -12,7 +12,7 @@ use crate::host::Host;
 use crate::host::commands::{Command, explain};
 use crate::host::files::{Attributes, Node};
 use crate::resource::journal::{self, Edit, Kept, Undo};
-use crate::resource::{Change, Resource, State};
+use crate::resource::{Change, Resource, ResourceId, State, Verb};
 use crate::site::extension::{Facts, Release, ask, quiet};
 use crate::site::php::{Php, without_extension};
 
@@ -112,7 +112,7 @@ impl Extension {
         if output.success() {
             return Ok(());
         }
-        let what = format!("build {}: {what}", self.name());
+        let what = format!("build {}: {what}", self.id());
         Err(Problem::new(what, explain(&output))
             .help("see what it says above; mend it, then run again: nothing was put into PHP")
             .into())
@@ -163,7 +163,7 @@ impl Extension {
             .map(|name| beside.join(name))
             .find(|path| host.exists(path))
             .ok_or_else(|| {
-                let what = format!("build {}", self.name());
+                let what = format!("build {}", self.id());
                 let why = format!("there is no {name} beside {}", real.display());
                 Problem::new(what, why)
                     .help("install what that PHP's headers come with, then run again")
@@ -173,8 +173,8 @@ impl Extension {
 }
 
 impl Resource for Extension {
-    fn name(&self) -> String {
-        format!("the gearman extension for {}", self.php.label())
+    fn id(&self) -> ResourceId {
+        ResourceId::Extension(self.php.label())
     }
 
     fn inspect(&self, host: &Host) -> Result<State> {
@@ -190,7 +190,7 @@ impl Resource for Extension {
             None => "pecl.php.net".to_owned(),
         };
         let Ini { files, links } = self.ini(host)?;
-        let mut change = Change::new("build").detail(format!(
+        let mut change = Change::new(Verb::Build).detail(format!(
             "from {from}; that takes a compiler and headers: {}",
             self.builds_with.join(" ")
         ));
@@ -337,7 +337,7 @@ mod tests {
         assert!(!extension("/usr/bin/php8.2").is_called_for(&host).unwrap());
         let other = extension("/usr/bin/php8.3");
         assert!(other.is_called_for(&host).unwrap());
-        assert!(other.name().ends_with("PHP 8.3"));
+        assert_eq!(other.id(), ResourceId::Extension("PHP 8.3".into()));
         let ini = other.ini(&host).unwrap();
         let path = |text: &str| PathBuf::from(text);
         assert_eq!(ini.files, [path("/etc/php/8.3/mods-available/gearman.ini")]);

@@ -10,7 +10,7 @@ use crate::base::secrets::{self, Secrets};
 use crate::host::Host;
 use crate::host::files::{Attributes, FileData, Node};
 use crate::resource::journal::{self, Edit, Kept, Undo};
-use crate::resource::{Change, Place, Resource, State};
+use crate::resource::{Change, Place, Resource, ResourceId, State, Verb};
 
 /// From what is there (`None`: no file) to what shall be. The host is there
 /// to read what the file includes.
@@ -42,8 +42,8 @@ pub struct File {
     /// existing one is brought to them only if the whole file is ours.
     pub owner: Owner,
     pub mode: u32,
-    /// What brings the file, or its folder where the file is ours ("the package x").
-    pub needs: Option<String>,
+    /// The package that brings the file, or its folder where the file is ours.
+    pub package: Option<&'static str>,
     pub secrets: Secrets,
 }
 
@@ -89,7 +89,7 @@ impl File {
             make: Box::new(move |_, _| Ok(Some(bytes.clone()).into())),
             owner: Owner::Root,
             mode,
-            needs: None,
+            package: None,
             secrets: Secrets::None,
         }
     }
@@ -115,7 +115,7 @@ impl File {
 
     /// Whether it must wait for what brings it (or its folder).
     pub fn is_pending(&self, host: &Host) -> bool {
-        self.needs.is_some()
+        self.package.is_some()
             && !host.exists(&self.path)
             && !(self.is_ours() && self.has_folder(host))
     }
@@ -178,8 +178,8 @@ impl File {
 }
 
 impl Resource for File {
-    fn name(&self) -> String {
-        format!("file {}", self.path.display())
+    fn id(&self) -> ResourceId {
+        ResourceId::File(self.path.clone())
     }
 
     fn inspect(&self, host: &Host) -> Result<State> {
@@ -189,25 +189,25 @@ impl Resource for File {
         let bytes = now.as_ref().map(|file| file.bytes.as_slice());
         let verb = match (&now, &next) {
             (None, None) => return Ok(State::Same),
-            (None, Some(_)) => "create",
-            (Some(_), None) => "remove",
+            (None, Some(_)) => Verb::Create,
+            (Some(_), None) => Verb::Remove,
             (Some(file), Some(next)) if file.bytes == *next => {
                 if !self.misowned(host, file)? {
                     return Ok(State::Same);
                 }
                 let to = self.attributes(host)?;
-                return Ok(State::Differs(Change::new("change").detail(format!(
+                return Ok(State::Differs(Change::new(Verb::Change).detail(format!(
                     "owner and mode to {}:{} {:04o}",
                     to.uid, to.gid, to.mode
                 ))));
             }
-            (Some(_), Some(_)) => "edit",
+            (Some(_), Some(_)) => Verb::Edit,
         };
         let mut change = Change::new(verb);
         change.details = notes;
         change.diff = self.diff(bytes, next.as_deref());
-        Ok(match (&now, &self.needs) {
-            (None, Some(what)) if self.is_pending(host) => State::After(what.clone(), change),
+        Ok(match now {
+            None if self.is_pending(host) => State::After(ResourceId::Packages, change),
             _ => State::Differs(change),
         })
     }
@@ -236,11 +236,11 @@ impl Resource for File {
         };
         // A package may not bring it, or a person took it out: its folder is enough.
         if now.is_none()
-            && let Some(what) = &self.needs
+            && let Some(package) = self.package
             && !self.has_folder(host)
         {
             anyhow::bail!(
-                "write {}: its folder is not there, {what} did not bring it",
+                "write {}: its folder does not exist, and the package {package} did not create it",
                 self.path.display()
             );
         }

@@ -8,7 +8,7 @@ use crate::base::problem::Problem;
 use crate::host::Host;
 use crate::host::files::{Attributes, Node};
 use crate::resource::journal::{Kept, Undo};
-use crate::resource::{Change, Place, Resource, State};
+use crate::resource::{Change, Place, Resource, ResourceId, State, Verb};
 
 pub struct Link {
     pub path: PathBuf,
@@ -37,8 +37,8 @@ impl Link {
 }
 
 impl Resource for Link {
-    fn name(&self) -> String {
-        format!("link {}", self.path.display())
+    fn id(&self) -> ResourceId {
+        ResourceId::Link(self.path.clone())
     }
 
     fn inspect(&self, host: &Host) -> Result<State> {
@@ -55,19 +55,19 @@ impl Resource for Link {
             return Ok(match now {
                 Node::Link { to, .. } if to == self.ours => match &self.back {
                     Some(_) => {
-                        State::Differs(Change::new("change").detail("to the file as it was"))
+                        State::Differs(Change::new(Verb::Change).detail("to the file as it was"))
                     }
-                    None => State::Differs(Change::new("remove")),
+                    None => State::Differs(Change::new(Verb::Remove)),
                 },
                 _ => State::Same,
             });
         };
         Ok(match now {
             Node::Absent => {
-                State::Differs(Change::new("create").detail(format!("to {}", wanted.display())))
+                State::Differs(Change::new(Verb::Create).detail(format!("to {}", wanted.display())))
             }
             Node::Link { to, .. } if to == *wanted => State::Same,
-            Node::Link { to, .. } => State::Differs(Change::new("change").detail(format!(
+            Node::Link { to, .. } => State::Differs(Change::new(Verb::Change).detail(format!(
                 "from {} to {}",
                 to.display(),
                 wanted.display()
@@ -77,7 +77,7 @@ impl Resource for Link {
                     .read(&self.path)?
                     .is_some_and(|file| (self.replaces)(&file.bytes)) =>
             {
-                State::Differs(Change::new("change").detail(format!(
+                State::Differs(Change::new(Verb::Change).detail(format!(
                     "the copy that stands there gives way to a link to {}",
                     wanted.display()
                 )))

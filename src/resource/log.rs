@@ -8,7 +8,7 @@ use crate::base::problem::Problem;
 use crate::host::Host;
 use crate::host::files::{Attributes, Node};
 use crate::resource::journal::{Edit, Undo};
-use crate::resource::{Change, Place, Resource, State};
+use crate::resource::{Change, Place, Resource, ResourceId, State, Verb};
 
 const MODE: u32 = 0o640;
 
@@ -19,21 +19,21 @@ pub struct Log {
 }
 
 impl Resource for Log {
-    fn name(&self) -> String {
-        format!("log {}", self.path.display())
+    fn id(&self) -> ResourceId {
+        ResourceId::Log(self.path.clone())
     }
 
     fn inspect(&self, host: &Host) -> Result<State> {
         let owner = || host.need_user(&self.owner);
         Ok(match host.look(&self.path)? {
-            Node::Absent => {
-                State::Differs(Change::new("create").detail(format!("{} {MODE:04o}", self.owner)))
-            }
+            Node::Absent => State::Differs(
+                Change::new(Verb::Create).detail(format!("{} {MODE:04o}", self.owner)),
+            ),
             Node::File(now) if !rustix::process::geteuid().is_root() || now.uid == owner()?.uid => {
                 State::Same
             }
             Node::File(_) => {
-                State::Differs(Change::new("change").detail(format!("owner to {}", self.owner)))
+                State::Differs(Change::new(Verb::Change).detail(format!("owner to {}", self.owner)))
             }
             _ => {
                 let what = format!("make the log {}", self.path.display());
@@ -73,14 +73,14 @@ pub struct RemoveLog {
 }
 
 impl Resource for RemoveLog {
-    fn name(&self) -> String {
-        format!("log {}", self.path.display())
+    fn id(&self) -> ResourceId {
+        ResourceId::Log(self.path.clone())
     }
 
     fn inspect(&self, host: &Host) -> Result<State> {
         Ok(match host.look(&self.path)? {
             Node::Absent => State::Same,
-            _ => State::Differs(Change::new("remove")),
+            _ => State::Differs(Change::new(Verb::Remove)),
         })
     }
 

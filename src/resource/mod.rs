@@ -1,7 +1,12 @@
-//! Resources: one thing each that can be looked at and made so.
+//! Resources: one thing each that can be inspected, applied and reverted.
+//!
+//! This file lists the kinds. To add one, write a file that implements
+//! `Resource` (and `Revert`, if `remove` has something to restore), add its
+//! rows here, and use it in a recipe.
 
 pub mod boolean;
 pub mod check;
+mod contract;
 pub mod database;
 pub mod directory;
 pub mod drained;
@@ -16,98 +21,66 @@ pub mod reload_php;
 pub mod repository;
 pub mod service;
 
-use std::path::Path;
+use std::fmt;
+use std::path::PathBuf;
 
-use anyhow::Result;
+use crate::base::paths::VENV;
 
-use crate::host::Host;
-use crate::resource::journal::Undo;
+pub use contract::{Change, Place, Resource, State, Verb};
 
-/// One thing that the plan makes so. `inspect` never changes anything;
-/// `apply` looks again and makes the difference vanish.
-pub trait Resource: Send + Sync {
-    /// "file /etc/…", "service gearman-job-server".
-    fn name(&self) -> String;
-
-    fn inspect(&self, host: &Host) -> Result<State>;
-
-    /// What must happen before it can be said what the act will do.
-    fn prepare(&self, _host: &Host, _watch: &dyn Fn(&str)) -> Result<()> {
-        Ok(())
-    }
-
-    /// What remove needs, to be written down before the act; `None` where
-    /// there is nothing to give back.
-    fn undo(&self, host: &Host) -> Result<Option<Undo>>;
-
-    /// Makes it so. `watch` is told what goes on meanwhile.
-    fn apply(&self, host: &Host, watch: &dyn Fn(&str)) -> Result<()>;
-
-    /// Where it writes, for checks before the first change.
-    fn place(&self) -> Option<Place<'_>> {
-        None
-    }
-
-    /// The resource, by its name, that this one is restarted for.
-    fn follows(&self) -> Option<&str> {
-        None
-    }
-
-    /// A file's text as it will be, for checks before the first change.
-    fn next_text(&self) -> Option<&file::File> {
-        None
-    }
+/// What a resource is, and which one. Code compares identities; their text is
+/// for people alone.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ResourceId {
+    /// An SELinux boolean.
+    Boolean(String),
+    /// The packages that the extension is built with, for this PHP.
+    BuildPackages(String),
+    Check(check::Condition),
+    Database {
+        name: String,
+        host: String,
+        port: u16,
+    },
+    Directory(PathBuf),
+    Drained(drained::Purpose),
+    /// The virtual environment with our own supervisor.
+    Environment,
+    /// The extension that is built, for this PHP.
+    Extension(String),
+    File(PathBuf),
+    Link(PathBuf),
+    Log(PathBuf),
+    Packages,
+    /// A program group of supervisor's.
+    Program(String),
+    /// The processes that serve pages with PHP.
+    WebPhp,
+    Repository(String),
+    Service(String),
 }
 
-/// What a resource makes, replaces or removes.
-#[derive(Debug, Clone, Copy)]
-pub enum Place<'a> {
-    /// A file, through links that lead to it.
-    File(&'a Path),
-    /// A folder, whose parent must be there by then.
-    Folder(&'a Path),
-    /// Whatever stands there itself.
-    Name(&'a Path),
-}
-
-impl<'a> Place<'a> {
-    pub fn path(&self) -> &'a Path {
+impl fmt::Display for ResourceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Place::File(path) | Place::Folder(path) | Place::Name(path) => path,
+            ResourceId::Boolean(name) => write!(f, "SELinux boolean {name}"),
+            ResourceId::BuildPackages(php) => {
+                write!(f, "packages to build the gearman extension for {php}")
+            }
+            ResourceId::Check(condition) => write!(f, "check that {condition}"),
+            ResourceId::Database { name, .. } => write!(f, "database {name}"),
+            ResourceId::Directory(path) => write!(f, "folder {}", path.display()),
+            ResourceId::Drained(purpose) => write!(f, "waiting jobs, to {purpose}"),
+            ResourceId::Environment => write!(f, "supervisor in {VENV}"),
+            ResourceId::Extension(php) => write!(f, "the gearman extension for {php}"),
+            ResourceId::File(path) => write!(f, "file {}", path.display()),
+            ResourceId::Link(path) => write!(f, "link {}", path.display()),
+            ResourceId::Log(path) => write!(f, "log {}", path.display()),
+            ResourceId::Packages => f.write_str("packages"),
+            ResourceId::Program(group) => write!(f, "program {group}"),
+            ResourceId::WebPhp => f.write_str("the web's PHP"),
+            ResourceId::Repository(name) => write!(f, "repository {name}"),
+            ResourceId::Service(unit) => write!(f, "service {unit}"),
         }
-    }
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum State {
-    Same,
-    Differs(Change),
-    /// It can only be told once something else is there; the change is a
-    /// preview on what is there now.
-    After(String, Change),
-}
-
-/// A difference, in words for people; secrets are masked already.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Change {
-    /// "create", "edit", "restart" …
-    pub verb: String,
-    /// Lines that say more.
-    pub details: Vec<String>,
-    /// A unified diff.
-    pub diff: Option<String>,
-}
-
-impl Change {
-    pub fn new(verb: impl Into<String>) -> Self {
-        Change {
-            verb: verb.into(),
-            ..Change::default()
-        }
-    }
-
-    pub fn detail(mut self, line: impl Into<String>) -> Self {
-        self.details.push(line.into());
-        self
     }
 }

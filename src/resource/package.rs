@@ -10,7 +10,7 @@ use crate::host::packages::Simulation;
 use crate::resource::extension::Extension;
 use crate::resource::journal::Undo;
 use crate::resource::repository::Source;
-use crate::resource::{Change, Resource, State};
+use crate::resource::{Change, Resource, ResourceId, State, Verb};
 
 #[derive(Default)]
 pub struct Packages {
@@ -125,7 +125,7 @@ impl Packages {
             "no repository that is enabled here has {}",
             absent.join(" ")
         );
-        Err(Problem::new(format!("build {}", extension.name()), why)
+        Err(Problem::new(format!("build {}", extension.id()), why)
             .help(format!(
                 "enable one that has {}, or one that has the extension's package ({}), then run again",
                 absent.join(" "),
@@ -155,10 +155,10 @@ impl Packages {
 }
 
 impl Resource for Packages {
-    fn name(&self) -> String {
+    fn id(&self) -> ResourceId {
         match &self.builds {
-            Some(extension) => format!("packages to build {} with", extension.name()),
-            None => "packages".into(),
+            Some(extension) => ResourceId::BuildPackages(extension.php.label()),
+            None => ResourceId::Packages,
         }
     }
 
@@ -168,12 +168,15 @@ impl Resource for Packages {
         if missing.is_empty() {
             return Ok(State::Same);
         }
-        let change = Change::new("install").detail(missing.join(" "));
+        let change = Change {
+            names: missing.clone(),
+            ..Change::new(Verb::Install).detail(missing.join(" "))
+        };
         self.refuse_excluded(host)?;
         if let Some(source) = &self.source
             && self.is_source_pending(host)?
         {
-            let after = format!("the repository {}", source.name);
+            let after = ResourceId::Repository(source.name.to_owned());
             let mut change = change;
             for choices in &self.offers {
                 if host.candidates(choices)?.is_empty() {
@@ -191,10 +194,12 @@ impl Resource for Packages {
             Ok(simulation) => {
                 self.permit(&simulation)?;
                 let others = simulation.new.len().saturating_sub(missing.len());
-                change.detail(format!(
+                let mut change = change.detail(format!(
                     "with {others} that they need; nothing is upgraded or removed: {}",
                     simulation.new.join(", ")
-                ))
+                ));
+                change.names.push(format!("with {others} that they need"));
+                change
             }
             Err(error) if !host.lists_are_old() => return Err(error),
             // The first act is to fetch them.
@@ -293,8 +298,8 @@ impl RemovePackages {
 }
 
 impl Resource for RemovePackages {
-    fn name(&self) -> String {
-        "packages".into()
+    fn id(&self) -> ResourceId {
+        ResourceId::Packages
     }
 
     fn inspect(&self, host: &Host) -> Result<State> {
@@ -302,7 +307,7 @@ impl Resource for RemovePackages {
         Ok(match names.is_empty() {
             true => State::Same,
             false => {
-                let mut change = Change::new("purge").detail(names.join(" "));
+                let mut change = Change::new(Verb::Purge).detail(names.join(" "));
                 if names.iter().any(|name| is_extension(name)) {
                     change = change.detail("the web's PHP is reloaded then, to drop the extension");
                 }

@@ -11,7 +11,7 @@ use crate::base::secrets::plain;
 use crate::host::{Host, platform};
 use crate::resource::file::File;
 use crate::resource::journal::Undo;
-use crate::resource::{Change, Resource, State};
+use crate::resource::{Change, Resource, ResourceId, State, Verb};
 use crate::supervisor::rpc::{Process, Supervisor};
 
 pub struct Program {
@@ -20,8 +20,8 @@ pub struct Program {
     pub supervisor: &'static platform::Supervisor,
     /// How long its processes may take to finish the jobs at hand.
     pub patience: Duration,
-    /// The file that defines it, as a resource is named.
-    pub defined_in: Option<String>,
+    /// The file that defines it.
+    pub defined_in: Option<ResourceId>,
 }
 
 /// What the group shall be.
@@ -65,7 +65,7 @@ impl Program {
     /// With the file that it is restarted for.
     pub fn defined_in(self, file: &File) -> Self {
         Program {
-            defined_in: Some(file.name()),
+            defined_in: Some(file.id()),
             ..self
         }
     }
@@ -174,24 +174,27 @@ fn last_lines(said: &str) -> String {
 }
 
 impl Resource for Program {
-    fn name(&self) -> String {
-        format!("program {}", self.group)
+    fn id(&self) -> ResourceId {
+        ResourceId::Program(self.group.clone())
     }
 
     fn inspect(&self, host: &Host) -> Result<State> {
         let supervisor = Supervisor::new(Path::new(self.supervisor.socket));
         if !supervisor.answers() {
             return Ok(match self.ensure {
-                Ensure::Running => State::After("supervisor".into(), Change::new("start")),
+                Ensure::Running => {
+                    let service = ResourceId::Service(self.supervisor.unit.to_owned());
+                    State::After(service, Change::new(Verb::Start))
+                }
                 Ensure::Restored | Ensure::Absent => State::Same,
             });
         }
         let (act, why) = self.look(host, &supervisor)?;
         let verb = match act {
             Act::Nothing => return Ok(State::Same),
-            Act::Add | Act::Start => "start",
-            Act::Renew => "restart",
-            Act::Remove => "stop",
+            Act::Add | Act::Start => Verb::Start,
+            Act::Renew => Verb::Restart,
+            Act::Remove => Verb::Stop,
         };
         let mut change = Change::new(verb);
         if !why.is_empty() {
@@ -200,8 +203,8 @@ impl Resource for Program {
         Ok(State::Differs(change))
     }
 
-    fn follows(&self) -> Option<&str> {
-        self.defined_in.as_deref()
+    fn follows(&self) -> Option<&ResourceId> {
+        self.defined_in.as_ref()
     }
 
     fn undo(&self, _host: &Host) -> Result<Option<Undo>> {

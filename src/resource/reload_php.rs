@@ -14,8 +14,9 @@ use crate::base::problem::Problem;
 use crate::host::Host;
 use crate::host::platform::Init;
 use crate::host::process::Process;
+use crate::host::services::Action;
 use crate::resource::journal::Undo;
-use crate::resource::{Change, Resource, State};
+use crate::resource::{Change, Resource, ResourceId, State, Verb};
 use crate::site::php::{Php, has_ini};
 
 const LIBRARY: &str = "gearman.so";
@@ -81,7 +82,7 @@ impl Master {
     fn reload(&self, host: &Host, watch: &dyn Fn(&str)) -> Result<()> {
         watch(&format!("reload {self}"));
         match self {
-            Master::Unit(name) => host.service("reload", name),
+            Master::Unit(name) => host.service(Action::Reload, name),
             Master::Process(pid, FPM) => host.signal(*pid, Signal::USR2),
             Master::Process(pid, _) => host.signal(*pid, Signal::USR1),
         }
@@ -137,8 +138,8 @@ fn serves(host: &Host, php: &Php, process: &Process) -> Option<&'static str> {
 }
 
 impl Resource for ReloadPhp {
-    fn name(&self) -> String {
-        "the web's PHP".into()
+    fn id(&self) -> ResourceId {
+        ResourceId::WebPhp
     }
 
     fn inspect(&self, host: &Host) -> Result<State> {
@@ -147,13 +148,13 @@ impl Resource for ReloadPhp {
             return Ok(State::Same);
         }
         let names: Vec<String> = all.iter().map(Master::to_string).collect();
-        let change = Change::new("reload").detail(format!(
+        let change = Change::new(Verb::Reload).detail(format!(
             "{}: it has not loaded the gearman extension",
             names.join(" ")
         ));
         Ok(match ready {
             true => State::Differs(change),
-            false => State::After("the packages".into(), change),
+            false => State::After(ResourceId::Packages, change),
         })
     }
 
@@ -208,8 +209,8 @@ impl UnloadExtension {
 }
 
 impl Resource for UnloadExtension {
-    fn name(&self) -> String {
-        "the web's PHP".into()
+    fn id(&self) -> ResourceId {
+        ResourceId::WebPhp
     }
 
     /// Nothing holds it before it was removed: the packages' own step announces this one.
@@ -218,7 +219,7 @@ impl Resource for UnloadExtension {
         let names: Vec<String> = all.iter().map(Master::to_string).collect();
         Ok(match names.is_empty() {
             true => State::Same,
-            false => State::Differs(Change::new("reload").detail(names.join(" "))),
+            false => State::Differs(Change::new(Verb::Reload).detail(names.join(" "))),
         })
     }
 

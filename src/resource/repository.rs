@@ -8,7 +8,7 @@ use anyhow::Result;
 use crate::base::problem::Problem;
 use crate::host::Host;
 use crate::resource::journal::Undo;
-use crate::resource::{Change, Resource, State};
+use crate::resource::{Change, Resource, ResourceId, State, Verb};
 
 /// What is needed, and the package that brings a repository with it.
 pub struct Source {
@@ -76,15 +76,15 @@ pub struct Repository {
 }
 
 impl Resource for Repository {
-    fn name(&self) -> String {
-        format!("repository {}", self.source.name)
+    fn id(&self) -> ResourceId {
+        ResourceId::Repository(self.source.name.to_owned())
     }
 
     fn inspect(&self, host: &Host) -> Result<State> {
         Ok(match self.source.pending(host)? {
             None => State::Same,
             Some(_) => State::Differs(
-                Change::new("install")
+                Change::new(Verb::Install)
                     .detail(self.source.package.clone())
                     .detail("what is needed cannot be had without it"),
             ),
@@ -130,12 +130,12 @@ impl Enabled {
 }
 
 impl Resource for Enabled {
-    fn name(&self) -> String {
-        format!("repository {}", self.begins.trim_end_matches('-'))
+    fn id(&self) -> ResourceId {
+        ResourceId::Repository(self.begins.trim_end_matches('-').to_owned())
     }
 
     fn inspect(&self, host: &Host) -> Result<State> {
-        let verb = if self.on { "enable" } else { "disable" };
+        let verb = if self.on { Verb::Enable } else { Verb::Disable };
         Ok(match self.differing(host)? {
             None => State::Same,
             Some(id) => State::Differs(Change::new(verb).detail(id)),

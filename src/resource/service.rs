@@ -1,60 +1,102 @@
-//! A service: on at boot, running, and running what its files say.
+//! A service: enabled at boot, running, and running what its files say.
 
 use anyhow::Result;
 
 use crate::base::problem::Problem;
+use crate::gearman::daemon;
+use crate::gearman::options::Wanted;
+use crate::gearman::password::Password;
 use crate::host::Host;
-use crate::host::services::{Stale, Unit};
+use crate::host::platform::Family;
+use crate::host::services::{Action, Unit};
 use crate::resource::journal::Undo;
-use crate::resource::{Change, Resource, State};
+use crate::resource::{Change, Resource, ResourceId, State, Verb};
+
+/// Why the running process is not what its files say now, for people; `None`
+/// where it is.
+pub type Staleness = dyn Fn(&Host, &Unit) -> Result<Option<String>> + Send + Sync;
+
+/// The staleness of gearmand, which is to run with these options; with none,
+/// as its file says.
+pub fn of_gearmand(
+    family: &'static Family,
+    wanted: Vec<Wanted>,
+    secret: Option<Password>,
+) -> Box<Staleness> {
+    let staleness = daemon::staleness(family, wanted, secret);
+    Box::new(move |host, unit| Ok(staleness(host, unit)?.map(|stale| stale.to_string())))
+}
+
+/// Of a service that runs whatever its files say.
+pub fn never() -> Box<Staleness> {
+    Box::new(|_, _| Ok(None))
+}
 
 pub struct Service {
     pub unit: String,
-    /// `None`: as it is.
+    /// `None`: left alone.
     pub enabled: Option<bool>,
     pub active: Option<bool>,
-    pub stale: Box<Stale>,
-    /// Units to be asked for in the same question.
+    pub stale: Box<Staleness>,
+    /// Units to ask about in the same query.
     pub also: Vec<&'static str>,
-    pub needs: String,
+    /// The resource that installs it.
+    pub needs: ResourceId,
+}
+
+impl From<Action> for Verb {
+    fn from(action: Action) -> Verb {
+        match action {
+            Action::Start => Verb::Start,
+            Action::Stop => Verb::Stop,
+            Action::Restart => Verb::Restart,
+            Action::Reload => Verb::Reload,
+            Action::Enable => Verb::Enable,
+            Action::Disable => Verb::Disable,
+        }
+    }
 }
 
 impl Service {
-    fn acts(&self, host: &Host) -> Result<(Unit, Vec<(&'static str, String)>)> {
-        let unit = host.unit(&self.unit, &self.also)?;
-        let mut acts = Vec::new();
-        if unit.needs_reload {
-            acts.push(("reload", "its definition changed".to_owned()));
-        }
+    /// What to do, in order, each with the reason if there is more to say.
+    fn actions(&self, host: &Host, unit: &Unit) -> Result<Vec<(Action, Option<String>)>> {
+        let mut actions = Vec::new();
         if let Some(enabled) = self.enabled.filter(|wanted| *wanted != unit.enabled) {
-            let verb = if enabled { "enable" } else { "disable" };
-            acts.push((verb, String::new()));
+            let action = match enabled {
+                true => Action::Enable,
+                false => Action::Disable,
+            };
+            actions.push((action, None));
         }
+        let is = || Some(format!("it is {}", unit.state));
         match self.active {
-            // One that hangs in its start would be waited for until it gives up.
-            Some(true) if unit.state.starts_with("activating") => {
-                acts.push(("restart", format!("it is {}", unit.state)));
-            }
-            Some(true) if !unit.active => acts.push(("start", format!("it is {}", unit.state))),
-            Some(false) if unit.active => acts.push(("stop", String::new())),
+            // A start that hangs would be waited for until it gives up.
+            Some(true) if unit.starting => actions.push((Action::Restart, is())),
+            Some(true) if !unit.active => actions.push((Action::Start, is())),
+            Some(false) if unit.active => actions.push((Action::Stop, None)),
             Some(true) => {
-                if let Some(why) = (self.stale)(host, &unit)? {
-                    acts.push(("restart", why));
+                if let Some(why) = (self.stale)(host, unit)? {
+                    actions.push((Action::Restart, Some(why)));
                 }
             }
             _ => {}
         }
-        Ok((unit, acts))
+        Ok(actions)
+    }
+
+    fn look(&self, host: &Host) -> Result<Unit> {
+        host.unit(&self.unit, &self.also)
     }
 }
 
 impl Resource for Service {
-    fn name(&self) -> String {
-        format!("service {}", self.unit)
+    fn id(&self) -> ResourceId {
+        ResourceId::Service(self.unit.clone())
     }
 
     fn inspect(&self, host: &Host) -> Result<State> {
-        let (unit, acts) = self.acts(host)?;
+        let unit = self.look(host)?;
+        let actions = self.actions(host, &unit)?;
         if unit.masked && self.active == Some(true) {
             let what = format!("start the service {}", self.unit);
             return Err(Problem::new(what, "somebody masked it")
@@ -71,26 +113,36 @@ impl Resource for Service {
                     .help("boot the host with systemd; in a container set all up with --no-start, name another host's job server with --servers, and run 'wp-gears worker' as its process")
                     .into());
             }
-            let change = Change::new("start").detail("now and at boot");
+            let change = Change::new(Verb::Start).detail("now and at boot");
             return Ok(State::After(self.needs.clone(), change));
         }
+        let reload = (Verb::Reload, Some("its definition changed".to_owned()));
+        let acts: Vec<(Verb, Option<String>)> = unit
+            .needs_reload
+            .then_some(reload)
+            .into_iter()
+            .chain(
+                actions
+                    .into_iter()
+                    .map(|(action, why)| (action.into(), why)),
+            )
+            .collect();
         let Some((verb, _)) = acts.last() else {
             return Ok(State::Same);
         };
         let mut change = Change::new(*verb);
-        for (verb, why) in &acts {
-            let line = if why.is_empty() {
-                (*verb).to_owned()
-            } else {
-                format!("{verb}: {why}")
-            };
-            change.details.push(line);
-        }
+        change.details = acts
+            .iter()
+            .map(|(verb, why)| match why {
+                Some(why) => format!("{verb}: {why}"),
+                None => verb.to_string(),
+            })
+            .collect();
         Ok(State::Differs(change))
     }
 
     fn undo(&self, host: &Host) -> Result<Option<Undo>> {
-        let unit = host.unit(&self.unit, &self.also)?;
+        let unit = self.look(host)?;
         Ok(Some(Undo::Service {
             unit: self.unit.clone(),
             enabled: unit.enabled,
@@ -99,15 +151,15 @@ impl Resource for Service {
     }
 
     fn apply(&self, host: &Host, watch: &dyn Fn(&str)) -> Result<()> {
-        // A new definition may ask for more than was seen before it was loaded.
-        if host.unit(&self.unit, &self.also)?.needs_reload {
+        // A new definition may ask for more than what was seen before it was loaded.
+        if self.look(host)?.needs_reload {
             watch("reloading definitions");
             host.reload_units()?;
         }
-        let (_, acts) = self.acts(host)?;
-        for (verb, _) in acts {
-            watch(verb);
-            host.service(verb, &self.unit)?;
+        let unit = self.look(host)?;
+        for (action, _) in self.actions(host, &unit)? {
+            watch(&Verb::from(action).to_string());
+            host.service(action, &self.unit)?;
         }
         Ok(())
     }

@@ -2,8 +2,9 @@
 
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding, or_ok};
-use crate::resource::State;
+use crate::plan::SiteKey;
 use crate::resource::journal::Scope;
+use crate::resource::{State, Verb};
 
 pub const CHECK: Check = Check {
     name: "drift",
@@ -23,23 +24,24 @@ fn run(context: &Context) -> Vec<Finding> {
     let plan = &prepared.plan;
     let mut problems = Vec::new();
     for (step, change, _) in plan.differing() {
-        let name = step.item.resource.name();
+        let id = step.item.resource.id();
         // What is only waited for is not changed.
-        if matches!(&step.state, State::After(..)) && change.verb == "wait" {
+        if matches!(&step.state, State::After(..)) && change.verb == Verb::Wait {
             continue;
         }
-        let mut seen = format!("setup would {} {name}", change.verb);
+        let mut seen = format!("setup would {} {id}", change.verb);
         if let Some(detail) = change.details.first() {
             seen.push_str(&format!(" ({detail})"));
         }
         let todo = "wp-gears plan shows it, wp-gears doctor --fix does it";
-        problems.push(of(&step.item.scope, Finding::warning(seen, todo)).fixed_by(name));
+        problems.push(of(&step.item.scope, Finding::warning(seen, todo)).fixed_by(id));
     }
     for refused in &plan.refused {
-        // Sites that cannot be read are told by their own check.
-        let told = |dir: &std::path::Path| refused.scope == Scope::Site(dir.display().to_string());
-        if !context.resolved.refused.iter().any(|(dir, _)| told(dir)) {
-            problems.push(of(&refused.scope, Finding::of_error(&refused.error)));
+        // The check 'sites' reports those that cannot be read.
+        if !matches!(refused.site, Some(SiteKey::Unnamed(_))) {
+            let mut finding = Finding::of_error(&refused.error);
+            finding.site = refused.site.clone();
+            problems.push(finding);
         }
     }
     or_ok(problems, || "setup would change nothing".into())

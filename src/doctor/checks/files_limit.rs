@@ -4,6 +4,7 @@ use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding};
 use crate::gearman::daemon::FILES_LIMIT;
 use crate::intent::options::Role;
+use crate::resource::ResourceId;
 
 pub const CHECK: Check = Check {
     name: "files-limit",
@@ -31,7 +32,7 @@ fn run(context: &Context) -> Vec<Finding> {
     let todo = format!(
         "see 'systemctl cat {name}' for a LimitNOFILE that comes later than wp-gears.conf, then systemctl restart {name}"
     );
-    let service = format!("service {name}");
+    let service = ResourceId::Service(name.to_owned());
     vec![if soft <= TOO_FEW {
         Finding::failed(
             format!("{seen} only: with more connections it stops answering"),

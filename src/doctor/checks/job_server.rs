@@ -3,6 +3,7 @@
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding, service};
 use crate::intent::options::Role;
+use crate::resource::ResourceId;
 
 pub const CHECK: Check = Check {
     name: "job-server",
@@ -40,7 +41,7 @@ fn run(context: &Context) -> Vec<Finding> {
 
 fn unit(context: &Context) -> Vec<Finding> {
     let name = context.platform.family.gearmand.unit;
-    let resource = format!("service {name}");
+    let resource = ResourceId::Service(name.to_owned());
     let unit = match context.gearmand() {
         Ok(unit) => unit,
         Err(error) => return vec![Finding::skipped(format!("{error:#}"))],
@@ -51,7 +52,8 @@ fn unit(context: &Context) -> Vec<Finding> {
     if !unit.present {
         let seen = format!("there is no service {name}");
         return vec![
-            Finding::failed(seen, "wp-gears doctor --fix installs it").fixed_by("packages"),
+            Finding::failed(seen, "wp-gears doctor --fix installs it")
+                .fixed_by(ResourceId::Packages),
         ];
     }
     let mut problems = Vec::new();
@@ -63,12 +65,12 @@ fn unit(context: &Context) -> Vec<Finding> {
             unit.state
         );
         let todo = format!("systemctl start {name}; its log: journalctl -u {name}");
-        problems.push(Finding::failed(seen, todo).fixed_by(&resource));
+        problems.push(Finding::failed(seen, todo).fixed_by(resource.clone()));
     }
     problems.extend(service::not_at_boot(name, &unit));
     if unit.needs_reload {
         let seen = format!("the definition of the service {name} changed since it was loaded");
-        problems.push(Finding::warning(seen, "systemctl daemon-reload").fixed_by(&resource));
+        problems.push(Finding::warning(seen, "systemctl daemon-reload").fixed_by(resource.clone()));
     }
     problems
 }

@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding, or_ok};
+use crate::gearman::daemon::Stale;
 use crate::gearman::unit::definition;
 use crate::gearman::{daemon, options, password};
 use crate::host::services::Unit;
 use crate::intent::options::Role;
+use crate::resource::ResourceId;
 
 pub const CHECK: Check = Check {
     name: "job-server-options",
@@ -45,7 +47,7 @@ fn file(context: &Context, unit: &Unit) -> Vec<Finding> {
     let Ok(Some(file)) = context.host.read(Path::new(path)) else {
         return Vec::new();
     };
-    let by = format!("file {path}");
+    let by = ResourceId::File(path.into());
     let words = options::all_words(&file.bytes, gearmand.options_variable);
     let given = options::given(&words.join(" "));
     let Ok(to_be) = definition(context.host, &[]) else {
@@ -58,7 +60,8 @@ fn file(context: &Context, unit: &Unit) -> Vec<Finding> {
             "{} in {path} lacks --daemon: the next start hangs until systemd gives up",
             gearmand.options_variable
         );
-        problems.push(Finding::failed(seen, format!("add --daemon to {path}")).fixed_by(&by));
+        problems
+            .push(Finding::failed(seen, format!("add --daemon to {path}")).fixed_by(by.clone()));
     }
     let fixed = to_be.unwanted;
     let mut seen_names = HashSet::new();
@@ -66,10 +69,12 @@ fn file(context: &Context, unit: &Unit) -> Vec<Finding> {
         if name == password::OPTION {
             let seen = format!("--{name} stands in {path}: every local user reads it in ps");
             let todo = format!("move it to {} (mode 0640)", password::CONFIG);
-            problems.push(Finding::failed(seen, todo).fixed_by(&by));
+            problems.push(Finding::failed(seen, todo).fixed_by(by.clone()));
         } else if !seen_names.insert(name) || fixed.iter().any(|other| other == name) {
             let seen = format!("--{name} is given twice: gearmand will not start again");
-            problems.push(Finding::failed(seen, format!("take one out of {path}")).fixed_by(&by));
+            problems.push(
+                Finding::failed(seen, format!("take one out of {path}")).fixed_by(by.clone()),
+            );
         }
     }
     problems
@@ -78,15 +83,15 @@ fn file(context: &Context, unit: &Unit) -> Vec<Finding> {
 fn running(context: &Context, unit: &Unit) -> Option<Finding> {
     let family = context.platform.family;
     let wanted = context.resolved.host.options_of_gearmand(&family.gearmand);
-    let why = daemon::is_stale(family, wanted, None)(context.host, unit)
+    let why = daemon::staleness(family, wanted, None)(context.host, unit)
         .ok()
         .flatten()?;
-    // The limit of files has a check of its own.
-    if why.contains("files only") {
+    // The limit of open files has a check of its own.
+    if matches!(why, Stale::FilesLimit(_)) {
         return None;
     }
     let todo = format!("systemctl restart {}", family.gearmand.unit);
-    let service = format!("service {}", family.gearmand.unit);
+    let service = ResourceId::Service(family.gearmand.unit.to_owned());
     Some(
         Finding::failed(format!("gearmand is not what setup makes it: {why}"), todo)
             .fixed_by(service),

@@ -2,6 +2,7 @@
 
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding};
+use crate::resource::ResourceId;
 use crate::site::config::Network;
 
 pub const CHECK: Check = Check {
@@ -17,7 +18,7 @@ fn run(context: &Context) -> Vec<Finding> {
             "set DOMAIN_CURRENT_SITE in {} to the main domain, in plain words",
             site.config.display()
         );
-        let by = format!("file {}", site.config.display());
+        let by = ResourceId::File(site.config.clone());
         let Ok(facts) = context.facts(site) else {
             return vec![match site.found.network {
                 Network::No => Finding::ok("no network"),

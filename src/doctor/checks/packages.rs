@@ -3,6 +3,7 @@
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding};
 use crate::plan::recipe;
+use crate::resource::ResourceId;
 
 pub const CHECK: Check = Check {
     name: "packages",
@@ -29,5 +30,5 @@ fn run(context: &Context) -> Vec<Finding> {
     }
     // The extension may come from elsewhere: the check of PHP itself tells that.
     let seen = format!("not installed: {}", missing.join(", "));
-    vec![Finding::failed(seen, "wp-gears doctor --fix").fixed_by("packages")]
+    vec![Finding::failed(seen, "wp-gears doctor --fix").fixed_by(ResourceId::Packages)]
 }

@@ -7,6 +7,7 @@ use crate::doctor::{Check, Finding, or_ok};
 use crate::host::commands::Command;
 use crate::host::process::Process;
 use crate::intent::resolve::SiteResolved;
+use crate::resource::ResourceId;
 use crate::site::php;
 
 pub const CHECK: Check = Check {
@@ -40,8 +41,11 @@ fn run(context: &Context) -> Vec<Finding> {
 fn command_line(context: &Context, site: &SiteResolved) -> Result<Option<String>, Box<Finding>> {
     const PROGRAM: &str = "echo extension_loaded( 'gearman' ) ? 'yes ' . gearman_version() : 'no';";
     let php = site.php.path.display();
-    let failed =
-        |seen: String, todo: &str| Err(Box::new(Finding::failed(seen, todo).fixed_by("packages")));
+    let failed = |seen: String, todo: &str| {
+        Err(Box::new(
+            Finding::failed(seen, todo).fixed_by(ResourceId::Packages),
+        ))
+    };
     let user = match context.host.need_user(&site.user) {
         Ok(user) => user,
         Err(error) => return Err(Box::new(Finding::of_error(&error))),
@@ -116,6 +120,6 @@ fn ini_files(context: &Context, site: &SiteResolved) -> Option<Finding> {
     );
     Some(
         Finding::failed(seen, "phpenmod gearman, then restart the web server's PHP")
-            .fixed_by("packages"),
+            .fixed_by(ResourceId::Packages),
     )
 }

@@ -2,6 +2,7 @@
 
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding};
+use crate::resource::ResourceId;
 use crate::site::find::{BUNDLED, Plugin};
 
 pub const CHECK: Check = Check {
@@ -18,8 +19,8 @@ fn run(context: &Context) -> Vec<Finding> {
                 "WordPress does not load (see 'wordpress')",
             )];
         };
-        let config = format!("file {}", site.config.display());
-        let bundled = format!("file {}", site.dir.join(BUNDLED).display());
+        let config = ResourceId::File(site.config.clone());
+        let bundled = ResourceId::File(site.dir.join(BUNDLED));
         vec![match (&facts.plugin, &facts.client) {
             (Some(name), Some(client)) if facts.can_add => {
                 Finding::ok(format!("{name}, through {client}"))

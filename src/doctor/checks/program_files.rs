@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding, or_ok};
 use crate::intent::options::Role;
+use crate::plan::recipe::program::own_file;
+use crate::resource::ResourceId;
 use crate::supervisor::programs;
 
 pub const CHECK: Check = Check {
@@ -47,10 +49,7 @@ fn run(context: &Context) -> Vec<Finding> {
         .iter()
         .filter(|site| site.existing.is_none())
     {
-        let file = format!(
-            "file {}/{}.{}",
-            supervisor.programs, site.program, supervisor.ending
-        );
+        let file = ResourceId::File(own_file(supervisor, site));
         let seen = "no program of supervisor runs its workers".to_owned();
         problems.push(
             Finding::failed(seen, "wp-gears doctor --fix")
@@ -85,7 +84,7 @@ fn run(context: &Context) -> Vec<Finding> {
                         "supervisord has not loaded {} as its file says",
                         site.program
                     );
-                    let by = format!("program {}", site.program);
+                    let by = ResourceId::Program(site.program.clone());
                     problems.push(
                         Finding::failed(seen, "supervisorctl update")
                             .fixed_by(by)

@@ -3,6 +3,7 @@
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding, or_ok};
 use crate::intent::options::Role;
+use crate::resource::ResourceId;
 use crate::supervisor::rpc::Process;
 
 pub const CHECK: Check = Check {
@@ -26,7 +27,7 @@ fn run(context: &Context) -> Vec<Finding> {
             .existing
             .as_ref()
             .map_or(&site.program, |program| &program.name);
-        let by = format!("program {group}");
+        let by = ResourceId::Program(group.clone());
         let mine: Vec<&Process> = all
             .iter()
             .filter(|process| process.group == *group)
@@ -39,7 +40,7 @@ fn run(context: &Context) -> Vec<Finding> {
         let mut problems = Vec::new();
         if mine.is_empty() {
             let seen = format!("supervisord knows no program {group}");
-            problems.push(Finding::failed(seen, "supervisorctl update").fixed_by(&by));
+            problems.push(Finding::failed(seen, "supervisorctl update").fixed_by(by.clone()));
         }
         for process in &mine {
             let why = match process.state.as_str() {
@@ -52,7 +53,7 @@ fn run(context: &Context) -> Vec<Finding> {
                 "{} is {}: {why} {}",
                 process.name, process.state, process.error
             );
-            problems.push(Finding::failed(seen.trim_end(), &start).fixed_by(&by));
+            problems.push(Finding::failed(seen.trim_end(), &start).fixed_by(by.clone()));
         }
         let found = or_ok(problems, || {
             format!("{} of {} processes run", mine.len(), site.workers)

@@ -92,7 +92,8 @@ fn mysql(context: &Context) -> Vec<Finding> {
             Some(note) => Finding::warning(note, "raise it there: 64M is common"),
             None => Finding::ok(format!("jobs wait in the database {place}")),
         },
-        Ok(Login::Refused(why)) => {
+        Ok(Login::Refused(refusal)) => {
+            let why = refusal.why;
             let seen = format!("the queue's database {place} refuses gearmand's user: {why}");
             Finding::failed(
                 seen,

@@ -9,6 +9,7 @@ use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding};
 use crate::host::files::Node;
 use crate::intent::resolve::SiteResolved;
+use crate::resource::ResourceId;
 
 pub const CHECK: Check = Check {
     name: "runner",
@@ -23,7 +24,7 @@ fn run(context: &Context) -> Vec<Finding> {
     context.each_site(|site| {
         let name = site.plugin.runner();
         let path = site.dir.join(name);
-        let by = format!("link {}", path.display());
+        let by = ResourceId::Link(path.clone());
         let todo = format!("ln -s {} {}", paths::runner().display(), path.display());
         match context.host.look(&path) {
             Ok(Node::Link { to, .. }) if to == paths::runner() => {}

@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256};
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding, or_ok};
 use crate::intent::resolve::SiteResolved;
+use crate::resource::ResourceId;
 use crate::site::ask::{Facts, Settings};
 use crate::site::find::Plugin;
 
@@ -23,7 +24,7 @@ fn run(context: &Context) -> Vec<Finding> {
             Err(_) => return vec![Finding::skipped("WordPress does not load (see 'wordpress')")],
         };
         let config = site.config.display();
-        let by = format!("file {config}");
+        let by = ResourceId::File(site.config.clone());
         let mut problems = Vec::new();
         for (name, early, now) in constants(site, facts) {
             if let Some(early) = early
@@ -31,7 +32,7 @@ fn run(context: &Context) -> Vec<Finding> {
             {
                 let seen = format!("{name} is set too late: plugins have read it when it comes");
                 let todo = format!("move it before the line with wp-settings.php in {config}");
-                problems.push(Finding::failed(seen, todo).fixed_by(&by));
+                problems.push(Finding::failed(seen, todo).fixed_by(by.clone()));
             }
         }
         if !problems.is_empty() {
@@ -44,7 +45,7 @@ fn run(context: &Context) -> Vec<Finding> {
         if !on {
             let name = switch(site);
             let seen = format!("WordPress has no {name}: jobs go to WP-Cron");
-            problems.push(Finding::failed(seen, format!("set it in {config}")).fixed_by(&by));
+            problems.push(Finding::failed(seen, format!("set it in {config}")).fixed_by(by.clone()));
         }
         let servers = facts.servers.clone().unwrap_or_default();
         let wanted = site.effective_servers();
@@ -53,7 +54,7 @@ fn run(context: &Context) -> Vec<Finding> {
             problems.push(Finding::failed(
                 format!("WordPress sends jobs to {}, its workers ask {}", list(&servers), list(&wanted)),
                 format!("see $gearman_servers in {config} and what it includes"),
-            ).fixed_by(&by));
+            ).fixed_by(by.clone()));
         }
         let in_file = site.found.salt.as_deref().map(fingerprint);
         if let Some(in_file) = in_file
@@ -66,7 +67,7 @@ fn run(context: &Context) -> Vec<Finding> {
         }
         if facts.salt.is_none() {
             let seen = "WordPress has no WP_ASYNC_TASK_SALT: another site without one would run its jobs";
-            problems.push(Finding::failed(seen, "wp-gears doctor --fix makes one").fixed_by(&by));
+            problems.push(Finding::failed(seen, "wp-gears doctor --fix makes one").fixed_by(by.clone()));
         }
         or_ok(problems, || format!("{} is on, jobs go to {}, with a salt", switch(site), list(&wanted)))
     })

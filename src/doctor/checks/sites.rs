@@ -2,6 +2,7 @@
 
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding};
+use crate::plan::SiteKey;
 
 pub const CHECK: Check = Check {
     name: "sites",
@@ -21,11 +22,12 @@ fn run(context: &Context) -> Vec<Finding> {
         })
         .collect();
     for (dir, error) in &resolved.refused {
-        let finding = match context.root {
+        let mut finding = match context.root {
             true => Finding::of_error(error),
             false => Finding::skipped(format!("{error:#} (that may need root)")),
         };
-        findings.push(finding.of_site(&dir.display().to_string()));
+        finding.site = Some(SiteKey::Unnamed(dir.clone()));
+        findings.push(finding);
     }
     if findings.is_empty() {
         findings.push(Finding::warning(

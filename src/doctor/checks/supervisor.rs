@@ -3,6 +3,7 @@
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding, service};
 use crate::intent::options::Role;
+use crate::resource::ResourceId;
 use crate::supervisor::rpc::Unreachable;
 
 pub const CHECK: Check = Check {
@@ -18,7 +19,7 @@ fn run(context: &Context) -> Vec<Finding> {
     }
     let supervisor = context.resolved.host.supervisor;
     let (name, socket) = (supervisor.unit, supervisor.socket);
-    let resource = format!("service {name}");
+    let resource = ResourceId::Service(name.to_owned());
     let unit = match context.supervisor_unit() {
         Ok(unit) => unit,
         Err(error) => return vec![Finding::skipped(format!("{error:#}"))],
@@ -28,13 +29,15 @@ fn run(context: &Context) -> Vec<Finding> {
     }
     if !unit.present {
         let todo = "wp-gears doctor --fix installs it";
-        return vec![Finding::failed("supervisor is not installed", todo).fixed_by("packages")];
+        return vec![
+            Finding::failed("supervisor is not installed", todo).fixed_by(ResourceId::Packages),
+        ];
     }
     let mut findings = Vec::new();
     findings.extend(service::not_at_boot(name, &unit));
     if !unit.active {
         let seen = format!("supervisord does not run: its service is {}", unit.state);
-        findings.push(Finding::failed(seen, format!("systemctl start {name}")).fixed_by(&resource));
+        findings.push(Finding::failed(seen, format!("systemctl start {name}")).fixed_by(resource));
         return findings;
     }
     let restart = format!(

@@ -7,6 +7,7 @@ use crate::doctor::checks::orphans::is_worker;
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding, or_ok};
 use crate::intent::options::Role;
+use crate::resource::ResourceId;
 
 pub const CHECK: Check = Check {
     name: "worker-code",
@@ -38,7 +39,7 @@ fn run(context: &Context) -> Vec<Finding> {
             let mut finding =
                 Finding::failed(seen, "wp-gears doctor --fix, or supervisorctl restart");
             for site in &context.resolved.sites {
-                finding = finding.fixed_by(format!("program {}", site.program));
+                finding = finding.fixed_by(ResourceId::Program(site.program.clone()));
             }
             problems.push(finding);
         }
@@ -51,7 +52,7 @@ fn run(context: &Context) -> Vec<Finding> {
         "ask.php",
     ] {
         let path = Path::new(LIB).join(name);
-        let resource = format!("file {}", path.display());
+        let resource = ResourceId::File(path.clone());
         if context.differs(&resource) {
             let seen = format!(
                 "{} is not this program's ({})",

@@ -8,6 +8,7 @@ use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding, or_ok};
 use crate::host::files::Node;
 use crate::intent::options::Role;
+use crate::resource::ResourceId;
 
 pub const CHECK: Check = Check {
     name: "worker-folders",
@@ -50,7 +51,7 @@ fn run(context: &Context) -> Vec<Finding> {
             let seen = format!("{} {why}: {what}", folder.display());
             let todo = format!("install -d -o {} -m 700 {}", user.name, folder.display());
             problems
-                .push(Finding::failed(seen, todo).fixed_by(format!("folder {}", folder.display())));
+                .push(Finding::failed(seen, todo).fixed_by(ResourceId::Directory(folder.clone())));
         }
         let log = Path::new(LOGS).join(format!("{}.log", site.name));
         match context.host.look(&log) {
@@ -61,14 +62,13 @@ fn run(context: &Context) -> Vec<Finding> {
                     context.host.name_of(meta.uid)
                 );
                 let todo = format!("chown {} {}", user.name, log.display());
-                problems
-                    .push(Finding::failed(seen, todo).fixed_by(format!("log {}", log.display())));
+                problems.push(Finding::failed(seen, todo).fixed_by(ResourceId::Log(log.clone())));
             }
             Ok(Node::Absent) => {
                 let seen = format!("{} is not there: workers cannot log", log.display());
                 problems.push(
                     Finding::failed(seen, "wp-gears doctor --fix")
-                        .fixed_by(format!("log {}", log.display())),
+                        .fixed_by(ResourceId::Log(log.clone())),
                 );
             }
             _ => {}

@@ -13,8 +13,30 @@ use crate::host::platform::{Init, PIP};
 
 pub type Units = BTreeMap<String, Unit>;
 
-/// Why the running process is not what its files say now; `None` where it is.
-pub type Stale = dyn Fn(&Host, &Unit) -> Result<Option<String>> + Send + Sync;
+/// What an init system can be told to do with a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    Start,
+    Stop,
+    Restart,
+    Reload,
+    Enable,
+    Disable,
+}
+
+impl Action {
+    /// The word that systemctl and init scripts take for it.
+    fn word(self) -> &'static str {
+        match self {
+            Action::Start => "start",
+            Action::Stop => "stop",
+            Action::Restart => "restart",
+            Action::Reload => "reload",
+            Action::Enable => "enable",
+            Action::Disable => "disable",
+        }
+    }
+}
 
 /// One service, as the init system sees it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -24,6 +46,8 @@ pub struct Unit {
     /// Started at boot.
     pub enabled: bool,
     pub active: bool,
+    /// Its start has begun and not ended.
+    pub starting: bool,
     /// "failed", "activating" …, in the init system's own word.
     pub state: String,
     pub main_pid: u32,
@@ -75,11 +99,10 @@ impl Host {
         Ok(platform.init == Init::Systemd || platform.family.has_init_scripts || ours)
     }
 
-    /// start, stop, restart, enable, disable.
-    pub fn service(&self, verb: &str, name: &str) -> Result<()> {
+    pub fn service(&self, action: Action, name: &str) -> Result<()> {
         match self.platform()?.init {
-            Init::Systemd => systemd::change(self, verb, name),
-            Init::Sysv => sysv::change(self, verb, name),
+            Init::Systemd => systemd::change(self, action, name),
+            Init::Sysv => sysv::change(self, action, name),
         }
     }
 

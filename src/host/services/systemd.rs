@@ -9,7 +9,7 @@ use anyhow::Result;
 use crate::base::problem::Problem;
 use crate::host::Host;
 use crate::host::commands::{Command, explain};
-use crate::host::services::{Unit, Units};
+use crate::host::services::{Action, Unit, Units};
 
 const PROPERTIES: &str = "Id,LoadState,ActiveState,SubState,UnitFileState,MainPID,NeedDaemonReload,DropInPaths,Type,ExecStart,FragmentPath";
 
@@ -31,6 +31,7 @@ pub fn look(host: &Host, names: &[&str]) -> Result<Units> {
                 masked: value("LoadState") == "masked",
                 enabled: value("UnitFileState").starts_with("enabled"),
                 active: value("ActiveState") == "active",
+                starting: value("ActiveState") == "activating",
                 state: format!("{} ({})", value("ActiveState"), value("SubState")),
                 main_pid: value("MainPID").parse().unwrap_or_default(),
                 needs_reload: value("NeedDaemonReload") == "yes"
@@ -62,8 +63,9 @@ fn misses_drop_in(host: &Host, name: &str, loaded: &str) -> bool {
     there != loaded
 }
 
-pub fn change(host: &Host, verb: &str, name: &str) -> Result<()> {
-    if matches!(verb, "start" | "restart") {
+pub fn change(host: &Host, action: Action, name: &str) -> Result<()> {
+    let verb = action.word();
+    if matches!(action, Action::Start | Action::Restart) {
         // A unit that failed too often would be refused otherwise.
         host.run(
             &Command::new("systemctl")

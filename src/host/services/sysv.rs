@@ -9,7 +9,7 @@ use crate::base::problem::Problem;
 use crate::host::Host;
 use crate::host::commands::{Command, explain};
 use crate::host::platform::{Manager, PIP};
-use crate::host::services::{Unit, Units};
+use crate::host::services::{Action, Unit, Units};
 
 pub fn look(host: &Host, names: &[&str]) -> Result<Units> {
     let mut units = Units::new();
@@ -83,10 +83,11 @@ fn starts_at_boot(host: &Host, name: &str) -> Result<bool> {
     Ok(false)
 }
 
-pub fn change(host: &Host, verb: &str, name: &str) -> Result<()> {
+pub fn change(host: &Host, action: Action, name: &str) -> Result<()> {
+    let verb = action.word();
     let manager = host.platform()?.family.manager;
     let own = name == PIP.unit;
-    if own && verb == "enable" {
+    if own && action == Action::Enable {
         // Its links, which a package's script would have made.
         let command = match manager {
             Manager::Apt => Command::new("update-rc.d").args([name, "defaults"]),
@@ -94,14 +95,16 @@ pub fn change(host: &Host, verb: &str, name: &str) -> Result<()> {
         };
         host.check(&command.changes())?;
     }
-    let command = match (verb, manager) {
-        ("disable", Manager::Apt) if own => {
+    let command = match (action, manager) {
+        (Action::Disable, Manager::Apt) if own => {
             Command::new("update-rc.d").args(["-f", name, "remove"])
         }
-        ("disable", Manager::Dnf) if own => Command::new("chkconfig").args(["--del", name]),
-        ("enable" | "disable", Manager::Apt) => Command::new("update-rc.d").args([name, verb]),
-        ("enable", Manager::Dnf) => Command::new("chkconfig").args([name, "on"]),
-        ("disable", Manager::Dnf) => Command::new("chkconfig").args([name, "off"]),
+        (Action::Disable, Manager::Dnf) if own => Command::new("chkconfig").args(["--del", name]),
+        (Action::Enable | Action::Disable, Manager::Apt) => {
+            Command::new("update-rc.d").args([name, verb])
+        }
+        (Action::Enable, Manager::Dnf) => Command::new("chkconfig").args([name, "on"]),
+        (Action::Disable, Manager::Dnf) => Command::new("chkconfig").args([name, "off"]),
         _ => Command::new("service").args([name, verb]),
     };
     let output = host.run(&command.changes().limit(Duration::from_secs(120)))?;

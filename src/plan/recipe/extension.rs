@@ -10,7 +10,8 @@ use crate::host::Host;
 use crate::host::platform::{Family, Init, Manager, Platform};
 use crate::intent::resolve::{Resolved, SiteResolved};
 use crate::plan::recipe::Items;
-use crate::resource::check::Check;
+use crate::resource::ResourceId;
+use crate::resource::check::{Check, Condition};
 use crate::resource::extension::Extension;
 use crate::resource::package::Packages;
 use crate::resource::reload_php::ReloadPhp;
@@ -94,8 +95,8 @@ pub fn check(family: &'static Family, site: &SiteResolved) -> Check {
     let php = site.php.clone();
     let label = php.label();
     Check {
-        what: format!("{label} has the gearman extension, on the command line and for the web"),
-        after: "the packages".into(),
+        condition: Condition::PhpHasExtension(label.clone()),
+        after: ResourceId::Packages,
         patience: Duration::ZERO,
         probe: Box::new(move |host| {
             let missing = php::without_extension(host, &php)?;

@@ -15,13 +15,14 @@ use crate::intent::queue::WaitingJobs;
 use crate::intent::resolve::HostResolved;
 use crate::plan::recipe::{Items, drop_in};
 use crate::queue::mysql;
-use crate::resource::check::Check;
+use crate::resource::ResourceId;
+use crate::resource::check::{Check, Condition};
 use crate::resource::database::Database;
 use crate::resource::directory::Directory;
-use crate::resource::drained::Drained;
+use crate::resource::drained::{Drained, Purpose};
 use crate::resource::file::{File, Owner};
 use crate::resource::journal::Edit;
-use crate::resource::service::Service;
+use crate::resource::service::{self, Service};
 
 /// The packages of a queue: gearmand links its libraries itself, but a
 /// database is made and tried through its own client.
@@ -58,7 +59,7 @@ pub fn resources(
         });
     }
     if let Some(mysql) = resolved.mysql.clone().filter(|_| host.live()) {
-        let stale = daemon::is_stale(family, wanted.clone(), secret.clone());
+        let stale = daemon::staleness(family, wanted.clone(), secret.clone());
         let supervisor = resolved.supervisor.unit;
         items.host(Database {
             mysql,
@@ -89,10 +90,10 @@ pub fn resources(
     if !live {
         return Ok(());
     }
-    let stale = daemon::is_stale(family, wanted.clone(), secret.clone());
+    let stale = daemon::staleness(family, wanted.clone(), secret.clone());
     let (to_be, unit, supervisor) = (wanted.clone(), gearmand.unit, resolved.supervisor.unit);
     items.host(Drained {
-        what: "restart the job server with other options".into(),
+        purpose: Purpose::RestartJobServer,
         waiting: Box::new(move |host| {
             let unit = host.unit(unit, &[supervisor])?;
             match stale(host, &unit)? {
@@ -111,9 +112,9 @@ pub fn resources(
         unit: gearmand.unit.into(),
         enabled: Some(true),
         active: Some(true),
-        stale: daemon::is_stale(family, wanted, secret),
+        stale: service::of_gearmand(family, wanted, secret),
         also: vec![resolved.supervisor.unit],
-        needs: format!("the package {}", gearmand.package),
+        needs: ResourceId::Packages,
     });
     items.host(answers(&resolved.own_server(), gearmand.unit));
     Ok(())
@@ -133,7 +134,7 @@ fn options_file(gearmand: &'static Gearmand, wanted: Vec<options::Wanted>) -> Fi
         }),
         owner: Owner::Root,
         mode: 0o644,
-        needs: Some(format!("the package {}", gearmand.package)),
+        package: Some(gearmand.package),
         secrets: Secrets::Options,
     }
 }
@@ -141,8 +142,8 @@ fn options_file(gearmand: &'static Gearmand, wanted: Vec<options::Wanted>) -> Fi
 fn answers(server: &str, unit: &str) -> Check {
     let (server, unit) = (server.to_owned(), unit.to_owned());
     Check {
-        what: format!("the job server answers on {server}"),
-        after: format!("the service {unit}"),
+        condition: Condition::JobServerAnswers(server.clone()),
+        after: ResourceId::Service(unit.clone()),
         patience: Duration::from_secs(10),
         probe: Box::new(move |host| {
             daemon::ask_version(&server).map(|_| ()).with_context(|| {

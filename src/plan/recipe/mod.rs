@@ -354,7 +354,7 @@ fn wp_config(site: &SiteResolved) -> File {
         }),
         owner: Owner::Root,
         mode: 0o640,
-        needs: None,
+        package: None,
         secrets: Secrets::Php,
     }
 }

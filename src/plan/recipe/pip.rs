@@ -17,7 +17,7 @@ use crate::host::services::Unit;
 use crate::resource::directory::Directory;
 use crate::resource::file::{File, Owner};
 use crate::resource::journal::Undo;
-use crate::resource::{Change, Resource, State};
+use crate::resource::{Change, Resource, ResourceId, State, Verb};
 
 /// Older ones need a setuptools that new Pythons do not have.
 const WANTED: &str = "supervisor>=4.3";
@@ -138,14 +138,14 @@ fn foreign(why: &str) -> anyhow::Error {
 }
 
 impl Resource for Environment {
-    fn name(&self) -> String {
-        format!("{WANTED} in {VENV}")
+    fn id(&self) -> ResourceId {
+        ResourceId::Environment
     }
 
     fn inspect(&self, host: &Host) -> Result<State> {
         Ok(match self.lack(host)? {
             None => State::Same,
-            Some(why) => State::Differs(Change::new("install").detail(why)),
+            Some(why) => State::Differs(Change::new(Verb::Install).detail(why)),
         })
     }
 

@@ -45,7 +45,7 @@ pub fn file(host: &Host, supervisor: &Supervisor, site: &SiteResolved) -> Result
         }
     };
     // Our own has its folder before this.
-    file.needs = supervisor.package.map(|_| supervisor.needs());
+    file.package = supervisor.package;
     Ok(file)
 }
 

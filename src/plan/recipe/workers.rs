@@ -14,13 +14,14 @@ use crate::intent::resolve::{Resolved, SiteResolved};
 use crate::plan::Item;
 use crate::plan::recipe::{Items, drop_in};
 use crate::plan::recipe::{pip as own_supervisor, program as definition};
-use crate::resource::check::Check;
+use crate::resource::ResourceId;
+use crate::resource::check::{Check, Condition};
 use crate::resource::directory::Directory;
 use crate::resource::file::Owner;
 use crate::resource::journal::Scope;
 use crate::resource::log::Log;
 use crate::resource::program::{Ensure, Program};
-use crate::resource::service::Service;
+use crate::resource::service::{self, Service};
 use crate::supervisor::rpc;
 
 /// supervisord, up before any site counts on it.
@@ -51,15 +52,18 @@ pub fn supervisor(
             active: Some(true),
             stale: match own {
                 true => Box::new(own_supervisor::is_stale),
-                false => Box::new(|_, _| Ok(None)),
+                false => service::never(),
             },
             also: vec![],
-            needs: supervisor.needs(),
+            needs: match own {
+                true => ResourceId::Environment,
+                false => ResourceId::Packages,
+            },
         });
         let (socket, unit) = (supervisor.socket, supervisor.unit);
         items.host(Check {
-            what: "supervisord answers".into(),
-            after: format!("the service {}", supervisor.unit),
+            condition: Condition::SupervisordAnswers,
+            after: ResourceId::Service(supervisor.unit.into()),
             patience: Duration::from_secs(10),
             probe: Box::new(move |host| {
                 let running = rpc::Supervisor::new(Path::new(socket));
@@ -90,8 +94,8 @@ pub fn starts(host: &Host, items: &mut Items, supervisor: &Supervisor, site: &Si
     items.site(
         site,
         Check {
-            what: format!("the worker starts as {user}"),
-            after: format!("the file {}", binary().display()),
+            condition: Condition::WorkerStarts(user.clone()),
+            after: ResourceId::File(binary()),
             patience: Duration::ZERO,
             probe: Box::new(move |host| {
                 let user = host.need_user(&user)?;

@@ -3,6 +3,7 @@
 use crate::site::config::php::Trivia;
 use crate::site::config::value::Value;
 use crate::site::config::worker::Truth;
+use std::fmt;
 use std::ops::Range;
 
 /// The constants that are ours, or that make a network.
@@ -67,7 +68,7 @@ pub enum Kind {
     /// A file that is included; by a path that we can tell, or not.
     Include(Option<String>),
     /// Code or definitions that cannot be read here: `eval`, computed names.
-    Opaque(&'static str),
+    Opaque(Opaque),
     /// `exit`, `return`, `throw`.
     Exit {
         worker: Truth,
@@ -77,6 +78,34 @@ pub enum Kind {
     /// A text that tells a layout apart.
     Sign(String),
     Jump,
+}
+
+/// What keeps a part of the code from being read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opaque {
+    ComputedConstant,
+    ComputedDefinition,
+    ComputedVariable,
+    /// `extract` and its like.
+    Extract,
+    Eval,
+    /// `define` called by a string.
+    IndirectDefine,
+    UnreadableFile,
+}
+
+impl fmt::Display for Opaque {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Opaque::ComputedConstant => "a constant whose name is computed",
+            Opaque::ComputedDefinition => "a definition that is computed",
+            Opaque::ComputedVariable => "a variable whose name is computed",
+            Opaque::Extract => "variables that are set by their names",
+            Opaque::Eval => "code that is evaluated",
+            Opaque::IndirectDefine => "a call of define by its name",
+            Opaque::UnreadableFile => "a file that can't be read here",
+        })
+    }
 }
 
 impl Kind {

@@ -1,7 +1,7 @@
 //! What the file says: the walk's events, with those of the files that it
 //! includes, made into one answer for each thing that we care for.
 
-use crate::site::config::events::{Event, Kind, Place, Seen, WATCHED};
+use crate::site::config::events::{Event, Kind, Opaque, Place, Seen, WATCHED};
 use crate::site::config::includes::{From, Lines, splice};
 use crate::site::config::network::{Domain, Network, domain, network};
 use crate::site::config::php::{self, line_of};
@@ -158,8 +158,8 @@ fn opaque(before: &[From]) -> Option<(usize, String)> {
     before.iter().find_map(|from| match from.event.kind {
         Kind::Opaque(what) => {
             let what = match &from.file {
-                Some(file) if what.starts_with("a file") => format!("{what} ({file})"),
-                _ => what.to_owned(),
+                Some(file) if what == Opaque::UnreadableFile => format!("{what} ({file})"),
+                _ => what.to_string(),
             };
             Some((from.line, what))
         }

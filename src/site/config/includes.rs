@@ -1,7 +1,7 @@
 //! Included files, read and put in the place of their `include`.
 
 use crate::site::config::Include;
-use crate::site::config::events::{Event, Kind, Place};
+use crate::site::config::events::{Event, Kind, Opaque, Place};
 use crate::site::config::{php, walk};
 
 const MAX_INCLUDES: usize = 40;
@@ -36,7 +36,7 @@ pub fn splice(from: From, include: &Include<'_>, files: &mut Vec<String>, out: &
     };
     let unread = |why: String, from: &From| From {
         event: Event {
-            kind: Kind::Opaque("a file that can't be read here"),
+            kind: Kind::Opaque(Opaque::UnreadableFile),
             ..from.event.clone()
         },
         line: from.line,

@@ -1,7 +1,7 @@
 //! One walk over the tree: everything that matters to us, in the order in
 //! which PHP meets it.
 
-use crate::site::config::events::{Event, Kind, Place, Seen, Top, WATCHED};
+use crate::site::config::events::{Event, Kind, Opaque, Place, Seen, Top, WATCHED};
 use crate::site::config::php::Trivia;
 use crate::site::config::shapes::{
     defined, defines_abspath, names_settings, servers_target, short_circuits,
@@ -221,7 +221,7 @@ impl Walker<'_> {
                 };
                 let (name, value) = (argument(0, "constant_name"), argument(1, "value"));
                 let (Some(name), Some(value)) = (name, value) else {
-                    return self.note(Kind::Opaque("a definition that is computed"), at);
+                    return self.note(Kind::Opaque(Opaque::ComputedDefinition), at);
                 };
                 match self.reader().value(name) {
                     Value::Text(name) => {
@@ -236,13 +236,13 @@ impl Walker<'_> {
                         },
                         at,
                     ),
-                    _ => self.note(Kind::Opaque("a constant whose name is computed"), at),
+                    _ => self.note(Kind::Opaque(Opaque::ComputedConstant), at),
                 }
                 let _ = self.visit_expr(value);
             }
             Some("defined" | "constant" | "file_exists") => {}
             Some("extract" | "parse_str") => {
-                self.note(Kind::Opaque("variables that are set by their names"), at);
+                self.note(Kind::Opaque(Opaque::Extract), at);
                 let _ = walk_expr(self, expr);
             }
             _ => {
@@ -429,7 +429,7 @@ impl<'a, 's> Visitor<'a, 's> for Walker<'_> {
             ExprKind::Include(_, path) => self.include(path, at),
             ExprKind::Eval(code) => {
                 let _ = self.visit_expr(code);
-                self.note(Kind::Opaque("code that is evaluated"), at);
+                self.note(Kind::Opaque(Opaque::Eval), at);
             }
             ExprKind::Exit(_) | ExprKind::Throw(_) => {
                 let _ = walk_expr(self, expr);
@@ -489,7 +489,7 @@ impl<'a, 's> Visitor<'a, 's> for Walker<'_> {
                 self.note(Kind::Touched, at)
             }
             ExprKind::VariableVariable(_) => {
-                self.note(Kind::Opaque("a variable whose name is computed"), at);
+                self.note(Kind::Opaque(Opaque::ComputedVariable), at);
                 let _ = walk_expr(self, expr);
             }
             ExprKind::String(text) => {
@@ -501,7 +501,7 @@ impl<'a, 's> Visitor<'a, 's> for Walker<'_> {
                 {
                     self.note(Kind::Sign(text.into_owned()), at);
                 } else if text.eq_ignore_ascii_case("define") {
-                    self.note(Kind::Opaque("a call of define by its name"), at);
+                    self.note(Kind::Opaque(Opaque::IndirectDefine), at);
                 }
             }
             _ => {
