@@ -1,6 +1,8 @@
-//! Commands of the machine: run by argument list, in a session of their own
-//! that is killed whole at the time limit, with a clean environment, their
-//! output kept.
+//! Commands: run by argument list with a clean environment, in a session that
+//! is killed as a whole at the time limit. Their output is kept.
+//!
+//! `duct` starts the child, feeds its standard input and waits with a limit.
+//! The session, the user and the limits on time and output are ours.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -22,7 +24,7 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 /// More output than this ends the command: a runaway must not fill memory.
 const OUTPUT_LIMIT: u64 = 64 << 20;
 
-/// A command to be run.
+/// A command to run.
 #[derive(Clone)]
 pub struct Command {
     program: OsString,
@@ -35,7 +37,7 @@ pub struct Command {
     changes: bool,
 }
 
-/// What a command answered.
+/// How a command ended, and what it printed.
 pub struct Output {
     pub status: ExitStatus,
     pub stdout: Vec<u8>,
@@ -51,21 +53,23 @@ impl Output {
         String::from_utf8_lossy(&self.stdout).into_owned()
     }
 
-    /// The last lines of what it said, standard error first.
-    pub fn last_words(&self, lines: usize) -> String {
-        let pick = |bytes: &[u8]| {
-            let end = &bytes[bytes.len().saturating_sub(64 << 10)..];
-            let text = String::from_utf8_lossy(end).into_owned();
-            let all: Vec<&str> = text.lines().filter(|l| !l.trim().is_empty()).collect();
-            all[all.len().saturating_sub(lines)..].join("\n")
-        };
-        let errors = pick(&self.stderr);
-        let rest = pick(&self.stdout);
-        match (errors.is_empty(), rest.is_empty()) {
-            (true, true) => "it said nothing".into(),
-            (true, false) => rest,
-            (false, true) => errors,
-            (false, false) => format!("{rest}\n{errors}"),
+    /// Whether it printed this text, on either output.
+    pub fn says(&self, text: &str) -> bool {
+        [&self.stdout, &self.stderr]
+            .iter()
+            .any(|bytes| String::from_utf8_lossy(bytes).contains(text))
+    }
+
+    /// The last lines of its standard output, then those of its standard error.
+    pub fn tail(&self, lines: usize) -> String {
+        let tails: Vec<String> = [&self.stdout, &self.stderr]
+            .into_iter()
+            .map(|bytes| last_lines(bytes, lines))
+            .filter(|tail| !tail.is_empty())
+            .collect();
+        match tails.is_empty() {
+            true => "it printed nothing".into(),
+            false => tails.join("\n"),
         }
     }
 }
@@ -99,7 +103,8 @@ impl Command {
         self
     }
 
-    /// With what the caller's environment says about reaching the network, and the names that `also` picks.
+    /// With the variables of the caller's environment that say how to reach the
+    /// network, and those whose names `also` accepts.
     pub fn caller_env(mut self, also: fn(&str) -> bool) -> Self {
         const NETWORK: [&str; 5] = [
             "http_proxy",
@@ -131,13 +136,14 @@ impl Command {
         self
     }
 
-    /// It changes the machine: counted as an act, and what was looked up before is stale.
+    /// It changes the machine: it counts as an act, and what the host knows of
+    /// units and packages is forgotten.
     pub fn changes(mut self) -> Self {
         self.changes = true;
         self
     }
 
-    /// Run as this user, without any right of root's.
+    /// Run as this user, with none of root's rights.
     pub fn user(mut self, user: &User) -> Self {
         self.user = Some(user.clone());
         self
@@ -154,13 +160,13 @@ impl Command {
 }
 
 impl Host {
-    /// Runs a command and keeps what it said; an error only where it could
-    /// not be run or took too long.
+    /// Runs a command and keeps its output. Fails if it cannot be started, takes
+    /// too long or prints too much; its exit status is the caller's business.
     pub fn run(&self, command: &Command) -> Result<Output> {
         self.run_watched(command, &|_| {})
     }
 
-    /// As `run`; a status other than 0 is an error with its last lines.
+    /// Like `run`, but fails if the command does, with the end of its output.
     pub fn check(&self, command: &Command) -> Result<Output> {
         let output = self.run(command)?;
         if !output.success() {
@@ -171,7 +177,7 @@ impl Host {
         Ok(output)
     }
 
-    /// As `run`, and shows the last line of its standard output now and then.
+    /// Like `run`; passes the last line of its standard output to `watch` now and then.
     pub fn run_watched(&self, command: &Command, watch: &dyn Fn(&str)) -> Result<Output> {
         let words = command.words();
         anyhow::ensure!(self.live, "with --root no command is run: {words}");
@@ -188,7 +194,7 @@ impl Host {
         result.with_context(|| format!("run '{words}'"))
     }
 
-    /// What was looked up about units and packages no longer holds.
+    /// Forgets what was looked up about units and packages.
     pub(crate) fn forget(&self) {
         for_lock(&self.units, |known| *known = None);
         for_lock(&self.packages, |known| *known = None);
@@ -197,7 +203,7 @@ impl Host {
     }
 
     fn spawn_and_wait(&self, command: &Command, watch: &dyn Fn(&str)) -> Result<Output> {
-        // Files in memory, not pipes: a daemon that inherits them keeps nobody waiting.
+        // Files in memory, not pipes: we need not wait for a daemon that inherits them.
         let out = memory_file("stdout")?;
         let err = memory_file("stderr")?;
         let home = match &command.user {
@@ -238,21 +244,21 @@ impl Host {
                     }
                 }
                 handle.wait()?;
-                let said = Output {
+                let output = Output {
                     status: ExitStatus::default(),
                     stdout: content(&out)?,
                     stderr: content(&err)?,
                 };
                 let why = if too_long {
-                    format!("it had not ended after {} s", command.limit.as_secs())
+                    format!("it was still running after {} s", command.limit.as_secs())
                 } else {
                     format!("it printed more than {} MB", OUTPUT_LIMIT >> 20)
                 };
                 return Err(Problem::new(
                     format!("run '{}'", command.words()),
                     format!(
-                        "{why} and was killed; its last words:\n{}",
-                        said.last_words(10)
+                        "{why} and was killed; its output ends with:\n{}",
+                        output.tail(10)
                     ),
                 )
                 .into());
@@ -269,20 +275,28 @@ impl Host {
     }
 }
 
-/// "status 100" with the last lines of what it said.
+/// "exit status: 100", then the end of the output.
 pub fn explain(output: &Output) -> String {
-    format!("{}\n{}", output.status, output.last_words(15))
+    format!("{}\n{}", output.status, output.tail(15))
 }
 
-/// In the child: a session of its own (no terminal to type into, one group to
-/// kill), and the user's rights alone.
+/// The last lines that are not blank.
+fn last_lines(bytes: &[u8], lines: usize) -> String {
+    let end = &bytes[bytes.len().saturating_sub(64 << 10)..];
+    let text = String::from_utf8_lossy(end);
+    let all: Vec<&str> = text.lines().filter(|l| !l.trim().is_empty()).collect();
+    all[all.len().saturating_sub(lines)..].join("\n")
+}
+
+/// In the child: a session of its own (no terminal to read from, one group to
+/// kill), and only the user's rights.
 fn become_child(user: Option<&User>) -> std::io::Result<()> {
     rustix::process::setsid()?;
-    // What we hold back while a person is asked is not held back from others:
-    // a daemon that is started so could not be ended.
+    // We block signals while we ask a person. A daemon that inherits that could
+    // not be stopped.
     SigSet::empty().thread_set_mask()?;
     let Some(user) = user else { return Ok(()) };
-    // What runs as a site's user may have read its secrets.
+    // A core dump could hold the site's secrets.
     let none = Rlimit {
         current: Some(0),
         maximum: Some(0),
@@ -292,7 +306,7 @@ fn become_child(user: Option<&User>) -> std::io::Result<()> {
         return Ok(());
     }
     let gid = Gid::from_raw(user.gid);
-    // At most 64 of them, without an allocation after the fork.
+    // At most 64: nothing may be allocated after the fork.
     let mut groups = [gid; 64];
     let count = user.groups.len().min(64);
     for (slot, group) in groups.iter_mut().zip(&user.groups) {
@@ -303,8 +317,8 @@ fn become_child(user: Option<&User>) -> std::io::Result<()> {
     rustix::thread::set_thread_res_gid(gid, gid, gid)?;
     rustix::thread::set_thread_res_uid(uid, uid, uid)?;
     rustix::thread::set_no_new_privs(true)?;
-    // A job that it would hand in later, nobody would wait for. After the
-    // change of user, which would forget it.
+    // If we die, nobody waits for it any more. This comes after the change of
+    // user, which would reset it.
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
     Ok(())
 }
@@ -343,7 +357,7 @@ fn read_at(file: &File, offset: u64, size: usize) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// A poisoned lock only means that another thread panicked; what it guards is a cache.
+/// A poisoned lock means that another thread panicked; it only guards a cache.
 fn for_lock<T>(lock: &std::sync::Mutex<T>, change: impl FnOnce(&mut T)) {
     change(&mut lock.lock().unwrap_or_else(|held| held.into_inner()));
 }
@@ -353,7 +367,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_command_begins_with_no_signal_blocked() {
+    fn a_command_starts_with_no_signal_blocked() {
         SigSet::all().thread_block().unwrap();
         let host = Host::new(None).unwrap();
         let command = Command::new("grep").args(["SigBlk", "/proc/self/status"]);
@@ -366,15 +380,15 @@ mod tests {
     }
 
     #[test]
-    fn what_hangs_is_killed_with_all_that_it_started() {
+    fn a_command_that_hangs_is_killed_with_its_children() {
         let host = Host::new(None).unwrap();
         let hangs = shell("(sleep 987 & echo $!; wait) & wait").limit(Duration::from_secs(1));
         let begun = Instant::now();
         let error = host.run(&hangs).err().map(|error| format!("{error:#}"));
         assert!(begun.elapsed() < Duration::from_secs(5));
         let said = error.unwrap_or_default();
-        assert!(said.contains("had not ended after 1 s"), "{said}");
-        // Its last words are the grandchild's number.
+        assert!(said.contains("still running after 1 s"), "{said}");
+        // It printed the grandchild's number.
         let pid = said.lines().last().unwrap_or_default();
         let state = format!("/proc/{pid}/stat");
         for _ in 0..100 {
@@ -388,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn what_prints_without_end_is_killed() {
+    fn a_command_that_prints_without_end_is_killed() {
         let host = Host::new(None).unwrap();
         let error = host.run(&Command::new("yes")).err();
         let said = error.map(|error| format!("{error:#}")).unwrap_or_default();

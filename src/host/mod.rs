@@ -10,6 +10,7 @@ pub mod process;
 pub mod room;
 mod selinux;
 pub mod services;
+pub mod supervisor;
 pub mod users;
 mod walk;
 mod write;
@@ -97,10 +98,10 @@ impl Host {
         Ok(self.platform.get_or_init(|| found))
     }
 
-    /// The supervisor that this host has: our own once that was set up, else the package's.
-    pub fn supervisor(&self) -> Result<&'static platform::Supervisor> {
-        if self.exists(Path::new(platform::PIP.config)) {
-            return Ok(&platform::PIP);
+    /// The supervisord of this host: our own if it was set up, otherwise the package's.
+    pub fn supervisor(&self) -> Result<&'static supervisor::Supervisord> {
+        if self.exists(Path::new(supervisor::PIP.config)) {
+            return Ok(&supervisor::PIP);
         }
         Ok(&self.platform()?.family.supervisor)
     }

@@ -69,13 +69,6 @@ impl Host {
         })
     }
 
-    /// The systemd service that the process belongs to.
-    pub fn unit_of(&self, pid: u32) -> Option<String> {
-        let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
-        let mut parts = groups.lines().flat_map(|line| line.split('/')).rev();
-        parts.find_map(|part| Some(part.strip_suffix(".service")?.to_owned()))
-    }
-
     /// Every process: its id and its words.
     pub fn processes(&self) -> Vec<Process> {
         if !self.live() {

@@ -10,7 +10,8 @@ use crate::base::problem::Problem;
 use crate::base::random;
 use crate::gearman::{daemon, options};
 use crate::host::Host;
-use crate::host::platform::{Gearmand, PIP, Platform, Supervisor};
+use crate::host::platform::{Gearmand, Platform};
+use crate::host::supervisor::{PIP, Supervisord};
 use crate::intent::options::{
     HostOptions, Plugin as PluginWish, Queue, Role, SiteOptions, Spec, SupervisorFrom, WorkerMode,
 };
@@ -44,7 +45,7 @@ pub struct HostResolved {
     /// Where it was reached before this run: sites that name it move along.
     pub former_server: String,
     pub allow_upgrades: bool,
-    pub supervisor: &'static Supervisor,
+    pub supervisor: &'static Supervisord,
     pub extension_archive: Option<PathBuf>,
 }
 
@@ -210,7 +211,7 @@ fn choose_supervisor(
     host: &Host,
     platform: &Platform,
     wish: Option<SupervisorFrom>,
-) -> Result<&'static Supervisor> {
+) -> Result<&'static Supervisord> {
     let there = host.supervisor()?;
     let package = &platform.family.supervisor;
     let in_use = !programs::all(host, there)?.is_empty();
@@ -446,7 +447,7 @@ fn user_of(host: &Host, platform: &Platform, pool: Option<&Pool>, owner: u32) ->
     }
     Ok(match host.user_by_id(owner)? {
         Some(owner) if owner.uid != 0 => owner.name,
-        _ => platform.family.web_user.to_owned(),
+        _ => platform.family.web.user.to_owned(),
     })
 }
 
@@ -584,7 +585,7 @@ fn share_budget(
 /// Each site's folder with its salt: these, and all others that have workers here.
 pub fn salts(
     host: &Host,
-    supervisor: &Supervisor,
+    supervisor: &Supervisord,
     sites: &[SiteResolved],
 ) -> Vec<(PathBuf, String)> {
     let programs = programs::all(host, supervisor).unwrap_or_default();

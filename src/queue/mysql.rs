@@ -110,11 +110,11 @@ pub fn log_in(host: &Host, mysql: &Mysql) -> Result<Login> {
     }
     let code = code(&output);
     if LoginError::CODES.contains(&code) {
-        let why = output.last_words(3);
+        let why = output.tail(3);
         return Ok(Login::Refused(LoginError { code, why }));
     }
     let what = format!("reach the database on {}:{}", mysql.host, mysql.port);
-    Err(Problem::new(what, output.last_words(3))
+    Err(Problem::new(what, output.tail(3))
         .help("start it and let this host reach it, then run again")
         .into())
 }
@@ -278,7 +278,7 @@ fn answer(output: &Output) -> Result<String> {
     if output.success() {
         return Ok(output.text());
     }
-    anyhow::bail!("{}", output.last_words(3))
+    anyhow::bail!("{}", output.tail(3))
 }
 
 /// "ERROR 1045 (28000): Access denied …"; an answer before encryption has it

@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::base::problem::Problem;
 use crate::host::Host;
-use crate::host::packages::Simulation;
+use crate::host::packages::{Lists, Simulation};
 use crate::resource::extension::Extension;
 use crate::resource::journal::Undo;
 use crate::resource::repository::Source;
@@ -83,17 +83,17 @@ impl Packages {
         source.map_or(Ok(false), |source| source.is_pending(host))
     }
 
-    /// No repository helps against what an administrator said.
+    /// Refuses packages that the administrator excludes: no repository can help.
     fn refuse_excluded(&self, host: &Host) -> Result<()> {
         let installed = host.installed()?;
+        let manager = host.package_manager()?;
         let is_there = |name: &String| installed.contains_key(name);
         for choices in self.needs.iter().filter(|all| !all.iter().any(is_there)) {
-            if host.excluded(choices)?.len() == choices.len() {
-                let names = choices.join(" or ");
-                let why = "the package manager's settings exclude it on this host (exclude=)";
-                return Err(Problem::new(format!("install {names}"), why)
-                    .help("take it out of 'exclude' in /etc/dnf/dnf.conf (yum: /etc/yum.conf), then run again")
-                    .into());
+            if manager.excluded(host, choices)?.len() == choices.len() {
+                let what = format!("install {}", choices.join(" or "));
+                let why = "the package manager's settings exclude it on this host";
+                let help = format!("{}, then run again", manager.exclusion_hint(host));
+                return Err(Problem::new(what, why).help(help).into());
             }
         }
         Ok(())
@@ -220,13 +220,18 @@ impl Resource for Packages {
         Ok(Some(Undo::Packages { brought }))
     }
 
-    /// Fetching the lists belongs to the act: without them nobody knows what
-    /// would be brought. It comes before `undo` is asked for.
+    /// Fetches the package lists: without them `undo` cannot tell what will be
+    /// installed.
     fn prepare(&self, host: &Host, watch: &dyn Fn(&str)) -> Result<()> {
         let missing = self.missing(host)?;
-        let fetches = !host.lists_are_fetched();
-        if fetches && (host.simulate_install(&missing).is_err() || host.lists_are_old()) {
-            host.update_lists(watch)?;
+        let manager = host.package_manager()?;
+        let outdated = match manager.lists(host) {
+            Lists::Automatic => false,
+            Lists::Fresh => host.simulate_install(&missing).is_err(),
+            Lists::Old => true,
+        };
+        if outdated {
+            manager.update_lists(host, watch)?;
         }
         self.permit(&host.simulate_install(&self.missing(host)?)?)
     }
@@ -270,17 +275,18 @@ impl RemovePackages {
         Ok(self.brought.iter().filter(is_there).cloned().collect())
     }
 
-    /// Packages that brought a repository, from which a person's packages came,
-    /// each with one of these.
+    /// Packages that added a repository which other packages came from, each
+    /// with one of those.
     fn used(&self, host: &Host, present: &[String]) -> Result<Vec<(String, String)>> {
+        let manager = host.package_manager()?;
         let mut used = Vec::new();
         for package in present.iter().filter(|name| name.contains("-release")) {
-            let ids = host.repositories_of(package)?;
+            let ids = manager.repositories_of(host, package)?;
             if ids.is_empty() {
                 continue;
             }
-            let user = host
-                .origins()?
+            let user = manager
+                .origins(host)?
                 .into_iter()
                 .find(|(name, origin)| ids.contains(origin) && !self.brought.contains(name));
             used.extend(user.map(|(name, _)| (package.clone(), name)));

@@ -8,7 +8,8 @@ use anyhow::Result;
 use crate::base::paths::binary;
 use crate::base::problem::Problem;
 use crate::base::secrets::plain;
-use crate::host::{Host, platform};
+use crate::host::Host;
+use crate::host::supervisor::Supervisord;
 use crate::resource::file::File;
 use crate::resource::journal::Undo;
 use crate::resource::{Change, Resource, ResourceId, State, Verb};
@@ -17,7 +18,7 @@ use crate::supervisor::rpc::{Process, Supervisor};
 pub struct Program {
     pub group: String,
     pub ensure: Ensure,
-    pub supervisor: &'static platform::Supervisor,
+    pub supervisor: &'static Supervisord,
     /// How long its processes may take to finish the jobs at hand.
     pub patience: Duration,
     /// The file that defines it.
@@ -50,7 +51,7 @@ impl Program {
     pub fn new(
         group: &str,
         ensure: Ensure,
-        supervisor: &'static platform::Supervisor,
+        supervisor: &'static Supervisord,
         patience: Duration,
     ) -> Self {
         Program {

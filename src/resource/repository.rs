@@ -116,7 +116,7 @@ impl Enabled {
         if !self.needs.is_empty() && open(host, &self.needs)?.is_empty() {
             return Ok(None);
         }
-        let all = host.repositories()?;
+        let all = host.package_manager()?.repositories(host)?;
         let of = |id: &str| {
             id.starts_with(&self.begins) && !id.contains("debug") && !id.contains("source")
         };
@@ -148,7 +148,9 @@ impl Resource for Enabled {
 
     fn apply(&self, host: &Host, _watch: &dyn Fn(&str)) -> Result<()> {
         match self.differing(host)? {
-            Some(id) => host.switch_repository(&id, self.on),
+            Some(id) => host
+                .package_manager()?
+                .switch_repository(host, &id, self.on),
             None => Ok(()),
         }
     }

@@ -99,8 +99,9 @@ impl Resource for Service {
         let actions = self.actions(host, &unit)?;
         if unit.masked && self.active == Some(true) {
             let what = format!("start the service {}", self.unit);
-            return Err(Problem::new(what, "somebody masked it")
-                .help(format!("'systemctl unmask {}', then run again", self.unit))
+            let unmask = host.platform()?.services().unmask_hint(&self.unit);
+            return Err(Problem::new(what, "it is masked")
+                .help(format!("run '{unmask}', then run again"))
                 .into());
         }
         if !unit.present {

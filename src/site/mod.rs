@@ -10,3 +10,4 @@ pub mod pool;
 pub mod queue;
 pub mod roots;
 pub mod settings;
+pub mod web_php;

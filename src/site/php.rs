@@ -280,7 +280,7 @@ pub fn check(host: &Host, php: &Path, user: &User, texts: &[&[u8]]) -> Result<Ve
     anyhow::ensure!(
         answers.len() == texts.len(),
         "PHP did not answer for every file: {}",
-        output.last_words(5)
+        output.tail(5)
     );
     Ok(answers
         .into_iter()

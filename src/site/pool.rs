@@ -1,5 +1,6 @@
-//! Who serves a site: the web server's host that has its folder as root, and
-//! the php-fpm pool that it hands PHP to.
+//! Who serves a site: the virtual host with the site's folder as its root, and
+//! the php-fpm pool that it passes PHP to. This reads the web servers' usual
+//! files and follows no `include`, so a pool that is not found means nothing.
 
 use std::path::{Path, PathBuf};
 
@@ -19,22 +20,8 @@ pub struct Pool {
     pub php: PathBuf,
 }
 
-/// Folders of pool files, each with its PHP's program; `*` is one folder's name.
-const POOLS: [(&str, &str); 3] = [
-    ("/etc/php/*/fpm/pool.d", "/usr/bin/php*"),
-    ("/etc/php-fpm.d", "/usr/bin/php"),
-    ("/etc/opt/remi/*/php-fpm.d", "/opt/remi/*/root/usr/bin/php"),
-];
-/// Folders of web servers' hosts.
-const NGINX: [&str; 2] = ["/etc/nginx/sites-enabled", "/etc/nginx/conf.d"];
-const APACHE: [&str; 3] = [
-    "/etc/apache2/sites-enabled",
-    "/etc/httpd/conf.d",
-    "/etc/httpd/sites-enabled",
-];
-
-/// The pool that serves the folder: the one that its web server's host names,
-/// else the only one there is.
+/// The pool that serves the folder: the one that its virtual host names,
+/// otherwise the only one there is.
 pub fn serving(host: &Host, dir: &Path) -> Result<Option<Pool>> {
     let pools = pools(host)?;
     for listen in handed_to(host, dir)? {
@@ -82,17 +69,18 @@ fn pools(host: &Host) -> Result<Vec<Pool>> {
     Ok(pools)
 }
 
-/// To which sockets web servers hand the folder's PHP.
+/// The sockets that web servers pass the folder's PHP to.
 fn handed_to(host: &Host, dir: &Path) -> Result<Vec<String>> {
+    let web = &host.platform()?.family.web;
     let mut found = Vec::new();
-    for file in files(host, &NGINX)? {
+    for file in files(host, web.nginx.sites) {
         for server in blocks(&read(host, &file)?, "server") {
             if directive(&server, "root").is_some_and(|root| same_folder(host, &root, dir)) {
                 found.extend(directive(&server, "fastcgi_pass"));
             }
         }
     }
-    for file in files(host, &APACHE)? {
+    for file in files(host, web.apache.sites) {
         let text = read(host, &file)?;
         let of_dir = text.lines().any(|line| {
             let mut words = line.split_whitespace();
@@ -117,17 +105,17 @@ fn handed_to(host: &Host, dir: &Path) -> Result<Vec<String>> {
 }
 
 fn read(host: &Host, file: &Path) -> Result<String> {
-    // A link that must not be followed hides one host, no more.
+    // A link that must not be followed hides only what is behind it.
     Ok(match host.read(file) {
         Ok(Some(data)) => String::from_utf8_lossy(&data.bytes).into_owned(),
         _ => String::new(),
     })
 }
 
-/// Each with its PHP's program.
+/// Each with the program of its PHP.
 fn pool_files(host: &Host) -> Result<Vec<(PathBuf, PathBuf)>> {
     let mut found = Vec::new();
-    for (pattern, program) in POOLS {
+    for (pattern, program) in host.platform()?.family.web.pools {
         let names = match pattern.split_once("/*/") {
             None => vec![String::new()],
             Some((above, _)) => host
@@ -139,39 +127,40 @@ fn pool_files(host: &Host) -> Result<Vec<(PathBuf, PathBuf)>> {
         for name in names {
             let folder = pattern.replace('*', &name);
             let program = PathBuf::from(program.replace('*', &name));
-            let files = files(host, &[&folder])?.into_iter();
+            let files = files(host, &[&folder]).into_iter();
             found.extend(files.map(|file| (file, program.clone())));
         }
     }
     Ok(found)
 }
 
-fn files(host: &Host, folders: &[&str]) -> Result<Vec<PathBuf>> {
+fn files(host: &Host, folders: &[&str]) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for folder in folders.iter().map(Path::new) {
         for name in host.list(folder).unwrap_or_default() {
             files.push(folder.join(name));
         }
     }
-    Ok(files)
+    files
 }
 
-/// The folders that the web server's hosts serve, as its configuration names them.
+/// The folders that virtual hosts serve, as the web servers' configuration names them.
 pub fn document_roots(host: &Host) -> Result<Vec<PathBuf>> {
+    let web = &host.platform()?.family.web;
     let mut roots = Vec::new();
-    let nginx = files(host, &NGINX)?.into_iter();
-    for file in nginx.chain([PathBuf::from("/etc/nginx/nginx.conf")]) {
+    let nginx = files(host, web.nginx.sites).into_iter();
+    for file in nginx.chain([PathBuf::from(web.nginx.config)]) {
         for statement in uncommented(&read(host, &file)?).split([';', '{', '}']) {
             roots.extend(value(statement, "root"));
         }
     }
-    let apache = files(host, &APACHE)?.into_iter();
-    for file in apache.chain([PathBuf::from("/etc/httpd/conf/httpd.conf")]) {
+    let apache = files(host, web.apache.sites).into_iter();
+    for file in apache.chain([PathBuf::from(web.apache.config)]) {
         for line in read(host, &file)?.lines() {
             roots.extend(value(line, "DocumentRoot"));
         }
     }
-    // A name with a variable in it is no folder's.
+    // A variable stands for any folder.
     let is_folder = |root: &String| root.starts_with('/') && !root.contains('$');
     Ok(roots
         .into_iter()
@@ -293,17 +282,19 @@ mod tests {
             "etc/nginx/conf.d/d.conf",
             "server { root /srv/d; fastcgi_pass unix:/var/opt/remi/php83/d.sock; }\n",
         );
-        let host = Host::new(Some(dir.path())).unwrap();
-        let found = |path: &str| {
+        let found_on = |id: &str, path: &str| {
+            put("etc/os-release", &format!("ID={id}\n"));
+            let host = Host::new(Some(dir.path())).unwrap();
             serving(&host, Path::new(path))
                 .unwrap()
                 .map(|p| (p.user, p.php))
         };
+        let found = |path: &str| found_on("debian", path);
         let pool = |user: &str, php: &str| Some((user.to_owned(), PathBuf::from(php)));
         assert_eq!(found("/srv/a"), pool("alice", "/usr/bin/php8.2"));
         assert_eq!(found("/srv/b"), pool("bob", "/usr/bin/php8.2"));
         assert_eq!(
-            found("/srv/d"),
+            found_on("rocky", "/srv/d"),
             pool("dora", "/opt/remi/php83/root/usr/bin/php")
         );
         assert_eq!(found("/srv/c"), None);

@@ -1,5 +1,5 @@
-//! The sites of a host: folders that hold a WordPress, where web servers serve
-//! from and where people put them. Folders are looked at, nothing is run.
+//! The sites of a host: folders with a WordPress, among those that web servers
+//! serve and those where people usually put sites. Nothing is run.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use crate::host::Host;
 use crate::host::files::Node;
 use crate::site::pool;
 
-/// Where sites stand by custom; `*` is any one folder's name.
+/// Where people put sites on any platform; `*` is the name of one folder.
 const CUSTOMARY: [&str; 10] = [
     "/var/www",
     "/var/www/*",
@@ -22,11 +22,11 @@ const CUSTOMARY: [&str; 10] = [
     "/home/*/domains/*/public_html",
     "/usr/share/nginx/html",
 ];
-/// A folder of more than this is not one of sites.
+/// No more folders than this are looked at in one folder.
 const MOST: usize = 500;
 
-/// Every folder with a WordPress, once each: the way that a web server takes
-/// to it comes first (a `current` link rather than a release).
+/// Every folder with a WordPress, each once, under the name that a web server
+/// uses (a `current` link rather than a release).
 pub fn find(host: &Host) -> Result<Vec<PathBuf>> {
     let served = pool::document_roots(host)?;
     let below = served
@@ -55,7 +55,7 @@ pub fn find(host: &Host) -> Result<Vec<PathBuf>> {
     Ok(sites)
 }
 
-/// The folders that a pattern stands for.
+/// The folders that match a pattern.
 fn folders(host: &Host, pattern: &Path) -> Vec<PathBuf> {
     let mut found = vec![PathBuf::new()];
     for part in pattern.components() {
@@ -110,6 +110,7 @@ mod tests {
             "etc/apache2/sites-enabled/a.conf",
             "<VirtualHost *:80>\n  documentroot \"/opt/apache\"\n</VirtualHost>\n",
         );
+        put("etc/os-release", "ID=debian\n");
         let host = Host::new(Some(dir.path())).unwrap();
         let found = find(&host).unwrap();
         let expected = [

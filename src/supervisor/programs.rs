@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 use crate::host::Host;
-use crate::host::platform::Supervisor;
+use crate::host::supervisor::Supervisord;
 
 /// A `[program:NAME]` section.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -62,7 +62,7 @@ impl Program {
 }
 
 /// All programs of supervisor's main file and of the folder that it includes.
-pub fn all(host: &Host, supervisor: &Supervisor) -> Result<Vec<Program>> {
+pub fn all(host: &Host, supervisor: &Supervisord) -> Result<Vec<Program>> {
     let mut files = vec![PathBuf::from(supervisor.config)];
     let ending = format!(".{}", supervisor.ending);
     for name in host.list(Path::new(supervisor.programs))? {
@@ -81,7 +81,7 @@ pub fn all(host: &Host, supervisor: &Supervisor) -> Result<Vec<Program>> {
 
 /// Whether supervisor's main file includes the folder of programs. A main
 /// file that is not there yet is the package's, which does.
-pub fn folder_is_included(host: &Host, supervisor: &Supervisor) -> Result<bool> {
+pub fn folder_is_included(host: &Host, supervisor: &Supervisord) -> Result<bool> {
     let Some(file) = host.read(Path::new(supervisor.config))? else {
         return Ok(true);
     };

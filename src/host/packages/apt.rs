@@ -1,5 +1,6 @@
-//! apt and dpkg: never asking, waiting for other runs, bounded in time.
+//! apt and dpkg.
 
+use std::ffi::OsString;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -9,58 +10,128 @@ use crate::base::problem::Problem;
 use crate::host::Host;
 use crate::host::commands::{Command, Output, explain};
 use crate::host::files::Node;
-use crate::host::packages::{Installed, Simulation};
+use crate::host::packages::{
+    CHANGE_LIMIT, Installed, LOCK_WAIT, Lists, Operation, PackageManager, Simulation,
+};
 
-/// How long another package run may hold the locks.
-const LOCK_WAIT: Duration = Duration::from_secs(300);
-const LIMIT: Duration = Duration::from_secs(1800);
+/// Lists older than this are `Lists::Old`.
+const LISTS_AGE: Duration = Duration::from_secs(24 * 3600);
 
-pub fn installed(host: &Host) -> Result<Installed> {
-    let format = "${Package} ${db:Status-Status} ${Version}\n";
-    let output = host.check(&Command::new("dpkg-query").args(["-W", "-f", format]))?;
-    Ok(output
-        .text()
-        .lines()
-        .filter_map(|line| {
-            let mut words = line.split(' ');
-            match (words.next(), words.next(), words.next()) {
-                (Some(name), Some("installed"), Some(version)) => {
-                    Some((name.to_owned(), version.to_owned()))
+#[derive(Debug)]
+pub struct Apt;
+
+impl PackageManager for Apt {
+    fn installed(&self, host: &Host) -> Result<Installed> {
+        let format = "${Package} ${db:Status-Status} ${Version}\n";
+        let output = host.check(&Command::new("dpkg-query").args(["-W", "-f", format]))?;
+        Ok(output
+            .text()
+            .lines()
+            .filter_map(|line| {
+                let mut words = line.split(' ');
+                match (words.next(), words.next(), words.next()) {
+                    (Some(name), Some("installed"), Some(version)) => {
+                        Some((name.to_owned(), version.to_owned()))
+                    }
+                    _ => None,
                 }
-                _ => None,
-            }
-        })
-        .collect())
-}
+            })
+            .collect())
+    }
 
-pub fn candidates(host: &Host, names: &[String]) -> Result<Vec<String>> {
-    let output = host.check(&Command::new("apt-cache").args(["policy", "--"]).args(names))?;
-    let mut found = Vec::new();
-    let mut name = None;
-    for line in output.text().lines() {
-        if !line.starts_with(' ') {
-            name = line.strip_suffix(':').map(str::to_owned);
-        } else if let Some(version) = line.trim().strip_prefix("Candidate: ")
-            && version != "(none)"
-        {
-            found.extend(name.take());
+    fn candidates(&self, host: &Host, names: &[String]) -> Result<Vec<String>> {
+        let output = host.check(&Command::new("apt-cache").args(["policy", "--"]).args(names))?;
+        let mut found = Vec::new();
+        let mut name = None;
+        for line in output.text().lines() {
+            if !line.starts_with(' ') {
+                name = line.strip_suffix(':').map(str::to_owned);
+            } else if let Some(version) = line.trim().strip_prefix("Candidate: ")
+                && version != "(none)"
+            {
+                found.extend(name.take());
+            }
+        }
+        Ok(found)
+    }
+
+    fn simulate(&self, host: &Host, operation: Operation, names: &[String]) -> Result<Simulation> {
+        let verb = verb(operation);
+        let output = host.run(&apt_get(&["-s", verb]).args(names))?;
+        if !output.success() {
+            let what = format!("simulate apt-get {verb}");
+            return Err(failed(host, &what, &output));
+        }
+        Ok(parse(&output.text()))
+    }
+
+    fn apply(
+        &self,
+        host: &Host,
+        operation: Operation,
+        names: &[String],
+        watch: &dyn Fn(&str),
+    ) -> Result<()> {
+        let verb = verb(operation);
+        let command = apt_get(&[verb]).args(names).changes().limit(CHANGE_LIMIT);
+        let mut output = host.run_watched(&command, watch)?;
+        if !output.success() && output.says("dpkg --configure -a") {
+            watch("finishing an interrupted run of dpkg");
+            let configure = Command::new("dpkg")
+                .args(["--configure", "-a", "--force-confdef", "--force-confold"])
+                .env("DEBIAN_FRONTEND", "noninteractive")
+                .changes()
+                .limit(CHANGE_LIMIT);
+            host.check(&configure)?;
+            output = host.run_watched(&command, watch)?;
+        }
+        if !output.success() {
+            let what = format!("{verb} {} (apt-get)", names.join(" "));
+            return Err(failed(host, &what, &output));
+        }
+        Ok(())
+    }
+
+    fn lists(&self, host: &Host) -> Lists {
+        match lists_age(host) {
+            Some(age) if age <= LISTS_AGE => Lists::Fresh,
+            _ => Lists::Old,
         }
     }
-    Ok(found)
+
+    /// `apt-get update` itself does not wait for another run's lock.
+    fn update_lists(&self, host: &Host, watch: &dyn Fn(&str)) -> Result<()> {
+        let command = apt_get(&["update"])
+            .args(["-o", "APT::Update::Error-Mode=any"])
+            .changes()
+            .limit(CHANGE_LIMIT);
+        let begun = Instant::now();
+        loop {
+            let output = host.run_watched(&command, watch)?;
+            if output.success() {
+                return Ok(());
+            }
+            if !is_locked(&output) || begun.elapsed() > LOCK_WAIT {
+                let what = "fetch the package lists (apt-get update)";
+                return Err(failed(host, what, &output));
+            }
+            watch("waiting for another package manager");
+            std::thread::sleep(Duration::from_secs(2));
+        }
+    }
 }
 
-pub fn simulate(host: &Host, verb: &str, names: &[String]) -> Result<Simulation> {
-    let command = apt_get(&["-s", verb]).args(names);
-    let output = host.run(&command)?;
-    if !output.success() {
-        return Err(failed(
-            host,
-            &format!("see what apt-get {verb} would do"),
-            &output,
-        ));
+fn verb(operation: Operation) -> &'static str {
+    match operation {
+        Operation::Install => "install",
+        Operation::Remove => "purge",
     }
+}
+
+/// What `apt-get -s` prints.
+fn parse(text: &str) -> Simulation {
     let mut simulation = Simulation::default();
-    for line in output.text().lines() {
+    for line in text.lines() {
         let mut words = line.split_whitespace();
         let (verb, name) = (words.next(), words.next().unwrap_or_default().to_owned());
         match (verb, words.next().unwrap_or_default()) {
@@ -73,14 +144,14 @@ pub fn simulate(host: &Host, verb: &str, names: &[String]) -> Result<Simulation>
             _ => {}
         }
     }
-    Ok(simulation)
+    simulation
 }
 
-/// How long ago the lists were fetched; `None` where they never were.
-pub fn lists_age(host: &Host) -> Option<Duration> {
-    // A fetch that failed leaves the folder as if it had been done.
+/// How long ago the lists were fetched; `None` if they never were.
+fn lists_age(host: &Host) -> Option<Duration> {
+    // A failed download leaves the folder without a list.
     let lists = host.list(Path::new("/var/lib/apt/lists")).ok()?;
-    let is_list = |name: &std::ffi::OsString| name.to_string_lossy().contains("_Packages");
+    let is_list = |name: &OsString| name.to_string_lossy().contains("_Packages");
     if !lists.iter().any(is_list) {
         return None;
     }
@@ -88,51 +159,6 @@ pub fn lists_age(host: &Host) -> Option<Duration> {
         Node::Directory(meta) => SystemTime::now().duration_since(meta.mtime()).ok(),
         _ => None,
     }
-}
-
-/// `apt-get update` does not wait for the lock of another run by itself.
-pub fn update(host: &Host, watch: &dyn Fn(&str)) -> Result<()> {
-    let command = apt_get(&["update"])
-        .args(["-o", "APT::Update::Error-Mode=any"])
-        .changes()
-        .limit(LIMIT);
-    let begun = Instant::now();
-    loop {
-        let output = host.run_watched(&command, watch)?;
-        if output.success() {
-            return Ok(());
-        }
-        if !is_locked(&output) || begun.elapsed() > LOCK_WAIT {
-            return Err(failed(
-                host,
-                "fetch the package lists (apt-get update)",
-                &output,
-            ));
-        }
-        watch("waiting for another package manager to end");
-        std::thread::sleep(Duration::from_secs(2));
-    }
-}
-
-pub fn change(host: &Host, verb: &str, names: &[String], watch: &dyn Fn(&str)) -> Result<()> {
-    let command = apt_get(&[verb]).args(names).changes().limit(LIMIT);
-    let mut output = host.run_watched(&command, watch)?;
-    if !output.success() && says(&output, "dpkg --configure -a") {
-        // An earlier run of dpkg was cut off: let it finish, then go on.
-        watch("finishing an interrupted run of dpkg");
-        let configure = Command::new("dpkg")
-            .args(["--configure", "-a", "--force-confdef", "--force-confold"])
-            .env("DEBIAN_FRONTEND", "noninteractive")
-            .changes()
-            .limit(LIMIT);
-        host.check(&configure)?;
-        output = host.run_watched(&command, watch)?;
-    }
-    if !output.success() {
-        let what = format!("{verb} {} (apt-get)", names.join(" "));
-        return Err(failed(host, &what, &output));
-    }
-    Ok(())
 }
 
 fn apt_get(args: &[&str]) -> Command {
@@ -153,43 +179,39 @@ fn apt_get(args: &[&str]) -> Command {
         .limit(Duration::from_secs(120))
 }
 
-fn says(output: &Output, words: &str) -> bool {
-    String::from_utf8_lossy(&output.stderr).contains(words)
-        || String::from_utf8_lossy(&output.stdout).contains(words)
-}
-
 fn is_locked(output: &Output) -> bool {
-    says(output, "Could not get lock") || says(output, "is held by process")
+    output.says("Could not get lock") || output.says("is held by process")
 }
 
-/// On Ubuntu images the component that has our packages may be off.
-fn lacks_universe(host: &Host) -> bool {
-    host.platform()
-        .is_ok_and(|platform| platform.id == "ubuntu")
-        && host
-            .run(&Command::new("apt-cache").args(["policy"]))
-            .is_ok_and(|output| !output.text().contains("universe"))
+/// The component of the distribution's repositories that has our packages, if
+/// it is off.
+fn missing_component(host: &Host) -> Option<&'static str> {
+    let component = host.platform().ok()?.component()?;
+    let policy = host.run(&Command::new("apt-cache").args(["policy"])).ok()?;
+    (!policy.says(component)).then_some(component)
 }
 
 fn failed(host: &Host, what: &str, output: &Output) -> anyhow::Error {
+    let says = |texts: &[&str]| texts.iter().any(|text| output.says(text));
     let help = if is_locked(output) {
-        "another package manager is at work: let it end, then run again"
-    } else if says(output, "Unable to locate package") || says(output, "no installation candidate")
-    {
-        if lacks_universe(host) {
-            "Ubuntu's component universe is off: 'add-apt-repository universe', then run again"
-        } else {
-            "enable the repository that has it, run 'apt-get update', then run again"
+        "another package manager is running: wait for it, then run again".into()
+    } else if says(&["Unable to locate package", "no installation candidate"]) {
+        match missing_component(host) {
+            Some(component) => {
+                format!(
+                    "the component '{component}' is off: run 'add-apt-repository {component}', then run again"
+                )
+            }
+            None => {
+                "enable the repository that has it, run 'apt-get update', then run again".into()
+            }
         }
-    } else if says(output, "Could not resolve") || says(output, "Failed to fetch") {
-        "see that the host reaches its package sources, then run again"
-    } else if ["held packages", "Held packages", "held broken packages"]
-        .iter()
-        .any(|words| says(output, words))
-    {
-        "see 'apt-mark showhold', decide about what is held, then run again"
+    } else if says(&["Could not resolve", "Failed to fetch"]) {
+        "make sure that the host reaches its package sources, then run again".into()
+    } else if says(&["held packages", "Held packages", "held broken packages"]) {
+        "release what 'apt-mark showhold' lists if you may, then run again".into()
     } else {
-        "see what apt says above; mend it, then run again: setup goes on where it stopped"
+        "fix what apt reports, then run again: setup continues where it stopped".to_owned()
     };
     Problem::new(what, explain(output)).help(help).into()
 }

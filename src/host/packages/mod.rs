@@ -1,40 +1,128 @@
-//! Packages: what is installed, what the package manager would do, and doing it.
+//! Packages: what is installed, what a package manager would do, and doing it.
+//! Each package manager is one file with a `PackageManager`.
 
-mod apt;
-mod dnf;
+pub(super) mod apt;
+pub(super) mod dnf;
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::time::Duration;
 
 use anyhow::Result;
 
 use crate::base::problem::Problem;
 use crate::host::Host;
-use crate::host::platform::Manager;
+
+/// How long to wait while another package manager holds the locks.
+const LOCK_WAIT: Duration = Duration::from_secs(300);
+/// How long a change, or a download of the lists, may take.
+const CHANGE_LIMIT: Duration = Duration::from_secs(1800);
 
 /// Name and version of each package that is installed and configured.
 pub type Installed = BTreeMap<String, String>;
 
-/// Whether each package that was asked about can be installed, or why nobody knows.
+/// Whether each package that was asked about can be installed, or why that is unknown.
 #[derive(Default)]
 pub struct Candidates {
-    there: BTreeMap<String, bool>,
+    known: BTreeMap<String, bool>,
     failed: Option<Problem>,
 }
 
-/// What was asked of the package manager, and its answer.
-pub type Simulations = BTreeMap<(&'static str, Vec<String>), Simulation>;
+/// What simulations said.
+pub type Simulations = BTreeMap<(Operation, Vec<String>), Simulation>;
 
-/// What the package manager says it would do.
+/// What a package manager would do.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Simulation {
-    /// "name version" of each that would be new.
+    /// "name version" of each package that would be new.
     pub new: Vec<String>,
     pub upgraded: Vec<String>,
     pub removed: Vec<String>,
 }
 
+/// What is done to packages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Operation {
+    Install,
+    /// Configuration files go, too. Other packages stay, even those that
+    /// nothing needs any more.
+    Remove,
+}
+
+/// The state of the lists of available packages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lists {
+    /// The package manager fetches them when it needs to.
+    Automatic,
+    Fresh,
+    /// The mirrors may no longer have what they name.
+    Old,
+}
+
+/// A package manager. Its commands never ask a question, wait a limited time
+/// for another package manager, and are bounded in time themselves.
+pub trait PackageManager: Debug + Sync {
+    fn installed(&self, host: &Host) -> Result<Installed>;
+
+    /// Those of the names that can be installed, by the present lists.
+    fn candidates(&self, host: &Host, names: &[String]) -> Result<Vec<String>>;
+
+    /// What the operation would do; changes nothing.
+    fn simulate(&self, host: &Host, operation: Operation, names: &[String]) -> Result<Simulation>;
+
+    /// Does it. `watch` gets the last line of output now and then.
+    fn apply(
+        &self,
+        host: &Host,
+        operation: Operation,
+        names: &[String],
+        watch: &dyn Fn(&str),
+    ) -> Result<()>;
+
+    fn lists(&self, host: &Host) -> Lists;
+
+    /// Fetches the lists.
+    fn update_lists(&self, host: &Host, watch: &dyn Fn(&str)) -> Result<()>;
+
+    /// Those of the names that the package manager's settings exclude. Other
+    /// ways to hold a package back show when it is to be installed.
+    fn excluded(&self, _host: &Host, _names: &[String]) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
+    /// What a person does about excluded packages.
+    fn exclusion_hint(&self, _host: &Host) -> String {
+        String::new()
+    }
+
+    /// The ids of the configured repositories, each with whether it is enabled.
+    fn repositories(&self, _host: &Host) -> Result<Vec<(String, bool)>> {
+        Ok(Vec::new())
+    }
+
+    fn switch_repository(&self, _host: &Host, _id: &str, _on: bool) -> Result<()> {
+        Ok(())
+    }
+
+    /// The ids of the repositories that an installed package added.
+    fn repositories_of(&self, _host: &Host, _package: &str) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
+    /// Installed packages with the id of the repository that each came from.
+    fn origins(&self, _host: &Host) -> Result<BTreeMap<String, String>> {
+        Ok(BTreeMap::new())
+    }
+}
+
 impl Host {
-    /// All that is installed; asked once, until a command changes something.
+    /// This platform's package manager. What the methods of `Host` remember,
+    /// this one asks again each time.
+    pub fn package_manager(&self) -> Result<&'static dyn PackageManager> {
+        Ok(self.platform()?.family.packages)
+    }
+
+    /// All installed packages; kept until a command changes something.
     pub fn installed(&self) -> Result<Installed> {
         if !self.live() {
             return Ok(Installed::new());
@@ -46,165 +134,93 @@ impl Host {
         if let Some(installed) = &*known {
             return Ok(installed.clone());
         }
-        let installed = match self.platform()?.family.manager {
-            Manager::Apt => apt::installed(self)?,
-            Manager::Dnf => dnf::installed(self)?,
-        };
+        let installed = self.package_manager()?.installed(self)?;
         *known = Some(installed.clone());
         Ok(installed)
     }
 
-    /// Which of the names can be installed from the lists that are there now;
-    /// asked once, until a command changes something.
+    /// Those of the names that can be installed, by the present lists; kept
+    /// until a command changes something.
     pub fn candidates(&self, names: &[String]) -> Result<Vec<String>> {
-        let mut known = self
+        let mut candidates = self
             .candidates
             .lock()
             .unwrap_or_else(|held| held.into_inner());
         let new: Vec<String> = names
             .iter()
-            .filter(|name| !known.there.contains_key(*name))
+            .filter(|name| !candidates.known.contains_key(*name))
             .cloned()
             .collect();
         if !new.is_empty() {
-            // Nobody waits again for what was waited for in vain.
-            if let Some(problem) = &known.failed {
+            // A mirror that did not answer is not waited for again.
+            if let Some(problem) = &candidates.failed {
                 return Err(problem.clone().into());
             }
-            let asked = match self.platform()?.family.manager {
-                Manager::Apt => apt::candidates(self, &new),
-                Manager::Dnf => dnf::candidates(self, &new),
-            };
-            let found = asked.inspect_err(|error| {
-                known.failed = error.downcast_ref::<Problem>().cloned();
+            let answer = self.package_manager()?.candidates(self, &new);
+            let found = answer.inspect_err(|error| {
+                candidates.failed = error.downcast_ref::<Problem>().cloned();
             })?;
-            known.there.extend(new.into_iter().map(|name| {
-                let is_there = found.contains(&name);
-                (name, is_there)
+            candidates.known.extend(new.into_iter().map(|name| {
+                let can_be_installed = found.contains(&name);
+                (name, can_be_installed)
             }));
         }
-        let is_there = |name: &&String| known.there.get(*name).copied().unwrap_or_default();
-        Ok(names.iter().filter(is_there).cloned().collect())
+        let can_be_installed =
+            |name: &&String| candidates.known.get(*name).copied().unwrap_or_default();
+        Ok(names.iter().filter(can_be_installed).cloned().collect())
     }
 
-    /// Whether none of the names can be had here. Lists that were not fetched
-    /// for long cannot say so, nor what setup would bring EPEL for.
+    /// Whether none of the packages can be had here. Old lists cannot tell, nor
+    /// can any list before the repository is added that setup would add.
     pub fn is_withheld(&self, names: &[String]) -> Result<bool> {
         let installed = self.installed()?;
         let platform = self.platform()?;
-        let brings = platform
+        let adds_repository = platform
             .source()
             .and_then(|source| source.installed_name(platform))
             .is_some_and(|name| !installed.contains_key(&name));
         Ok(!names.iter().any(|name| installed.contains_key(name))
-            && !brings
+            && !adds_repository
             && !self.lists_are_old()
             && self.candidates(names)?.is_empty())
     }
 
-    /// Which of the names an administrator keeps from this host; what is held
-    /// back in other ways shows when an install is tried.
-    pub fn excluded(&self, names: &[String]) -> Result<Vec<String>> {
-        match self.platform()?.family.manager {
-            Manager::Apt => Ok(Vec::new()),
-            Manager::Dnf => dnf::excluded(self, names),
-        }
-    }
-
-    /// What installing them would do, by the package manager's own word.
     pub fn simulate_install(&self, names: &[String]) -> Result<Simulation> {
-        self.simulate("install", names)
+        self.simulate(Operation::Install, names)
     }
 
     pub fn simulate_purge(&self, names: &[String]) -> Result<Simulation> {
-        self.simulate("purge", names)
+        self.simulate(Operation::Remove, names)
     }
 
-    /// Asked once, until a command changes something.
-    fn simulate(&self, verb: &'static str, names: &[String]) -> Result<Simulation> {
+    /// Kept until a command changes something.
+    fn simulate(&self, operation: Operation, names: &[String]) -> Result<Simulation> {
         let mut known = self
             .simulations
             .lock()
             .unwrap_or_else(|held| held.into_inner());
-        let question = (verb, names.to_vec());
+        let question = (operation, names.to_vec());
         if let Some(simulation) = known.get(&question) {
             return Ok(simulation.clone());
         }
-        let simulation = match (self.platform()?.family.manager, verb) {
-            (Manager::Apt, verb) => apt::simulate(self, verb, names)?,
-            (Manager::Dnf, "purge") => dnf::simulate(self, "remove", names)?,
-            (Manager::Dnf, verb) => dnf::simulate(self, verb, names)?,
-        };
+        let simulation = self.package_manager()?.simulate(self, operation, names)?;
         known.insert(question, simulation.clone());
         Ok(simulation)
     }
 
-    /// Fetches the lists of what there is.
-    pub fn update_lists(&self, watch: &dyn Fn(&str)) -> Result<()> {
-        match self.platform()?.family.manager {
-            Manager::Apt => apt::update(self, watch),
-            Manager::Dnf => dnf::update(self, watch),
-        }
-    }
-
-    /// Whether the lists are so old that what they name may be gone from the mirrors.
+    /// Whether the mirrors may no longer have what the lists name.
     pub fn lists_are_old(&self) -> bool {
-        let day = std::time::Duration::from_secs(24 * 3600);
-        match self.platform().map(|platform| platform.family.manager) {
-            Ok(Manager::Apt) => apt::lists_age(self).is_none_or(|age| age > day),
-            // dnf knows how long its lists are good, and fetches them by itself.
-            _ => false,
-        }
+        let lists = self.package_manager().map(|manager| manager.lists(self));
+        lists.is_ok_and(|lists| lists == Lists::Old)
     }
 
     pub fn install(&self, names: &[String], watch: &dyn Fn(&str)) -> Result<()> {
-        match self.platform()?.family.manager {
-            Manager::Apt => apt::change(self, "install", names, watch),
-            Manager::Dnf => dnf::change(self, "install", names, watch),
-        }
+        self.package_manager()?
+            .apply(self, Operation::Install, names, watch)
     }
 
     pub fn purge(&self, names: &[String], watch: &dyn Fn(&str)) -> Result<()> {
-        match self.platform()?.family.manager {
-            Manager::Apt => apt::change(self, "purge", names, watch),
-            Manager::Dnf => dnf::change(self, "remove", names, watch),
-        }
-    }
-
-    /// Whether the package manager fetches its lists by itself, when they are due.
-    pub fn lists_are_fetched(&self) -> bool {
-        self.platform()
-            .is_ok_and(|platform| platform.family.manager == Manager::Dnf)
-    }
-
-    /// The repositories that the host knows, and which are on.
-    pub fn repositories(&self) -> Result<Vec<(String, bool)>> {
-        match self.platform()?.family.manager {
-            Manager::Apt => Ok(Vec::new()),
-            Manager::Dnf => dnf::repositories(self),
-        }
-    }
-
-    pub fn switch_repository(&self, id: &str, on: bool) -> Result<()> {
-        match self.platform()?.family.manager {
-            Manager::Apt => Ok(()),
-            Manager::Dnf => dnf::switch_repository(self, id, on),
-        }
-    }
-
-    /// The ids of the repositories that an installed package brought.
-    pub fn repositories_of(&self, package: &str) -> Result<Vec<String>> {
-        match self.platform()?.family.manager {
-            Manager::Apt => Ok(Vec::new()),
-            Manager::Dnf => dnf::repositories_of(self, package),
-        }
-    }
-
-    /// From which repository each installed package came, where that is known.
-    pub fn origins(&self) -> Result<BTreeMap<String, String>> {
-        match self.platform()?.family.manager {
-            Manager::Apt => Ok(BTreeMap::new()),
-            Manager::Dnf => dnf::origins(self),
-        }
+        self.package_manager()?
+            .apply(self, Operation::Remove, names, watch)
     }
 }

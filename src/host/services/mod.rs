@@ -1,15 +1,16 @@
-//! Services: what runs now and at boot, and changing it.
+//! Services: whether they run, now and at boot, and changing that. Each init
+//! system is one file with a `ServiceManager`.
 
-mod systemd;
-mod sysv;
+pub(super) mod systemd;
+pub(super) mod sysv;
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::path::PathBuf;
 
 use anyhow::Result;
 
 use crate::host::Host;
-use crate::host::platform::{Init, PIP};
 
 pub type Units = BTreeMap<String, Unit>;
 
@@ -25,7 +26,7 @@ pub enum Action {
 }
 
 impl Action {
-    /// The word that systemctl and init scripts take for it.
+    /// The word that systemctl and init scripts use for it.
     fn word(self) -> &'static str {
         match self {
             Action::Start => "start",
@@ -51,13 +52,13 @@ pub struct Unit {
     /// "failed", "activating" …, in the init system's own word.
     pub state: String,
     pub main_pid: u32,
-    /// Its definition on disk is not the one that is loaded.
+    /// Its definition changed since the init system loaded it.
     pub needs_reload: bool,
     /// It forks into the background by itself.
     pub forking: bool,
     /// Its definition as the init system shows it.
     pub exec_start: String,
-    /// The file that it stands in, drop-ins apart.
+    /// The file that defines it, drop-ins apart.
     pub fragment: PathBuf,
 }
 
@@ -71,8 +72,56 @@ impl Unit {
     }
 }
 
+/// An init system. Units are named without their suffix: "supervisor".
+pub trait ServiceManager: Debug + Sync {
+    /// The init system, for people.
+    fn name(&self) -> &'static str;
+
+    /// The state of each unit, a missing one too.
+    fn status(&self, host: &Host, units: &[&str]) -> Result<Units>;
+
+    fn change(&self, host: &Host, action: Action, unit: &str) -> Result<()>;
+
+    /// Makes the init system read changed definitions.
+    fn reload_definitions(&self, host: &Host) -> Result<()>;
+
+    /// The last lines that a service logged, for an error; empty if unknown.
+    fn log_tail(&self, host: &Host, unit: &str) -> String;
+
+    /// The unit that a process belongs to, if the init system keeps track.
+    fn unit_of(&self, pid: u32) -> Option<String>;
+
+    /// Whether a unit that its package brings can run here.
+    fn can_start(&self, unit: &str) -> bool;
+
+    /// The command that a person types to change a service.
+    fn command(&self, action: Action, unit: &str) -> String;
+
+    /// The command that a person types to unmask a service, where they can be masked.
+    fn unmask_hint(&self, _unit: &str) -> String {
+        String::new()
+    }
+
+    /// Where a person reads what a service logged.
+    fn log_hint(&self, unit: &str) -> String;
+
+    /// What a person does about a changed definition that is not in use yet.
+    fn reload_hint(&self) -> &'static str;
+
+    /// Where a person finds the setting that limits a service's open files.
+    fn files_limit_hint(&self, unit: &str) -> String;
+
+    /// What a person does so that the host's clock stays right.
+    fn clock_hint(&self) -> &'static str;
+}
+
 impl Host {
-    /// The service's state; the first question asks for all that `also` names.
+    fn services(&self) -> Result<&'static dyn ServiceManager> {
+        Ok(self.platform()?.services())
+    }
+
+    /// The service's state. The first question asks about all units in `also`
+    /// with it; the answers are kept until a command changes something.
     pub fn unit(&self, name: &str, also: &[&str]) -> Result<Unit> {
         if !self.live() {
             return Ok(Unit::default());
@@ -83,42 +132,34 @@ impl Host {
         }
         let mut names = vec![name];
         names.extend(also.iter().filter(|other| **other != name));
-        let found = match self.platform()?.init {
-            Init::Systemd => systemd::look(self, &names)?,
-            Init::Sysv => sysv::look(self, &names)?,
-        };
+        let found = self.services()?.status(self, &names)?;
         let unit = found.get(name).cloned().unwrap_or_default();
         known.get_or_insert_with(Units::new).extend(found);
         Ok(unit)
     }
 
-    /// Whether a unit that is not there yet can come to be where this init system runs.
+    /// Whether a unit that is not installed yet could run on this host.
     pub fn can_have_unit(&self, name: &str) -> Result<bool> {
-        let platform = self.platform()?;
-        let ours = name == PIP.unit;
-        Ok(platform.init == Init::Systemd || platform.family.has_init_scripts || ours)
+        Ok(self.services()?.can_start(name))
     }
 
     pub fn service(&self, action: Action, name: &str) -> Result<()> {
-        match self.platform()?.init {
-            Init::Systemd => systemd::change(self, action, name),
-            Init::Sysv => sysv::change(self, action, name),
-        }
+        self.services()?.change(self, action, name)
     }
 
-    /// Lets the init system read its definitions anew.
+    /// Makes the init system read changed definitions.
     pub fn reload_units(&self) -> Result<()> {
-        match self.platform()?.init {
-            Init::Systemd => systemd::daemon_reload(self),
-            Init::Sysv => Ok(()),
-        }
+        self.services()?.reload_definitions(self)
     }
 
-    /// The last lines that the service logged, for an error.
+    /// The last lines that the service logged, for an error; empty if unknown.
     pub fn service_log(&self, name: &str) -> String {
-        match self.platform().map(|platform| platform.init) {
-            Ok(Init::Systemd) => systemd::last_lines(self, name),
-            _ => String::new(),
-        }
+        self.services()
+            .map_or_else(|_| String::new(), |services| services.log_tail(self, name))
+    }
+
+    /// The service that a process belongs to, if the init system keeps track.
+    pub fn unit_of(&self, pid: u32) -> Option<String> {
+        self.services().ok()?.unit_of(pid)
     }
 }

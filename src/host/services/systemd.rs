@@ -9,46 +9,127 @@ use anyhow::Result;
 use crate::base::problem::Problem;
 use crate::host::Host;
 use crate::host::commands::{Command, explain};
-use crate::host::services::{Action, Unit, Units};
+use crate::host::services::{Action, ServiceManager, Unit, Units};
 
 const PROPERTIES: &str = "Id,LoadState,ActiveState,SubState,UnitFileState,MainPID,NeedDaemonReload,DropInPaths,Type,ExecStart,FragmentPath";
 
-pub fn look(host: &Host, names: &[&str]) -> Result<Units> {
-    let command = Command::new("systemctl")
-        .args(["show", "--no-pager", "-p", PROPERTIES, "--"])
-        .args(names.iter().map(|name| service(name)));
-    let text = host.check(&command)?.text();
-    // One block a unit, in the order of the question, with empty lines between.
-    Ok(text
-        .split("\n\n")
-        .zip(names)
-        .map(|(block, name)| {
-            let values: HashMap<&str, &str> =
-                block.lines().filter_map(|l| l.split_once('=')).collect();
-            let value = |key| values.get(key).copied().unwrap_or_default();
-            let unit = Unit {
-                present: value("LoadState") == "loaded",
-                masked: value("LoadState") == "masked",
-                enabled: value("UnitFileState").starts_with("enabled"),
-                active: value("ActiveState") == "active",
-                starting: value("ActiveState") == "activating",
-                state: format!("{} ({})", value("ActiveState"), value("SubState")),
-                main_pid: value("MainPID").parse().unwrap_or_default(),
-                needs_reload: value("NeedDaemonReload") == "yes"
-                    || misses_drop_in(host, name, value("DropInPaths")),
-                forking: value("Type") == "forking",
-                exec_start: value("ExecStart").to_owned(),
-                fragment: value("FragmentPath").into(),
-            };
-            ((*name).to_owned(), unit)
-        })
-        .collect())
+#[derive(Debug)]
+pub struct Systemd;
+
+impl ServiceManager for Systemd {
+    fn name(&self) -> &'static str {
+        "systemd"
+    }
+
+    fn status(&self, host: &Host, units: &[&str]) -> Result<Units> {
+        let command = Command::new("systemctl")
+            .args(["show", "--no-pager", "-p", PROPERTIES, "--"])
+            .args(units.iter().map(|unit| service(unit)));
+        let text = host.check(&command)?.text();
+        // One block for each unit, in the order of the question, with empty lines between.
+        Ok(text
+            .split("\n\n")
+            .zip(units)
+            .map(|(block, name)| ((*name).to_owned(), unit(host, name, block)))
+            .collect())
+    }
+
+    fn change(&self, host: &Host, action: Action, unit: &str) -> Result<()> {
+        let verb = action.word();
+        if matches!(action, Action::Start | Action::Restart) {
+            // systemd refuses a unit that failed too often.
+            let reset = Command::new("systemctl").args(["reset-failed", &service(unit)]);
+            host.run(&reset.changes())?;
+        }
+        let command = Command::new("systemctl")
+            .args(["--quiet", verb, &service(unit)])
+            .changes()
+            .limit(Duration::from_secs(120));
+        let output = host.run(&command)?;
+        if !output.success() {
+            let log = self.log_tail(host, unit);
+            let why = format!("{}\nits journal ends with:\n{log}", explain(&output));
+            return Err(Problem::new(format!("{verb} the service {unit}"), why)
+                .help(format!(
+                    "fix what 'systemctl status {unit}' shows, then run again"
+                ))
+                .into());
+        }
+        Ok(())
+    }
+
+    fn reload_definitions(&self, host: &Host) -> Result<()> {
+        host.check(&Command::new("systemctl").args(["daemon-reload"]).changes())?;
+        Ok(())
+    }
+
+    fn log_tail(&self, host: &Host, unit: &str) -> String {
+        let command =
+            Command::new("journalctl").args(["-n", "10", "--no-pager", "-o", "cat", "-u"]);
+        host.run(&command.args([service(unit)]))
+            .map(|output| output.tail(10))
+            .unwrap_or_default()
+    }
+
+    fn unit_of(&self, pid: u32) -> Option<String> {
+        let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+        let mut parts = groups.lines().flat_map(|line| line.split('/')).rev();
+        parts.find_map(|part| Some(part.strip_suffix(".service")?.to_owned()))
+    }
+
+    fn can_start(&self, _unit: &str) -> bool {
+        true
+    }
+
+    fn command(&self, action: Action, unit: &str) -> String {
+        format!("systemctl {} {unit}", action.word())
+    }
+
+    fn unmask_hint(&self, unit: &str) -> String {
+        format!("systemctl unmask {unit}")
+    }
+
+    fn log_hint(&self, unit: &str) -> String {
+        format!("journalctl -u {unit}")
+    }
+
+    fn reload_hint(&self) -> &'static str {
+        "systemctl daemon-reload"
+    }
+
+    fn files_limit_hint(&self, unit: &str) -> String {
+        format!("a LimitNOFILE after wp-gears.conf in 'systemctl cat {unit}'")
+    }
+
+    fn clock_hint(&self) -> &'static str {
+        "timedatectl set-ntp true"
+    }
 }
 
-/// systemd itself does not notice a folder of drop-ins that is new, or gone.
+/// A unit from its block of `systemctl show`.
+fn unit(host: &Host, name: &str, block: &str) -> Unit {
+    let values: HashMap<&str, &str> = block.lines().filter_map(|l| l.split_once('=')).collect();
+    let value = |key| values.get(key).copied().unwrap_or_default();
+    Unit {
+        present: value("LoadState") == "loaded",
+        masked: value("LoadState") == "masked",
+        enabled: value("UnitFileState").starts_with("enabled"),
+        active: value("ActiveState") == "active",
+        starting: value("ActiveState") == "activating",
+        state: format!("{} ({})", value("ActiveState"), value("SubState")),
+        main_pid: value("MainPID").parse().unwrap_or_default(),
+        needs_reload: value("NeedDaemonReload") == "yes"
+            || misses_drop_in(host, name, value("DropInPaths")),
+        forking: value("Type") == "forking",
+        exec_start: value("ExecStart").to_owned(),
+        fragment: value("FragmentPath").into(),
+    }
+}
+
+/// systemd does not notice a new or a removed folder of drop-ins by itself.
 fn misses_drop_in(host: &Host, name: &str, loaded: &str) -> bool {
     let folder = Path::new("/etc/systemd/system").join(format!("{}.d", service(name)));
-    let there: Vec<PathBuf> = host
+    let present: Vec<PathBuf> = host
         .list(&folder)
         .unwrap_or_default()
         .into_iter()
@@ -60,46 +141,7 @@ fn misses_drop_in(host: &Host, name: &str, loaded: &str) -> bool {
         .map(PathBuf::from)
         .filter(|path| path.starts_with(&folder))
         .collect();
-    there != loaded
-}
-
-pub fn change(host: &Host, action: Action, name: &str) -> Result<()> {
-    let verb = action.word();
-    if matches!(action, Action::Start | Action::Restart) {
-        // A unit that failed too often would be refused otherwise.
-        host.run(
-            &Command::new("systemctl")
-                .args(["reset-failed", &service(name)])
-                .changes(),
-        )?;
-    }
-    let command = Command::new("systemctl")
-        .args(["--quiet", verb, &service(name)])
-        .changes()
-        .limit(Duration::from_secs(120));
-    let output = host.run(&command)?;
-    if !output.success() {
-        let log = last_lines(host, name);
-        let why = format!("{}\nits journal ends with:\n{log}", explain(&output));
-        return Err(Problem::new(format!("{verb} the service {name}"), why)
-            .help(format!(
-                "see 'systemctl status {name}'; mend it, then run again"
-            ))
-            .into());
-    }
-    Ok(())
-}
-
-pub fn daemon_reload(host: &Host) -> Result<()> {
-    host.check(&Command::new("systemctl").args(["daemon-reload"]).changes())?;
-    Ok(())
-}
-
-pub fn last_lines(host: &Host, name: &str) -> String {
-    let command = Command::new("journalctl").args(["-n", "10", "--no-pager", "-o", "cat", "-u"]);
-    host.run(&command.args([service(name)]))
-        .map(|output| output.last_words(10))
-        .unwrap_or_default()
+    present != loaded
 }
 
 fn service(name: &str) -> String {

@@ -1,4 +1,4 @@
-//! Hosts without systemd, containers above all: init scripts and their links.
+//! Hosts without systemd, mostly containers: init scripts and their links.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,41 +8,133 @@ use anyhow::Result;
 use crate::base::problem::Problem;
 use crate::host::Host;
 use crate::host::commands::{Command, explain};
-use crate::host::platform::{Manager, PIP};
-use crate::host::services::{Action, Unit, Units};
+use crate::host::services::{Action, ServiceManager, Unit, Units};
+use crate::host::supervisor::PIP;
 
-pub fn look(host: &Host, names: &[&str]) -> Result<Units> {
-    let mut units = Units::new();
-    for name in names {
-        let present = host.exists(&PathBuf::from("/etc/init.d").join(name));
-        let mut unit = Unit {
-            present,
-            enabled: present && starts_at_boot(host, name)?,
-            state: "stopped".into(),
-            forking: !daemonizes(host, name)?,
-            ..Unit::default()
-        };
-        if let Some(process) = main_process(host, name)? {
-            unit.active = true;
-            unit.state = "running".into();
-            unit.main_pid = process;
-        }
-        units.insert((*name).to_owned(), unit);
+/// Init scripts, with what differs between families.
+#[derive(Debug)]
+pub struct Sysv {
+    /// Packages bring init scripts.
+    pub packaged: bool,
+    /// A script may pass --daemon itself.
+    pub daemonizes: bool,
+    /// The commands that add a script's links, remove them, and switch them on
+    /// and off; `{unit}` is the script's name.
+    pub add: &'static str,
+    pub remove: &'static str,
+    pub enable: &'static str,
+    pub disable: &'static str,
+}
+
+impl ServiceManager for Sysv {
+    fn name(&self) -> &'static str {
+        "init scripts, no systemd"
     }
-    Ok(units)
+
+    fn status(&self, host: &Host, units: &[&str]) -> Result<Units> {
+        let mut found = Units::new();
+        for name in units {
+            let present = host.exists(&script(name));
+            let mut unit = Unit {
+                present,
+                enabled: present && starts_at_boot(host, name)?,
+                state: "stopped".into(),
+                forking: !(self.daemonizes && has_daemon_option(host, name)?),
+                ..Unit::default()
+            };
+            if let Some(process) = main_process(host, name)? {
+                unit.active = true;
+                unit.state = "running".into();
+                unit.main_pid = process;
+            }
+            found.insert((*name).to_owned(), unit);
+        }
+        Ok(found)
+    }
+
+    fn change(&self, host: &Host, action: Action, unit: &str) -> Result<()> {
+        if unit == PIP.unit && action == Action::Enable {
+            // A package's script would have made the links.
+            host.check(&command(&fill(self.add, unit)).changes())?;
+        }
+        let command = command(&self.command(action, unit));
+        let output = host.run(&command.changes().limit(Duration::from_secs(120)))?;
+        if !output.success() {
+            let what = format!("{} the service {unit}", action.word());
+            return Err(Problem::new(what, explain(&output))
+                .help("fix what the service logs, then run again")
+                .into());
+        }
+        Ok(())
+    }
+
+    fn reload_definitions(&self, _host: &Host) -> Result<()> {
+        Ok(())
+    }
+
+    fn log_tail(&self, _host: &Host, _unit: &str) -> String {
+        String::new()
+    }
+
+    fn unit_of(&self, _pid: u32) -> Option<String> {
+        None
+    }
+
+    fn can_start(&self, unit: &str) -> bool {
+        self.packaged || unit == PIP.unit
+    }
+
+    fn command(&self, action: Action, unit: &str) -> String {
+        match action {
+            Action::Disable if unit == PIP.unit => fill(self.remove, unit),
+            Action::Disable => fill(self.disable, unit),
+            Action::Enable => fill(self.enable, unit),
+            _ => format!("service {unit} {}", action.word()),
+        }
+    }
+
+    fn log_hint(&self, unit: &str) -> String {
+        format!("the log of {unit} in /var/log")
+    }
+
+    fn reload_hint(&self) -> &'static str {
+        "restart the service"
+    }
+
+    fn files_limit_hint(&self, unit: &str) -> String {
+        format!("'ulimit -n' in {}", script(unit).display())
+    }
+
+    fn clock_hint(&self) -> &'static str {
+        "run chronyd or ntpd"
+    }
+}
+
+fn script(unit: &str) -> PathBuf {
+    Path::new("/etc/init.d").join(unit)
+}
+
+fn fill(command: &str, unit: &str) -> String {
+    command.replace("{unit}", unit)
+}
+
+/// A command line without quotes.
+fn command(line: &str) -> Command {
+    let mut words = line.split(' ');
+    Command::new(words.next().unwrap_or_default()).args(words)
 }
 
 /// Init scripts answer `status` in many ways; /proc does not.
-fn main_process(host: &Host, name: &str) -> Result<Option<u32>> {
+fn main_process(host: &Host, unit: &str) -> Result<Option<u32>> {
     let family = host.platform()?.family;
-    let program = match name {
-        _ if name == family.gearmand.unit => family.gearmand.program,
-        _ if name == PIP.unit => PIP.program,
+    let program = match unit {
+        _ if unit == family.gearmand.unit => family.gearmand.program,
+        _ if unit == PIP.unit => PIP.program,
         _ => family.supervisor.program,
     };
-    let is_it = |word: &String| match name == PIP.unit {
+    let is_program = |word: &String| match unit == PIP.unit {
         true => word == program,
-        // Not the one of our own, which has the same name in another folder.
+        // Our own supervisord has the same file name.
         false => {
             word != PIP.program && Path::new(word).file_name() == Path::new(program).file_name()
         }
@@ -50,20 +142,13 @@ fn main_process(host: &Host, name: &str) -> Result<Option<u32>> {
     Ok(host
         .processes()
         .into_iter()
-        .find(|process| {
-            // supervisord is a script: its name is the second word.
-            process.args.iter().take(2).any(is_it)
-        })
+        // supervisord is a script: its name is the second word.
+        .find(|process| process.args.iter().take(2).any(is_program))
         .map(|process| process.pid))
 }
 
-/// Whether the script itself gives the option to go into the background, as
-/// those of the RHEL family did.
-fn daemonizes(host: &Host, name: &str) -> Result<bool> {
-    if host.platform()?.family.manager != Manager::Dnf {
-        return Ok(false);
-    }
-    let script = host.read(&PathBuf::from("/etc/init.d").join(name))?;
+fn has_daemon_option(host: &Host, unit: &str) -> Result<bool> {
+    let script = host.read(&script(unit))?;
     let text = script.map(|file| String::from_utf8_lossy(&file.bytes).into_owned());
     Ok(text.is_some_and(|text| {
         text.split_whitespace()
@@ -71,48 +156,14 @@ fn daemonizes(host: &Host, name: &str) -> Result<bool> {
     }))
 }
 
-fn starts_at_boot(host: &Host, name: &str) -> Result<bool> {
+fn starts_at_boot(host: &Host, unit: &str) -> Result<bool> {
     for level in 2..=5 {
         for link in host.list(&PathBuf::from(format!("/etc/rc{level}.d")))? {
             let link = link.to_string_lossy().into_owned();
-            if link.starts_with('S') && link.get(3..) == Some(name) {
+            if link.starts_with('S') && link.get(3..) == Some(unit) {
                 return Ok(true);
             }
         }
     }
     Ok(false)
-}
-
-pub fn change(host: &Host, action: Action, name: &str) -> Result<()> {
-    let verb = action.word();
-    let manager = host.platform()?.family.manager;
-    let own = name == PIP.unit;
-    if own && action == Action::Enable {
-        // Its links, which a package's script would have made.
-        let command = match manager {
-            Manager::Apt => Command::new("update-rc.d").args([name, "defaults"]),
-            Manager::Dnf => Command::new("chkconfig").args(["--add", name]),
-        };
-        host.check(&command.changes())?;
-    }
-    let command = match (action, manager) {
-        (Action::Disable, Manager::Apt) if own => {
-            Command::new("update-rc.d").args(["-f", name, "remove"])
-        }
-        (Action::Disable, Manager::Dnf) if own => Command::new("chkconfig").args(["--del", name]),
-        (Action::Enable | Action::Disable, Manager::Apt) => {
-            Command::new("update-rc.d").args([name, verb])
-        }
-        (Action::Enable, Manager::Dnf) => Command::new("chkconfig").args([name, "on"]),
-        (Action::Disable, Manager::Dnf) => Command::new("chkconfig").args([name, "off"]),
-        _ => Command::new("service").args([name, verb]),
-    };
-    let output = host.run(&command.changes().limit(Duration::from_secs(120)))?;
-    if !output.success() {
-        let what = format!("{verb} the service {name}");
-        return Err(Problem::new(what, explain(&output))
-            .help("see what the service says in its log; mend it, then run again")
-            .into());
-    }
-    Ok(())
 }

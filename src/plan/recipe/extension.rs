@@ -1,5 +1,5 @@
-//! The recipe's part for PHP's gearman extension: by a package where one has
-//! it for that PHP, else built; then the web's PHP takes it up.
+//! The recipe's part for PHP's gearman extension: it comes from a package if one
+//! has it for that PHP, and is built otherwise. Then the web's PHP is reloaded.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use crate::base::problem::Problem;
 use crate::host::Host;
-use crate::host::platform::{Family, Init, Manager, Platform};
+use crate::host::platform::{Family, Init, Platform};
 use crate::intent::resolve::{Resolved, SiteResolved};
 use crate::plan::recipe::Items;
 use crate::resource::ResourceId;
@@ -45,8 +45,8 @@ pub fn build(host: &Host, items: &mut Items, resolved: &Resolved) -> Result<()> 
     Ok(())
 }
 
-/// Lets the web's PHP take it up. A package may do so by itself, by systemd;
-/// what was built does not.
+/// Reloads the web's PHP, unless systemd does that for the package; nothing
+/// does it for what was built.
 pub fn reload_php(
     host: &Host,
     platform: &Platform,
@@ -103,15 +103,10 @@ pub fn check(family: &'static Family, site: &SiteResolved) -> Check {
             let Some(dir) = missing.first() else {
                 return Ok(());
             };
-            Err(Problem::new(
-                format!("see that {label} has the gearman extension"),
-                format!("{} has no ini file for it", dir.display()),
-            )
-            .help(match family.manager {
-                Manager::Apt => "'phpenmod gearman', then run again",
-                Manager::Dnf => "enable the extension there, then run again",
-            })
-            .into())
+            let what = format!("find the gearman extension in {label}");
+            let why = format!("{} has no ini file for it", dir.display());
+            let help = format!("{}, then run again", family.enable_extension(dir));
+            Err(Problem::new(what, why).help(help).into())
         }),
     }
 }

@@ -8,7 +8,7 @@ use crate::base::paths::binary;
 use crate::base::problem::Problem;
 use crate::base::template;
 use crate::host::Host;
-use crate::host::platform::Supervisor;
+use crate::host::supervisor::Supervisord;
 use crate::intent::options::WorkerMode;
 use crate::intent::resolve::SiteResolved;
 use crate::resource::file::File;
@@ -17,7 +17,7 @@ use crate::supervisor::{block, programs};
 
 /// The program's definition: a file of its own, or a marked block in the main
 /// file where that includes no folder.
-pub fn file(host: &Host, supervisor: &Supervisor, site: &SiteResolved) -> Result<File> {
+pub fn file(host: &Host, supervisor: &Supervisord, site: &SiteResolved) -> Result<File> {
     let text = program_text(host, site)?;
     if let Some(existing) = &site.existing {
         let program = existing.name.clone();
@@ -50,7 +50,7 @@ pub fn file(host: &Host, supervisor: &Supervisor, site: &SiteResolved) -> Result
 }
 
 /// The file that holds this program alone.
-pub fn own_file(supervisor: &Supervisor, site: &SiteResolved) -> PathBuf {
+pub fn own_file(supervisor: &Supervisord, site: &SiteResolved) -> PathBuf {
     let name = format!("{}.{}", site.program, supervisor.ending);
     Path::new(supervisor.programs).join(name)
 }

@@ -9,7 +9,8 @@ use crate::base::paths::{BASE, LOGS, binary};
 use crate::base::problem::Problem;
 use crate::host::Host;
 use crate::host::commands::Command;
-use crate::host::platform::{Init, Platform, Supervisor};
+use crate::host::platform::{Init, Platform};
+use crate::host::supervisor::Supervisord;
 use crate::intent::resolve::{Resolved, SiteResolved};
 use crate::plan::Item;
 use crate::plan::recipe::{Items, drop_in};
@@ -28,7 +29,7 @@ use crate::supervisor::rpc;
 pub fn supervisor(
     items: &mut Items,
     platform: &Platform,
-    supervisor: &'static Supervisor,
+    supervisor: &'static Supervisord,
     is_host: bool,
     live: bool,
 ) -> Result<()> {
@@ -86,7 +87,7 @@ pub fn supervisor(
 }
 
 /// A worker that cannot even start, seen before the first switch of its site.
-pub fn starts(host: &Host, items: &mut Items, supervisor: &Supervisor, site: &SiteResolved) {
+pub fn starts(host: &Host, items: &mut Items, supervisor: &Supervisord, site: &SiteResolved) {
     if site.existing.is_some() || host.exists(&definition::own_file(supervisor, site)) {
         return;
     }

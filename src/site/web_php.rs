@@ -1,0 +1,204 @@
+//! Which processes run PHP for the web, for setup, which reloads them, and for
+//! doctor, which looks into them. php-fpm's master and a web server with PHP in
+//! it read their ini files only when they start, so whether one has the
+//! extension shows in the libraries that it has loaded.
+//!
+//! Which of them serves a given site is a guess: php-fpm before the web server,
+//! by the PHP version in the name of php-fpm's configuration file.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use rustix::process::Signal;
+
+use crate::host::Host;
+use crate::host::platform::Platform;
+use crate::host::process::Process;
+use crate::host::services::Action;
+use crate::site::php::Php;
+
+const LIBRARY: &str = "gearman.so";
+
+/// A process that runs PHP for the web: the one that reads the ini files, not
+/// its children.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct WebPhp {
+    /// Its service, if the init system tells.
+    unit: Option<String>,
+    kind: Kind,
+    pid: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Fpm,
+    Apache,
+}
+
+impl fmt::Display for WebPhp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match self.kind {
+            Kind::Fpm => "php-fpm",
+            Kind::Apache => "Apache",
+        };
+        match &self.unit {
+            Some(unit) => f.write_str(unit),
+            None => write!(f, "{name} (process {})", self.pid),
+        }
+    }
+}
+
+/// All of them, whatever their PHP.
+pub fn all(host: &Host, processes: &[Process]) -> Result<Vec<WebPhp>> {
+    let found = find(host, processes)?;
+    Ok(found.into_iter().map(|(web, _)| web).collect())
+}
+
+/// Those that serve pages with this PHP, the most likely one first.
+pub fn serving(host: &Host, processes: &[Process], php: &Php) -> Result<Vec<WebPhp>> {
+    let mut found = find(host, processes)?;
+    found.retain(|(_, version)| version.is_of(php));
+    found.sort_by_key(|(web, _)| web.kind);
+    Ok(found.into_iter().map(|(web, _)| web).collect())
+}
+
+/// What is known of the PHP that a process runs.
+#[derive(Debug, PartialEq, Eq)]
+enum Version {
+    /// "8.2".
+    Number(String),
+    /// Beside the distribution's own: "82".
+    Collection(String),
+    /// The distribution's own, of which there is only one.
+    Own,
+    /// Neither the distribution's own nor of a collection that we know.
+    Unknown,
+}
+
+impl Version {
+    fn is_of(&self, php: &Php) -> bool {
+        match (self, &php.collection) {
+            (Version::Collection(number), Some(other)) => number == other,
+            (Version::Number(number), None) => php.version.as_ref() == Some(number),
+            (Version::Own, None) => true,
+            _ => false,
+        }
+    }
+
+    /// The version of the php-fpm with this configuration file, such as
+    /// /etc/php/8.2/fpm/php-fpm.conf or /etc/opt/remi/php82/php-fpm.conf.
+    fn of_fpm(config: &Path) -> Version {
+        let names = || config.iter().filter_map(|name| name.to_str());
+        let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        let collection = |name: &str| {
+            let number = name.strip_prefix("php")?;
+            (is_number(number) && number.len() > 1).then(|| number.to_owned())
+        };
+        let version = |name: &str| {
+            let (major, minor) = name.split_once('.')?;
+            (is_number(major) && is_number(minor)).then(|| name.to_owned())
+        };
+        if let Some(number) = names().find_map(collection) {
+            Version::Collection(number)
+        } else if config.starts_with("/etc/opt") {
+            Version::Unknown
+        } else {
+            names()
+                .find_map(version)
+                .map_or(Version::Own, Version::Number)
+        }
+    }
+}
+
+fn find(host: &Host, processes: &[Process]) -> Result<Vec<(WebPhp, Version)>> {
+    let platform = host.platform()?;
+    let found = processes.iter().filter_map(|process| {
+        let (kind, version) = match fpm_config(process) {
+            Some(config) => (Kind::Fpm, Version::of_fpm(&config)),
+            None if is_apache_with_php(host, platform, process) => (Kind::Apache, Version::Own),
+            None => return None,
+        };
+        let web = WebPhp {
+            unit: host.unit_of(process.pid),
+            kind,
+            pid: process.pid,
+        };
+        Some((web, version))
+    });
+    Ok(found.collect())
+}
+
+/// The configuration file of php-fpm, if the process is its master.
+fn fpm_config(process: &Process) -> Option<PathBuf> {
+    let title = process.args.join(" ");
+    let config = title.strip_prefix("php-fpm: master process (")?;
+    Some(PathBuf::from(config.trim_end_matches(')')))
+}
+
+fn is_apache_with_php(host: &Host, platform: &Platform, process: &Process) -> bool {
+    let is_apache = |process: &Process| {
+        let program = process.exe.as_deref().and_then(Path::file_name);
+        program.is_some_and(|name| name == platform.family.web.apache_program)
+    };
+    let is_child = || host.process(process.parent).as_ref().is_some_and(is_apache);
+    is_apache(process) && !is_child() && host.has_loaded(process.pid, "libphp")
+}
+
+impl WebPhp {
+    pub fn has_extension(&self, host: &Host) -> bool {
+        host.has_loaded(self.pid, LIBRARY)
+    }
+
+    /// It still runs the extension, but the library was removed.
+    pub fn has_removed_extension(&self, host: &Host) -> bool {
+        let is_removed = |file: &PathBuf| file.ends_with(format!("{LIBRARY} (deleted)"));
+        host.files_of(self.pid).iter().any(is_removed)
+    }
+
+    /// Makes it read its ini files, without an end to requests that are running.
+    pub fn reload(&self, host: &Host) -> Result<()> {
+        match (&self.unit, self.kind) {
+            (Some(unit), _) => host.service(Action::Reload, unit),
+            (None, Kind::Fpm) => host.signal(self.pid, Signal::USR2),
+            (None, Kind::Apache) => host.signal(self.pid, Signal::USR1),
+        }
+    }
+
+    /// What a person does to restart it.
+    pub fn restart_hint(&self, platform: &Platform) -> String {
+        match &self.unit {
+            Some(unit) => platform.services().command(Action::Restart, unit),
+            None => format!("restart {self}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_is_in_the_name_of_the_configuration_file() {
+        let php = |version: Option<&str>, collection: Option<&str>| Php {
+            path: "/usr/bin/php".into(),
+            version: version.map(str::to_owned),
+            collection: collection.map(str::to_owned),
+        };
+        let debian = php(Some("8.2"), None);
+        let remi = php(Some("8.2"), Some("82"));
+        let unknown = php(None, None);
+        for (config, fits) in [
+            ("/etc/php/8.2/fpm/php-fpm.conf", [true, false, false]),
+            ("/etc/php/8.3/fpm/php-fpm.conf", [false, false, false]),
+            ("/etc/opt/remi/php82/php-fpm.conf", [false, true, false]),
+            ("/etc/opt/remi/php83/php-fpm.conf", [false, false, false]),
+            ("/etc/opt/rh/rh-php73/php-fpm.conf", [false, false, false]),
+            ("/etc/php-fpm.conf", [true, false, true]),
+        ] {
+            let version = Version::of_fpm(Path::new(config));
+            let found = [&debian, &remi, &unknown].map(|php| version.is_of(php));
+            assert_eq!(found, fits, "{config}");
+        }
+    }
+}
