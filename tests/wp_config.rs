@@ -5,7 +5,8 @@ mod judge;
 
 use serde_json::Value;
 use std::path::PathBuf;
-use wp_gears::site::config::{Switch, Undone, Want, Wish, edit, scan, take_out, undo};
+use wp_gears::site::config::{Undone, Want, Wish, edit, scan, take_out, undo};
+use wp_gears::site::plugins::{WP_GEARS, WP_MINIONS};
 
 const SERVER: &str = "127.0.0.1:4730";
 const SALT: &str = "salt-of-the-test";
@@ -48,8 +49,8 @@ impl Shape {
     fn wish(&self) -> Wish {
         Wish {
             switch: match self.text("switch") {
-                Some("minions") => Switch::WpMinions,
-                _ => Switch::WpGears,
+                Some("minions") => WP_MINIONS.switch,
+                _ => WP_GEARS.switch,
             },
             servers: match self.list("servers_exactly") {
                 Some(list) => Want::Exactly(list),
@@ -246,8 +247,8 @@ fn sees(shape: &Shape, before: &Value, after: &Value) -> Result<(), String> {
         return Err("WordPress is not loaded".into());
     }
     let plugin = match shape.wish().switch {
-        Switch::WpGears => "gears",
-        Switch::WpMinions => "minions",
+        switch if switch == WP_GEARS.switch => "gears",
+        _ => "minions",
     };
     let servers = shape.list("servers").unwrap_or(vec![SERVER.into()]);
     let has: Option<Vec<String>> = match &after["servers"] {

@@ -7,7 +7,8 @@ mod judge;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, TestRunner};
-use wp_gears::site::config::{Edited, Network, Switch, Want, Wish, edit, take_out, undo};
+use wp_gears::site::config::{Edited, Network, Want, Wish, edit, take_out, undo};
+use wp_gears::site::plugins::WP_GEARS;
 
 const SERVER: &str = "127.0.0.1:4730";
 const SALT: &str = "default-salt";
@@ -113,7 +114,7 @@ impl Made {
     fn wish(&self) -> Wish {
         let (servers, salt) = (vec![SERVER.to_owned()], SALT.to_owned());
         Wish {
-            switch: Switch::WpGears,
+            switch: WP_GEARS.switch,
             servers: if self.told {
                 Want::Exactly(servers)
             } else {
@@ -203,7 +204,7 @@ proptest! {
     fn our_scan_agrees(made in made()) {
         let edited = made.edit();
         let found = &edited.found;
-        prop_assert_eq!(&found.on, &[Switch::WpGears]);
+        prop_assert_eq!(&found.on, &[WP_GEARS.switch]);
         prop_assert_eq!(found.servers.as_ref(), Some(&made.expected_servers()));
         prop_assert_eq!(found.salt.as_deref(), Some(made.expected_salt()));
         prop_assert_eq!(found.host || found.network == Network::No, true);

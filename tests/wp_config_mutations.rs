@@ -9,7 +9,8 @@ mod judge;
 use std::time::{Duration, Instant};
 
 use dice::Dice;
-use wp_gears::site::config::{Switch, Want, Wish, edit, take_out, undo};
+use wp_gears::site::config::{Want, Wish, edit, take_out, undo};
+use wp_gears::site::plugins::{WP_GEARS, WP_MINIONS};
 
 const WORDS: &[&str] = &[
     "<?php ",
@@ -119,9 +120,9 @@ fn mutations_break_nothing() {
 fn one(text: &[u8], seed: usize) -> Option<Vec<u8>> {
     let wish = Wish {
         switch: if seed.is_multiple_of(2) {
-            Switch::WpGears
+            WP_GEARS.switch
         } else {
-            Switch::WpMinions
+            WP_MINIONS.switch
         },
         servers: match seed % 3 {
             0 => Want::Exactly(vec!["10.1.1.1:4730".into()]),

@@ -4,11 +4,12 @@
 mod judge;
 
 use std::time::{Duration, Instant};
-use wp_gears::site::config::{Edited, Switch, Want, Wish, edit};
+use wp_gears::site::config::{Edited, Want, Wish, edit};
+use wp_gears::site::plugins::WP_GEARS;
 
 fn plan(source: &[u8]) -> Edited {
     let wish = Wish {
-        switch: Switch::WpGears,
+        switch: WP_GEARS.switch,
         servers: Want::Default(vec!["127.0.0.1:4730".into()]),
         salt: Want::Default("salt".into()),
     };

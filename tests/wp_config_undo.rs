@@ -1,7 +1,8 @@
 //! Giving back after a person edited our own lines, and which file is edited.
 
 use std::path::Path;
-use wp_gears::site::config::{Switch, Undone, Want, Wish, edit, locate, take_out, undo};
+use wp_gears::site::config::{Undone, Want, Wish, edit, locate, take_out, undo};
+use wp_gears::site::plugins::WP_GEARS;
 
 const ORIGINAL: &str = "<?php
 define( 'WP_ASYNC_TASK_SALT', 'old' ); // ours
@@ -14,7 +15,7 @@ require_once __DIR__ . '/wp-settings.php';
 
 fn left() -> String {
     let wish = Wish {
-        switch: Switch::WpGears,
+        switch: WP_GEARS.switch,
         servers: Want::Default(vec!["127.0.0.1:4730".into()]),
         salt: Want::Exactly("new".into()),
     };
@@ -124,7 +125,7 @@ fn the_file_is_found_in_wordpress_own_order() {
 #[test]
 fn deep_trees_end_no_thread() {
     let wish = Wish {
-        switch: Switch::WpGears,
+        switch: WP_GEARS.switch,
         servers: Want::Default(vec![]),
         salt: Want::Default("salt".into()),
     };

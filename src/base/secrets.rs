@@ -10,23 +10,20 @@ use regex::{Captures, Regex};
 pub enum Secrets {
     /// Nothing in it is secret.
     None,
-    /// Strings of PHP code are masked, but for the words listed in `ui::mask`.
-    Php,
+    /// Strings of PHP code are masked, except plain words and these.
+    Php(&'static [&'static str]),
     /// Values of password options are masked.
     Options,
     /// Not shown: no text, or long and of no interest.
     Hidden,
 }
 
-const DOTS: &str = "••••";
+/// Stands for what is not shown.
+pub const DOTS: &str = "••••";
 
-/// Strings of PHP code that may be shown: our own names and plain values.
-const PLAIN: [&str; 13] = [
+/// Strings of PHP code that are never secret.
+const PLAIN: [&str; 9] = [
     "wp-gears remove",
-    "WP_GEARS",
-    "WP_MINIONS_BACKEND",
-    "WP_ASYNC_TASK_SALT",
-    "gearman",
     "HTTP_HOST",
     "DOMAIN_CURRENT_SITE",
     "gearman_servers",
@@ -56,7 +53,7 @@ pub fn diff(text: &str, secrets: Secrets) -> String {
     for line in text.lines() {
         let line = match secrets {
             Secrets::None | Secrets::Hidden => Cow::Borrowed(line),
-            Secrets::Php => php(line),
+            Secrets::Php(words) => php(line, words),
             Secrets::Options => PASSWORDS.replace_all(line, format!("$1{DOTS}")),
         };
         shown.push_str(&line);
@@ -75,21 +72,6 @@ pub fn diff(text: &str, secrets: Secrets) -> String {
     shown
 }
 
-/// A function's name without the salt of the site whose it is; a plugin's
-/// functions are told by their name, other programs' are shown as they are.
-pub fn function(name: &str, of_a_site: bool) -> String {
-    const PLUGINS: &str = ":WP_Async_Task";
-    let at = match name.strip_suffix(PLUGINS) {
-        Some(salt) => Some(salt.len()),
-        None if of_a_site => name.rfind(':'),
-        None => None,
-    };
-    match at {
-        Some(at) if at > 0 => format!("{DOTS}{}", plain(&name[at..])),
-        _ => plain(name),
-    }
-}
-
 /// Others' words, without what would steer a terminal.
 pub fn plain(text: &str) -> String {
     text.chars()
@@ -97,13 +79,18 @@ pub fn plain(text: &str) -> String {
         .collect()
 }
 
-/// Every string literal that is not one of ours; from an unclosed quote to the line's end.
-fn php(line: &str) -> Cow<'_, str> {
+/// Masks every string literal that is not a plain word, and the rest of the
+/// line from a quote that is not closed.
+fn php<'l>(line: &'l str, words: &[&str]) -> Cow<'l, str> {
     STRINGS.replace_all(line, |found: &Captures| {
         let whole = &found[0];
         let inside = found.get(1).or(found.get(2)).map(|m| m.as_str());
         match inside {
-            Some(text) if PLAIN.contains(&text) || SERVER.is_match(text) => whole.to_owned(),
+            Some(text)
+                if PLAIN.contains(&text) || words.contains(&text) || SERVER.is_match(text) =>
+            {
+                whole.to_owned()
+            }
             _ => {
                 let quote = &whole[..1];
                 format!("{quote}{DOTS}{quote}")
@@ -117,29 +104,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn functions_are_shown_without_their_salt() {
-        for (name, of_a_site, shown) in [
-            ("s:WP_Async_Task", false, "••••:WP_Async_Task"),
-            ("a:b:WP_Async_Task", true, "••••:WP_Async_Task"),
-            (":WP_Async_Task", false, ":WP_Async_Task"),
-            ("WP_Async_Task", true, "WP_Async_Task"),
-            ("s:own", true, "••••:own"),
-            ("ns:resize", false, "ns:resize"),
-            ("bell\x07", false, "bell\u{fffd}"),
-        ] {
-            assert_eq!(function(name, of_a_site), shown);
-        }
-    }
-
-    #[test]
     fn only_plain_words_are_shown() {
         let shown = diff(
             "+define( 'WP_ASYNC_TASK_SALT', 'abc' ); define('DB_PASSWORD', \"x'y\");\n+$gearman_servers = array( '127.0.0.1:4730' );\n-'open\n",
-            Secrets::Php,
+            Secrets::Php(&["WP_ASYNC_TASK_SALT"]),
         );
         assert!(!shown.contains("abc") && !shown.contains("x'y") && !shown.contains("open"));
         assert!(shown.contains("'WP_ASYNC_TASK_SALT'") && shown.contains("127.0.0.1:4730"));
-        let shown = diff("-define('A', 'x');\n+define('A', 'y');\n", Secrets::Php);
+        let shown = diff(
+            "-define('A', 'x');\n+define('A', 'y');\n",
+            Secrets::Php(&[]),
+        );
         assert!(
             shown.ends_with("+define('••••', '••••');  (changed)\n"),
             "{shown}"

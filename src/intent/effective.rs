@@ -6,10 +6,10 @@ use clap::{Arg, ArgMatches, Args, FromArgMatches};
 use serde::Serialize;
 use toml::{Table, Value};
 
-use crate::intent::options::{HostOptions, Plugin as Wish, Site, SiteOptions, Spec};
+use crate::intent::options::{HostOptions, Site, SiteOptions, Spec};
 use crate::intent::resolve::{Resolved, SiteResolved};
 use crate::intent::usage;
-use crate::site::find::Plugin;
+use crate::site::plugins::PluginChoice;
 
 /// Every option with what it is for; those that nobody set and that have no
 /// fixed value are comments. A salt is not shown.
@@ -191,11 +191,7 @@ fn of_wish(spec: &Spec, site: &SiteResolved) -> SiteOptions {
 
 fn of_site(site: &SiteResolved, wish: SiteOptions) -> SiteOptions {
     SiteOptions {
-        plugin: Some(match site.plugin {
-            Plugin::Bundled => Wish::Bundled,
-            Plugin::WpGears => Wish::WpGears,
-            Plugin::WpMinions => Wish::WpMinions,
-        }),
+        plugin: Some(PluginChoice::This(site.plugin)),
         workers: Some(site.workers),
         worker_mode: Some(site.mode),
         worker_user: Some(site.user.clone()),

@@ -9,18 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::gearman::password::Password;
 use crate::gearman::server::Server;
 pub use crate::queue::Queue;
+use crate::site::plugins::PluginChoice;
 pub use crate::worker::Mode as WorkerMode;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Plugin {
-    /// What the site has; the bundled one where it has neither
-    Auto,
-    WpGears,
-    WpMinions,
-    /// A small must-use plugin that comes with wp-gears
-    Bundled,
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -52,7 +42,7 @@ pub struct SiteOptions {
     pub wp_config: Option<PathBuf>,
     /// What hands in jobs [default: auto]
     #[arg(long, value_enum, value_name = "PLUGIN", env = "WP_GEARS_PLUGIN")]
-    pub plugin: Option<Plugin>,
+    pub plugin: Option<PluginChoice>,
     /// WP_ASYNC_TASK_SALT, which separates sites [default: the one there is, else random]
     #[arg(
         long,

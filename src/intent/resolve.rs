@@ -13,14 +13,15 @@ use crate::host::Host;
 use crate::host::platform::{Gearmand, Platform};
 use crate::host::supervisor::{PIP, Supervisord};
 use crate::intent::options::{
-    HostOptions, Plugin as PluginWish, Queue, Role, SiteOptions, Spec, SupervisorFrom, WorkerMode,
+    HostOptions, Queue, Role, SiteOptions, Spec, SupervisorFrom, WorkerMode,
 };
 use crate::intent::queue;
 use crate::queue::mysql::Mysql;
 use crate::queue::wanted as queue_words;
 use crate::site::config::{self, Found, Want};
-use crate::site::find::{self, Plugin};
+use crate::site::find;
 use crate::site::php::{self, Php};
+use crate::site::plugins::{self, Plugin, PluginChoice};
 use crate::site::pool::{self, Pool};
 use crate::site::settings;
 use crate::supervisor::programs::{self, Program};
@@ -77,7 +78,7 @@ pub struct SiteResolved {
     pub version: String,
     pub config: PathBuf,
     pub found: Found,
-    pub plugin: Plugin,
+    pub plugin: &'static Plugin,
     pub salt: Want<String>,
     pub servers: Want<Vec<String>>,
     /// 0 until the host's budget is shared out.
@@ -118,10 +119,7 @@ impl SiteResolved {
         if !changes || self.found.on.is_empty() {
             return Vec::new();
         }
-        match old {
-            Some(salt) => vec![format!("{salt}:WP_Async_Task")],
-            None => vec!["WP_Async_Task".into(), ":WP_Async_Task".into()],
-        }
+        plugins::functions(old)
     }
 
     /// The salt that the site will have, where it is told: a new one is not.
@@ -327,19 +325,13 @@ fn resolve_site(
         need_utf8(path)?;
     }
 
-    let plugin = match options.plugin.unwrap_or(PluginWish::Auto) {
-        PluginWish::Auto => found_site.plugin.unwrap_or(Plugin::Bundled),
-        PluginWish::Bundled => Plugin::Bundled,
-        PluginWish::WpGears => Plugin::WpGears,
-        PluginWish::WpMinions => Plugin::WpMinions,
-    };
-    if plugin != Plugin::Bundled && found_site.plugin != Some(plugin) {
-        let what = format!(
-            "use the plugin that was asked for in {}",
-            wish.dir.display()
-        );
+    let installed = found_site.plugin.map(|it| it.plugin);
+    let choice = options.plugin.unwrap_or(PluginChoice::Auto);
+    let plugin = choice.or_installed(installed);
+    if plugin.bundled.is_none() && installed != Some(plugin) {
+        let what = format!("use {} in {}", plugin.label, wish.dir.display());
         return Err(Problem::new(what, "its files are not there")
-            .help("install it, or take --plugin bundled")
+            .help("install it, or use --plugin bundled")
             .into());
     }
 

@@ -32,7 +32,8 @@ use crate::resource::repository::Enabled;
 use crate::resource::service::{self, Service};
 use crate::resource::{Resource, ResourceId};
 use crate::site::config;
-use crate::site::find::{BUNDLED, Plugin, name as site_name};
+use crate::site::find::name as site_name;
+use crate::site::plugins::{self, PLUGINS};
 use crate::site::settings;
 use crate::supervisor::{block, programs};
 
@@ -427,7 +428,7 @@ fn restored(
         mode: was.map_or(0o644, |kept| kept.mode),
         package: None,
         secrets: match edit {
-            Edit::WpConfig => Secrets::Php,
+            Edit::WpConfig => Secrets::Php(plugins::shown_words()),
             Edit::Options => Secrets::Options,
             Edit::Whole => Secrets::Hidden,
             Edit::Program | Edit::Block | Edit::Section | Edit::Log => Secrets::None,
@@ -548,7 +549,7 @@ pub fn without_journal(
         mode: 0o644,
         package: None,
         secrets: match edit {
-            Edit::WpConfig => Secrets::Php,
+            Edit::WpConfig => Secrets::Php(plugins::shown_words()),
             _ => Secrets::None,
         },
     };
@@ -581,8 +582,8 @@ pub fn without_journal(
             items.push(Box::new(workers(host, &program.name, Ensure::Absent)?));
         }
     }
-    for plugin in [Plugin::WpGears, Plugin::WpMinions] {
-        let path = dir.join(plugin.runner());
+    for runner_name in plugins::runners() {
+        let path = dir.join(runner_name);
         if let Ok(Node::Link { to, .. }) = host.look(&path)
             && to == runner()
         {
@@ -592,9 +593,11 @@ pub fn without_journal(
             }));
         }
     }
-    let bundled = dir.join(BUNDLED);
-    if host.read(&bundled)?.is_some() {
-        items.push(Box::new(take_out(bundled, Edit::Whole)));
+    for place in PLUGINS.iter().filter_map(|plugin| plugin.bundled) {
+        let path = dir.join(place);
+        if host.read(&path)?.is_some() {
+            items.push(Box::new(take_out(path, Edit::Whole)));
+        }
     }
     if items.is_empty() {
         return Ok(None);

@@ -15,7 +15,7 @@ use crate::intent::queue::WaitingJobs;
 use crate::intent::resolve::own_server;
 use crate::resource::drained::{Drained, Purpose};
 use crate::resource::file::File;
-use crate::site::{config, settings};
+use crate::site::{config, plugins, settings};
 use crate::worker::function_of;
 
 const LIMIT: Duration = Duration::from_secs(2);
@@ -30,9 +30,9 @@ pub fn of_site(host: &Host, name: &str, dir: &Path, wish: WaitingJobs) -> Result
     let Some(found) = found.filter(|_| host.live()) else {
         return Ok(None);
     };
-    let salt = found.salt.map(|salt| format!("{salt}:WP_Async_Task"));
-    let served = function_of(&Path::new(BASE).join("run").join(name));
-    let functions: Vec<String> = [salt, served].into_iter().flatten().collect();
+    let salt = found.salt.as_deref();
+    let mut functions = salt.map_or_else(Vec::new, |salt| plugins::functions(Some(salt)));
+    functions.extend(function_of(&Path::new(BASE).join("run").join(name)));
     let servers: Vec<Server> = found
         .servers
         .unwrap_or_else(|| own_server(host).into_iter().collect())

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::base::clock;
 use crate::base::secrets;
 use crate::queue::probe::{QueueSeen, Snapshot};
+use crate::site::plugins;
 
 /// What watching adds to a queue: its last numbers of waiting jobs, and how
 /// many jobs a second its site's workers do.
@@ -273,7 +274,7 @@ pub fn is_idle_stranger(queue: &QueueSeen) -> bool {
 }
 
 pub fn shown(queue: &QueueSeen) -> String {
-    secrets::function(&queue.function, queue.site.is_some())
+    plugins::shown_function(&queue.function, queue.site.is_some())
 }
 
 /// "0 s", "59 s", "12 min", "5 h", "3 d".

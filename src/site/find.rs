@@ -6,39 +6,36 @@ use anyhow::Result;
 
 use crate::base::problem::Problem;
 use crate::host::Host;
+use crate::site::plugins::{PLUGINS, Plugin};
 
-/// The plugin that hands in jobs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Plugin {
-    WpGears,
-    WpMinions,
-    Bundled,
+/// WordPress looks for a plugin's header in so many bytes of its main file.
+const HEAD: usize = 8 << 10;
+
+/// A WordPress, as its files tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WordPress {
+    pub version: String,
+    /// The plugin whose files are there.
+    pub plugin: Option<InstalledPlugin>,
 }
 
-impl Plugin {
-    /// What the link in the WordPress root is called.
-    pub fn runner(self) -> &'static str {
-        match self {
-            Plugin::WpMinions => "wp-minions-runner.php",
-            Plugin::WpGears | Plugin::Bundled => "wp-gears-runner.php",
-        }
+/// A plugin that is installed in a site, active or not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InstalledPlugin {
+    pub plugin: &'static Plugin,
+    main: PathBuf,
+}
+
+impl InstalledPlugin {
+    /// Its major version, if its main file tells.
+    pub fn major(&self, host: &Host) -> Option<u32> {
+        let (head, _) = host.head(&self.main, HEAD).ok()?;
+        major(&String::from_utf8_lossy(&head))
     }
 }
 
-/// The bundled plugin's place below the WordPress root.
-pub const BUNDLED: &str = "wp-content/mu-plugins/wp-gears-bundled.php";
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Site {
-    /// As given, absolute: a `current` link of a release deploy stays one.
-    pub dir: PathBuf,
-    pub version: String,
-    /// The plugin whose files are there.
-    pub plugin: Option<Plugin>,
-}
-
 /// Looks at a folder; an error if there is no WordPress in it.
-pub fn find(host: &Host, dir: &Path) -> Result<Site> {
+pub fn find(host: &Host, dir: &Path) -> Result<WordPress> {
     let what = format!("use {} as a site", dir.display());
     if !dir.is_absolute() {
         return Err(Problem::usage(what, "it is not an absolute path").into());
@@ -64,30 +61,48 @@ pub fn find(host: &Host, dir: &Path) -> Result<Site> {
         .and_then(|rest| rest.split(['\'', '"']).nth(1))
         .unwrap_or("unknown")
         .to_owned();
-    Ok(Site {
-        dir: dir.to_owned(),
+    Ok(WordPress {
         version,
         plugin: plugin_in(host, dir)?,
     })
 }
 
-/// WP Gears or WP Minions among the plugins, by their main files.
-fn plugin_in(host: &Host, dir: &Path) -> Result<Option<Plugin>> {
-    let mains = [
-        ("wp-minions.php", Plugin::WpMinions),
-        ("wp-gears.php", Plugin::WpGears),
-    ];
+/// The plugin in a site, by its main file; the bundled one only where the site
+/// has no other.
+pub fn plugin_in(host: &Host, dir: &Path) -> Result<Option<InstalledPlugin>> {
+    let (own, bundled): (Vec<&Plugin>, Vec<&Plugin>) =
+        PLUGINS.iter().partition(|plugin| plugin.bundled.is_none());
     for folder in ["wp-content/plugins", "wp-content/mu-plugins"] {
         let folder = dir.join(folder);
         for name in host.list(&folder)? {
-            for (main, plugin) in mains {
-                if name == main || host.exists(&folder.join(&name).join(main)) {
-                    return Ok(Some(plugin));
+            for plugin in &own {
+                let main = match name == plugin.main_file {
+                    true => folder.join(&name),
+                    false => folder.join(&name).join(plugin.main_file),
+                };
+                if host.exists(&main) {
+                    return Ok(Some(InstalledPlugin { plugin, main }));
                 }
             }
         }
     }
-    Ok(host.exists(&dir.join(BUNDLED)).then_some(Plugin::Bundled))
+    for plugin in bundled {
+        let main = plugin.bundled.map(|place| dir.join(place));
+        if let Some(main) = main.filter(|main| host.exists(main)) {
+            return Ok(Some(InstalledPlugin { plugin, main }));
+        }
+    }
+    Ok(None)
+}
+
+/// The major version in a plugin's header: "Version: 4.1.0", in a comment.
+fn major(header: &str) -> Option<u32> {
+    let mut lines = header.lines();
+    let version = lines.find_map(|line| {
+        line.trim_start_matches([' ', '\t', '*', '/', '#', '@'])
+            .strip_prefix("Version:")
+    })?;
+    version.trim().split('.').next()?.parse().ok()
 }
 
 /// A short name for the site, from its folder: what identifies it for people.
@@ -139,6 +154,13 @@ pub fn name(dir: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_plugin_says_its_version_in_its_header() {
+        let header = "<?php\n/**\n * Plugin Name: WP Minions\n * Version: 4.1.0\n */";
+        assert_eq!(major(header), Some(4));
+        assert_eq!(major("<?php\n// Version: x"), None);
+    }
 
     #[test]
     fn a_name_is_taken_from_the_folder_that_tells_most() {

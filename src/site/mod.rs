@@ -6,6 +6,7 @@ pub mod extension;
 pub mod find;
 pub mod look;
 pub mod php;
+pub mod plugins;
 pub mod pool;
 pub mod queue;
 pub mod roots;

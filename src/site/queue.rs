@@ -1,21 +1,22 @@
-//! What the job servers say of a site's jobs before it is touched: whether
-//! others serve them (a copy of a site keeps its salt and its servers), and
-//! whether some wait under a name that a new salt would leave behind.
+//! What job servers say about a site's jobs before setup changes the site:
+//! whether other workers serve them (a copy of a site has the same salt and
+//! servers), and whether a new salt would leave queued jobs behind.
 
 use std::time::Duration;
 
 use crate::base::problem::Problem;
 use crate::gearman::server::Server;
 use crate::gearman::text::{Admin, Queue};
+use crate::site::plugins;
 
 const LIMIT: Duration = Duration::from_secs(2);
 
-/// An error where workers serve the site's function already. A server that
-/// does not answer has none.
+/// Refuses a site whose functions other workers serve already. A server that
+/// does not answer is taken to have no workers.
 pub fn refuse_copy(dir: &str, salt: &str, servers: &[String]) -> Result<(), Problem> {
-    let function = format!("{salt}:WP_Async_Task");
+    let functions = plugins::functions(Some(salt));
     for name in servers {
-        let Some(served_by) = workers_of(name, &function) else {
+        let Some(served_by) = worker_of(name, &functions) else {
             continue;
         };
         let what = format!("set up {dir}");
@@ -30,8 +31,8 @@ pub fn refuse_copy(dir: &str, salt: &str, servers: &[String]) -> Result<(), Prob
     Ok(())
 }
 
-/// An error where jobs wait under one of the names. A server that does not
-/// answer has none.
+/// Refuses a new salt while jobs are queued under the old function names. A
+/// server that does not answer is taken to have no jobs.
 pub fn refuse_stranded(dir: &str, functions: &[String], servers: &[String]) -> Result<(), Problem> {
     for name in servers {
         let waiting: u64 = queues_of(name)
@@ -57,13 +58,14 @@ fn queues_of(server: &str) -> Option<Vec<Queue>> {
     Admin::connect(&server, LIMIT).ok()?.status().ok()
 }
 
-fn workers_of(server: &str, function: &str) -> Option<String> {
+/// A worker that serves one of the functions, in words.
+fn worker_of(server: &str, functions: &[String]) -> Option<String> {
     let server: Server = server.parse().ok()?;
     let mut admin = Admin::connect(&server, LIMIT).ok()?;
     let workers = admin.workers().ok()?;
     let one = workers
         .into_iter()
-        .find(|worker| worker.functions.iter().any(|served| served == function))?;
+        .find(|worker| worker.functions.iter().any(|it| functions.contains(it)))?;
     Some(match one.id.as_str() {
         "" | "-" => format!("from {}", one.address),
         id => id.to_owned(),

@@ -16,7 +16,6 @@ use crate::host::Host;
 use crate::intent::options::{HostOptions, Role, SiteOptions, Spec};
 use crate::intent::resolve::{self, Resolved};
 use crate::report::Ui;
-use crate::site::find::Plugin;
 use sites::Found;
 
 /// What the options and the file say, for these sites or those that they name.
@@ -206,7 +205,7 @@ impl Wizard<'_> {
     fn notes(&self, resolved: &Resolved) -> Vec<String> {
         let holds = |site: &&Found| {
             let chosen = resolved.sites.iter().find(|it| it.dir == site.dir);
-            chosen.is_some_and(|it| it.plugin != Plugin::Bundled)
+            chosen.is_some_and(|it| it.plugin.bundled.is_none())
         };
         let found = self.found.iter().filter(holds);
         found.filter_map(|site| site.note.clone()).collect()

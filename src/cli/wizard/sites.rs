@@ -14,7 +14,6 @@ use crate::intent::resolve::{self, SiteResolved, absolute};
 use crate::report::message;
 use crate::report::progress::Progress;
 use crate::site::config::Network;
-use crate::site::find::Plugin;
 use crate::site::look::{self, SiteInfo};
 use crate::site::roots;
 
@@ -65,11 +64,12 @@ fn one(host: &Host, layers: &Layers, dir: &Path, until: Instant) -> Result<Found
             found.about.push_str(", does not answer");
         }
         found.has_workers = site.existing.is_some();
-        found.likely = site.plugin != Plugin::Bundled || found.has_workers;
-        if site.plugin != Plugin::Bundled && told.is_some_and(|told| !told.active) {
+        let brings_plugin = site.plugin.bundled.is_none();
+        found.likely = brings_plugin || found.has_workers;
+        if brings_plugin && told.is_some_and(|told| !told.active) {
             found.note = Some(format!(
                 "{} in {} is not active: activate it, or take the plugin 'bundled' under More",
-                name_of(site.plugin),
+                site.plugin.label,
                 dir.display()
             ));
         }
@@ -85,24 +85,17 @@ fn about(site: &SiteResolved, told: Option<&SiteInfo>) -> String {
     let network = told.map_or(site.found.network == Network::Yes, |told| told.network);
     let kind = if network { " network" } else { "" };
     parts.push(format!("WordPress {}{kind}", site.version));
-    let name = name_of(site.plugin);
-    parts.push(match (site.plugin, told.map(|told| told.active)) {
-        (Plugin::Bundled, _) | (_, None) => name.to_owned(),
-        (_, Some(true)) => format!("{name} active"),
-        (_, Some(false)) => format!("{name} not active"),
+    let label = site.plugin.label;
+    parts.push(match told.map(|told| told.active) {
+        _ if site.plugin.bundled.is_some() => "no plugin yet".into(),
+        None => label.to_owned(),
+        Some(true) => format!("{label} active"),
+        Some(false) => format!("{label} not active"),
     });
     if site.existing.is_some() {
         parts.push("has workers".into());
     }
     parts.join(", ")
-}
-
-fn name_of(plugin: Plugin) -> &'static str {
-    match plugin {
-        Plugin::WpGears => "WP Gears",
-        Plugin::WpMinions => "WP Minions",
-        Plugin::Bundled => "no plugin yet",
-    }
 }
 
 /// Why it cannot be set up, in the fewest words.

@@ -8,7 +8,7 @@ use crate::host::commands::Command;
 use crate::host::process::Process;
 use crate::intent::resolve::SiteResolved;
 use crate::resource::ResourceId;
-use crate::site::php;
+use crate::site::{find, php};
 
 pub const CHECK: Check = Check {
     name: "php-extension",
@@ -103,11 +103,24 @@ fn web(context: &Context, site: &SiteResolved, problems: &mut Vec<Finding>) -> S
     };
     if !context.host.has_loaded(server.pid, "gearman.so") {
         problems.push(Finding::failed(
-            format!("{name} (process {}) runs without the gearman extension: pages hand their jobs to WP-Cron", server.pid),
+            format!(
+                "{name} (process {}) runs without the gearman extension: {}",
+                server.pid,
+                without_extension(context, site)
+            ),
             format!("restart {name}; if that is not enough, 'phpenmod gearman' first"),
         ));
     }
     format!("{name} has it")
+}
+
+/// What happens to the jobs of its pages.
+fn without_extension(context: &Context, site: &SiteResolved) -> &'static str {
+    let installed = find::plugin_in(context.host, &site.dir).ok().flatten();
+    let major = installed
+        .filter(|it| it.plugin == site.plugin)
+        .and_then(|it| it.major(context.host));
+    site.plugin.without_extension(major)
 }
 
 /// What a restart of the web server would meet.

@@ -3,7 +3,6 @@
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding};
 use crate::resource::ResourceId;
-use crate::site::find::{BUNDLED, Plugin};
 
 pub const CHECK: Check = Check {
     name: "plugin",
@@ -20,7 +19,6 @@ fn run(context: &Context) -> Vec<Finding> {
             )];
         };
         let config = ResourceId::File(site.config.clone());
-        let bundled = ResourceId::File(site.dir.join(BUNDLED));
         vec![match (&facts.plugin, &facts.client) {
             (Some(name), Some(client)) if facts.can_add => {
                 Finding::ok(format!("{name}, through {client}"))
@@ -30,16 +28,20 @@ fn run(context: &Context) -> Vec<Finding> {
                     .why_not
                     .clone()
                     .unwrap_or_else(|| "wp_async_task_add() is missing".into());
-                let todo = match site.plugin {
-                    Plugin::Bundled => "wp-gears doctor --fix".to_owned(),
-                    _ => format!(
-                        "wp plugin activate … in {}, or --plugin bundled",
+                let help = match site.plugin.bundled {
+                    Some(_) => "wp-gears doctor --fix".to_owned(),
+                    None => format!(
+                        "activate {} in {}, or use --plugin bundled",
+                        site.plugin.label,
                         site.dir.display()
                     ),
                 };
-                Finding::failed(format!("no job reaches Gearman: {why}"), todo)
-                    .fixed_by(config)
-                    .fixed_by(bundled)
+                let finding = Finding::failed(format!("no job reaches Gearman: {why}"), help);
+                let finding = finding.fixed_by(config);
+                match site.plugin.bundled {
+                    Some(place) => finding.fixed_by(ResourceId::File(site.dir.join(place))),
+                    None => finding,
+                }
             }
         }]
     })

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use crate::base::secrets;
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding, or_ok};
 use crate::gearman::text::Queue;
 use crate::host::files::Node;
 use crate::intent::resolve::SiteResolved;
+use crate::site::plugins;
 
 pub const CHECK: Check = Check {
     name: "queue",
@@ -116,12 +116,12 @@ fn jobs(count: u64) -> String {
 fn owner<'c>(context: &'c Context, queue: &Queue) -> Option<&'c SiteResolved> {
     context.resolved.sites.iter().find(|site| {
         let named = crate::worker::function_of(&context.paths(site).run);
-        let salt = site
+        let salted = site
             .effective_salt()
-            .map(|salt| format!("{salt}:WP_Async_Task"));
-        [named, salt]
+            .map(|salt| plugins::functions(Some(salt)));
+        named
             .into_iter()
-            .flatten()
+            .chain(salted.into_iter().flatten())
             .any(|function| function == queue.function)
     })
 }
@@ -137,6 +137,9 @@ fn paused(context: &Context, site: &SiteResolved) -> bool {
 fn name(queue: &Queue, site: Option<&SiteResolved>) -> String {
     match site {
         Some(site) => format!("the site {}", site.name),
-        None => format!("the function {}", secrets::function(&queue.function, false)),
+        None => format!(
+            "the function {}",
+            plugins::shown_function(&queue.function, false)
+        ),
     }
 }

@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 
 fn run(context: &Context) -> Vec<Finding> {
     context.each_site(|site| {
-        let name = site.plugin.runner();
+        let name = site.plugin.runner;
         let path = site.dir.join(name);
         let by = ResourceId::Link(path.clone());
         let todo = format!("ln -s {} {}", paths::runner().display(), path.display());

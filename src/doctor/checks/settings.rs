@@ -8,7 +8,7 @@ use crate::doctor::{Check, Finding, or_ok};
 use crate::intent::resolve::SiteResolved;
 use crate::resource::ResourceId;
 use crate::site::ask::{Facts, Settings};
-use crate::site::find::Plugin;
+use crate::site::plugins::{SALT, WP_MINIONS};
 
 pub const CHECK: Check = Check {
     name: "settings",
@@ -38,9 +38,9 @@ fn run(context: &Context) -> Vec<Finding> {
         if !problems.is_empty() {
             return problems;
         }
-        let on = match site.plugin {
-            Plugin::WpMinions => facts.backend.as_deref() == Some("gearman"),
-            Plugin::WpGears | Plugin::Bundled => facts.wp_gears,
+        let on = match site.plugin.switch == WP_MINIONS.switch {
+            true => facts.backend.as_deref() == Some("gearman"),
+            false => facts.wp_gears,
         };
         if !on {
             let name = switch(site);
@@ -78,20 +78,16 @@ type Constant = (&'static str, Option<Option<String>>, Option<String>);
 /// Each with its value when plugins were about to load, and when all was loaded.
 fn constants(site: &SiteResolved, facts: &Facts) -> Vec<Constant> {
     let early = |pick: fn(&Settings) -> Option<String>| facts.early.as_ref().map(pick);
-    let mut all = vec![(
-        "WP_ASYNC_TASK_SALT",
-        early(|it| it.salt.clone()),
-        facts.salt.clone(),
-    )];
-    match site.plugin {
-        Plugin::WpMinions => {
+    let mut all = vec![(SALT, early(|it| it.salt.clone()), facts.salt.clone())];
+    match site.plugin.switch == WP_MINIONS.switch {
+        true => {
             all.push((
                 "WP_MINIONS_BACKEND",
                 early(|it| it.backend.clone()),
                 facts.backend.clone(),
             ));
         }
-        Plugin::WpGears | Plugin::Bundled => {
+        false => {
             let now = facts.wp_gears.then(|| "true".to_owned());
             all.push((
                 "WP_GEARS",
@@ -104,9 +100,9 @@ fn constants(site: &SiteResolved, facts: &Facts) -> Vec<Constant> {
 }
 
 fn switch(site: &SiteResolved) -> &'static str {
-    match site.plugin {
-        Plugin::WpMinions => "WP_MINIONS_BACKEND 'gearman'",
-        Plugin::WpGears | Plugin::Bundled => "WP_GEARS true",
+    match site.plugin.switch == WP_MINIONS.switch {
+        true => "WP_MINIONS_BACKEND 'gearman'",
+        false => "WP_GEARS true",
     }
 }
 

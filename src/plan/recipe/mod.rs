@@ -29,9 +29,8 @@ use crate::resource::journal::{Edit, Scope};
 use crate::resource::link::Link;
 use crate::resource::package::Packages;
 use crate::resource::repository::{Enabled, Repository, Source};
-use crate::site::config::{self, Switch, Wish};
-use crate::site::find::{BUNDLED, Plugin};
-use crate::site::settings;
+use crate::site::config::{self, Wish};
+use crate::site::{plugins, settings};
 
 /// The PHP in root's folder: what workers run, and what asks a site.
 const PHP: [(&str, &str); 4] = [
@@ -285,8 +284,8 @@ fn own_files(items: &mut Items) -> Result<()> {
 }
 
 fn plugin_and_runner(host: &Host, items: &mut Items, site: &SiteResolved) -> Result<()> {
-    if site.plugin == Plugin::Bundled {
-        let path = site.dir.join(BUNDLED);
+    if let Some(place) = site.plugin.bundled {
+        let path = site.dir.join(place);
         // The site's owner owns what stands in the site.
         let (uid, gid) = ids_of(host, &site.dir.join("wp-content"))?;
         let owner = Owner::Ids(uid, gid);
@@ -314,7 +313,7 @@ fn plugin_and_runner(host: &Host, items: &mut Items, site: &SiteResolved) -> Res
             // A copy does not find its code; the plugin's readme asks for a link.
             replaces: |text| text.windows(11).any(|part| part == b"wp-load.php"),
             owner: ids_of(host, &site.dir)?,
-            ..Link::to(site.dir.join(site.plugin.runner()), runner())
+            ..Link::to(site.dir.join(site.plugin.runner), runner())
         },
     );
     Ok(())
@@ -332,10 +331,7 @@ fn ids_of(host: &Host, path: &Path) -> Result<(u32, u32)> {
 /// The switch.
 fn wp_config(site: &SiteResolved) -> File {
     let wish = Wish {
-        switch: match site.plugin {
-            Plugin::WpMinions => Switch::WpMinions,
-            Plugin::WpGears | Plugin::Bundled => Switch::WpGears,
-        },
+        switch: site.plugin.switch,
         servers: site.servers.clone(),
         salt: site.salt.clone(),
     };
@@ -355,6 +351,6 @@ fn wp_config(site: &SiteResolved) -> File {
         owner: Owner::Root,
         mode: 0o640,
         package: None,
-        secrets: Secrets::Php,
+        secrets: Secrets::Php(plugins::shown_words()),
     }
 }

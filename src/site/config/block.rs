@@ -1,7 +1,7 @@
 //! The lines that we add, in their marked block.
 
-use crate::site::config::Switch;
 use crate::site::config::network::Network;
+use crate::site::plugins::{SALT, Switch, constants};
 
 // Neither may hold the words that WP-CLI cuts at, nor `?>`.
 const BEGIN: &str = "/* BEGIN wp-gears: background jobs. No need to edit these lines; \"wp-gears remove\" takes them out again. */";
@@ -58,7 +58,7 @@ impl Missing {
     pub fn lines(&self) -> Vec<String> {
         let mut lines = Vec::new();
         if let Some(switch) = self.switch {
-            lines.push(self.define(switch.constant(), switch.php()));
+            lines.push(self.define(switch.constant, &switch.php()));
         }
         match &self.servers {
             Some(ServerLines::Unless(servers)) => lines.push(format!(
@@ -75,7 +75,7 @@ impl Missing {
             None => {}
         }
         if let Some(salt) = &self.salt {
-            lines.push(self.define("WP_ASYNC_TASK_SALT", &quoted(salt)));
+            lines.push(self.define(SALT, &quoted(salt)));
         }
         if let Some(network) = self.host {
             let sure = match network {
@@ -131,12 +131,10 @@ pub fn quoted(text: &str) -> String {
 /// A line that looks like one of ours, for blocks that no journal knows.
 pub fn is_ours(line: &[u8]) -> bool {
     let line = String::from_utf8_lossy(line);
-    let of_names = ["WP_GEARS", "WP_MINIONS_BACKEND", "WP_ASYNC_TASK_SALT"]
-        .iter()
-        .any(|name| {
-            line.starts_with(&format!("define( '{name}', "))
-                || line.starts_with(&format!("defined( '{name}' ) || define( '{name}', "))
-        });
+    let of_names = constants().iter().any(|name| {
+        line.starts_with(&format!("define( '{name}', "))
+            || line.starts_with(&format!("defined( '{name}' ) || define( '{name}', "))
+    });
     of_names
         || line == "global $gearman_servers;"
         || line.starts_with("$gearman_servers = array(")

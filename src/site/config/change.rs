@@ -9,7 +9,8 @@ use crate::site::config::php::line_of;
 use crate::site::config::place::{self, line_start};
 use crate::site::config::refusal::Refusal;
 use crate::site::config::value::{Element, Value};
-use crate::site::config::{Switch, Want, Warning, is_text_false, server_list};
+use crate::site::config::{Want, Warning, is_on, is_text_false, server_list};
+use crate::site::plugins::{SALT, Switch, SwitchValue};
 use std::ops::Range;
 
 /// Bytes that are taken out and what stands there instead.
@@ -66,28 +67,25 @@ impl<'p> Plan<'p> {
     }
 
     pub fn switch(&mut self, switch: Switch) -> Result<(), Refusal> {
-        let (fact, name) = match switch {
-            Switch::WpGears => (&self.facts.gears, "WP_GEARS"),
-            Switch::WpMinions => (&self.facts.minions, "WP_MINIONS_BACKEND"),
-        };
-        let Some(fact) = fact.clone()? else {
+        let facts = self.facts;
+        let Some(fact) = facts.switch(switch)? else {
             self.missing.switch = Some(switch);
             return Ok(());
         };
-        if switch.is_on(&fact.value) {
+        if is_on(switch, &fact.value) {
             return Ok(());
         }
         if matches!(fact.value, Value::Computed { .. }) {
-            return Err(at_run_time(&fact, name));
+            return Err(at_run_time(fact, switch.constant));
         }
-        if is_text_false(&fact.value) && switch == Switch::WpGears {
-            self.warn(&fact, "a word in quotes, even 'false', is true to PHP");
+        if is_text_false(&fact.value) && switch.value == SwitchValue::True {
+            self.warn(fact, "a word in quotes is true to PHP, even 'false'");
         }
-        self.replace(&fact, name, switch.php())
+        self.replace(fact, switch.constant, &switch.php())
     }
 
     pub fn salt(&mut self, want: &Want<String>) -> Result<(), Refusal> {
-        let name = "WP_ASYNC_TASK_SALT";
+        let name = SALT;
         let Some(fact) = self.facts.salt.clone()? else {
             self.missing.salt = Some(want.value().clone());
             return Ok(());

@@ -3,20 +3,34 @@
 use crate::site::config::php::Trivia;
 use crate::site::config::value::Value;
 use crate::site::config::worker::Truth;
+use crate::site::plugins::constants;
 use std::fmt;
 use std::ops::Range;
 
-/// The constants that are ours, or that make a network.
-pub const WATCHED: [&str; 8] = [
-    "WP_GEARS",
-    "WP_MINIONS_BACKEND",
-    "WP_ASYNC_TASK_SALT",
+/// The constants that make a network.
+const NETWORK: [&str; 5] = [
     "MULTISITE",
     "SUBDOMAIN_INSTALL",
     "VHOST",
     "SUNRISE",
     "DOMAIN_CURRENT_SITE",
 ];
+
+/// The constants that matter here: ours, and those that make a network.
+fn watched() -> impl Iterator<Item = &'static str> {
+    constants().iter().copied().chain(NETWORK)
+}
+
+/// Whether a constant matters here.
+pub fn is_watched(name: &str) -> bool {
+    watched().any(|it| it == name)
+}
+
+/// Whether a constant matters here, or has the name of one that does in
+/// another case.
+pub fn resembles_watched(name: &str) -> bool {
+    watched().any(|it| it.eq_ignore_ascii_case(name))
+}
 
 /// The conditions under which a line runs.
 #[derive(Debug, Clone, Default, PartialEq)]

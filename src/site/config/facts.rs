@@ -1,7 +1,7 @@
 //! What the file says: the walk's events, with those of the files that it
 //! includes, made into one answer for each thing that we care for.
 
-use crate::site::config::events::{Event, Kind, Opaque, Place, Seen, WATCHED};
+use crate::site::config::events::{Event, Kind, Opaque, Place, Seen, is_watched};
 use crate::site::config::includes::{From, Lines, splice};
 use crate::site::config::network::{Domain, Network, domain, network};
 use crate::site::config::php::{self, line_of};
@@ -9,6 +9,7 @@ use crate::site::config::refusal::Refusal;
 use crate::site::config::value::Value;
 use crate::site::config::worker::Truth;
 use crate::site::config::{Include, Warning};
+use crate::site::plugins::{SALT, Switch, constants, switches};
 use std::ops::Range;
 
 /// A value that is surely there when WordPress loads.
@@ -27,8 +28,8 @@ pub struct Facts {
     pub seen: Seen,
     /// The top-level statement that loads WordPress.
     pub load: usize,
-    pub gears: Result<Option<Fact>, Refusal>,
-    pub minions: Result<Option<Fact>, Refusal>,
+    /// What the file says of each switch that plugins have.
+    pub switches: Vec<(Switch, Result<Option<Fact>, Refusal>)>,
     pub salt: Result<Option<Fact>, Refusal>,
     pub servers: Result<Option<Fact>, Refusal>,
     /// The list's elements are pushed one by one.
@@ -42,6 +43,18 @@ pub struct Facts {
     /// Something before the load that may define ours unseen: its line.
     pub opaque: Option<(usize, String)>,
     pub warnings: Vec<Warning>,
+}
+
+impl Facts {
+    /// What the file says of a switch.
+    pub fn switch(&self, switch: Switch) -> Result<Option<&Fact>, Refusal> {
+        let said = self.switches.iter().find(|(it, _)| *it == switch);
+        match said {
+            Some((_, Ok(fact))) => Ok(fact.as_ref()),
+            Some((_, Err(refusal))) => Err(refusal.clone()),
+            None => Ok(None),
+        }
+    }
 }
 
 pub fn read(source: &[u8], include: &Include<'_>) -> Result<Facts, Refusal> {
@@ -93,9 +106,11 @@ pub fn read(source: &[u8], include: &Include<'_>) -> Result<Facts, Refusal> {
         ) && !from.event.place.function
     });
     Ok(Facts {
-        gears: constant("WP_GEARS"),
-        minions: constant("WP_MINIONS_BACKEND"),
-        salt: constant("WP_ASYNC_TASK_SALT"),
+        switches: switches()
+            .iter()
+            .map(|switch| (*switch, constant(switch.constant)))
+            .collect(),
+        salt: constant(SALT),
         servers,
         pushed,
         global,
@@ -255,7 +270,7 @@ fn surely(place: &Place, name: &str, before: &[From], here: &From) -> bool {
     place.unless.iter().all(|guard| {
         // A guard on another constant of ours that nothing defined so far.
         guard == name
-            || WATCHED[..3].contains(&&**guard)
+            || constants().contains(&guard.as_str())
                 && !before
                     .iter()
                     .take_while(|from| !std::ptr::eq(*from, here))
@@ -371,7 +386,7 @@ fn follow_servers(
 fn near_names(before: &[From], warnings: &mut Vec<Warning>) {
     for from in before {
         if let Kind::Define { name, .. } = &from.event.kind
-            && !WATCHED.contains(&&**name)
+            && !is_watched(name)
         {
             warnings.push(Warning::new(
                 Some(from.line),

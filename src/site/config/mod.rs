@@ -28,39 +28,18 @@ use facts::{Fact, Facts};
 use network::Domain;
 use value::Value;
 
+use crate::site::plugins::{Switch, SwitchValue, switches};
+
 /// Reads a file that wp-config.php includes: an absolute path, or one
 /// relative to wp-config.php's own folder. None where it can't.
 pub type Include<'i> = dyn Fn(&[u8]) -> Option<Vec<u8>> + 'i;
 
-/// Which plugin's switch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Switch {
-    WpGears,
-    WpMinions,
-}
-
-impl Switch {
-    fn constant(self) -> &'static str {
-        match self {
-            Switch::WpGears => "WP_GEARS",
-            Switch::WpMinions => "WP_MINIONS_BACKEND",
-        }
-    }
-
-    /// Its value, as PHP.
-    fn php(self) -> &'static str {
-        match self {
-            Switch::WpGears => "true",
-            Switch::WpMinions => "'gearman'",
-        }
-    }
-
-    fn is_on(self, value: &Value) -> bool {
-        match self {
-            // Somebody who wrote 'false' meant it, whatever PHP makes of it.
-            Switch::WpGears => value.truthy() == Some(true) && !is_text_false(value),
-            Switch::WpMinions => *value == Value::Text("gearman".into()),
-        }
+/// Whether this value turns the switch on.
+fn is_on(switch: Switch, value: &Value) -> bool {
+    match switch.value {
+        // Whoever wrote 'false' meant it, although PHP takes it for true.
+        SwitchValue::True => value.truthy() == Some(true) && !is_text_false(value),
+        SwitchValue::Text(text) => *value == Value::Text(text.into()),
     }
 }
 
@@ -184,20 +163,11 @@ fn edit_once(source: &[u8], wish: &Wish, include: &Include<'_>) -> Result<Edited
 }
 
 fn found(facts: &Facts) -> Found {
-    let on = |switch: &Switch| {
-        let fact = match switch {
-            Switch::WpGears => &facts.gears,
-            Switch::WpMinions => &facts.minions,
-        };
-        matches!(fact, Ok(Some(fact)) if switch.is_on(&fact.value))
-    };
+    let on = |switch: &Switch| matches!(facts.switch(*switch), Ok(Some(fact)) if is_on(*switch, &fact.value));
     let known = |fact: &Result<Option<Fact>, Refusal>| fact.clone().ok().flatten();
     let salt = known(&facts.salt);
     Found {
-        on: [Switch::WpGears, Switch::WpMinions]
-            .into_iter()
-            .filter(on)
-            .collect(),
+        on: switches().iter().copied().filter(on).collect(),
         servers: known(&facts.servers).and_then(|fact| server_list(&fact.value)),
         salt_computed: salt
             .as_ref()

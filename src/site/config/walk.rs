@@ -1,13 +1,16 @@
 //! One walk over the tree: everything that matters to us, in the order in
 //! which PHP meets it.
 
-use crate::site::config::events::{Event, Kind, Opaque, Place, Seen, Top, WATCHED};
+use crate::site::config::events::{
+    Event, Kind, Opaque, Place, Seen, Top, is_watched, resembles_watched,
+};
 use crate::site::config::php::Trivia;
 use crate::site::config::shapes::{
     defined, defines_abspath, names_settings, servers_target, short_circuits,
 };
 use crate::site::config::value::{Known, Reader, Value, bare, function_name, global_name, span};
 use crate::site::config::worker::{self, Truth};
+use crate::site::plugins::constants;
 use php_ast::visitor::{Visitor, walk_expr, walk_stmt};
 use php_ast::{
     ArgKind, AssignOp, BinaryOp, Expr, ExprKind, IfStmt, NamespaceBody, Program, Stmt, StmtKind,
@@ -190,7 +193,7 @@ impl Walker<'_> {
                 .entry(name.clone())
                 .or_insert_with(|| value.clone());
         }
-        if WATCHED.iter().any(|it| it.eq_ignore_ascii_case(&name)) {
+        if resembles_watched(&name) {
             self.note(
                 Kind::Define {
                     name,
@@ -227,7 +230,7 @@ impl Walker<'_> {
                     Value::Text(name) => {
                         self.define(name.trim_start_matches('\\').to_owned(), value, at)
                     }
-                    Value::Bareword(name) if WATCHED.contains(&&*name) => self.note(
+                    Value::Bareword(name) if is_watched(&name) => self.note(
                         Kind::Define {
                             name: name.clone(),
                             // No quotes around the name: fatal since PHP 8.
@@ -494,7 +497,7 @@ impl<'a, 's> Visitor<'a, 's> for Walker<'_> {
             }
             ExprKind::String(text) => {
                 let text = String::from_utf8_lossy(text.as_bytes());
-                if WATCHED[..3].contains(&&*text) {
+                if constants().contains(&&*text) {
                     self.note(Kind::Mention(text.into_owned()), at);
                 } else if text == "/etc/wordpress/config-"
                     || text.ends_with("config/application.php")

@@ -1,0 +1,316 @@
+//! The plugins that submit a site's jobs to Gearman, one row for each.
+//! `templates/plugin.php` is the same table for PHP: how to call them.
+
+use std::sync::LazyLock;
+
+use clap::ValueEnum;
+use clap::builder::PossibleValue;
+use serde::{Deserialize, Serialize};
+
+use crate::base::secrets::{DOTS, plain};
+
+/// The constant that keeps the jobs of one site apart from those of another.
+pub const SALT: &str = "WP_ASYNC_TASK_SALT";
+
+/// A plugin that submits jobs.
+#[derive(Debug)]
+pub struct Plugin {
+    /// Its name on the command line and in the file.
+    pub name: &'static str,
+    /// The help for that name.
+    help: &'static str,
+    /// Its name for people.
+    pub label: &'static str,
+    /// The file that identifies it among a site's plugins.
+    pub main_file: &'static str,
+    /// Where setup installs it, below the WordPress folder; `None` where the
+    /// site has to bring it.
+    pub bundled: Option<&'static str>,
+    /// The name of its runner in the WordPress folder.
+    pub runner: &'static str,
+    /// What turns it on.
+    pub switch: Switch,
+    /// The Gearman function of its jobs, after the salt.
+    function: &'static str,
+    /// The functions of its jobs on a site without a salt, over all its versions.
+    unsalted: &'static [&'static str],
+    /// The first major version whose jobs are lost in a PHP without the
+    /// gearman extension. All others hand them to WP-Cron.
+    loses_jobs_since: Option<u32>,
+}
+
+/// A constant of wp-config.php that makes a plugin use Gearman.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Switch {
+    pub constant: &'static str,
+    pub value: SwitchValue,
+}
+
+/// The value that turns a switch on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SwitchValue {
+    True,
+    Text(&'static str),
+}
+
+pub static WP_GEARS: Plugin = Plugin {
+    name: "wp-gears",
+    help: "The plugin WP Gears",
+    label: "WP Gears",
+    main_file: "wp-gears.php",
+    bundled: None,
+    runner: "wp-gears-runner.php",
+    switch: Switch {
+        constant: "WP_GEARS",
+        value: SwitchValue::True,
+    },
+    function: ":WP_Async_Task",
+    // 1.0, then 2.0 and later.
+    unsalted: &["WP_Async_Task", ":WP_Async_Task"],
+    loses_jobs_since: None,
+};
+
+pub static WP_MINIONS: Plugin = Plugin {
+    name: "wp-minions",
+    help: "The plugin WP Minions",
+    label: "WP Minions",
+    main_file: "wp-minions.php",
+    bundled: None,
+    runner: "wp-minions-runner.php",
+    switch: Switch {
+        constant: "WP_MINIONS_BACKEND",
+        value: SwitchValue::Text("gearman"),
+    },
+    function: ":WP_Async_Task",
+    unsalted: &[":WP_Async_Task"],
+    loses_jobs_since: Some(4),
+};
+
+pub static BUNDLED: Plugin = Plugin {
+    name: "bundled",
+    help: "A small must-use plugin that comes with wp-gears",
+    label: "the bundled plugin",
+    main_file: "wp-gears-bundled.php",
+    bundled: Some("wp-content/mu-plugins/wp-gears-bundled.php"),
+    runner: "wp-gears-runner.php",
+    switch: Switch {
+        constant: "WP_GEARS",
+        value: SwitchValue::True,
+    },
+    function: ":WP_Async_Task",
+    unsalted: &[":WP_Async_Task"],
+    loses_jobs_since: None,
+};
+
+/// All of them, in the order in which help lists them.
+pub static PLUGINS: [&Plugin; 3] = [&WP_GEARS, &WP_MINIONS, &BUNDLED];
+
+impl PartialEq for Plugin {
+    fn eq(&self, other: &Plugin) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for Plugin {}
+
+impl Plugin {
+    /// What happens to the jobs of pages whose PHP lacks the gearman extension.
+    pub fn without_extension(&self, major: Option<u32>) -> &'static str {
+        match (self.loses_jobs_since, major) {
+            (Some(since), Some(major)) if major >= since => "pages lose their jobs",
+            (Some(_), None) => "pages lose their jobs or hand them to WP-Cron",
+            _ => "pages hand their jobs to WP-Cron",
+        }
+    }
+}
+
+impl Switch {
+    /// Its value in PHP.
+    pub fn php(self) -> String {
+        match self.value {
+            SwitchValue::True => "true".into(),
+            SwitchValue::Text(text) => format!("'{text}'"),
+        }
+    }
+}
+
+/// Names that several plugins may share, each once.
+fn distinct(names: impl Iterator<Item = &'static str>) -> Vec<&'static str> {
+    let mut distinct = Vec::new();
+    for name in names {
+        if !distinct.contains(&name) {
+            distinct.push(name);
+        }
+    }
+    distinct
+}
+
+/// The switches of all plugins.
+pub fn switches() -> &'static [Switch] {
+    static SWITCHES: LazyLock<Vec<Switch>> = LazyLock::new(|| {
+        let mut switches: Vec<Switch> = Vec::new();
+        for plugin in PLUGINS {
+            if !switches.contains(&plugin.switch) {
+                switches.push(plugin.switch);
+            }
+        }
+        switches
+    });
+    &SWITCHES
+}
+
+/// The constants that setup writes: all switches, and the salt.
+pub fn constants() -> &'static [&'static str] {
+    static CONSTANTS: LazyLock<Vec<&str>> = LazyLock::new(|| {
+        let switches = PLUGINS.iter().map(|plugin| plugin.switch.constant);
+        distinct(switches.chain([SALT]))
+    });
+    &CONSTANTS
+}
+
+/// The names of all runners.
+pub fn runners() -> Vec<&'static str> {
+    distinct(PLUGINS.iter().map(|plugin| plugin.runner))
+}
+
+/// The functions that a site with this salt may submit its jobs to.
+pub fn functions(salt: Option<&str>) -> Vec<String> {
+    let mut functions: Vec<String> = Vec::new();
+    for plugin in PLUGINS {
+        let names = match salt {
+            Some(salt) => vec![format!("{salt}{}", plugin.function)],
+            None => plugin.unsalted.iter().map(|name| (*name).into()).collect(),
+        };
+        for name in names {
+            if !functions.contains(&name) {
+                functions.push(name);
+            }
+        }
+    }
+    functions
+}
+
+/// A function's name without the salt in it. The functions of plugins are
+/// known by their ends; those of other programs are shown in full, unless
+/// they belong to a site.
+pub fn shown_function(name: &str, of_a_site: bool) -> String {
+    let salt = PLUGINS
+        .iter()
+        .find_map(|plugin| name.strip_suffix(plugin.function));
+    let at = match salt {
+        Some(salt) => Some(salt.len()),
+        None if of_a_site => name.rfind(':'),
+        None => None,
+    };
+    match at {
+        Some(at) if at > 0 => format!("{DOTS}{}", plain(&name[at..])),
+        _ => plain(name),
+    }
+}
+
+/// The words of PHP strings that a diff of wp-config.php may show.
+pub fn shown_words() -> &'static [&'static str] {
+    static WORDS: LazyLock<Vec<&str>> = LazyLock::new(|| {
+        let values = switches().iter().filter_map(|switch| match switch.value {
+            SwitchValue::Text(text) => Some(text),
+            SwitchValue::True => None,
+        });
+        distinct(constants().iter().copied().chain(values))
+    });
+    &WORDS
+}
+
+/// What `--plugin` takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum PluginChoice {
+    /// The one that the site has.
+    Auto,
+    This(&'static Plugin),
+}
+
+impl PluginChoice {
+    /// The plugin to use on a site that has this one.
+    pub fn or_installed(self, installed: Option<&'static Plugin>) -> &'static Plugin {
+        match self {
+            PluginChoice::Auto => installed.unwrap_or(&BUNDLED),
+            PluginChoice::This(plugin) => plugin,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            PluginChoice::Auto => "auto",
+            PluginChoice::This(plugin) => plugin.name,
+        }
+    }
+}
+
+impl ValueEnum for PluginChoice {
+    fn value_variants<'a>() -> &'a [Self] {
+        static CHOICES: LazyLock<Vec<PluginChoice>> = LazyLock::new(|| {
+            let plugins = PLUGINS.into_iter().map(PluginChoice::This);
+            [PluginChoice::Auto].into_iter().chain(plugins).collect()
+        });
+        &CHOICES
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let help = match self {
+            PluginChoice::Auto => "The one that the site has, or the bundled one",
+            PluginChoice::This(plugin) => plugin.help,
+        };
+        Some(PossibleValue::new(self.name()).help(help))
+    }
+}
+
+impl From<PluginChoice> for String {
+    fn from(choice: PluginChoice) -> String {
+        choice.name().into()
+    }
+}
+
+impl TryFrom<String> for PluginChoice {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        <Self as ValueEnum>::from_str(&name, false)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn functions_are_shown_without_their_salt() {
+        for (name, of_a_site, shown) in [
+            ("s:WP_Async_Task", false, "••••:WP_Async_Task"),
+            ("a:b:WP_Async_Task", true, "••••:WP_Async_Task"),
+            (":WP_Async_Task", false, ":WP_Async_Task"),
+            ("WP_Async_Task", true, "WP_Async_Task"),
+            ("s:own", true, "••••:own"),
+            ("ns:resize", false, "ns:resize"),
+            ("bell\x07", false, "bell\u{fffd}"),
+        ] {
+            assert_eq!(shown_function(name, of_a_site), shown);
+        }
+    }
+
+    #[test]
+    fn what_happens_without_the_extension_depends_on_the_version() {
+        let lost = "pages lose their jobs";
+        assert_eq!(WP_MINIONS.without_extension(Some(4)), lost);
+        assert_ne!(WP_MINIONS.without_extension(Some(3)), lost);
+        assert_ne!(WP_GEARS.without_extension(Some(4)), lost);
+    }
+
+    #[test]
+    fn a_choice_has_one_name_on_the_command_line_and_in_the_file() {
+        for choice in PluginChoice::value_variants() {
+            let name = String::from(*choice);
+            assert_eq!(PluginChoice::try_from(name).as_ref(), Ok(choice));
+        }
+        assert!(PluginChoice::try_from("none".to_owned()).is_err());
+    }
+}
