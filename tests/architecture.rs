@@ -221,6 +221,44 @@ fn lib_rs_and_the_architectures_page_list_the_same_layers() {
     }
 }
 
+/// Commands that are not the same on every platform, in a text's own words:
+/// only `host` knows which of them a host has.
+fn platform_commands(text: &str) -> Vec<String> {
+    let literal = Regex::new(r#"(?s)"(?:[^"\\]|\\.)*""#).unwrap();
+    let command = Regex::new(
+        r"systemctl|journalctl|timedatectl|phpenmod|supervisorctl|update-rc\.d|chkconfig|apt-get|\bdnf\b|\byum\b|service \{?\w*\}? (start|stop|restart|reload)",
+    )
+    .unwrap();
+    literal
+        .find_iter(text)
+        .map(|literal| literal.as_str())
+        .filter(|literal| command.is_match(literal))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn only_the_platform_names_its_commands() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    collect(&src, &src, &mut files);
+    let named: Vec<(String, Vec<String>)> = files
+        .into_iter()
+        .filter(|(module, ..)| !module.starts_with("host"))
+        .map(|(module, _, text)| (module, platform_commands(&text)))
+        .filter(|(_, commands)| !commands.is_empty())
+        .collect();
+    assert_eq!(named, []);
+    for (text, found) in [
+        ("let todo = \"run 'phpenmod gearman' first\";", 1),
+        ("format!(\n    \"service {name} restart\"\n)", 1),
+        ("context.supervisorctl(\"update\")", 0),
+        ("format!(\"the service {name} is masked\")", 0),
+    ] {
+        assert_eq!(platform_commands(text).len(), found, "{text}");
+    }
+}
+
 /// The test itself sees what it is for, however it is written.
 #[test]
 fn an_upward_use_and_a_circle_are_seen() {

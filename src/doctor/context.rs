@@ -17,7 +17,7 @@ use crate::host::commands::{Command, explain};
 use crate::host::files::Node;
 use crate::host::platform::Platform;
 use crate::host::process::Process;
-use crate::host::services::Unit;
+use crate::host::services::{ServiceManager, Unit};
 use crate::intent::options::{Role, Spec};
 use crate::intent::queue::WaitingJobs;
 use crate::intent::resolve::{self, Resolved, SiteResolved};
@@ -188,6 +188,16 @@ impl<'h> Context<'h> {
         let family = self.platform.family;
         self.host
             .unit(self.resolved.host.supervisor.unit, &[family.gearmand.unit])
+    }
+
+    /// The init system, which knows the commands that a person types.
+    pub fn services(&self) -> &'static dyn ServiceManager {
+        self.platform.services()
+    }
+
+    /// The command with which a person controls this host's supervisord.
+    pub fn supervisorctl(&self, arguments: &str) -> String {
+        format!("{} {arguments}", self.resolved.host.supervisor.control)
     }
 
     pub fn supervisor(&self) -> rpc::Supervisor {

@@ -1,20 +1,24 @@
-//! What two checks look for in a service alike, whatever it is of.
+//! Problems that any service may have.
 
 use crate::doctor::Finding;
-use crate::host::services::Unit;
+use crate::host::services::{Action, ServiceManager, Unit};
 use crate::resource::ResourceId;
 
-/// Nothing can start it, nor would setup.
-pub fn masked(name: &str, unit: &Unit) -> Option<Finding> {
-    let todo = format!("systemctl unmask {name}, then wp-gears doctor --fix");
-    unit.masked
-        .then(|| Finding::failed(format!("somebody masked the service {name}"), todo))
+/// A masked service cannot start, and setup leaves it alone.
+pub fn masked(services: &dyn ServiceManager, name: &str, unit: &Unit) -> Option<Finding> {
+    unit.masked.then(|| {
+        let unmask = services.unmask_hint(name);
+        Finding::failed(
+            format!("the service {name} is masked"),
+            format!("{unmask}, then wp-gears doctor --fix"),
+        )
+    })
 }
 
-pub fn not_at_boot(name: &str, unit: &Unit) -> Option<Finding> {
+pub fn not_at_boot(services: &dyn ServiceManager, name: &str, unit: &Unit) -> Option<Finding> {
     (!unit.enabled).then(|| {
         let seen = format!("the service {name} does not start at boot");
-        Finding::failed(seen, format!("systemctl enable {name}"))
+        Finding::failed(seen, services.command(Action::Enable, name))
             .fixed_by(ResourceId::Service(name.to_owned()))
     })
 }

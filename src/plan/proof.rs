@@ -26,6 +26,7 @@ pub fn run(host: &Host, site: &SiteResolved) -> Result<Proof> {
         PATIENCE_SECONDS,
     )?;
     let user = host.need_user(&site.user)?;
+    let control = host.supervisor()?.control;
     let output = host.run(
         &Command::new(&site.php.path)
             .args(["-d", "display_errors=stderr", "-d", "memory_limit=512M"])
@@ -41,10 +42,8 @@ pub fn run(host: &Host, site: &SiteResolved) -> Result<Proof> {
         }
         Problem::new(problem.what, why)
             .help(format!(
-                "see the log {LOGS}/{}.log and '{} status {}:*'; everything else is in place",
-                site.name,
-                host.supervisor().map_or("supervisorctl", |it| it.control),
-                site.program
+                "see {LOGS}/{}.log and '{control} status {}:*'; all other steps are done",
+                site.name, site.program
             ))
             .into()
     })

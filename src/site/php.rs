@@ -116,7 +116,17 @@ impl Php {
         })
     }
 
-    /// The package without which it cannot fork, where that is missing.
+    /// What a person does so that it loads the extension.
+    pub fn enable_extension(&self, host: &Host) -> Result<String> {
+        let dirs = self.ini_dirs(host)?;
+        let lacking = dirs.iter().find(|dir| !has_ini(host, dir, "gearman.ini"));
+        Ok(match lacking.or(dirs.first()) {
+            Some(dir) => host.platform()?.family.enable_extension(dir),
+            None => "add 'extension=gearman.so' to its php.ini".into(),
+        })
+    }
+
+    /// The package that it needs to fork, if that is missing.
     pub fn lacks_process(&self, host: &Host) -> Result<Option<String>> {
         let family = host.platform()?.family;
         let Some(package) = family.php_process else {

@@ -3,6 +3,7 @@
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding};
 use crate::gearman::daemon::FILES_LIMIT;
+use crate::host::services::Action;
 use crate::intent::options::Role;
 use crate::resource::ResourceId;
 
@@ -29,8 +30,11 @@ fn run(context: &Context) -> Vec<Finding> {
     };
     let name = context.platform.family.gearmand.unit;
     let seen = format!("gearmand may open {soft} files");
+    let services = context.services();
     let todo = format!(
-        "see 'systemctl cat {name}' for a LimitNOFILE that comes later than wp-gears.conf, then systemctl restart {name}"
+        "raise {}, then {}",
+        services.files_limit_hint(name),
+        services.command(Action::Restart, name)
     );
     let service = ResourceId::Service(name.to_owned());
     vec![if soft <= TOO_FEW {

@@ -2,6 +2,7 @@
 
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding, service};
+use crate::host::services::Action;
 use crate::intent::options::Role;
 use crate::resource::ResourceId;
 
@@ -29,7 +30,7 @@ fn run(context: &Context) -> Vec<Finding> {
             Err(_) if findings.iter().any(Finding::is_problem) => {}
             Err(why) => findings.push(Finding::failed(
                 why,
-                "see that it runs there and that this host reaches it (its unit's log, a firewall)",
+                "make sure that it runs there (see its log) and that no firewall is in the way",
             )),
         }
     }
@@ -41,12 +42,13 @@ fn run(context: &Context) -> Vec<Finding> {
 
 fn unit(context: &Context) -> Vec<Finding> {
     let name = context.platform.family.gearmand.unit;
+    let services = context.services();
     let resource = ResourceId::Service(name.to_owned());
     let unit = match context.gearmand() {
         Ok(unit) => unit,
         Err(error) => return vec![Finding::skipped(format!("{error:#}"))],
     };
-    if let Some(masked) = service::masked(name, &unit) {
+    if let Some(masked) = service::masked(services, name, &unit) {
         return vec![masked];
     }
     if !unit.present {
@@ -59,18 +61,22 @@ fn unit(context: &Context) -> Vec<Finding> {
     let mut problems = Vec::new();
     if !unit.active {
         let log = context.host.service_log(name);
-        let last = log.lines().last().unwrap_or("its log says nothing");
+        let last = log
+            .lines()
+            .last()
+            .map_or(String::new(), |line| format!("; {line}"));
         let seen = format!(
-            "the service {name} does not run: it is {}; {last}",
+            "the service {name} does not run: it is {}{last}",
             unit.state
         );
-        let todo = format!("systemctl start {name}; its log: journalctl -u {name}");
+        let start = services.command(Action::Start, name);
+        let todo = format!("{start}; its log: {}", services.log_hint(name));
         problems.push(Finding::failed(seen, todo).fixed_by(resource.clone()));
     }
-    problems.extend(service::not_at_boot(name, &unit));
+    problems.extend(service::not_at_boot(services, name, &unit));
     if unit.needs_reload {
         let seen = format!("the definition of the service {name} changed since it was loaded");
-        problems.push(Finding::warning(seen, "systemctl daemon-reload").fixed_by(resource.clone()));
+        problems.push(Finding::warning(seen, services.reload_hint()).fixed_by(resource.clone()));
     }
     problems
 }

@@ -8,7 +8,7 @@ use crate::doctor::{Check, Finding, or_ok};
 use crate::gearman::daemon::Stale;
 use crate::gearman::unit::definition;
 use crate::gearman::{daemon, options, password};
-use crate::host::services::Unit;
+use crate::host::services::{Action, Unit};
 use crate::intent::options::Role;
 use crate::resource::ResourceId;
 
@@ -90,7 +90,9 @@ fn running(context: &Context, unit: &Unit) -> Option<Finding> {
     if matches!(why, Stale::FilesLimit(_)) {
         return None;
     }
-    let todo = format!("systemctl restart {}", family.gearmand.unit);
+    let todo = context
+        .services()
+        .command(Action::Restart, family.gearmand.unit);
     let service = ResourceId::Service(family.gearmand.unit.to_owned());
     Some(
         Finding::failed(format!("gearmand is not what setup makes it: {why}"), todo)

@@ -1,14 +1,11 @@
-//! PHP's extension, in the very PHP of the workers and of the web server.
-
-use std::path::Path;
+//! PHP's extension, in the PHP of the workers and in that of the web server.
 
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding, or_ok};
 use crate::host::commands::Command;
-use crate::host::process::Process;
 use crate::intent::resolve::SiteResolved;
 use crate::resource::ResourceId;
-use crate::site::{find, php};
+use crate::site::{find, php, web_php};
 
 pub const CHECK: Check = Check {
     name: "php-extension",
@@ -41,7 +38,7 @@ fn run(context: &Context) -> Vec<Finding> {
 fn command_line(context: &Context, site: &SiteResolved) -> Result<Option<String>, Box<Finding>> {
     const PROGRAM: &str = "echo extension_loaded( 'gearman' ) ? 'yes ' . gearman_version() : 'no';";
     let php = site.php.path.display();
-    let failed = |seen: String, todo: &str| {
+    let failed = |seen: String, todo: String| {
         Err(Box::new(
             Finding::failed(seen, todo).fixed_by(ResourceId::Packages),
         ))
@@ -50,68 +47,65 @@ fn command_line(context: &Context, site: &SiteResolved) -> Result<Option<String>
         Ok(user) => user,
         Err(error) => return Err(Box::new(Finding::of_error(&error))),
     };
-    match context.host.check(
-        &Command::new(&site.php.path)
-            .args(["-r", PROGRAM])
-            .user(&user),
-    ) {
+    let command = Command::new(&site.php.path).args(["-r", PROGRAM]);
+    match context.host.check(&command.user(&user)) {
         Ok(output) => match output.text().trim().rsplit_once("yes ") {
             Some((_, version)) => Ok(Some(version.to_owned())),
             None => failed(
-                format!("{php} has no gearman extension: workers can run no job"),
-                "install it for that PHP, or 'phpenmod gearman'",
+                format!("{php} has no gearman extension: workers cannot run jobs"),
+                format!("install it for this PHP, or {}", enable(context, site)),
             ),
         },
         Err(error) => failed(
             format!("{php} does not run: {error:#}"),
-            "see that it starts: php -v",
+            format!("make sure that it starts: {php} -v"),
         ),
     }
 }
 
-/// The processes that serve pages have it only if it was there when they started.
+fn enable(context: &Context, site: &SiteResolved) -> String {
+    let hint = site.php.enable_extension(context.host);
+    hint.unwrap_or_else(|_| "enable it".into())
+}
+
+/// The processes that serve pages load it only when they start.
 fn web(context: &Context, site: &SiteResolved, problems: &mut Vec<Finding>) -> String {
-    const MASTER: &str = "php-fpm: master process (";
-    let pool = context.pool(site);
-    // /etc/php/8.2/fpm/pool.d/x.conf is a pool of the master with /etc/php/8.2/fpm/php-fpm.conf.
-    let above = pool.as_ref().and_then(|pool| pool.file.parent()?.parent());
-    let is_master = |process: &&Process| {
-        let config = process
-            .args
-            .first()
-            .and_then(|title| title.strip_prefix(MASTER));
-        config.is_some_and(|config| above.is_none_or(|above| Path::new(config).starts_with(above)))
-    };
-    let is_apache = |process: &&Process| {
-        let name = process.exe.as_deref().and_then(Path::file_name);
-        name.is_some_and(|name| name == "apache2" || name == "httpd")
-    };
     if !context.root {
-        return "the web's PHP is seen by root alone".into();
+        return "only root can look into the web server's PHP".into();
     }
-    let processes = context.processes();
-    let Some(server) = processes.iter().find(is_master).or_else(|| {
-        processes
-            .iter()
-            .find(|process| is_apache(process) && context.host.has_loaded(process.pid, "libphp"))
-    }) else {
-        return "no php-fpm or Apache with PHP runs".into();
+    let host = context.host;
+    let serving = || {
+        let php = match context.pool(site) {
+            Some(pool) => php::of_pool(host, Some(pool))?,
+            None => site.php.clone(),
+        };
+        web_php::serving(host, context.processes(), &php)
     };
-    let name = match is_master(&server) {
-        true => "php-fpm",
-        false => "Apache",
+    let serving = match serving() {
+        Ok(serving) => serving,
+        Err(error) => {
+            problems.push(Finding::of_error(&error));
+            return String::new();
+        }
     };
-    if !context.host.has_loaded(server.pid, "gearman.so") {
+    let Some(web) = serving.first() else {
+        problems.extend(another_php(context));
+        return "no php-fpm or Apache runs this PHP".into();
+    };
+    if !web.has_extension(host) {
         problems.push(Finding::failed(
             format!(
-                "{name} (process {}) runs without the gearman extension: {}",
-                server.pid,
+                "{web} runs without the gearman extension: {}",
                 without_extension(context, site)
             ),
-            format!("restart {name}; if that is not enough, 'phpenmod gearman' first"),
+            format!(
+                "{}; if that does not help, first {}",
+                web.restart_hint(context.platform),
+                enable(context, site)
+            ),
         ));
     }
-    format!("{name} has it")
+    format!("{web} has it")
 }
 
 /// What happens to the jobs of its pages.
@@ -123,7 +117,18 @@ fn without_extension(context: &Context, site: &SiteResolved) -> &'static str {
     site.plugin.without_extension(major)
 }
 
-/// What a restart of the web server would meet.
+/// What runs PHP for the web, if it is not the PHP that should serve the site.
+fn another_php(context: &Context) -> Option<Finding> {
+    let mut others = web_php::all(context.host, context.processes()).ok()?;
+    others.retain(|web| !web.has_extension(context.host));
+    let web = others.first()?;
+    Some(Finding::warning(
+        format!("{web} runs another PHP, without the gearman extension"),
+        "if it serves this site, run wp-gears setup --php with the program of that PHP",
+    ))
+}
+
+/// What a restart of the web server's PHP would find.
 fn ini_files(context: &Context, site: &SiteResolved) -> Option<Finding> {
     let missing = php::without_extension(context.host, &site.php).ok()?;
     let dir = missing.first()?;
@@ -131,8 +136,9 @@ fn ini_files(context: &Context, site: &SiteResolved) -> Option<Finding> {
         "{} has no ini file for the gearman extension",
         dir.display()
     );
+    let enable = context.platform.family.enable_extension(dir);
     Some(
-        Finding::failed(seen, "phpenmod gearman, then restart the web server's PHP")
+        Finding::failed(seen, format!("{enable}, then restart the web server's PHP"))
             .fixed_by(ResourceId::Packages),
     )
 }

@@ -2,7 +2,6 @@
 
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding};
-use crate::host::platform::Init;
 
 pub const CHECK: Check = Check {
     name: "platform",
@@ -13,9 +12,6 @@ pub const CHECK: Check = Check {
 
 fn run(context: &Context) -> Vec<Finding> {
     let platform = context.platform;
-    let init = match platform.init {
-        Init::Systemd => "systemd",
-        Init::Sysv => "init scripts, no systemd",
-    };
+    let init = platform.services().name();
     vec![Finding::ok(format!("{}, {init}", platform.name))]
 }

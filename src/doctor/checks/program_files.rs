@@ -61,21 +61,26 @@ fn run(context: &Context) -> Vec<Finding> {
         problems.extend(
             broken(context)
                 .into_iter()
-                .map(|(file, why)| told(&file, &why)),
+                .map(|(file, why)| broken_file(context, &file, &why)),
         );
         return or_ok_or_skipped(problems);
     }
     match context.supervisor().reread() {
         Err(error) => {
+            let reread = context.supervisorctl("reread");
             let found = broken(context);
             let from_supervisord = error.root_cause().to_string();
             if found.is_empty() {
                 problems.push(Finding::failed(
                     format!("supervisord cannot read its files: {from_supervisord}"),
-                    "mend the file that it names, then 'supervisorctl reread'",
+                    format!("fix the file that it names, then {reread}"),
                 ));
             }
-            problems.extend(found.into_iter().map(|(file, why)| told(&file, &why)));
+            problems.extend(
+                found
+                    .into_iter()
+                    .map(|(file, why)| broken_file(context, &file, &why)),
+            );
         }
         Ok(reread) => {
             for site in &context.resolved.sites {
@@ -86,7 +91,7 @@ fn run(context: &Context) -> Vec<Finding> {
                     );
                     let by = ResourceId::Program(site.program.clone());
                     problems.push(
-                        Finding::failed(seen, "supervisorctl update")
+                        Finding::failed(seen, context.supervisorctl("update"))
                             .fixed_by(by)
                             .of_site(&site.name),
                     );
@@ -106,13 +111,16 @@ fn or_ok_or_skipped(problems: Vec<Finding>) -> Vec<Finding> {
     }
 }
 
-fn told(file: &Path, why: &str) -> Finding {
+fn broken_file(context: &Context, file: &Path, why: &str) -> Finding {
     Finding::failed(
         format!(
-            "{} is broken ({why}): supervisord reads no file again until it is mended",
+            "{} is broken ({why}): until it is fixed, supervisord reads no file again",
             file.display()
         ),
-        "mend it or move it away, then 'supervisorctl reread'",
+        format!(
+            "fix it or move it away, then {}",
+            context.supervisorctl("reread")
+        ),
     )
 }
 

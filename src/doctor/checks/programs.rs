@@ -33,14 +33,16 @@ fn run(context: &Context) -> Vec<Finding> {
             .filter(|process| process.group == *group)
             .collect();
         let start = format!(
-            "supervisorctl start {group}:*; its log: {}/{}.log",
+            "{}; its log: {}/{}.log",
+            context.supervisorctl(&format!("start {group}:*")),
             crate::base::paths::LOGS,
             site.name
         );
         let mut problems = Vec::new();
         if mine.is_empty() {
             let seen = format!("supervisord knows no program {group}");
-            problems.push(Finding::failed(seen, "supervisorctl update").fixed_by(by.clone()));
+            problems
+                .push(Finding::failed(seen, context.supervisorctl("update")).fixed_by(by.clone()));
         }
         for process in &mine {
             let why = match process.state.as_str() {
@@ -75,10 +77,8 @@ fn run(context: &Context) -> Vec<Finding> {
                 "{} of other people is {} {}",
                 process.name, process.state, process.error
             );
-            let todo = format!(
-                "supervisorctl tail {}:{} stderr",
-                process.group, process.name
-            );
+            let tail = format!("tail {}:{} stderr", process.group, process.name);
+            let todo = context.supervisorctl(&tail);
             findings.push(Finding::warning(seen.trim_end(), todo));
         }
     }

@@ -58,7 +58,7 @@ fn look(context: &Context, server: &str, queues: &[Queue]) -> Vec<Finding> {
             Some(site) if paused(context, site) => {
                 Finding::warning(seen, format!("wp-gears resume --site {}", site.dir.display()))
             }
-            Some(site) => Finding::failed(seen, format!("start the workers: supervisorctl start {}:*", site.program)),
+            Some(site) => Finding::failed(seen, format!("start the workers: {}", context.supervisorctl(&format!("start {}:*", site.program)))),
             None => Finding::failed(
                 seen,
                 "start the worker that they are for; 'gearadmin --show-jobs' and '--cancel-job' take them out",
@@ -87,10 +87,10 @@ fn look(context: &Context, server: &str, queues: &[Queue]) -> Vec<Finding> {
             );
             let todo = match site {
                 Some(site) => format!(
-                    "see {}/{}.log; supervisorctl restart {}:*",
+                    "see {}/{}.log; {}",
                     crate::base::paths::LOGS,
                     site.name,
-                    site.program
+                    context.supervisorctl(&format!("restart {}:*", site.program))
                 ),
                 None => "see what its workers wait for".into(),
             };

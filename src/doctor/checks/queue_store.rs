@@ -6,6 +6,7 @@ use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding, or_ok};
 use crate::gearman::daemon;
 use crate::host::files::Node;
+use crate::host::services::Action;
 use crate::intent::options::{Queue, Role};
 use crate::queue::mysql::{self, Login};
 use crate::queue::sqlite;
@@ -40,7 +41,7 @@ fn sqlite(context: &Context) -> Vec<Finding> {
         .map_or_else(|| daemon::queue_file(gearmand).into(), PathBuf::from);
     let shown = path.display();
     let pid = context.gearmand().map(|unit| unit.main_pid).unwrap_or(0);
-    let restart = format!("systemctl restart {}", gearmand.unit);
+    let restart = context.services().command(Action::Restart, gearmand.unit);
     let mut problems: Vec<Finding> = match sqlite::faults(context.host, gearmand, &path) {
         Ok(faults) => faults
             .into_iter()

@@ -50,10 +50,10 @@ fn run(context: &Context) -> Vec<Finding> {
             true => Finding::failed(
                 format!("its workers ended {ends} times of late, and one started just now"),
                 format!(
-                    "see {}/{}.log and 'supervisorctl tail {}:* stderr'",
+                    "see {}/{}.log and '{}'",
                     crate::base::paths::LOGS,
                     site.name,
-                    site.program
+                    context.supervisorctl(&format!("tail {}:* stderr", site.program))
                 ),
             ),
             false => Finding::ok("no worker is started again and again"),

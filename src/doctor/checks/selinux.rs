@@ -21,9 +21,10 @@ fn run(context: &Context) -> Vec<Finding> {
     let Some(enforces) = read("/sys/fs/selinux/enforce") else {
         return vec![Finding::ok("SELinux is not in use")];
     };
-    let boolean = "/sys/fs/selinux/booleans/httpd_can_network_connect";
-    let allowed = read(boolean).is_none_or(|text| text.starts_with('1'));
-    let todo = "setsebool -P httpd_can_network_connect on";
+    let boolean = context.platform.family.selinux_boolean;
+    let allowed = read(&format!("/sys/fs/selinux/booleans/{boolean}"))
+        .is_none_or(|text| text.starts_with('1'));
+    let todo = format!("setsebool -P {boolean} on");
     vec![
         match (enforces == "1", allowed || !context.has_role(Role::Web)) {
             (true, false) => Finding::failed(

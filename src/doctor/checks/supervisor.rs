@@ -2,6 +2,7 @@
 
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding, service};
+use crate::host::services::Action;
 use crate::intent::options::Role;
 use crate::resource::ResourceId;
 use crate::supervisor::rpc::Unreachable;
@@ -19,12 +20,13 @@ fn run(context: &Context) -> Vec<Finding> {
     }
     let supervisor = context.resolved.host.supervisor;
     let (name, socket) = (supervisor.unit, supervisor.socket);
+    let services = context.services();
     let resource = ResourceId::Service(name.to_owned());
     let unit = match context.supervisor_unit() {
         Ok(unit) => unit,
         Err(error) => return vec![Finding::skipped(format!("{error:#}"))],
     };
-    if let Some(masked) = service::masked(name, &unit) {
+    if let Some(masked) = service::masked(services, name, &unit) {
         return vec![masked];
     }
     if !unit.present {
@@ -34,14 +36,16 @@ fn run(context: &Context) -> Vec<Finding> {
         ];
     }
     let mut findings = Vec::new();
-    findings.extend(service::not_at_boot(name, &unit));
+    findings.extend(service::not_at_boot(services, name, &unit));
     if !unit.active {
         let seen = format!("supervisord does not run: its service is {}", unit.state);
-        findings.push(Finding::failed(seen, format!("systemctl start {name}")).fixed_by(resource));
+        findings
+            .push(Finding::failed(seen, services.command(Action::Start, name)).fixed_by(resource));
         return findings;
     }
     let restart = format!(
-        "systemctl restart {name} (workers that go on meanwhile are told by the check 'orphans')"
+        "{} (the check 'orphans' finds workers that outlive it)",
+        services.command(Action::Restart, name)
     );
     let why = match context.programs() {
         Ok(programs) => {
@@ -56,7 +60,7 @@ fn run(context: &Context) -> Vec<Finding> {
             return findings;
         }
         Err(Unreachable::NoSocket) => format!("supervisord runs, but its socket {socket} is gone"),
-        Err(Unreachable::Refused) => format!("supervisord runs, but nobody listens on {socket}"),
+        Err(Unreachable::Refused) => format!("supervisord runs, but does not listen on {socket}"),
         Err(Unreachable::Odd(answer)) => {
             format!("what listens on {socket} does not answer as supervisord does: {answer}")
         }

@@ -36,8 +36,11 @@ fn run(context: &Context) -> Vec<Finding> {
                 "process {} runs a program that was replaced since",
                 process.pid
             );
-            let mut finding =
-                Finding::failed(seen, "wp-gears doctor --fix, or supervisorctl restart");
+            let groups = context.resolved.sites.iter();
+            let groups: Vec<String> = groups.map(|site| format!("{}:*", site.program)).collect();
+            let restart = context.supervisorctl(&format!("restart {}", groups.join(" ")));
+            let todo = format!("wp-gears doctor --fix, or {restart}");
+            let mut finding = Finding::failed(seen, todo);
             for site in &context.resolved.sites {
                 finding = finding.fixed_by(ResourceId::Program(site.program.clone()));
             }

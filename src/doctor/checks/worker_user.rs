@@ -20,7 +20,7 @@ fn run(context: &Context) -> Vec<Finding> {
             let of_site = process.args.windows(2).any(|pair| pair == words);
             if of_site && process.uid == Some(0) {
                 let seen = format!("process {} runs the site's code as root", process.pid);
-                problems.push(Finding::failed(seen, "give the program a user, then supervisorctl update"));
+                problems.push(Finding::failed(seen, format!("give the program a user, then {}", context.supervisorctl("update"))));
             }
         }
         let user = &site.user;

@@ -90,7 +90,10 @@ fn fewer(context: &Context, wanted: u32, seen: usize) -> Option<Finding> {
     (all_run && (seen as u64) < u64::from(wanted)).then(|| {
         Finding::warning(
             format!("{seen} of {wanted} workers have reported"),
-            "look again in a moment; else supervisorctl status",
+            format!(
+                "look again in a moment; if that does not help, {}",
+                context.supervisorctl("status")
+            ),
         )
     })
 }

@@ -259,3 +259,74 @@ pub(super) fn detect(host: &Host) -> Result<Platform> {
         family,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::services::Action;
+
+    /// All that a platform tells a person to type.
+    fn advice(platform: &Platform) -> String {
+        use Action::{Disable, Enable, Reload, Restart, Start, Stop};
+        let services = platform.services();
+        let unit = platform.family.supervisor.unit;
+        let commands = [Start, Stop, Restart, Reload, Enable, Disable]
+            .map(|action| services.command(action, unit));
+        let hints = [
+            services.unmask_hint(unit),
+            services.log_hint(unit),
+            services.reload_hint().into(),
+            services.files_limit_hint(unit),
+            services.clock_hint().into(),
+            platform
+                .family
+                .enable_extension(Path::new("/etc/php/8.2/cli/conf.d")),
+            platform.family.enable_extension(Path::new("/etc/php.d")),
+        ];
+        [&commands[..], &hints[..]].concat().join("\n")
+    }
+
+    #[test]
+    fn advice_names_only_commands_that_the_platform_has() {
+        for family in &table::FAMILIES {
+            let is_debian = family.ids.contains(&"debian");
+            for init in [Init::Systemd, Init::Sysv] {
+                let platform = Platform {
+                    name: String::new(),
+                    id: String::new(),
+                    version: String::new(),
+                    init,
+                    family,
+                };
+                let advice = advice(&platform);
+                let systemd = init == Init::Systemd;
+                for (command, exists) in [
+                    ("systemctl", systemd),
+                    ("journalctl", systemd),
+                    ("timedatectl", systemd),
+                    ("service ", !systemd),
+                    ("update-rc.d", !systemd && is_debian),
+                    ("chkconfig", !systemd && !is_debian),
+                    ("phpenmod", is_debian),
+                ] {
+                    let named = advice.contains(command);
+                    assert_eq!(named, exists, "{:?} {init:?}: {command}", family.ids);
+                }
+                assert!(!advice.contains(['{', '}']), "{advice}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_php_that_no_package_brought_is_not_enabled_by_a_package() {
+        let [debian, ..] = &table::FAMILIES;
+        assert_eq!(
+            debian.enable_extension(Path::new("/etc/php/8.2/fpm/conf.d")),
+            "run 'phpenmod gearman'"
+        );
+        assert_eq!(
+            debian.enable_extension(Path::new("/usr/local/etc/php/conf.d")),
+            "add 'extension=gearman.so' to /usr/local/etc/php/conf.d/40-gearman.ini"
+        );
+    }
+}

@@ -108,7 +108,7 @@ pub trait ServiceManager: Debug + Sync {
     /// What a person does about a changed definition that is not in use yet.
     fn reload_hint(&self) -> &'static str;
 
-    /// Where a person finds the setting that limits a service's open files.
+    /// The setting that limits a service's open files, and where it is.
     fn files_limit_hint(&self, unit: &str) -> String;
 
     /// What a person does so that the host's clock stays right.

@@ -98,7 +98,7 @@ impl ServiceManager for Systemd {
     }
 
     fn files_limit_hint(&self, unit: &str) -> String {
-        format!("a LimitNOFILE after wp-gears.conf in 'systemctl cat {unit}'")
+        format!("LimitNOFILE in the last drop-in that 'systemctl cat {unit}' shows")
     }
 
     fn clock_hint(&self) -> &'static str {

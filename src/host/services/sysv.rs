@@ -98,7 +98,7 @@ impl ServiceManager for Sysv {
     }
 
     fn reload_hint(&self) -> &'static str {
-        "restart the service"
+        "restart it by its init script"
     }
 
     fn files_limit_hint(&self, unit: &str) -> String {
