@@ -1,12 +1,11 @@
 //! A pseudo-terminal with a program on it, and the screen that a person would see.
-#![allow(dead_code)]
 
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{SigHandler, Signal, signal};
@@ -14,32 +13,54 @@ use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
 pub struct Terminal {
-    master: File,
+    pub pty: Pty,
     /// Held open, so that the terminal outlives the program.
     slave: OwnedFd,
     child: Child,
-    screen: Arc<Mutex<vt100::Parser>>,
     bytes: Arc<Mutex<Vec<u8>>>,
+    /// How long the screen may take to be as a test wants it.
+    pub patience: Duration,
 }
 
-/// One place of the screen.
-#[derive(Debug, Clone, Default)]
-pub struct Cell {
-    pub text: String,
-    pub color: vt100::Color,
-    pub bold: bool,
-    pub dim: bool,
+/// The terminal's side that a person sees and types on.
+pub struct Pty {
+    master: File,
+    screen: Arc<Mutex<vt100::Parser>>,
+}
+
+impl Pty {
+    pub fn resize(&self, columns: u16, lines: u16) {
+        self.parser()
+            .screen_mut()
+            .set_size(some(lines), some(columns));
+        let size = Winsize {
+            ws_row: lines,
+            ws_col: columns,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        tcsetwinsize(&self.master, size).unwrap();
+    }
+
+    /// The screen with its colours, locked.
+    pub fn parser(&self) -> MutexGuard<'_, vt100::Parser> {
+        self.screen.lock().unwrap()
+    }
 }
 
 impl Terminal {
-    /// Runs it in a session of its own, with the terminal as its own.
+    /// Runs the command in a session of its own, with the terminal as its own.
     pub fn run(mut command: Command, columns: u16, lines: u16) -> Terminal {
-        let master =
-            openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        let master = openpt(flags).unwrap();
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();
-        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
         let slave = ioctl_tiocgptpeer(&master, flags).unwrap();
+        let pty = Pty {
+            master: File::from(master),
+            screen: Arc::default(),
+        };
+        pty.resize(columns, lines);
         command
             .env("TERM", command_term(&command))
             .stdin(slave.try_clone().unwrap())
@@ -55,94 +76,49 @@ impl Terminal {
                 Ok(())
             });
         }
-        let master = File::from(master);
-        let screen = Arc::new(Mutex::new(vt100::Parser::new(
-            some(lines),
-            some(columns),
-            0,
-        )));
-        set_size(&master, columns, lines);
         let child = command.spawn().unwrap();
-        let (seen, mut from) = (screen.clone(), master.try_clone().unwrap());
-        let kept = Arc::new(Mutex::new(Vec::new()));
-        let all = kept.clone();
+        let (screen, mut master) = (pty.screen.clone(), pty.master.try_clone().unwrap());
+        let sent = Arc::new(Mutex::new(Vec::new()));
+        let all = sent.clone();
         std::thread::spawn(move || {
             let mut bytes = [0; 4096];
-            while let Ok(count @ 1..) = from.read(&mut bytes) {
+            while let Ok(count @ 1..) = master.read(&mut bytes) {
                 all.lock().unwrap().extend(&bytes[..count]);
-                seen.lock().unwrap().process(&bytes[..count]);
+                screen.lock().unwrap().process(&bytes[..count]);
             }
         });
         Terminal {
-            master,
+            pty,
             slave,
             child,
-            screen,
-            bytes: kept,
+            bytes: sent,
+            patience: Duration::from_secs(15),
         }
     }
 
     pub fn keys(&mut self, keys: &str) {
-        self.master.write_all(keys.as_bytes()).unwrap();
-    }
-
-    pub fn resize(&self, columns: u16, lines: u16) {
-        self.screen
-            .lock()
-            .unwrap()
-            .screen_mut()
-            .set_size(some(lines), some(columns));
-        set_size(&self.master, columns, lines);
+        self.pty.master.write_all(keys.as_bytes()).unwrap();
     }
 
     pub fn screen(&self) -> String {
-        self.screen.lock().unwrap().screen().contents()
+        self.pty.parser().screen().contents()
     }
 
-    /// The screen with its colours.
-    pub fn cells(&self) -> Vec<Vec<Cell>> {
-        let parser = self.screen.lock().unwrap();
-        let screen = parser.screen();
-        let (lines, columns) = screen.size();
-        let cell = |line, column| {
-            let cell = screen.cell(line, column);
-            let text = cell.map(|it| it.contents()).filter(|text| !text.is_empty());
-            Cell {
-                text: text.unwrap_or(" ").to_owned(),
-                color: cell.map(|it| it.fgcolor()).unwrap_or_default(),
-                bold: cell.is_some_and(|it| it.bold()),
-                dim: cell.is_some_and(|it| it.dim()),
-            }
-        };
-        (0..lines.get())
-            .map(|line| {
-                (0..columns.get())
-                    .map(|column| cell(line, column))
-                    .collect()
-            })
-            .collect()
-    }
-
-    /// All that the program sent so far.
+    /// Everything that the program has sent so far.
     pub fn sent(&self) -> String {
         String::from_utf8_lossy(&self.bytes.lock().unwrap()).into_owned()
     }
 
-    /// The screen once it is as wanted.
+    /// The screen, once it is as wanted.
     #[track_caller]
     pub fn wait_until(&self, what: &str, wanted: impl Fn(&str) -> bool) -> String {
-        self.wait_long(Duration::from_secs(15), what, wanted)
-    }
-
-    #[track_caller]
-    pub fn wait_long(&self, limit: Duration, what: &str, wanted: impl Fn(&str) -> bool) -> String {
         let began = Instant::now();
         loop {
             let screen = self.screen();
             if wanted(&screen) {
                 return screen;
             }
-            let late = began.elapsed() > limit;
+            let late = began.elapsed() > self.patience;
             assert!(!late, "the screen never shows {what}:\n{screen}");
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -157,7 +133,7 @@ impl Terminal {
         self.child.id() as i32
     }
 
-    /// How it ended; the terminal must be as it was before.
+    /// How the program ended; the terminal must be as it was before.
     #[track_caller]
     pub fn ends(mut self) -> ExitStatus {
         let began = Instant::now();
@@ -166,18 +142,20 @@ impl Terminal {
                 break status;
             }
             let late = began.elapsed() > Duration::from_secs(10);
-            assert!(!late, "it does not end:\n{}", self.screen());
+            let pid = self.pid();
+            assert!(!late, "process {pid} does not end:\n{}", self.screen());
             std::thread::sleep(Duration::from_millis(20));
         };
-        let modes = tcgetattr(&self.slave).unwrap().local_modes;
-        assert!(
-            modes.contains(LocalModes::ICANON | LocalModes::ECHO),
-            "{modes:?}"
-        );
         std::thread::sleep(Duration::from_millis(100)); // the last bytes are read
-        let screen = self.screen.lock().unwrap();
-        assert!(!screen.screen().alternate_screen(), "on the other screen");
-        assert!(!screen.screen().hide_cursor(), "the cursor is hidden");
+        let sent = self.sent();
+        let modes = tcgetattr(&self.slave).unwrap().local_modes;
+        let usual = modes.contains(LocalModes::ICANON | LocalModes::ECHO);
+        assert!(usual, "{modes:?} after {sent:?}");
+        let parser = self.pty.parser();
+        let screen = parser.screen();
+        assert!(!screen.alternate_screen(), "on the other screen: {sent:?}");
+        assert!(!screen.hide_cursor(), "the cursor is hidden: {sent:?}");
+        drop(parser);
         status
     }
 }
@@ -189,7 +167,7 @@ impl Drop for Terminal {
     }
 }
 
-/// What the test asked for, else a usual one.
+/// What the test asked for, otherwise a common one.
 fn command_term(command: &Command) -> String {
     command
         .get_envs()
@@ -197,16 +175,6 @@ fn command_term(command: &Command) -> String {
         .and_then(|(_, value)| value?.to_str())
         .unwrap_or("xterm-256color")
         .to_owned()
-}
-
-fn set_size(master: &File, columns: u16, lines: u16) {
-    let size = Winsize {
-        ws_row: lines,
-        ws_col: columns,
-        ws_xpixel: 0,
-        ws_ypixel: 0,
-    };
-    tcsetwinsize(master, size).unwrap();
 }
 
 fn some(number: u16) -> std::num::NonZero<u16> {

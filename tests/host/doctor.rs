@@ -238,7 +238,7 @@ fn a_healthy_host_has_no_problem(host: &Host) {
     let fastest = fastest.min_by_key(|out| out.took).unwrap();
     println!("doctor on a healthy host: {:.2?}", fastest.took);
     let document: Value = serde_json::from_str(&fastest.stdout).unwrap();
-    crate::judge::is_valid("doctor", &document);
+    crate::common::judge::is_valid("doctor", &document);
     assert_eq!(document["ok"], true, "{fastest}");
     for check in document["checks"].as_array().unwrap() {
         println!("  {} ms {}", check["ms"], check["name"]);
@@ -265,7 +265,7 @@ fn doctor(host: &Host, more: &[&str]) -> Out {
 /// The finding that failed under this name.
 fn failed(out: &Out, name: &str) -> Result<Value, String> {
     let document: Value = serde_json::from_str(&out.stdout).map_err(|e| format!("{e}: {out}"))?;
-    crate::judge::is_valid("doctor", &document);
+    crate::common::judge::is_valid("doctor", &document);
     let checks = document["checks"].as_array().cloned().unwrap_or_default();
     let bad: Vec<String> = checks
         .iter()

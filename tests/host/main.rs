@@ -1,7 +1,7 @@
 //! Tests on real, booted hosts. `tests/run host NAME` runs some of them.
 
-#[path = "../common/judge.rs"]
-mod judge;
+#[path = "../common/mod.rs"]
+mod common;
 
 mod bench;
 mod container;
@@ -31,8 +31,6 @@ mod shell;
 mod sites;
 mod status;
 mod support;
-#[path = "../common/terminal.rs"]
-mod terminal;
 mod users;
 mod waiting;
 mod web;

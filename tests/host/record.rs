@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use vt100::Color;
 
+use crate::common::terminal::Terminal;
 use crate::support::fresh_host;
-use crate::terminal::{Cell, Terminal};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 const COLUMNS: u16 = 90;
@@ -22,6 +22,7 @@ fn record() {
     let mut command = host.command(&["wp-gears", "setup"]);
     command.env("TERM", "xterm-256color");
     let mut terminal = Terminal::run(command, COLUMNS, LINES);
+    terminal.patience = PATIENCE;
     for (question, answer) in [
         ("Which sites?", "\r"),
         ("How many workers?", "\r"),
@@ -29,16 +30,44 @@ fn record() {
         ("Is this right?", "\r"),
         ("Do it?", "y"),
     ] {
-        terminal.wait_long(PATIENCE, question, |screen| screen.contains(question));
+        terminal.wait_for(question);
         terminal.keys(answer);
     }
-    let end = "or 'wp-gears setup --yes'";
-    terminal.wait_long(PATIENCE, end, |screen| screen.contains(end));
-    let cells = terminal.cells();
+    terminal.wait_for("or 'wp-gears setup --yes'");
+    let cells = cells(terminal.pty.parser().screen());
     assert_eq!(terminal.ends().code(), Some(0));
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/run.svg");
     std::fs::write(&file, svg(&cells)).unwrap();
     println!("{}", file.display());
+}
+
+/// One place of the screen.
+#[derive(Clone, Default)]
+struct Cell {
+    text: String,
+    color: Color,
+    bold: bool,
+    dim: bool,
+}
+
+fn cells(screen: &vt100::Screen) -> Vec<Vec<Cell>> {
+    let (lines, columns) = screen.size();
+    let cell = |line, column| {
+        let cell = screen.cell(line, column);
+        let text = cell.map(|it| it.contents()).filter(|text| !text.is_empty());
+        Cell {
+            text: text.unwrap_or(" ").to_owned(),
+            color: cell.map(|it| it.fgcolor()).unwrap_or_default(),
+            bold: cell.is_some_and(|it| it.bold()),
+            dim: cell.is_some_and(|it| it.dim()),
+        }
+    };
+    let line = |line| {
+        (0..columns.get())
+            .map(|column| cell(line, column))
+            .collect()
+    };
+    (0..lines.get()).map(line).collect()
 }
 
 const WIDTH: f32 = 8.0;

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use crate::common::judge::is_valid;
+use crate::common::terminal::Terminal;
 use crate::harness::{Host, Site};
-use crate::judge::is_valid;
 use crate::support::{jobs_run, on_site, ready_host};
-use crate::terminal::Terminal;
 
 const ONE_SERVER: &str = "127.0.0.1:4730  gearmand";
 

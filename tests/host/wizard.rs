@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
+use crate::common::terminal::Terminal;
 use crate::harness::{Host, Site, Tree, site};
 use crate::support::{everything, fresh_host, jobs_run, none};
-use crate::terminal::Terminal;
 
 const PATIENCE: Duration = Duration::from_secs(90);
 const ENTER: &str = "\r";
@@ -34,11 +34,13 @@ fn the_wizard_makes_the_same_host_as_the_options_that_it_tells_at_the_end() {
 fn wizard(host: &Host) -> Terminal {
     let mut command = host.command(&["wp-gears", "setup"]);
     command.env("TERM", "xterm-256color");
-    Terminal::run(command, 80, 24)
+    let mut terminal = Terminal::run(command, 80, 24);
+    terminal.patience = PATIENCE;
+    terminal
 }
 
 fn wait(terminal: &Terminal, text: &str) -> String {
-    let screen = terminal.wait_long(PATIENCE, text, |screen| screen.contains(text));
+    let screen = terminal.wait_for(text);
     println!("{screen}\n{}", "-".repeat(80));
     screen
 }
@@ -65,7 +67,7 @@ fn stopped_while_packages_come(host: &Host) {
     let screen = suggested(&mut terminal);
     assert!(screen.contains("gearman-job-server"), "{screen}");
     terminal.keys("y");
-    terminal.wait_long(PATIENCE, "what apt does", |screen| {
+    terminal.wait_until("what apt does", |screen| {
         screen.contains("install packages Unpacking") || screen.contains("install packages Setting")
     });
     // What enters the host would die of the key itself, and take the terminal along.

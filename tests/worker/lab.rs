@@ -10,7 +10,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use super::judge::is_valid;
+use super::common::judge::is_valid;
 use serde_json::{Value, json};
 use wp_gears::gearman::binary::{Client, Priority};
 use wp_gears::gearman::server::Server;

@@ -4,9 +4,10 @@ use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 
-use super::judge::{is_valid, samples};
+use super::common::judge::is_valid;
+use super::common::terminal::Terminal;
 use super::lab::{Site, lab, signal, wait_for};
-use super::terminal::Terminal;
+use super::prometheus::samples;
 
 fn status(site: &Site, user: Option<&str>, more: &[&str]) -> Command {
     let program = lab().dir.join("lib/wp-gears");
@@ -198,7 +199,7 @@ fn watching_draws_in_place_and_gives_the_terminal_back() {
     let screen = terminal.wait_until("31 jobs", |screen| screen.contains(" 31 "));
     assert_eq!(screen.matches("SITE").count(), 1, "{screen}");
     assert!(screen.contains('█'), "{screen}");
-    terminal.resize(40, 20);
+    terminal.pty.resize(40, 20);
     let screen = terminal.wait_until("a narrow table", |screen| {
         screen.contains("q quit   sort: n w r k j")
     });

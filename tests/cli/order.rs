@@ -2,13 +2,12 @@
 //! sees it. Nothing takes its name before it is on the disk, and
 //! nothing changes before the journal that tells of it is.
 
-mod common;
-
 use std::collections::BTreeSet;
 use std::process::Command;
 use std::sync::LazyLock;
 
-use common::{Root, SITE, text};
+use crate::common::needs::installed;
+use crate::root::{Root, SITE, text};
 use regex::Regex;
 
 /// A system call of the process's main thread that changes something.
@@ -39,8 +38,8 @@ fn traced(root: &Root, words: &[&str]) -> Vec<Call> {
         .arg("--root")
         .arg(root.path())
         .env_clear()
-        .output()
-        .expect("strace is there");
+        .output();
+    let output = installed("strace", output);
     assert!(output.status.success(), "{}", text(&output));
     let mut calls = Vec::new();
     for file in std::fs::read_dir(log.path()).unwrap() {

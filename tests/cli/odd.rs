@@ -1,7 +1,5 @@
-//! Whatever stands where setup writes: it is right, or refused before anything
-//! changes. The outcomes are held in tests/odd.txt; WP_GEARS_UPDATE=1 writes them anew.
-
-mod common;
+//! Something unexpected where setup writes: setup copes and remove gives it
+//! back, or setup refuses before anything changes. odd.txt holds the refusals.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -9,10 +7,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use common::{Root, SITE, code, held, text};
+use crate::common::python;
+use crate::held::held;
+use crate::parallel;
+use crate::root::{Root, SITE, code, text};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 /// All that setup writes or makes.
@@ -68,8 +67,15 @@ fn plant(root: &Root, place: &str, kind: &Plant) {
     kind.1(&at);
 }
 
-/// What became of it, and whether that may be.
-fn outcome(root: &Root, place: &str) -> (String, bool) {
+enum Outcome {
+    /// And given back.
+    SetUp,
+    /// With this error, before anything changed.
+    Refused(String),
+}
+
+/// What became of it, or why that may not be.
+fn outcome(root: &Root, place: &str) -> Result<Outcome, String> {
     let before = root.tree();
     let run = root.run(&["setup", "--site", SITE, "--salt", "a-salt", "--yes"]);
     let said = text(&run);
@@ -78,26 +84,26 @@ fn outcome(root: &Root, place: &str) -> (String, bool) {
     if code(&run) == 1 {
         let differs = differences(&before, &root.tree());
         if !differs.is_empty() {
-            return (format!("changed, then {error} {differs:?}"), false);
+            return Err(format!("changed, then {error} {differs:?}"));
         }
         let names_it = error.contains(place) || error.contains(SITE);
-        return (error, names_it && said.matches("error:").count() == 1);
+        return match names_it && said.matches("error:").count() == 1 {
+            true => Ok(Outcome::Refused(error)),
+            false => Err(error),
+        };
     }
     if code(&run) != 0 {
-        return (format!("ended with {}: {said}", code(&run)), false);
+        return Err(format!("ended with {}: {said}", code(&run)));
     }
     let again = root.run(&["plan", "--site", SITE, "--check"]);
     if code(&again) != 0 {
-        return (format!("not all was done: {}", text(&again)), false);
+        return Err(format!("not all was done: {}", text(&again)));
     }
     let removed = root.run(&["remove", "--yes", "--purge"]);
     let differs = given_back(&before, &root.tree());
     match code(&removed) == 0 && differs.is_empty() {
-        true => ("set up and given back".into(), true),
-        false => (
-            format!("not given back: {} {differs:?}", code(&removed)),
-            false,
-        ),
+        true => Ok(Outcome::SetUp),
+        false => Err(format!("not given back: {} {differs:?}", code(&removed))),
     }
 }
 
@@ -122,36 +128,26 @@ fn differences(before: &Tree, after: &Tree) -> Vec<String> {
 }
 
 #[test]
-fn what_stands_in_the_way_is_dealt_with_or_refused() {
+fn held_are_the_refusals_of_what_stands_in_the_way() {
     let cases: Vec<(&str, &Plant)> = PLACES
         .iter()
         .flat_map(|place| KINDS.iter().map(move |kind| (*place, kind)))
         .collect();
-    let next = AtomicUsize::new(0);
-    let rows = Mutex::new(Vec::new());
-    std::thread::scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(|| {
-                while let Some((place, kind)) = cases.get(next.fetch_add(1, Ordering::SeqCst)) {
-                    let root = Root::new();
-                    plant(&root, place, kind);
-                    let (said, good) = outcome(&root, place);
-                    let row = format!("{place} | {} | {said}", kind.0);
-                    rows.lock().unwrap().push((row, good));
-                }
-            });
+    let rows = parallel::each(2, &cases, |(place, kind)| {
+        let root = Root::new();
+        plant(&root, place, kind);
+        let row = |outcome| format!("{place} | {} | {outcome}\n", kind.0);
+        match outcome(&root, place) {
+            Ok(Outcome::SetUp) => Ok(String::new()),
+            Ok(Outcome::Refused(error)) => Ok(row(error)),
+            Err(why) => Err(row(why)),
         }
     });
-    let mut rows = rows.into_inner().unwrap();
-    rows.sort();
-    let bad: Vec<&str> = rows
-        .iter()
-        .filter(|(_, good)| !good)
-        .map(|(row, _)| row.as_str())
-        .collect();
-    assert!(bad.is_empty(), "{}", bad.join("\n"));
-    let table: String = rows.iter().map(|(row, _)| format!("{row}\n")).collect();
-    held("odd.txt", &table);
+    let bad: String = rows.iter().filter_map(|row| row.clone().err()).collect();
+    assert!(bad.is_empty(), "{bad}");
+    let mut refusals: Vec<String> = rows.into_iter().flatten().collect();
+    refusals.sort();
+    held("tests/cli/odd.txt", refusals.concat());
 }
 
 #[test]
@@ -214,11 +210,5 @@ command = shlex.split(expand(parser.get(section, 'command'), {}, 'command'))
 directory = expand(parser.get(section, 'directory'), {}, 'directory')
 assert command[command.index('--site') + 1] == directory, (command, directory)
 sys.stdout.buffer.write(directory.encode())";
-    let output = Command::new("/usr/bin/python3")
-        .args(["-c", READ])
-        .arg(root.path())
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", text(&output));
-    String::from_utf8(output.stdout).unwrap()
+    python::run(READ, &[root.path().to_str().unwrap()], "").unwrap_or_else(|why| panic!("{why}"))
 }

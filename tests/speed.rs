@@ -1,8 +1,6 @@
 //! How long an edit takes. Only a release build is measured.
 
-#[path = "wp_config_judge/mod.rs"]
-mod judge;
-
+use std::path::Path;
 use std::time::{Duration, Instant};
 use wp_gears::site::config::{Edited, Want, Wish, edit};
 use wp_gears::site::plugins::WP_GEARS;
@@ -27,7 +25,10 @@ fn time(source: &[u8]) -> Duration {
 }
 
 fn sample() -> Vec<u8> {
-    let text = std::fs::read_to_string(judge::fixtures().join("sample.php")).expect("the sample");
+    let text = std::fs::read_to_string(
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/wp-config/sample.php"),
+    )
+    .expect("the sample");
     let more =
         "define( 'SETTING', array( 'key' => 'value', 'other' => 2 ) ); // a setting\n".repeat(24);
     text.replacen("/* That's all", &format!("{more}/* That's all"), 1)

@@ -1,7 +1,6 @@
 //! PHP as the judge: many files, one process.
 
-#![allow(dead_code)] // each test uses a part of it
-
+use crate::common::needs::{installed, missing};
 use serde_json::Value;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -9,18 +8,6 @@ use std::process::{Command, Stdio};
 
 pub fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/wp-config")
-}
-
-/// Loud, and not a failure: the rest of the suite needs no PHP.
-pub fn php_is_missing() -> bool {
-    let works = Command::new("php")
-        .args(["-r", "exit( function_exists( 'pcntl_fork' ) ? 0 : 1 );"])
-        .status()
-        .is_ok_and(|status| status.success());
-    if !works {
-        eprintln!("SKIPPED: no php with pcntl on this machine, so nobody judged the edits");
-    }
-    !works
 }
 
 /// One answer for each `(mode, file)`; mode is top or function.
@@ -41,6 +28,12 @@ pub fn parses(texts: &[Vec<u8>]) -> Vec<bool> {
 fn ask(questions: impl ExactSizeIterator<Item = String>) -> Vec<Value> {
     let count = questions.len();
     let lines: String = questions.collect();
+    let has_pcntl = Command::new("php")
+        .args(["-r", "exit( function_exists( 'pcntl_fork' ) ? 0 : 1 );"])
+        .status();
+    if !installed("php", has_pcntl).success() {
+        missing("PHP with pcntl");
+    }
     let mut php = Command::new("php")
         .args(["-d", "error_reporting=-1", "-d", "opcache.enable_cli=0"])
         .arg(fixtures().join("judge.php"))

@@ -1,13 +1,11 @@
-//! What people read when something is wrong: real runs, held in tests/errors.txt.
-//! WP_GEARS_UPDATE=1 writes it anew.
-
-mod common;
+//! What people read when something is wrong: errors.txt holds real runs.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use common::{CONFIG, Root, SITE, code, held};
+use crate::held::held;
+use crate::root::{CONFIG, Root, SITE, code};
 
 const FILE: &str = "/etc/wp-gears.toml";
 const SECRETS: [&str; 2] = ["geheim", "very-secret"];
@@ -339,7 +337,7 @@ fn shown(what: &str, words: &[&str], output: &Output, places: &[(&Path, &str)]) 
 }
 
 #[test]
-fn errors_say_what_was_attempted_what_came_back_and_what_to_do() {
+fn held_errors_say_what_was_attempted_what_came_back_and_what_to_do() {
     let mut text = String::new();
     for (what, prepare, words) in CASES {
         let root = Root::new();
@@ -415,7 +413,7 @@ fn errors_say_what_was_attempted_what_came_back_and_what_to_do() {
     .unwrap();
     std::fs::set_permissions(state.join("run"), std::fs::Permissions::from_mode(0o755)).unwrap();
 
-    held("errors.txt", &text);
+    held("tests/cli/errors.txt", text);
 }
 
 #[test]

@@ -1,8 +1,5 @@
 //! Setup cut off at every single act, and refused space at every one: the
-//! next setup or remove finishes the work, and nothing is lost. The outcomes
-//! are held in tests/faults.txt; WP_GEARS_UPDATE=1 writes them anew.
-
-mod common;
+//! next setup or remove finishes the work, and nothing is lost.
 
 use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt;
@@ -12,12 +9,14 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use common::{Root, SITE, code, held, text};
 use rustix::process::{Pid, Signal, WaitOptions, waitpid};
 use wp_gears::cli;
 use wp_gears::cli::{Cli, Command as Verb};
 use wp_gears::host::Host;
 use wp_gears::report::Ui;
+
+use crate::parallel;
+use crate::root::{Root, SITE, code, text};
 
 /// Runs setup in this process, with a gate before each act.
 fn setup(root: &Path, gate: Box<wp_gears::host::Gate>) -> anyhow::Result<u8> {
@@ -44,39 +43,49 @@ fn acts() -> Vec<String> {
     std::mem::take(&mut *names.lock().unwrap())
 }
 
-/// Not a test by itself: the process that is killed, or stopped, at an act.
+const ROOT: &str = "CUT_OFF_ROOT";
+const ACT: &str = "CUT_OFF_ACT";
+const SIGNAL: &str = "CUT_OFF_SIGNAL";
+
+/// The process that the tests below kill, or stop, at an act: this binary
+/// again. As a test it is ignored, and it cannot pass: that it comes to its
+/// end is a failure.
 #[test]
-fn child() {
-    let (Ok(root), Ok(act)) = (std::env::var("FAULT_ROOT"), std::env::var("FAULT_ACT")) else {
-        return;
+#[ignore = "no test by itself: others run it and cut it off"]
+fn cut_off() {
+    let Some(root) = std::env::var_os(ROOT) else {
+        panic!("this is no test by itself: the others of this module run it");
     };
-    let act: usize = act.parse().unwrap();
-    let signal = match std::env::var_os("FAULT_STOPS") {
-        Some(_) => Signal::STOP,
-        None => Signal::KILL,
-    };
+    let number = |name| std::env::var(name).unwrap().parse().unwrap();
+    let (act, signal) = (number(ACT) as usize, number(SIGNAL));
+    let signal = Signal::from_named_raw(signal).unwrap();
     let gate = move |number: usize, _: &str| {
         if number == act {
             let _ = rustix::process::kill_process(rustix::process::getpid(), signal);
         }
         Ok(())
     };
-    let _ = setup(Path::new(&root), Box::new(gate));
+    let outcome = setup(Path::new(&root), Box::new(gate));
+    panic!("act {act} was not reached: {outcome:?}");
 }
 
-fn child_at(act: usize, root: &Root) -> Command {
+/// A setup of this root that gets the signal right before the act.
+fn cut_off_at(act: usize, signal: Signal, root: &Root) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command
-        .args(["--exact", "child"])
-        .env("FAULT_ROOT", root.path())
-        .env("FAULT_ACT", act.to_string())
+        .args(["--exact", "faults::cut_off", "--ignored"])
+        .env(ROOT, root.path())
+        .env(ACT, act.to_string())
+        .env(SIGNAL, signal.as_raw().to_string())
         .stdout(std::process::Stdio::null());
     command
 }
 
-fn killed_at(act: usize, root: &Root) {
-    let status = child_at(act, root).status().unwrap();
+fn killed_at(act: usize) -> Root {
+    let root = Root::new();
+    let status = cut_off_at(act, Signal::KILL, &root).status().unwrap();
     assert_eq!(status.signal(), Some(9), "act {act} was not reached");
+    root
 }
 
 fn no_space_at(act: usize, root: &Root) -> String {
@@ -93,6 +102,8 @@ fn no_space_at(act: usize, root: &Root) -> String {
 
 type Tree = BTreeMap<PathBuf, String>;
 
+const SETUP: [&str; 6] = ["setup", "--site", SITE, "--salt", "a-salt", "--yes"];
+
 /// What setup leaves, without what no two runs share: the journal, and the binary that ran.
 fn result(root: &Root) -> Tree {
     let mut tree = root.tree();
@@ -102,128 +113,111 @@ fn result(root: &Root) -> Tree {
     tree
 }
 
-fn finish_by_setup(root: &Root, whole: &Tree, before: &Tree) -> String {
-    let output = root.run(&["setup", "--site", SITE, "--salt", "a-salt", "--yes"]);
+/// The next setup does the rest, and remove gives back all of it.
+fn finished_by_setup(root: &Root, whole: &Tree, before: &Tree) -> Result<(), String> {
+    let output = root.run(&SETUP);
     if code(&output) != 0 || result(root) != *whole {
-        return format!("setup: {}", text(&output));
+        return Err(format!("setup: {}", text(&output)));
     }
-    finish_by_remove(root, before)
+    given_back(root, before)
 }
 
-fn finish_by_remove(root: &Root, before: &Tree) -> String {
+fn given_back(root: &Root, before: &Tree) -> Result<(), String> {
     let output = root.run(&["remove", "--yes", "--purge"]);
-    let after = root.tree();
     if code(&output) != 0 {
-        return format!("remove: {}", text(&output));
+        return Err(format!("remove: {}", text(&output)));
     }
-    match after == *before {
-        true => "given back".into(),
-        false => {
-            let other: Vec<_> = after
-                .iter()
-                .filter(|(k, v)| before.get(*k) != Some(v))
-                .collect();
-            let gone: Vec<_> = before.keys().filter(|k| !after.contains_key(*k)).collect();
-            format!("differs: {other:?} gone: {gone:?}")
-        }
+    let after = root.tree();
+    if after == *before {
+        return Ok(());
     }
+    let other: Vec<_> = after
+        .iter()
+        .filter(|(path, what)| before.get(*path) != Some(what))
+        .collect();
+    let gone: Vec<_> = before.keys().filter(|k| !after.contains_key(*k)).collect();
+    Err(format!("differs: {other:?} gone: {gone:?}"))
 }
 
-/// One line of the table, and whether all went well.
-fn outcomes(act: usize, name: &str, whole: &Tree, before: &Tree) -> (String, bool) {
-    let killed = Root::new();
-    killed_at(act, &killed);
-    let by_setup = finish_by_setup(&killed, whole, before);
-    let killed = Root::new();
-    killed_at(act, &killed);
-    let by_remove = finish_by_remove(&killed, before);
-    let full = Root::new();
-    let said = no_space_at(act, &full);
-    let litter = full
+/// The run that was refused space says so, and leaves no temporary file.
+fn full_at(act: usize) -> Result<Root, String> {
+    let root = Root::new();
+    let said = no_space_at(act, &root);
+    let litter = root
         .tree()
         .into_keys()
         .find(|path| path.to_string_lossy().ends_with(".tmp"));
-    let after_full = match litter {
-        Some(litter) => format!("litter: {}", litter.display()),
-        None if said != "said" && !said.contains("No space left") => said,
-        None => finish_by_setup(&full, whole, before),
-    };
-    let all = [by_setup, by_remove, after_full];
-    // Journals and originals are named by what they hold.
-    let name: Vec<&str> = name
-        .split('/')
-        .map(|part| if part.len() == 64 { "SHA" } else { part })
-        .collect();
-    let row = format!("{act} {} | {}", name.join("/"), all.join(" | "));
-    (row, all.iter().all(|outcome| outcome == "given back"))
+    match litter {
+        Some(litter) => Err(format!("litter: {}", litter.display())),
+        None if said != "said" && !said.contains("No space left") => Err(said),
+        None => Ok(root),
+    }
 }
 
 #[test]
-fn at_every_act() {
+fn cut_off_at_any_act_nothing_is_lost() {
     let names = acts();
     let before = Root::new().tree();
     let whole = {
         let root = Root::new();
-        root.run(&["setup", "--site", SITE, "--salt", "a-salt", "--yes"]);
+        root.run(&SETUP);
         result(&root)
     };
-    let mut table = String::from(
-        "# act | killed before it, then setup and remove | killed, then remove | no space, then setup and remove\n",
-    );
-    // Side by side; each act has roots of its own.
-    let next = std::sync::atomic::AtomicUsize::new(0);
-    let rows = Mutex::new(BTreeMap::new());
-    std::thread::scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(|| {
-                loop {
-                    let index = next.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-                    let Some(name) = names.get(index) else {
-                        return;
-                    };
-                    let row = outcomes(index + 1, name, &whole, &before);
-                    rows.lock().unwrap().insert(index, row);
-                }
-            });
-        }
-    });
-    let rows = rows.into_inner().unwrap();
-    let bad: Vec<&String> = rows
-        .values()
-        .filter(|(_, ok)| !ok)
-        .map(|(row, _)| row)
-        .collect();
-    for (row, _) in rows.values() {
-        table.push_str(row);
-        table.push('\n');
+    // The acts are all there are: each path that came or changed is in one's name.
+    for (path, _) in whole.iter().filter(|(k, v)| before.get(*k) != Some(v)) {
+        let path = format!("/{}", path.display());
+        let named = |name: &String| name.split(' ').any(|word| word == path);
+        assert!(names.iter().any(named), "no act for {path}");
     }
-    let bad: Vec<&str> = bad.iter().map(|row| row.as_str()).collect();
+    let acts: Vec<(usize, &String)> = (1..).zip(&names).collect();
+    let outcomes = parallel::each(2, &acts, |(act, _)| {
+        [
+            (
+                "killed",
+                finished_by_setup(&killed_at(*act), &whole, &before),
+            ),
+            (
+                "killed, then removed",
+                given_back(&killed_at(*act), &before),
+            ),
+            (
+                "no space",
+                full_at(*act).and_then(|root| finished_by_setup(&root, &whole, &before)),
+            ),
+        ]
+    });
+    let mut bad = Vec::new();
+    for ((act, name), outcomes) in acts.iter().zip(outcomes) {
+        for (fault, outcome) in outcomes {
+            if let Err(why) = outcome {
+                bad.push(format!("{fault} at act {act}, {name}: {why}"));
+            }
+        }
+    }
     assert!(bad.is_empty(), "{}", bad.join("\n"));
-    held("faults.txt", &table);
 }
 
 #[test]
 fn a_second_run_says_who_holds_the_host_and_goes_on_once_that_one_is_gone() {
     let root = Root::new();
-    let mut first = child_at(30, &root).env("FAULT_STOPS", "1").spawn().unwrap();
+    let mut first = cut_off_at(30, Signal::STOP, &root).spawn().unwrap();
     waitpid(Some(Pid::from_child(&first)), WaitOptions::UNTRACED).unwrap();
     let before = root.tree();
-    let setup = ["setup", "--site", SITE, "--salt", "a-salt", "--yes"];
 
     let began = Instant::now();
-    let second = root.run(&setup);
+    let second = root.run(&SETUP);
     let said = text(&second);
     assert_eq!(code(&second), 1, "{said}");
     let waited = began.elapsed();
     assert!(waited > Duration::from_secs(5), "{waited:?}");
     assert!(waited < Duration::from_secs(30), "{waited:?}");
-    let who = format!("process {} (faults-", first.id());
+    let who = format!("process {} (cli-", first.id());
     assert!(said.contains(&who) && said.contains("since 20"), "{said}");
     assert_eq!(root.tree(), before);
 
     // One that waits begins as soon as the other is gone, however it ended.
     std::thread::scope(|scope| {
-        let third = scope.spawn(|| root.run(&setup));
+        let third = scope.spawn(|| root.run(&SETUP));
         std::thread::sleep(Duration::from_millis(500));
         assert!(!third.is_finished());
         first.kill().unwrap();
@@ -273,6 +267,6 @@ fn a_used_up_quota_is_told_and_nothing_is_left_of_the_try() {
     assert_eq!(root.get(&format!("{SITE}/wp-config.php")), config);
     let litter = |path: &PathBuf| path.to_string_lossy().ends_with(".tmp");
     assert_eq!(root.tree().into_keys().find(litter), None);
-    let output = root.run(&["setup", "--site", SITE, "--salt", "a-salt", "--yes"]);
+    let output = root.run(&SETUP);
     assert_eq!(code(&output), 0, "{}", text(&output));
 }

@@ -1,8 +1,6 @@
 //! The command line from outside, on folders that stand for hosts.
 
-mod common;
-
-use common::{CONFIG, PARAMS, Root, SITE, code, text, wp_gears};
+use crate::root::{CONFIG, PARAMS, Root, SITE, code, text, wp_gears};
 
 const SETUP: [&str; 4] = ["setup", "--site", SITE, "--yes"];
 

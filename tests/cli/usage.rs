@@ -1,11 +1,10 @@
 //! Wrong words, help, the manual page, completions: what the command line says of itself.
 
-mod common;
-
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
-use common::{code, wp_gears};
+use crate::common::needs::installed;
+use crate::root::{code, wp_gears};
 
 fn lines(bytes: &[u8]) -> Vec<String> {
     String::from_utf8(bytes.to_vec())
@@ -239,15 +238,13 @@ fn each_option_can_come_from_a_variable_of_its_name() {
 fn the_manual_page_is_sound_and_names_every_option() {
     let output = wp_gears(&["man"]);
     assert_eq!(code(&output), 0);
-    let Ok(mut groff) = Command::new("groff")
+    let groff = Command::new("groff")
         .args(["-Tascii", "-man", "-ww", "-P-cbou"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        .spawn()
-    else {
-        panic!("groff-base is missing");
-    };
+        .spawn();
+    let mut groff = installed("groff", groff);
     groff
         .stdin
         .take()

@@ -1,19 +1,17 @@
-//! The wizard, driven through a real terminal: its screens as a person sees
-//! them are held in tests/wizard.txt (WP_GEARS_UPDATE=1 writes them anew).
-
-mod common;
-#[path = "common/terminal.rs"]
-mod terminal;
+//! The wizard, driven through a real terminal. wizard.txt holds the screens that
+//! a person sees, each as what changed since the one before.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use common::{Root, code, held};
+use crate::common::terminal::Terminal;
+use crate::held::held;
+use crate::parallel;
+use crate::root::{Root, code};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use terminal::Terminal;
 
 const ENTER: &str = "\r";
 const CTRL_C: &str = "\x03";
@@ -186,36 +184,28 @@ const TALKS: &[Talk] = &[
 ];
 
 #[test]
-fn screens_are_as_people_saw_them() {
-    let shown: Vec<String> = side_by_side(TALKS.iter().collect(), screens_of);
-    let shown = shown.concat();
-    held("wizard.txt", &shown);
+fn held_screens_are_what_people_see() {
+    let conversations = side_by_side(&TALKS.iter().collect::<Vec<_>>(), screens_of);
+    held("tests/cli/wizard.txt", conversations.concat());
 }
 
-/// Terminals are waited for most of the time.
-fn side_by_side<T: Send>(talks: Vec<&'static Talk>, run: fn(&Talk) -> T) -> Vec<T> {
-    std::thread::scope(|scope| {
-        let runs: Vec<_> = talks
-            .into_iter()
-            .map(|talk| scope.spawn(|| run(talk)))
-            .collect();
-        runs.into_iter().map(|run| run.join().unwrap()).collect()
-    })
+/// All at once: terminals mostly wait.
+fn side_by_side<R: Send>(talks: &[&Talk], run: fn(&Talk) -> R) -> Vec<R> {
+    parallel::each(talks.len(), talks, |talk| run(talk))
 }
 
 fn screens_of(talk: &Talk) -> String {
-    let mut shown = String::new();
+    let mut shown = format!("==== {}\n", talk.name);
+    let mut last = String::new();
     let root = host();
     let before = root.tree();
     let mut terminal = start(&root, talk);
     for (text, keys) in talk.answers {
         let screen = settled(&terminal, text);
         let screen = screen.replace(root.path().to_str().unwrap(), "/dev/shm/.tmp123456");
-        shown.push_str(&format!(
-            "== {}: {text}\n{}\n\n",
-            talk.name,
-            no_times(&screen)
-        ));
+        let screen = no_times(&screen);
+        shown += &format!("---- {text}\n{}\n", changes(&last, &screen));
+        last = screen;
         terminal.keys(keys);
     }
     let sent = terminal.sent();
@@ -224,7 +214,7 @@ fn screens_of(talk: &Talk) -> String {
     let colours = regex::Regex::new("\x1b\\[[0-9;]*m").unwrap();
     let colourless = plain || talk.env.contains(&("NO_COLOR", "1"));
     assert_eq!(colours.is_match(&sent), !colourless, "{}", talk.name);
-    let no = shown.trim_end().ends_with("Nothing was changed.");
+    let no = last.ends_with("Nothing was changed.");
     assert_eq!(terminal.ends().code(), Some(i32::from(no)), "{}", talk.name);
     assert_eq!(root.tree() == before, no, "{}", talk.name);
     assert!(!sent.contains("geheim"), "{}", talk.name);
@@ -233,6 +223,32 @@ fn screens_of(talk: &Talk) -> String {
         assert!(config.contains("=very-geheim\n"));
     }
     shown
+}
+
+/// A screen as the lines that are new since the one before, below those that it
+/// keeps; the whole screen follows from this.
+fn changes(before: &str, now: &str) -> String {
+    let (before, now): (Vec<&str>, Vec<&str>) = (lines(before), lines(now));
+    let kept = |gone: &usize| {
+        let pairs = before[*gone..].iter().zip(&now);
+        pairs.take_while(|(old, new)| old == new).count()
+    };
+    // The fewest lines have scrolled off with which the most are kept.
+    let gone = (0..before.len()).rev().max_by_key(kept).unwrap_or(0);
+    let kept = kept(&gone);
+    let mut text = match (gone, kept) {
+        (_, 0) => String::new(),
+        (0, _) => format!("({kept} lines kept)\n"),
+        _ => format!("({gone} scrolled off, {kept} kept)\n"),
+    };
+    for line in &now[kept..] {
+        text += &format!("{line}\n");
+    }
+    text
+}
+
+fn lines(screen: &str) -> Vec<&str> {
+    screen.lines().map(str::trim_end).collect()
 }
 
 /// How long things took is another at each run.
@@ -245,7 +261,7 @@ fn no_times(screen: &str) -> String {
 fn ctrl_c_at_any_question_changes_nothing_and_gives_the_terminal_back() {
     let names = ["80x24", "MySQL, 40x20", "TERM=dumb"];
     let talks = TALKS.iter().filter(|talk| names.contains(&talk.name));
-    side_by_side(talks.collect(), ctrl_c_at_each);
+    side_by_side(&talks.collect::<Vec<_>>(), ctrl_c_at_each);
 }
 
 fn ctrl_c_at_each(talk: &Talk) {

@@ -1,39 +1,30 @@
 //! The plan of each release's fresh host, and of hosts that are odd in one way,
-//! as a person reads it: held in fixtures/plans; WP_GEARS_UPDATE=1 writes them
-//! anew. The program itself makes them, on a live host whose package manager,
-//! systemd and PHP are stand-ins that answer from fixtures/packages.
+//! as a person reads it: fixtures/plans holds them. The program itself makes
+//! them, on a live host whose package manager, systemd and PHP are stand-ins
+//! that answer from fixtures/packages.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-#[path = "plans/host.rs"]
 mod host;
-#[path = "plans/hosts.rs"]
 mod hosts;
 
+use crate::held::held_each;
+use crate::parallel;
 use host::{Host, fixtures};
 
 #[test]
-fn each_release_has_its_plan() {
-    let update = std::env::var_os("WP_GEARS_UPDATE").is_some();
+fn held_is_the_plan_of_each_release() {
     let hosts = hosts::hosts();
     let plans = plans(&hosts);
-    let mut bad = Vec::new();
-    for host in &hosts {
+    let texts = hosts.iter().map(|host| {
         let plan = &plans[host.name.as_str()];
         let text = match plans.get(host.like.as_str()) {
             Some(other) => difference(&host.like, other, plan),
             None => plan.clone(),
         };
-        let file = fixtures().join(format!("plans/{}.txt", host.name));
-        if update {
-            std::fs::write(&file, &text).unwrap();
-        }
-        if std::fs::read_to_string(&file).unwrap_or_default() != text {
-            bad.push(format!("{}:\n{text}", host.name));
-        }
-    }
-    let why = "WP_GEARS_UPDATE=1 writes them anew";
-    assert!(bad.is_empty(), "{why}:\n{}", bad.join("\n"));
+        (format!("fixtures/plans/{}.txt", host.name), text)
+    });
+    held_each(texts);
 }
 
 #[test]
@@ -53,18 +44,13 @@ fn each_release_and_each_held_plan_belongs_to_a_host() {
     assert_eq!(names("packages"), tables.collect());
 }
 
-/// A few at a time.
 fn plans(hosts: &[Host]) -> BTreeMap<&str, String> {
-    let mut plans = BTreeMap::new();
-    for some in hosts.chunks(4) {
-        std::thread::scope(|scope| {
-            let running = some.iter().map(|host| (host, scope.spawn(|| host.plan())));
-            for (host, thread) in running.collect::<Vec<_>>() {
-                plans.insert(host.name.as_str(), thread.join().unwrap());
-            }
-        });
-    }
-    plans
+    let plans = parallel::each(4, hosts, Host::plan);
+    hosts
+        .iter()
+        .map(|host| host.name.as_str())
+        .zip(plans)
+        .collect()
 }
 
 /// What is other than in an elder's plan.

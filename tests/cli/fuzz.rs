@@ -1,15 +1,11 @@
 //! What people and other programs may have written, mutated: no panic, no
 //! hang, and what holds of sound files holds of any. WP_GEARS_FUZZ sets how many.
 
-#[path = "common/dice.rs"]
-mod dice;
-
-use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use dice::Dice;
+use crate::common::python;
+use crate::dice::Dice;
 use wp_gears::gearman::binary::Inbox;
 use wp_gears::gearman::options::{self, Wanted};
 use wp_gears::supervisor::{block, programs};
@@ -189,9 +185,9 @@ fn any_file_of_supervisors_is_read_as_supervisor_reads_it() {
         }
         texts.push(text);
     });
-    let judged = judge(&texts);
+    let answers = supervisors_own(&texts);
     let mut read = 0;
-    for (seed, (text, judged)) in texts.iter().zip(judged).enumerate() {
+    for (seed, (text, judged)) in texts.iter().zip(answers).enumerate() {
         // What supervisor itself refuses may be read in any way.
         let Some(judged) = judged else { continue };
         read += 1;
@@ -219,7 +215,7 @@ fn plain(value: &str) -> String {
 type Sections = Vec<(String, Vec<(String, String)>)>;
 
 /// What supervisor's own parser reads in each; nothing where it fails.
-fn judge(texts: &[String]) -> Vec<Option<Sections>> {
+fn supervisors_own(texts: &[String]) -> Vec<Option<Sections>> {
     const JUDGE: &str = "
 import json, sys
 from supervisor.options import UnhosedConfigParser
@@ -239,24 +235,14 @@ for text in json.load(sys.stdin):
             sections.append([name[8:].strip(), sorted(values)])
     answers.append(sections)
 json.dump(answers, sys.stdout)";
-    python(JUDGE, texts)
+    judged(JUDGE, texts)
 }
 
-/// What Debian's Python makes of it, by a script that reads JSON and writes it.
-fn python<T: serde::de::DeserializeOwned>(script: &str, texts: &[String]) -> T {
-    let mut python = Command::new("/usr/bin/python3")
-        .args(["-c", script])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdin = python.stdin.take().unwrap();
-    let asked = serde_json::to_vec(texts).unwrap();
-    let writer = std::thread::spawn(move || stdin.write_all(&asked));
-    let output = python.wait_with_output().unwrap();
-    writer.join().unwrap().unwrap();
-    assert!(output.status.success(), "supervisor is not there");
-    serde_json::from_slice(&output.stdout).unwrap()
+/// What a script that reads JSON and writes JSON says of the texts.
+fn judged<T: serde::de::DeserializeOwned>(script: &str, texts: &[String]) -> T {
+    let texts = serde_json::to_string(texts).unwrap();
+    let answers = python::run(script, &[], &texts).unwrap_or_else(|why| panic!("{why}"));
+    serde_json::from_str(&answers).unwrap()
 }
 
 #[test]
@@ -284,8 +270,8 @@ def split(line):
     except ValueError:
         return None
 json.dump([split(line) for line in json.load(sys.stdin)], sys.stdout)";
-    let judged: Vec<Option<Vec<String>>> = python(SHLEX, &lines);
-    for (line, judged) in lines.iter().zip(judged) {
+    let answers: Vec<Option<Vec<String>>> = judged(SHLEX, &lines);
+    for (line, judged) in lines.iter().zip(answers) {
         if let Some(judged) = judged {
             assert_eq!(programs::split_words(line), judged, "{line:?}");
         }

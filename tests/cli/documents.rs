@@ -1,11 +1,7 @@
 //! What programs read: the configuration that setup prints, and the documents of --json.
 
-mod common;
-#[path = "common/judge.rs"]
-mod judge;
-
-use common::{CONFIG, Root, SITE, code, text};
-use judge::is_valid;
+use crate::common::judge::is_valid;
+use crate::root::{CONFIG, Root, SITE, code, text};
 
 fn document(output: &std::process::Output) -> serde_json::Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {output:?}"))
@@ -164,8 +160,8 @@ fn documents_are_as_their_schema_says() {
     let state = root.at("/var/lib/wp-gears");
     std::fs::create_dir_all(state.join("run")).unwrap();
     let failed = ["failed", "--json", "--state", state.to_str().unwrap()];
-    is_valid("failed", &document(&common::wp_gears(&failed)));
-    let none = common::wp_gears(&[&failed[..], &["show", "no-such"]].concat());
+    is_valid("failed", &document(&crate::root::wp_gears(&failed)));
+    let none = crate::root::wp_gears(&[&failed[..], &["show", "no-such"]].concat());
     assert_eq!(code(&none), 2, "{}", text(&none));
     is_valid("failed", &document(&none));
     for verb in ["pause", "reload", "resume"] {
@@ -173,7 +169,7 @@ fn documents_are_as_their_schema_says() {
             std::fs::create_dir_all(state.join("run").join(name)).unwrap();
         }
         let words = [verb, "--json", "--state", state.to_str().unwrap()];
-        let paused = document(&common::wp_gears(&words));
+        let paused = document(&crate::root::wp_gears(&words));
         assert_eq!(
             paused["sites"].as_array().map(Vec::len),
             Some(2),
@@ -185,9 +181,9 @@ fn documents_are_as_their_schema_says() {
     let looked = [
         "doctor", "--json", "--site", "/nowhere", "platform", "sites",
     ];
-    is_valid("doctor", &document(&common::wp_gears(&looked)));
+    is_valid("doctor", &document(&crate::root::wp_gears(&looked)));
     is_valid(
         "doctor",
-        &document(&common::wp_gears(&["doctor", "--json", "no-check"])),
+        &document(&crate::root::wp_gears(&["doctor", "--json", "no-check"])),
     );
 }

@@ -1,0 +1,21 @@
+//! The command line from outside, on folders that stand for hosts, and the
+//! library's pure parts with other programs as the judge.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod dice;
+mod held;
+mod parallel;
+mod root;
+
+mod documents;
+mod errors;
+mod faults;
+mod fuzz;
+mod odd;
+mod order;
+mod plans;
+mod setup;
+mod usage;
+mod wizard;
+mod wp_config;
