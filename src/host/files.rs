@@ -2,6 +2,8 @@
 //! `write.rs` changes them.
 
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -12,7 +14,7 @@ use rustix::io::Errno;
 
 use crate::base::problem::Problem;
 use crate::host::Host;
-use crate::host::walk::{Found, dir_of, name_of, names_in, stat_in};
+use crate::host::walk::{Found, dir_of, names_in, path_of, stat_in};
 
 /// A file larger than this is not one that we edit.
 const FILE_LIMIT: u64 = 512 << 20;
@@ -108,13 +110,13 @@ impl Host {
         let (stack, name) = match self.walk(path, follow)? {
             Found::Nowhere(_) => return Ok(Node::Absent),
             Found::Directory(stack) => {
-                let here = name_of(&stack);
+                let here = path_of(&stack);
                 let stat = rustix::fs::fstat(dir_of(&stack))?;
                 return Ok(Node::Directory(Meta::of(&stat, here)));
             }
             Found::Leaf(stack, name) => (stack, name),
         };
-        let here = name_of(&stack).join(&name);
+        let here = path_of(&stack).join(&name);
         let Some(stat) = stat_in(&stack, &name)? else {
             return Ok(Node::Absent);
         };
@@ -141,8 +143,35 @@ impl Host {
         matches!(self.look_through(path), Ok(Node::Directory(_)))
     }
 
-    /// A file's bytes; `None` where there is none.
+    /// A whole file; `None` if there is none.
     pub fn read(&self, path: &Path) -> Result<Option<FileData>> {
+        let doing = || format!("read {}", path.display());
+        let Some((mut file, meta)) = self.open(path)? else {
+            return Ok(None);
+        };
+        if meta.size > FILE_LIMIT {
+            let why = format!("it is larger than {} MB", FILE_LIMIT >> 20);
+            return Err(Problem::new(doing(), why).into());
+        }
+        let mut bytes = Vec::with_capacity(meta.size as usize);
+        file.read_to_end(&mut bytes).with_context(doing)?;
+        Ok(Some(FileData { bytes, meta }))
+    }
+
+    /// The first bytes of a file, with the size of the whole; `None` if there is none.
+    pub fn read_head(&self, path: &Path, length: usize) -> Result<Option<FileData>> {
+        let Some((file, meta)) = self.open(path)? else {
+            return Ok(None);
+        };
+        let mut bytes = Vec::with_capacity(length);
+        file.take(length as u64)
+            .read_to_end(&mut bytes)
+            .with_context(|| format!("read {}", path.display()))?;
+        Ok(Some(FileData { bytes, meta }))
+    }
+
+    /// Opens a regular file for reading; `None` if there is nothing.
+    fn open(&self, path: &Path) -> Result<Option<(File, Meta)>> {
         let doing = || format!("read {}", path.display());
         let (stack, name) = match self.walk(path, true).with_context(doing)? {
             Found::Nowhere(_) => return Ok(None),
@@ -153,7 +182,7 @@ impl Host {
             }
             Found::Leaf(stack, name) => (stack, name),
         };
-        // Not blocking: a pipe that somebody planted must not hold us.
+        // Not blocking: someone may have put a pipe there.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let fd = match rustix::fs::openat(dir_of(&stack), &name, flags, Mode::empty()) {
             Ok(fd) => fd,
@@ -165,15 +194,15 @@ impl Host {
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(irregular(doing()));
         }
-        if stat.st_size as u64 > FILE_LIMIT {
-            let why = format!("it is larger than {} MB", FILE_LIMIT >> 20);
-            return Err(Problem::new(doing(), why).into());
-        }
-        let mut bytes = Vec::with_capacity(stat.st_size as usize);
-        let mut file = std::fs::File::from(fd);
-        std::io::Read::read_to_end(&mut file, &mut bytes).with_context(doing)?;
-        let meta = Meta::of(&stat, name_of(&stack).join(name));
-        Ok(Some(FileData { bytes, meta }))
+        let meta = Meta::of(&stat, path_of(&stack).join(name));
+        Ok(Some((File::from(fd), meta)))
+    }
+
+    /// The folder itself, or the nearest one above it that exists.
+    pub fn existing_folder(&self, path: &Path) -> PathBuf {
+        let exists = |folder: &&Path| self.is_dir(folder);
+        let folder = path.ancestors().find(exists);
+        folder.unwrap_or(Path::new("/")).to_owned()
     }
 
     /// The names in a folder, sorted; none where there is no such folder.

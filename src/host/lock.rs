@@ -1,11 +1,12 @@
 //! One run at a time on a host: a lock that ends with its holder.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::fs::OFlags;
 
 use crate::base::clock;
 use crate::base::problem::Problem;
@@ -21,30 +22,32 @@ pub struct Lock {
 }
 
 impl Host {
-    /// Waits a moment for another run to end.
+    /// Locks the host for this run; waits a moment for another run to end.
     pub fn lock(&self) -> Result<Lock> {
-        // A folder that stands for a machine is its own lock: nothing is left in it.
-        let (path, flags) = if self.live() {
-            (
-                Path::new(PATH),
-                OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW,
-            )
-        } else {
-            (self.root(), OFlags::RDONLY | OFlags::DIRECTORY)
+        // Under --root, the folder itself is locked: no file is left in it.
+        let (path, flags) = match self.live() {
+            true => (Path::new(PATH), OFlags::NOFOLLOW),
+            false => (self.root(), OFlags::DIRECTORY),
         };
         let what = || format!("lock {}", path.display());
-        let fd = rustix::fs::open(path, flags | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR)
+        let file = OpenOptions::new()
+            .read(true)
+            .write(self.live())
+            .create(self.live())
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags(flags.bits() as i32)
+            .open(path)
             .with_context(what)?;
-        let file = File::from(fd);
         let begun = Instant::now();
-        while rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        while file.try_lock().is_err() {
             if begun.elapsed() > PATIENCE {
                 let why = match holder(&file) {
-                    Some(holder) => format!("another run holds this host: {}", who(&holder)),
+                    Some(holder) => format!("another run holds this host: {}", describe(&holder)),
                     None => "another run holds this host".into(),
                 };
                 return Err(Problem::new("begin", why)
-                    .help("let it end, then run again")
+                    .help("wait for it to end, then run again")
                     .into());
             }
             std::thread::sleep(Duration::from_millis(100));
@@ -53,8 +56,7 @@ impl Host {
     }
 }
 
-/// The process that holds the lock, as the kernel knows it; nothing that a
-/// crash could leave behind.
+/// The process that holds the lock, by the kernel's own list.
 fn holder(file: &File) -> Option<Process> {
     let stat = rustix::fs::fstat(file).ok()?;
     let (major, minor) = (
@@ -63,7 +65,7 @@ fn holder(file: &File) -> Option<Process> {
     );
     let ours = format!("{major:02x}:{minor:02x}:{}", stat.st_ino);
     let locks = std::fs::read_to_string("/proc/locks").ok()?;
-    // "1: FLOCK  ADVISORY  WRITE 4711 00:1a:5678 0 EOF"; who waits has "->" before its kind.
+    // "1: FLOCK  ADVISORY  WRITE 4711 00:1a:5678 0 EOF"; a waiting process has "->" before FLOCK.
     let held = locks.lines().find_map(|line| {
         let words: Vec<&str> = line.split_whitespace().collect();
         let is_ours = words.get(1) == Some(&"FLOCK") && words.get(5) == Some(&ours.as_str());
@@ -72,8 +74,8 @@ fn holder(file: &File) -> Option<Process> {
     process::look(held)
 }
 
-/// Its command without what may be secret in it, and its start.
-fn who(holder: &Process) -> String {
+/// Its command, without arguments that may be secret, and when it started.
+fn describe(holder: &Process) -> String {
     let program = holder.args.first().map(Path::new).and_then(Path::file_name);
     let words = program.map(|name| name.to_string_lossy()).into_iter();
     let verb = holder.args.get(1).filter(|word| !word.starts_with('-'));

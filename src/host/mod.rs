@@ -7,10 +7,11 @@ pub mod lock;
 pub mod packages;
 pub mod platform;
 pub mod process;
-pub mod room;
 mod selinux;
 pub mod services;
+pub mod space;
 pub mod supervisor;
+mod unwritable;
 pub mod users;
 mod walk;
 mod write;
@@ -87,6 +88,11 @@ impl Host {
 
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// The path as the machine knows it, which differs under `--root`.
+    fn on_machine(&self, path: &Path) -> PathBuf {
+        self.root.join(path.strip_prefix("/").unwrap_or(path))
     }
 
     /// What os-release says, with the table's row for it.

@@ -34,11 +34,19 @@ impl Host {
         self.passwd(|fields| fields[2] == uid.to_string())
     }
 
-    /// The user, or an error that says so.
+    /// The user's name, or its number if it has none.
+    pub fn user_name(&self, uid: u32) -> String {
+        match self.user_by_id(uid) {
+            Ok(Some(user)) => user.name,
+            _ => uid.to_string(),
+        }
+    }
+
+    /// The user; a missing one is an error.
     pub fn need_user(&self, name: &str) -> Result<User> {
         self.user(name)?.ok_or_else(|| {
             Problem::new(format!("look up the user {name}"), "there is no such user")
-                .help("name another user, or make this one first")
+                .help("name another user, or create this one first")
                 .into()
         })
     }

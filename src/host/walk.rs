@@ -68,7 +68,7 @@ impl Host {
                 other => other.as_os_str(),
             };
             let last = parts.peek().is_none();
-            let here = name_of(&stack).join(name);
+            let here = path_of(&stack).join(name);
             let Some(stat) = stat_in(&stack, name)? else {
                 return Ok(if last {
                     Found::Leaf(stack, name.to_owned())
@@ -103,7 +103,7 @@ impl Host {
     }
 
     fn follow(&self, stack: &Stack, name: &OsStr, link: &Stat, links: &mut usize) -> Result<Found> {
-        let here = name_of(stack).join(name);
+        let here = path_of(stack).join(name);
         *links += 1;
         if *links > LINKS_LIMIT {
             let what = format!("follow the link {}", here.display());
@@ -151,7 +151,8 @@ pub(super) fn dir_of(stack: &Stack) -> &OwnedFd {
     &stack.last().expect("a walk starts at the root").0
 }
 
-pub(super) fn name_of(stack: &Stack) -> PathBuf {
+/// The path of that folder.
+pub(super) fn path_of(stack: &Stack) -> PathBuf {
     let mut path = PathBuf::from("/");
     path.extend(stack.iter().skip(1).map(|(_, name)| name));
     path
@@ -162,7 +163,7 @@ pub(super) fn stat_in(stack: &Stack, name: &OsStr) -> Result<Option<Stat>> {
         Ok(stat) => Ok(Some(stat)),
         Err(Errno::NOENT) => Ok(None),
         Err(error) => {
-            let here = name_of(stack).join(name);
+            let here = path_of(stack).join(name);
             Err(error).with_context(|| format!("look at {}", here.display()))
         }
     }

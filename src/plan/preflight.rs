@@ -31,7 +31,7 @@ pub fn check(host: &Host, plan: &Plan) -> Result<Vec<(Scope, anyhow::Error)>> {
             continue;
         };
         let path = place.path();
-        let mut why = host.barred(path, matches!(place, Place::File(_)))?;
+        let mut why = host.unwritable(path, matches!(place, Place::File(_)))?;
         if let Place::Folder(folder) = place {
             let parent = folder.parent().unwrap_or(folder);
             if why.is_none() && !made.contains(parent) && !host.is_dir(parent) {
@@ -64,9 +64,9 @@ pub fn check(host: &Host, plan: &Plan) -> Result<Vec<(Scope, anyhow::Error)>> {
         }
         needs.add(host, path, bytes)?;
     }
-    if !needs.by_disk.is_empty() {
+    if !needs.by_device.is_empty() {
         needs.add(host, Path::new(STATE), MARGIN)?;
-        if let Some(problem) = host.barred(&Path::new(STATE).join("host.jsonl"), true)? {
+        if let Some(problem) = host.unwritable(&Path::new(STATE).join("host.jsonl"), true)? {
             bad.push((Scope::Host, problem.into()));
         }
         bad.extend(needs.lacking());
@@ -77,7 +77,7 @@ pub fn check(host: &Host, plan: &Plan) -> Result<Vec<(Scope, anyhow::Error)>> {
 /// What is to be written to each file system.
 #[derive(Default)]
 struct Needs {
-    by_disk: BTreeMap<u64, Need>,
+    by_device: BTreeMap<u64, Need>,
 }
 
 struct Need {
@@ -91,13 +91,13 @@ struct Need {
 impl Needs {
     fn add(&mut self, host: &Host, path: &Path, bytes: u64) -> Result<()> {
         let folder = host.existing_folder(path);
-        let room = host.room(&folder)?;
-        let need = self.by_disk.entry(room.disk).or_insert(Need {
+        let space = host.space(&folder)?;
+        let need = self.by_device.entry(space.device).or_insert(Need {
             folder,
             bytes: 0,
             files: 0,
-            has_bytes: room.bytes_for_us(),
-            has_files: room.files,
+            has_bytes: space.usable_bytes(),
+            has_files: space.files,
         });
         need.bytes += bytes.div_ceil(BLOCK) * BLOCK;
         need.files += 1;
@@ -105,21 +105,18 @@ impl Needs {
     }
 
     fn lacking(self) -> impl Iterator<Item = (Scope, anyhow::Error)> {
-        self.by_disk.into_values().filter_map(|need| {
+        self.by_device.into_values().filter_map(|need| {
             let why = if need.bytes > need.has_bytes {
                 let (wanted, there) = (need.bytes >> 10, need.has_bytes >> 10);
-                format!("it takes {wanted} KB there, and {there} KB are free")
+                format!("this needs {wanted} KB, and {there} KB are free")
             } else if need.has_files.is_some_and(|there| need.files > there) {
                 let there = need.has_files.unwrap_or_default();
-                format!(
-                    "it takes {} files there, and there is room for {there}",
-                    need.files
-                )
+                format!("this needs {} files, and {there} are free", need.files)
             } else {
                 return None;
             };
             let what = format!("write on the file system of {}", need.folder.display());
-            let problem = Problem::new(what, why).help("make room, then run again");
+            let problem = Problem::new(what, why).help("free some space, then run again");
             Some((Scope::Host, problem.into()))
         })
     }

@@ -14,8 +14,8 @@ pub struct Fault {
     pub help: String,
 }
 
-/// Below this not even a few jobs fit.
-const ROOM: u64 = 1 << 20;
+/// Less than this has no space for even a few jobs.
+const LEAST_SPACE: u64 = 1 << 20;
 
 /// All that is wrong with a queue's file or its folder. A file that is not
 /// there is made by gearmand.
@@ -31,10 +31,10 @@ pub fn faults(host: &Host, gearmand: &Gearmand, path: &Path) -> Result<Vec<Fault
             let help = format!("chown {} {}", user.name, folder.display());
             add(format!("{why}: no job is kept"), help);
         }
-        let room = host.room(folder)?;
-        if room.bytes < ROOM || room.files == Some(0) {
+        let space = host.space(folder)?;
+        if space.bytes < LEAST_SPACE || space.files == Some(0) {
             let seen = format!("{} is full: no job is kept", folder.display());
-            add(seen, format!("make room: df {}", folder.display()));
+            add(seen, format!("free some space: df {}", folder.display()));
         }
     }
     let meta = match host.look(path)? {
@@ -48,7 +48,7 @@ pub fn faults(host: &Host, gearmand: &Gearmand, path: &Path) -> Result<Vec<Fault
             return Ok(faults);
         }
     };
-    let owner = host.name_of(meta.uid);
+    let owner = host.user_name(meta.uid);
     if owner != gearmand.user {
         let user = gearmand.user;
         add(
@@ -56,8 +56,9 @@ pub fn faults(host: &Host, gearmand: &Gearmand, path: &Path) -> Result<Vec<Fault
             format!("chown {user} {shown}"),
         );
     }
-    let (head, size) = host.head(path, 100)?;
-    if let Some(why) = damage(&head, size) {
+    if let Some(head) = host.read_head(path, 100)?
+        && let Some(why) = damage(&head.bytes, head.meta.size)
+    {
         add(
             format!("{shown} {why}"),
             format!("move {shown} away (sqlite3's .recover may save jobs)"),

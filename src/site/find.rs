@@ -29,7 +29,7 @@ pub struct InstalledPlugin {
 impl InstalledPlugin {
     /// Its major version, if its main file tells.
     pub fn major(&self, host: &Host) -> Option<u32> {
-        let (head, _) = host.head(&self.main, HEAD).ok()?;
+        let head = host.read_head(&self.main, HEAD).ok()??.bytes;
         major(&String::from_utf8_lossy(&head))
     }
 }

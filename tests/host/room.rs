@@ -35,7 +35,7 @@ fn a_full_disk_is_told_before_anything_changes() {
     ] {
         mounted(&host, folder, "size=4m");
         filled(&host, folder);
-        refused(&host, &SETUP, 1, &[folder, "free", "make room"]);
+        refused(&host, &SETUP, 1, &[folder, "free", "free some space"]);
         host.run(&["umount", "-l", folder]).ok();
     }
     // Files may run out before bytes do.
@@ -46,7 +46,7 @@ fn a_full_disk_is_told_before_anything_changes() {
         &host,
         &SETUP,
         1,
-        &["/etc/supervisor/conf.d", "files", "make room"],
+        &["/etc/supervisor/conf.d", "files", "free some space"],
     );
     host.run(&["umount", "-l", "/etc/supervisor/conf.d"]).ok();
 

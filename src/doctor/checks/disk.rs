@@ -1,4 +1,4 @@
-//! Room where the queue, the logs and the failed jobs are written.
+//! Free space where the queue, the logs and the failed jobs are written.
 
 use std::path::{Path, PathBuf};
 
@@ -39,28 +39,28 @@ fn run(context: &Context) -> Vec<Finding> {
         .iter()
         .filter(|(folder, _)| context.host.is_dir(folder))
     {
-        let Ok(room) = context.host.room(folder) else {
+        let Ok(space) = context.host.space(folder) else {
             continue;
         };
-        least = least.min(room.bytes);
+        least = least.min(space.bytes);
         let left = format!(
             "{} MB and {} inodes",
-            room.bytes / MEGABYTE,
-            room.files.map_or("any".into(), |n| n.to_string())
+            space.bytes / MEGABYTE,
+            space.files.map_or("any".into(), |n| n.to_string())
         );
         let below = |(bytes, files): (u64, u64)| {
-            room.bytes < bytes || room.files.is_some_and(|n| n < files)
+            space.bytes < bytes || space.files.is_some_and(|n| n < files)
         };
         let seen = format!("{left} are left in {} for {what}", folder.display());
-        let todo = format!("make room: df {}", folder.display());
-        if room.read_only {
+        let todo = format!("free some space: df {}", folder.display());
+        if space.read_only {
             let seen = format!(
                 "{} is read-only: {what} cannot be written",
                 folder.display()
             );
             problems.push(Finding::failed(
                 seen,
-                "see 'dmesg' for the reason, then mount it anew",
+                "see 'dmesg' for the reason, then remount it",
             ));
         } else if below(FAILS) {
             problems.push(Finding::failed(seen, todo));

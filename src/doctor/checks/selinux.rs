@@ -15,8 +15,8 @@ pub const CHECK: Check = Check {
 
 fn run(context: &Context) -> Vec<Finding> {
     let read = |path: &str| {
-        let (bytes, _) = context.host.head(Path::new(path), 64).ok()?;
-        Some(String::from_utf8_lossy(&bytes).trim().to_owned())
+        let file = context.host.read_head(Path::new(path), 64).ok()??;
+        Some(String::from_utf8_lossy(&file.bytes).trim().to_owned())
     };
     let Some(enforces) = read("/sys/fs/selinux/enforce") else {
         return vec![Finding::ok("SELinux is not in use")];

@@ -41,7 +41,7 @@ fn run(context: &Context) -> Vec<Finding> {
                 }
                 Ok(Node::Directory(meta)) => format!(
                     "belongs to {} with mode {:04o}, not to {} with 0700",
-                    context.host.name_of(meta.uid),
+                    context.host.user_name(meta.uid),
                     meta.mode,
                     user.name
                 ),
@@ -59,7 +59,7 @@ fn run(context: &Context) -> Vec<Finding> {
                 let seen = format!(
                     "{} belongs to {}: workers cannot log",
                     log.display(),
-                    context.host.name_of(meta.uid)
+                    context.host.user_name(meta.uid)
                 );
                 let todo = format!("chown {} {}", user.name, log.display());
                 problems.push(Finding::failed(seen, todo).fixed_by(ResourceId::Log(log.clone())));

@@ -26,7 +26,7 @@ fn run(context: &Context) -> Vec<Finding> {
         let user = &site.user;
         let serving = context.pool(site).as_ref().map(|pool| pool.user.clone());
         let owner = match context.host.look_through(&site.dir.join("wp-content")) {
-            Ok(Node::Directory(meta)) => Some(context.host.name_of(meta.uid)),
+            Ok(Node::Directory(meta)) => Some(context.host.user_name(meta.uid)),
             _ => None,
         };
         if let Some(serving) = &serving
