@@ -20,7 +20,7 @@ use crate::resource::check::Condition;
 use crate::resource::file::File;
 use crate::resource::journal::{Edit, Scope};
 use crate::resource::{ResourceId, State};
-use crate::site::extension::{self, Facts};
+use crate::site::extension::{self, PhpInfo};
 use crate::site::{php, queue};
 
 /// Everything resolved and looked at; nothing changed yet.
@@ -185,7 +185,7 @@ fn unfit_phps(
     if !plan.changes() {
         return Ok(bad);
     }
-    let mut asked: Vec<(&Path, Facts)> = Vec::new();
+    let mut asked: Vec<(&Path, PhpInfo)> = Vec::new();
     for site in &resolved.sites {
         let php = site.php.path.as_path();
         if !asked.iter().any(|(path, _)| *path == php) {
@@ -269,7 +269,7 @@ fn unparsable(
         }
         let slices: Vec<&[u8]> = texts.iter().map(Vec::as_slice).collect();
         let user = host.need_user(&site.user)?;
-        let answers = match php::check(host, &site.php.path, &user, &slices) {
+        let answers = match php::check(host, &site.php, &user, &slices) {
             Ok(answers) => answers,
             Err(error) => {
                 bad.push((scope, error));

@@ -13,7 +13,7 @@ use crate::host::commands::{Command, explain};
 use crate::host::files::{Attributes, Node};
 use crate::resource::journal::{self, Edit, Kept, Undo};
 use crate::resource::{Change, Resource, ResourceId, State, Verb};
-use crate::site::extension::{Facts, Release, ask, quiet};
+use crate::site::extension::{PhpInfo, Release, ask, quiet};
 use crate::site::php::{Php, without_extension};
 
 const LIMIT: Duration = Duration::from_secs(1200);
@@ -62,7 +62,7 @@ impl Extension {
         host.is_withheld(&self.packages)
     }
 
-    fn ask(&self, host: &Host) -> Result<Facts> {
+    fn ask(&self, host: &Host) -> Result<PhpInfo> {
         ask(host, &self.php.path, &host.need_user(&self.user)?)
     }
 

@@ -1,5 +1,5 @@
-//! PHP's gearman extension as pecl has it: a release's archive, which PHPs it
-//! is for, and what a PHP says about itself.
+//! PHP's gearman extension as pecl publishes it: the archive of a release, the
+//! PHPs that it is for, and what a PHP says about itself.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,26 +15,26 @@ use crate::host::users::User;
 /// The last PHP that each release is for, as its package.xml says.
 const RELEASES: [(&str, (u32, u32)); 3] = [("2.1.0", (8, 1)), ("2.1.4", (8, 4)), ("2.2.1", (8, 6))];
 
-/// A PHP's own words.
-pub struct Facts {
+/// What a PHP says about itself.
+pub struct PhpInfo {
     /// "8.2.29".
     pub version: String,
     pub extension_dir: PathBuf,
-    /// It has no json, in which jobs are written.
+    /// It has no json, the format of jobs.
     pub lacks_json: bool,
-    /// It has no pcntl, without which there is no fork.
+    /// It has no pcntl, so it cannot fork.
     pub lacks_pcntl: bool,
 }
 
-impl Facts {
-    /// The runner's own PHP is that of 7.1.
+impl PhpInfo {
+    /// The runner needs PHP 7.1.
     pub fn is_too_old(&self) -> bool {
         numbers(&self.version) < vec![7, 1]
     }
 }
 
-/// Starts PHP as that user, with its ini files as they are.
-pub fn ask(host: &Host, php: &Path, user: &User) -> Result<Facts> {
+/// Starts PHP as this user, with its ini files.
+pub fn ask(host: &Host, php: &Path, user: &User) -> Result<PhpInfo> {
     const PROGRAM: &str = r#"
         echo "\n", PHP_VERSION, "\n", ini_get('extension_dir'), "\n";
         echo extension_loaded('json') ? 'json' : 'none', "\n";
@@ -44,9 +44,9 @@ pub fn ask(host: &Host, php: &Path, user: &User) -> Result<Facts> {
     let lines: Vec<&str> = text.trim().lines().collect();
     let [version, extension_dir, json, pcntl] = lines[..] else {
         let what = format!("ask {} about itself", php.display());
-        return Err(Problem::new(what, format!("it said {text:?}")).into());
+        return Err(Problem::new(what, format!("it printed {text:?}")).into());
     };
-    Ok(Facts {
+    Ok(PhpInfo {
         version: version.to_owned(),
         extension_dir: extension_dir.into(),
         lacks_json: json == "none",
@@ -54,7 +54,7 @@ pub fn ask(host: &Host, php: &Path, user: &User) -> Result<Facts> {
     })
 }
 
-/// PHP without what its ini files put before each program.
+/// PHP without the files that its ini files run before and after each program.
 pub fn quiet(php: &Path) -> Command {
     const SETTINGS: [&str; 4] = [
         "auto_prepend_file=",
@@ -67,7 +67,7 @@ pub fn quiet(php: &Path) -> Command {
         .limit(Duration::from_secs(60))
 }
 
-/// What an archive's package.xml says of it.
+/// A release, as the package.xml in its archive describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Release {
     pub version: String,
@@ -78,7 +78,7 @@ pub struct Release {
 impl Release {
     pub fn of(host: &Host, archive: &Path) -> Result<Release> {
         let what = || format!("build PHP's gearman extension from {}", archive.display());
-        let help = "give the archive that pecl downloads, as gearman-2.1.4.tgz";
+        let help = "use the archive that pecl downloads, such as gearman-2.1.4.tgz";
         if !host.exists(archive) {
             return Err(Problem::new(what(), "there is no such file")
                 .help(help)
@@ -91,7 +91,7 @@ impl Release {
         let output = host.run(&command)?;
         if !output.success() {
             let why = format!(
-                "it is no gzip tar with a package.xml in it: {}",
+                "it is not a gzipped tar archive with a package.xml: {}",
                 explain(&output)
             );
             return Err(Problem::new(what(), why).help(help).into());
@@ -99,12 +99,12 @@ impl Release {
         Release::parse(&output.text())
             .with_context(what)?
             .ok_or_else(|| {
-                let why = "it is another package than pecl's gearman";
+                let why = "it is another package, not pecl's gearman";
                 Problem::new(what(), why).help(help).into()
             })
     }
 
-    /// `None` where it is not the gearman extension's.
+    /// `None` if it does not describe the gearman extension.
     fn parse(xml: &str) -> Result<Option<Release>> {
         let first = |pattern: &str| -> Result<Option<String>> {
             let found = Regex::new(pattern)?.captures(xml);
@@ -128,7 +128,7 @@ impl Release {
         }))
     }
 
-    /// Refuses a PHP that it is not for, and names the release that is.
+    /// Refuses a PHP that the release does not support, and names one that does.
     pub fn permit(&self, php: &str) -> Result<()> {
         let above = |max: &String| numbers(php) > numbers(max);
         let below = |min: &String| numbers(php) < numbers(min);
@@ -137,7 +137,7 @@ impl Release {
         }
         let any = "any".to_owned();
         let why = format!(
-            "its release {} is for PHP {} to {}",
+            "release {} supports PHP {} to {}",
             self.version,
             self.min.as_ref().unwrap_or(&any),
             self.max.as_ref().unwrap_or(&any)
@@ -153,13 +153,13 @@ fn help(php: &str) -> String {
     let minor = (at(0), at(1));
     match RELEASES.iter().find(|(_, last)| minor <= *last) {
         Some((release, _)) => format!(
-            "gearman {release} is for this PHP: give gearman-{release}.tgz with --extension-archive"
+            "gearman {release} supports this PHP: use --extension-archive gearman-{release}.tgz"
         ),
-        None => "see https://pecl.php.net/package/gearman for a newer release, or take an older PHP with --php".into(),
+        None => "see https://pecl.php.net/package/gearman for a newer release, or use an older PHP with --php".into(),
     }
 }
 
-/// "8.4.99" as numbers, which compare in their order.
+/// "8.4.99" as numbers that can be compared.
 fn numbers(version: &str) -> Vec<u32> {
     let digits = |part: &str| {
         let end = part

@@ -1,5 +1,5 @@
-//! The PHP that runs a site's jobs, and whether it has the extension; found
-//! without starting it.
+//! The PHP that runs a site's jobs, and whether it has the extension: found
+//! without starting it where possible.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,16 +16,16 @@ use crate::site::pool::Pool;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Php {
-    /// As it is called: /usr/bin/php stays that when another version takes its place.
+    /// The name to run it by: /usr/bin/php remains that when it becomes another version.
     pub path: PathBuf,
-    /// "8.2"; `None` where neither the name nor the host tells.
+    /// "8.2"; `None` if neither its name nor the host tells.
     pub version: Option<String>,
-    /// "82": it stands in places of its own, beside the distribution's PHP.
+    /// "82" if it is in folders of its own, beside the distribution's PHP.
     pub collection: Option<String>,
 }
 
 impl Php {
-    /// "PHP 8.2"; where that is not known, where it stands.
+    /// "PHP 8.2", or its path if the version is unknown.
     pub fn label(&self) -> String {
         match &self.version {
             Some(version) => format!("PHP {version}"),
@@ -33,12 +33,12 @@ impl Php {
         }
     }
 
-    /// Whether it stands where the distribution's packages put a PHP.
+    /// Whether it is where packages put a PHP.
     fn is_packaged(&self, host: &Host) -> bool {
         self.collection.is_some() || real(host, &self.path).starts_with("/usr/bin")
     }
 
-    /// The packages that an extension is built with for it.
+    /// The packages that are needed to build the extension for it.
     pub fn builds_with(&self, host: &Host, from_network: bool) -> Result<Vec<String>> {
         let family = host.platform()?.family;
         let mut names = vec![
@@ -63,8 +63,8 @@ impl Php {
         Ok(names)
     }
 
-    /// The packages that bring the extension to this very PHP: those that name
-    /// its version, and to the distribution's own the general one.
+    /// The packages that install the extension for this very PHP: those that
+    /// name its version, and the general one if it is the distribution's own.
     pub fn brought_by(&self, host: &Host) -> Result<Vec<String>> {
         let family = host.platform()?.family;
         let own = real(host, Path::new("/usr/bin/php")) == real(host, &self.path);
@@ -77,7 +77,7 @@ impl Php {
         Ok(names.filter(fits).collect())
     }
 
-    /// The packages that bring the extension to it, most fitting first.
+    /// The packages that install the extension for it, the best first.
     pub fn extension_packages(&self, family: &Family) -> Vec<String> {
         if let Some((row, number)) = self.row(family) {
             return vec![row.extension.replace("{n}", number)];
@@ -87,11 +87,11 @@ impl Php {
         names.map(|name| name.replace("{v}", version)).collect()
     }
 
-    /// Where its ini files are, one folder for each way it is run.
+    /// The folders of its ini files, one for each SAPI.
     pub fn ini_dirs(&self, host: &Host) -> Result<Vec<PathBuf>> {
         let family = host.platform()?.family;
         if host.live() && !self.is_packaged(host) {
-            // Only it can tell. Without its ini files: nothing of a site's is run.
+            // Only it knows. It reads no ini file here, so it runs nothing of a site's.
             let scanned =
                 Command::new(&self.path).args(["-n", "-r", "echo PHP_CONFIG_FILE_SCAN_DIR;"]);
             let answer = host.check(&scanned)?.text();
@@ -143,12 +143,21 @@ impl Php {
         Ok((!has).then_some(package))
     }
 
+    /// The options that load the tokenizer without ini files. Packages have it
+    /// as a module.
+    fn tokenizer(&self, host: &Host) -> &'static [&'static str] {
+        match self.is_packaged(host) {
+            true => &["-d", "extension=tokenizer"],
+            false => &[],
+        }
+    }
+
     fn row(&self, family: &Family) -> Option<(&'static Collection, &str)> {
         Some((family.collections.first()?, self.collection.as_deref()?))
     }
 }
 
-/// Where a link to a PHP ends: /usr/bin/php at /usr/bin/php8.2.
+/// Where a link to a PHP leads: from /usr/bin/php to /usr/bin/php8.2.
 fn real(host: &Host, path: &Path) -> PathBuf {
     match host.look_through(path) {
         Ok(crate::host::files::Node::File(meta)) => meta.path,
@@ -156,7 +165,7 @@ fn real(host: &Host, path: &Path) -> PathBuf {
     }
 }
 
-/// The number of the collection in whose home a file stands.
+/// The number of the collection that a file belongs to.
 fn collection_of(family: &Family, real: &Path) -> Option<String> {
     let real = real.to_string_lossy();
     family.collections.iter().find_map(|row| {
@@ -167,22 +176,22 @@ fn collection_of(family: &Family, real: &Path) -> Option<String> {
     })
 }
 
-/// The PHP asked for, else the one in the PATH.
+/// The PHP that was asked for, otherwise the one in the PATH.
 pub fn find(host: &Host, wanted: Option<&Path>) -> Result<Php> {
     let path = match wanted {
         Some(path) if host.exists(path) => path.to_owned(),
         Some(path) => {
             let what = format!("use {} as PHP", path.display());
             return Err(Problem::new(what, "there is no such file")
-                .help("--php names PHP's command line program, as /usr/bin/php8.2")
+                .help("--php takes PHP's command-line program, such as /usr/bin/php8.2")
                 .into());
         }
         None => in_path(host).ok_or_else(|| {
             Problem::new("find PHP", "there is no 'php' in the PATH")
-                .help("install PHP's command line (php-cli), or name one with --php")
+                .help("install PHP's command-line program (php-cli), or name one with --php")
         })?,
     };
-    // /usr/bin/php leads to /usr/bin/php8.2 by way of /etc/alternatives.
+    // /usr/bin/php leads to /usr/bin/php8.2 through /etc/alternatives.
     let real = match host.look_through(&path)? {
         crate::host::files::Node::File(meta) => meta.path,
         _ => path.clone(),
@@ -204,20 +213,21 @@ pub fn find(host: &Host, wanted: Option<&Path>) -> Result<Php> {
     })
 }
 
-/// The PHP that serves a site, which need not be the one in the PATH.
+/// The PHP of the pool that serves a site, which may be another than the one in
+/// the PATH.
 pub fn of_pool(host: &Host, pool: Option<&Pool>) -> Result<Php> {
     let in_path = find(host, None);
     let Some(own) = pool.map(|pool| &pool.php).filter(|php| host.exists(php)) else {
         return in_path;
     };
     match in_path {
-        // By the name that stays when another version takes its place.
+        // Prefer the name that remains when it becomes another version.
         Ok(php) if real(host, &php.path) == real(host, own) => Ok(php),
         _ => find(host, Some(own)),
     }
 }
 
-/// The version in the name of the installed package of PHP's command line.
+/// The version in the name of the installed package with PHP's command-line program.
 fn packaged_version(host: &Host) -> Result<Option<String>> {
     let row = host.platform()?.family.php_cli;
     let Some((before, after)) = row.and_then(|name| name.split_once("{v}")) else {
@@ -236,22 +246,22 @@ fn in_path(host: &Host) -> Option<PathBuf> {
         let paths = std::env::join_paths(FOLDERS).ok()?;
         return which::which_in("php", Some(paths), "/").ok();
     }
-    // Below --root an absolute link leads elsewhere for everyone but the host's own walk.
+    // Under --root, only the host follows an absolute link to the right place.
     FOLDERS
         .iter()
         .map(|folder| Path::new(folder).join("php"))
         .find(|path| host.exists(path))
 }
 
-/// The ways of running PHP that lack the extension's ini file: an empty list
-/// means that the command line and the web have it.
+/// The folders of ini files that lack the extension's. If there are none, the
+/// command line and the web have it.
 pub fn without_extension(host: &Host, php: &Php) -> Result<Vec<PathBuf>> {
     let mut dirs = php.ini_dirs(host)?;
     dirs.retain(|dir| !has_ini(host, dir, "gearman.ini"));
     Ok(dirs)
 }
 
-/// Whether the folder has a file of this name, behind the number that orders it.
+/// Whether the folder has a file of this name, after the number that orders it.
 pub fn has_ini(host: &Host, dir: &Path, name: &str) -> bool {
     let files = host.list(dir).unwrap_or_default();
     files.iter().any(|file| {
@@ -261,10 +271,10 @@ pub fn has_ini(host: &Host, dir: &Path, name: &str) -> bool {
     })
 }
 
-/// Which of the texts PHP cannot parse, with its reason: one process for all
-/// of them, which runs none of their code.
-pub fn check(host: &Host, php: &Path, user: &User, texts: &[&[u8]]) -> Result<Vec<Option<String>>> {
-    // Lengths on the first line, then the texts one behind the other.
+/// Why PHP cannot parse each of the texts; `None` if it can. One process parses
+/// all of them, and runs none of their code.
+pub fn check(host: &Host, php: &Php, user: &User, texts: &[&[u8]]) -> Result<Vec<Option<String>>> {
+    // The lengths on the first line, then the texts without anything between them.
     const PROGRAM: &str = r#"
         foreach (explode(' ', trim(fgets(STDIN))) as $size) {
             $text = $size > 0 ? stream_get_contents(STDIN, (int) $size) : '';
@@ -277,9 +287,9 @@ pub fn check(host: &Host, php: &Path, user: &User, texts: &[&[u8]]) -> Result<Ve
         input.extend_from_slice(text);
     }
     let output = host.check(
-        &Command::new(php)
+        &Command::new(&php.path)
             .args(["-n", "-d", "display_errors=0", "-d", "memory_limit=512M"])
-            .args(tokenizer(host))
+            .args(php.tokenizer(host))
             .args(["-r", PROGRAM])
             .stdin(input)
             .user(user)
@@ -298,22 +308,12 @@ pub fn check(host: &Host, php: &Path, user: &User, texts: &[&[u8]]) -> Result<Ve
         .collect())
 }
 
-/// Without its ini files PHP lacks the tokenizer where that is a module.
-fn tokenizer(host: &Host) -> Vec<&'static str> {
-    let modular = host.exists(Path::new("/usr/lib/php")) || host.exists(Path::new("/etc/php.d"));
-    if modular {
-        vec!["-d", "extension=tokenizer"]
-    } else {
-        Vec::new()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn of_several_versions_the_one_that_is_called_counts() {
+    fn the_version_is_that_of_the_program_that_the_name_leads_to() {
         let dir = tempfile::tempdir().unwrap();
         let at = |path: &str| dir.path().join(path);
         for folder in [
