@@ -2,10 +2,10 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 
 use crate::held::held;
-use crate::root::{CONFIG, Root, SITE, code};
+use crate::root::{AsNobody, CONFIG, Root, SITE, code};
 
 const FILE: &str = "/etc/wp-gears.toml";
 const SECRETS: [&str; 2] = ["geheim", "very-secret"];
@@ -351,12 +351,8 @@ fn held_errors_say_what_was_attempted_what_came_back_and_what_to_do() {
         text.push_str(&shown(what, words, &output, &[(root.path(), "")]));
     }
 
-    // As a user without rights, whoever runs the tests.
-    let dir = tempfile::tempdir().unwrap();
-    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-    let program = dir.path().join("wp-gears");
-    std::fs::copy(env!("CARGO_BIN_EXE_wp-gears"), &program).unwrap();
-    let state = dir.path().join("state");
+    let nobody = AsNobody::new();
+    let state = nobody.path().join("state");
     for (name, mode) in [
         ("run/a", 0o755),
         ("run/b", 0o755),
@@ -368,15 +364,6 @@ fn held_errors_say_what_was_attempted_what_came_back_and_what_to_do() {
     }
     std::fs::set_permissions(state.join("run"), std::fs::Permissions::from_mode(0o555)).unwrap();
     for (what, words) in OTHERS {
-        let mut command = match rustix::process::geteuid().is_root() {
-            true => {
-                let mut command = Command::new("setpriv");
-                command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"]);
-                command.arg(&program);
-                command
-            }
-            false => Command::new(&program),
-        };
         let words: Vec<&str> = words
             .iter()
             .map(|word| {
@@ -387,12 +374,7 @@ fn held_errors_say_what_was_attempted_what_came_back_and_what_to_do() {
                 }
             })
             .collect();
-        let output = command
-            .args(&words)
-            .env_clear()
-            .env("PATH", "/usr/bin:/bin")
-            .output()
-            .unwrap();
+        let output = nobody.run(&words);
         assert_ne!(code(&output), 0, "{what}");
         let named: Vec<&str> = words
             .iter()

@@ -86,7 +86,9 @@ fn outcome(root: &Root, place: &str) -> Result<Outcome, String> {
         if !differs.is_empty() {
             return Err(format!("changed, then {error} {differs:?}"));
         }
-        let names_it = error.contains(place) || error.contains(SITE);
+        // The site's own folder may be what is missing.
+        let in_site = Path::new(place).parent() == Some(Path::new(SITE));
+        let names_it = error.contains(place) || in_site && error.contains(SITE);
         return match names_it && said.matches("error:").count() == 1 {
             true => Ok(Outcome::Refused(error)),
             false => Err(error),

@@ -5,6 +5,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use crate::common::needs::installed;
+
 pub const SITE: &str = "/var/www/site";
 
 pub struct Root {
@@ -135,6 +137,43 @@ pub fn wp_gears(args: &[&str]) -> Output {
         .env("PATH", "/usr/bin:/bin")
         .output()
         .unwrap()
+}
+
+/// wp-gears run by a user without any rights, even where root runs the tests.
+pub struct AsNobody {
+    dir: tempfile::TempDir,
+}
+
+impl AsNobody {
+    pub fn new() -> AsNobody {
+        let dir = tempfile::tempdir().unwrap();
+        let everyone = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(dir.path(), everyone).unwrap();
+        // Where the build's own folder may be closed to others.
+        std::fs::copy(env!("CARGO_BIN_EXE_wp-gears"), dir.path().join("wp-gears")).unwrap();
+        AsNobody { dir }
+    }
+
+    /// A folder that this user can read.
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub fn run(&self, args: &[&str]) -> Output {
+        let program = self.dir.path().join("wp-gears");
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"]);
+        command.arg(&program);
+        if !rustix::process::geteuid().is_root() {
+            command = Command::new(&program);
+        }
+        let output = command
+            .args(args)
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin")
+            .output();
+        installed("setpriv", output)
+    }
 }
 
 pub fn code(output: &Output) -> i32 {

@@ -1,15 +1,18 @@
 //! Tools that a test needs: one line says which is missing, and what installs it.
 
+use std::io::{ErrorKind, Result};
+
 /// What came back from starting a program.
 #[track_caller]
-pub fn installed<T>(program: &str, started: std::io::Result<T>) -> T {
-    started.unwrap_or_else(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => missing(program),
-        _ => panic!("cannot start {program}: {error}"),
-    })
+pub fn installed<T>(program: &str, started: Result<T>) -> T {
+    match started {
+        Ok(started) => started,
+        Err(error) if error.kind() == ErrorKind::NotFound => missing(program),
+        Err(error) => panic!("cannot start {program}: {error}"),
+    }
 }
 
 #[track_caller]
 pub fn missing(what: &str) -> ! {
-    panic!("this test needs {what}; `tests/run` installs everything that the tests need");
+    panic!("this test needs {what}: run `tests/run`, which installs all that the tests need");
 }

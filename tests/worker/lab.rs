@@ -11,6 +11,7 @@ use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::common::judge::is_valid;
+use super::common::needs::missing;
 use serde_json::{Value, json};
 use wp_gears::gearman::binary::{Client, Priority};
 use wp_gears::gearman::server::Server;
@@ -162,7 +163,7 @@ impl Lab {
 }
 
 fn need_programs() {
-    let missing: Vec<_> = [
+    let packages: Vec<_> = [
         ("gearmand", "gearman-job-server"),
         ("php", "php-cli"),
         ("mariadbd", "mariadb-server"),
@@ -175,18 +176,15 @@ fn need_programs() {
     .map(|(_, package)| *package)
     .chain((!Path::new(WORDPRESS).exists()).then_some("wordpress"))
     .collect();
-    assert!(
-        missing.is_empty(),
-        "these packages are missing: {}",
-        missing.join(" ")
-    );
+    if !packages.is_empty() {
+        missing(&packages.join(", "));
+    }
     let extensions = Command::new("php").arg("-m").output().unwrap().stdout;
     let extensions = String::from_utf8_lossy(&extensions).to_lowercase();
     for name in ["gearman", "mysqli", "pcntl", "posix"] {
-        assert!(
-            extensions.contains(name),
-            "PHP has not the extension {name}"
-        );
+        if !extensions.contains(name) {
+            missing(&format!("PHP's extension {name}"));
+        }
     }
 }
 

@@ -205,7 +205,7 @@ proptest! {
         prop_assert_eq!(&found.on, &[WP_GEARS.switch]);
         prop_assert_eq!(found.servers.as_ref(), Some(&made.expected_servers()));
         prop_assert_eq!(found.salt.as_deref(), Some(made.expected_salt()));
-        prop_assert_eq!(found.host || found.network == Network::No, true);
+        prop_assert!(found.host || found.network == Network::No);
         prop_assert_eq!(found.network != Network::No, made.network);
         let again = edit(&edited.text, &made.wish(), &|_| None);
         prop_assert_eq!(again.map(|it| it.text), Ok(edited.text.clone()));
