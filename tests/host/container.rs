@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::harness::{Host, Image, Release, Shape, Site, site};
+use crate::phase::phase;
 use crate::support::{on_site, wp_gears};
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -20,12 +21,14 @@ fn an_image_is_built_without_starting_anything_and_its_worker_is_process_1() {
     let host = Host::start(&image, "container", Shape::Plain, &[]).unwrap();
     host.install(wp_gears()).unwrap();
     site::start(&host).unwrap();
+    phase("setup without a start");
     on_site(&host, "setup", &["--no-start"]).exits(0);
     for name in ["gearmand", "supervisord", "wp-gears worker"] {
         assert_eq!(host.processes_of(name), [], "{name} was started");
     }
     on_site(&host, "plan", &["--no-start", "--check"]).exits(0);
 
+    phase("the worker as process 1 runs jobs");
     host.run(&["service", "gearman-job-server", "start"]).ok();
     let unshare = host.shell(WORKER).ok().trim().to_owned();
     let site = Site::first(&host);
@@ -35,6 +38,7 @@ fn an_image_is_built_without_starting_anything_and_its_worker_is_process_1() {
     done.sort_unstable();
     assert_eq!(done, (1..=20).collect::<Vec<_>>());
 
+    phase("TERM to process 1");
     // TERM to process 1: the jobs at hand are finished, then everything ends.
     site.forget_done();
     site.send(1, 2, 2.0).ok();

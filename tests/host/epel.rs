@@ -2,6 +2,7 @@
 //! that all of it is given back.
 
 use crate::harness::{Host, Site, Tree, rhel, site};
+use crate::phase::phase;
 use crate::support::{
     a_page_hands_in_a_job, daemons, everything, host_of, jobs_run, none, on_site, web_has_it,
 };
@@ -29,6 +30,7 @@ fn selinux_and_epel_are_set_up_and_given_back() {
     let host = host_of(&rhel::site().unwrap(), "selinux");
     rhel::set_selinux(&host, "Enforcing").unwrap();
     let (before, packages_before) = (all_but_users(&host), packages(&host));
+    phase("plan");
     let boolean = "SELinux boolean httpd_can_network_connect";
     let plan = on_site(&host, "plan", &[]).exits(0);
     for part in [
@@ -42,6 +44,7 @@ fn selinux_and_epel_are_set_up_and_given_back() {
     let log = || host.read(rhel::SELINUX_LOG).unwrap_or_default();
     assert_eq!(log(), "");
 
+    phase("setup");
     on_site(&host, "setup", &[]).exits(0);
     let made = log();
     assert!(
@@ -58,9 +61,11 @@ fn selinux_and_epel_are_set_up_and_given_back() {
         assert!(made.contains(&format!("restorecon {folder}\n")), "{made}");
     }
 
+    phase("a page submits a job");
     // The web's PHP took the extension up by itself.
     a_page_hands_in_a_job(&host);
 
+    phase("a second setup");
     // Workers can do without the package for forks: it is not asked for again.
     host.run(&["rpm", "-e", "php-process"]).ok();
     let (files, running) = (everything(&host), daemons(&host));
@@ -72,6 +77,7 @@ fn selinux_and_epel_are_set_up_and_given_back() {
     }
     assert!(second.stderr.contains("$ getsebool"), "{second}");
 
+    phase("remove");
     println!("{}", on_site(&host, "remove", &["--purge"]).exits(0).text());
     assert!(!web_has_it(&host));
     assert!(log().ends_with("setsebool -P httpd_can_network_connect off\n"));
@@ -95,6 +101,7 @@ fn what_a_person_brought_of_epel_stays_and_rhels_builder_goes_off_again() {
             codeready-builder-for-rhel-9-x86_64-rpms >/etc/yum.repos.d/redhat.repo"#,
     )
     .ok();
+    phase("EPEL cannot be reached");
     // Its own EPEL is an address, which is not reached from here.
     let setup = ["wp-gears", "setup", "--site", site::FOLDER, "--yes"];
     let builder = || {
@@ -112,6 +119,7 @@ fn what_a_person_brought_of_epel_stays_and_rhels_builder_goes_off_again() {
     on_site(&host, "remove", &["--purge"]).exits(0);
     assert!(!builder());
 
+    phase("setup with EPEL of an administrator");
     rhel::install(&host, &["epel-release"]).unwrap();
     // A boolean that was on is nobody's to give back; permissive is for a while only.
     rhel::set_selinux(&host, "Permissive").unwrap();
@@ -127,6 +135,7 @@ fn what_a_person_brought_of_epel_stays_and_rhels_builder_goes_off_again() {
     jobs_run(&Site::first(&host), 3);
     on_site(&host, "plan", &["--check"]).exits(0);
 
+    phase("remove");
     on_site(&host, "remove", &["--purge"]).exits(0);
     assert!(!builder());
     let now = host.run(&["getsebool", "httpd_can_network_connect"]).ok();

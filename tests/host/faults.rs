@@ -1,6 +1,7 @@
 //! What setup does when the machine does not do its part.
 
 use crate::harness::{Host, Site, site};
+use crate::phase::phase;
 use crate::support::{everything, fresh_host, jobs_run, none, on_site, ready_host, refused};
 
 /// wp-config.php is the switch: while anything is missing it stays as it was.
@@ -24,6 +25,7 @@ fn a_failing_package_manager_is_told_and_the_next_run_goes_on() {
     let sources = host.read("/etc/apt/sources.list").unwrap();
     let etc = host.tree(&["/etc"]).without("/etc/apt");
 
+    phase("no mirror");
     host.put(
         "/etc/apt/sources.list",
         "deb http://127.0.0.1:9/ bookworm main\n",
@@ -34,12 +36,14 @@ fn a_failing_package_manager_is_told_and_the_next_run_goes_on() {
     fails(&host, &["127.0.0.1"]);
     host.put("/etc/apt/sources.list", &sources, 0o644).unwrap();
 
+    phase("no such package");
     let pin = "Package: gearman-job-server\nPin: release *\nPin-Priority: -1\n";
     host.put("/etc/apt/preferences.d/withheld", pin, 0o644)
         .unwrap();
     fails(&host, &["gearman"]);
     host.run(&["rm", "/etc/apt/preferences.d/withheld"]).ok();
 
+    phase("a package on hold");
     host.run(&["apt-mark", "hold", "gearman-job-server"]).ok();
     fails(&host, &["held", "apt-mark showhold"]);
     host.run(&["apt-mark", "unhold", "gearman-job-server"]).ok();
@@ -48,11 +52,13 @@ fn a_failing_package_manager_is_told_and_the_next_run_goes_on() {
         "touched before any package",
     );
 
+    phase("dpkg fails");
     let hook = "DPkg::Pre-Invoke { \"echo the disk is on fire >&2; exit 1\"; };\n";
     host.put("/etc/apt/apt.conf.d/99fire", hook, 0o644).unwrap();
     fails(&host, &["the disk is on fire"]);
     host.run(&["rm", "/etc/apt/apt.conf.d/99fire"]).ok();
 
+    phase("killed between unpacking and configuring");
     // Killed between unpacking and configuring, apt and dpkg with it.
     std::thread::scope(|scope| {
         let setup = scope.spawn(|| on_site(&host, "setup", &[]));
@@ -66,6 +72,7 @@ fn a_failing_package_manager_is_told_and_the_next_run_goes_on() {
     });
     let state = "dpkg-query -W -f '${Package} ${db:Status-Status}\\n' | grep -v ' installed$'";
     println!("left by the killed run:\n{}", host.shell(state).ok());
+    phase("the next setup finishes");
     // Somebody else's run holds the locks at first.
     host.shell(
         "dpkg --configure -a; apt-get install -y -o DPkg::Pre-Invoke::='sleep 4' cron >/tmp/cron 2>&1 &
@@ -108,6 +115,7 @@ fn a_supervisor_that_does_not_come_up_is_told() {
     let broken = "/etc/supervisor/conf.d/broken.conf";
     host.put(broken, "[program:broken]\nautostart=true\n", 0o644)
         .unwrap();
+    phase("a broken program file");
     // supervisord runs yet: it tells what it cannot read.
     fails(&host, &["broken", "command"]);
     host.run(&["systemctl", "stop", "supervisor"]).ok();
@@ -115,6 +123,7 @@ fn a_supervisor_that_does_not_come_up_is_told() {
     host.run(&["rm", broken]).ok();
     host.run(&["systemctl", "reset-failed", "supervisor"]).ok();
 
+    phase("a noexec mount");
     // Nothing can be run from where the worker is.
     let noexec = "mount -t tmpfs -o mode=755,noexec small /usr/local/lib";
     host.shell(noexec).ok();
@@ -161,6 +170,7 @@ fn a_setup_that_was_killed_is_finished_by_the_next_run() {
     let whole = on_site(&host, "setup", &[]).exits(0).took.as_secs_f64();
     on_site(&host, "remove", &[]).exits(0);
     for moment in 1..=MOMENTS {
+        phase(format!("killed at {moment} of {MOMENTS}"));
         let after = whole * f64::from(moment) / f64::from(MOMENTS);
         setup_killed_after(&host, after);
         if moment % 2 == 0 {
@@ -179,9 +189,11 @@ fn a_setup_that_was_killed_is_finished_by_the_next_run() {
 #[test]
 fn a_setup_that_was_killed_among_packages_is_finished_by_the_next() {
     let host = fresh_host("apt-killed");
+    phase("killed among packages");
     for seconds in [0.5, 2.0, 5.0, 9.0] {
         setup_killed_after(&host, seconds);
     }
+    phase("the next setup finishes");
     on_site(&host, "setup", &[]).exits(0);
     jobs_run(&Site::first(&host), 1);
 }

@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
 use crate::harness::{Host, Site};
+use crate::phase::phase;
 use crate::support::{daemons, everything, jobs_run, none, on_site, ready_host, refused};
 
 const SERVICES: [&str; 2] = ["gearman-job-server", "supervisor"];
@@ -156,7 +157,7 @@ fn hand_made_hosts_are_taken_over_and_given_back() {
     let bad: Vec<&str> = hosts
         .into_iter()
         .filter(|made| {
-            println!("== {}", made.name);
+            phase(made.name);
             let began = Instant::now();
             let good = catch_unwind(AssertUnwindSafe(|| taken_over_and_given_back(&host, made)));
             println!("   {:.1?}", began.elapsed());
@@ -318,6 +319,7 @@ fn programs(host: &Host) -> Vec<String> {
 fn a_masked_service_is_left_alone() {
     let host = ready_host("masked");
     for unit in SERVICES {
+        phase(format!("{unit} is masked"));
         host.run(&["systemctl", "mask", "--now", unit]).ok();
         let setup = ["wp-gears", "setup", "--site", SITE, "--yes"];
         refused(&host, &setup, 1, &[unit, "masked", "unmask"]);

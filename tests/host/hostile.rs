@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::harness::{Host, Site, site};
+use crate::phase::phase;
 use crate::support::{daemons, everything, none, on_site, ready_host, refused};
 
 const SITE: &str = site::FOLDER;
@@ -55,6 +56,7 @@ fn root_never_runs_a_sites_code() {
          runuser -u www-data -- php -r '{activate}'; rm -f /srv/jobs/seen"
     ))
     .ok();
+    phase("every command runs");
     let watched = ["/etc", "/root", "/usr/local/bin"];
     let before = host.tree(&watched);
 
@@ -71,6 +73,7 @@ fn root_never_runs_a_sites_code() {
     }
     none(before.changes_to(&host.tree(&watched)), "made or changed");
 
+    phase("what the traps saw");
     let seen = host.read("/srv/jobs/seen").unwrap();
     for by in ["wp-config.php", "trap.php", "mu-trap.php"] {
         assert!(seen.contains(&format!("\"by\":\"{by}\"")), "{by} never ran");
@@ -85,6 +88,7 @@ fn root_never_runs_a_sites_code() {
         assert_eq!(saw["inherited"], serde_json::Value::Null, "{line}");
     }
 
+    phase("a trap that root runs is noticed");
     // Were root to run it, it would be seen.
     host.run(&["php", "-r", &format!("require '{SITE}/wp-load.php';")]);
     let seen = host.read("/srv/jobs/seen").unwrap();
@@ -147,7 +151,7 @@ fn links_of_a_sites_user_lead_root_nowhere() {
             "wp-gears-runner.php",
         ),
     ] {
-        println!("== {plant}");
+        phase(plant);
         as_owner(&host, plant);
         refused(&host, &setup, 1, &[word]);
         let text = host.run(&["wp-gears", "plan", "--site", SITE]).text();
@@ -158,6 +162,7 @@ fn links_of_a_sites_user_lead_root_nowhere() {
         as_owner(&host, undo);
     }
 
+    phase("a link in the runner's place");
     // A link in the runner's place gives way, and comes back as it was.
     as_owner(&host, "ln -s /etc/shadow wp-gears-runner.php");
     let before = everything(&host);
@@ -181,6 +186,7 @@ fn links_of_a_sites_user_lead_root_nowhere() {
     refused(&host, &setup, 1, &["wp-config.php", "link"]);
     as_owner(&host, "mv -f kept wp-config.php");
 
+    phase("a file that only root can read");
     // What only root can read says nothing about the site.
     as_owner(
         &host,
@@ -217,6 +223,7 @@ fn remove_follows_nothing_that_was_planted_since() {
              php -r 'chdir(\"{run}/cache/site\"); for ($n = 0; $n < 3000; $n++) {{ mkdir(\"d\"); chdir(\"d\"); }}'"
         ),
     );
+    phase("setup and remove among planted links");
     // Jobs go on, or it is said why not: nobody is led astray.
     host.run(&[
         "wp-gears",
@@ -229,6 +236,7 @@ fn remove_follows_nothing_that_was_planted_since() {
     ]);
     let out = on_site(&host, "remove", &["--purge"]);
     println!("{out}");
+    phase("remove once the link is gone");
     // The planted link is in the way of what stood behind it: said, once it is gone all goes.
     as_owner(
         &host,

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use crate::harness::{Host, Image, Release, Site, rhel};
+use crate::phase::phase;
 use crate::support::{PortWatch, daemons, everything, host_of, none, on_site};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -45,18 +46,28 @@ fn debian(release: Release) -> Kind {
 
 fn life_of_a_host(kind: Kind) {
     let mut host = host_of(&kind.fresh, "life");
+    phase("plan changes nothing");
     a_plan_changes_nothing(&host, &kind);
+    phase("setup proves itself");
     setup_proves_itself(&host);
+    phase("a second setup touches nothing");
     the_second_setup_touches_nothing(&host);
+    phase("a job runs soon");
     a_job_runs_soon(&host);
+    phase("the port is open to loopback alone");
     the_port_is_open_to_loopback_alone(&host);
+    phase("all jobs of a burst run");
     a_burst_runs_whole(&host);
+    phase("an outage costs nothing");
     an_outage_costs_nothing(&host, &kind);
+    phase("queued jobs run after a reboot");
     queued_jobs_run_after(&mut host, "a reboot", |host| host.reboot().unwrap());
+    phase("queued jobs run after a power cut");
     queued_jobs_run_after(&mut host, "a power cut", |host| {
         host.power_cut();
         host.power_on().unwrap();
     });
+    phase("remove leaves only packages");
     remove_leaves_only_packages(&host, &kind);
 }
 

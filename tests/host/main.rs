@@ -17,6 +17,7 @@ mod layouts;
 mod life;
 mod packages;
 mod pecl;
+mod phase;
 mod pip;
 mod plain;
 mod queue;

@@ -7,6 +7,7 @@ use anyhow::Result;
 
 use crate::harness::command::{command, run};
 use crate::harness::{Host, Image, Release, Shape, Site, cache, debian, machine, rhel, site};
+use crate::phase::phase;
 use crate::support::{
     a_page_hands_in_a_job, daemons, everything, jobs_run, none, on_site, refused, web_has_it,
     wp_gears,
@@ -50,6 +51,7 @@ fn withhold(host: &Host, packages: &str) {
 #[test]
 fn without_a_package_the_extension_is_built_from_the_archive_and_goes_again() {
     let mut host = without_extension("pecl");
+    phase("plan");
     let before = everything(&host);
     let php = host.tree(&["/etc/php", "/usr/lib/php"]);
     let packages = host.shell("dpkg-query -W").ok();
@@ -59,11 +61,13 @@ fn without_a_package_the_extension_is_built_from_the_archive_and_goes_again() {
     assert!(plan.stdout.contains("20-gearman.ini"), "{plan}");
     none(before.touches_to(&everything(&host)), "touched by plan");
 
+    phase("setup builds the extension");
     let setup = on_site(&host, "setup", &from_archive).exits(0);
     println!("setup: {:.1?}\n{}", setup.took, setup.text());
     jobs_run(&Site::first(&host), 20);
     assert!(web_has_it(&host));
 
+    phase("a second setup touches nothing");
     let (made, daemons_before) = (everything(&host), daemons(&host));
     let second = on_site(&host, "setup", &["-v"]).exits(0);
     println!("second setup: {:.0?}", second.took);
@@ -75,6 +79,7 @@ fn without_a_package_the_extension_is_built_from_the_archive_and_goes_again() {
     host.reboot().unwrap();
     jobs_run(&Site::first(&host), 20);
 
+    phase("php-fpm alone lost the extension");
     // One of the two ways lost it: that one alone gets it back.
     host.shell("rm /etc/php/8.2/fpm/conf.d/20-gearman.ini; systemctl restart php8.2-fpm")
         .ok();
@@ -84,6 +89,7 @@ fn without_a_package_the_extension_is_built_from_the_archive_and_goes_again() {
     on_site(&host, "setup", &from_archive).exits(0);
     assert!(web_has_it(&host));
 
+    phase("remove");
     println!("{}", on_site(&host, "remove", &["--purge"]).exits(0).text());
     let built = host.shell("find / -xdev -name '*gearman*.ini' -o -xdev -name gearman.so");
     assert_eq!(built.ok(), "");
@@ -138,6 +144,7 @@ fn a_package_for_another_php_is_no_package() {
         host.tree(&["/etc/php.d", "/usr/lib/php"])
             .without("/usr/lib/php/20220829/build")
     };
+    phase("plan");
     let php = of_php();
     let plan = on_site(&host, "plan", &[]).exits(0);
     for part in [
@@ -148,11 +155,13 @@ fn a_package_for_another_php_is_no_package() {
     ] {
         assert!(plan.stdout.contains(part), "{part}: {plan}");
     }
+    phase("setup");
     on_site(&host, "setup", &["--extension-archive", ARCHIVE]).exits(0);
     a_page_hands_in_a_job(&host);
     let second = on_site(&host, "setup", &["-v"]).exits(0);
     assert!(!second.stderr.contains("$ dnf"), "{second}");
 
+    phase("remove");
     on_site(&host, "remove", &["--purge"]).exits(0);
     assert_eq!(packages_before, packages());
     assert!(!web_has_it(&host));
@@ -165,6 +174,7 @@ fn what_cannot_be_built_is_told_before_anything_changes() {
     let host = without_extension("pecl-bad");
     let setup = |archive| [&SETUP[..], &["--extension-archive", archive]].concat();
 
+    phase("bad archives are refused");
     refused(&host, &setup("/srv/none.tgz"), 1, &["no such file"]);
     host.put("/srv/text.tgz", "no archive\n", 0o644).unwrap();
     refused(
@@ -185,11 +195,13 @@ fn what_cannot_be_built_is_told_before_anything_changes() {
     refused(&host, &setup("/srv/other.tgz"), 1, &["another package"]);
     refused(&host, &setup("/srv/old.tgz"), 1, &["8.1.99", "2.1.4"]);
 
+    phase("no compiler");
     // A compiler is not to be had.
     withhold(&host, "gcc*");
     refused(&host, &setup(ARCHIVE), 1, &["gcc", "no repository"]);
     host.run(&["rm", "/etc/apt/preferences.d/gcc"]).ok();
 
+    phase("the compiler fails");
     // The archive's compiler error is shown, and nothing of it is left.
     host.shell(
         "cd /srv/made && rm -f package.xml && mv y package.xml
@@ -206,10 +218,12 @@ fn what_cannot_be_built_is_told_before_anything_changes() {
     );
     assert!(!host.exists("/usr/lib/php/20220829/gearman.so"));
 
+    phase("no network, no archive");
     // No network, and no archive.
     let out = host.run(&SETUP).exits(1);
     assert!(out.stderr.contains("--extension-archive"), "{out}");
 
+    phase("setup after all");
     host.run(&setup(ARCHIVE)).exits(0);
     jobs_run(&Site::first(&host), 1);
 }

@@ -7,6 +7,7 @@ use anyhow::Result;
 
 use crate::harness::command::run;
 use crate::harness::{Host, Image, Release, Shape, Site, cache, debian, site};
+use crate::phase::phase;
 use crate::support::{daemons, everything, jobs_run, none, on_site, refused, wp_gears};
 
 const WHEELS: &str = "/srv/wheels";
@@ -48,23 +49,27 @@ fn supervisord(host: &Host) -> Vec<(u32, u64)> {
 #[test]
 fn without_a_package_supervisor_comes_by_pip_and_goes_again() {
     let mut host = without_supervisor("pip", Shape::Booted);
+    phase("setup without a package index fails");
     let etc = everything(&host);
     let failed = on_site(&host, "setup", &[]).exits(1);
     assert!(failed.stderr.contains("/etc/pip.conf"), "{failed}");
     on_site(&host, "remove", &[]).exits(0);
     none(etc.changes_to(&everything(&host)), "left by a failed setup");
 
+    phase("plan");
     host.put("/etc/pip.conf", PIP_CONF, 0o644).unwrap();
     let before = everything(&host);
     let plan = on_site(&host, "plan", &[]).exits(0);
     assert!(plan.stdout.contains("supervisor>=4.3"), "{plan}");
     none(before.touches_to(&everything(&host)), "touched by plan");
 
+    phase("setup");
     println!("{}", on_site(&host, "setup", &[]).exits(0).text());
     jobs_run(&Site::first(&host), 20);
     let socket = host.run(&["stat", "-c", "%U %a", "/run/wp-gears-supervisor.sock"]);
     assert_eq!(socket.ok().trim(), "root 700");
 
+    phase("a second setup touches nothing");
     let (made, daemons_before) = (everything(&host), daemons(&host));
     let second = on_site(&host, "setup", &["-v"]).exits(0);
     none(made.touches_to(&everything(&host)), "touched by the second");
@@ -74,6 +79,7 @@ fn without_a_package_supervisor_comes_by_pip_and_goes_again() {
     }
     println!("second setup: {:.0?}", second.took);
 
+    phase("jobs run after a reboot");
     host.reboot().unwrap();
     jobs_run(&Site::first(&host), 20);
     let package = ["--supervisor", "package"];
@@ -85,6 +91,7 @@ fn without_a_package_supervisor_comes_by_pip_and_goes_again() {
         &["wp-gears remove"],
     );
 
+    phase("another Python");
     // Python was replaced by another: what pip installed for the old one is not seen.
     host.shell("mv /opt/wp-gears/lib/python3.* /opt/wp-gears/lib/python3.1")
         .ok();
@@ -93,6 +100,7 @@ fn without_a_package_supervisor_comes_by_pip_and_goes_again() {
     assert_ne!(supervisord(&host), running);
     jobs_run(&Site::first(&host), 1);
 
+    phase("remove");
     // A link to elsewhere goes, what it leads to stays.
     host.shell("mkdir /srv/other && touch /srv/other/kept && ln -s /srv/other /opt/wp-gears/other")
         .ok();
@@ -110,14 +118,17 @@ fn without_systemd_an_init_script_starts_it() {
     site::start(&host).unwrap();
     host.put("/etc/pip.conf", PIP_CONF, 0o644).unwrap();
     let before = everything(&host);
+    phase("setup");
     println!("{}", on_site(&host, "setup", &[]).exits(0).text());
     jobs_run(&Site::first(&host), 20);
 
+    phase("a second setup touches nothing");
     let made = everything(&host);
     let running = supervisord(&host);
     on_site(&host, "setup", &[]).exits(0);
     none(made.touches_to(&everything(&host)), "touched by the second");
     assert_eq!(supervisord(&host), running);
+    phase("the init script works");
     assert!(host.exists(&format!("/etc/rc2.d/S01{UNIT}")));
     for verb in ["status", "restart", "status"] {
         host.run(&["service", UNIT, verb]).exits(0);
@@ -131,6 +142,7 @@ fn without_systemd_an_init_script_starts_it() {
     on_site(&host, "setup", &[]).exits(0);
     jobs_run(&Site::first(&host), 1);
 
+    phase("remove");
     on_site(&host, "remove", &[]).exits(0);
     none(before.changes_to(&everything(&host)), "left by remove");
     assert_eq!(supervisord(&host), []);

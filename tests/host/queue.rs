@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use crate::harness::{Host, Out, Site, rhel, site};
+use crate::phase::phase;
 use crate::support::{
     daemons, everything, fresh_host, host_of, none, on_site, ready_host, refused,
 };
@@ -55,19 +56,24 @@ fn all_ran_once(host: &Host) {
 /// 200 jobs wait through all that may happen to a server, and then run, once.
 fn jobs_survive(host: &mut Host, needs_database: bool) {
     let unit = "gearman-job-server";
+    phase("jobs are submitted");
     host.run(&["wp-gears", "pause", "--wait"]).exits(0);
     Site::first(host).forget_done();
     Site::first(host).send(1, JOBS, 0.0).ok();
     all_wait(host, "handed in");
 
+    phase("gearmand is killed");
     let gearmand = host.processes_of("gearmand ")[0].pid;
     host.kill9(gearmand);
     all_wait(host, "after kill -9 of gearmand");
+    phase("reboot");
     host.reboot().unwrap();
     all_wait(host, "after a reboot");
+    phase("the database is restarted");
     host.run(&["systemctl", "restart", "mariadb"]).ok();
     all_wait(host, "after the database was restarted");
 
+    phase("boot without the database");
     // Its socket would start it too.
     host.shell("systemctl mask mariadb.socket mariadb").ok();
     host.reboot().unwrap();
@@ -76,6 +82,7 @@ fn jobs_survive(host: &mut Host, needs_database: bool) {
     if needs_database {
         assert_eq!(waiting(host), "", "gearmand without its database");
     }
+    phase("the database is back");
     host.shell("systemctl unmask mariadb.socket mariadb && systemctl start mariadb")
         .ok();
     let ready = format!("systemctl is-active {unit}");
@@ -106,6 +113,7 @@ fn a_mysql_queue_keeps_every_job() {
         let sql = "SHOW DATABASES; SELECT user, host FROM mysql.user";
         host.run(&["mysql", "-N", "-e", sql]).ok()
     };
+    phase("setup");
     let before = databases(&host);
     let out = setup_logged(&host, MYSQL, "").exits(0);
     let config = host.run(&["cat", "/etc/gearmand.conf"]).ok();
@@ -123,9 +131,11 @@ fn a_mysql_queue_keeps_every_job() {
         grants.contains("GRANT SELECT, INSERT, DELETE, CREATE ON `gearman`.`gearman_queue` TO"),
         "{grants}"
     );
+    phase("a second setup touches nothing");
     is_same(&host);
     jobs_survive(&mut host, true);
 
+    phase("remove");
     on_site(&host, "remove", &[]).exits(0);
     assert_eq!(databases(&host), before);
     assert!(!host.exists("/etc/gearmand.conf"));
@@ -166,6 +176,7 @@ const ODD: &str = "a\\b'c\"d$e`f;g#h%i=j--k&l\u{e4}(m)";
 fn a_server_elsewhere_and_an_odd_password_will_do() {
     let host = ready_host("far");
     a_server_elsewhere(&host);
+    phase("without rights on the server");
     // Nobody here may make users there: setup says which statements to run.
     let words = [&["wp-gears", "setup", "--site", site::FOLDER, "--yes"], FAR].concat();
     refused(
@@ -175,6 +186,7 @@ fn a_server_elsewhere_and_an_odd_password_will_do() {
         &["CREATE DATABASE", "--mysql-admin-defaults-file"],
     );
 
+    phase("setup with an administrator file");
     let admin = "CREATE USER boss@'10.97.3.1' IDENTIFIED BY 'of boss';
                  GRANT ALL ON *.* TO boss@'10.97.3.1' WITH GRANT OPTION";
     host.run(&["mysql", "-e", admin]).ok();
@@ -199,6 +211,7 @@ fn a_server_elsewhere_and_an_odd_password_will_do() {
     let doctor = host.run(&["wp-gears", "doctor", "queue-store"]);
     assert!(doctor.text().contains("database is 1 MB"), "{doctor}");
 
+    phase("another password is refused");
     // Another password: the account is somebody's by now.
     let admin = ["--mysql-admin-defaults-file", "/root/boss.cnf"];
     let given = [&["--mysql-password-file", "-"], &admin[..]].concat();
@@ -206,10 +219,12 @@ fn a_server_elsewhere_and_an_odd_password_will_do() {
     assert!(other.text().contains("another password"), "{other}");
     let blank = setup_logged(&host, &["--mysql-password-file", "-"], "two words").exits(2);
     assert!(blank.text().contains("white space"), "{blank}");
+    phase("a changed password is taken");
     // Changed there by its administrator, it is taken up.
     let sql = "SET PASSWORD FOR gearman@'10.97.3.1' = PASSWORD('other')";
     host.run(&["mysql", "-e", sql]).ok();
     setup_logged(&host, &["--mysql-password-file", "-"], "other").exits(0);
+    phase("the server is down");
     host.run(&["systemctl", "stop", "mariadb.socket", "mariadb"])
         .ok();
     let away = setup_logged(&host, &["--port", "4731"], "").exits(1);
@@ -223,6 +238,7 @@ fn a_queue_is_left_only_when_it_is_empty() {
     let site = Site::first(&host);
     host.run(&["wp-gears", "pause", "--wait"]).exits(0);
     site.send(1, 3, 0.0).ok();
+    phase("waiting jobs are not left behind");
     let words = ["wp-gears", "setup", "--site", site::FOLDER, "--yes"];
     for more in [&["--queue", "sqlite"], MYSQL, &["--port", "4731"]] {
         let words = [&words, more].concat();
@@ -237,11 +253,13 @@ fn a_queue_is_left_only_when_it_is_empty() {
     let soon = on_site(&host, "setup", &["--queue", "sqlite", "--drain", "1"]).exits(1);
     assert!(soon.text().contains("3 jobs wait"), "{soon}");
     host.run(&["wp-gears", "resume"]).exits(0);
+    phase("--drain waits for jobs");
     // Jobs that take a while: the run waits for them, and loses none.
     site.send(4, 8, 0.4).ok();
     on_site(&host, "setup", &["--queue", "sqlite", "--drain", "30"]).exits(0);
     assert_eq!(site.wait_for(8, 5 * SECOND).len(), 8);
 
+    phase("from a file to a table");
     // From a file to a table: another queue too; a new port alone is not.
     host.run(&["wp-gears", "pause", "--wait"]).exits(0);
     site.send(9, 9, 0.0).ok();
@@ -279,6 +297,7 @@ fn a_queue_file_that_keeps_no_job_is_named() {
             "umount /var/lib/gearman".to_owned(),
         ),
     ] {
+        phase(&fault);
         host.shell(&fault).ok();
         refused(&host, &words, 1, &[says]);
         let doctor = host.run(&["wp-gears", "doctor", "queue-store"]).exits(1);

@@ -1,6 +1,7 @@
 //! What setup refuses, it refuses before it changes anything.
 
 use crate::harness::{Site, site};
+use crate::phase::phase;
 use crate::support::{SECOND, add_second, on_both, ready_host, refused};
 
 #[test]
@@ -8,6 +9,7 @@ fn bad_input_is_refused_before_anything_changes() {
     let host = ready_host("refusals");
     let setup = |site| vec!["wp-gears", "setup", "--site", site, "--yes"];
 
+    phase("folders without a site");
     refused(&host, &setup("/var/www/none"), 1, &["/var/www/none"]);
     host.run(&["mkdir", "/var/www/empty"]).ok();
     refused(
@@ -17,15 +19,18 @@ fn bad_input_is_refused_before_anything_changes() {
         &["/var/www/empty", "WordPress"],
     );
 
+    phase("wrong options");
     let unknown = [&setup(site::FOLDER)[..], &["--wrokers", "3"]].concat();
     refused(&host, &unknown, 2, &["--wrokers"]);
     let wrong = [&setup(site::FOLDER)[..], &["--workers", "some"]].concat();
     refused(&host, &wrong, 2, &["--workers", "some"]);
 
+    phase("no terminal");
     // Standard input is no terminal here.
     let asks = ["wp-gears", "setup", "--site", site::FOLDER];
     refused(&host, &asks, 1, &["--yes"]);
 
+    phase("without root");
     let user = [
         &["runuser", "-u", site::USER, "--"],
         &setup(site::FOLDER)[..],
@@ -36,6 +41,7 @@ fn bad_input_is_refused_before_anything_changes() {
     let root_worker = [&setup(site::FOLDER)[..], &["--worker-user", "root"]].concat();
     refused(&host, &root_worker, 1, &["root"]);
 
+    phase("a PHP without json or fork");
     // PHPs that lack what jobs need: this one, with the name of a part changed.
     for (name, part) in [("php-no-json", "json"), ("php-no-fork", "pcntl_fork")] {
         let other = part.replace('o', "0");
@@ -59,6 +65,7 @@ fn bad_input_is_refused_before_anything_changes() {
     let fork = [&no_fork[..], &["--worker-mode", "fork"]].concat();
     refused(&host, &fork, 1, &["has no pcntl", "--worker-mode"]);
 
+    phase("another program on the port");
     // Another program on the job server's port.
     host.run(&["systemctl", "stop", "gearman-job-server"]).ok();
     let other = "systemd-run --quiet --unit=other php -S 127.0.0.1:4730";
@@ -67,6 +74,7 @@ fn bad_input_is_refused_before_anything_changes() {
     host.shell("systemctl stop other; systemctl start gearman-job-server")
         .ok();
 
+    phase("two sites with one salt");
     // Two sites that would run each other's jobs.
     add_second(&host);
     for folder in [site::FOLDER, SECOND] {
@@ -81,6 +89,7 @@ fn bad_input_is_refused_before_anything_changes() {
 
     assert_eq!(Site::first(&host).get("http://localhost/").0, 200);
 
+    phase("spawn where PHP cannot fork");
     // Where no fork was asked for, each job gets a PHP of its own.
     let salt = "sed -i '/WP_ASYNC_TASK_SALT/d' /var/www/site/wp-config.php";
     host.shell(salt).ok();

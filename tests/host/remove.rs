@@ -1,6 +1,7 @@
 //! remove gives back what was there.
 
 use crate::harness::Site;
+use crate::phase::phase;
 use crate::support::{daemons, everything, fresh_host, none, on_site, ready_host};
 
 const SERVICES: [&str; 2] = ["gearman-job-server", "supervisor"];
@@ -18,9 +19,11 @@ fn remove_gives_back_a_hand_made_state() {
     let running = || SERVICES.map(|unit| host.run(&["systemctl", "is-active", unit]).stdout);
     let before = (everything(&host), states(), running());
 
+    phase("setup");
     on_site(&host, "setup", &[]).exits(0);
     assert_eq!(states(), ["enabled\n", "enabled\n"]);
     assert_eq!(running(), ["active\n", "active\n"]);
+    phase("remove");
     let removed = on_site(&host, "remove", &[]).exits(0);
 
     none(
@@ -30,6 +33,7 @@ fn remove_gives_back_a_hand_made_state() {
     assert_eq!(before.1, states());
     assert_eq!(before.2, running());
 
+    phase("a second remove touches nothing");
     let (after, processes) = (everything(&host), daemons(&host));
     on_site(&host, "remove", &[]);
     none(
@@ -47,10 +51,12 @@ fn purge_takes_out_the_packages_that_setup_brought() {
             .ok()
     };
     let before = (everything(&host), packages());
+    phase("setup and remove --purge");
     on_site(&host, "setup", &[]).exits(0);
     let removed = on_site(&host, "remove", &["--purge"]).exits(0);
     assert_eq!(before.1, packages(), "{removed}");
 
+    phase("what is left");
     // What packages leave behind is theirs: users, and what names or caches them.
     let left = before
         .0

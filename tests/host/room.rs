@@ -2,6 +2,7 @@
 //! first change, with what to do; once that is done, all goes well.
 
 use crate::harness::{Host, Site, site};
+use crate::phase::phase;
 use crate::support::{jobs_run, on_site, ready_host, refused};
 
 const SETUP: [&str; 5] = ["wp-gears", "setup", "--site", site::FOLDER, "--yes"];
@@ -33,11 +34,13 @@ fn a_full_disk_is_told_before_anything_changes() {
         "/var/lib/wp-gears",
         "/etc/default",
     ] {
+        phase(format!("no room in {folder}"));
         mounted(&host, folder, "size=4m");
         filled(&host, folder);
         refused(&host, &SETUP, 1, &[folder, "free", "free some space"]);
         host.run(&["umount", "-l", folder]).ok();
     }
+    phase("no free inode");
     // Files may run out before bytes do.
     mounted(&host, "/etc/supervisor/conf.d", "size=4m,nr_inodes=2");
     host.shell("while touch /etc/supervisor/conf.d/$(date +%N) 2>/dev/null; do :; done")
@@ -50,6 +53,7 @@ fn a_full_disk_is_told_before_anything_changes() {
     );
     host.run(&["umount", "-l", "/etc/supervisor/conf.d"]).ok();
 
+    phase("setup once there is room");
     // Room that is made while everything stands as it was.
     mounted(&host, "/var/lib/wp-gears", "size=64m");
     filled(&host, "/var/lib/wp-gears");
@@ -101,13 +105,15 @@ fn what_nobody_may_change_is_told_before_anything_changes() {
             [site::FOLDER, "read-only"],
         ),
     ] {
-        println!("== {done}");
+        phase(&done);
         host.shell(&done).ok();
         refused(&host, &SETUP, 1, &says);
         host.shell(&undone).ok();
     }
+    phase("setup");
     on_site(&host, "setup", &[]).exits(0);
     jobs_run(&Site::first(&host), 2);
+    phase("remove");
     // remove takes nothing from under a site that has to stay.
     host.shell(&format!("chattr +i {config}")).ok();
     refused(

@@ -6,6 +6,7 @@ use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::harness::{Host, Site, site};
+use crate::phase::phase;
 use crate::support::{jobs_run, ready_host};
 
 const PLANTED: [&str; 4] = [
@@ -125,6 +126,7 @@ fn secrets_are_seen_nowhere() {
         "resume",
         "remove --yes -v",
     ] {
+        phase(words);
         let of_site = match words.contains("print-config") || words.starts_with("status") {
             true => "",
             false => "--site /var/www/site",

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::common::judge::is_valid;
 use crate::common::terminal::Terminal;
 use crate::harness::{Host, Site};
+use crate::phase::phase;
 use crate::support::{jobs_run, on_site, ready_host};
 
 const ONE_SERVER: &str = "127.0.0.1:4730  gearmand";
@@ -12,12 +13,14 @@ const ONE_SERVER: &str = "127.0.0.1:4730  gearmand";
 #[test]
 fn who_has_no_rights_sees_the_queues_and_root_sees_all() {
     let host = ready_host("status");
+    phase("setup");
     on_site(&host, "setup", &[]).exits(0);
     let site = Site::first(&host);
     jobs_run(&site, 5);
     host.run(&["wp-gears", "pause", "--wait"]).exits(0);
     site.send(1, 3, 0.0).ok();
 
+    phase("status --json");
     for (user, done) in [("nobody", false), ("root", true)] {
         let out = host
             .as_user(user, &["wp-gears", "status", "--json"])
@@ -45,6 +48,7 @@ fn who_has_no_rights_sees_the_queues_and_root_sees_all() {
     host.run(&["wp-gears", "resume"]).exits(0);
     site.wait_for(8, Duration::from_secs(20));
 
+    phase("status --watch");
     let screen = watched(&host, 80, 24);
     println!("{screen}");
     assert!(
@@ -58,6 +62,7 @@ fn who_has_no_rights_sees_the_queues_and_root_sees_all() {
         "{screen}"
     );
 
+    phase("the job server is down");
     host.run(&["systemctl", "stop", "gearman-job-server"]).ok();
     let out = host.as_user("nobody", &["wp-gears", "status"]).exits(1);
     assert!(out.stdout.contains("127.0.0.1:4730  fails: "), "{out}");

@@ -1,6 +1,7 @@
 //! Sites of different users on one host, and copies of a site.
 
 use crate::harness::{Host, Site, site};
+use crate::phase::phase;
 use crate::support::{jobs_run, on_site, ready_host, refused};
 
 const OTHER: &str = "/var/www/second";
@@ -15,6 +16,7 @@ fn neither_worker_user_reaches_the_others_folders() {
     let both = ["setup", "--site", "/srv/shop", "--site", OTHER, "--yes"];
     host.run(&[&["wp-gears"], &both[..]].concat()).exits(0);
 
+    phase("jobs of both sites");
     for (folder, user) in [("/srv/shop", "anna"), (OTHER, "bert")] {
         let of_user = Site {
             host: &host,
@@ -27,6 +29,7 @@ fn neither_worker_user_reaches_the_others_folders() {
         // The walk is real: what is one's own is found.
         assert_ne!(reached(&host, user, user), "", "{user}");
     }
+    phase("neither reaches the other");
     for (user, other) in [
         ("anna", "bert"),
         ("bert", "anna"),
@@ -64,7 +67,9 @@ fn a_copy_of_a_site_is_refused_with_what_to_do() {
         "WP_ASYNC_TASK_SALT",
         "--salt",
     ];
+    phase("the copy is refused");
     refused(&host, &setup, 1, &says);
+    phase("with a salt of its own");
     // As it says: with a salt of its own the copy is another site.
     host.run(&[&setup[..], &["--salt", "staging"]].concat())
         .exits(0);

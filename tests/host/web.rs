@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::harness::Site;
+use crate::phase::phase;
 use crate::support::{on_site, ready_host};
 
 /// How long the call took that a page makes, and where the job went.
@@ -18,6 +19,7 @@ echo json_encode(['sent' => (bool) $sent, 'ms' => $took, 'cron' => in_array('tes
 #[test]
 fn pages_work_with_and_without_a_job_server() {
     let host = ready_host("web");
+    phase("setup");
     let json = on_site(&host, "setup", &["--json"]).exits(0);
     let document: serde_json::Value = serde_json::from_str(&json.stdout)
         .unwrap_or_else(|error| panic!("not one JSON document: {error}, {json}"));
@@ -33,6 +35,7 @@ fn pages_work_with_and_without_a_job_server() {
         serde_json::from_str::<serde_json::Value>(&body).unwrap_or_else(|_| panic!("{body}"))
     };
 
+    phase("a page submits a job");
     let up = send(1);
     assert_eq!(
         (&up["sent"], &up["cron"]),
@@ -41,6 +44,7 @@ fn pages_work_with_and_without_a_job_server() {
     );
     assert_eq!(site.wait_for(1, Duration::from_secs(10)), [1]);
 
+    phase("the job server hangs");
     // A job server that takes connections and never answers.
     host.run(&["pkill", "-STOP", "gearmand"]).ok();
     let silent = send(2);
@@ -53,6 +57,7 @@ fn pages_work_with_and_without_a_job_server() {
     );
     assert!(silent["ms"].as_u64().unwrap() < 500, "{silent}");
 
+    phase("the job server is down");
     host.run(&["systemctl", "stop", "gearman-job-server"]).ok();
     let down = send(3);
     println!("no job server: {down}");
@@ -64,6 +69,7 @@ fn pages_work_with_and_without_a_job_server() {
     assert!(down["ms"].as_u64().unwrap() < 500, "{down}");
     assert_eq!(site.get("http://localhost/").0, 200);
 
+    phase("WP-Cron runs the jobs");
     // WP-Cron runs what went to it.
     host.as_user("www-data", &["php", "/var/www/site/wp-cron.php"])
         .ok();

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::harness::{Host, Site};
+use crate::phase::phase;
 use crate::support::{on_site, ready_host};
 
 const LIMIT: Duration = Duration::from_secs(120);
@@ -11,16 +12,20 @@ const LIMIT: Duration = Duration::from_secs(120);
 fn no_job_is_lost_or_run_twice_by_what_happens_to_supervisor() {
     let host = ready_host("workers");
     on_site(&host, "setup", &["--workers", "3"]).exits(0);
+    phase("supervisorctl restart");
     during_jobs(&host, |host| {
         host.run(&["supervisorctl", "restart", "all"]).ok();
     });
+    phase("reload");
     during_jobs(&host, |host| {
         host.run(&["wp-gears", "reload", "--wait"]).exits(0);
     });
+    phase("another number of workers");
     // More workers: the group is renewed, the jobs at hand are finished first.
     during_jobs(&host, |host| {
         on_site(host, "setup", &["--workers", "2"]).exits(0);
     });
+    phase("supervisord is killed");
     // Its workers go on without it; systemd brings it back.
     during_jobs(&host, |host| {
         let supervisord = host.processes_of("supervisord");

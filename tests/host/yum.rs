@@ -2,6 +2,7 @@
 //! chkconfig and no systemd. The scripts stand in for those of EPEL 6.
 
 use crate::harness::{Host, Shape, Site, rhel, site};
+use crate::phase::phase;
 use crate::support::{daemons, everything, jobs_run, none, on_site, refused, web_has_it, wp_gears};
 
 const GEARMAND: &str = r#"#!/bin/sh
@@ -56,6 +57,7 @@ fn yum_and_chkconfig_do_what_dnf_and_systemd_do() {
     host.shell(TURN).ok();
     assert_eq!(Site::first(&host).get("http://localhost/").0, 200);
 
+    phase("without init scripts");
     // Neither systemd nor an init script: nobody could start them.
     let setup = ["wp-gears", "setup", "--site", site::FOLDER, "--yes"];
     refused(&host, &setup, 1, &["init script"]);
@@ -64,6 +66,7 @@ fn yum_and_chkconfig_do_what_dnf_and_systemd_do() {
             .unwrap();
         host.run(&["chkconfig", name, "off"]).ok();
     }
+    phase("setup");
     let before = host.tree(&["/etc/rc.d", "/var/www", "/etc/yum.repos.d"]);
     let setup = on_site(&host, "setup", &["-v"]).exits(0);
     for command in [
@@ -81,12 +84,14 @@ fn yum_and_chkconfig_do_what_dnf_and_systemd_do() {
         assert!(levels.contains("3:on"), "{levels}");
     }
 
+    phase("a second setup touches nothing");
     let (files, running) = (everything(&host), daemons(&host));
     let second = on_site(&host, "setup", &["-v"]).exits(0);
     none(files.touches_to(&everything(&host)), "touched by a second");
     assert_eq!(running, daemons(&host));
     assert!(!second.stderr.contains("$ yum"), "{second}");
 
+    phase("remove");
     println!("{}", on_site(&host, "remove", &["--purge"]).exits(0).text());
     assert!(!web_has_it(&host));
     let after = host.tree(&["/etc/rc.d", "/var/www", "/etc/yum.repos.d"]);
