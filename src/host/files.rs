@@ -1,5 +1,4 @@
-//! Files, links and folders: looked at and read, always through `walk`.
-//! `write.rs` changes them.
+//! Reads files, links and folders, always through `walk`; `write` changes them.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -16,10 +15,10 @@ use crate::base::problem::Problem;
 use crate::host::Host;
 use crate::host::walk::{Found, dir_of, names_in, path_of, stat_in};
 
-/// A file larger than this is not one that we edit.
+/// We edit no file larger than this.
 const FILE_LIMIT: u64 = 512 << 20;
 
-/// What a file is besides its bytes.
+/// What is known of a file besides its bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Meta {
     pub uid: u32,
@@ -27,7 +26,7 @@ pub struct Meta {
     /// Permission bits, as in 0o644.
     pub mode: u32,
     pub size: u64,
-    /// Where it ended when links were followed.
+    /// Its real path, if links were followed.
     pub path: PathBuf,
     mtime: (i64, i64),
     inode: (u64, u64),
@@ -63,7 +62,7 @@ pub struct FileData {
     pub meta: Meta,
 }
 
-/// What stands at a path; the last name is not followed.
+/// What is at a path.
 #[derive(Debug, Clone)]
 pub enum Node {
     Absent,
@@ -77,7 +76,7 @@ pub enum Node {
     Other(Meta),
 }
 
-/// Owner, group and mode of a file that is to be made.
+/// Owner, group and mode of a file to create.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Attributes {
     pub uid: u32,
@@ -96,12 +95,12 @@ impl Attributes {
 }
 
 impl Host {
-    /// What stands at the path itself.
+    /// What is at the path itself, a link too.
     pub fn look(&self, path: &Path) -> Result<Node> {
         self.look_at(path, false)
     }
 
-    /// What the path leads to, through links that may be followed.
+    /// What the path leads to, through links that it is safe to follow.
     pub fn look_through(&self, path: &Path) -> Result<Node> {
         self.look_at(path, true)
     }
@@ -205,7 +204,7 @@ impl Host {
         folder.unwrap_or(Path::new("/")).to_owned()
     }
 
-    /// The names in a folder, sorted; none where there is no such folder.
+    /// The names in a folder, sorted; none if there is no such folder.
     pub fn list(&self, path: &Path) -> Result<Vec<OsString>> {
         let Found::Directory(stack) = self.walk(path, true)? else {
             return Ok(Vec::new());
@@ -213,7 +212,7 @@ impl Host {
         names_in(&stack).with_context(|| format!("list {}", path.display()))
     }
 
-    /// Whether there is anything but folders in a folder, at any depth.
+    /// Whether a folder contains anything but folders, at any depth.
     pub fn has_files(&self, path: &Path) -> Result<bool> {
         for name in self.list(path)? {
             let below = path.join(name);

@@ -1,5 +1,5 @@
-//! The only door to the machine: files, commands, users, services, packages.
-//! Everything else is free of side effects.
+//! The machine that setup works on: files, commands, processes, users,
+//! services and packages. Whoever changes a host does so through `Host`.
 
 pub mod commands;
 pub mod files;
@@ -24,19 +24,19 @@ use anyhow::{Context, Result};
 
 use crate::base::problem::Problem;
 
-/// Called before every act that changes the machine, with the act's number
-/// (from 1) and name. Tests make it fail, or end the process, at the Nth.
+/// Called before every act that changes the machine, with the act's number,
+/// from 1, and name. Tests make one fail, or end the process there.
 pub type Gate = dyn Fn(usize, &str) -> std::io::Result<()> + Send + Sync;
 
-/// One machine, or a folder that stands for one (`--root`).
+/// A machine, or a folder with the files of one (`--root`).
 pub struct Host {
     root: PathBuf,
     live: bool,
     acts: AtomicUsize,
     gate: Option<Box<Gate>>,
-    /// Shows each command as it is run (`-v`).
+    /// Shows each command before it runs (`-v`).
     pub trace: Option<fn(&str)>,
-    /// What one look at all units and packages said; gone after any act.
+    /// Answers about units and packages; forgotten after any act.
     pub(crate) units: Mutex<Option<services::Units>>,
     pub(crate) packages: Mutex<Option<packages::Installed>>,
     pub(crate) candidates: Mutex<packages::Candidates>,
@@ -45,7 +45,7 @@ pub struct Host {
 }
 
 impl Host {
-    /// The running machine (`None`), or the files below a folder.
+    /// The running machine (`None`), or a folder with the files of one.
     pub fn new(root: Option<&Path>) -> Result<Self> {
         let (root, live) = match root {
             None => (PathBuf::from("/"), true),
@@ -81,7 +81,7 @@ impl Host {
         self
     }
 
-    /// Whether commands, services and packages may be used: not under `--root`.
+    /// Whether commands may run and services and packages exist: not under `--root`.
     pub fn live(&self) -> bool {
         self.live
     }
@@ -95,7 +95,7 @@ impl Host {
         self.root.join(path.strip_prefix("/").unwrap_or(path))
     }
 
-    /// What os-release says, with the table's row for it.
+    /// What os-release says, with the row of the platform table for it.
     pub fn platform(&self) -> Result<&platform::Platform> {
         if let Some(known) = self.platform.get() {
             return Ok(known);
@@ -112,7 +112,7 @@ impl Host {
         Ok(&self.platform()?.family.supervisor)
     }
 
-    /// To be called before each act that changes something.
+    /// Must be called before each act that changes something.
     pub(crate) fn act(&self, name: &str) -> Result<()> {
         let number = self.acts.fetch_add(1, Ordering::SeqCst) + 1;
         self.forget();
@@ -122,13 +122,13 @@ impl Host {
         }
     }
 
-    /// How many acts were done so far.
+    /// How many acts there were so far.
     pub fn acts(&self) -> usize {
         self.acts.load(Ordering::SeqCst)
     }
 }
 
-/// A host of its own for a test: an empty folder.
+/// A host for a test: an empty folder.
 #[cfg(test)]
 pub(crate) fn scratch() -> (tempfile::TempDir, Host) {
     let dir = tempfile::tempdir().unwrap();

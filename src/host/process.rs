@@ -1,4 +1,4 @@
-//! What runs: /proc, read for one process or for who holds a port.
+//! Running processes, their open files and their sockets, from /proc.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -14,12 +14,12 @@ use crate::host::Host;
 pub struct Process {
     pub pid: u32,
     pub parent: u32,
-    /// The user that it acts as.
+    /// Its effective user.
     pub uid: Option<u32>,
     pub args: Vec<String>,
     /// When it started, to about 10 ms.
     pub started: SystemTime,
-    /// Its program file; ends in " (deleted)" where that was replaced.
+    /// Its program file; ends in " (deleted)" if that was replaced.
     pub exe: Option<PathBuf>,
 }
 
@@ -38,7 +38,7 @@ impl Host {
         kill_process(process, signal).with_context(|| format!("signal process {pid}"))
     }
 
-    /// The soft and the hard limit of open files of a process.
+    /// The soft and the hard limit of a process's open files.
     pub fn files_limits(&self, pid: u32) -> Option<(u64, u64)> {
         let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).ok()?;
         let line = limits.lines().find(|l| l.starts_with("Max open files"))?;
@@ -47,7 +47,7 @@ impl Host {
         Some((next()?, next()?))
     }
 
-    /// The files that a process has mapped or open; fewer where we may not look.
+    /// The files that a process has mapped or open, as far as we may see them.
     pub fn files_of(&self, pid: u32) -> Vec<PathBuf> {
         let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
         let mapped = maps
@@ -61,7 +61,7 @@ impl Host {
         mapped.chain(open).collect()
     }
 
-    /// Whether the process has mapped (or open) a file whose name begins so.
+    /// Whether the process has a file mapped or open whose name starts with this.
     pub fn has_loaded(&self, pid: u32, name: &str) -> bool {
         self.files_of(pid).iter().any(|path| {
             let file = path.file_name();
@@ -69,7 +69,7 @@ impl Host {
         })
     }
 
-    /// Every process: its id and its words.
+    /// All processes, except the kernel's own.
     pub fn processes(&self) -> Vec<Process> {
         if !self.live() {
             return Vec::new();
@@ -85,7 +85,7 @@ impl Host {
             .collect()
     }
 
-    /// Cores, and memory in KB, of the running machine.
+    /// The machine's cores, and its memory in KB.
     pub fn strength(&self) -> (u64, u64) {
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
         let kilobytes = std::fs::read_to_string("/proc/meminfo")
@@ -95,21 +95,22 @@ impl Host {
         (cores, kilobytes)
     }
 
-    /// How many jobs may run at a time: four a core, and 64 MB for each in half the memory.
+    /// How many jobs may run at a time: four for each core, with 64 MB for each in
+    /// half of the memory.
     pub fn worker_budget(&self) -> u32 {
         let (cores, kilobytes) = self.strength();
         let by_memory = kilobytes / 2 / (64 << 10);
         u32::try_from((4 * cores).min(by_memory).max(1)).unwrap_or(u32::MAX)
     }
 
-    /// The addresses that listen on a TCP port.
+    /// The sockets that listen on a TCP port.
     pub fn listeners(&self, port: u16) -> Vec<Listener> {
         let mut all = self.all_listeners();
         all.retain(|listener| listener.port == port);
         all
     }
 
-    /// Where a process listens.
+    /// The TCP sockets that a process listens on.
     pub fn listeners_of(&self, pid: u32) -> Vec<Listener> {
         let sockets: Vec<String> = std::fs::read_dir(format!("/proc/{pid}/fd"))
             .into_iter()
@@ -155,7 +156,7 @@ impl Host {
         found
     }
 
-    /// The process that holds a listener's socket.
+    /// The process that has a listening socket open.
     pub fn holder(&self, listener: &Listener) -> Option<Process> {
         let wanted = format!("socket:[{}]", listener.inode);
         self.processes().into_iter().find(|process| {
@@ -168,7 +169,7 @@ impl Host {
     }
 }
 
-/// A process of this machine, whatever host is looked at.
+/// A process of this machine, under `--root` too.
 pub(super) fn look(pid: u32) -> Option<Process> {
     let base = format!("/proc/{pid}");
     let args = std::fs::read(format!("{base}/cmdline"))
@@ -178,7 +179,7 @@ pub(super) fn look(pid: u32) -> Option<Process> {
         .map(|word| String::from_utf8_lossy(word).into_owned())
         .collect();
     let stat = std::fs::read_to_string(format!("{base}/stat")).ok()?;
-    // Field 22, counted behind the command's closing parenthesis; in ticks since boot.
+    // Field 22, in ticks since boot. The command before it may contain blanks.
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
     let ticks: u64 = fields.get(19)?.parse().ok()?;
     let hertz = rustix::param::clock_ticks_per_second().max(1);

@@ -1,4 +1,4 @@
-//! SELinux: whether it is on, its booleans, and labels of new folders.
+//! SELinux: whether it is on, its booleans, and the labels of new folders.
 
 use std::path::Path;
 use std::time::Duration;
@@ -19,7 +19,7 @@ impl Host {
         Ok(answer.success() && matches!(mode.trim(), "Enforcing" | "Permissive"))
     }
 
-    /// `None` where its policy does not know the boolean.
+    /// `None` if the policy does not know the boolean.
     pub fn selinux_boolean(&self, name: &str) -> Result<Option<bool>> {
         let answer = self.run(&Command::new("getsebool").args([name]))?;
         let text = answer.text();
@@ -30,7 +30,7 @@ impl Host {
         })
     }
 
-    /// Kept over reboots, for which the whole policy is built anew.
+    /// Permanently, so the whole policy is rebuilt.
     pub fn set_selinux_boolean(&self, name: &str, on: bool) -> Result<()> {
         let value = if on { "on" } else { "off" };
         let command = Command::new("setsebool").args(["-P", name, value]);
@@ -38,7 +38,7 @@ impl Host {
         Ok(())
     }
 
-    /// Gives a folder that was just made the label that the policy has for it.
+    /// Gives a new folder the label that the policy has for it.
     pub fn relabel(&self, path: &Path) -> Result<()> {
         if self.live() && self.has_program("restorecon") {
             self.check(&Command::new("restorecon").args([path]).changes())?;

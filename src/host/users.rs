@@ -1,4 +1,4 @@
-//! Users by name, as the machine (or the folder that stands for one) knows them.
+//! The users that the machine, or the folder under `--root`, knows.
 
 use std::ffi::CString;
 use std::path::Path;
@@ -13,7 +13,7 @@ pub struct User {
     pub name: String,
     pub uid: u32,
     pub gid: u32,
-    /// All groups, the primary one too. Only that one under `--root`.
+    /// All groups, including the primary one; only that one under `--root`.
     pub groups: Vec<u32>,
     pub home: String,
 }

@@ -1,6 +1,6 @@
-//! Walking to a file by descriptors: no name is walked twice, and no link that
-//! somebody planted leads elsewhere. A link is followed only where root, we, or
-//! the target's owner own it.
+//! Walking to a file by descriptors: no name is looked up twice, so nobody can
+//! swap what is behind it. A link is followed only if root, this user or the
+//! target's owner owns it.
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
@@ -22,7 +22,7 @@ pub(super) type Stack = Vec<(Rc<OwnedFd>, OsString)>;
 
 pub(super) enum Found {
     Directory(Stack),
-    /// Something else, or nothing yet, of this name in the last folder.
+    /// A name in the last folder that is not a folder, or not there.
     Leaf(Stack, OsString),
     /// A folder on the way is missing.
     Nowhere(PathBuf),
@@ -107,7 +107,7 @@ impl Host {
         *links += 1;
         if *links > LINKS_LIMIT {
             let what = format!("follow the link {}", here.display());
-            return Err(Problem::new(what, "it leads round in a loop").into());
+            return Err(Problem::new(what, "it leads to itself in a loop").into());
         }
         let to = rustix::fs::readlinkat(dir_of(stack), name, Vec::new())?;
         let to = Path::new(OsStr::from_bytes(to.to_bytes())).to_owned();
@@ -131,23 +131,26 @@ impl Host {
         }
         let why = match owner {
             Some(owner) => format!(
-                "the user {} made it, and what it leads to ({}) belongs to the user {owner}",
+                "it belongs to the user {}, and its target ({}) to the user {owner}",
                 link.st_uid,
                 to.display()
             ),
-            None => format!("the user {} made it, and it leads to nothing", link.st_uid),
+            None => format!(
+                "it belongs to the user {}, and it has no target",
+                link.st_uid
+            ),
         };
         Err(
             Problem::new(format!("follow the link {}", here.display()), why)
-                .help("if it is meant, let root or the target's owner own the link (chown -h)")
+                .help("if it is intended, give the link to root or the target's owner (chown -h)")
                 .into(),
         )
     }
 }
 
-/// The folder that the stack ends in.
+/// The last folder of the stack.
 pub(super) fn dir_of(stack: &Stack) -> &OwnedFd {
-    // A stack is made with the root in it, and only what lies above the root is popped.
+    // A stack starts with the root, which is never popped.
     &stack.last().expect("a walk starts at the root").0
 }
 
@@ -186,7 +189,7 @@ pub(super) fn names_of(dir: &OwnedFd) -> Result<Vec<OsString>> {
     Ok(names)
 }
 
-/// A descriptor that can be read and flushed, of a folder that was only walked through.
+/// A descriptor of the folder that can be read and flushed; those of a walk cannot.
 pub(super) fn reopen(dir: &OwnedFd) -> std::io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     Ok(rustix::fs::openat(dir, ".", flags, Mode::empty())?)

@@ -1,5 +1,6 @@
-//! Files, links and folders changed: a file is replaced whole or not at all
-//! (temporary file, flush, rename, flush of the folder), always through `walk`.
+//! Changes to files, links and folders, always through `walk`. A file is
+//! replaced as a whole or not at all: a temporary file is flushed and renamed,
+//! and its folder is flushed.
 
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
@@ -21,9 +22,9 @@ use crate::host::walk::{
 const TEMPORARY: &str = ".wp-gears-";
 
 impl Host {
-    /// Replaces a file, or makes it. `seen` is what was read before: if
-    /// something else stands there now, nothing is written. An existing file
-    /// keeps its owner, mode and extended attributes unless `attributes` says otherwise.
+    /// Replaces a file, or creates it. `seen` is what was read before: if
+    /// something else is there now, nothing is written. An existing file keeps
+    /// its extended attributes, and its owner and mode unless `attributes` are given.
     pub fn write(
         &self,
         path: &Path,
@@ -101,7 +102,7 @@ impl Host {
         Ok(())
     }
 
-    /// Appends a line that a crash cannot tear from the one before it, and flushes it.
+    /// Appends a line and flushes it. A line that a crash cut off does not become part of it.
     pub fn append(&self, path: &Path, line: &[u8]) -> Result<()> {
         let doing = || format!("append to {}", path.display());
         let (stack, name) = self.leaf(path, false).with_context(doing)?;
@@ -121,12 +122,12 @@ impl Host {
         Ok(())
     }
 
-    /// Makes a folder; its parent must be there.
+    /// Creates a folder in an existing one.
     pub fn make_dir(&self, path: &Path, attributes: Attributes) -> Result<()> {
         let doing = || format!("make the folder {}", path.display());
         let (stack, name) = match self.walk(path, false).with_context(doing)? {
             Found::Directory(stack) => {
-                // It is there: only its owner and mode may differ.
+                // It exists: only its owner and mode may differ.
                 let stat = rustix::fs::fstat(dir_of(&stack))?;
                 let now = (stat.st_uid, stat.st_gid, stat.st_mode & 0o7777);
                 if now == (attributes.uid, attributes.gid, attributes.mode) {
@@ -141,8 +142,8 @@ impl Host {
             Found::Nowhere(missing) => return Err(no_parent(doing(), &missing)),
             Found::Leaf(stack, name) => (stack, name),
         };
-        // Under another name until it has its owner and mode: whoever cuts this
-        // off leaves no folder that looks made.
+        // It has another name until it has its owner and mode, so that a run that
+        // is cut off here leaves no folder that looks complete.
         let dir = dir_of(&stack);
         self.sweep(&stack);
         let temporary = temporary_name()?;
@@ -164,9 +165,9 @@ impl Host {
         flush(dir)
     }
 
-    /// Makes a symbolic link, or replaces one, in one step. It gets its owner
-    /// before its name: root's links are followed, and who owns the folder may
-    /// give one that root left there any name.
+    /// Creates or replaces a symbolic link in one step. It gets its owner before
+    /// its name: root's links are followed, and the folder's owner could rename
+    /// one that root left there.
     pub fn make_link(&self, path: &Path, to: &Path, owner: (u32, u32)) -> Result<()> {
         let doing = || format!("link {} to {}", path.display(), to.display());
         let (stack, name) = self.leaf(path, false).with_context(doing)?;
@@ -191,7 +192,7 @@ impl Host {
         flush(dir)
     }
 
-    /// Makes an empty file, or gives the one that is there its owner.
+    /// Creates an empty file, or gives an existing one its owner.
     pub fn make_file(&self, path: &Path, attributes: Attributes) -> Result<()> {
         let doing = || format!("make {}", path.display());
         let (stack, name) = self.leaf(path, false).with_context(doing)?;
@@ -205,7 +206,7 @@ impl Host {
         flush(dir_of(&stack))
     }
 
-    /// Removes a folder of our own with all that is in it; links are not followed.
+    /// Removes a folder of our own with everything in it; follows no link.
     pub fn remove_tree(&self, path: &Path) -> Result<()> {
         let Found::Directory(stack) = self.walk(path, false)? else {
             return Ok(());
@@ -215,7 +216,7 @@ impl Host {
         self.remove_dir(path).map(|_| ())
     }
 
-    /// Removes a file or link; it may be gone already.
+    /// Removes a file or link, if it exists.
     pub fn remove_file(&self, path: &Path) -> Result<()> {
         let doing = || format!("remove {}", path.display());
         let (stack, name) = match self.walk(path, false).with_context(doing)? {
@@ -233,7 +234,7 @@ impl Host {
         }
     }
 
-    /// Removes an empty folder; says whether it is gone.
+    /// Removes a folder if it is empty. Returns whether it is gone.
     pub fn remove_dir(&self, path: &Path) -> Result<bool> {
         let doing = || format!("remove the folder {}", path.display());
         let Found::Directory(mut stack) = self.walk(path, false).with_context(doing)? else {
@@ -254,7 +255,7 @@ impl Host {
         }
     }
 
-    /// An ordinary user, below `--root`, can only make files of its own.
+    /// Under `--root`, a user other than root can only create files of its own.
     fn own(&self, fd: std::os::fd::BorrowedFd<'_>, to: Attributes) -> Result<()> {
         let owner = (Uid::from_raw(to.uid), Gid::from_raw(to.gid));
         match rustix::fs::fchown(fd, Some(owner.0), Some(owner.1)) {
@@ -263,7 +264,7 @@ impl Host {
         }
     }
 
-    /// ACLs, labels and the like of the file that is replaced.
+    /// Copies ACLs, labels and other attributes from the file that is replaced.
     fn copy_attributes(
         &self,
         dir: &OwnedFd,
@@ -297,7 +298,7 @@ impl Host {
         Ok(())
     }
 
-    /// Takes out what a run that was cut off left in a folder.
+    /// Removes what a run that was cut off left in a folder.
     pub fn tidy(&self, folder: &Path) -> Result<()> {
         if let Found::Directory(stack) = self.walk(folder, true)? {
             self.sweep(&stack);
@@ -330,7 +331,7 @@ fn unchanged(now: Option<&Stat>, seen: Option<&Meta>) -> Result<()> {
     };
     anyhow::ensure!(
         same,
-        "somebody changed it in the meantime; nothing was written, run again"
+        "it was changed in the meantime; nothing was written, run again"
     );
     Ok(())
 }
@@ -381,7 +382,7 @@ mod tests {
         std::fs::write(&real, "one").unwrap();
         rustix::fs::chmod(&real, Mode::from_raw_mode(0o640)).unwrap();
         let flags = rustix::fs::XattrFlags::empty();
-        // Not every file system holds them.
+        // Not every file system stores them.
         let holds = rustix::fs::setxattr(&real, "user.note", b"kept", flags).is_ok();
         let seen = host.read(Path::new("/f")).unwrap().unwrap().meta;
         host.write(Path::new("/f"), b"two", None, Some(&seen))
