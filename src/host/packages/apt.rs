@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::Path;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
 
@@ -11,7 +11,8 @@ use crate::host::Host;
 use crate::host::commands::{Command, Output, explain};
 use crate::host::files::Node;
 use crate::host::packages::{
-    CHANGE_LIMIT, Installed, LOCK_WAIT, Lists, Operation, PackageManager, Simulation,
+    CHANGE_LIMIT, Installed, LOCK_WAIT, LOCKED_HELP, Lists, Operation, PackageManager, Simulation,
+    run_when_unlocked,
 };
 
 /// Lists older than this are `Lists::Old`.
@@ -105,19 +106,12 @@ impl PackageManager for Apt {
             .args(["-o", "APT::Update::Error-Mode=any"])
             .changes()
             .limit(CHANGE_LIMIT);
-        let begun = Instant::now();
-        loop {
-            let output = host.run_watched(&command, watch)?;
-            if output.success() {
-                return Ok(());
-            }
-            if !is_locked(&output) || begun.elapsed() > LOCK_WAIT {
-                let what = "fetch the package lists (apt-get update)";
-                return Err(failed(host, what, &output));
-            }
-            watch("waiting for another package manager");
-            std::thread::sleep(Duration::from_secs(2));
+        let output = run_when_unlocked(host, &command, is_locked, watch)?;
+        if !output.success() {
+            let what = "fetch the package lists (apt-get update)";
+            return Err(failed(host, what, &output));
         }
+        Ok(())
     }
 }
 
@@ -180,7 +174,7 @@ fn apt_get(args: &[&str]) -> Command {
 }
 
 fn is_locked(output: &Output) -> bool {
-    output.says("Could not get lock") || output.says("is held by process")
+    !output.success() && (output.says("Could not get lock") || output.says("is held by process"))
 }
 
 /// The component of the distribution's repositories that has our packages, if
@@ -194,7 +188,7 @@ fn missing_component(host: &Host) -> Option<&'static str> {
 fn failed(host: &Host, what: &str, output: &Output) -> anyhow::Error {
     let says = |texts: &[&str]| texts.iter().any(|text| output.says(text));
     let help = if is_locked(output) {
-        "another package manager is running: wait for it, then run again".into()
+        LOCKED_HELP.into()
     } else if says(&["Unable to locate package", "no installation candidate"]) {
         match missing_component(host) {
             Some(component) => {

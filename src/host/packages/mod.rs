@@ -6,12 +6,13 @@ pub(super) mod dnf;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
 use crate::base::problem::Problem;
 use crate::host::Host;
+use crate::host::commands::{Command, Output};
 
 /// How long to wait while another package manager holds the locks.
 const LOCK_WAIT: Duration = Duration::from_secs(300);
@@ -112,6 +113,28 @@ pub trait PackageManager: Debug + Sync {
     /// Installed packages with the id of the repository that each came from.
     fn origins(&self, _host: &Host) -> Result<BTreeMap<String, String>> {
         Ok(BTreeMap::new())
+    }
+}
+
+/// What helps if another package manager does not end in time.
+const LOCKED_HELP: &str = "another package manager is running: wait for it, then run again";
+
+/// Runs the command again while another package manager holds the locks. The
+/// output may still say that it does, after `LOCK_WAIT`.
+fn run_when_unlocked(
+    host: &Host,
+    command: &Command,
+    is_locked: fn(&Output) -> bool,
+    watch: &dyn Fn(&str),
+) -> Result<Output> {
+    let begun = Instant::now();
+    loop {
+        let output = host.run_watched(command, watch)?;
+        if !is_locked(&output) || begun.elapsed() > LOCK_WAIT {
+            return Ok(output);
+        }
+        watch("waiting for another package manager");
+        std::thread::sleep(Duration::from_secs(2));
     }
 }
 

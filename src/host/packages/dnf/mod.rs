@@ -6,7 +6,7 @@ mod transaction;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Result;
 
@@ -14,7 +14,8 @@ use crate::base::problem::Problem;
 use crate::host::Host;
 use crate::host::commands::{Command, Output};
 use crate::host::packages::{
-    CHANGE_LIMIT, Installed, LOCK_WAIT, Lists, Operation, PackageManager, Simulation,
+    CHANGE_LIMIT, Installed, LOCKED_HELP, Lists, Operation, PackageManager, Simulation,
+    run_when_unlocked,
 };
 
 /// dnf's exit status if another one runs and it is not to wait. By itself it
@@ -296,22 +297,17 @@ fn try_out(host: &Host, operation: Operation, names: &[String]) -> Result<Output
 
 /// Waits while another package manager runs.
 fn run(host: &Host, command: &Command, what: &str, watch: &dyn Fn(&str)) -> Result<Output> {
-    let begun = Instant::now();
-    loop {
-        let output = host.run_watched(command, watch)?;
-        let locked = output.status.code() == Some(LOCKED)
-            || output.says("Failed to obtain rpm transaction lock");
-        if !locked {
-            return Ok(output);
-        }
-        if begun.elapsed() > LOCK_WAIT {
-            return Err(Problem::new(what, failure::reason(&output))
-                .help("another package manager is running: wait for it, then run again")
-                .into());
-        }
-        watch("waiting for another package manager");
-        std::thread::sleep(Duration::from_secs(2));
+    let output = run_when_unlocked(host, command, is_locked, watch)?;
+    if is_locked(&output) {
+        return Err(Problem::new(what, failure::reason(&output))
+            .help(LOCKED_HELP)
+            .into());
     }
+    Ok(output)
+}
+
+fn is_locked(output: &Output) -> bool {
+    output.status.code() == Some(LOCKED) || output.says("Failed to obtain rpm transaction lock")
 }
 
 fn failed(host: &Host, what: &str, output: &Output) -> anyhow::Error {
