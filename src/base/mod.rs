@@ -2,6 +2,7 @@
 //! random text, paths and templates. Nothing here touches the machine.
 
 pub mod clock;
+pub mod options;
 pub mod parallel;
 pub mod paths;
 pub mod problem;

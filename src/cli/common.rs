@@ -1,17 +1,14 @@
 //! What the commands share: the host, the lock, the question, and what was asked.
 
-use std::path::{Path, PathBuf};
-
 use anyhow::Result;
 
 use crate::base::problem::Problem;
 use crate::cli::options::Common;
 use crate::host::Host;
 use crate::host::lock::Lock;
-use crate::intent::file;
-use crate::intent::options::{HostOptions, Site, SiteOptions, Spec};
-use crate::intent::resolve::absolute;
-use crate::plan::recovery;
+use crate::intent::load::{Given, load, need_sites};
+use crate::intent::options::{HostOptions, SiteOptions, Spec};
+use crate::plan::{history, recovery};
 use crate::report::Ui;
 use crate::report::ask::Answer;
 use crate::report::interrupt::{Cancelled, Interrupts};
@@ -72,74 +69,23 @@ pub fn confirm(ui: Ui, yes: bool, what: &str, question: &str, default: bool) -> 
     Err(Cancelled::Answered.into())
 }
 
-/// The command line over the file: which sites, with which options.
+/// What is wanted of the host: the command line over the file.
+///
+/// # Errors
+/// What the file or the options get wrong, and no site where one is needed.
 pub fn spec_of(
     host: &Host,
     common: &Common,
     over_host: &HostOptions,
     over_site: &SiteOptions,
 ) -> Result<Spec> {
-    let file = file::read(host, common.config.as_deref())?;
-    let spec = layers(file, &common.sites, over_host, over_site)?;
-    if *over_site != SiteOptions::default() && spec.sites.len() != 1 {
-        return Err(Problem::usage(
-            "use options of one site (as --salt, --program, --workers)",
-            format!("there are {} sites", spec.sites.len()),
-        )
-        .help("give exactly one --site, or put each site's options into a [[site]] table")
-        .into());
-    }
-    if spec.sites.is_empty() {
-        return Err(Problem::usage("find the sites", "none is named")
-            .help(format!(
-                "name a WordPress folder with --site DIR, or in {}",
-                Path::new(file::DEFAULT).display()
-            ))
-            .into());
-    }
-    Ok(spec)
-}
-
-/// What they say together, for the sites that are given or those of the file.
-pub fn layers(
-    mut spec: Spec,
-    sites: &[PathBuf],
-    over_host: &HostOptions,
-    over_site: &SiteOptions,
-) -> Result<Spec> {
-    spec.host = over_host.clone().over(spec.host);
-    let from_file = std::mem::take(&mut spec.sites);
-    // A table without a folder holds what all sites have.
-    let common_options = from_file
-        .iter()
-        .find(|site| site.dir.as_os_str().is_empty())
-        .map(|site| site.options.clone())
-        .unwrap_or_default();
-    let mut named: Vec<Site> = Vec::new();
-    for site in from_file
-        .into_iter()
-        .filter(|site| !site.dir.as_os_str().is_empty())
-    {
-        let dir = absolute(&site.dir)?;
-        named.push(Site { dir, ..site });
-    }
-    if sites.is_empty() {
-        spec.sites = named;
-    } else {
-        for dir in sites {
-            let dir = absolute(dir)?;
-            if spec.sites.iter().any(|site| site.dir == dir) {
-                continue;
-            }
-            let options = named
-                .iter()
-                .find(|site| site.dir == dir)
-                .map_or_else(|| common_options.clone(), |site| site.options.clone());
-            spec.sites.push(Site { dir, options });
-        }
-    }
-    for site in &mut spec.sites {
-        site.options = over_site.clone().over(std::mem::take(&mut site.options));
-    }
+    let given = Given {
+        config: common.config.as_deref(),
+        sites: &common.sites,
+        host: over_host,
+        site: over_site,
+    };
+    let spec = load(host, &given, history::past(host)?)?;
+    need_sites(&spec, over_site)?;
     Ok(spec)
 }

@@ -7,17 +7,18 @@ use anyhow::Result;
 
 use crate::base::paths::BASE;
 use crate::base::problem::Problem;
-use crate::cli::common::{DONE, FAILED, begin, confirm, host_of, spec_of};
+use crate::cli::common::{DONE, FAILED, begin, confirm, host_of};
 use crate::cli::options::Common;
 use crate::doctor::checks::ALL;
 use crate::doctor::context::Context;
 use crate::doctor::{self, Check, Finding, Reported, Status};
 use crate::host::Host;
-use crate::intent::file;
+use crate::intent::load::{Given, load};
 use crate::intent::options::{HostOptions, SiteOptions, Spec};
 use crate::intent::queue::WaitingJobs;
 use crate::intent::resolve::{Resolved, SiteResolved};
 use crate::plan::apply::apply;
+use crate::plan::history;
 use crate::plan::prepare::{folders, prepare};
 use crate::report::Ui;
 use crate::report::progress::Progress;
@@ -39,10 +40,10 @@ pub struct DoctorArgs {
     #[arg(value_name = "CHECK")]
     pub checks: Vec<String>,
     /// The configuration file [default: /etc/wp-gears.toml where there is one]
-    #[arg(long, value_name = "FILE", env = "WP_GEARS_CONFIG")]
+    #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// A WordPress folder; may be given many times [default: all sites that have workers here]
-    #[arg(long = "site", value_name = "DIR", env = "WP_GEARS_SITE")]
+    #[arg(long = "site", value_name = "DIR")]
     pub sites: Vec<PathBuf>,
     /// Mend what setup can mend, then look again
     #[arg(long)]
@@ -80,7 +81,7 @@ pub fn run(args: &DoctorArgs) -> Result<u8> {
         verbose: args.verbose,
     };
     let host = host_of(&common, ui)?;
-    let spec = wish(&host, &common)?;
+    let spec = intent(&host, &common)?;
     let mut reports = examine(&host, &spec, &wanted, ui);
     let mut fixed = Vec::new();
     if args.fix {
@@ -127,28 +128,25 @@ fn choose(names: &[String]) -> Result<Vec<&'static Check>> {
     Ok(ALL.iter().filter(chosen).copied().collect())
 }
 
-/// What the person asked for; with no site named, those that have workers here.
-fn wish(host: &Host, common: &Common) -> Result<Spec> {
-    let mut common = common.clone();
-    if common.sites.is_empty() {
-        let file = file::read(host, common.config.as_deref())?;
-        if !file
-            .sites
-            .iter()
-            .any(|site| !site.dir.as_os_str().is_empty())
-        {
-            common.sites = sites_here(host);
-        }
-        if common.sites.is_empty() && file.sites.is_empty() {
-            return Ok(file);
-        }
+/// What was asked of this host. Where no run has recorded that yet, all sites
+/// that have workers here count.
+fn intent(host: &Host, common: &Common) -> Result<Spec> {
+    let given = Given {
+        config: common.config.as_deref(),
+        sites: &common.sites,
+        host: &HostOptions::default(),
+        site: &SiteOptions::default(),
+    };
+    let spec = load(host, &given, history::past(host)?)?;
+    if !spec.past.recorded && spec.sites.is_empty() {
+        let sites = sites_here(host);
+        let given = Given {
+            sites: &sites,
+            ..given
+        };
+        return load(host, &given, spec.past);
     }
-    spec_of(
-        host,
-        &common,
-        &HostOptions::default(),
-        &SiteOptions::default(),
-    )
+    Ok(spec)
 }
 
 fn sites_here(host: &Host) -> Vec<PathBuf> {

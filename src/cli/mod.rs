@@ -22,7 +22,9 @@ use crate::cli::manual::CompletionsArgs;
 use crate::cli::options::{PlanArgs, RemoveArgs, SetupArgs};
 use crate::cli::pause::PauseArgs;
 use crate::cli::status::StatusArgs;
-use crate::worker::WorkerArgs;
+use crate::intent::effective;
+use crate::intent::options::{HostOptions, SiteOptions};
+use crate::worker::options::WorkerArgs;
 
 /// Background jobs for WordPress: sets up Gearman, supervisor and the workers, and proves it by running a job.
 #[derive(Debug, Parser)]
@@ -77,6 +79,39 @@ pub enum Command {
 
 /// The command line as it is read, shown and completed.
 pub fn command() -> clap::Command {
-    // One sentence tells of the variables, rather than a word at each option.
-    Cli::command().mut_subcommands(|sub| sub.mut_args(|arg| arg.hide_env(true)))
+    let with_defaults = [
+        effective::set_words::<HostOptions>(&HostOptions::defaults()),
+        effective::set_words::<SiteOptions>(&SiteOptions::defaults()),
+    ]
+    .concat();
+    Cli::command().mut_subcommands(|sub| {
+        let has_variables = HAVE_VARIABLES.contains(&sub.get_name());
+        sub.mut_args(|arg| {
+            let Some(long) = arg.get_long().map(str::to_owned) else {
+                return arg;
+            };
+            let default = with_defaults.iter().find(|(name, _)| *name == long);
+            let arg = match (default, arg.get_help().map(ToString::to_string)) {
+                (Some((_, words)), Some(help)) if !help.contains("[default") => {
+                    arg.help(format!("{help} [default: {words}]"))
+                }
+                _ => arg,
+            };
+            let takes_value = arg.get_action().takes_values() || long == "plain";
+            match has_variables && takes_value {
+                true => arg.env(variable(&long)),
+                false => arg,
+            }
+            // One sentence explains the variables, rather than a word at each option.
+            .hide_env(true)
+        })
+    })
+}
+
+/// The commands whose options can come from the environment.
+const HAVE_VARIABLES: [&str; 5] = ["setup", "plan", "remove", "doctor", "worker"];
+
+/// The environment variable of an option: `WP_GEARS_JOB_TIMEOUT` of `job-timeout`.
+fn variable(option: &str) -> String {
+    format!("WP_GEARS_{}", option.to_ascii_uppercase().replace('-', "_"))
 }

@@ -10,14 +10,14 @@ use crate::intent::queue::WaitingJobs;
 /// Which sites, from where, and how to print.
 #[derive(Debug, Clone, Args)]
 pub struct Common {
-    /// The configuration file [default: /etc/wp-gears.toml where there is one]
-    #[arg(long, value_name = "FILE", env = "WP_GEARS_CONFIG")]
+    /// The configuration file [default: /etc/wp-gears.toml]
+    #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// A WordPress folder; may be given many times
-    #[arg(long = "site", value_name = "DIR", env = "WP_GEARS_SITE")]
+    #[arg(long = "site", value_name = "DIR")]
     pub sites: Vec<PathBuf>,
     /// Work on the files below DIR only: no packages, no services
-    #[arg(long, value_name = "DIR", env = "WP_GEARS_ROOT")]
+    #[arg(long, value_name = "DIR")]
     pub root: Option<PathBuf>,
     /// Print one JSON document to standard output
     #[arg(long)]
@@ -32,13 +32,13 @@ pub struct Common {
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  wp-gears setup          finds the sites, and asks
+  wp-gears setup          find the sites, and ask
   wp-gears setup --site /var/www/site --yes
   wp-gears setup --site /srv/a --site /srv/b --yes --json
   wp-gears setup --site /var/www/site --print-config >/etc/wp-gears.toml
 
-Over the file and what the host has go variables, as WP_GEARS_WORKERS=4, and
-over these the options.")]
+What you ask for is recorded in /etc/wp-gears.toml. Environment variables such
+as WP_GEARS_WORKERS=4 override it; options override both.")]
 pub struct SetupArgs {
     #[command(flatten)]
     pub common: Common,
@@ -46,27 +46,22 @@ pub struct SetupArgs {
     pub host: HostOptions,
     #[command(flatten)]
     pub site: SiteOptions,
-    /// Ask nothing
+    /// Answer yes to every question
     #[arg(short, long, help_heading = "How to act")]
     pub yes: bool,
-    /// Ask in plain lines, as for a screen reader [default: where TERM=dumb]
-    #[arg(
-        long,
-        help_heading = "How to act",
-        hide_short_help = true,
-        env = "WP_GEARS_PLAIN"
-    )]
+    /// Ask in plain lines, for screen readers [default: if TERM=dumb]
+    #[arg(long, help_heading = "How to act", hide_short_help = true)]
     pub plain: bool,
-    /// Write files and install, but start nothing: for images
+    /// Install and write files, but start nothing (for images)
     #[arg(long, help_heading = "How to act")]
     pub no_start: bool,
-    /// Send a job through WordPress even if nothing changed
+    /// Send a test job even if nothing changed
     #[arg(long, conflicts_with = "no_prove", help_heading = "How to act")]
     pub prove: bool,
-    /// Print it all as /etc/wp-gears.toml; change nothing
+    /// Print a complete configuration file; change nothing
     #[arg(long, help_heading = "How to act", conflicts_with = "json")]
     pub print_config: bool,
-    /// Send no job
+    /// Send no test job
     #[arg(long, help_heading = "How to act")]
     pub no_prove: bool,
     #[command(flatten)]

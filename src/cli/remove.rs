@@ -10,15 +10,17 @@ use crate::cli::common::{DONE, FAILED, begin, confirm, host_of};
 use crate::cli::options::RemoveArgs;
 use crate::host::Host;
 use crate::intent::file;
-use crate::intent::resolve::absolute;
+use crate::intent::file::absolute;
+use crate::intent::record::Recorded;
 use crate::plan::apply::{Outcome, apply};
 use crate::plan::make::make;
 use crate::plan::remove::{self, Removal, Wish};
-use crate::plan::{Plan, Refused};
+use crate::plan::{Item, Plan, Refused};
 use crate::report::Ui;
 use crate::report::json::Report;
 use crate::report::progress::Progress;
-use crate::resource::journal::{self, Scope};
+use crate::resource::intent::IntentFile;
+use crate::resource::journal::{self, Scope, Undo};
 
 pub fn run(args: &RemoveArgs) -> Result<u8> {
     let ui = Ui::new(args.common.json, args.common.quiet, args.common.verbose);
@@ -34,7 +36,7 @@ pub fn run_on(host: &Host, args: &RemoveArgs, ui: Ui) -> Result<u8> {
     }
     if dirs.is_empty() && args.common.config.is_some() {
         for site in file::read(host, args.common.config.as_deref())?.sites {
-            dirs.push(absolute(&site.dir)?);
+            dirs.push(site.0);
         }
     }
     let mut chosen = choose(
@@ -68,14 +70,19 @@ pub fn run_on(host: &Host, args: &RemoveArgs, ui: Ui) -> Result<u8> {
         let none = BTreeMap::new();
         let of_host = plan.split_off_host();
         outcome = apply(host, &plan, &none, &progress)?;
-        if outcome.failed.is_empty() {
-            let rest = apply(host, &of_host, &none, &progress)?;
-            outcome.done.extend(rest.done);
-            outcome.failed.extend(rest.failed);
-            plan.steps.extend(of_host.steps);
-        } else {
-            chosen.keep_host(&mut plan);
-        }
+        let of_host = match outcome.failed.is_empty() {
+            true => of_host,
+            false => {
+                chosen.keep_host(&mut plan);
+                // Sites that are done leave the intent file all the same.
+                let done = chosen.intent(&outcome.failed);
+                make(host, done.into_iter().collect())?
+            }
+        };
+        let rest = apply(host, &of_host, &none, &progress)?;
+        outcome.done.extend(rest.done);
+        outcome.failed.extend(rest.failed);
+        plan.steps.extend(of_host.steps);
     } else {
         ui.line("Nothing to remove.");
     }
@@ -115,6 +122,10 @@ pub fn run_on(host: &Host, args: &RemoveArgs, ui: Ui) -> Result<u8> {
 
 struct Chosen {
     removal: Removal,
+    /// The folders of the sites that go.
+    sites: Vec<(Scope, PathBuf)>,
+    /// What the intent file gives back once the last of them goes.
+    recorded: Option<Recorded>,
     /// Journals that end with this run.
     scopes: Vec<Scope>,
 }
@@ -124,6 +135,18 @@ impl Chosen {
     fn keep_host(&mut self, plan: &mut Plan) {
         plan.split_off_host();
         self.scopes.retain(|scope| *scope != Scope::Host);
+        self.recorded = None;
+    }
+
+    /// The intent file without the sites that go.
+    fn intent(&self, failed: &[Refused]) -> Option<Item> {
+        let goes = |scope: &Scope| !failed.iter().any(|one| one.is_of(scope));
+        let sites = self.sites.iter().filter(|(scope, _)| goes(scope));
+        let dirs: Vec<PathBuf> = sites.map(|(_, dir)| dir.clone()).collect();
+        (!dirs.is_empty() || self.recorded.is_some()).then(|| Item {
+            scope: Scope::Host,
+            resource: Box::new(IntentFile::without(dirs, self.recorded.clone())),
+        })
     }
 }
 
@@ -131,6 +154,8 @@ impl Chosen {
 fn choose(host: &Host, dirs: &[PathBuf], wish: Wish) -> Result<Chosen> {
     let mut removal = Removal::default();
     let mut scopes = Vec::new();
+    let mut sites = Vec::new();
+    let mut recorded = None;
     let mut others = false;
     let mut open: Vec<&PathBuf> = dirs.iter().collect();
     let all = journal::scopes(host)?;
@@ -142,6 +167,7 @@ fn choose(host: &Host, dirs: &[PathBuf], wish: Wish) -> Result<Chosen> {
         open.retain(|dir| history.site.as_ref() != Some(*dir));
         if named || dirs.is_empty() {
             remove::of_history(host, scope, &history, wish, &mut removal)?;
+            sites.extend(history.site.map(|dir| (scope.clone(), dir)));
             scopes.push(scope.clone());
         } else {
             others = true;
@@ -149,7 +175,10 @@ fn choose(host: &Host, dirs: &[PathBuf], wish: Wish) -> Result<Chosen> {
     }
     for dir in open {
         match remove::without_journal(host, dir, wish, &mut removal)? {
-            Some(scope) => scopes.push(scope),
+            Some(scope) => {
+                sites.push((scope.clone(), dir.clone()));
+                scopes.push(scope);
+            }
             // As a second setup: there is nothing to do.
             None if host.is_dir(dir) => {
                 let nothing = format!("{}: nothing of wp-gears was found in it", dir.display());
@@ -169,6 +198,17 @@ fn choose(host: &Host, dirs: &[PathBuf], wish: Wish) -> Result<Chosen> {
     if !others && let Some(history) = journal::read(host, &Scope::Host)? {
         remove::of_history(host, &Scope::Host, &history, wish, &mut removal)?;
         scopes.push(Scope::Host);
+        recorded = history.entries.iter().find_map(|entry| match &entry.undo {
+            Undo::Intent(recorded) => Some(recorded.clone()),
+            _ => None,
+        });
     }
-    Ok(Chosen { removal, scopes })
+    let mut chosen = Chosen {
+        removal,
+        sites,
+        recorded,
+        scopes,
+    };
+    chosen.removal.items.extend(chosen.intent(&[]));
+    Ok(chosen)
 }

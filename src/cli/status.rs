@@ -9,8 +9,8 @@ use crate::cli::common::{DONE, FAILED};
 use crate::cli::watch;
 use crate::gearman::server::Server;
 use crate::host::Host;
+use crate::intent::adopt;
 use crate::intent::file;
-use crate::intent::resolve;
 use crate::queue::probe::QueueProbe;
 use crate::report::status::{document, lines};
 use crate::report::{Ui, prometheus};
@@ -135,7 +135,7 @@ fn servers(host: &Host, programs: &[Program], sites: &[Known]) -> Vec<Server> {
         found.extend(named.iter().flatten().filter_map(|one| one.parse().ok()));
     }
     if found.is_empty() {
-        let own = resolve::own_server(host).and_then(|own| own.parse().ok());
+        let own = adopt::own_server(host).and_then(|own| own.parse().ok());
         found.push(own.unwrap_or_default());
     }
     let mut once: Vec<Server> = Vec::new();

@@ -6,15 +6,17 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-use crate::cli::common::{confirm, layers, need_root, spec_of};
+use crate::cli::common::{confirm, need_root, spec_of};
 use crate::cli::options::SetupArgs;
 use crate::cli::wizard::{self, Asked};
 use crate::host::Host;
 use crate::intent::effective;
 use crate::intent::file;
+use crate::intent::load::layers;
 use crate::intent::options::{SiteOptions, Spec};
 use crate::plan::Plan;
 use crate::plan::apply::Outcome;
+use crate::plan::history;
 use crate::report::Ui;
 use crate::report::ask::Answer;
 use crate::report::interrupt::{Cancelled, Interrupts};
@@ -45,10 +47,13 @@ impl<'a> Talk<'a> {
             need_root(host)?;
             talk.interrupts = Some(Interrupts::take(ui)?);
             let file = file::read(host, args.common.config.as_deref())?;
+            let past = history::past(host)?;
             let one_site = args.site != SiteOptions::default();
             let said = |sites: &[_]| {
                 let sites = [&args.common.sites, sites].concat();
-                layers(file.clone(), &sites, &args.host, &args.site)
+                let mut spec = layers(&file, &sites, &args.host, &args.site, past.clone())?;
+                spec.config = args.common.config.clone();
+                Ok(spec)
             };
             if !said(&[])?.sites.is_empty() {
                 // What is wrong with what was given is said before any question.
@@ -143,21 +148,20 @@ impl<'a> Talk<'a> {
     fn same_again(&self, asked: &Asked) {
         let ui = self.ui;
         ui.line("");
-        ui.line("The same without questions:");
+        ui.line("To do the same without questions:");
         ui.line("");
         for mut words in effective::command_lines(&asked.spec) {
             words.extend(self.how_to_act());
             ui.command("wp-gears setup", &words);
         }
         ui.line("");
-        ui.wrapped("or 'wp-gears setup --yes' with this in /etc/wp-gears.toml:");
-        ui.line("");
-        for line in effective::brief(&asked.spec).lines() {
-            ui.line(format!("  {line}").trim_end());
-        }
+        ui.wrapped(match asked.spec.config {
+            None => "It is recorded in /etc/wp-gears.toml: on another host with that file, 'wp-gears setup --yes' does the same.",
+            Some(_) => "Nothing was recorded, as --config names another file.",
+        });
         if asked.spec.password.is_some() {
             ui.line("");
-            ui.wrapped("The password is told nowhere: --mysql-password-file FILE gives it.");
+            ui.wrapped("The password is not recorded; pass it with --mysql-password-file FILE.");
         }
     }
 

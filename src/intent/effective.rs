@@ -10,6 +10,7 @@ use crate::intent::options::{HostOptions, Site, SiteOptions, Spec};
 use crate::intent::resolve::{Resolved, SiteResolved};
 use crate::intent::usage;
 use crate::site::plugins::PluginChoice;
+use crate::worker::options::WorkerOptions;
 
 /// Every option with what it is for; those that nobody set and that have no
 /// fixed value are comments. A salt is not shown.
@@ -37,17 +38,6 @@ pub fn sample() -> String {
         "\n# A table for each site; without dir, for all of them.\n# [[site]]\n# dir =\n",
     );
     section::<SiteOptions>(&SiteOptions::default(), &mut text);
-    text
-}
-
-/// Only what was said, as the file that says it.
-pub fn brief(spec: &Spec) -> String {
-    let mut text = pairs(&spec.host);
-    for site in &spec.sites {
-        let gap = if text.is_empty() { "" } else { "\n" };
-        text.push_str(&format!("{gap}[[site]]\ndir = {}\n", dir(&site.dir)));
-        text.push_str(&pairs(&site.options));
-    }
     text
 }
 
@@ -98,6 +88,21 @@ fn values<T: Args + Serialize>(options: &T) -> Vec<(Arg, Option<String>)> {
         .collect()
 }
 
+/// The name of each option that is set, with its value as the command line takes it.
+pub fn set_words<T: Args + Serialize>(options: &T) -> Vec<(String, String)> {
+    let word = |(arg, value): (Arg, Value)| {
+        let name = arg.get_long().unwrap_or_default().to_owned();
+        (name, words(&value))
+    };
+    said(options).into_iter().map(word).collect()
+}
+
+/// The name of each option that is set, with its value as the file takes it.
+pub fn set_values<T: Args + Serialize>(options: &T) -> Vec<(String, Value)> {
+    let named = |(arg, value): (Arg, Value)| (arg.get_long().unwrap_or_default().to_owned(), value);
+    said(options).into_iter().map(named).collect()
+}
+
 /// The names of the options that are set.
 pub fn names<T: Args + Serialize>(options: &T) -> Vec<String> {
     let name = |(arg, _): (Arg, Value)| arg.get_long().unwrap_or_default().to_owned();
@@ -114,14 +119,6 @@ fn said<T: Args + Serialize>(options: &T) -> Vec<(Arg, Value)> {
         said.extend(value.map(|value| (arg.clone(), value)));
     }
     said
-}
-
-fn pairs<T: Args + Serialize>(options: &T) -> String {
-    let pair = |(arg, value): (Arg, Value)| match arg.get_long().unwrap_or_default() {
-        "salt" => "salt = \"…\"  # as it was given; a salt is not shown\n".to_owned(),
-        name => format!("{name} = {value}\n"),
-    };
-    said(options).into_iter().map(pair).collect()
 }
 
 /// Each option that is set, as the command line has it.
@@ -193,14 +190,13 @@ fn of_site(site: &SiteResolved, wish: SiteOptions) -> SiteOptions {
     SiteOptions {
         plugin: Some(PluginChoice::This(site.plugin)),
         workers: Some(site.workers),
-        worker_mode: Some(site.mode),
         worker_user: Some(site.user.clone()),
         worker_dir: Some(site.worker_dir.clone()),
         program: Some(site.program.clone()),
-        php: Some(site.php.path.clone()),
-        job_timeout: site.job_timeout,
-        job_retries: Some(site.job_retries),
-        stop_timeout: Some(site.stop_timeout),
+        worker: WorkerOptions {
+            php: Some(site.php.path.clone()),
+            ..wish.worker.clone().over(WorkerOptions::defaults())
+        },
         ..wish
     }
 }
@@ -246,7 +242,6 @@ pub fn parsed<T: Args + FromArgMatches>(name: &str, text: &str) -> Result<T, Str
 
 #[cfg(test)]
 mod tests {
-    use super::super::file;
     use super::*;
     use crate::intent::options::Queue;
 
@@ -257,6 +252,7 @@ mod tests {
                 workers,
                 ..SiteOptions::default()
             },
+            recorded: false,
         };
         Spec {
             host: HostOptions {
@@ -268,16 +264,6 @@ mod tests {
             sites: vec![site("/srv/a", Some(3)), site("/srv/it's b", None)],
             ..Spec::default()
         }
-    }
-
-    #[test]
-    fn the_brief_file_reads_back_as_what_was_said() {
-        let text = brief(&spec());
-        assert_eq!(
-            file::parse(&text, Path::new("x")).unwrap(),
-            spec(),
-            "{text}"
-        );
     }
 
     #[test]
@@ -303,7 +289,7 @@ mod tests {
     fn a_salt_is_not_shown() {
         let mut spec = spec();
         spec.sites[0].options.salt = Some("geheim".into());
-        let shown = format!("{} {:?}", brief(&spec), command_lines(&spec));
+        let shown = format!("{:?}", command_lines(&spec));
         assert!(!shown.contains("geheim"), "{shown}");
     }
 }

@@ -11,13 +11,39 @@ use toml::{Table, Value};
 
 use crate::base::problem::Problem;
 use crate::host::Host;
-use crate::intent::options::{HostOptions, Site, SiteOptions, Spec};
+use crate::intent::options::{HostOptions, SiteOptions};
 use crate::intent::usage::nearest_of;
 
 pub const DEFAULT: &str = "/etc/wp-gears.toml";
 
-/// What a file asks for. The options for all sites are the under layer of each.
-pub fn read(host: &Host, path: Option<&Path>) -> Result<Spec> {
+/// What a file says.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct FileOptions {
+    pub host: HostOptions,
+    /// For every site that says nothing of its own.
+    pub common: SiteOptions,
+    /// Each site's own, by its folder.
+    pub sites: Vec<(PathBuf, SiteOptions)>,
+}
+
+impl FileOptions {
+    /// What it says of this site: its own table over what all sites have.
+    pub fn of_site(&self, dir: &Path) -> SiteOptions {
+        let own = self.sites.iter().find(|(known, _)| known == dir);
+        let own = own.map(|(_, options)| options.clone());
+        own.unwrap_or_default().over(self.common.clone())
+    }
+
+    pub fn has_site(&self, dir: &Path) -> bool {
+        self.sites.iter().any(|(known, _)| known == dir)
+    }
+}
+
+/// Reads the file that `--config` names, or the host's.
+///
+/// # Errors
+/// A file that `--config` names and that cannot be read, and what `parse` refuses.
+pub fn read(host: &Host, path: Option<&Path>) -> Result<FileOptions> {
     let (path, must) = match path {
         Some(path) => (std::path::absolute(path)?, true),
         None => (PathBuf::from(DEFAULT), false),
@@ -32,13 +58,17 @@ pub fn read(host: &Host, path: Option<&Path>) -> Result<Spec> {
     } else {
         match host.read(&path)? {
             Some(file) => String::from_utf8_lossy(&file.bytes).into_owned(),
-            None => return Ok(Spec::default()),
+            None => return Ok(FileOptions::default()),
         }
     };
     parse(&text, &path)
 }
 
-pub fn parse(text: &str, path: &Path) -> Result<Spec> {
+/// # Errors
+/// Invalid TOML, unknown names, wrong types and values that the command line
+/// would refuse, with the line and column. The line itself is not quoted: it
+/// may hold a secret.
+pub fn parse(text: &str, path: &Path) -> Result<FileOptions> {
     let what = || format!("read the configuration {}", path.display());
     // The parser's own message quotes the line, which may hold a secret: only the place is shown.
     let table: Table = text.parse().map_err(|error: toml::de::Error| {
@@ -71,9 +101,10 @@ pub fn parse(text: &str, path: &Path) -> Result<Spec> {
     }
     let host: HostOptions = typed(of_host, text, &what)?;
     let common: SiteOptions = typed(of_sites, text, &what)?;
-    let mut spec = Spec {
+    let mut read = FileOptions {
         host,
-        ..Spec::default()
+        common,
+        sites: Vec::new(),
     };
     for site in sites {
         let Value::Table(mut site) = site else {
@@ -93,19 +124,16 @@ pub fn parse(text: &str, path: &Path) -> Result<Spec> {
             return Err(unknown(text, key, &known, what()));
         }
         let options: SiteOptions = typed(site, text, &what)?;
-        spec.sites.push(Site {
-            dir,
-            options: options.over(common.clone()),
-        });
+        read.sites.push((absolute(&dir)?, options));
     }
-    if spec.sites.is_empty() && common != SiteOptions::default() {
-        // For sites that the command line names.
-        spec.sites.push(Site {
-            dir: PathBuf::new(),
-            options: common,
-        });
-    }
-    Ok(spec)
+    Ok(read)
+}
+
+/// A site's folder as given, made absolute; the links in it are kept.
+pub fn absolute(dir: &Path) -> Result<PathBuf> {
+    let absolute = std::path::absolute(dir)?;
+    // A slash at the end is no part of the name.
+    Ok(absolute.components().collect())
 }
 
 /// The options' names, as the command line has them.
@@ -212,15 +240,16 @@ fn place(text: &str, offset: Option<usize>) -> String {
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Result<Spec> {
+    fn read(text: &str) -> Result<FileOptions> {
         parse(text, Path::new("/etc/wp-gears.toml"))
     }
 
     #[test]
     fn a_site_has_its_own_over_what_all_have() {
-        let spec = read("queue = 'sqlite'\nworkers = 2\n[[site]]\ndir = '/a'\nworkers = 5\n[[site]]\ndir = '/b'\n").unwrap();
-        assert_eq!(spec.sites[0].options.workers, Some(5));
-        assert_eq!(spec.sites[1].options.workers, Some(2));
+        let file = read("queue = 'sqlite'\nworkers = 2\n[[site]]\ndir = '/a'\nworkers = 5\n[[site]]\ndir = '/b'\n").unwrap();
+        assert_eq!(file.of_site(Path::new("/a")).workers, Some(5));
+        assert_eq!(file.of_site(Path::new("/b")).workers, Some(2));
+        assert_eq!(file.of_site(Path::new("/c")).workers, Some(2));
     }
 
     #[test]

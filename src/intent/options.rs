@@ -3,25 +3,18 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
+use crate::base::options::{number, options, path};
 use crate::gearman::password::Password;
 use crate::gearman::server::Server;
+use crate::intent::past::Past;
+pub use crate::intent::past::Role;
 pub use crate::queue::Queue;
 use crate::site::plugins::PluginChoice;
-pub use crate::worker::Mode as WorkerMode;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Role {
-    /// The job server runs here
-    Server,
-    /// Workers run here
-    Worker,
-    /// The site is served from here: it hands in jobs
-    Web,
-}
+pub use crate::worker::options::Mode as WorkerMode;
+use crate::worker::options::{WorkerOptions, WorkerSettings};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -32,146 +25,99 @@ pub enum SupervisorFrom {
     Pip,
 }
 
-/// What one site may have for itself.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Args, Serialize, Deserialize)]
-#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
-#[command(next_help_heading = "Options of a site")]
-pub struct SiteOptions {
-    /// The wp-config.php to edit [default: as WordPress finds it]
-    #[arg(long, value_name = "FILE", hide_short_help = true, env = "WP_GEARS_WP_CONFIG", value_parser = path)]
-    pub wp_config: Option<PathBuf>,
-    /// What hands in jobs [default: auto]
-    #[arg(long, value_enum, value_name = "PLUGIN", env = "WP_GEARS_PLUGIN")]
-    pub plugin: Option<PluginChoice>,
-    /// WP_ASYNC_TASK_SALT, which separates sites [default: the one there is, else random]
-    #[arg(
-        long,
-        value_name = "TEXT",
-        env = "WP_GEARS_SALT",
-        hide_env_values = true
-    )]
-    pub salt: Option<String>,
-    /// How many workers [default: 2 within the host's budget]
-    #[arg(long, value_name = "N", env = "WP_GEARS_WORKERS",
-          value_parser = number::<u32>(1, 512))]
-    pub workers: Option<u32>,
-    /// How a job gets its process [default: fork where PHP can]
-    #[arg(
-        long,
-        value_enum,
-        value_name = "MODE",
-        hide_short_help = true,
-        env = "WP_GEARS_WORKER_MODE"
-    )]
-    pub worker_mode: Option<WorkerMode>,
-    /// The user that jobs run as; never root [default: the site's own]
-    #[arg(long, value_name = "NAME", env = "WP_GEARS_WORKER_USER")]
-    pub worker_user: Option<String>,
-    /// Where workers stand [default: the site's folder]
-    #[arg(long, value_name = "DIR", hide_short_help = true, env = "WP_GEARS_WORKER_DIR", value_parser = path)]
-    pub worker_dir: Option<PathBuf>,
-    /// The program's name in supervisor [default: wp-gears-SITE]
-    #[arg(long, value_name = "NAME", env = "WP_GEARS_PROGRAM", value_parser = program)]
-    pub program: Option<String>,
-    /// The PHP that runs jobs [default: php in the PATH]
-    #[arg(long, value_name = "PATH", env = "WP_GEARS_PHP", value_parser = path)]
-    pub php: Option<PathBuf>,
-    /// A job that takes longer is ended and tried again [default: no limit]
-    #[arg(long, value_name = "SECONDS", env = "WP_GEARS_JOB_TIMEOUT",
-          value_parser = number::<u64>(1, 604_800))]
-    pub job_timeout: Option<u64>,
-    /// How often a job that died is tried again [default: 3]
-    #[arg(long, value_name = "N", env = "WP_GEARS_JOB_RETRIES",
-          value_parser = number::<u32>(0, 100))]
-    pub job_retries: Option<u32>,
-    /// How long a worker that is stopped may finish its job [default: 300]
-    #[arg(long, value_name = "SECONDS", hide_short_help = true, env = "WP_GEARS_STOP_TIMEOUT",
-          value_parser = number::<u64>(1, 86_400))]
-    pub stop_timeout: Option<u64>,
+options! {
+    /// What one site may have for itself.
+    #[command(next_help_heading = "Site options")]
+    pub struct SiteOptions => SiteSettings {
+        /// The site's name, for its log, its folders and its program [default: from the folder]
+        #[arg(value_name = "NAME", hide_short_help = true, value_parser = name)]
+        name: String,
+        /// The wp-config.php to edit [default: the one WordPress loads]
+        #[arg(value_name = "FILE", hide_short_help = true, value_parser = path)]
+        wp_config: PathBuf,
+        /// The plugin that submits jobs
+        #[arg(value_enum, value_name = "PLUGIN")]
+        plugin: PluginChoice = PluginChoice::Auto,
+        /// WP_ASYNC_TASK_SALT, which keeps sites apart [default: present, else random]
+        #[arg(value_name = "TEXT", hide_env_values = true)]
+        salt: String,
+        /// How many workers [default: 2 within the host's budget]
+        #[arg(value_name = "N", value_parser = number::<u32>(1, 512))]
+        workers: u32,
+        /// The user that jobs run as; never root [default: the site's own]
+        #[arg(value_name = "NAME")]
+        worker_user: String,
+        /// Working directory of the workers [default: the site's folder]
+        #[arg(value_name = "DIR", hide_short_help = true, value_parser = path)]
+        worker_dir: PathBuf,
+        /// The program's name in supervisor [default: wp-gears-SITE]
+        #[arg(value_name = "NAME", hide_short_help = true, value_parser = name)]
+        program: String,
+    }
+    with worker: WorkerOptions => WorkerSettings
 }
 
-/// What all sites of a host share.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Args, Serialize, Deserialize)]
-#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
-#[command(next_help_heading = "Options of the host")]
-pub struct HostOptions {
-    /// What this host does [default: all of them]
-    #[arg(
-        long,
-        value_enum,
-        value_name = "ROLE",
-        value_delimiter = ',',
-        env = "WP_GEARS_ROLE"
-    )]
-    pub role: Option<Vec<Role>>,
-    /// Job servers that sites use [default: this host's]
-    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',', env = "WP_GEARS_SERVERS",
-          value_parser = server)]
-    pub servers: Option<Vec<String>>,
-    /// Where jobs wait [default: sqlite]
-    #[arg(long, value_enum, value_name = "QUEUE", env = "WP_GEARS_QUEUE")]
-    pub queue: Option<Queue>,
-    /// The address that the job server listens on [default: 127.0.0.1]
-    #[arg(long, value_name = "ADDR", env = "WP_GEARS_LISTEN", value_parser = listen)]
-    pub listen: Option<String>,
-    /// The job server's port [default: 4730]
-    #[arg(long, value_name = "N", env = "WP_GEARS_PORT",
-          value_parser = number::<u16>(1, 65_535))]
-    pub port: Option<u16>,
-    /// Where supervisor comes from [default: what there is; the package, pip where there is none]
-    #[arg(
-        long,
-        value_enum,
-        value_name = "FROM",
-        hide_short_help = true,
-        env = "WP_GEARS_SUPERVISOR"
-    )]
-    pub supervisor: Option<SupervisorFrom>,
-    /// Build PHP's extension from this archive of pecl's [default: package]
-    #[arg(
-        long,
-        value_name = "FILE",
-        hide_short_help = true,
-        env = "WP_GEARS_EXTENSION_ARCHIVE",
-        value_parser = path
-    )]
-    pub extension_archive: Option<PathBuf>,
-    /// The MySQL queue's server [default: localhost, by its socket]
-    #[arg(long, value_name = "HOST", hide_short_help = true, env = "WP_GEARS_MYSQL_HOST", value_parser = mysql_host)]
-    pub mysql_host: Option<String>,
-    /// Its port [default: 3306]
-    #[arg(long, value_name = "N", hide_short_help = true, env = "WP_GEARS_MYSQL_PORT",
-          value_parser = number::<u16>(1, 65_535))]
-    pub mysql_port: Option<u16>,
-    /// The job server's user there [default: gearman]
-    #[arg(long, value_name = "NAME", hide_short_help = true, env = "WP_GEARS_MYSQL_USER", value_parser = identifier)]
-    pub mysql_user: Option<String>,
-    /// A file with that user's password, - for standard input; or
-    /// WP_GEARS_MYSQL_PASSWORD [default: the one there is, else random]
-    #[arg(long, value_name = "FILE", hide_short_help = true,
-          env = "WP_GEARS_MYSQL_PASSWORD_FILE", value_parser = path)]
-    pub mysql_password_file: Option<PathBuf>,
-    /// The queue's database [default: gearman]
-    #[arg(long, value_name = "NAME", hide_short_help = true, env = "WP_GEARS_MYSQL_DATABASE", value_parser = identifier)]
-    pub mysql_database: Option<String>,
-    /// The queue's table [default: gearman_queue]
-    #[arg(long, value_name = "NAME", hide_short_help = true, env = "WP_GEARS_MYSQL_TABLE", value_parser = identifier)]
-    pub mysql_table: Option<String>,
-    /// A [client] file of who may make the database and its user [default: root by the socket]
-    #[arg(long, value_name = "FILE", hide_short_help = true,
-          env = "WP_GEARS_MYSQL_ADMIN_DEFAULTS_FILE", value_parser = path)]
-    pub mysql_admin_defaults_file: Option<PathBuf>,
-    /// Let the package manager upgrade or remove other packages too
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
-          value_name = "BOOL", hide_short_help = true, env = "WP_GEARS_ALLOW_UPGRADES")]
-    pub allow_upgrades: Option<bool>,
+options! {
+    /// What all sites of a host share.
+    #[command(next_help_heading = "Host options")]
+    pub struct HostOptions => HostSettings {
+        /// What this host does [default: all three]
+        #[arg(value_enum, value_name = "ROLE", value_delimiter = ',')]
+        role: Vec<Role> = vec![Role::Server, Role::Worker, Role::Web],
+        /// Job servers that the sites use [default: this host's]
+        #[arg(value_name = "HOST:PORT", value_delimiter = ',', value_parser = server)]
+        servers: Vec<String>,
+        /// Where jobs wait
+        #[arg(value_enum, value_name = "QUEUE")]
+        queue: Queue = Queue::Sqlite,
+        /// The address that the job server listens on
+        #[arg(value_name = "ADDR", value_parser = listen)]
+        listen: String = "127.0.0.1".into(),
+        /// The job server's port
+        #[arg(value_name = "N", value_parser = number::<u16>(1, 65_535))]
+        port: u16 = 4730,
+        /// Where supervisor comes from [default: as it is; else the package, or pip]
+        #[arg(value_enum, value_name = "FROM", hide_short_help = true)]
+        supervisor: SupervisorFrom,
+        /// Build PHP's extension from this pecl archive [default: use a package]
+        #[arg(value_name = "FILE", hide_short_help = true, value_parser = path)]
+        extension_archive: PathBuf,
+        /// The MySQL queue's server [default: localhost, by its socket]
+        #[arg(value_name = "HOST", hide_short_help = true, value_parser = mysql_host)]
+        mysql_host: String,
+        /// Its port [default: 3306]
+        #[arg(value_name = "N", hide_short_help = true, value_parser = number::<u16>(1, 65_535))]
+        mysql_port: u16,
+        /// The job server's user there [default: gearman]
+        #[arg(value_name = "NAME", hide_short_help = true, value_parser = identifier)]
+        mysql_user: String,
+        /// A file that holds that user's password, or - for standard input; or
+        /// set WP_GEARS_MYSQL_PASSWORD [default: the present one, else random]
+        #[arg(value_name = "FILE", hide_short_help = true, value_parser = path)]
+        mysql_password_file: PathBuf,
+        /// The queue's database [default: gearman]
+        #[arg(value_name = "NAME", hide_short_help = true, value_parser = identifier)]
+        mysql_database: String,
+        /// The queue's table [default: gearman_queue]
+        #[arg(value_name = "NAME", hide_short_help = true, value_parser = identifier)]
+        mysql_table: String,
+        /// A MySQL option file whose [client] may create the database and its user [default: root by the socket]
+        #[arg(value_name = "FILE", hide_short_help = true, value_parser = path)]
+        mysql_admin_defaults_file: PathBuf,
+        /// Let the package manager upgrade or remove other packages too
+        #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true",
+              value_name = "BOOL", hide_short_help = true)]
+        allow_upgrades: bool = false,
+    }
 }
 
 /// A site with its own options.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Site {
     pub dir: PathBuf,
     pub options: SiteOptions,
+    /// The intent file has all of it: what the host has says nothing more.
+    pub recorded: bool,
 }
 
 /// All that is wanted of a host.
@@ -179,35 +125,12 @@ pub struct Site {
 pub struct Spec {
     pub host: HostOptions,
     pub sites: Vec<Site>,
-    /// Of the MySQL queue's user, as a person typed it; no file or option has it.
+    /// The MySQL queue's password, typed by a person; no file or option holds it.
     pub password: Option<Password>,
-}
-
-/// Each field of the first that is set, else of the second.
-macro_rules! layer {
-    ($over:expr, $under:expr, { $($field:ident),* $(,)? }) => {{
-        let (over, under) = ($over, $under);
-        Self { $($field: over.$field.or(under.$field)),* }
-    }};
-}
-
-impl SiteOptions {
-    pub fn over(self, under: SiteOptions) -> Self {
-        layer!(self, under, {
-            wp_config, plugin, salt, workers, worker_mode, worker_user, worker_dir, program,
-            php, job_timeout, job_retries, stop_timeout,
-        })
-    }
-}
-
-impl HostOptions {
-    pub fn over(self, under: HostOptions) -> Self {
-        layer!(self, under, {
-            role, servers, queue, listen, port, supervisor, extension_archive, mysql_host,
-            mysql_port, mysql_user, mysql_password_file, mysql_database, mysql_table,
-            mysql_admin_defaults_file, allow_upgrades,
-        })
-    }
+    /// The file that was read instead of the host's, if one was.
+    pub config: Option<PathBuf>,
+    /// What earlier runs did here, for what the file does not say yet.
+    pub past: Past,
 }
 
 /// `HOST:PORT`, as it is written into wp-config.php.
@@ -215,30 +138,11 @@ fn server(text: &str) -> Result<String, String> {
     text.parse::<Server>().map(|server| server.to_string())
 }
 
-/// A whole number from `low` to `high`, or an error that says so.
-pub fn number<T: TryFrom<u64>>(low: u64, high: u64) -> impl Fn(&str) -> Result<T, String> + Clone {
-    move |text| {
-        text.parse()
-            .ok()
-            .filter(|number| (low..=high).contains(number))
-            .and_then(|number| T::try_from(number).ok())
-            .ok_or_else(|| format!("it is a whole number from {low} to {high}"))
-    }
-}
-
 /// A name for supervisor, and for a file.
-fn program(text: &str) -> Result<String, String> {
+fn name(text: &str) -> Result<String, String> {
     crate::worker::is_name(text)
         .then(|| text.to_owned())
         .ok_or_else(|| "it is letters, digits, '.', '_', '-', at most 100".into())
-}
-
-/// A path that is not empty.
-fn path(text: &str) -> Result<PathBuf, String> {
-    match text {
-        "" => Err("it is a path".into()),
-        text => Ok(text.into()),
-    }
 }
 
 /// An address, or a name that gearmand can resolve.

@@ -7,11 +7,12 @@ use std::path::Path;
 use anyhow::Result;
 use clap::Args;
 
+use crate::base::options::number;
 use crate::base::problem::Problem;
 use crate::gearman::password::{self, Password};
 use crate::host::Host;
 use crate::host::platform::Platform;
-use crate::intent::options::{HostOptions, Queue, Spec, number};
+use crate::intent::options::{HostOptions, Queue, Spec};
 use crate::queue::mysql::Mysql;
 
 /// A password comes by a file or by this variable, never as an argument.
@@ -22,7 +23,7 @@ pub const PASSWORD_VARIABLE: &str = "WP_GEARS_MYSQL_PASSWORD";
 #[command(next_help_heading = "How to act")]
 pub struct WaitingJobs {
     /// Wait until the workers ran the jobs that would be lost [default: refuse]
-    #[arg(long, value_name = "SECONDS", env = "WP_GEARS_DRAIN",
+    #[arg(long, value_name = "SECONDS",
           value_parser = number::<u64>(1, 86_400))]
     pub drain: Option<u64>,
     /// Let the jobs that wait be lost

@@ -12,6 +12,8 @@ use crate::gearman::{daemon, options};
 use crate::host::Host;
 use crate::host::platform::{Gearmand, Platform};
 use crate::host::supervisor::{PIP, Supervisord};
+use crate::intent::adopt::{self, reached_at};
+use crate::intent::options::HostSettings;
 use crate::intent::options::{
     HostOptions, Queue, Role, SiteOptions, Spec, SupervisorFrom, WorkerMode,
 };
@@ -25,11 +27,15 @@ use crate::site::plugins::{self, Plugin, PluginChoice};
 use crate::site::pool::{self, Pool};
 use crate::site::settings;
 use crate::supervisor::programs::{self, Program};
+use crate::worker::options::{WorkerOptions, WorkerSettings};
 
 /// Everything resolved.
 pub struct Resolved {
     pub host: HostResolved,
     pub sites: Vec<SiteResolved>,
+    /// Sites that an earlier run set up, that this one leaves alone, and that
+    /// no file names yet.
+    pub others: Vec<(PathBuf, SiteOptions)>,
     /// Sites that cannot be done, by their folder.
     pub refused: Vec<(PathBuf, anyhow::Error)>,
     /// What a person should know about it.
@@ -48,6 +54,8 @@ pub struct HostResolved {
     pub allow_upgrades: bool,
     pub supervisor: &'static Supervisord,
     pub extension_archive: Option<PathBuf>,
+    /// What the host has and no file or option says.
+    pub adopted: HostOptions,
 }
 
 impl HostResolved {
@@ -63,14 +71,6 @@ impl HostResolved {
     }
 }
 
-fn reached_at(listen: &str, port: u16) -> String {
-    match listen {
-        "0.0.0.0" | "::" | "localhost" => format!("127.0.0.1:{port}"),
-        address if address.contains(':') => format!("[{address}]:{port}"),
-        address => format!("{address}:{port}"),
-    }
-}
-
 pub struct SiteResolved {
     /// Names its folders, its log and its program.
     pub name: String,
@@ -83,7 +83,6 @@ pub struct SiteResolved {
     pub servers: Want<Vec<String>>,
     /// 0 until the host's budget is shared out.
     pub workers: u32,
-    pub mode: WorkerMode,
     /// A fork was asked for by name; else a PHP that cannot is served otherwise.
     pub must_fork: bool,
     pub user: String,
@@ -93,9 +92,11 @@ pub struct SiteResolved {
     /// it is taken over where it stands.
     pub existing: Option<Program>,
     pub php: Php,
-    pub job_timeout: Option<u64>,
-    pub job_retries: u32,
-    pub stop_timeout: u64,
+    /// What the workers' command says, and what that means.
+    pub worker_options: WorkerOptions,
+    pub worker: WorkerSettings,
+    /// What the host has and no file or option says.
+    pub adopted: SiteOptions,
 }
 
 impl SiteResolved {
@@ -133,17 +134,21 @@ impl SiteResolved {
 
 pub fn resolve(host: &Host, spec: &Spec) -> Result<Resolved> {
     let platform = host.platform()?;
-    let there = existing_host(host, platform)?;
-    let former_server = reached_at(
-        there.listen.as_deref().unwrap_or("127.0.0.1"),
-        there.port.unwrap_or(4730),
-    );
-    let options = spec.host.clone().over(there);
+    let there = adopt::host_options(host, platform)?;
+    let former_server = adopt::server_of(&there);
+    let programs = programs::all(host, host.supervisor()?)?;
+    let adopted = match spec.past.recorded {
+        true => HostOptions::default(),
+        false => adopted_host(spec, there, &programs),
+    };
+    let options = spec.host.clone().over(adopted.clone());
     let explicit_servers = options.servers.clone();
-    let roles = options
-        .role
-        .clone()
-        .unwrap_or_else(|| vec![Role::Server, Role::Worker, Role::Web]);
+    let HostSettings {
+        role: roles,
+        listen,
+        port,
+        ..
+    } = options.clone().settings();
     let (queue, mysql) = match roles.contains(&Role::Server) {
         true => queue::decide(host, platform, spec, &options)?,
         false => (options.queue.unwrap_or(Queue::Sqlite), None),
@@ -160,15 +165,16 @@ pub fn resolve(host: &Host, spec: &Spec) -> Result<Resolved> {
             .transpose()?,
         queue,
         mysql,
-        listen: options.listen.unwrap_or_else(|| "127.0.0.1".into()),
-        port: options.port.unwrap_or(4730),
+        listen,
+        port,
         former_server,
         allow_upgrades: options.allow_upgrades.unwrap_or(false),
+        adopted: adopted.beyond(&HostOptions::defaults()),
     };
     if !resolved.roles.contains(&Role::Server) && explicit_servers.is_none() {
         return Err(Problem::usage(
             "set up a host without a job server of its own (--role)",
-            "it is not said which job servers to use",
+            "no job servers were specified",
         )
         .help("name them with --servers HOST:PORT")
         .into());
@@ -180,6 +186,10 @@ pub fn resolve(host: &Host, spec: &Spec) -> Result<Resolved> {
         .iter()
         .filter_map(|(dir, program)| Some((program.option("--name")?, dir.clone())))
         .collect();
+    names.extend(spec.sites.iter().filter_map(|site| {
+        let name = site.options.name.clone()?;
+        Some((name, site.dir.clone()))
+    }));
     for wish in &spec.sites {
         match resolve_site(
             host,
@@ -194,11 +204,13 @@ pub fn resolve(host: &Host, spec: &Spec) -> Result<Resolved> {
             Err(error) => refused.push((wish.dir.clone(), error)),
         }
     }
+    let others = others(host, platform, spec, &programs);
     refuse_shared_salts(host, &programs, &mut sites, &mut refused);
     let notes = share_budget(host, &programs, &mut sites);
     Ok(Resolved {
         host: resolved,
         sites,
+        others,
         refused,
         notes,
     })
@@ -242,66 +254,71 @@ fn choose_supervisor(
     Ok(chosen)
 }
 
-/// What the job server's options file asks for already. A package's own value is nobody's wish.
-fn existing_host(host: &Host, platform: &Platform) -> Result<HostOptions> {
-    let gearmand = &platform.family.gearmand;
-    let Some(file) = host.read(Path::new(gearmand.options_file))? else {
-        return Ok(HostOptions::default());
+/// What a program asks for, without the user and the PHP that a site has
+/// anyway: they are found again by each run.
+fn without_found(
+    host: &Host,
+    platform: &Platform,
+    dir: &Path,
+    mut there: SiteOptions,
+    config: &Path,
+) -> Result<SiteOptions> {
+    if there == SiteOptions::default() {
+        return Ok(there);
+    }
+    let pool = pool::serving(host, dir)?;
+    let owner = host.read(config)?.map_or(0, |file| file.meta.uid);
+    let user = user_of(host, platform, pool.as_ref(), owner)?;
+    there.worker_user = there.worker_user.filter(|it| *it != user);
+    if let Ok(php) = php::of_pool(host, pool.as_ref()) {
+        there.worker.php = there.worker.php.filter(|it| *it != php.path);
+    }
+    Ok(there)
+}
+
+/// Sites of earlier runs that this one does not touch, as their programs say.
+fn others(
+    host: &Host,
+    platform: &Platform,
+    spec: &Spec,
+    programs: &HashMap<PathBuf, Program>,
+) -> Vec<(PathBuf, SiteOptions)> {
+    let untouched = |dir: &&PathBuf| !spec.sites.iter().any(|site| site.dir == **dir);
+    let of = |dir: &PathBuf| {
+        let options = programs
+            .get(dir)
+            .map(adopt::site_options)
+            .unwrap_or_default();
+        let name = options.name.clone().unwrap_or_else(|| find::name(dir));
+        let config = settings::locate(host, dir).unwrap_or_else(|_| dir.join("wp-config.php"));
+        let options = without_found(host, platform, dir, options.clone(), &config);
+        let options = adopt::beyond_defaults(options.unwrap_or_default(), dir, &name);
+        (dir.clone(), options)
     };
-    let value = |name: &str, short| {
-        options::value(&file.bytes, gearmand.options_variable, name, short)
-            .filter(|value| !value.is_empty())
-    };
-    let queue = value("queue-type", Some(crate::queue::SHORT)).and_then(|kind| {
-        match kind.to_ascii_lowercase().as_str() {
-            "builtin" => Some(Queue::Memory),
-            "libsqlite3" => Some(Queue::Sqlite),
-            "mysql" => Some(Queue::Mysql),
-            _ => None,
+    let known = spec.past.sites.iter().filter(untouched);
+    known.filter(|dir| host.is_dir(dir)).map(of).collect()
+}
+
+/// What an earlier version, or a person, set up here and no file says.
+fn adopted_host(spec: &Spec, there: HostOptions, programs: &[Program]) -> HostOptions {
+    let role = spec.past.role();
+    let mut servers: Vec<String> = Vec::new();
+    if role
+        .as_ref()
+        .is_some_and(|role| !role.contains(&Role::Server))
+    {
+        for named in programs.iter().filter_map(|it| it.option("--servers")) {
+            let new = named
+                .split(',')
+                .filter(|it| !servers.iter().any(|known| known == it));
+            let new: Vec<String> = new.map(str::to_owned).collect();
+            servers.extend(new);
         }
-    });
-    Ok(HostOptions {
-        listen: value("listen", Some('L')).filter(|address| address != gearmand.stock_listen),
-        port: value("port", Some('p')).and_then(|port| port.parse().ok()),
-        queue,
-        mysql_host: value("mysql-host", None),
-        mysql_port: value("mysql-port", None).and_then(|port| port.parse().ok()),
-        mysql_user: value("mysql-user", None),
-        mysql_database: value("mysql-db", None),
-        mysql_table: value("mysql-table", None),
-        ..HostOptions::default()
-    })
-}
-
-/// The queue that the host asks for already.
-pub fn queue_there(host: &Host) -> Result<Option<Queue>> {
-    Ok(existing_host(host, host.platform()?)?.queue)
-}
-
-/// Where this host's own job server is reached, by its options file.
-pub fn own_server(host: &Host) -> Option<String> {
-    let there = existing_host(host, host.platform().ok()?).ok()?;
-    let listen = there.listen.as_deref().unwrap_or("127.0.0.1");
-    Some(reached_at(listen, there.port.unwrap_or(4730)))
-}
-
-/// What the site's program asks for already.
-fn existing_site(program: &Program) -> SiteOptions {
-    let number = |text: Option<String>| text.and_then(|text| text.parse().ok());
-    SiteOptions {
-        // supervisor's own default is a wish too: whoever left it out got one.
-        workers: program.get("numprocs").unwrap_or("1").parse().ok(),
-        worker_user: program.get("user").map(str::to_owned),
-        worker_dir: program.get("directory").map(PathBuf::from),
-        program: Some(program.name.clone()),
-        php: program.option("--php").map(PathBuf::from),
-        worker_mode: program
-            .option("--worker-mode")
-            .and_then(|mode| <WorkerMode as clap::ValueEnum>::from_str(&mode, true).ok()),
-        job_timeout: number(program.option("--job-timeout")),
-        job_retries: program.option("--job-retries").and_then(|n| n.parse().ok()),
-        stop_timeout: number(program.option("--stop-timeout")),
-        ..SiteOptions::default()
+    }
+    HostOptions {
+        role,
+        servers: (!servers.is_empty()).then_some(servers),
+        ..there
     }
 }
 
@@ -316,11 +333,19 @@ fn resolve_site(
 ) -> Result<SiteResolved> {
     let found_site = find::find(host, &wish.dir)?;
     let program = programs.get(&wish.dir);
-    let mut there = program.map(existing_site).unwrap_or_default();
-    // A PHP that was removed since is nobody's wish.
-    there.php = there.php.filter(|php| host.exists(php));
-    let options = wish.options.clone().over(there);
-    let paths = [&options.wp_config, &options.worker_dir, &options.php];
+    let mut there = match program.filter(|_| !wish.recorded) {
+        Some(program) => adopt::site_options(program),
+        None => SiteOptions::default(),
+    };
+    // A PHP that was removed since is nobody's intent.
+    there.worker.php = there.worker.php.filter(|php| host.exists(php));
+    let options = wish.options.clone().over(there.clone());
+    let paths = [
+        &options.wp_config,
+        &options.worker_dir,
+        &options.worker.php,
+        &options.worker.log,
+    ];
     for path in paths.into_iter().flatten().chain([&wish.dir]) {
         need_utf8(path)?;
     }
@@ -348,7 +373,7 @@ fn resolve_site(
     let found = config::scan(&file.bytes, &settings::includes(host, &config))
         .map_err(|refusal| settings::explain(&config, refusal))?;
 
-    let pool = match (&options.worker_user, &options.php) {
+    let pool = match (&options.worker_user, &options.worker.php) {
         (Some(_), Some(_)) => None,
         _ => pool::serving(host, &wish.dir)?,
     };
@@ -358,7 +383,7 @@ fn resolve_site(
     };
     refuse_root(host, &user)?;
 
-    let name = match program.and_then(|program| program.option("--name")) {
+    let name = match options.name.clone() {
         Some(name) => name,
         None => unique_name(names, &wish.dir),
     };
@@ -373,7 +398,14 @@ fn resolve_site(
             None => Want::Default(vec![resolved.own_server()]),
         },
     };
+    // A number that nobody asked for changes only where somebody asks.
+    let running = program.and_then(|program| program.get("numprocs")?.parse().ok());
     Ok(SiteResolved {
+        adopted: adopt::beyond_defaults(
+            without_found(host, platform, &wish.dir, there, &config)?,
+            &wish.dir,
+            &name,
+        ),
         program: options
             .program
             .unwrap_or_else(|| format!("wp-gears-{name}")),
@@ -389,18 +421,16 @@ fn resolve_site(
             None => Want::Default(random::letters(64)?),
         },
         servers,
-        workers: options.workers.unwrap_or(0),
-        mode: options.worker_mode.unwrap_or(WorkerMode::Fork),
-        must_fork: wish.options.worker_mode == Some(WorkerMode::Fork),
+        workers: options.workers.or(running).unwrap_or(0),
+        must_fork: wish.options.worker.worker_mode == Some(WorkerMode::Fork),
         user,
         worker_dir: options.worker_dir.unwrap_or_else(|| wish.dir.clone()),
-        php: match options.php.as_deref() {
+        php: match options.worker.php.as_deref() {
             Some(path) => php::find(host, Some(path))?,
             None => php::of_pool(host, pool.as_ref())?,
         },
-        job_timeout: options.job_timeout,
-        job_retries: options.job_retries.unwrap_or(3),
-        stop_timeout: options.stop_timeout.unwrap_or(300),
+        worker: options.worker.clone().settings(),
+        worker_options: options.worker,
     })
 }
 
@@ -608,11 +638,4 @@ fn need_utf8(path: &Path) -> Result<()> {
     )
     .help("give it another name, then run again")
     .into())
-}
-
-/// A site's folder as given, made absolute; the links in it are kept.
-pub fn absolute(dir: &Path) -> Result<PathBuf> {
-    let absolute = std::path::absolute(dir)?;
-    // A slash at the end is no part of the name.
-    Ok(absolute.components().collect())
 }

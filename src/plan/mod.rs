@@ -1,6 +1,7 @@
 //! The plan: what differs, and making it so, each act written down first.
 
 pub mod apply;
+pub mod history;
 pub mod make;
 pub mod preflight;
 pub mod prepare;

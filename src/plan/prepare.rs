@@ -11,13 +11,16 @@ use crate::gearman::daemon;
 use crate::host::Host;
 use crate::intent::options::{Queue, Role, Spec};
 use crate::intent::queue::WaitingJobs;
+use crate::intent::record::Intent;
 use crate::intent::resolve::{self, Resolved};
 use crate::plan::make::make;
-use crate::plan::{Item, Plan, Refused, recipe};
+use crate::plan::{Item, Plan, Refused, Step, recipe};
 use crate::queue::mysql::{self, Login};
 use crate::queue::sqlite;
+use crate::resource::Resource;
 use crate::resource::check::Condition;
 use crate::resource::file::File;
+use crate::resource::intent::IntentFile;
 use crate::resource::journal::{Edit, Scope};
 use crate::resource::{ResourceId, State};
 use crate::site::extension::{self, PhpInfo};
@@ -31,13 +34,16 @@ pub struct Prepared {
 
 pub fn prepare(host: &Host, spec: &Spec, start: bool, waiting: WaitingJobs) -> Result<Prepared> {
     let mut resolved = resolve::resolve(host, spec)?;
+    let alone = resolved.sites.is_empty() && resolved.refused.is_empty();
     let mut items = recipe::setup(host, &resolved, start, waiting)?;
     items.retain(|item| host.live() || !is_pending(host, item));
     let mut plan = make(host, items)?;
     for (dir, error) in resolved.refused.drain(..) {
         plan.refused.push(Refused::unnamed(dir, error));
     }
-    only_refusal(&resolved, &mut plan)?;
+    if !alone {
+        only_refusal(&resolved, &mut plan)?;
+    }
     if host.live() {
         let own = resolved.host.own_server();
         port_is_free(host, resolved.host.port, &own, &plan)?;
@@ -57,9 +63,43 @@ pub fn prepare(host: &Host, spec: &Spec, start: bool, waiting: WaitingJobs) -> R
         for (scope, error) in bad {
             plan.refuse(scope, error);
         }
-        only_refusal(&resolved, &mut plan)?;
+        if !alone {
+            only_refusal(&resolved, &mut plan)?;
+        }
     }
+    record_intent(host, spec, &resolved, &mut plan)?;
     Ok(Prepared { resolved, plan })
+}
+
+/// Puts the intent file first: whatever happens later, it is known what was asked.
+fn record_intent(host: &Host, spec: &Spec, resolved: &Resolved, plan: &mut Plan) -> Result<()> {
+    if spec.config.is_some() || (plan.steps.is_empty() && !plan.refused.is_empty()) {
+        return Ok(());
+    }
+    let is_refused = |name: &str| {
+        let scope = Scope::Site(name.to_owned());
+        plan.refused.iter().any(|refused| refused.is_of(&scope))
+    };
+    let mut intent = Intent {
+        host: spec.host.clone().over(resolved.host.adopted.clone()),
+        sites: Vec::new(),
+    };
+    for site in resolved.sites.iter().filter(|site| !is_refused(&site.name)) {
+        let wish = spec.sites.iter().find(|wish| wish.dir == site.dir);
+        let asked = wish.map(|wish| wish.options.clone()).unwrap_or_default();
+        intent
+            .sites
+            .push((site.dir.clone(), asked.over(site.adopted.clone())));
+    }
+    intent.sites.extend(resolved.others.iter().cloned());
+    let file = IntentFile::saying(intent.absolute()?, spec.past.recorded);
+    let state = file.inspect(host)?;
+    let item = Item {
+        scope: Scope::Host,
+        resource: Box::new(file),
+    };
+    plan.steps.insert(0, Step { item, state });
+    Ok(())
 }
 
 /// With no site left the host's part is for nobody; where there was one site,

@@ -54,7 +54,7 @@ pub fn sentence(site: &SiteResolved, proof: &Proof) -> String {
         "✓ a job went through WordPress [{}]: handed in after {} ms, started after {} ms, done after {} ms",
         site.name, proof.add_ms, proof.started_ms, proof.done_ms
     );
-    if site.mode == WorkerMode::Fork && !proof.forked {
+    if site.worker.worker_mode == WorkerMode::Fork && !proof.forked {
         text.push_str(&format!(
             "\neach job gets a PHP of its own (spawn): {LOGS}/{}.log says why a fork is not safe here",
             site.name

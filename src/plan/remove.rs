@@ -292,6 +292,8 @@ fn undo(
                 }),
             )
         }
+        // The file goes last, and with the sites' tables.
+        Undo::Intent(_) => return Ok(None),
         Undo::Boolean { name, was } => {
             let (name, on) = (name.clone(), *was);
             (5, Box::new(Boolean { name, on }))

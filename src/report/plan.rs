@@ -86,6 +86,7 @@ impl Ui {
             Verb::Build
             | Verb::Change
             | Verb::Drain
+            | Verb::Adopt
             | Verb::Edit
             | Verb::Reload
             | Verb::Restart => self.style().yellow().apply_to("~"),

@@ -78,6 +78,8 @@ pub enum State {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verb {
+    /// Takes a file that is there as the host's intent.
+    Adopt,
     Build,
     /// Changes owner, mode, or what a link leads to.
     Change,
@@ -99,6 +101,7 @@ pub enum Verb {
 impl fmt::Display for Verb {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
+            Verb::Adopt => "adopt",
             Verb::Build => "build",
             Verb::Change => "change",
             Verb::Create => "create",

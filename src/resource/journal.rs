@@ -13,6 +13,7 @@ use crate::base::paths::{BASE, STATE};
 use crate::base::problem::Problem;
 use crate::host::Host;
 use crate::host::files::{Attributes, FileData, Node};
+use crate::intent::record::Recorded;
 use crate::queue::mysql::Made;
 
 /// Of the journal's format. Older ones are read as long as there are hosts that have them.
@@ -91,6 +92,8 @@ pub enum Undo {
     },
     /// A queue's database, and the job server's user in it.
     Database(Made),
+    /// The intent file.
+    Intent(Recorded),
 }
 
 impl Undo {
@@ -115,6 +118,7 @@ impl Undo {
             Undo::Repository { id } => format!("repository {id}"),
             Undo::Boolean { name, .. } => format!("boolean {name}"),
             Undo::Database(made) => made.to_string(),
+            Undo::Intent(_) => "intent".into(),
         }
     }
 }
@@ -359,6 +363,7 @@ fn fold(first: &Undo, later: Undo) -> Undo {
             account: made.account.or(later.account),
             ..made
         }),
+        (Undo::Intent(first), Undo::Intent(later)) => Undo::Intent(first.fold(later)),
         (first, _) => first,
     }
 }

@@ -12,6 +12,7 @@ pub mod directory;
 pub mod drained;
 pub mod extension;
 pub mod file;
+pub mod intent;
 pub mod journal;
 pub mod link;
 pub mod log;

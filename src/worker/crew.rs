@@ -9,9 +9,9 @@ use nix::sys::signal::Signal as Received;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
-use crate::worker::WorkerArgs;
 use crate::worker::connection::pause;
 use crate::worker::log::Log;
+use crate::worker::options::WorkerArgs;
 use crate::worker::signals::Signals;
 
 /// A worker that lives so long was no failure.
@@ -34,13 +34,14 @@ pub(super) fn watch(args: &WorkerArgs) -> anyhow::Result<()> {
             failures: 0,
         })
         .collect();
+    let stop_timeout = Duration::from(args.options.clone().settings().stop_timeout);
     let mut stopping: Option<Instant> = None;
     loop {
         while let Some(signal) = signals.next() {
             match signal {
                 Received::SIGTERM | Received::SIGINT => {
                     // A little more than a worker gives its job.
-                    let limit = Duration::from_secs(args.stop_timeout + 10);
+                    let limit = stop_timeout + Duration::from_secs(10);
                     stopping.get_or_insert(Instant::now() + limit);
                     tell(&slots, Signal::TERM);
                 }

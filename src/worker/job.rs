@@ -187,7 +187,7 @@ impl Worker<'_> {
             return true;
         }
         if let Some(begun) = job.begun {
-            let limit = Duration::from_secs(self.args.job_timeout);
+            let limit = self.options.job_limit();
             if !limit.is_zero()
                 && now >= begun + limit
                 && job.killed.is_none()
@@ -484,7 +484,7 @@ impl Worker<'_> {
         let keep = match verdict {
             Verdict::Failed(_) => true,
             Verdict::Died(_) => {
-                record.tries.len() > self.args.job_retries as usize
+                record.tries.len() > self.options.job_retries as usize
                     || self.store.waiting()? >= store::MOST_WAITING
             }
             _ => return Ok(()),
@@ -536,7 +536,7 @@ impl Worker<'_> {
         if let Some((_, again, _)) = &job.unkept {
             return Some(*again);
         }
-        let limit = Duration::from_secs(self.args.job_timeout);
+        let limit = self.options.job_limit();
         let late = job
             .begun
             .filter(|_| !limit.is_zero() && job.killed.is_none())

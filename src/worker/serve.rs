@@ -11,15 +11,16 @@ use rustix::process::{Pid, WaitOptions, WaitStatus, waitpid};
 use crate::base::clock;
 use crate::base::problem::Problem;
 use crate::gearman::binary::kind;
+use crate::worker::Paths;
 use crate::worker::connection::{Connection, State};
 use crate::worker::job::{Current, From};
 use crate::worker::log::Log;
+use crate::worker::options::{WorkerArgs, WorkerSettings};
 use crate::worker::php::{Php, kill_tree};
 use crate::worker::presence::{Activity, Presence};
 use crate::worker::signals::Signals;
 use crate::worker::site::Site;
 use crate::worker::store::Store;
-use crate::worker::{Paths, WorkerArgs};
 
 /// How often an idle worker looks around without being told to.
 const LOOK: Duration = Duration::from_secs(60);
@@ -29,6 +30,7 @@ const GRACE: Duration = Duration::from_secs(5);
 
 pub(super) struct Worker<'a> {
     pub args: &'a WorkerArgs,
+    pub options: WorkerSettings,
     pub paths: Paths,
     pub log: Log,
     pub presence: Presence,
@@ -78,7 +80,7 @@ impl<'a> Worker<'a> {
         let store = Store::open(&paths.failed)
             .map_err(|e| Problem::new(format!("open {}", paths.failed.display()), e).help(help))?;
         store.sweep(clock::millis(SystemTime::now()));
-        let php = match &args.php {
+        let php = match &args.options.php {
             Some(path) => path.clone(),
             None => which::which("php").map_err(|e| {
                 Problem::new("find php in PATH", e).help("give its path with --php")
@@ -91,6 +93,7 @@ impl<'a> Worker<'a> {
         let now = Instant::now();
         Ok(Worker {
             args,
+            options: args.options.clone().settings(),
             id: format!("{host}/{}/{pid}", args.name),
             connections: args.servers.iter().cloned().map(Connection::new).collect(),
             site: Site::remembered(args, &paths, php),
@@ -150,7 +153,7 @@ impl<'a> Worker<'a> {
 
     fn stop(&mut self) {
         if self.stopping.is_none() {
-            self.stopping = Some(Instant::now() + Duration::from_secs(self.args.stop_timeout));
+            self.stopping = Some(Instant::now() + Duration::from(self.options.stop_timeout));
             if let Some(job) = &self.current {
                 let text = format!(
                     "TERM: the job at hand ({}) is finished first",
@@ -368,7 +371,7 @@ impl<'a> Worker<'a> {
             };
             self.log.line(&format!(
                 "gave up the job {} after {} s: {text}",
-                job.record.handle, self.args.stop_timeout
+                job.record.handle, self.options.stop_timeout
             ));
         }
         if let Some(php) = &self.php {

@@ -15,10 +15,11 @@ use crate::worker::connection::pause;
 use crate::worker::fresh::Stamps;
 use crate::worker::log::Log;
 use crate::worker::message::{Hello, Message, Ready};
+use crate::worker::options::{Mode, WorkerArgs};
 use crate::worker::php::{Booted, Php, Start};
 use crate::worker::presence::Activity;
 use crate::worker::serve::Worker;
-use crate::worker::{Mode, Paths, WorkerArgs, opcache};
+use crate::worker::{Paths, opcache};
 
 /// How long WordPress may take to load.
 const BOOT: Duration = Duration::from_secs(120);
@@ -215,8 +216,7 @@ impl Site {
 impl Worker<'_> {
     /// Without a job at hand: PHP is there only where it saves time soon.
     pub fn keep_site_ready(&mut self, now: Instant) {
-        if self.php.is_some()
-            && now >= self.idle_since + Duration::from_secs(self.args.idle_timeout)
+        if self.php.is_some() && now >= self.idle_since + Duration::from(self.options.idle_timeout)
         {
             self.site.warm = false;
             self.end_php();
@@ -236,7 +236,7 @@ impl Worker<'_> {
             return;
         }
         self.site.look_at_cache(now, &mut self.log);
-        let fork = self.args.worker_mode == Mode::Fork && self.site.why_not.is_empty();
+        let fork = self.options.worker_mode == Mode::Fork && self.site.why_not.is_empty();
         let start = Start {
             php: &self.site.php,
             runner: &self.args.runner,
@@ -368,7 +368,7 @@ impl Worker<'_> {
 
     /// Why the PHP at hand must not run another job, if so.
     pub fn stale(&mut self, now: Instant) -> Option<String> {
-        let args = self.args;
+        let options = &self.options;
         let reload = self.site.reload_asked();
         let php = self.php.as_mut()?;
         let booted = php.ready.as_mut()?;
@@ -376,10 +376,10 @@ impl Worker<'_> {
             return Some("reload".into());
         }
         if booted.fork {
-            if now >= php.born + Duration::from_secs(args.max_age) {
-                return Some(format!("older than {} s", args.max_age));
+            if now >= php.born + Duration::from(options.max_age) {
+                return Some(format!("older than {} s", options.max_age));
             }
-            if php.jobs >= args.max_jobs {
+            if php.jobs >= options.max_jobs {
                 return Some(format!("ran {} jobs", php.jobs));
             }
         }
@@ -394,16 +394,16 @@ impl Worker<'_> {
         }
         let fork = booted.fork;
         let memory = php.memory();
-        (fork && memory > args.max_memory).then(|| format!("has grown to {memory} MB"))
+        (fork && memory > options.max_memory).then(|| format!("has grown to {memory} MB"))
     }
 
     /// After a job: the next PHP is made ready now (spawn), as more jobs may come.
     pub fn stay_warm(&mut self) {
-        self.site.warm = self.args.worker_mode == Mode::Spawn || !self.site.why_not.is_empty();
+        self.site.warm = self.options.worker_mode == Mode::Spawn || !self.site.why_not.is_empty();
     }
 
     pub fn site_wakes_at(&self) -> Option<Instant> {
-        let idle = self.idle_since + Duration::from_secs(self.args.idle_timeout);
+        let idle = self.idle_since + Duration::from(self.options.idle_timeout);
         match &self.php {
             Some(php) if php.ready.is_none() => Some(php.born + BOOT),
             Some(_) if self.current.is_none() => Some(idle),

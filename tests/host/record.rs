@@ -33,7 +33,7 @@ fn record() {
         terminal.wait_for(question);
         terminal.keys(answer);
     }
-    terminal.wait_for("or 'wp-gears setup --yes'");
+    terminal.wait_for("does the same.");
     let cells = cells(terminal.pty.parser().screen());
     assert_eq!(terminal.ends().code(), Some(0));
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/run.svg");

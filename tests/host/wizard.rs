@@ -88,7 +88,7 @@ fn by_answers(host: &Host) {
     let mut terminal = wizard(host);
     suggested(&mut terminal);
     terminal.keys("y");
-    let screen = wait(&terminal, "or 'wp-gears setup --yes'");
+    let screen = wait(&terminal, "does the same.");
     assert!(
         screen.contains("proved by a job through WordPress"),
         "{screen}"

@@ -165,7 +165,7 @@ impl Wizard<'_> {
         {
             open.push(Question::Workers);
         }
-        let queue = spec.host.queue.or(resolve::queue_there(self.host)?);
+        let queue = spec.host.queue.or(resolved.host.adopted.queue);
         if roles.contains(&Role::Server) && queue.is_none() {
             open.push(Question::Queue);
         }

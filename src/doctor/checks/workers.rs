@@ -60,7 +60,7 @@ fn run(context: &Context) -> Vec<Finding> {
             .filter(|worker| worker.activity == Activity::Busy)
         {
             let hours = now.saturating_sub(worker.since) / 3_600_000;
-            if hours >= LONG_HOURS && site.job_timeout.is_none() {
+            if hours >= LONG_HOURS && site.worker.job_limit().is_zero() {
                 let seen = format!("process {} has been at one job for {hours} h", worker.pid);
                 problems.push(Finding::warning(
                     seen,

@@ -53,7 +53,7 @@ pub fn setup(
     let of_host = &resolved.host;
     let server = of_host.roles.contains(&Role::Server);
     let worker = of_host.roles.contains(&Role::Worker);
-    if resolved.sites.is_empty() {
+    if resolved.sites.is_empty() && of_host.roles != [Role::Server] {
         return Ok(items.list);
     }
     let live = host.live() && start;
@@ -153,7 +153,7 @@ fn likes(host: &Host, resolved: &Resolved) -> Result<Vec<String>> {
     for site in &resolved.sites {
         let there = site.existing.as_ref();
         if resolved.host.roles.contains(&Role::Worker)
-            && site.mode == WorkerMode::Fork
+            && site.worker.worker_mode == WorkerMode::Fork
             && there
                 .is_none_or(|program| program.option("--worker-mode").as_deref() != Some("fork"))
             && let Some(package) = site.php.lacks_process(host)?

@@ -9,11 +9,12 @@ use crate::base::problem::Problem;
 use crate::base::template;
 use crate::host::Host;
 use crate::host::supervisor::Supervisord;
-use crate::intent::options::WorkerMode;
+use crate::intent::effective;
 use crate::intent::resolve::SiteResolved;
 use crate::resource::file::File;
 use crate::resource::journal::Edit;
 use crate::supervisor::{block, programs};
+use crate::worker::options::WorkerOptions;
 
 /// The program's definition: a file of its own, or a marked block in the main
 /// file where that includes no folder.
@@ -55,7 +56,7 @@ pub fn own_file(supervisor: &Supervisord, site: &SiteResolved) -> PathBuf {
     Path::new(supervisor.programs).join(name)
 }
 
-/// The worker's words: with them a later setup knows what this one asked for.
+/// The worker's words: what was asked for, and what all versions have written.
 fn worker_command(site: &SiteResolved) -> Vec<String> {
     let path = |path: &Path| path.to_string_lossy().into_owned();
     let mut words = vec![
@@ -67,20 +68,18 @@ fn worker_command(site: &SiteResolved) -> Vec<String> {
         site.name.clone(),
         "--servers".into(),
         site.effective_servers().join(","),
-        "--php".into(),
-        path(&site.php.path),
-        "--worker-mode".into(),
-        match site.mode {
-            WorkerMode::Fork => "fork".into(),
-            WorkerMode::Spawn => "spawn".into(),
-        },
-        "--job-retries".into(),
-        site.job_retries.to_string(),
-        "--stop-timeout".into(),
-        site.stop_timeout.to_string(),
     ];
-    if let Some(seconds) = site.job_timeout {
-        words.extend(["--job-timeout".into(), seconds.to_string()]);
+    let always = WorkerOptions {
+        php: Some(site.php.path.clone()),
+        worker_mode: Some(site.worker.worker_mode),
+        job_retries: Some(site.worker.job_retries),
+        stop_timeout: Some(site.worker.stop_timeout),
+        ..WorkerOptions::default()
+    };
+    let asked = site.worker_options.clone();
+    let said = always.over(asked.beyond(&WorkerOptions::defaults()));
+    for (name, value) in effective::set_words(&said) {
+        words.extend([format!("--{name}"), value]);
     }
     words
 }
@@ -118,7 +117,7 @@ fn program_text(host: &Host, site: &SiteResolved) -> Result<String> {
     context.insert("user", &site.user);
     context.insert("home", &written("the user's home", &home)?);
     // supervisor kills a little later than the worker gives up by itself.
-    context.insert("stop_wait", &(site.stop_timeout + 10));
+    context.insert("stop_wait", &(site.worker.stop_timeout.0 + 10));
     template::render(
         include_str!("../../../templates/program.conf.tera"),
         &context,

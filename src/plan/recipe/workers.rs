@@ -133,7 +133,7 @@ pub fn programs(host: &Host, items: &mut Items, resolved: &Resolved, live: bool)
             );
         }
         let file = definition::file(host, supervisor, site)?;
-        let patience = Duration::from_secs(site.stop_timeout + 30);
+        let patience = Duration::from(site.worker.stop_timeout) + Duration::from_secs(30);
         let group = |name: &str, shall| Program::new(name, shall, supervisor, patience);
         let workers = group(&site.program, Ensure::Running).defined_in(&file);
         items.site(site, file);

@@ -1,0 +1,111 @@
+//! What a host has that no file says yet: hosts that were set up by hand, or
+//! by a version that kept no intent. Read once, then recorded.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use clap::{Args, FromArgMatches};
+
+use crate::gearman::options;
+use crate::host::Host;
+use crate::host::platform::Platform;
+use crate::intent::options::{HostOptions, Queue, SiteOptions};
+use crate::queue::SHORT;
+use crate::site::find;
+use crate::supervisor::programs::Program;
+use crate::worker::options::WorkerOptions;
+
+/// What the job server's options file asks for. A package's own value is not an intent.
+pub fn host_options(host: &Host, platform: &Platform) -> Result<HostOptions> {
+    let gearmand = &platform.family.gearmand;
+    let Some(file) = host.read(Path::new(gearmand.options_file))? else {
+        return Ok(HostOptions::default());
+    };
+    let value = |name: &str, short| {
+        options::value(&file.bytes, gearmand.options_variable, name, short)
+            .filter(|value| !value.is_empty())
+    };
+    let queue = value("queue-type", Some(SHORT)).and_then(|kind| {
+        match kind.to_ascii_lowercase().as_str() {
+            "builtin" => Some(Queue::Memory),
+            "libsqlite3" => Some(Queue::Sqlite),
+            "mysql" => Some(Queue::Mysql),
+            _ => None,
+        }
+    });
+    Ok(HostOptions {
+        listen: value("listen", Some('L')).filter(|address| address != gearmand.stock_listen),
+        port: value("port", Some('p')).and_then(|port| port.parse().ok()),
+        queue,
+        mysql_host: value("mysql-host", None),
+        mysql_port: value("mysql-port", None).and_then(|port| port.parse().ok()),
+        mysql_user: value("mysql-user", None),
+        mysql_database: value("mysql-db", None),
+        mysql_table: value("mysql-table", None),
+        ..HostOptions::default()
+    })
+}
+
+/// Where this host's own job server is reached, by its options file.
+pub fn own_server(host: &Host) -> Option<String> {
+    let options = host_options(host, host.platform().ok()?).ok()?;
+    Some(server_of(&options))
+}
+
+/// Where a job server with these options is reached from its own host.
+pub fn server_of(options: &HostOptions) -> String {
+    let listen = options.listen.as_deref().unwrap_or("127.0.0.1");
+    reached_at(listen, options.port.unwrap_or(4730))
+}
+
+/// How a server that listens there is reached from its own host.
+pub fn reached_at(listen: &str, port: u16) -> String {
+    match listen {
+        "0.0.0.0" | "::" | "localhost" => format!("127.0.0.1:{port}"),
+        address if address.contains(':') => format!("[{address}]:{port}"),
+        address => format!("{address}:{port}"),
+    }
+}
+
+/// What a program asks for, ours or one by the plugin's readme.
+pub fn site_options(program: &Program) -> SiteOptions {
+    SiteOptions {
+        name: program.option("--name"),
+        // Whoever left numprocs out got supervisor's own default.
+        workers: program.get("numprocs").unwrap_or("1").parse().ok(),
+        worker_user: program.get("user").map(str::to_owned),
+        worker_dir: program.get("directory").map(PathBuf::from),
+        program: Some(program.name.clone()),
+        worker: worker_options(program),
+        ..SiteOptions::default()
+    }
+}
+
+/// The worker options among the words of a program's command. What is no such
+/// option, or no value of it, counts as absent.
+fn worker_options(program: &Program) -> WorkerOptions {
+    let known = WorkerOptions::augment_args(clap::Command::new("worker").no_binary_name(true));
+    let mut read = WorkerOptions::default();
+    for arg in known.get_arguments() {
+        let name = arg.get_long().unwrap_or_default();
+        let Some(value) = program.option(&format!("--{name}")) else {
+            continue;
+        };
+        let words = [format!("--{name}={value}")];
+        let parsed = known.clone().try_get_matches_from(words);
+        if let Ok(one) = parsed.and_then(|it| WorkerOptions::from_arg_matches(&it)) {
+            read = one.over(read);
+        }
+    }
+    read
+}
+
+/// What of a site's options is worth recording: not what is so by default.
+pub fn beyond_defaults(options: SiteOptions, dir: &Path, name: &str) -> SiteOptions {
+    options.beyond(&SiteOptions {
+        name: Some(find::name(dir)),
+        program: Some(format!("wp-gears-{name}")),
+        worker_dir: Some(dir.to_owned()),
+        ..SiteOptions::defaults()
+    })
+}

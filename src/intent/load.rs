@@ -1,0 +1,106 @@
+//! What is wanted of a host, from all who say something: the command line and
+//! the environment over the file, with what earlier runs did where no file
+//! says it yet.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use crate::base::problem::Problem;
+use crate::host::Host;
+use crate::intent::file::{self, FileOptions, absolute};
+use crate::intent::options::{HostOptions, Role, Site, SiteOptions, Spec};
+use crate::intent::past::Past;
+
+/// What a run was asked on its command line and in its environment.
+#[derive(Debug, Clone, Copy)]
+pub struct Given<'a> {
+    /// The file to read instead of the host's; it is never written.
+    pub config: Option<&'a Path>,
+    pub sites: &'a [PathBuf],
+    pub host: &'a HostOptions,
+    pub site: &'a SiteOptions,
+}
+
+/// Reads the file and lays what was given over it.
+///
+/// # Errors
+/// What the file gets wrong.
+pub fn load(host: &Host, given: &Given, past: Past) -> Result<Spec> {
+    let file = file::read(host, given.config)?;
+    let mut spec = layers(&file, given.sites, given.host, given.site, past)?;
+    spec.config = given.config.map(Path::to_owned);
+    if given.sites.is_empty() && !spec.past.recorded {
+        // Sites that an earlier version set up are in no file.
+        let known: Vec<PathBuf> = spec.past.sites.clone();
+        for dir in known {
+            if host.is_dir(&dir) && !spec.sites.iter().any(|site| site.dir == dir) {
+                let options = given.site.clone().over(file.of_site(&dir));
+                spec.sites.push(Site {
+                    dir,
+                    options,
+                    recorded: false,
+                });
+            }
+        }
+    }
+    Ok(spec)
+}
+
+/// The given sites, or those of the file, with what is said of each.
+///
+/// # Errors
+/// A folder of which the current one is not known.
+pub fn layers(
+    file: &FileOptions,
+    sites: &[PathBuf],
+    over_host: &HostOptions,
+    over_site: &SiteOptions,
+    past: Past,
+) -> Result<Spec> {
+    let mut dirs: Vec<PathBuf> = Vec::new();
+    for dir in sites {
+        let dir = absolute(dir)?;
+        if !dirs.contains(&dir) {
+            dirs.push(dir);
+        }
+    }
+    if sites.is_empty() {
+        dirs.extend(file.sites.iter().map(|(dir, _)| dir.clone()));
+    }
+    let sites = dirs.into_iter().map(|dir| Site {
+        options: over_site.clone().over(file.of_site(&dir)),
+        recorded: past.recorded && file.has_site(&dir),
+        dir,
+    });
+    Ok(Spec {
+        host: over_host.clone().over(file.host.clone()),
+        sites: sites.collect(),
+        past: past.clone(),
+        ..Spec::default()
+    })
+}
+
+/// Refuses what makes no sense for these sites.
+///
+/// # Errors
+/// Options of one site for several, and no site where one is needed.
+pub fn need_sites(spec: &Spec, over_site: &SiteOptions) -> Result<()> {
+    if *over_site != SiteOptions::default() && spec.sites.len() != 1 {
+        return Err(Problem::usage(
+            "use options of one site (as --salt, --program, --workers)",
+            format!("there are {} sites", spec.sites.len()),
+        )
+        .help("give exactly one --site, or put each site's options into a [[site]] table")
+        .into());
+    }
+    if spec.sites.is_empty() && spec.host.role.as_deref() != Some(&[Role::Server]) {
+        return Err(Problem::usage("find the sites", "none is named")
+            .help(format!(
+                "name a WordPress folder with --site DIR, or in {}; a host with '--role server' needs none",
+                file::DEFAULT
+            ))
+            .into());
+    }
+    Ok(())
+}

@@ -1,0 +1,431 @@
+//! Writes an intent into the file's text and takes it out again. Comments,
+//! order and spacing of the rest stay as they are.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use clap::Args;
+use serde::{Deserialize, Serialize};
+use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, Value};
+
+use crate::base::problem::Problem;
+use crate::intent::effective::set_values;
+use crate::intent::file::{absolute, parse};
+use crate::intent::options::{HostOptions, SiteOptions};
+
+/// The first lines of a file that we create.
+const HEADER: &str = "\
+# What wp-gears does on this host. 'wp-gears setup' with options changes this
+# file. After editing it, run 'wp-gears setup' to apply it.
+";
+
+/// What the file is to say. Secrets are left out when it is written.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Intent {
+    pub host: HostOptions,
+    pub sites: Vec<(PathBuf, SiteOptions)>,
+}
+
+impl Intent {
+    /// With every path made absolute: the file may be read from any folder.
+    ///
+    /// # Errors
+    /// A current folder that is not known.
+    pub fn absolute(mut self) -> Result<Self> {
+        let host = &mut self.host;
+        let of_host = [
+            &mut host.extension_archive,
+            &mut host.mysql_password_file,
+            &mut host.mysql_admin_defaults_file,
+        ];
+        let of_sites = self.sites.iter_mut().flat_map(|(_, options)| {
+            [
+                &mut options.wp_config,
+                &mut options.worker_dir,
+                &mut options.worker.php,
+                &mut options.worker.log,
+            ]
+        });
+        for path in of_host.into_iter().chain(of_sites).flatten() {
+            if path.as_os_str() != "-" {
+                *path = std::path::absolute(&path)?;
+            }
+        }
+        Ok(self)
+    }
+}
+
+/// The options of the host that a run set, each with the TOML value that was
+/// there before, so that it can be given back.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recorded {
+    /// There was no file.
+    pub created: bool,
+    pub set: BTreeMap<String, Setting>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Setting {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub before: Option<String>,
+    pub after: String,
+}
+
+impl Recorded {
+    /// What this run sets, from the text before (`None`: no file) and after.
+    ///
+    /// # Errors
+    /// Text that is not TOML.
+    pub fn between(before: Option<&str>, after: &str, path: &Path) -> Result<Self> {
+        let old = document(before.unwrap_or_default(), path)?;
+        let new = document(after, path)?;
+        let mut set = BTreeMap::new();
+        for (key, value) in new.iter().filter(|(_, value)| value.is_value()) {
+            let (before, after) = (old.get(key).map(plain), plain(value));
+            if before.as_ref() != Some(&after) {
+                set.insert(key.to_owned(), Setting { before, after });
+            }
+        }
+        Ok(Recorded {
+            created: before.is_none(),
+            set,
+        })
+    }
+
+    /// Two runs as one. What a person set between them is theirs, and comes back.
+    pub fn fold(mut self, later: Recorded) -> Self {
+        for (key, next) in later.set {
+            let first = match self.set.remove(&key) {
+                Some(first) if next.before.as_ref() == Some(&first.after) => first.before,
+                _ => next.before,
+            };
+            let after = next.after;
+            self.set.insert(
+                key,
+                Setting {
+                    before: first,
+                    after,
+                },
+            );
+        }
+        self
+    }
+}
+
+/// The text with all that the intent says. What the text says already, of a
+/// site or of all sites, is not written again.
+///
+/// # Errors
+/// Text that `parse` refuses.
+pub fn record(text: Option<&str>, path: &Path, intent: &Intent) -> Result<String> {
+    let known = parse(text.unwrap_or_default(), path)?;
+    let mut doc = document(text.unwrap_or_default(), path)?;
+    // Comments alone are the document's end; what is set comes behind them.
+    let head = match (text, doc.is_empty()) {
+        (None, _) => HEADER.to_owned(),
+        (Some(text), true) => {
+            doc.set_trailing("");
+            text.to_owned()
+        }
+        (Some(_), false) => String::new(),
+    };
+    set(doc.as_table_mut(), &intent.host, &known.host);
+    for (dir, options) in &intent.sites {
+        if !known.has_site(dir) {
+            let mut table = Table::new();
+            table.insert("dir", Item::Value(dir.to_string_lossy().as_ref().into()));
+            table.decor_mut().set_prefix("\n");
+            tables(&mut doc, path)?.push(table);
+        }
+        let known = known.of_site(dir);
+        if let Some(table) = table_of(&mut doc, dir) {
+            set(table, options, &known);
+        }
+    }
+    let rest = doc.to_string();
+    let gap = match head.is_empty() || rest.starts_with('\n') {
+        true => "",
+        false => "\n",
+    };
+    Ok(format!("{head}{gap}{rest}"))
+}
+
+/// The text without these sites' tables. Comments that people wrote in them stay.
+///
+/// # Errors
+/// Text that is not TOML.
+pub fn without_sites(text: &str, path: &Path, dirs: &[PathBuf]) -> Result<String> {
+    let mut doc = document(text, path)?;
+    let Some(all) = doc.get_mut("site").and_then(Item::as_array_of_tables_mut) else {
+        return Ok(text.to_owned());
+    };
+    let mut kept = ArrayOfTables::new();
+    let mut left = String::new();
+    for table in all.iter() {
+        if dirs.iter().any(|dir| is_of(table, dir)) {
+            left.push_str(&comments(table));
+            continue;
+        }
+        let mut table = table.clone();
+        if !left.is_empty() {
+            let prefix = table.decor().prefix().and_then(|it| it.as_str());
+            let prefix = format!("{left}{}", prefix.unwrap_or_default());
+            table.decor_mut().set_prefix(prefix);
+            left.clear();
+        }
+        kept.push(table);
+    }
+    if kept.len() == all.len() {
+        return Ok(text.to_owned());
+    }
+    match kept.is_empty() {
+        true => drop(doc.remove("site")),
+        false => *all = kept,
+    }
+    let trailing = doc.trailing().as_str().unwrap_or_default();
+    doc.set_trailing(format!("{left}{trailing}"));
+    Ok(doc.to_string())
+}
+
+/// The text as it was before `Recorded`; `None` where nothing of people's is
+/// left in a file that we created. An option that was changed since stays.
+///
+/// # Errors
+/// Text that is not TOML.
+pub fn give_back(text: &str, path: &Path, recorded: &Recorded) -> Result<Option<String>> {
+    let mut doc = document(text, path)?;
+    for (key, setting) in &recorded.set {
+        if doc.get(key).map(plain).as_ref() != Some(&setting.after) {
+            continue;
+        }
+        match setting.before.as_deref().map(str::parse::<Value>) {
+            Some(Ok(before)) => replace(doc.as_table_mut(), key, before),
+            _ => {
+                let comments = key_comments(doc.as_table(), key);
+                doc.remove(key);
+                if !comments.is_empty() {
+                    let rest = doc.trailing().as_str().unwrap_or_default().to_owned();
+                    doc.set_trailing(format!("{comments}{rest}"));
+                }
+            }
+        }
+    }
+    let text = doc.to_string();
+    let own = |line: &str| line.trim().is_empty() || HEADER.lines().any(|it| it == line);
+    Ok(match recorded.created && text.lines().all(own) {
+        true => None,
+        false => Some(text),
+    })
+}
+
+fn document(text: &str, path: &Path) -> Result<DocumentMut> {
+    text.parse().map_err(|error: toml_edit::TomlError| {
+        // Its own text quotes the line, which may hold a secret.
+        Problem::usage(format!("edit {}", path.display()), error.message()).into()
+    })
+}
+
+/// Each option that is set, and not known with this value.
+fn set<T: Args + Serialize>(table: &mut Table, options: &T, known: &T) {
+    let known = set_values(known);
+    for (name, value) in set_values(options) {
+        let is_known = known
+            .iter()
+            .any(|(it, value_there)| *it == name && *value_there == value);
+        if is_known || is_secret(&name, &value) {
+            continue;
+        }
+        if let Ok(value) = value.to_string().parse::<Value>() {
+            replace(table, &name, value);
+        }
+    }
+}
+
+/// A salt stands in wp-config.php; standard input is read once.
+fn is_secret(name: &str, value: &toml::Value) -> bool {
+    name == "salt" || (name == "mysql-password-file" && value.as_str() == Some("-"))
+}
+
+/// Sets a value, with the spacing and the comment of the one that it replaces.
+fn replace(table: &mut Table, key: &str, mut value: Value) {
+    match table.get_mut(key).and_then(Item::as_value_mut) {
+        Some(old) => {
+            *value.decor_mut() = old.decor().clone();
+            *old = value;
+        }
+        None => {
+            table.insert(key, Item::Value(value));
+        }
+    }
+}
+
+fn plain(item: &Item) -> String {
+    let mut value = item.clone();
+    if let Some(value) = value.as_value_mut() {
+        value.decor_mut().clear();
+    }
+    value.to_string().trim().to_owned()
+}
+
+fn tables<'d>(doc: &'d mut DocumentMut, path: &Path) -> Result<&'d mut ArrayOfTables> {
+    let item = doc
+        .entry("site")
+        .or_insert_with(|| Item::ArrayOfTables(ArrayOfTables::new()));
+    item.as_array_of_tables_mut().ok_or_else(|| {
+        let what = format!("add a site to {}", path.display());
+        Problem::usage(what, "its sites are written as an inline array")
+            .help("write each site as a [[site]] table, then run again")
+            .into()
+    })
+}
+
+fn table_of<'d>(doc: &'d mut DocumentMut, dir: &Path) -> Option<&'d mut Table> {
+    let tables = doc.get_mut("site")?.as_array_of_tables_mut()?;
+    tables.iter_mut().find(|table| is_of(table, dir))
+}
+
+fn is_of(table: &Table, dir: &Path) -> bool {
+    let named = table.get("dir").and_then(Item::as_str);
+    named.is_some_and(|it| absolute(Path::new(it)).is_ok_and(|it| it == dir))
+}
+
+/// The comment lines of a table, before its header and inside it.
+fn comments(table: &Table) -> String {
+    let mut text = only_comments(table.decor().prefix().and_then(|it| it.as_str()));
+    for (key, value) in table.iter() {
+        text.push_str(&key_comments(table, key));
+        let behind = value
+            .as_value()
+            .and_then(|value| value.decor().suffix()?.as_str());
+        text.push_str(&only_comments(behind));
+    }
+    text
+}
+
+fn key_comments(table: &Table, key: &str) -> String {
+    let prefix = table
+        .key(key)
+        .and_then(|key| key.leaf_decor().prefix()?.as_str());
+    only_comments(prefix)
+}
+
+fn only_comments(text: Option<&str>) -> String {
+    let lines = text.unwrap_or_default().lines().map(str::trim);
+    lines
+        .filter(|line| line.starts_with('#') && !HEADER.lines().any(|own| own == *line))
+        .map(|line| format!("{line}\n"))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::intent::options::{Queue, Role};
+
+    const PATH: &str = "/etc/wp-gears.toml";
+
+    fn path() -> &'static Path {
+        Path::new(PATH)
+    }
+
+    fn intent() -> Intent {
+        Intent {
+            host: HostOptions {
+                role: Some(vec![Role::Worker, Role::Web]),
+                servers: Some(vec!["jobs:4730".into()]),
+                ..HostOptions::default()
+            },
+            sites: vec![(
+                "/srv/a".into(),
+                SiteOptions {
+                    workers: Some(4),
+                    salt: Some("geheim".into()),
+                    ..SiteOptions::default()
+                },
+            )],
+        }
+    }
+
+    #[test]
+    fn a_new_file_says_what_was_asked_but_no_secret_and_reads_back() {
+        let text = record(None, path(), &intent()).unwrap();
+        let expected = format!(
+            "{HEADER}\nrole = [\"worker\", \"web\"]\nservers = [\"jobs:4730\"]\n\n[[site]]\ndir = \"/srv/a\"\nworkers = 4\n"
+        );
+        assert_eq!(text, expected);
+        assert_eq!(record(Some(&text), path(), &intent()).unwrap(), text);
+        let read = parse(&text, path()).unwrap();
+        assert_eq!(read.host, intent().host);
+    }
+
+    #[test]
+    fn what_a_person_wrote_stays() {
+        let text = "# ours\nport = 4731 # not the usual one\nworkers = 4\n\n# the shop\n[[site]]\ndir = \"/srv/b/\"\n# two are enough\nworkers = 2\n# end\n";
+        let mut wanted = intent();
+        wanted.host.port = Some(4732);
+        wanted.sites.push(("/srv/b".into(), SiteOptions::default()));
+        let edited = record(Some(text), path(), &wanted).unwrap();
+        for line in text.lines().filter(|line| !line.starts_with("port")) {
+            assert!(edited.contains(line), "{line} of {edited}");
+        }
+        assert!(
+            edited.contains("port = 4732 # not the usual one"),
+            "{edited}"
+        );
+        // What all sites have is not written again for one.
+        assert_eq!(edited.matches("workers").count(), 2, "{edited}");
+        let without = without_sites(&edited, path(), &["/srv/a".into()]).unwrap();
+        assert!(!without.contains("/srv/a"), "{without}");
+        let gone = without_sites(&without, path(), &["/srv/b".into()]).unwrap();
+        for comment in ["# the shop", "# two are enough", "# end", "# ours"] {
+            assert!(gone.contains(comment), "{comment} of {gone}");
+        }
+        assert!(!gone.contains("[[site]]"), "{gone}");
+    }
+
+    #[test]
+    fn what_was_recorded_is_given_back() {
+        let text = record(None, path(), &intent()).unwrap();
+        let recorded = Recorded::between(None, &text, path()).unwrap();
+        let without = without_sites(&text, path(), &["/srv/a".into()]).unwrap();
+        assert_eq!(give_back(&without, path(), &recorded).unwrap(), None);
+        // A person's own line keeps the file.
+        let edited = format!("queue = \"memory\"\n{without}# kept\n");
+        let left = give_back(&edited, path(), &recorded).unwrap().unwrap();
+        assert!(
+            left.contains("queue = \"memory\"") && left.contains("# kept"),
+            "{left}"
+        );
+        assert!(!left.contains("role") && !left.contains("jobs"), "{left}");
+    }
+
+    #[test]
+    fn a_value_that_a_person_set_between_two_runs_comes_back() {
+        let host = |port| Intent {
+            host: HostOptions {
+                port: Some(port),
+                queue: Some(Queue::Memory),
+                ..HostOptions::default()
+            },
+            ..Intent::default()
+        };
+        let first = record(None, path(), &host(1)).unwrap();
+        let one = Recorded::between(None, &first, path()).unwrap();
+        let by_hand = first.replace("port = 1", "port = 2");
+        let second = record(Some(&by_hand), path(), &host(3)).unwrap();
+        let two = Recorded::between(Some(&by_hand), &second, path()).unwrap();
+        let both = one.fold(two);
+        let left = give_back(&second, path(), &both).unwrap().unwrap();
+        assert!(
+            left.contains("port = 2") && !left.contains("queue"),
+            "{left}"
+        );
+    }
+
+    #[test]
+    fn comments_alone_stay_above_what_is_set() {
+        let text = record(Some("# mine\n"), path(), &intent()).unwrap();
+        assert!(text.starts_with("# mine\n\nrole"), "{text}");
+    }
+}

@@ -1,0 +1,112 @@
+//! The intent file: says what was asked of this host.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use crate::host::Host;
+use crate::intent::file::DEFAULT;
+use crate::intent::record::{Intent, Recorded, give_back, record, without_sites};
+use crate::resource::file::{File, Next};
+use crate::resource::journal::Undo;
+use crate::resource::{Change, Place, Resource, ResourceId, State, Verb};
+
+pub struct IntentFile {
+    file: File,
+    writes: Writes,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Writes {
+    /// What was asked, for the first time on this host.
+    First,
+    Again,
+    /// It takes out what earlier runs wrote.
+    Removal,
+}
+
+impl IntentFile {
+    /// With all that was asked. `recorded`: an earlier run has seen to it
+    /// already, so the file is the whole truth.
+    pub fn saying(intent: Intent, recorded: bool) -> Self {
+        let make = move |text: Option<&str>| match (text, intent == Intent::default()) {
+            (None, true) => Ok(None),
+            _ => record(text, Path::new(DEFAULT), &intent).map(Some),
+        };
+        IntentFile {
+            file: file(make),
+            writes: match recorded {
+                true => Writes::Again,
+                false => Writes::First,
+            },
+        }
+    }
+
+    /// Without the tables of these sites and, where nothing of the host's part
+    /// stays, without what earlier runs recorded.
+    pub fn without(dirs: Vec<PathBuf>, recorded: Option<Recorded>) -> Self {
+        let make = move |text: Option<&str>| {
+            let Some(text) = text else {
+                return Ok(None);
+            };
+            let text = without_sites(text, Path::new(DEFAULT), &dirs)?;
+            match &recorded {
+                Some(recorded) => give_back(&text, Path::new(DEFAULT), recorded),
+                None => Ok(Some(text)),
+            }
+        };
+        IntentFile {
+            file: file(make),
+            writes: Writes::Removal,
+        }
+    }
+}
+
+fn file(make: impl Fn(Option<&str>) -> Result<Option<String>> + Send + Sync + 'static) -> File {
+    File {
+        make: Box::new(move |_, now| {
+            let text = now.map(String::from_utf8_lossy);
+            Ok(Next::from(make(text.as_deref())?.map(String::into_bytes)))
+        }),
+        ..File::whole(DEFAULT, Vec::new(), 0o644)
+    }
+}
+
+impl Resource for IntentFile {
+    fn id(&self) -> ResourceId {
+        self.file.id()
+    }
+
+    fn inspect(&self, host: &Host) -> Result<State> {
+        let state = self.file.inspect(host)?;
+        let is_there = host.exists(Path::new(DEFAULT));
+        if state == State::Same && self.writes == Writes::First && is_there {
+            let change = Change::new(Verb::Adopt).detail("from now on it says what this host does");
+            return Ok(State::Differs(change));
+        }
+        Ok(state)
+    }
+
+    fn undo(&self, host: &Host) -> Result<Option<Undo>> {
+        if self.writes == Writes::Removal {
+            return Ok(None);
+        }
+        let (now, next) = self.file.texts(host)?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let before = now.map(|file| text(&file.bytes));
+        let after = text(next.bytes.as_deref().unwrap_or_default());
+        let recorded = Recorded::between(before.as_deref(), &after, Path::new(DEFAULT))?;
+        Ok(Some(Undo::Intent(recorded)))
+    }
+
+    fn apply(&self, host: &Host, watch: &dyn Fn(&str)) -> Result<()> {
+        match self.file.inspect(host)? {
+            State::Same => Ok(()),
+            _ => self.file.apply(host, watch),
+        }
+    }
+
+    fn place(&self) -> Option<Place<'_>> {
+        self.file.place()
+    }
+}

@@ -1,0 +1,118 @@
+//! The options of a worker: setup, the file and the wizard use the same ones.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use serde::{Deserialize, Serialize};
+
+use crate::base::options::{Seconds, number, options, path, seconds};
+use crate::gearman::server::Server;
+
+/// How a job gets its process.
+#[derive(ValueEnum, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// Load WordPress once and fork a child for each job
+    Fork,
+    /// Start a PHP process for each job, before the job arrives
+    Spawn,
+}
+
+options! {
+    /// How workers run the jobs of a site.
+    ///
+    /// The order is that of the words in a program's command, which must not
+    /// change: supervisor would restart the workers.
+    #[command(next_help_heading = "Site options")]
+    pub struct WorkerOptions => WorkerSettings {
+        /// The PHP that runs jobs [default: php in the PATH]
+        #[arg(value_name = "PATH", value_parser = path)]
+        php: PathBuf,
+        /// How each job gets its process; spawn is used where PHP cannot fork safely
+        #[arg(value_enum, value_name = "MODE", hide_short_help = true)]
+        worker_mode: Mode = Mode::Fork,
+        /// How many times to retry a job whose process died
+        #[arg(value_name = "N", value_parser = number::<u32>(0, 100))]
+        job_retries: u32 = 3,
+        /// How long a stopping worker may take to finish its job
+        #[arg(value_name = "SECONDS", hide_short_help = true, value_parser = seconds(1, 86_400))]
+        stop_timeout: Seconds = Seconds(300),
+        /// End a job that takes longer, and retry it [default: no limit]
+        #[arg(value_name = "SECONDS", value_parser = seconds(1, 604_800))]
+        job_timeout: Seconds,
+        /// Stop PHP after this many idle seconds
+        #[arg(value_name = "SECONDS", hide_short_help = true, value_parser = seconds(1, 86_400))]
+        idle_timeout: Seconds = Seconds(300),
+        /// Restart PHP once it is older than this (fork)
+        #[arg(value_name = "SECONDS", hide_short_help = true, value_parser = seconds(1, 604_800))]
+        max_age: Seconds = Seconds(3600),
+        /// Restart PHP after this many jobs (fork)
+        #[arg(value_name = "N", hide_short_help = true, value_parser = number::<u64>(1, 1_000_000_000))]
+        max_jobs: u64 = 5000,
+        /// Restart PHP once it uses more memory than this (fork)
+        #[arg(value_name = "MB", hide_short_help = true, value_parser = number::<u64>(16, 1_048_576))]
+        max_memory: u64 = 256,
+        /// The log file; - is standard error [default: /var/log/wp-gears/NAME.log]
+        #[arg(value_name = "FILE", hide_short_help = true, value_parser = path)]
+        log: PathBuf,
+    }
+}
+
+impl WorkerSettings {
+    /// How long a job may take; zero is no limit.
+    pub fn job_limit(&self) -> Duration {
+        self.job_timeout.map_or(Duration::ZERO, Duration::from)
+    }
+}
+
+/// Options of `wp-gears worker`.
+#[derive(Args, Clone, Debug)]
+pub struct WorkerArgs {
+    /// The WordPress folder
+    #[arg(long, value_name = "DIR")]
+    pub site: PathBuf,
+    /// The site's name, which names its log and its folders
+    #[arg(long)]
+    pub name: String,
+    /// Job servers
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        value_delimiter = ',',
+        default_value = "127.0.0.1:4730"
+    )]
+    pub servers: Vec<Server>,
+    #[command(flatten)]
+    pub options: WorkerOptions,
+    /// How many workers; with more than one, this process starts and supervises them
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub workers: u32,
+    /// The PHP program that runs jobs
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "/usr/local/lib/wp-gears/runner.php"
+    )]
+    pub runner: PathBuf,
+    /// Folder for the workers' state: run/NAME, cache/NAME and failed/NAME below it belong to the worker user
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/wp-gears")]
+    pub state: PathBuf,
+    /// The pause before a job is retried; five times as long each time
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, hide = true)]
+    pub retry_pause: u64,
+    /// One of those that a worker with --workers started
+    #[arg(long, hide = true)]
+    pub one: bool,
+}
+
+impl WorkerArgs {
+    /// Where the log goes: standard error in a container, where this is the first process.
+    pub fn log(&self) -> PathBuf {
+        match &self.options.log {
+            Some(path) => path.clone(),
+            None if rustix::process::getpid().is_init() => PathBuf::from("-"),
+            None => PathBuf::from(format!("/var/log/wp-gears/{}.log", self.name)),
+        }
+    }
+}
