@@ -12,6 +12,7 @@ mod documents;
 mod errors;
 mod faults;
 mod fuzz;
+mod intent;
 mod odd;
 mod order;
 mod plans;

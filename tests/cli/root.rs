@@ -131,12 +131,13 @@ fn collect(top: &Path, dir: &Path, tree: &mut BTreeMap<PathBuf, String>) {
 }
 
 pub fn wp_gears(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_wp-gears"))
-        .args(args)
-        .env_clear()
-        .env("PATH", "/usr/bin:/bin")
-        .output()
-        .unwrap()
+    wp_gears_command(args).output().unwrap()
+}
+
+pub fn wp_gears_command(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_wp-gears"));
+    command.args(args).env_clear().env("PATH", "/usr/bin:/bin");
+    command
 }
 
 /// wp-gears run by a user without any rights, even where root runs the tests.

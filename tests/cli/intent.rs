@@ -1,0 +1,228 @@
+//! What was asked of a host is remembered in `/etc/wp-gears.toml`, and obeyed.
+
+use std::process::Output;
+
+use crate::root::{Root, SITE, code, text, wp_gears_command};
+
+const INTENT: &str = "/etc/wp-gears.toml";
+const PROGRAM: &str = "/etc/supervisor/conf.d/wp-gears-site.conf";
+
+fn setup(root: &Root, words: &[&str]) -> Output {
+    let output = root.run(&[&["setup", "--yes"], words].concat());
+    assert_eq!(code(&output), 0, "{}", text(&output));
+    output
+}
+
+/// Nothing is to be done, neither by plan nor by a second setup.
+#[track_caller]
+fn is_settled(root: &Root) {
+    let output = root.run(&["plan", "--check"]);
+    assert_eq!(code(&output), 0, "{}", text(&output));
+    let before = root.tree();
+    assert!(text(&setup(root, &[])).contains("Nothing to change."));
+    assert_eq!(root.tree(), before);
+}
+
+/// The state that the version before this file left: journals and programs.
+fn forget_the_intent(root: &Root) {
+    std::fs::remove_file(root.at(INTENT)).unwrap();
+    let journal = "/var/lib/wp-gears/state/host.jsonl";
+    let lines: Vec<String> = root.get(journal).lines().map(str::to_owned).collect();
+    let kept = lines
+        .iter()
+        .filter(|line| !line.contains("\"kind\":\"intent\""));
+    let kept: Vec<&str> = kept.map(String::as_str).collect();
+    assert!(kept.len() < lines.len(), "{lines:?}");
+    root.put(journal, &format!("{}\n", kept.join("\n")));
+}
+
+#[test]
+fn a_role_is_remembered() {
+    let root = Root::new();
+    setup(
+        &root,
+        &[
+            "--site",
+            SITE,
+            "--role",
+            "worker,web",
+            "--servers",
+            "jobs:4730",
+        ],
+    );
+    is_settled(&root);
+    let text = root.get(INTENT);
+    for line in [
+        "role = [\"worker\", \"web\"]",
+        "servers = [\"jobs:4730\"]",
+        "dir = \"/var/www/site\"",
+    ] {
+        assert!(text.lines().any(|it| it == line), "{line}: {text}");
+    }
+}
+
+#[test]
+fn a_job_server_needs_no_site() {
+    let root = Root::new();
+    setup(&root, &["--role", "server", "--listen", "10.0.0.5"]);
+    let options = root.get("/etc/default/gearman-job-server");
+    assert!(options.contains("--listen=10.0.0.5"), "{options}");
+    assert!(!root.at("/usr/local/lib/wp-gears").exists());
+    is_settled(&root);
+    let output = root.run(&["remove", "--yes", "--purge"]);
+    assert_eq!(code(&output), 0, "{}", text(&output));
+    assert!(!root.at(INTENT).exists());
+}
+
+#[test]
+fn a_program_that_was_deleted_comes_back_as_it_was() {
+    let root = Root::new();
+    setup(
+        &root,
+        &["--site", SITE, "--workers", "5", "--job-retries", "7"],
+    );
+    let before = root.tree();
+    std::fs::remove_file(root.at(PROGRAM)).unwrap();
+    let output = root.run(&["plan"]);
+    assert!(text(&output).contains(&format!("create file {PROGRAM}")));
+    setup(&root, &[]);
+    let mut after = root.tree();
+    // The journal tells of one more act.
+    let is_journal = |path: &std::path::Path| path.ends_with("site-site.jsonl");
+    let mut expected = before;
+    expected.retain(|path, _| !is_journal(path));
+    after.retain(|path, _| !is_journal(path));
+    assert_eq!(after, expected);
+}
+
+#[test]
+fn every_worker_option_reaches_the_program_and_stays() {
+    let root = Root::new();
+    let options = [
+        ("--idle-timeout", "61"),
+        ("--max-age", "62"),
+        ("--max-jobs", "63"),
+        ("--max-memory", "64"),
+        ("--job-timeout", "65"),
+        ("--log", "/var/log/wp-gears/mine.log"),
+    ];
+    let words = options.iter().flat_map(|(name, value)| [*name, *value]);
+    let words: Vec<&str> = ["--site", SITE].into_iter().chain(words).collect();
+    setup(&root, &words);
+    for (name, value) in options {
+        let program = root.get(PROGRAM);
+        assert!(program.contains(&format!("{name} {value}")), "{program}");
+    }
+    is_settled(&root);
+    // Taken out of the file, it is the default again.
+    let without = root.get(INTENT).replace("max-memory = 64\n", "");
+    root.put(INTENT, &without);
+    setup(&root, &[]);
+    assert!(!root.get(PROGRAM).contains("--max-memory"));
+    is_settled(&root);
+}
+
+#[test]
+fn variables_are_recorded_and_secrets_are_not() {
+    let root = Root::new();
+    let output = wp_gears_command(&["setup", "--yes", "--site", SITE, "--salt", "very-geheim"])
+        .args([std::ffi::OsStr::new("--root"), root.path().as_os_str()])
+        .env("WP_GEARS_WORKERS", "4")
+        .env("WP_GEARS_QUEUE", "memory")
+        .output()
+        .unwrap();
+    assert_eq!(code(&output), 0, "{}", text(&output));
+    let recorded = root.get(INTENT);
+    assert!(recorded.contains("workers = 4\n"), "{recorded}");
+    assert!(recorded.contains("queue = \"memory\"\n"), "{recorded}");
+    assert!(!recorded.contains("geheim"), "{recorded}");
+    is_settled(&root);
+}
+
+#[test]
+fn a_host_of_the_version_before_is_adopted_by_its_next_run() {
+    for words in [
+        &["--workers", "3", "--job-timeout", "90", "--port", "4731"][..],
+        &["--role", "worker,web", "--servers", "jobs:4730,more:4731"],
+    ] {
+        let root = Root::new();
+        root.site("/srv/b");
+        setup(&root, &[&["--site", SITE], words].concat());
+        setup(&root, &["--site", "/srv/b", "--workers", "1"]);
+        let asked = root.get(INTENT);
+        let program = root.get(PROGRAM);
+        forget_the_intent(&root);
+        let plan = text(&root.run(&["plan"]));
+        assert!(plan.contains(&format!("create file {INTENT}")), "{plan}");
+        // A run for one site records all.
+        let one = text(&setup(&root, &["--site", SITE]));
+        assert_eq!(one.matches("create ").count(), 2, "{one}"); // in the plan, and done
+        assert_eq!(root.get(PROGRAM), program);
+        let adopted = root.get(INTENT);
+        for line in asked.lines() {
+            assert!(adopted.lines().any(|it| it == line), "{line}: {adopted}");
+        }
+        is_settled(&root);
+    }
+}
+
+#[test]
+fn remove_takes_a_sites_table_out_and_leaves_what_people_wrote() {
+    let root = Root::new();
+    root.site("/srv/b");
+    let before = root.tree();
+    setup(
+        &root,
+        &["--site", SITE, "--site", "/srv/b", "--queue", "memory"],
+    );
+    let with_comment = root.get(INTENT).replace(
+        "[[site]]\ndir = \"/srv/b\"",
+        "# the shop\n[[site]]\ndir = \"/srv/b\"",
+    );
+    root.put(INTENT, &with_comment);
+    let output = root.run(&["remove", "--site", SITE, "--yes"]);
+    assert_eq!(code(&output), 0, "{}", text(&output));
+    let left = root.get(INTENT);
+    assert!(!left.contains(SITE) && left.contains("/srv/b"), "{left}");
+    assert!(left.contains("queue = \"memory\""), "{left}");
+    let output = root.run(&["remove", "--yes", "--purge"]);
+    assert_eq!(code(&output), 0, "{}", text(&output));
+    let left = root.get(INTENT);
+    assert!(left.contains("# the shop"), "{left}");
+    assert!(
+        !left.contains("queue") && !left.contains("/srv/b"),
+        "{left}"
+    );
+    std::fs::remove_file(root.at(INTENT)).unwrap();
+    assert_eq!(root.tree(), before);
+}
+
+#[test]
+fn a_file_that_people_keep_is_adopted_and_not_written() {
+    let root = Root::new();
+    let written = "# managed elsewhere\nqueue = \"memory\"\n[[site]]\ndir = \"/var/www/site\"\n";
+    root.put(INTENT, written);
+    setup(&root, &[]);
+    assert_eq!(root.get(INTENT), written);
+    is_settled(&root);
+    // With another file nothing is recorded.
+    root.put(
+        "/other.toml",
+        "workers = 3\n[[site]]\ndir = \"/var/www/site\"\n",
+    );
+    let other = root.at("/other.toml");
+    setup(&root, &["--config", other.to_str().unwrap()]);
+    assert_eq!(root.get(INTENT), written);
+}
+
+#[test]
+fn what_is_refused_is_not_recorded() {
+    let root = Root::new();
+    let output = root.run(&["setup", "--yes", "--site", SITE, "--site", "/srv/nothing"]);
+    assert_eq!(code(&output), 1);
+    let recorded = root.get(INTENT);
+    assert!(
+        recorded.contains(SITE) && !recorded.contains("/srv/nothing"),
+        "{recorded}"
+    );
+}
