@@ -162,5 +162,8 @@ mod tests {
         assert_eq!(settings.room, Some("/a".into()));
         assert_eq!(WaitOptions::default().settings().patience, Seconds(10));
         assert_eq!(WaitOptions::defaults().patience, Some(Seconds(10)));
+        let default = WaitOptions::defaults();
+        assert_eq!(default.clone().beyond(&default), WaitOptions::default());
+        assert_eq!(over.clone().beyond(&default), over);
     }
 }

@@ -60,6 +60,7 @@ impl Intent {
 /// there before, so that it can be given back.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recorded {
+    pub path: PathBuf,
     /// There was no file.
     pub created: bool,
     pub set: BTreeMap<String, Setting>,
@@ -88,6 +89,7 @@ impl Recorded {
             }
         }
         Ok(Recorded {
+            path: path.to_owned(),
             created: before.is_none(),
             set,
         })

@@ -10,6 +10,7 @@ use anyhow::Result;
 use crate::base::paths::{BASE, STATE};
 use crate::base::problem::Problem;
 use crate::host::Host;
+use crate::host::files::Node;
 use crate::plan::Plan;
 use crate::resource::Place;
 use crate::resource::journal::{Edit, Scope};
@@ -66,8 +67,22 @@ pub fn check(host: &Host, plan: &Plan) -> Result<Vec<(Scope, anyhow::Error)>> {
     }
     if !needs.by_device.is_empty() {
         needs.add(host, Path::new(STATE), MARGIN)?;
-        if let Some(problem) = host.unwritable(&Path::new(STATE).join("host.jsonl"), true)? {
-            bad.push((Scope::Host, problem.into()));
+        let originals = Path::new(STATE).join("originals");
+        if !matches!(
+            host.look(&originals),
+            Err(_) | Ok(Node::Absent | Node::Directory(_))
+        ) {
+            let what = format!("keep originals in {}", originals.display());
+            let problem = Problem::new(what, "it is not a folder");
+            bad.push((
+                Scope::Host,
+                problem.help("move it away, then run again").into(),
+            ));
+        }
+        for own in ["host.jsonl", "originals/any"] {
+            if let Some(problem) = host.unwritable(&Path::new(STATE).join(own), true)? {
+                bad.push((Scope::Host, problem.into()));
+            }
         }
         bad.extend(needs.lacking());
     }
