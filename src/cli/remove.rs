@@ -13,14 +13,15 @@ use crate::intent::file;
 use crate::intent::file::absolute;
 use crate::intent::record::Recorded;
 use crate::plan::apply::{Outcome, apply};
+use crate::plan::journal::{self, Scope};
 use crate::plan::make::make;
 use crate::plan::remove::{self, Removal, Wish};
-use crate::plan::{Item, Plan, Refused};
+use crate::plan::{Item, Plan, Refused, marked};
 use crate::report::Ui;
 use crate::report::json::Report;
 use crate::report::progress::Progress;
+use crate::resource::Inverse;
 use crate::resource::intent::IntentFile;
-use crate::resource::journal::{self, Scope, Undo};
 
 pub fn run(args: &RemoveArgs) -> Result<u8> {
     let ui = Ui::new(args.common.json, args.common.quiet, args.common.verbose);
@@ -174,7 +175,7 @@ fn choose(host: &Host, dirs: &[PathBuf], wish: Wish) -> Result<Chosen> {
         }
     }
     for dir in open {
-        match remove::without_journal(host, dir, wish, &mut removal)? {
+        match marked::of_site(host, dir, wish, &mut removal)? {
             Some(scope) => {
                 sites.push((scope.clone(), dir.clone()));
                 scopes.push(scope);
@@ -198,10 +199,13 @@ fn choose(host: &Host, dirs: &[PathBuf], wish: Wish) -> Result<Chosen> {
     if !others && let Some(history) = journal::read(host, &Scope::Host)? {
         remove::of_history(host, &Scope::Host, &history, wish, &mut removal)?;
         scopes.push(Scope::Host);
-        recorded = history.entries.iter().find_map(|entry| match &entry.undo {
-            Undo::Intent(recorded) => Some(recorded.clone()),
-            _ => None,
-        });
+        recorded = history
+            .entries
+            .iter()
+            .find_map(|entry| match &entry.inverse {
+                Inverse::Intent(recorded) => Some(recorded.clone()),
+                _ => None,
+            });
     }
     let mut chosen = Chosen {
         removal,

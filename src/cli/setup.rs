@@ -9,13 +9,13 @@ use crate::host::Host;
 use crate::intent::{effective, file, resolve};
 use crate::plan::Refused;
 use crate::plan::apply::{Outcome, apply};
+use crate::plan::journal::Scope;
 use crate::plan::prepare::{Prepared, folders, prepare};
 use crate::plan::proof;
 use crate::report::Ui;
 use crate::report::interrupt::INTERRUPTED;
 use crate::report::json::Report;
 use crate::report::progress::Progress;
-use crate::resource::journal::Scope;
 
 pub fn run(args: &SetupArgs) -> Result<u8> {
     let ui = Ui::new(args.common.json, args.common.quiet, args.common.verbose).plainly(args.plain);

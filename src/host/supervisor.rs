@@ -1,8 +1,6 @@
 //! Where a supervisord is installed: the distribution's package of it differs
 //! from family to family, our own in a virtual environment does not.
 
-use crate::base::paths::VENV;
-
 /// One installation of supervisord.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Supervisord {
@@ -20,16 +18,6 @@ pub struct Supervisord {
     pub control: &'static str,
     /// Its unit does not restart it after a crash.
     pub lacks_restart: bool,
-}
-
-impl Supervisord {
-    /// What has to be installed before its folders exist.
-    pub fn needs(&self) -> String {
-        match self.package {
-            Some(package) => format!("the package {package}"),
-            None => format!("supervisor in {VENV}"),
-        }
-    }
 }
 
 /// Our own, installed by pip.

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use crate::host::Host;
+use crate::plan::journal::{Journal, Scope};
 use crate::plan::{Plan, Refused};
-use crate::resource::journal::{Journal, Scope};
 use crate::resource::{Resource, ResourceId, State, Verb};
 
 /// Is told how the acts go.
@@ -110,8 +110,11 @@ fn one(
     watch.begin(&resource.id(), change.verb);
     let progress = |line: &str| watch.progress(line);
     resource.prepare(host, &progress)?;
-    let undo = resource.undo(host)?;
-    let number = undo.map(|undo| journal.begin(&undo)).transpose()?;
+    let inverses = resource.inverses(host)?;
+    let number = match inverses.is_empty() {
+        true => None,
+        false => Some(journal.begin(inverses)?),
+    };
     resource.apply(host, &progress)?;
     if let Some(number) = number {
         journal.done(number)?;

@@ -7,7 +7,9 @@ use anyhow::Result;
 use crate::host::Host;
 use crate::intent::file::DEFAULT;
 use crate::intent::past::Past;
-use crate::resource::journal::{self, History, Scope, Undo};
+use crate::plan::journal::{self, History, Scope};
+use crate::resource::Inverse;
+use crate::resource::file::Edit;
 
 /// Reads one journal, or all of them where no run has recorded its intent yet.
 ///
@@ -24,15 +26,10 @@ pub fn past(host: &Host) -> Result<Past> {
     let mut past = Past::default();
     let unit = host.platform()?.family.gearmand.unit;
     let has_server = of_host.is_some_and(|history| {
-        history.entries.iter().any(|entry| {
-            matches!(&entry.undo, Undo::Service { unit: known, .. } if known == unit)
-                || matches!(
-                    &entry.undo,
-                    Undo::File {
-                        edit: journal::Edit::Options,
-                        ..
-                    }
-                )
+        history.entries.iter().any(|entry| match &entry.inverse {
+            Inverse::Service(service) => service.unit == unit,
+            Inverse::File(file) => file.edit == Edit::Options,
+            _ => false,
         })
     });
     let mut has_workers = false;
@@ -41,13 +38,8 @@ pub fn past(host: &Host) -> Result<Past> {
             continue;
         };
         has_workers |= history.entries.iter().any(|entry| {
-            matches!(
-                &entry.undo,
-                Undo::File {
-                    edit: journal::Edit::Program | journal::Edit::Block | journal::Edit::Section,
-                    ..
-                }
-            )
+            matches!(&entry.inverse, Inverse::File(file)
+                if matches!(file.edit, Edit::Program | Edit::Block | Edit::Section))
         });
         past.sites.extend(history.site);
     }
@@ -61,5 +53,5 @@ fn has_intent(history: &History) -> bool {
     history
         .entries
         .iter()
-        .any(|entry| matches!(&entry.undo, Undo::Intent(_)))
+        .any(|entry| matches!(&entry.inverse, Inverse::Intent(_)))
 }

@@ -6,8 +6,8 @@ use anyhow::Result;
 
 use crate::base::parallel;
 use crate::host::Host;
+use crate::plan::journal::Scope;
 use crate::plan::{Item, Plan, Refused, Step, preflight};
-use crate::resource::journal::Scope;
 use crate::resource::{Change, ResourceId, State, Verb};
 
 /// Looks at everything. What a site refuses leaves that site out; what the

@@ -2,7 +2,9 @@
 
 pub mod apply;
 pub mod history;
+pub mod journal;
 pub mod make;
+pub mod marked;
 pub mod preflight;
 pub mod prepare;
 pub mod proof;
@@ -14,7 +16,7 @@ pub mod waiting;
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::resource::journal::Scope;
+use crate::plan::journal::Scope;
 use crate::resource::{Change, Resource, ResourceId, State};
 
 /// One thing that shall be so, and to whom it belongs.

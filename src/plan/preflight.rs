@@ -12,8 +12,9 @@ use crate::base::problem::Problem;
 use crate::host::Host;
 use crate::host::files::Node;
 use crate::plan::Plan;
+use crate::plan::journal::Scope;
 use crate::resource::Place;
-use crate::resource::journal::{Edit, Scope};
+use crate::resource::file::Edit;
 
 /// For journals, and what folders need to grow.
 const MARGIN: u64 = 64 << 10;

@@ -1,12 +1,14 @@
-//! A file that is mounted by itself is written in place, and a run that ends
-//! meanwhile leaves it half old, half new: the next run puts the original back.
+//! A file that is a mount point is written in place. A run that is cut off
+//! meanwhile leaves it half old, half new; the next run restores the original.
 
 use anyhow::Result;
 
 use crate::host::Host;
-use crate::resource::journal::{self, Undo};
+use crate::plan::journal;
+use crate::resource::file::FileInverse;
+use crate::resource::{Inverse, originals};
 
-/// Restores what an earlier run left torn; returns the files' names.
+/// Restores files that an earlier run left half written; returns their names.
 pub fn run(host: &Host) -> Result<Vec<String>> {
     let mut restored = Vec::new();
     for scope in journal::scopes(host)? {
@@ -14,18 +16,19 @@ pub fn run(host: &Host) -> Result<Vec<String>> {
             continue;
         };
         for entry in history.entries.iter().filter(|entry| entry.unfinished) {
-            let Undo::File {
+            let Inverse::File(FileInverse {
                 path,
-                was: Some(was),
-                will: Some(will),
+                before: Some(before),
+                after: Some(after),
                 ..
-            } = &entry.undo
+            }) = &entry.inverse
             else {
                 continue;
             };
-            let (Some(old), Some(new)) =
-                (journal::kept(host, &was.sha)?, journal::kept(host, will)?)
-            else {
+            let (Some(old), Some(new)) = (
+                originals::load(host, &before.sha)?,
+                originals::load(host, after)?,
+            ) else {
                 continue;
             };
             let Some(now) = host.read(path)? else {

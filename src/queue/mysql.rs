@@ -231,24 +231,6 @@ impl Server {
     }
 }
 
-/// What was made for a queue, and so what can be taken out again.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Made {
-    pub server: Server,
-    pub database: String,
-    pub table: String,
-    pub had_database: bool,
-    /// The user that was made, with the host it logs in from.
-    pub account: Option<(String, String)>,
-}
-
-impl std::fmt::Display for Made {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (host, port) = (&self.server.host, self.server.port);
-        write!(f, "database {} on {host}:{port}", self.database)
-    }
-}
-
 /// What makes the database and a user with no more rights than gearmand
 /// needs (seen with 1.1.20): it makes its table by itself.
 pub fn statements(mysql: &Mysql, client: &str, password: &str) -> String {

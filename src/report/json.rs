@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 
 use crate::host::platform::Platform;
 use crate::plan::apply::Done;
+use crate::plan::journal::Scope;
 use crate::plan::{Plan, Refused};
 use crate::report::message;
-use crate::resource::journal::Scope;
 
 /// What a run found and did. Times are in milliseconds.
 #[derive(Default)]

@@ -2,10 +2,10 @@
 
 use console::{Style, measure_text_width, truncate_str};
 
+use crate::plan::journal::Scope;
 use crate::plan::{Plan, Step};
 use crate::report::Ui;
 use crate::report::width::lines;
-use crate::resource::journal::Scope;
 use crate::resource::{Change, ResourceId, State, Verb};
 
 /// More lines than this of one diff are folded.

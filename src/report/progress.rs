@@ -8,10 +8,10 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::plan::apply::{Done, Reporter};
+use crate::plan::journal::Scope;
 use crate::report::Ui;
 use crate::report::interrupt::Interrupts;
 use crate::report::width::lines;
-use crate::resource::journal::Scope;
 use crate::resource::{ResourceId, Verb};
 
 pub struct Progress {

@@ -1,10 +1,12 @@
 //! A boolean of SELinux, kept over reboots.
 
 use anyhow::Result;
+use serde::{Deserialize, Serialize};
 
 use crate::host::Host;
-use crate::resource::journal::Undo;
-use crate::resource::{Change, Resource, ResourceId, State, Verb};
+use crate::resource::{
+    Change, Inverse, Phase, Resource, ResourceId, Revert, RevertContext, Reverted, State, Verb,
+};
 
 pub struct Boolean {
     pub name: String,
@@ -40,15 +42,39 @@ impl Resource for Boolean {
         })
     }
 
-    fn undo(&self, host: &Host) -> Result<Option<Undo>> {
-        Ok(self.now(host)?.map(|was| Undo::Boolean {
-            name: self.name.clone(),
-            was,
-        }))
+    fn inverses(&self, host: &Host) -> Result<Vec<Inverse>> {
+        let inverse = |before| {
+            Inverse::Boolean(BooleanInverse {
+                name: self.name.clone(),
+                before,
+            })
+        };
+        Ok(self.now(host)?.map(inverse).into_iter().collect())
     }
 
     fn apply(&self, host: &Host, watch: &dyn Fn(&str)) -> Result<()> {
         watch("building the policy");
         host.set_selinux_boolean(&self.name, self.on)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BooleanInverse {
+    name: String,
+    #[serde(rename = "was")]
+    before: bool,
+}
+
+impl Revert for BooleanInverse {
+    fn id(&self) -> ResourceId {
+        ResourceId::Boolean(self.name.clone())
+    }
+
+    fn revert(&self, _context: &RevertContext) -> Result<Reverted> {
+        let boolean = Boolean {
+            name: self.name.clone(),
+            on: self.before,
+        };
+        Ok(Reverted::by(Phase::Foundations, boolean))
     }
 }

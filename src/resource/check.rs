@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use crate::host::Host;
-use crate::resource::journal::Undo;
 use crate::resource::{Change, Resource, ResourceId, State, Verb};
 
 /// Whether it holds, and why not.
@@ -56,10 +55,6 @@ impl Resource for Check {
             Ok(()) => State::Same,
             Err(_) => State::After(self.after.clone(), Change::new(Verb::Wait)),
         })
-    }
-
-    fn undo(&self, _host: &Host) -> Result<Option<Undo>> {
-        Ok(None)
     }
 
     fn apply(&self, host: &Host, _watch: &dyn Fn(&str)) -> Result<()> {

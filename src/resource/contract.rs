@@ -7,8 +7,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use crate::host::Host;
-use crate::resource::journal::Undo;
-use crate::resource::{ResourceId, file};
+use crate::resource::{Inverse, ResourceId, file};
 
 /// One thing that a plan brings into its wanted state. `inspect` never changes
 /// anything; `apply` looks again and removes the difference.
@@ -22,9 +21,11 @@ pub trait Resource: Send + Sync {
         Ok(())
     }
 
-    /// What remove needs, to be written down before the act; `None` where
-    /// there is nothing to restore.
-    fn undo(&self, host: &Host) -> Result<Option<Undo>>;
+    /// What remove needs to restore the present state, for the journal. Most
+    /// acts change one thing; there may be nothing to restore, or several.
+    fn inverses(&self, _host: &Host) -> Result<Vec<Inverse>> {
+        Ok(Vec::new())
+    }
 
     /// Removes the difference. `watch` is told what goes on meanwhile.
     fn apply(&self, host: &Host, watch: &dyn Fn(&str)) -> Result<()>;
@@ -147,4 +148,78 @@ impl Change {
         self.details.push(line.into());
         self
     }
+}
+
+/// The part of the journal that tells what one thing was before setup. It
+/// stands beside the resource that writes it.
+pub trait Revert {
+    /// What it is about: entries of one identity are one thing's history.
+    fn id(&self) -> ResourceId;
+
+    /// Joins a later entry about the same thing. Most often the first one says
+    /// what there was, and the later one says nothing more.
+    fn fold(self, _later: Self) -> Self
+    where
+        Self: Sized,
+    {
+        self
+    }
+
+    fn revert(&self, context: &RevertContext) -> Result<Reverted>;
+}
+
+/// The removal in which something is reverted.
+pub struct RevertContext<'a> {
+    pub host: &'a Host,
+    /// Packages, logs, queues and failed jobs go too.
+    pub purge: bool,
+    pub lose_queued_jobs: bool,
+    /// All that the same journal tells of, in the order of the first act.
+    pub inverses: Vec<&'a Inverse>,
+}
+
+/// How something is reverted.
+#[derive(Default)]
+pub struct Reverted {
+    /// `None` where it stays.
+    pub step: Option<(Phase, Box<dyn Resource>)>,
+    /// What stays, for people.
+    pub left: Vec<String>,
+}
+
+impl Reverted {
+    pub fn by(phase: Phase, resource: impl Resource + 'static) -> Self {
+        Reverted {
+            step: Some((phase, Box::new(resource))),
+            left: Vec::new(),
+        }
+    }
+
+    pub fn stays(why: impl Into<String>) -> Self {
+        Reverted {
+            step: None,
+            left: vec![why.into()],
+        }
+    }
+}
+
+/// The order of a removal. Within a phase the last act is reverted first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// Pages submit no more jobs.
+    Switch,
+    /// The jobs that were submitted are run.
+    Drain,
+    /// supervisor's files, so that its next reread drops the workers.
+    Definitions,
+    /// The workers, and our own supervisord.
+    Workers,
+    Files,
+    Services,
+    /// What they rest on: folders, databases, booleans of SELinux.
+    Foundations,
+    Packages,
+    Repositories,
+    /// The web's PHP drops what the packages brought.
+    WebPhp,
 }

@@ -2,14 +2,16 @@
 //! may make them, else checked for.
 
 use anyhow::Result;
+use serde::{Deserialize, Serialize};
 
 use crate::base::problem::Problem;
 use crate::gearman::password;
 use crate::host::Host;
 use crate::queue::mysql::Mysql;
-use crate::queue::mysql::{self, Admin, Login, Made, Server};
-use crate::resource::journal::Undo;
-use crate::resource::{Change, Resource, ResourceId, State, Verb};
+use crate::queue::mysql::{self, Admin, Login, Server};
+use crate::resource::{
+    Change, Inverse, Phase, Resource, ResourceId, Revert, RevertContext, Reverted, State, Verb,
+};
 
 /// Whether the job server runs with just this: then it has logged in already.
 pub type InUse = dyn Fn(&Host) -> Result<bool> + Send + Sync;
@@ -88,19 +90,19 @@ impl Resource for Database {
         ))
     }
 
-    fn undo(&self, host: &Host) -> Result<Option<Undo>> {
+    fn inverses(&self, host: &Host) -> Result<Vec<Inverse>> {
         let server = Server::of(&self.mysql);
         let Ok(admin) = Admin::log_in(host, &server)? else {
-            return Ok(None);
+            return Ok(Vec::new());
         };
         let had_user = admin.has_user(&self.mysql.user, &admin.client)?;
-        Ok(Some(Undo::Database(Made {
+        Ok(vec![Inverse::Database(DatabaseInverse {
             had_database: admin.has_database(&self.mysql.database)?,
             account: (!had_user).then(|| (self.mysql.user.clone(), admin.client.clone())),
             database: self.mysql.database.clone(),
             table: self.mysql.table.clone(),
             server,
-        })))
+        })])
     }
 
     fn apply(&self, host: &Host, watch: &dyn Fn(&str)) -> Result<()> {
@@ -129,16 +131,58 @@ impl Resource for Database {
     }
 }
 
-/// The other way: what we made there goes, as far as no job waits in it.
-pub struct RemoveDatabase {
-    pub made: Made,
+/// What was made for the queue.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatabaseInverse {
+    server: Server,
+    database: String,
+    table: String,
+    had_database: bool,
+    /// The user that was made, with the host it logs in from.
+    account: Option<(String, String)>,
+}
+
+impl Revert for DatabaseInverse {
+    fn id(&self) -> ResourceId {
+        ResourceId::Database {
+            name: self.database.clone(),
+            host: self.server.host.clone(),
+            port: self.server.port,
+        }
+    }
+
+    fn fold(self, later: Self) -> Self {
+        DatabaseInverse {
+            account: self.account.or(later.account),
+            ..self
+        }
+    }
+
+    fn revert(&self, context: &RevertContext) -> Result<Reverted> {
+        let without = RemoveDatabase {
+            made: self.clone(),
+            lose: context.lose_queued_jobs,
+        };
+        Ok(match without.stays(context.host)? {
+            None => Reverted::by(Phase::Foundations, without),
+            Some(why) => Reverted::stays(format!(
+                "the queue's database {} on {}:{} and its user: {why}",
+                self.database, self.server.host, self.server.port
+            )),
+        })
+    }
+}
+
+/// What was made goes, unless jobs wait in it.
+struct RemoveDatabase {
+    made: DatabaseInverse,
     /// Jobs that wait in it may go.
-    pub lose: bool,
+    lose: bool,
 }
 
 impl RemoveDatabase {
     /// Why it has to be left; `None` where it can go.
-    pub fn stays(&self, host: &Host) -> Result<Option<String>> {
+    fn stays(&self, host: &Host) -> Result<Option<String>> {
         if !host.live() {
             return Ok(Some("with --root no database is asked".into()));
         }
@@ -196,11 +240,7 @@ impl RemoveDatabase {
 
 impl Resource for RemoveDatabase {
     fn id(&self) -> ResourceId {
-        ResourceId::Database {
-            name: self.made.database.clone(),
-            host: self.made.server.host.clone(),
-            port: self.made.server.port,
-        }
+        self.made.id()
     }
 
     fn inspect(&self, host: &Host) -> Result<State> {
@@ -212,10 +252,6 @@ impl Resource for RemoveDatabase {
                 ..Change::new(Verb::Remove)
             }),
         })
-    }
-
-    fn undo(&self, _host: &Host) -> Result<Option<Undo>> {
-        Ok(None)
     }
 
     fn apply(&self, host: &Host, _watch: &dyn Fn(&str)) -> Result<()> {

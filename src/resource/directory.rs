@@ -1,15 +1,19 @@
 //! A folder with its owner and mode.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use serde::{Deserialize, Serialize};
 
+use crate::base::paths::{BASE, VENV, VENV_LOGS};
 use crate::base::problem::Problem;
 use crate::host::Host;
 use crate::host::files::{Attributes, Meta, Node};
 use crate::resource::file::Owner;
-use crate::resource::journal::Undo;
-use crate::resource::{Change, Place, Resource, ResourceId, State, Verb};
+use crate::resource::{
+    Change, Inverse, Phase, Place, Resource, ResourceId, Revert, RevertContext, Reverted, State,
+    Verb,
+};
 
 pub struct Directory {
     pub path: PathBuf,
@@ -57,15 +61,15 @@ impl Resource for Directory {
         })
     }
 
-    fn undo(&self, host: &Host) -> Result<Option<Undo>> {
-        let was = match host.look(&self.path)? {
+    fn inverses(&self, host: &Host) -> Result<Vec<Inverse>> {
+        let before = match host.look(&self.path)? {
             Node::Directory(meta) => Some((meta.uid, meta.gid, meta.mode)),
             _ => None,
         };
-        Ok(Some(Undo::Directory {
+        Ok(vec![Inverse::Directory(DirectoryInverse {
             path: self.path.clone(),
-            was,
-        }))
+            before,
+        })])
     }
 
     fn apply(&self, host: &Host, _watch: &dyn Fn(&str)) -> Result<()> {
@@ -82,15 +86,60 @@ impl Resource for Directory {
     }
 }
 
-/// The other way: the folder goes if it is empty, or gets back its owner and mode.
-pub struct RemoveDirectory {
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DirectoryInverse {
     pub path: PathBuf,
-    pub was: Option<(u32, u32, u32)>,
-    /// With all that is in it: a folder of our own.
-    pub contents: bool,
+    /// Owner, group and mode; `None` where there was no folder.
+    #[serde(rename = "was")]
+    pub before: Option<(u32, u32, u32)>,
 }
 
-impl Resource for RemoveDirectory {
+impl Revert for DirectoryInverse {
+    fn id(&self) -> ResourceId {
+        ResourceId::Directory(self.path.clone())
+    }
+
+    fn revert(&self, context: &RevertContext) -> Result<Reverted> {
+        let (host, path) = (context.host, self.path.as_path());
+        let is_new = self.before.is_none();
+        let queue = host.platform()?.family.gearmand.queue_dir;
+        let is_queue = is_new && path == Path::new(queue);
+        let failed = Path::new(BASE).join("failed");
+        let has_jobs = is_new && (is_queue || path.starts_with(&failed));
+        if has_jobs && !context.purge && host.has_files(path)? {
+            return Ok(if is_queue {
+                let queue = path.display();
+                Reverted::stays(format!(
+                    "the job server's queue in {queue} (--purge removes it)"
+                ))
+            } else if path == failed {
+                Reverted::default() // the sites' folders in it are listed
+            } else {
+                let jobs = path.display();
+                Reverted::stays(format!("failed jobs in {jobs} (--purge removes them)"))
+            });
+        }
+        let is_ours = is_queue
+            || path.starts_with(BASE)
+            || [VENV, VENV_LOGS].iter().any(|ours| path == Path::new(ours));
+        let restored = RestoreDirectory {
+            path: self.path.clone(),
+            before: self.before,
+            contents: is_new && is_ours,
+        };
+        Ok(Reverted::by(Phase::Foundations, restored))
+    }
+}
+
+/// The folder gets back its owner and mode, or goes if it is empty.
+struct RestoreDirectory {
+    path: PathBuf,
+    before: Option<(u32, u32, u32)>,
+    /// It goes with all that is in it: a folder of our own.
+    contents: bool,
+}
+
+impl Resource for RestoreDirectory {
     fn id(&self) -> ResourceId {
         ResourceId::Directory(self.path.clone())
     }
@@ -99,8 +148,8 @@ impl Resource for RemoveDirectory {
         let Node::Directory(now) = host.look(&self.path)? else {
             return Ok(State::Same);
         };
-        Ok(match self.was {
-            Some(was) if was == (now.uid, now.gid, now.mode) => State::Same,
+        Ok(match self.before {
+            Some(before) if before == (now.uid, now.gid, now.mode) => State::Same,
             Some(_) => State::Differs(Change::new(Verb::Change).detail("owner and mode as before")),
             None if self.contents => State::Differs(Change::new(Verb::Remove)),
             // Whether it is empty is seen once what we put there is gone.
@@ -108,12 +157,8 @@ impl Resource for RemoveDirectory {
         })
     }
 
-    fn undo(&self, _host: &Host) -> Result<Option<Undo>> {
-        Ok(None)
-    }
-
     fn apply(&self, host: &Host, watch: &dyn Fn(&str)) -> Result<()> {
-        if let Some((uid, gid, mode)) = self.was {
+        if let Some((uid, gid, mode)) = self.before {
             return host.make_dir(&self.path, Attributes { uid, gid, mode });
         }
         if self.contents {

@@ -9,7 +9,6 @@ use anyhow::Result;
 use crate::base::problem::Problem;
 use crate::host::Host;
 use crate::intent::queue::WaitingJobs;
-use crate::resource::journal::Undo;
 use crate::resource::{Change, Resource, ResourceId, State, Verb};
 
 /// How many jobs the run would leave behind now.
@@ -70,10 +69,6 @@ impl Resource for Drained {
                 Change::new(Verb::Drain).detail(format!("{}; {seconds} s at most", jobs(waiting))),
             )),
         }
-    }
-
-    fn undo(&self, _host: &Host) -> Result<Option<Undo>> {
-        Ok(None)
     }
 
     fn apply(&self, host: &Host, watch: &dyn Fn(&str)) -> Result<()> {

@@ -11,8 +11,10 @@ use crate::base::problem::Problem;
 use crate::host::Host;
 use crate::host::commands::{Command, explain};
 use crate::host::files::{Attributes, Node};
-use crate::resource::journal::{self, Edit, Kept, Undo};
-use crate::resource::{Change, Resource, ResourceId, State, Verb};
+use crate::resource::file::{Edit, FileInverse};
+use crate::resource::link::LinkInverse;
+use crate::resource::originals::{self, Backup};
+use crate::resource::{Change, Inverse, Resource, ResourceId, State, Verb};
 use crate::site::extension::{PhpInfo, Release, ask, quiet};
 use crate::site::php::{Php, without_extension};
 
@@ -208,7 +210,7 @@ impl Resource for Extension {
     /// All of the building: until here nothing of PHP's is touched.
     fn prepare(&self, host: &Host, watch: &dyn Fn(&str)) -> Result<()> {
         let folder = self.folder();
-        journal::prepare(host)?;
+        originals::make_folders(host)?;
         host.remove_tree(&folder)?;
         host.make_dir(&folder, Attributes::root(0o700))?;
         let facts = self.ask(host)?;
@@ -247,30 +249,25 @@ impl Resource for Extension {
         host.write(&folder.join(LIBRARY), &built.bytes, None, None)
     }
 
-    fn undo(&self, host: &Host) -> Result<Option<Undo>> {
-        let file = |path: PathBuf, bytes: &[u8]| -> Result<Undo> {
+    fn inverses(&self, host: &Host) -> Result<Vec<Inverse>> {
+        let file = |path: PathBuf, bytes: &[u8]| -> Result<Inverse> {
             let now = host.read(&path)?;
-            Ok(Undo::File {
-                was: now.map(|now| Kept::of(host, &now)).transpose()?,
-                will: Some(journal::hash(bytes)),
+            Ok(Inverse::File(FileInverse {
+                before: now.map(|now| Backup::of(host, &now)).transpose()?,
+                after: Some(originals::hash(bytes)),
                 edit: Edit::Whole,
                 path,
-            })
+            }))
         };
         let Ini { files, links } = self.ini(host)?;
         let library = self.ask(host)?.extension_dir.join(LIBRARY);
-        let mut parts = vec![file(library, &self.built(host)?)?];
+        let mut inverses = vec![file(library, &self.built(host)?)?];
         for path in files {
-            parts.push(file(path, INI)?);
+            inverses.push(file(path, INI)?);
         }
-        parts.extend(links.into_iter().map(|(path, will)| Undo::Link {
-            path,
-            was: None,
-            owner: None,
-            file: None,
-            will,
-        }));
-        Ok(Some(Undo::All { parts }))
+        let link = |(path, to)| Inverse::Link(LinkInverse::new(path, to));
+        inverses.extend(links.into_iter().map(link));
+        Ok(inverses)
     }
 
     fn apply(&self, host: &Host, watch: &dyn Fn(&str)) -> Result<()> {

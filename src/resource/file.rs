@@ -1,16 +1,24 @@
 //! A file: its content is a pure function of what is there.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
 use similar::TextDiff;
 
 use crate::base::problem::Problem;
 use crate::base::secrets::{self, Secrets};
+use crate::gearman::options;
 use crate::host::Host;
 use crate::host::files::{Attributes, FileData, Node};
-use crate::resource::journal::{self, Edit, Kept, Undo};
-use crate::resource::{Change, Place, Resource, ResourceId, State, Verb};
+use crate::resource::log::RemoveLog;
+use crate::resource::originals::{self, Backup};
+use crate::resource::{
+    Change, Inverse, Phase, Place, Resource, ResourceId, Revert, RevertContext, Reverted, State,
+    Verb,
+};
+use crate::site::{config, plugins, settings};
+use crate::supervisor::block;
 
 /// From what is there (`None`: no file) to what shall be. The host is there
 /// to read what the file includes.
@@ -32,6 +40,26 @@ impl From<Option<Vec<u8>>> for Next {
             notes: Vec::new(),
         }
     }
+}
+
+/// How a file was made or edited, and so how it is restored if somebody edited
+/// it since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Edit {
+    /// The whole file is ours.
+    Whole,
+    /// gearmand's options in its package's defaults file.
+    Options,
+    WpConfig,
+    /// A file of supervisor's that holds our program alone.
+    Program,
+    /// A marked block in a file of supervisor's.
+    Block,
+    /// A program's section in a file of supervisor's that a person wrote.
+    Section,
+    /// Empty, for others to fill.
+    Log,
 }
 
 pub struct File {
@@ -212,21 +240,21 @@ impl Resource for File {
         })
     }
 
-    fn undo(&self, host: &Host) -> Result<Option<Undo>> {
+    fn inverses(&self, host: &Host) -> Result<Vec<Inverse>> {
         let (now, next) = self.texts(host)?;
-        let was = now.as_ref().map(|file| Kept::of(host, file)).transpose()?;
-        // An edited file's new text is kept too: with it, later edits of others can be told apart.
-        let will = match &next.bytes {
+        // The new text of an edited file is stored too: it tells our edits
+        // from those that people make later.
+        let after = match &next.bytes {
             None => None,
-            Some(bytes) if self.edit == Edit::Whole => Some(journal::hash(bytes)),
-            Some(bytes) => Some(journal::keep(host, bytes)?),
+            Some(bytes) if self.edit == Edit::Whole => Some(originals::hash(bytes)),
+            Some(bytes) => Some(originals::store(host, bytes)?),
         };
-        Ok(Some(Undo::File {
+        Ok(vec![Inverse::File(FileInverse {
             path: self.path.clone(),
             edit: self.edit,
-            was,
-            will,
-        }))
+            before: now.map(|file| Backup::of(host, &file)).transpose()?,
+            after,
+        })])
     }
 
     fn apply(&self, host: &Host, _watch: &dyn Fn(&str)) -> Result<()> {
@@ -258,5 +286,164 @@ impl Resource for File {
 
     fn next_text(&self) -> Option<&File> {
         Some(self)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileInverse {
+    pub path: PathBuf,
+    pub edit: Edit,
+    /// `None` where there was no file.
+    #[serde(rename = "was")]
+    pub before: Option<Backup>,
+    /// SHA-256 of what setup writes; `None` where it removes the file.
+    #[serde(rename = "will")]
+    pub after: Option<String>,
+}
+
+impl FileInverse {
+    /// The file as it was, with people's edits since, and what of ours stays
+    /// in it, for people.
+    pub fn restored(&self, host: &Host) -> Result<(File, Vec<String>)> {
+        let load = |sha: &String| originals::load(host, sha);
+        let before = self.before.as_ref();
+        let restore = Restore {
+            edit: self.edit,
+            original: before.map(|it| load(&it.sha)).transpose()?.flatten(),
+            ours: match self.edit {
+                Edit::Whole => None,
+                _ => self.after.as_ref().map(load).transpose()?.flatten(),
+            },
+            after: self.after.clone(),
+            variable: host.platform()?.family.gearmand.options_variable,
+        };
+        let now = host.read(&self.path).ok().flatten();
+        let left = restore.next(now.as_ref().map(|file| file.bytes.as_slice()));
+        let shown = self.path.display();
+        let left = left.notes.iter();
+        let left = left.map(|note| format!("{shown}: {}", settings::without_salt(note)));
+        let left = left.collect();
+        let folder = self.path.parent().map(Path::to_owned);
+        let file = File {
+            path: self.path.clone(),
+            edit: self.edit,
+            make: Box::new(move |host, now| {
+                // Nothing is restored into a folder that is gone.
+                if now.is_none() && !folder.as_deref().is_some_and(|folder| host.is_dir(folder)) {
+                    return Ok(Next::default());
+                }
+                Ok(restore.next(now))
+            }),
+            owner: before.map_or(Owner::Root, |it| Owner::Ids(it.uid, it.gid)),
+            mode: before.map_or(0o644, |it| it.mode),
+            package: None,
+            secrets: match self.edit {
+                Edit::WpConfig => Secrets::Php(plugins::shown_words()),
+                Edit::Options => Secrets::Options,
+                Edit::Whole => Secrets::Hidden,
+                Edit::Program | Edit::Block | Edit::Section | Edit::Log => Secrets::None,
+            },
+        };
+        Ok((file, left))
+    }
+}
+
+impl Revert for FileInverse {
+    fn id(&self) -> ResourceId {
+        match self.edit {
+            Edit::Log => ResourceId::Log(self.path.clone()),
+            _ => ResourceId::File(self.path.clone()),
+        }
+    }
+
+    fn fold(self, later: Self) -> Self {
+        FileInverse {
+            after: later.after,
+            ..self
+        }
+    }
+
+    fn revert(&self, context: &RevertContext) -> Result<Reverted> {
+        let phase = match self.edit {
+            Edit::Log if !context.purge => {
+                let log = self.path.display();
+                return Ok(Reverted::stays(format!(
+                    "the log {log} (--purge removes it)"
+                )));
+            }
+            Edit::Log => {
+                let path = self.path.clone();
+                return Ok(Reverted::by(Phase::Files, RemoveLog { path }));
+            }
+            Edit::WpConfig => Phase::Switch,
+            Edit::Program | Edit::Block | Edit::Section => Phase::Definitions,
+            Edit::Whole | Edit::Options => Phase::Files,
+        };
+        let (file, left) = self.restored(context.host)?;
+        Ok(Reverted {
+            left,
+            ..Reverted::by(phase, file)
+        })
+    }
+}
+
+/// What a file was and what setup made of it.
+struct Restore {
+    edit: Edit,
+    original: Option<Vec<u8>>,
+    /// The text that setup left, unless the whole file is ours.
+    ours: Option<Vec<u8>>,
+    /// Its hash.
+    after: Option<String>,
+    /// The variable that holds gearmand's options.
+    variable: &'static str,
+}
+
+impl Restore {
+    /// The original where nobody else edited the file; else their text with
+    /// only our edits reverted.
+    fn next(&self, now: Option<&[u8]>) -> Next {
+        let Some(current) = now else {
+            // Somebody removed it: only what was there before setup returns.
+            return self.original.clone().into();
+        };
+        if self.after == Some(originals::hash(current)) || self.original.as_deref() == Some(current)
+        {
+            return self.original.clone().into();
+        }
+        let next = |bytes: Vec<u8>, notes| Next {
+            bytes: Some(bytes),
+            notes,
+        };
+        match (self.edit, &self.original, &self.ours) {
+            (Edit::WpConfig, original, ours) => {
+                let undone = match (original, ours) {
+                    (Some(original), Some(ours)) => config::undo(current, original, ours),
+                    _ => config::take_out(current),
+                };
+                next(undone.text, undone.left_alone)
+            }
+            (Edit::Options, Some(original), Some(ours)) => {
+                match options::undo(current, original, ours, self.variable) {
+                    Ok(text) => next(text, Vec::new()),
+                    Err(problem) => next(current.to_vec(), vec![problem.to_string()]),
+                }
+            }
+            (Edit::Block, Some(original), Some(ours)) => {
+                next(block::without_new(current, original, ours), Vec::new())
+            }
+            (Edit::Section, Some(original), Some(ours)) => next(
+                block::with_old_sections(current, original, ours),
+                Vec::new(),
+            ),
+            (Edit::Program, original, _) => Next {
+                bytes: original.clone(),
+                notes: vec!["it was edited since; the edits go with the program".into()],
+            },
+            (Edit::Whole | Edit::Options | Edit::Block | Edit::Section | Edit::Log, ..) => next(
+                current.to_vec(),
+                vec!["somebody edited it since, so it stays".into()],
+            ),
+        }
     }
 }

@@ -8,8 +8,9 @@ use crate::host::Host;
 use crate::intent::file::DEFAULT;
 use crate::intent::record::{Intent, Recorded, give_back, record, without_sites};
 use crate::resource::file::{File, Next};
-use crate::resource::journal::Undo;
-use crate::resource::{Change, Place, Resource, ResourceId, State, Verb};
+use crate::resource::{
+    Change, Inverse, Place, Resource, ResourceId, Revert, RevertContext, Reverted, State, Verb,
+};
 
 pub struct IntentFile {
     file: File,
@@ -87,16 +88,16 @@ impl Resource for IntentFile {
         Ok(state)
     }
 
-    fn undo(&self, host: &Host) -> Result<Option<Undo>> {
+    fn inverses(&self, host: &Host) -> Result<Vec<Inverse>> {
         if self.writes == Writes::Removal {
-            return Ok(None);
+            return Ok(Vec::new());
         }
         let (now, next) = self.file.texts(host)?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let before = now.map(|file| text(&file.bytes));
         let after = text(next.bytes.as_deref().unwrap_or_default());
         let recorded = Recorded::between(before.as_deref(), &after, Path::new(DEFAULT))?;
-        Ok(Some(Undo::Intent(recorded)))
+        Ok(vec![Inverse::Intent(recorded)])
     }
 
     fn apply(&self, host: &Host, watch: &dyn Fn(&str)) -> Result<()> {
@@ -108,5 +109,21 @@ impl Resource for IntentFile {
 
     fn place(&self) -> Option<Place<'_>> {
         self.file.place()
+    }
+}
+
+impl Revert for Recorded {
+    fn id(&self) -> ResourceId {
+        ResourceId::File(DEFAULT.into())
+    }
+
+    fn fold(self, later: Self) -> Self {
+        Recorded::fold(self, later)
+    }
+
+    /// Not by itself: the file loses the tables of all sites that go in one
+    /// edit, by `IntentFile::without`.
+    fn revert(&self, _context: &RevertContext) -> Result<Reverted> {
+        Ok(Reverted::default())
     }
 }

@@ -3,12 +3,16 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
+use serde::{Deserialize, Serialize};
 
 use crate::base::problem::Problem;
 use crate::host::Host;
 use crate::host::files::{Attributes, Node};
-use crate::resource::journal::{Kept, Undo};
-use crate::resource::{Change, Place, Resource, ResourceId, State, Verb};
+use crate::resource::originals::{self, Backup};
+use crate::resource::{
+    Change, Inverse, Phase, Place, Resource, ResourceId, Revert, RevertContext, Reverted, State,
+    Verb,
+};
 
 pub struct Link {
     pub path: PathBuf,
@@ -95,32 +99,24 @@ impl Resource for Link {
         Some(Place::Name(&self.path))
     }
 
-    fn undo(&self, host: &Host) -> Result<Option<Undo>> {
-        let Some(will) = &self.to else {
-            return Ok(None);
+    fn inverses(&self, host: &Host) -> Result<Vec<Inverse>> {
+        let Some(to) = &self.to else {
+            return Ok(Vec::new());
         };
-        let mut was = None;
-        let mut owner = None;
-        let mut file = None;
+        let mut inverse = LinkInverse::new(self.path.clone(), to.clone());
         match host.look(&self.path)? {
             Node::Link { to, meta } => {
-                was = Some(to);
-                owner = Some((meta.uid, meta.gid));
+                inverse.before = Some(to);
+                inverse.owner = Some((meta.uid, meta.gid));
             }
             Node::File(_) => {
                 if let Some(data) = host.read(&self.path)? {
-                    file = Some(Kept::of(host, &data)?);
+                    inverse.file = Some(Backup::of(host, &data)?);
                 }
             }
             _ => {}
         }
-        Ok(Some(Undo::Link {
-            path: self.path.clone(),
-            was,
-            owner,
-            file,
-            will: will.clone(),
-        }))
+        Ok(vec![Inverse::Link(inverse)])
     }
 
     fn apply(&self, host: &Host, _watch: &dyn Fn(&str)) -> Result<()> {
@@ -132,5 +128,63 @@ impl Resource for Link {
                 host.write(&self.path, bytes, Some(*attributes), None)
             }
         }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkInverse {
+    pub path: PathBuf,
+    /// Where a link led before; `None` where there was none.
+    #[serde(rename = "was")]
+    before: Option<PathBuf>,
+    /// That link's owner and group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    owner: Option<(u32, u32)>,
+    /// The file that was in its place: a copy of the runner.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    file: Option<Backup>,
+    #[serde(rename = "will")]
+    after: PathBuf,
+}
+
+impl LinkInverse {
+    /// Of a link where there was nothing.
+    pub fn new(path: PathBuf, after: PathBuf) -> Self {
+        LinkInverse {
+            path,
+            before: None,
+            owner: None,
+            file: None,
+            after,
+        }
+    }
+}
+
+impl Revert for LinkInverse {
+    fn id(&self) -> ResourceId {
+        ResourceId::Link(self.path.clone())
+    }
+
+    fn fold(self, later: Self) -> Self {
+        LinkInverse {
+            after: later.after,
+            ..self
+        }
+    }
+
+    fn revert(&self, context: &RevertContext) -> Result<Reverted> {
+        let mut back = None;
+        if let Some(backup) = &self.file
+            && let Some(bytes) = originals::load(context.host, &backup.sha)?
+        {
+            back = Some((bytes, backup.attributes()));
+        }
+        let link = Link {
+            to: self.before.clone(),
+            owner: self.owner.unwrap_or((0, 0)),
+            back,
+            ..Link::to(self.path.clone(), self.after.clone())
+        };
+        Ok(Reverted::by(Phase::Files, link))
     }
 }

@@ -7,8 +7,7 @@ use anyhow::Result;
 use crate::base::problem::Problem;
 use crate::host::Host;
 use crate::host::files::{Attributes, Node};
-use crate::resource::journal::{Edit, Undo};
-use crate::resource::{Change, Place, Resource, ResourceId, State, Verb};
+use crate::resource::{Change, Inverse, Place, Resource, ResourceId, State, Verb};
 
 const MODE: u32 = 0o640;
 
@@ -48,13 +47,8 @@ impl Resource for Log {
         Some(Place::Name(&self.path))
     }
 
-    fn undo(&self, _host: &Host) -> Result<Option<Undo>> {
-        Ok(Some(Undo::File {
-            path: self.path.clone(),
-            edit: Edit::Log,
-            was: None,
-            will: None,
-        }))
+    fn inverses(&self, _host: &Host) -> Result<Vec<Inverse>> {
+        Ok(vec![Inverse::of_log(&self.path)])
     }
 
     fn apply(&self, host: &Host, _watch: &dyn Fn(&str)) -> Result<()> {
@@ -68,6 +62,7 @@ impl Resource for Log {
     }
 }
 
+/// The inverse: the log goes, unread.
 pub struct RemoveLog {
     pub path: PathBuf,
 }
@@ -82,10 +77,6 @@ impl Resource for RemoveLog {
             Node::Absent => State::Same,
             _ => State::Differs(Change::new(Verb::Remove)),
         })
-    }
-
-    fn undo(&self, _host: &Host) -> Result<Option<Undo>> {
-        Ok(None)
     }
 
     fn apply(&self, host: &Host, _watch: &dyn Fn(&str)) -> Result<()> {

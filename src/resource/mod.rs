@@ -10,24 +10,28 @@ mod contract;
 pub mod database;
 pub mod directory;
 pub mod drained;
+pub mod environment;
 pub mod extension;
 pub mod file;
 pub mod intent;
-pub mod journal;
 pub mod link;
 pub mod log;
+pub mod originals;
 pub mod package;
 pub mod program;
 pub mod reload_php;
 pub mod repository;
 pub mod service;
+pub mod source;
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
 
 use crate::base::paths::VENV;
 
-pub use contract::{Change, Place, Resource, State, Verb};
+pub use contract::{Change, Phase, Place, Resource, Revert, RevertContext, Reverted, State, Verb};
 
 /// What a resource is, and which one. Code compares identities; their text is
 /// for people alone.
@@ -83,5 +87,62 @@ impl fmt::Display for ResourceId {
             ResourceId::Repository(name) => write!(f, "repository {name}"),
             ResourceId::Service(unit) => write!(f, "service {unit}"),
         }
+    }
+}
+
+/// One row for each kind of inverse; its name on disk is the kind's in kebab
+/// case.
+macro_rules! inverses {
+    ($($kind:ident($inverse:ty)),* $(,)?) => {
+        /// What the journal keeps of one thing, so that remove can restore it.
+        #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(tag = "kind", rename_all = "kebab-case")]
+        pub enum Inverse {
+            $($kind($inverse)),*
+        }
+
+        impl Inverse {
+            /// What its kind knows how to do.
+            pub fn kind(&self) -> &dyn Revert {
+                match self {
+                    $(Inverse::$kind(inverse) => inverse),*
+                }
+            }
+
+            /// Joins a later entry about the same thing.
+            pub fn fold(self, later: Inverse) -> Inverse {
+                match (self, later) {
+                    $((Inverse::$kind(first), Inverse::$kind(later)) => {
+                        Inverse::$kind(first.fold(later))
+                    })*
+                    (first, _) => first,
+                }
+            }
+        }
+    };
+}
+
+inverses! {
+    Boolean(boolean::BooleanInverse),
+    Database(database::DatabaseInverse),
+    Directory(directory::DirectoryInverse),
+    File(file::FileInverse),
+    Intent(crate::intent::record::Recorded),
+    Link(link::LinkInverse),
+    Packages(package::PackagesInverse),
+    Program(program::ProgramInverse),
+    Repository(repository::RepositoryInverse),
+    Service(service::ServiceInverse),
+}
+
+impl Inverse {
+    /// The journal keeps a log as a file, since its first release.
+    fn of_log(path: &Path) -> Inverse {
+        Inverse::File(file::FileInverse {
+            path: path.to_owned(),
+            edit: file::Edit::Log,
+            before: None,
+            after: None,
+        })
     }
 }

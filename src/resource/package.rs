@@ -3,14 +3,16 @@
 use std::sync::Arc;
 
 use anyhow::Result;
+use serde::{Deserialize, Serialize};
 
 use crate::base::problem::Problem;
 use crate::host::Host;
 use crate::host::packages::{Lists, Simulation};
 use crate::resource::extension::Extension;
-use crate::resource::journal::Undo;
-use crate::resource::repository::Source;
-use crate::resource::{Change, Resource, ResourceId, State, Verb};
+use crate::resource::source::Source;
+use crate::resource::{
+    Change, Inverse, Phase, Resource, ResourceId, Revert, RevertContext, Reverted, State, Verb,
+};
 
 #[derive(Default)]
 pub struct Packages {
@@ -207,7 +209,7 @@ impl Resource for Packages {
         }))
     }
 
-    fn undo(&self, host: &Host) -> Result<Option<Undo>> {
+    fn inverses(&self, host: &Host) -> Result<Vec<Inverse>> {
         let missing = self.missing(host)?;
         let brought = match host.simulate_install(&missing) {
             Ok(simulation) => simulation
@@ -217,7 +219,7 @@ impl Resource for Packages {
                 .collect(),
             Err(_) => missing,
         };
-        Ok(Some(Undo::Packages { brought }))
+        Ok(vec![Inverse::Packages(PackagesInverse { brought })])
     }
 
     /// Fetches the package lists: without them `undo` cannot tell what will be
@@ -246,9 +248,40 @@ pub fn is_extension(name: &str) -> bool {
     name.starts_with("php") && name.ends_with("-gearman")
 }
 
-/// The other way: takes out what we brought, as far as nobody else needs it.
-pub struct RemovePackages {
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PackagesInverse {
+    /// Those that were new, by what the package manager said before it acted.
     pub brought: Vec<String>,
+}
+
+impl Revert for PackagesInverse {
+    fn id(&self) -> ResourceId {
+        ResourceId::Packages
+    }
+
+    fn fold(self, later: Self) -> Self {
+        let mut brought = self.brought;
+        brought.extend(later.brought);
+        brought.sort();
+        brought.dedup();
+        PackagesInverse { brought }
+    }
+
+    fn revert(&self, context: &RevertContext) -> Result<Reverted> {
+        if !context.purge {
+            return Ok(Reverted::stays(format!(
+                "the packages that setup installed: {} (--purge removes them)",
+                self.brought.join(" ")
+            )));
+        }
+        let brought = self.brought.clone();
+        Ok(Reverted::by(Phase::Packages, RemovePackages { brought }))
+    }
+}
+
+/// Removes what setup installed, unless something else needs it by now.
+struct RemovePackages {
+    brought: Vec<String>,
 }
 
 impl RemovePackages {
@@ -323,10 +356,6 @@ impl Resource for RemovePackages {
                 State::Differs(change)
             }
         })
-    }
-
-    fn undo(&self, _host: &Host) -> Result<Option<Undo>> {
-        Ok(None)
     }
 
     fn apply(&self, host: &Host, watch: &dyn Fn(&str)) -> Result<()> {

@@ -4,16 +4,23 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use serde::{Deserialize, Serialize};
 
 use crate::base::paths::binary;
 use crate::base::problem::Problem;
 use crate::base::secrets::plain;
 use crate::host::Host;
 use crate::host::supervisor::Supervisord;
-use crate::resource::file::File;
-use crate::resource::journal::Undo;
-use crate::resource::{Change, Resource, ResourceId, State, Verb};
+use crate::resource::file::{Edit, File};
+use crate::resource::originals;
+use crate::resource::{
+    Change, Inverse, Phase, Resource, ResourceId, Revert, RevertContext, Reverted, State, Verb,
+};
+use crate::supervisor::programs;
 use crate::supervisor::rpc::{Process, Supervisor};
+
+/// How long a removal waits for workers to finish their jobs.
+const LONGEST_JOB: Duration = Duration::from_secs(900);
 
 pub struct Program {
     pub group: String,
@@ -61,6 +68,11 @@ impl Program {
             patience,
             defined_in: None,
         }
+    }
+
+    /// A group that is to go, its jobs finished.
+    pub fn removed(group: &str, supervisor: &'static Supervisord) -> Self {
+        Program::new(group, Ensure::Absent, supervisor, LONGEST_JOB)
     }
 
     /// With the file that it is restarted for.
@@ -208,11 +220,13 @@ impl Resource for Program {
         self.defined_in.as_ref()
     }
 
-    fn undo(&self, _host: &Host) -> Result<Option<Undo>> {
-        let ours = self.ensure == Ensure::Running;
-        Ok(ours.then(|| Undo::Program {
-            group: self.group.clone(),
-        }))
+    fn inverses(&self, _host: &Host) -> Result<Vec<Inverse>> {
+        Ok(match self.ensure {
+            Ensure::Running => vec![Inverse::Program(ProgramInverse {
+                group: self.group.clone(),
+            })],
+            Ensure::Restored | Ensure::Absent => Vec::new(),
+        })
     }
 
     fn apply(&self, host: &Host, _watch: &dyn Fn(&str)) -> Result<()> {
@@ -234,5 +248,47 @@ impl Resource for Program {
             Ensure::Running => self.wait(&supervisor),
             Ensure::Restored | Ensure::Absent => Ok(()),
         }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProgramInverse {
+    group: String,
+}
+
+impl ProgramInverse {
+    /// Whether a person defined the group before setup edited their section.
+    fn was_by_hand(&self, context: &RevertContext) -> Result<bool> {
+        for inverse in &context.inverses {
+            if let Inverse::File(file) = inverse
+                && file.edit == Edit::Section
+                && let Some(backup) = &file.before
+                && let Some(bytes) = originals::load(context.host, &backup.sha)?
+                && programs::parse(&String::from_utf8_lossy(&bytes), &file.path)
+                    .iter()
+                    .any(|program| program.name == self.group)
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+impl Revert for ProgramInverse {
+    fn id(&self) -> ResourceId {
+        ResourceId::Program(self.group.clone())
+    }
+
+    fn revert(&self, context: &RevertContext) -> Result<Reverted> {
+        let ensure = match self.was_by_hand(context)? {
+            true => Ensure::Restored,
+            false => Ensure::Absent,
+        };
+        let program = Program {
+            ensure,
+            ..Program::removed(&self.group, context.host.supervisor()?)
+        };
+        Ok(Reverted::by(Phase::Workers, program))
     }
 }

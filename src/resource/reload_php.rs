@@ -8,7 +8,6 @@ use anyhow::Result;
 
 use crate::base::problem::Problem;
 use crate::host::Host;
-use crate::resource::journal::Undo;
 use crate::resource::{Change, Resource, ResourceId, State, Verb};
 use crate::site::php::{Php, without_extension};
 use crate::site::web_php::{self, WebPhp};
@@ -63,10 +62,6 @@ impl Resource for ReloadPhp {
         })
     }
 
-    fn undo(&self, _host: &Host) -> Result<Option<Undo>> {
-        Ok(None)
-    }
-
     fn apply(&self, host: &Host, watch: &dyn Fn(&str)) -> Result<()> {
         let (all, ready) = self.lacking(host)?;
         if !ready {
@@ -119,10 +114,6 @@ impl Resource for UnloadExtension {
             true => State::Same,
             false => State::Differs(Change::new(Verb::Reload).detail(names(&all))),
         })
-    }
-
-    fn undo(&self, _host: &Host) -> Result<Option<Undo>> {
-        Ok(None)
     }
 
     fn apply(&self, host: &Host, watch: &dyn Fn(&str)) -> Result<()> {

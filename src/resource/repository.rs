@@ -4,73 +4,16 @@
 use std::sync::Arc;
 
 use anyhow::Result;
+use serde::{Deserialize, Serialize};
 
-use crate::base::problem::Problem;
 use crate::host::Host;
-use crate::resource::journal::Undo;
-use crate::resource::{Change, Resource, ResourceId, State, Verb};
+use crate::resource::package::PackagesInverse;
+use crate::resource::source::{Source, open};
+use crate::resource::{
+    Change, Inverse, Phase, Resource, ResourceId, Revert, RevertContext, Reverted, State, Verb,
+};
 
-/// What is needed, and the package that brings a repository with it.
-pub struct Source {
-    pub name: &'static str,
-    /// A package's name, or where one is to be fetched.
-    pub package: String,
-    /// Its name once it is installed.
-    pub installed: String,
-    /// As in `Packages`.
-    pub needs: Vec<Vec<String>>,
-}
-
-impl Source {
-    /// Something is needed that is neither installed nor to be had.
-    fn is_called_for(&self, host: &Host) -> Result<bool> {
-        let open = open(host, &self.needs)?;
-        if open.is_empty() {
-            return Ok(false);
-        }
-        let names: Vec<String> = open.iter().flat_map(|choices| (*choices).clone()).collect();
-        let candidates = host.candidates(&names)?;
-        let has = |choices: &Vec<String>| choices.iter().any(|name| candidates.contains(name));
-        Ok(!open.into_iter().all(has))
-    }
-
-    pub fn is_pending(&self, host: &Host) -> Result<bool> {
-        Ok(!host.installed()?.contains_key(&self.installed) && self.is_called_for(host)?)
-    }
-
-    /// Whether it is to be brought, with what that would install.
-    fn pending(&self, host: &Host) -> Result<Option<Vec<String>>> {
-        let is_address = self.package.contains("://");
-        if !self.is_pending(host)? {
-            return Ok(None);
-        }
-        if is_address {
-            return Ok(Some(vec![self.installed.clone()]));
-        }
-        let simulation = host
-            .simulate_install(std::slice::from_ref(&self.package))
-            .map_err(|error| self.refused(error))?;
-        let name = |line: &String| line.split(' ').next().map(str::to_owned);
-        Ok(Some(simulation.new.iter().filter_map(name).collect()))
-    }
-
-    fn refused(&self, error: anyhow::Error) -> anyhow::Error {
-        let what = format!("bring {} (the package {})", self.name, self.package);
-        match error.downcast::<Problem>() {
-            Ok(problem) => Problem { what, ..problem }.into(),
-            Err(error) => error.context(what),
-        }
-    }
-}
-
-/// What is needed and not installed.
-fn open<'a>(host: &Host, needs: &'a [Vec<String>]) -> Result<Vec<&'a Vec<String>>> {
-    let installed = host.installed()?;
-    let is_open = |choices: &&Vec<String>| !choices.iter().any(|name| installed.contains_key(name));
-    Ok(needs.iter().filter(is_open).collect())
-}
-
-/// The source itself.
+/// A repository that a package brings.
 pub struct Repository {
     pub source: Arc<Source>,
 }
@@ -91,9 +34,9 @@ impl Resource for Repository {
         })
     }
 
-    fn undo(&self, host: &Host) -> Result<Option<Undo>> {
+    fn inverses(&self, host: &Host) -> Result<Vec<Inverse>> {
         let brought = self.source.pending(host)?.unwrap_or_default();
-        Ok(Some(Undo::Packages { brought }))
+        Ok(vec![Inverse::Packages(PackagesInverse { brought })])
     }
 
     fn apply(&self, host: &Host, watch: &dyn Fn(&str)) -> Result<()> {
@@ -142,8 +85,9 @@ impl Resource for Enabled {
         })
     }
 
-    fn undo(&self, host: &Host) -> Result<Option<Undo>> {
-        Ok(self.differing(host)?.map(|id| Undo::Repository { id }))
+    fn inverses(&self, host: &Host) -> Result<Vec<Inverse>> {
+        let inverse = |id| Inverse::Repository(RepositoryInverse { id });
+        Ok(self.differing(host)?.map(inverse).into_iter().collect())
     }
 
     fn apply(&self, host: &Host, _watch: &dyn Fn(&str)) -> Result<()> {
@@ -153,5 +97,32 @@ impl Resource for Enabled {
                 .switch_repository(host, &id, self.on),
             None => Ok(()),
         }
+    }
+}
+
+/// Of a repository that was off.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RepositoryInverse {
+    id: String,
+}
+
+impl Revert for RepositoryInverse {
+    fn id(&self) -> ResourceId {
+        ResourceId::Repository(self.id.clone())
+    }
+
+    fn revert(&self, context: &RevertContext) -> Result<Reverted> {
+        if !context.purge {
+            return Ok(Reverted::stays(format!(
+                "the repository {}, on since setup (--purge switches it off)",
+                self.id
+            )));
+        }
+        let off = Enabled {
+            begins: self.id.clone(),
+            needs: Vec::new(),
+            on: false,
+        };
+        Ok(Reverted::by(Phase::Repositories, off))
     }
 }

@@ -1,6 +1,7 @@
 //! A service: enabled at boot, running, and running what its files say.
 
 use anyhow::Result;
+use serde::{Deserialize, Serialize};
 
 use crate::base::problem::Problem;
 use crate::gearman::daemon;
@@ -9,8 +10,10 @@ use crate::gearman::password::Password;
 use crate::host::Host;
 use crate::host::platform::Family;
 use crate::host::services::{Action, Unit};
-use crate::resource::journal::Undo;
-use crate::resource::{Change, Resource, ResourceId, State, Verb};
+use crate::host::supervisor::PIP;
+use crate::resource::{
+    Change, Inverse, Phase, Resource, ResourceId, Revert, RevertContext, Reverted, State, Verb,
+};
 
 /// Why the running process is not what its files say now, for people; `None`
 /// where it is.
@@ -142,13 +145,13 @@ impl Resource for Service {
         Ok(State::Differs(change))
     }
 
-    fn undo(&self, host: &Host) -> Result<Option<Undo>> {
+    fn inverses(&self, host: &Host) -> Result<Vec<Inverse>> {
         let unit = self.look(host)?;
-        Ok(Some(Undo::Service {
+        Ok(vec![Inverse::Service(ServiceInverse {
             unit: self.unit.clone(),
             enabled: unit.enabled,
             active: unit.active,
-        }))
+        })])
     }
 
     fn apply(&self, host: &Host, watch: &dyn Fn(&str)) -> Result<()> {
@@ -163,5 +166,41 @@ impl Resource for Service {
             host.service(action, &self.unit)?;
         }
         Ok(())
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceInverse {
+    pub unit: String,
+    pub enabled: bool,
+    pub active: bool,
+}
+
+impl Revert for ServiceInverse {
+    fn id(&self) -> ResourceId {
+        ResourceId::Service(self.unit.clone())
+    }
+
+    fn revert(&self, context: &RevertContext) -> Result<Reverted> {
+        let host = context.host;
+        let family = host.platform()?.family;
+        let stale = match self.unit == family.gearmand.unit {
+            true => of_gearmand(family, Vec::new(), None),
+            false => never(),
+        };
+        // Our own goes before its files do.
+        let phase = match self.unit == PIP.unit {
+            true => Phase::Workers,
+            false => Phase::Services,
+        };
+        let service = Service {
+            unit: self.unit.clone(),
+            enabled: Some(self.enabled),
+            active: Some(self.active),
+            stale,
+            also: vec![family.gearmand.unit, host.supervisor()?.unit],
+            needs: ResourceId::Packages,
+        };
+        Ok(Reverted::by(phase, service))
     }
 }

@@ -1,5 +1,9 @@
 //! Our program in a file that is not ours: a marked block at its end, or in
-//! place of the section that a person wrote.
+//! place of the section that a person wrote. What is not UTF-8 is replaced.
+
+use std::path::Path;
+
+use crate::supervisor::programs::{self, Program};
 
 fn marks(program: &str) -> (String, String) {
     (
@@ -81,6 +85,41 @@ fn section_place(text: &str, program: &str) -> Option<(usize, usize)> {
         at = next;
     }
     from.map(|from| (from, to))
+}
+
+fn parse(text: &[u8]) -> Vec<Program> {
+    programs::parse(&String::from_utf8_lossy(text), Path::new(""))
+}
+
+/// The current file without the blocks in `ours` that `original` had not.
+pub fn without_new(current: &[u8], original: &[u8], ours: &[u8]) -> Vec<u8> {
+    let before = parse(original);
+    let mut text = String::from_utf8_lossy(current).into_owned();
+    for program in parse(ours) {
+        if !before.iter().any(|old| old.name == program.name)
+            && let Some(without) = take_out(&text, &program.name)
+        {
+            text = without;
+        }
+    }
+    text.into_bytes()
+}
+
+/// The current file with the sections that `ours` replaced, as `original` had
+/// them.
+pub fn with_old_sections(current: &[u8], original: &[u8], ours: &[u8]) -> Vec<u8> {
+    let [current, original, ours] =
+        [current, original, ours].map(|text| String::from_utf8_lossy(text).into_owned());
+    let mut text = current;
+    for program in programs::parse(&ours, Path::new("")) {
+        let old = section(&original, &program.name);
+        if let Some(old) = old.filter(|old| section(&ours, &program.name) != Some(*old))
+            && let Some(restored) = replace_section(&text, &program.name, old)
+        {
+            text = restored;
+        }
+    }
+    text.into_bytes()
 }
 
 fn place(text: &str, program: &str) -> Option<(usize, usize)> {

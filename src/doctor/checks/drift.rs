@@ -3,7 +3,7 @@
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding, or_ok};
 use crate::plan::SiteKey;
-use crate::resource::journal::Scope;
+use crate::plan::journal::Scope;
 use crate::resource::{State, Verb};
 
 pub const CHECK: Check = Check {

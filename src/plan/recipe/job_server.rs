@@ -20,8 +20,8 @@ use crate::resource::check::{Check, Condition};
 use crate::resource::database::Database;
 use crate::resource::directory::Directory;
 use crate::resource::drained::{Drained, Purpose};
+use crate::resource::file::Edit;
 use crate::resource::file::{File, Owner};
-use crate::resource::journal::Edit;
 use crate::resource::service::{self, Service};
 
 /// The packages of a queue: gearmand links its libraries itself, but a

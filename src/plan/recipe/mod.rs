@@ -21,14 +21,15 @@ use crate::intent::options::{Role, WorkerMode};
 use crate::intent::queue::WaitingJobs;
 use crate::intent::resolve::{Resolved, SiteResolved};
 use crate::plan::Item;
+use crate::plan::journal::Scope;
 use crate::resource::Resource;
 use crate::resource::boolean::Boolean;
 use crate::resource::directory::Directory;
-use crate::resource::file::{File, Next, Owner};
-use crate::resource::journal::{Edit, Scope};
+use crate::resource::file::{Edit, File, Next, Owner};
 use crate::resource::link::Link;
 use crate::resource::package::Packages;
-use crate::resource::repository::{Enabled, Repository, Source};
+use crate::resource::repository::{Enabled, Repository};
+use crate::resource::source::Source;
 use crate::site::config::{self, Wish};
 use crate::site::{plugins, settings};
 

@@ -1,28 +1,21 @@
 //! supervisor where there is no package of it: a virtual environment that pip
 //! fills, with its configuration, its folders, and what starts it at boot.
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
 use anyhow::Result;
 
-use crate::base::paths::{VENV, VENV_LOGS};
-use crate::base::problem::Problem;
+use crate::base::paths::VENV_LOGS;
 use crate::base::template;
 use crate::host::Host;
-use crate::host::commands::{Command, explain};
-use crate::host::files::{Attributes, Node};
+use crate::host::files::Node;
 use crate::host::platform::{Init, Platform};
 use crate::host::services::Unit;
 use crate::host::supervisor::PIP;
+use crate::resource::Resource;
 use crate::resource::directory::Directory;
+use crate::resource::environment;
 use crate::resource::file::{File, Owner};
-use crate::resource::journal::Undo;
-use crate::resource::{Change, Resource, ResourceId, State, Verb};
-
-/// Older ones need a setuptools that new Pythons do not have.
-const WANTED: &str = "supervisor>=4.3";
-const LIMIT: Duration = Duration::from_secs(900);
 
 /// What is to be there before its service can start; `live`: not a folder that stands for a host.
 pub fn resources(platform: &Platform, live: bool) -> Result<Vec<Box<dyn Resource>>> {
@@ -36,7 +29,7 @@ pub fn resources(platform: &Platform, live: bool) -> Result<Vec<Box<dyn Resource
     };
     let mut list: Vec<Box<dyn Resource>> = Vec::new();
     if live {
-        list.push(Box::new(Environment));
+        list.push(Box::new(environment::Environment));
     }
     if let Some(above) = Path::new(PIP.config).parent() {
         list.push(folder(&above.to_string_lossy(), 0o755));
@@ -84,7 +77,7 @@ pub fn is_stale(host: &Host, unit: &Unit) -> Result<Option<String>> {
     let Some(process) = host.process(unit.main_pid) else {
         return Ok(None);
     };
-    for path in [complete(), PIP.config.into()] {
+    for path in [environment::complete(), PIP.config.into()] {
         if let Node::File(meta) = host.look(&path)?
             && meta.mtime() > process.started
         {
@@ -92,103 +85,4 @@ pub fn is_stale(host: &Host, unit: &Unit) -> Result<Option<String>> {
         }
     }
     Ok(None)
-}
-
-/// Written last: without it the environment is half made.
-fn complete() -> PathBuf {
-    Path::new(VENV).join("complete")
-}
-
-/// The virtual environment with supervisor in it; the whole folder is ours.
-struct Environment;
-
-impl Environment {
-    /// What keeps it from being what is wanted.
-    fn lack(&self, host: &Host) -> Result<Option<&'static str>> {
-        match host.look(Path::new(VENV))? {
-            Node::Absent => return Ok(Some("a virtual environment, filled by pip")),
-            Node::Directory(meta) if meta.uid == 0 => {}
-            _ => return Err(foreign("something else stands there")),
-        }
-        if !host.exists(&complete()) {
-            let half_made = host.exists(&Path::new(VENV).join("pyvenv.cfg"));
-            if !half_made && !host.list(Path::new(VENV))?.is_empty() {
-                return Err(foreign("a folder that is not ours stands there"));
-            }
-            return Ok(Some("it is half made: made anew"));
-        }
-        // Another Python in its place does not see what was installed for the old one.
-        let python = match host.look_through(&Path::new(VENV).join("bin/python3"))? {
-            Node::File(meta) => meta.path,
-            _ => return Ok(Some("its Python is gone: made anew")),
-        };
-        let name = python.file_name().unwrap_or_default();
-        let has_minor = name.to_string_lossy().contains('.');
-        let library = Path::new(VENV).join("lib").join(name);
-        if has_minor && !host.is_dir(&library) {
-            return Ok(Some("the host has another Python now: made anew"));
-        }
-        Ok(None)
-    }
-}
-
-fn foreign(why: &str) -> anyhow::Error {
-    Problem::new(format!("make the virtual environment {VENV}"), why)
-        .help("move it away, then run again")
-        .into()
-}
-
-impl Resource for Environment {
-    fn id(&self) -> ResourceId {
-        ResourceId::Environment
-    }
-
-    fn inspect(&self, host: &Host) -> Result<State> {
-        Ok(match self.lack(host)? {
-            None => State::Same,
-            Some(why) => State::Differs(Change::new(Verb::Install).detail(why)),
-        })
-    }
-
-    fn undo(&self, _host: &Host) -> Result<Option<Undo>> {
-        Ok(Some(Undo::Directory {
-            path: VENV.into(),
-            was: None,
-        }))
-    }
-
-    fn apply(&self, host: &Host, watch: &dyn Fn(&str)) -> Result<()> {
-        // Its owner and mode do not depend on who runs this with which umask.
-        host.make_dir(Path::new(VENV), Attributes::root(0o755))?;
-        let make = Command::new("python3").args(["-m", "venv", "--clear", VENV]);
-        step(
-            host,
-            make,
-            "make a virtual environment (python3 -m venv)",
-            "install what Python needs for it (python3-venv), then run again",
-            watch,
-        )?;
-        let pip = Command::new(Path::new(VENV).join("bin/python3"))
-            .args(["-m", "pip", "install", "--no-input"])
-            .args(["--disable-pip-version-check", WANTED])
-            .caller_env(|name| name.starts_with("PIP_"));
-        step(
-            host,
-            pip,
-            &format!("install {WANTED} by pip"),
-            "let the host reach PyPI, or name a mirror or a folder with it in /etc/pip.conf, then run again",
-            watch,
-        )?;
-        let version = host.check(&Command::new(PIP.program).args(["--version"]))?;
-        let version = version.text();
-        host.write(&complete(), version.as_bytes(), None, None)
-    }
-}
-
-fn step(host: &Host, command: Command, what: &str, help: &str, watch: &dyn Fn(&str)) -> Result<()> {
-    let output = host.run_watched(&command.changes().limit(LIMIT), watch)?;
-    if output.success() {
-        return Ok(());
-    }
-    Err(Problem::new(what, explain(&output)).help(help).into())
 }

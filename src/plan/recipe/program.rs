@@ -11,8 +11,8 @@ use crate::host::Host;
 use crate::host::supervisor::Supervisord;
 use crate::intent::effective;
 use crate::intent::resolve::SiteResolved;
+use crate::resource::file::Edit;
 use crate::resource::file::File;
-use crate::resource::journal::Edit;
 use crate::supervisor::{block, programs};
 use crate::worker::options::WorkerOptions;
 

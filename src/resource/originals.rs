@@ -1,0 +1,92 @@
+//! The originals of what setup replaces: their bytes, in root's state folder
+//! under their SHA-256.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::base::paths::{BASE, STATE};
+use crate::host::Host;
+use crate::host::files::{Attributes, FileData, Node};
+
+/// A file as it was, its bytes stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backup {
+    pub sha: String,
+    pub uid: u32,
+    pub gid: u32,
+    pub mode: u32,
+}
+
+impl Backup {
+    /// Stores the file's bytes.
+    pub fn of(host: &Host, file: &FileData) -> Result<Backup> {
+        Ok(Backup {
+            sha: store(host, &file.bytes)?,
+            uid: file.meta.uid,
+            gid: file.meta.gid,
+            mode: file.meta.mode,
+        })
+    }
+
+    pub fn attributes(&self) -> Attributes {
+        Attributes {
+            uid: self.uid,
+            gid: self.gid,
+            mode: self.mode,
+        }
+    }
+}
+
+/// Stores bytes for root alone, outside every web root. Returns their hash.
+pub fn store(host: &Host, bytes: &[u8]) -> Result<String> {
+    make_folders(host)?;
+    let sha = hash(bytes);
+    let path = place(&sha);
+    if matches!(host.look(&path)?, Node::Absent) {
+        host.write(&path, bytes, Some(Attributes::root(0o600)), None)?;
+    }
+    Ok(sha)
+}
+
+/// The bytes with this hash; `None` if they were never stored.
+pub fn load(host: &Host, sha: &str) -> Result<Option<Vec<u8>>> {
+    let Some(file) = host.read(&place(sha))? else {
+        return Ok(None);
+    };
+    anyhow::ensure!(
+        hash(&file.bytes) == sha,
+        "the original in {} is damaged",
+        place(sha).display()
+    );
+    Ok(Some(file.bytes))
+}
+
+/// SHA-256, in lowercase hexadecimal.
+pub fn hash(bytes: &[u8]) -> String {
+    Sha256::digest(bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+fn place(sha: &str) -> PathBuf {
+    Path::new(STATE).join("originals").join(sha)
+}
+
+/// Makes the state folder, for root alone.
+pub fn make_folders(host: &Host) -> Result<()> {
+    for dir in ["/var", "/var/lib", BASE] {
+        if !host.exists(Path::new(dir)) {
+            host.make_dir(Path::new(dir), Attributes::root(0o755))?;
+        }
+    }
+    for dir in [PathBuf::from(STATE), Path::new(STATE).join("originals")] {
+        if !host.exists(&dir) {
+            host.make_dir(&dir, Attributes::root(0o700))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,66 @@
+//! The package that brings a repository, and whether anything needs it.
+
+use anyhow::Result;
+
+use crate::base::problem::Problem;
+use crate::host::Host;
+
+/// What is needed, and the package that brings a repository with it.
+pub struct Source {
+    pub name: &'static str,
+    /// A package's name, or where one is to be fetched.
+    pub package: String,
+    /// Its name once it is installed.
+    pub installed: String,
+    /// As in `Packages`.
+    pub needs: Vec<Vec<String>>,
+}
+
+impl Source {
+    /// Something is needed that is neither installed nor to be had.
+    fn is_called_for(&self, host: &Host) -> Result<bool> {
+        let open = open(host, &self.needs)?;
+        if open.is_empty() {
+            return Ok(false);
+        }
+        let names: Vec<String> = open.iter().flat_map(|choices| (*choices).clone()).collect();
+        let candidates = host.candidates(&names)?;
+        let has = |choices: &Vec<String>| choices.iter().any(|name| candidates.contains(name));
+        Ok(!open.into_iter().all(has))
+    }
+
+    pub fn is_pending(&self, host: &Host) -> Result<bool> {
+        Ok(!host.installed()?.contains_key(&self.installed) && self.is_called_for(host)?)
+    }
+
+    /// Whether it is to be brought, with what that would install.
+    pub fn pending(&self, host: &Host) -> Result<Option<Vec<String>>> {
+        let is_address = self.package.contains("://");
+        if !self.is_pending(host)? {
+            return Ok(None);
+        }
+        if is_address {
+            return Ok(Some(vec![self.installed.clone()]));
+        }
+        let simulation = host
+            .simulate_install(std::slice::from_ref(&self.package))
+            .map_err(|error| self.refused(error))?;
+        let name = |line: &String| line.split(' ').next().map(str::to_owned);
+        Ok(Some(simulation.new.iter().filter_map(name).collect()))
+    }
+
+    pub fn refused(&self, error: anyhow::Error) -> anyhow::Error {
+        let what = format!("bring {} (the package {})", self.name, self.package);
+        match error.downcast::<Problem>() {
+            Ok(problem) => Problem { what, ..problem }.into(),
+            Err(error) => error.context(what),
+        }
+    }
+}
+
+/// What is needed and not installed.
+pub fn open<'a>(host: &Host, needs: &'a [Vec<String>]) -> Result<Vec<&'a Vec<String>>> {
+    let installed = host.installed()?;
+    let is_open = |choices: &&Vec<String>| !choices.iter().any(|name| installed.contains_key(name));
+    Ok(needs.iter().filter(is_open).collect())
+}
