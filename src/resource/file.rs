@@ -242,6 +242,7 @@ impl Resource for File {
 
     fn inverses(&self, host: &Host) -> Result<Vec<Inverse>> {
         let (now, next) = self.texts(host)?;
+        let before = now.map(|file| Backup::of(host, &file)).transpose()?;
         // The new text of an edited file is stored too: it tells our edits
         // from those that people make later.
         let after = match &next.bytes {
@@ -252,7 +253,7 @@ impl Resource for File {
         Ok(vec![Inverse::File(FileInverse {
             path: self.path.clone(),
             edit: self.edit,
-            before: now.map(|file| Backup::of(host, &file)).transpose()?,
+            before,
             after,
         })])
     }
