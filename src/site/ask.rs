@@ -9,9 +9,17 @@ use crate::base::random;
 /// More than any answer; what is longer is no answer.
 const LONGEST: usize = 1 << 20;
 
+/// What ask.php is asked.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Question {
+    Facts,
+    Prove,
+}
+
 #[derive(Debug, Clone, Serialize)]
 pub struct Request {
-    ask: &'static str,
+    ask: Question,
     /// Random, so that nothing else that the site prints looks like the answer.
     mark: String,
     /// The WordPress root.
@@ -86,15 +94,15 @@ struct Answer {
 
 impl Request {
     pub fn facts(site: &str) -> Result<Request, Problem> {
-        Request::new("facts", site, "", 0)
+        Request::new(Question::Facts, site, "", 0)
     }
 
     /// To send one job and wait so long for a worker to run it.
     pub fn prove(site: &str, run: &str, seconds: u64) -> Result<Request, Problem> {
-        Request::new("prove", site, run, seconds)
+        Request::new(Question::Prove, site, run, seconds)
     }
 
-    fn new(ask: &'static str, site: &str, run: &str, seconds: u64) -> Result<Request, Problem> {
+    fn new(ask: Question, site: &str, run: &str, seconds: u64) -> Result<Request, Problem> {
         Ok(Request {
             ask,
             mark: random::letters(32).map_err(|e| Problem::new("mark a question", e))?,
@@ -135,8 +143,8 @@ impl Request {
 
     fn problem(&self, why: impl std::fmt::Display) -> Problem {
         let what = match self.ask {
-            "prove" => "run one job through",
-            _ => "load",
+            Question::Prove => "run one job through",
+            Question::Facts => "load",
         };
         Problem::new(format!("{what} WordPress in {}", self.site), why)
     }

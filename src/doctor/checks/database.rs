@@ -1,5 +1,6 @@
 //! The site's database: reached by its workers, with room for their connections.
 
+use crate::base::problem::Problem;
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding, or_ok};
 
@@ -26,10 +27,11 @@ fn run(context: &Context) -> Vec<Finding> {
         let facts = match context.facts(site) {
             Ok(facts) => facts,
             Err(error) => {
-                let text = format!("{error:#}");
+                // In the words of WordPress, or of PHP.
+                let why = error.downcast_ref::<Problem>().map(|problem| &problem.why);
                 let of_database = ["database", "mysqli", "MySQL"]
                     .iter()
-                    .any(|word| text.contains(word));
+                    .any(|word| why.is_some_and(|why| why.contains(word)));
                 return vec![match of_database {
                     true => Finding::failed(
                         format!("{} cannot reach the site's database", site.user),

@@ -1,6 +1,8 @@
 //! The layers hold: a module uses only those below its own, and no two files
 //! of a layer use each other. ARCHITECTURE.md shows the same picture.
 
+mod wording;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
