@@ -7,7 +7,7 @@ pub mod lock;
 pub mod packages;
 pub mod platform;
 pub mod process;
-mod selinux;
+pub mod selinux;
 pub mod services;
 pub mod space;
 pub mod supervisor;

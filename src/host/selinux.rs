@@ -8,15 +8,27 @@ use anyhow::Result;
 use crate::host::Host;
 use crate::host::commands::Command;
 
+/// What SELinux does about a forbidden access.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Enforcement {
+    /// Nothing: the kernel has no SELinux, or it is disabled.
+    Off,
+    /// Logs it.
+    Permissive,
+    Enforcing,
+}
+
 impl Host {
-    /// Enforcing or permissive.
-    pub fn selinux_is_on(&self) -> Result<bool> {
+    pub fn selinux(&self) -> Result<Enforcement> {
         if !self.live() || !self.has_program("getenforce") {
-            return Ok(false);
+            return Ok(Enforcement::Off);
         }
         let answer = self.run(&Command::new("getenforce"))?;
-        let mode = answer.text();
-        Ok(answer.success() && matches!(mode.trim(), "Enforcing" | "Permissive"))
+        Ok(match answer.text().trim() {
+            "Enforcing" if answer.success() => Enforcement::Enforcing,
+            "Permissive" if answer.success() => Enforcement::Permissive,
+            _ => Enforcement::Off,
+        })
     }
 
     /// `None` if the policy does not know the boolean.

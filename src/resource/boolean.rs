@@ -4,6 +4,7 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use crate::host::Host;
+use crate::host::selinux::Enforcement;
 use crate::resource::{
     Change, Inverse, Phase, Resource, ResourceId, Revert, RevertContext, Reverted, State, Verb,
 };
@@ -17,7 +18,7 @@ impl Boolean {
     /// `None` where SELinux is off. A permissive one counts: it is mostly so for
     /// a while only, and would block from its next start on.
     fn now(&self, host: &Host) -> Result<Option<bool>> {
-        if !host.selinux_is_on()? {
+        if host.selinux()? == Enforcement::Off {
             return Ok(None);
         }
         host.selinux_boolean(&self.name)

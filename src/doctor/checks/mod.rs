@@ -35,7 +35,7 @@ mod workers;
 
 use crate::doctor::Check;
 
-pub static ALL: [&Check; 32] = [
+pub static ALL: &[&Check] = &[
     &platform::CHECK,
     &sites::CHECK,
     &packages::CHECK,

@@ -1,10 +1,10 @@
 //! SELinux: whether it keeps the web server from the job server.
 
-use std::path::Path;
-
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding};
+use crate::host::selinux::Enforcement;
 use crate::intent::options::Role;
+use crate::resource::ResourceId;
 
 pub const CHECK: Check = Check {
     name: "selinux",
@@ -14,29 +14,37 @@ pub const CHECK: Check = Check {
 };
 
 fn run(context: &Context) -> Vec<Finding> {
-    let read = |path: &str| {
-        let file = context.host.read_head(Path::new(path), 64).ok()??;
-        Some(String::from_utf8_lossy(&file.bytes).trim().to_owned())
+    let name = context.platform.family.selinux_boolean;
+    let state = context.host.selinux().and_then(|mode| {
+        let allowed = match mode {
+            Enforcement::Off => None,
+            _ => context.host.selinux_boolean(name)?,
+        };
+        Ok((mode, allowed))
+    });
+    let (mode, allowed) = match state {
+        Ok(state) => state,
+        Err(error) => return vec![Finding::of_error(&error)],
     };
-    let Some(enforces) = read("/sys/fs/selinux/enforce") else {
-        return vec![Finding::ok("SELinux is not in use")];
-    };
-    let boolean = context.platform.family.selinux_boolean;
-    let allowed = read(&format!("/sys/fs/selinux/booleans/{boolean}"))
-        .is_none_or(|text| text.starts_with('1'));
-    let todo = format!("setsebool -P {boolean} on");
-    vec![
-        match (enforces == "1", allowed || !context.has_role(Role::Web)) {
-            (true, false) => Finding::failed(
-                "SELinux keeps pages from the job server: their jobs go to WP-Cron",
-                todo,
-            ),
-            (false, false) => Finding::warning(
-                "SELinux would keep pages from the job server once it enforces",
-                todo,
-            ),
-            (true, true) => Finding::ok("SELinux enforces, and lets pages reach the job server"),
-            (false, true) => Finding::ok("SELinux does not enforce"),
-        },
-    ]
+    // A policy without the boolean does not restrict the web server so.
+    let allowed = allowed.unwrap_or(true) || !context.has_role(Role::Web);
+    let help = format!("setsebool -P {name} on");
+    let fixed_by = ResourceId::Boolean(name.into());
+    vec![match (mode, allowed) {
+        (Enforcement::Off, _) => Finding::ok("SELinux is not in use"),
+        (Enforcement::Enforcing, true) => {
+            Finding::ok("SELinux is enforcing, and lets pages reach the job server")
+        }
+        (Enforcement::Permissive, true) => Finding::ok("SELinux is permissive"),
+        (Enforcement::Enforcing, false) => Finding::failed(
+            "SELinux keeps pages from the job server: their jobs go to WP-Cron",
+            help,
+        )
+        .fixed_by(fixed_by),
+        (Enforcement::Permissive, false) => Finding::warning(
+            "SELinux is permissive; once it enforces, it keeps pages from the job server",
+            help,
+        )
+        .fixed_by(fixed_by),
+    }]
 }
