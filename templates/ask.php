@@ -1,13 +1,9 @@
 <?php
 /**
- * Asks the running site for setup and doctor, as the site's worker user. The request is JSON on standard input;
- * the answer is the one line of standard output that begins with the request's mark, whatever else the site prints.
+ * Asks a running site what setup, doctor and the wizard want to know. The site's user runs this program from standard
+ * input, with plugin.php behind it; the one argument is the request, in JSON. The answer is the one line of standard
+ * output that begins with the request's mark, whatever else the site prints.
  */
-
-if ( 'cli' !== PHP_SAPI ) {
-	http_response_code( 403 );
-	exit;
-}
 
 define( 'WP_GEARS_ASK', true );
 
@@ -22,18 +18,22 @@ final class WP_Gears_Ask {
 	private static $early;
 
 	public static function start() {
-		self::$request = json_decode( (string) stream_get_contents( STDIN ), true );
-		if ( ! is_array( self::$request ) || ! isset( self::$request['mark'], self::$request['ask'], self::$request['site'] ) ) {
-			fwrite( STDERR, "no request on standard input\n" );
-			exit( 1 );
+		self::$request = json_decode( $GLOBALS['argv'][1], true );
+		self::$site    = self::$request['site'];
+		// PHP leaves these out when it reads its program from standard input, and sites use them.
+		foreach ( array( 'STDIN' => 'r', 'STDOUT' => 'w', 'STDERR' => 'w' ) as $name => $mode ) {
+			if ( ! defined( $name ) ) {
+				define( $name, fopen( 'php://' . strtolower( $name ), $mode ) );
+			}
 		}
-		self::$site = self::$request['site'];
 		// As the web server would say it, for sites that look at it.
 		$_SERVER['SCRIPT_FILENAME'] = self::$site . '/index.php';
 		$_SERVER['SCRIPT_NAME']     = '/index.php';
 		$_SERVER['PHP_SELF']        = '/index.php';
 		$GLOBALS['argv']            = array( $_SERVER['SCRIPT_FILENAME'] );
 		$GLOBALS['argc']            = 1;
+		$_SERVER['argv']            = $GLOBALS['argv'];
+		$_SERVER['argc']            = 1;
 		chdir( self::$site );
 
 		register_shutdown_function( array( __CLASS__, 'on_end' ) );
@@ -53,8 +53,29 @@ final class WP_Gears_Ask {
 
 	public static function answer() {
 		self::$loaded = true;
-		require_once __DIR__ . '/plugin.php';
-		self::say( 'prove' === self::$request['ask'] ? self::prove() : self::facts() );
+		switch ( self::$request['ask'] ) {
+			case 'identify':
+				self::say( array( 'answer' => self::identify() ) );
+			case 'prove':
+				self::say( self::prove() );
+			default:
+				self::say( array( 'answer' => self::facts() ) );
+		}
+	}
+
+	/** What can be said of a site that is not set up yet. */
+	private static function identify() {
+		$files = array_merge(
+			array_values( (array) get_option( 'active_plugins', array() ) ),
+			is_multisite() ? array_keys( (array) get_site_option( 'active_sitewide_plugins', array() ) ) : array(),
+			wp_get_mu_plugins()
+		);
+		$found = array_intersect( array_map( 'basename', $files ), self::$request['main_files'] );
+		return array(
+			'name'    => (string) get_option( 'blogname' ),
+			'network' => is_multisite(),
+			'active'  => function_exists( 'wp_async_task_add' ) || array() !== $found,
+		);
 	}
 
 	private static function facts() {
@@ -62,36 +83,32 @@ final class WP_Gears_Ask {
 
 		$plugin = WP_Gears_Plugin::find();
 		$found  = is_object( $plugin );
-		return array(
-			'facts' => self::settings() + array(
-				'wordpress'          => (string) $wp_version,
-				'php'                => PHP_VERSION,
-				'extensions'         => get_loaded_extensions(),
-				'name'               => (string) get_option( 'blogname' ),
-				'home'               => (string) home_url(),
-				'network'            => is_multisite(),
-				'blogs'              => is_multisite() ? (int) get_blog_count() : 1,
-				'plugin'             => $found ? $plugin->name() : null,
-				'client'             => $found ? $plugin->client_class() : null,
-				'function'           => $found ? $plugin->function_name() : null,
-				'why_not'            => $found ? null : $plugin,
-				'can_add'            => function_exists( 'wp_async_task_add' ),
-				'servers'            => is_array( $gearman_servers ) ? array_values( array_map( 'strval', $gearman_servers ) ) : null,
-				'object_cache'       => (bool) wp_using_ext_object_cache(),
-				'max_connections'    => (int) $wpdb->get_var( 'SELECT @@max_connections' ),
-				'max_allowed_packet' => (int) $wpdb->get_var( 'SELECT @@max_allowed_packet' ),
-				'early'              => self::$early,
-			),
+		return self::identify() + array(
+			'wordpress'          => (string) $wp_version,
+			'php'                => PHP_VERSION,
+			'home'               => (string) home_url(),
+			'blogs'              => is_multisite() ? (int) get_blog_count() : 1,
+			'plugin'             => $found ? $plugin->name() : null,
+			'client'             => $found ? $plugin->client_class() : null,
+			'function'           => $found ? $plugin->function_name() : null,
+			'why_not'            => $found ? null : $plugin,
+			'can_add'            => function_exists( 'wp_async_task_add' ),
+			'servers'            => is_array( $gearman_servers ) ? array_values( array_map( 'strval', $gearman_servers ) ) : null,
+			'max_connections'    => (int) $wpdb->get_var( 'SELECT @@max_connections' ),
+			'max_allowed_packet' => (int) $wpdb->get_var( 'SELECT @@max_allowed_packet' ),
+			'settings'           => self::settings(),
+			'early'              => self::$early,
 		);
 	}
 
 	private static function settings() {
-		$salt = defined( 'WP_ASYNC_TASK_SALT' ) ? (string) WP_ASYNC_TASK_SALT : '';
+		$switch = self::$request['switch'];
+		$value  = defined( $switch['constant'] ) ? constant( $switch['constant'] ) : null;
+		$salt   = defined( 'WP_ASYNC_TASK_SALT' ) ? (string) WP_ASYNC_TASK_SALT : '';
 		return array(
-			'wp_gears' => defined( 'WP_GEARS' ) && WP_GEARS,
-			'backend'  => defined( 'WP_MINIONS_BACKEND' ) ? (string) WP_MINIONS_BACKEND : null,
+			'on'   => true === $switch['value'] ? (bool) $value : $switch['value'] === $value,
 			// Enough to tell whether two sites share one, and nothing to use it with.
-			'salt'     => '' === $salt ? null : substr( hash( 'sha256', $salt ), 0, 12 ),
+			'salt' => '' === $salt ? null : substr( hash( 'sha256', $salt ), 0, 12 ),
 		);
 	}
 
@@ -100,7 +117,7 @@ final class WP_Gears_Ask {
 		return $value;
 	}
 
-	/** Sends one job through the site and waits until a worker of this host has run it. */
+	/** Submits one job through the site and waits until a worker of this host has run it. */
 	private static function prove() {
 		if ( ! function_exists( 'wp_async_task_add' ) ) {
 			return array( 'error' => 'the site has no function wp_async_task_add()' );
@@ -125,7 +142,7 @@ final class WP_Gears_Ask {
 			if ( is_array( $seen ) ) {
 				unlink( $file );
 				return array(
-					'proof' => array(
+					'answer' => array(
 						'handle'     => $handle,
 						'function'   => $plugin->function_name(),
 						'add_ms'     => self::ms( $added - $sent ),
@@ -137,10 +154,7 @@ final class WP_Gears_Ask {
 			}
 			usleep( 5000 );
 		} while ( microtime( true ) < $until );
-		return array(
-			'error'  => 'no worker ran the job ' . $handle . ' in ' . (int) self::$request['seconds'] . ' s',
-			'handle' => $handle,
-		);
+		return array( 'error' => 'no worker ran the job ' . $handle . ' in ' . (int) self::$request['seconds'] . ' s' );
 	}
 
 	private static function ms( $seconds ) {

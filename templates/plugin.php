@@ -1,7 +1,7 @@
 <?php
 /**
- * Which plugin gives the site's jobs to Gearman, and how it is spoken with: WP Gears 1.x and 2.x,
- * WP Minions 3 and 4, or the bundled one. Shared by runner.php and ask.php.
+ * Which plugin gives the site's jobs to Gearman, and how to call it: WP Gears 1.x and 2.x,
+ * WP Minions 3 and 4, or the bundled one. runner.php includes it, and ask.php is run with it.
  */
 
 if ( ! defined( 'DOING_ASYNC' ) && ! defined( 'WP_GEARS_ASK' ) ) {

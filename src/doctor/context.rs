@@ -7,14 +7,12 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::base::parallel;
-use crate::base::paths::{BASE, LIB};
+use crate::base::paths::BASE;
 use crate::base::problem::Problem;
 use crate::doctor::Finding;
 use crate::gearman::server::Server;
 use crate::gearman::text::{Admin, Connection, Queue};
 use crate::host::Host;
-use crate::host::commands::{Command, explain};
-use crate::host::files::Node;
 use crate::host::platform::Platform;
 use crate::host::process::Process;
 use crate::host::services::{ServiceManager, Unit};
@@ -23,7 +21,7 @@ use crate::intent::queue::WaitingJobs;
 use crate::intent::resolve::{self, Resolved, SiteResolved};
 use crate::plan::prepare::{Prepared, prepare};
 use crate::resource::ResourceId;
-use crate::site::ask::{Facts, Request};
+use crate::site::ask::{SiteFacts, Target};
 use crate::site::pool::{self, Pool};
 use crate::supervisor::rpc::{self, Unreachable};
 use crate::worker::Paths;
@@ -38,7 +36,7 @@ pub struct Context<'h> {
     pub resolved: Resolved,
     pub root: bool,
     prepared: OnceLock<Result<Prepared>>,
-    facts: Vec<OnceLock<Result<Facts>>>,
+    facts: Vec<OnceLock<Result<SiteFacts>>>,
     pools: Vec<OnceLock<Option<Pool>>>,
     processes: OnceLock<Vec<Process>>,
     supervisor: OnceLock<Result<Vec<rpc::Process>, Unreachable>>,
@@ -111,48 +109,20 @@ impl<'h> Context<'h> {
         })
     }
 
-    /// What the site's WordPress says of itself, asked as its worker user.
-    pub fn facts(&self, site: &SiteResolved) -> &Result<Facts> {
+    /// What the site's WordPress says about itself, asked as its worker user.
+    pub fn facts(&self, site: &SiteResolved) -> &Result<SiteFacts> {
         self.facts[self.index(site)].get_or_init(|| {
-            let request = Request::facts(&site.dir.to_string_lossy())?;
             let user = self.host.need_user(&site.user)?;
             if !self.root && user.uid != rustix::process::geteuid().as_raw() {
                 return Err(self.no_root("load WordPress as its worker user").into());
             }
-            let output = self.host.run(
-                &Command::new(&site.php.path)
-                    .args(["-d", "display_errors=stderr", "-d", "memory_limit=512M"])
-                    .args(self.opcode_cache(site, user.uid))
-                    .args([Path::new(LIB).join("ask.php")])
-                    .stdin(request.to_json()?)
-                    .user(&user)
-                    .limit(Duration::from_secs(30)),
-            )?;
-            request.read_facts(&output.stdout).map_err(|problem| {
-                let mut why = problem.why.clone();
-                if !output.success() {
-                    why = format!("{why}\nPHP ended with {}", explain(&output));
-                }
-                Problem::new(problem.what, why).into()
-            })
+            let cache = self.paths(site).cache;
+            let target = Target {
+                cache: Some(&cache),
+                ..site.target()
+            };
+            target.facts(self.host)
         })
-    }
-
-    /// The options that let PHP take WordPress from the workers' own cache.
-    fn opcode_cache(&self, site: &SiteResolved, uid: u32) -> Vec<String> {
-        let dir = self.paths(site).cache;
-        match self.host.look(&dir) {
-            // PHP ends at once where it may not use the folder.
-            Ok(Node::Directory(meta)) if meta.uid == uid && meta.mode == 0o700 => [
-                "opcache.enable_cli=1".to_owned(),
-                "opcache.file_cache_only=1".to_owned(),
-                format!("opcache.file_cache={}", dir.display()),
-            ]
-            .into_iter()
-            .flat_map(|option| ["-d".to_owned(), option])
-            .collect(),
-            _ => Vec::new(),
-        }
     }
 
     /// The php-fpm pool that serves the site.

@@ -20,6 +20,7 @@ use crate::intent::options::{
 use crate::intent::queue;
 use crate::queue::mysql::Mysql;
 use crate::queue::wanted as queue_words;
+use crate::site::ask::Target;
 use crate::site::config::{self, Found, Want};
 use crate::site::find;
 use crate::site::php::{self, Php};
@@ -121,6 +122,17 @@ impl SiteResolved {
             return Vec::new();
         }
         plugins::functions(old)
+    }
+
+    /// The site as it is asked about itself.
+    pub fn target(&self) -> Target<'_> {
+        Target {
+            dir: &self.dir,
+            php: &self.php.path,
+            user: &self.user,
+            plugin: self.plugin,
+            cache: None,
+        }
     }
 
     /// The salt that the site will have, where it is told: a new one is not.

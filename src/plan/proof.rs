@@ -6,46 +6,30 @@ use std::time::Duration;
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use crate::base::paths::{BASE, LIB, LOGS};
+use crate::base::paths::{BASE, LOGS};
 use crate::base::problem::Problem;
 use crate::host::Host;
-use crate::host::commands::{Command, explain};
 use crate::intent::options::WorkerMode;
 use crate::intent::resolve::SiteResolved;
-use crate::site::ask::{Proof, Request};
+use crate::site::ask::Proof;
 
 /// How long a job may wait for a worker that has just started.
-const PATIENCE_SECONDS: u64 = 30;
+const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Sends one job and waits until a worker ran it.
+/// Submits one job and waits until a worker has run it.
 pub fn run(host: &Host, site: &SiteResolved) -> Result<Proof> {
     let run = Path::new(BASE).join("run").join(&site.name);
-    let request = Request::prove(
-        &site.dir.to_string_lossy(),
-        &run.to_string_lossy(),
-        PATIENCE_SECONDS,
-    )?;
-    let user = host.need_user(&site.user)?;
     let control = host.supervisor()?.control;
-    let output = host.run(
-        &Command::new(&site.php.path)
-            .args(["-d", "display_errors=stderr", "-d", "memory_limit=512M"])
-            .args([Path::new(LIB).join("ask.php")])
-            .stdin(request.to_json()?)
-            .user(&user)
-            .limit(Duration::from_secs(PATIENCE_SECONDS + 30)),
-    )?;
-    request.read_proof(&output.stdout).map_err(|problem| {
-        let mut why = problem.why.clone();
-        if !output.stderr.is_empty() || !output.success() {
-            why = format!("{why}\nPHP ended with {}", explain(&output));
+    site.target().prove(host, &run, PATIENCE).map_err(|error| {
+        let help = format!(
+            "see {LOGS}/{}.log and '{control} status {}:*'; all other steps are done",
+            site.name, site.program
+        );
+        match error.downcast::<Problem>() {
+            Ok(problem) if problem.help.is_empty() => problem.help(help).into(),
+            Ok(problem) => problem.into(),
+            Err(error) => error,
         }
-        Problem::new(problem.what, why)
-            .help(format!(
-                "see {LOGS}/{}.log and '{control} status {}:*'; all other steps are done",
-                site.name, site.program
-            ))
-            .into()
     })
 }
 

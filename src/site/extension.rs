@@ -24,6 +24,8 @@ pub struct PhpInfo {
     pub lacks_json: bool,
     /// It has no pcntl, so it cannot fork.
     pub lacks_pcntl: bool,
+    /// The version of the gearman extension's library; `None` without the extension.
+    pub libgearman: Option<String>,
 }
 
 impl PhpInfo {
@@ -33,16 +35,18 @@ impl PhpInfo {
     }
 }
 
-/// Starts PHP as this user, with its ini files.
+/// Starts PHP as this user, with its ini files. The program works in every PHP,
+/// however old it is and whatever it lacks.
 pub fn ask(host: &Host, php: &Path, user: &User) -> Result<PhpInfo> {
     const PROGRAM: &str = r#"
         echo "\n", PHP_VERSION, "\n", ini_get('extension_dir'), "\n";
         echo extension_loaded('json') ? 'json' : 'none', "\n";
-        echo function_exists('pcntl_fork') ? 'pcntl' : 'none', "\n";"#;
+        echo function_exists('pcntl_fork') ? 'pcntl' : 'none', "\n";
+        echo extension_loaded('gearman') ? gearman_version() : 'none', "\n";"#;
     let command = quiet(php).args(["-r", PROGRAM]).user(user);
     let text = host.check(&command)?.text();
     let lines: Vec<&str> = text.trim().lines().collect();
-    let [version, extension_dir, json, pcntl] = lines[..] else {
+    let [version, extension_dir, json, pcntl, gearman] = lines[..] else {
         let what = format!("ask {} about itself", php.display());
         return Err(Problem::new(what, format!("it printed {text:?}")).into());
     };
@@ -51,6 +55,7 @@ pub fn ask(host: &Host, php: &Path, user: &User) -> Result<PhpInfo> {
         extension_dir: extension_dir.into(),
         lacks_json: json == "none",
         lacks_pcntl: pcntl == "none",
+        libgearman: (gearman != "none").then(|| gearman.to_owned()),
     })
 }
 

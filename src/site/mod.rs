@@ -4,7 +4,6 @@ pub mod ask;
 pub mod config;
 pub mod extension;
 pub mod find;
-pub mod look;
 pub mod php;
 pub mod plugins;
 pub mod pool;

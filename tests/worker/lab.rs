@@ -54,13 +54,7 @@ impl Lab {
             .spawn()
             .unwrap();
         let source = Path::new(env!("CARGO_MANIFEST_DIR"));
-        for name in [
-            "runner.php",
-            "fork.php",
-            "plugin.php",
-            "ask.php",
-            "bundled.php",
-        ] {
+        for name in ["runner.php", "fork.php", "plugin.php", "bundled.php"] {
             fs::copy(
                 source.join("templates").join(name),
                 dir.join("lib").join(name),
@@ -90,6 +84,14 @@ impl Lab {
             .args(["--reuid", USER, "--regid", USER, "--clear-groups", "--"])
             .arg(program);
         command
+    }
+
+    /// The user that sites belong to.
+    pub fn user(&self) -> String {
+        match self.root {
+            true => USER.into(),
+            false => std::env::var("USER").unwrap(),
+        }
     }
 
     pub fn is_root(&self) -> bool {

@@ -124,7 +124,7 @@ fn without_a_salt_the_function_is_the_plugins() {
         let worker = site.worker(&[]);
         site.add("t_line", json!(["salted"]));
         site.wait_for_out(20, 1);
-        // SiteInfo to look, the worker sees that the salt is gone, without a job.
+        // On this signal the worker looks again, without a job, and sees that the salt is gone.
         let salt = format!("define( 'WP_ASYNC_TASK_SALT', 'salt-of-{name}' );");
         site.write("wp-config.php", &config.replace(&salt, ""));
         super::lab::signal(worker.pid(), "USR1");
@@ -244,13 +244,7 @@ fn over_http_there_is_only_403() {
         .port();
     let dir = lab().dir.join("http");
     fs::create_dir_all(&dir).unwrap();
-    for file in [
-        "runner.php",
-        "fork.php",
-        "plugin.php",
-        "ask.php",
-        "bundled.php",
-    ] {
+    for file in ["runner.php", "fork.php", "plugin.php", "bundled.php"] {
         fs::copy(lab().dir.join("lib").join(file), dir.join(file)).unwrap();
     }
     std::os::unix::fs::symlink(
@@ -282,7 +276,6 @@ fn over_http_there_is_only_403() {
         "runner.php",
         "fork.php",
         "plugin.php",
-        "ask.php",
     ] {
         let answer = get(&format!("/{file}")).unwrap();
         assert!(answer.starts_with("HTTP/1.1 403"), "{file}: {answer}");

@@ -1,12 +1,15 @@
 //! Sites that change, are networks, have drop-ins, or are asked.
 
 use std::fs::{self, Permissions};
-use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
-use std::process::Stdio;
+use std::path::Path;
+use std::time::Duration;
 
 use serde_json::json;
-use wp_gears::site::ask::Request;
+use wp_gears::base::problem::Problem;
+use wp_gears::host::Host;
+use wp_gears::site::ask::Target;
+use wp_gears::site::plugins::{BUNDLED, WP_MINIONS};
 
 use super::lab::{Plan, Site, lab, sleep, wait_for};
 
@@ -256,21 +259,9 @@ fn sockets_that_stay_open_mean_spawn() {
     worker.stop();
 }
 
-fn ask(site: &Site, request: &Request) -> Vec<u8> {
-    let mut child = lab()
-        .command("php")
-        .arg(lab().dir.join("lib/ask.php"))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .current_dir(&site.dir)
-        .spawn()
-        .unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    stdin
-        .write_all(request.to_json().unwrap().as_bytes())
-        .unwrap();
-    drop(stdin);
-    child.wait_with_output().unwrap().stdout
+/// What went wrong when the site was asked.
+fn why(error: anyhow::Error) -> String {
+    error.downcast::<Problem>().unwrap().why
 }
 
 #[test]
@@ -282,25 +273,59 @@ fn a_site_tells_what_it_is_and_proves_that_jobs_run() {
             ..Plan::default()
         },
     );
-    let dir = site.dir.to_string_lossy();
+    let host = Host::new(None).unwrap();
+    let user = lab().user();
+    let target = Target {
+        dir: &site.dir,
+        php: Path::new("/usr/bin/php"),
+        user: &user,
+        plugin: &BUNDLED,
+        cache: None,
+    };
     let run = site.state("run");
-    let request = Request::facts(&dir).unwrap();
-    let facts = request.read_facts(&ask(&site, &request)).unwrap();
+    let facts = target.facts(&host).unwrap();
     assert_eq!(facts.plugin.as_deref(), Some("bundled"));
     assert_eq!(facts.function.as_ref(), Some(&site.function));
     assert_eq!(facts.servers, Some(vec![site.gearmand.server.to_string()]));
     assert_eq!(
-        (facts.name.as_str(), facts.blogs, facts.network),
+        (
+            facts.identity.name.as_str(),
+            facts.blogs,
+            facts.identity.network
+        ),
         ("test", 1, false)
     );
-    assert!(facts.max_connections > 1 && facts.can_add && facts.salt.is_some());
+    assert!(facts.max_connections > 1 && facts.can_add && facts.settings.salt.is_some());
+    assert!(facts.settings.on && facts.early == Some(facts.settings.clone()));
+    assert_eq!(target.identify(&host).unwrap(), facts.identity);
+    // A value that the plugin does not take for Gearman.
+    let config = fs::read_to_string(site.dir.join("wp-config.php")).unwrap();
+    let off = config.replace(
+        "'WP_MINIONS_BACKEND', 'gearman'",
+        "'WP_MINIONS_BACKEND', 'x'",
+    );
+    assert_ne!(off, config);
+    site.write("wp-config.php", &off);
+    let minions = Target {
+        plugin: &WP_MINIONS,
+        ..target
+    };
+    assert!(!minions.facts(&host).unwrap().settings.on);
+    site.write("wp-config.php", &config);
+    assert!(minions.facts(&host).unwrap().settings.on);
+    // From the workers' opcode cache too, whoever fills it.
+    let cache = site.state("cache");
+    let cached = Target {
+        cache: Some(&cache),
+        ..target
+    };
+    assert_eq!(cached.facts(&host).unwrap(), facts);
 
-    let request = Request::prove(&dir, &run.to_string_lossy(), 1).unwrap();
-    let error = request.read_proof(&ask(&site, &request)).unwrap_err();
-    assert!(error.why.contains("no worker ran the job"), "{error}");
+    let prove = |seconds| target.prove(&host, &run, Duration::from_secs(seconds));
+    let error = why(prove(1).unwrap_err());
+    assert!(error.contains("no worker ran the job"), "{error}");
     let worker = site.worker(&[]);
-    let request = Request::prove(&dir, &run.to_string_lossy(), 20).unwrap();
-    let proof = request.read_proof(&ask(&site, &request)).unwrap();
+    let proof = prove(20).unwrap();
     assert!(
         proof.forked && proof.done_ms >= proof.started_ms && proof.done_ms < 10_000,
         "{proof:?}"
@@ -316,7 +341,7 @@ fn a_site_tells_what_it_is_and_proves_that_jobs_run() {
     assert!(left.len() <= 1, "{left:?}");
 
     // A site that ends, or says nothing sensible.
-    for (file, text, why) in [
+    for (file, text, says) in [
         (
             "wp-content/mu-plugins/z.php",
             "<?php exit( 'bye' );",
@@ -339,9 +364,8 @@ fn a_site_tells_what_it_is_and_proves_that_jobs_run() {
         ),
     ] {
         site.write(file, text);
-        let request = Request::facts(&dir).unwrap();
-        let error = request.read_facts(&ask(&site, &request)).unwrap_err();
-        assert!(error.why.contains(why), "{text}: {error}");
+        let error = why(target.facts(&host).unwrap_err());
+        assert!(error.contains(says), "{text}: {error}");
     }
 }
 

@@ -14,8 +14,8 @@ use crate::intent::file::absolute;
 use crate::intent::resolve::{self, SiteResolved};
 use crate::report::message;
 use crate::report::progress::Progress;
+use crate::site::ask::Identity;
 use crate::site::config::Network;
-use crate::site::look::{self, SiteInfo};
 use crate::site::roots;
 
 /// So many sites may all be meant.
@@ -55,7 +55,7 @@ fn one(host: &Host, layers: &Layers, dir: &Path, until: Instant) -> Result<Found
     };
     if let Some(site) = resolved.sites.first() {
         let told = match host.live() && Instant::now() < until {
-            true => Some(look::ask(host, &site.dir, &site.php.path, &site.user)),
+            true => Some(site.target().identify(host)),
             false => None,
         };
         found.silent = matches!(told, Some(Err(_)));
@@ -78,7 +78,7 @@ fn one(host: &Host, layers: &Layers, dir: &Path, until: Instant) -> Result<Found
     Ok(found)
 }
 
-fn about(site: &SiteResolved, told: Option<&SiteInfo>) -> String {
+fn about(site: &SiteResolved, told: Option<&Identity>) -> String {
     let mut parts = Vec::new();
     if let Some(told) = told.filter(|told| !told.name.is_empty()) {
         parts.push(format!("\"{}\"", told.name));

@@ -29,7 +29,7 @@ fn run(context: &Context) -> Vec<Finding> {
             .home
             .split_once("://")
             .is_some_and(|(_, rest)| !rest.is_empty());
-        vec![match (facts.network, has_host) {
+        vec![match (facts.identity.network, has_host) {
             (false, _) => Finding::ok("no network"),
             (true, true) => Finding::ok(format!(
                 "a network of {} sites, {}",

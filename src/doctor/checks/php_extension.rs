@@ -2,10 +2,9 @@
 
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding, or_ok};
-use crate::host::commands::Command;
 use crate::intent::resolve::SiteResolved;
 use crate::resource::ResourceId;
-use crate::site::{find, php, web_php};
+use crate::site::{extension, find, php, web_php};
 
 pub const CHECK: Check = Check {
     name: "php-extension",
@@ -36,7 +35,6 @@ fn run(context: &Context) -> Vec<Finding> {
 
 /// Asks the workers' PHP itself: the version of its library.
 fn command_line(context: &Context, site: &SiteResolved) -> Result<Option<String>, Box<Finding>> {
-    const PROGRAM: &str = "echo extension_loaded( 'gearman' ) ? 'yes ' . gearman_version() : 'no';";
     let php = site.php.path.display();
     let failed = |seen: String, todo: String| {
         Err(Box::new(
@@ -47,10 +45,9 @@ fn command_line(context: &Context, site: &SiteResolved) -> Result<Option<String>
         Ok(user) => user,
         Err(error) => return Err(Box::new(Finding::of_error(&error))),
     };
-    let command = Command::new(&site.php.path).args(["-r", PROGRAM]);
-    match context.host.check(&command.user(&user)) {
-        Ok(output) => match output.text().trim().rsplit_once("yes ") {
-            Some((_, version)) => Ok(Some(version.to_owned())),
+    match extension::ask(context.host, &site.php.path, &user) {
+        Ok(facts) => match facts.libgearman {
+            Some(version) => Ok(Some(version)),
             None => failed(
                 format!("{php} has no gearman extension: workers cannot run jobs"),
                 format!("install it for this PHP, or {}", enable(context, site)),

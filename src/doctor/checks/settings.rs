@@ -1,14 +1,12 @@
-//! The constants as WordPress sees them, against the file and against the
+//! The settings as WordPress sees them, against wp-config.php and against the
 //! moment at which plugins read them.
-
-use sha2::{Digest, Sha256};
 
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding, or_ok};
 use crate::intent::resolve::SiteResolved;
 use crate::resource::ResourceId;
-use crate::site::ask::{Facts, Settings};
-use crate::site::plugins::{SALT, WP_MINIONS};
+use crate::site::ask::{SiteFacts, fingerprint};
+use crate::site::plugins::SALT;
 
 pub const CHECK: Check = Check {
     name: "settings",
@@ -19,106 +17,111 @@ pub const CHECK: Check = Check {
 
 fn run(context: &Context) -> Vec<Finding> {
     context.each_site(|site| {
-        let facts = match context.facts(site) {
-            Ok(facts) => facts,
-            Err(_) => return vec![Finding::skipped("WordPress does not load (see 'wordpress')")],
+        let Ok(facts) = context.facts(site) else {
+            return vec![Finding::skipped(
+                "WordPress does not load (see 'wordpress')",
+            )];
         };
-        let config = site.config.display();
-        let by = ResourceId::File(site.config.clone());
-        let mut problems = Vec::new();
-        for (name, early, now) in constants(site, facts) {
-            if let Some(early) = early
-                && early != now
-            {
-                let seen = format!("{name} is set too late: plugins have read it when it comes");
-                let todo = format!("move it before the line with wp-settings.php in {config}");
-                problems.push(Finding::failed(seen, todo).fixed_by(by.clone()));
-            }
+        let mut problems = too_late(site, facts);
+        if problems.is_empty() {
+            problems.extend(switched_off(site, facts));
+            problems.extend(other_servers(site, facts));
+            problems.extend(no_salt(facts));
         }
-        if !problems.is_empty() {
-            return problems;
-        }
-        let on = match site.plugin.switch == WP_MINIONS.switch {
-            true => facts.backend.as_deref() == Some("gearman"),
-            false => facts.wp_gears,
-        };
-        if !on {
-            let name = switch(site);
-            let seen = format!("WordPress has no {name}: jobs go to WP-Cron");
-            problems.push(Finding::failed(seen, format!("set it in {config}")).fixed_by(by.clone()));
-        }
-        let servers = facts.servers.clone().unwrap_or_default();
-        let wanted = site.effective_servers();
-        let stock = servers.is_empty() && wanted == ["127.0.0.1:4730"];
-        if servers != wanted && !stock {
-            problems.push(Finding::failed(
-                format!("WordPress sends jobs to {}, its workers ask {}", list(&servers), list(&wanted)),
-                format!("see $gearman_servers in {config} and what it includes"),
-            ).fixed_by(by.clone()));
-        }
-        let in_file = site.found.salt.as_deref().map(fingerprint);
-        if let Some(in_file) = in_file
-            && facts.salt.as_deref() != Some(in_file.as_str())
-        {
-            problems.push(Finding::failed(
-                "the salt that WordPress has is not the one in wp-config.php",
-                format!("see what else defines WP_ASYNC_TASK_SALT: an include or a plugin before {config}"),
-            ));
-        }
-        if facts.salt.is_none() {
-            let seen = "WordPress has no WP_ASYNC_TASK_SALT: another site without one would run its jobs";
-            problems.push(Finding::failed(seen, "wp-gears doctor --fix makes one").fixed_by(by.clone()));
-        }
-        or_ok(problems, || format!("{} is on, jobs go to {}, with a salt", switch(site), list(&wanted)))
+        let config = ResourceId::File(site.config.clone());
+        let mut problems: Vec<Finding> = problems
+            .into_iter()
+            .map(|it| it.fixed_by(config.clone()))
+            .collect();
+        problems.extend(other_salt(site, facts));
+        or_ok(problems, || {
+            let servers = list(&site.effective_servers());
+            format!("{} is on, jobs go to {servers}, with a salt", switch(site))
+        })
     })
 }
 
-type Constant = (&'static str, Option<Option<String>>, Option<String>);
-
-/// Each with its value when plugins were about to load, and when all was loaded.
-fn constants(site: &SiteResolved, facts: &Facts) -> Vec<Constant> {
-    let early = |pick: fn(&Settings) -> Option<String>| facts.early.as_ref().map(pick);
-    let mut all = vec![(SALT, early(|it| it.salt.clone()), facts.salt.clone())];
-    match site.plugin.switch == WP_MINIONS.switch {
-        true => {
-            all.push((
-                "WP_MINIONS_BACKEND",
-                early(|it| it.backend.clone()),
-                facts.backend.clone(),
-            ));
-        }
-        false => {
-            let now = facts.wp_gears.then(|| "true".to_owned());
-            all.push((
-                "WP_GEARS",
-                early(|it| it.wp_gears.then(|| "true".to_owned())),
-                now,
-            ));
-        }
-    }
-    all
+/// Constants that changed after plugins were about to load.
+fn too_late(site: &SiteResolved, facts: &SiteFacts) -> Vec<Finding> {
+    let (Some(early), now) = (&facts.early, &facts.settings) else {
+        return Vec::new();
+    };
+    let constants = [
+        (SALT, early.salt != now.salt),
+        (site.plugin.switch.constant, early.on != now.on),
+    ];
+    let late = constants.into_iter().filter(|(_, late)| *late);
+    late.map(|(name, _)| {
+        Finding::failed(
+            format!("{name} is set too late: plugins have loaded by then"),
+            format!(
+                "move it before the line with wp-settings.php in {}",
+                site.config.display()
+            ),
+        )
+    })
+    .collect()
 }
 
-fn switch(site: &SiteResolved) -> &'static str {
-    match site.plugin.switch == WP_MINIONS.switch {
-        true => "WP_MINIONS_BACKEND 'gearman'",
-        false => "WP_GEARS true",
-    }
+fn switched_off(site: &SiteResolved, facts: &SiteFacts) -> Option<Finding> {
+    let seen = format!("WordPress has no {}: jobs go to WP-Cron", switch(site));
+    let help = format!("set it in {}", site.config.display());
+    (!facts.settings.on).then(|| Finding::failed(seen, help))
 }
+
+fn other_servers(site: &SiteResolved, facts: &SiteFacts) -> Option<Finding> {
+    let has = facts.servers.clone().unwrap_or_default();
+    let wanted = site.effective_servers();
+    if has == wanted || (has.is_empty() && wanted == [STOCK]) {
+        return None;
+    }
+    Some(Finding::failed(
+        format!(
+            "WordPress sends jobs to {}, but its workers ask {}",
+            list(&has),
+            list(&wanted)
+        ),
+        format!(
+            "see $gearman_servers in {} and what it includes",
+            site.config.display()
+        ),
+    ))
+}
+
+fn no_salt(facts: &SiteFacts) -> Option<Finding> {
+    let seen = format!("WordPress has no {SALT}: another site without one would run its jobs");
+    let help = "wp-gears doctor --fix makes one";
+    facts
+        .settings
+        .salt
+        .is_none()
+        .then(|| Finding::failed(seen, help))
+}
+
+/// A salt that something else defines, which setup cannot change.
+fn other_salt(site: &SiteResolved, facts: &SiteFacts) -> Option<Finding> {
+    let has = facts.settings.salt.as_ref()?;
+    let in_file = site.found.salt.as_deref().map(fingerprint)?;
+    let help = format!(
+        "see what else defines {SALT}: an include or a plugin before {}",
+        site.config.display()
+    );
+    let seen = "WordPress has another salt than wp-config.php";
+    (in_file != *has).then(|| Finding::failed(seen, help))
+}
+
+/// The plugin's switch, turned on.
+fn switch(site: &SiteResolved) -> String {
+    let switch = site.plugin.switch;
+    format!("{} {}", switch.constant, switch.php())
+}
+
+/// Where plugins send jobs if they are told no server.
+const STOCK: &str = "127.0.0.1:4730";
 
 fn list(servers: &[String]) -> String {
     match servers.is_empty() {
-        true => "127.0.0.1:4730".into(),
+        true => STOCK.into(),
         false => servers.join(", "),
     }
-}
-
-/// As ask.php makes it.
-fn fingerprint(salt: &str) -> String {
-    let digest = Sha256::digest(salt.as_bytes());
-    digest
-        .iter()
-        .take(6)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
 }

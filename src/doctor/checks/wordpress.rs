@@ -1,11 +1,7 @@
 //! Whether WordPress loads for its worker user.
 
-use std::path::Path;
-
-use crate::base::paths::LIB;
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding};
-use crate::resource::ResourceId;
 
 pub const CHECK: Check = Check {
     name: "wordpress",
@@ -34,7 +30,7 @@ fn run(context: &Context) -> Vec<Finding> {
                         site.php.path.display()
                     );
                 }
-                finding.fixed_by(ResourceId::File(Path::new(LIB).join("ask.php")))
+                finding
             }
         }]
     })

@@ -47,13 +47,7 @@ fn run(context: &Context) -> Vec<Finding> {
             problems.push(finding);
         }
     }
-    for name in [
-        "wp-gears",
-        "runner.php",
-        "fork.php",
-        "plugin.php",
-        "ask.php",
-    ] {
+    for name in ["wp-gears", "runner.php", "fork.php", "plugin.php"] {
         let path = Path::new(LIB).join(name);
         let resource = ResourceId::File(path.clone());
         if context.differs(&resource) {

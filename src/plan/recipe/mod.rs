@@ -33,12 +33,11 @@ use crate::resource::source::Source;
 use crate::site::config::{self, Wish};
 use crate::site::{plugins, settings};
 
-/// The PHP in root's folder: what workers run, and what asks a site.
-const PHP: [(&str, &str); 4] = [
+/// The PHP that workers run, in root's folder.
+const PHP: [(&str, &str); 3] = [
     ("runner.php", include_str!("../../../templates/runner.php")),
     ("fork.php", include_str!("../../../templates/fork.php")),
     ("plugin.php", include_str!("../../../templates/plugin.php")),
-    ("ask.php", include_str!("../../../templates/ask.php")),
 ];
 const BUNDLED_PLUGIN: &str = include_str!("../../../templates/bundled.php");
 
