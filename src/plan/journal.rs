@@ -308,14 +308,15 @@ mod tests {
         assert_eq!(file.after.as_deref(), Some("cc"));
     }
 
-    /// Each kind as the first release wrote it.
-    const KINDS: [&str; 13] = [
+    /// Each kind as the first release that had it wrote it.
+    const KINDS: [&str; 14] = [
         r#"{"kind":"boolean","name":"httpd_can_network_connect","was":false}"#,
         r#"{"kind":"database","server":{"host":"h","port":3306,"admin":null},"database":"d","table":"t","had_database":false,"account":["u","c"]}"#,
         r#"{"kind":"directory","path":"/a","was":null}"#,
         r#"{"kind":"directory","path":"/b","was":[1,2,493]}"#,
         r#"{"kind":"file","path":"/c","edit":"options","was":{"sha":"aa","uid":1,"gid":2,"mode":420},"will":"bb"}"#,
         r#"{"kind":"file","path":"/d","edit":"log","was":null,"will":null}"#,
+        r#"{"kind":"intent","path":"/etc/wp-gears.toml","created":true,"set":{"port":{"before":"1","after":"2"}}}"#,
         r#"{"kind":"link","path":"/e","was":null,"will":"/x"}"#,
         r#"{"kind":"link","path":"/f","was":"/y","owner":[1,2],"file":{"sha":"aa","uid":1,"gid":2,"mode":420},"will":"/x"}"#,
         r#"{"kind":"packages","brought":["a","b"]}"#,

@@ -157,3 +157,177 @@ pub fn forget(host: &Host, purge: bool) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::journal;
+    use crate::resource::originals::hash;
+
+    /// A host with a journal of these acts, the last of them unfinished.
+    fn host(acts: &[&str]) -> (tempfile::TempDir, Host) {
+        let dir = tempfile::tempdir().unwrap();
+        let put = |path: &str, text: &str| {
+            let path = dir.path().join(path.trim_start_matches('/'));
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        put("/etc/os-release", "ID=debian\nVERSION_ID=12\n");
+        let mut journal = String::from("{\"record\":\"opened\",\"version\":1,\"at\":1}\n");
+        for (number, act) in acts.iter().enumerate() {
+            journal += &format!(
+                "{{\"record\":\"begin\",\"number\":{number},\"at\":1,\"undo\":{{{act}}}}}\n"
+            );
+            if number + 1 < acts.len() {
+                journal += &format!("{{\"record\":\"done\",\"number\":{number}}}\n");
+            }
+        }
+        put(&format!("{STATE}/host.jsonl"), &journal);
+        put("/var/lib/wp-gears/failed/a/1.job", "a job");
+        let host = Host::new(Some(dir.path())).unwrap();
+        (dir, host)
+    }
+
+    fn removal(host: &Host, purge: bool) -> Removal {
+        let history = journal::read(host, &Scope::Host).unwrap().unwrap();
+        let wish = Wish {
+            purge,
+            waiting: WaitingJobs::default(),
+        };
+        let mut removal = Removal::default();
+        of_history(host, &Scope::Host, &history, wish, &mut removal).unwrap();
+        removal
+    }
+
+    fn ids(removal: &Removal) -> Vec<String> {
+        let ids = removal.items.iter();
+        ids.map(|item| item.resource.id().to_string()).collect()
+    }
+
+    /// In the order of a setup.
+    const ACTS: [&str; 13] = [
+        r#""kind":"repository","id":"crb""#,
+        r#""kind":"packages","brought":["php8.2-gearman"]"#,
+        r#""kind":"directory","path":"/x","was":null"#,
+        r#""kind":"service","unit":"gearman-job-server","enabled":true,"active":true"#,
+        r#""kind":"directory","path":"/var/lib/wp-gears/failed/a","was":null"#,
+        r#""kind":"file","path":"/x/a","edit":"whole","was":null,"will":"aa""#,
+        r#""kind":"boolean","name":"b","was":false"#,
+        r#""kind":"link","path":"/x/l","was":null,"will":"/y""#,
+        r#""kind":"file","path":"/c","edit":"wp-config","was":null,"will":"aa""#,
+        r#""kind":"file","path":"/l.log","edit":"log","was":null,"will":null"#,
+        r#""kind":"service","unit":"wp-gears-supervisor","enabled":false,"active":false"#,
+        r#""kind":"file","path":"/p.conf","edit":"program","was":null,"will":"aa""#,
+        r#""kind":"program","group":"wp-gears-a""#,
+    ];
+
+    #[test]
+    fn the_switch_goes_first_and_the_rest_backwards() {
+        let (_dir, host) = host(&ACTS);
+        assert_eq!(
+            ids(&removal(&host, true)),
+            [
+                "file /c",
+                "file /p.conf",
+                "program wp-gears-a",
+                "service wp-gears-supervisor",
+                "log /l.log",
+                "link /x/l",
+                "file /x/a",
+                "service gearman-job-server",
+                "SELinux boolean b",
+                "folder /var/lib/wp-gears/failed/a",
+                "folder /x",
+                "packages",
+                "repository crb",
+                "the web's PHP",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_only_purge_removes_stays_and_is_listed() {
+        let (_dir, host) = host(&ACTS);
+        let all = ids(&removal(&host, true));
+        let kept = removal(&host, false);
+        let stays: Vec<&String> = all.iter().filter(|id| !ids(&kept).contains(id)).collect();
+        assert_eq!(
+            stays,
+            [
+                "log /l.log",
+                "folder /var/lib/wp-gears/failed/a",
+                "packages",
+                "repository crb",
+                "the web's PHP",
+            ]
+        );
+        for what in ["/l.log", "failed/a", "php8.2-gearman", "crb"] {
+            let listed = kept.left.iter().filter(|line| line.contains(what));
+            assert_eq!(listed.count(), 1, "{what}: {:?}", kept.left);
+        }
+    }
+
+    #[test]
+    fn where_an_act_was_cut_off_its_folder_is_tidied() {
+        let (_dir, host) = host(&[ACTS[7], ACTS[5]]);
+        assert_eq!(removal(&host, false).torn, [PathBuf::from("/x")]);
+    }
+
+    #[test]
+    fn a_database_that_cannot_be_asked_stays_and_is_listed() {
+        let (_dir, host) = host(&[
+            r#""kind":"database","server":{"host":"h","port":3306,"admin":null},"database":"d","table":"t","had_database":false,"account":null"#,
+        ]);
+        let removal = removal(&host, true);
+        assert!(removal.items.is_empty());
+        assert!(
+            removal.left[0].contains("d on h:3306"),
+            "{:?}",
+            removal.left
+        );
+    }
+
+    #[test]
+    fn the_extension_that_was_built_is_unloaded_with_or_without_purge() {
+        let (_dir, host) = host(&[
+            r#""kind":"file","path":"/usr/lib/php/gearman.so","edit":"whole","was":null,"will":"aa""#,
+        ]);
+        for purge in [false, true] {
+            let ids = ids(&removal(&host, purge));
+            assert_eq!(ids, ["file /usr/lib/php/gearman.so", "the web's PHP"]);
+        }
+    }
+
+    /// From the journal to the files: edits by people stay.
+    #[test]
+    fn files_are_restored_with_what_people_wrote_since() {
+        let (old, ours, theirs) = ("a=1\n", "a=2\n", "a=3\n");
+        let act = |path: &str| {
+            format!(
+                r#""kind":"file","path":"{path}","edit":"whole","was":{{"sha":"{}","uid":0,"gid":0,"mode":420}},"will":"{}""#,
+                hash(old.as_bytes()),
+                hash(ours.as_bytes())
+            )
+        };
+        let acts = ["/x/ours", "/x/theirs", "/x/removed", "/gone/file"].map(act);
+        let (dir, host) = host(&acts.each_ref().map(String::as_str));
+        let at = |path: &str| dir.path().join(path.trim_start_matches('/'));
+        std::fs::create_dir_all(at("/x")).unwrap();
+        std::fs::write(at("/x/ours"), ours).unwrap();
+        std::fs::write(at("/x/theirs"), theirs).unwrap();
+        crate::resource::originals::store(&host, old.as_bytes()).unwrap();
+        let removal = removal(&host, false);
+        for item in &removal.items {
+            if item.resource.inspect(&host).unwrap() != crate::resource::State::Same {
+                item.resource.apply(&host, &|_| {}).unwrap();
+            }
+        }
+        let text = |path: &str| std::fs::read_to_string(at(path)).ok();
+        assert_eq!(text("/x/ours").as_deref(), Some(old));
+        assert_eq!(text("/x/theirs").as_deref(), Some(theirs));
+        assert_eq!(text("/x/removed").as_deref(), Some(old));
+        assert!(!at("/gone").exists());
+        assert_eq!(removal.left.len(), 1);
+        assert!(removal.left[0].starts_with("/x/theirs"));
+    }
+}

@@ -222,7 +222,7 @@ impl Resource for Packages {
         Ok(vec![Inverse::Packages(PackagesInverse { brought })])
     }
 
-    /// Fetches the package lists: without them `undo` cannot tell what will be
+    /// Fetches the package lists: without them `inverses` cannot tell what will be
     /// installed.
     fn prepare(&self, host: &Host, watch: &dyn Fn(&str)) -> Result<()> {
         let missing = self.missing(host)?;

@@ -292,3 +292,44 @@ impl Revert for ProgramInverse {
         Ok(Reverted::by(Phase::Workers, program))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resource::file::FileInverse;
+    use crate::resource::originals::Backup;
+
+    #[test]
+    fn a_section_that_a_person_wrote_before_setup_is_seen_in_the_original() {
+        let dir = tempfile::tempdir().unwrap();
+        let host = Host::new(Some(dir.path())).unwrap();
+        let section = b"[program:mine]\ncommand=/bin/x\n";
+        let file = |edit| {
+            Inverse::File(FileInverse {
+                path: "/etc/supervisord.conf".into(),
+                edit,
+                before: Some(Backup {
+                    sha: originals::store(&host, section).unwrap(),
+                    uid: 0,
+                    gid: 0,
+                    mode: 0o644,
+                }),
+                after: None,
+            })
+        };
+        let by_hand = |edit, group: &str| {
+            let file = file(edit);
+            let context = RevertContext {
+                host: &host,
+                purge: false,
+                lose_queued_jobs: false,
+                inverses: vec![&file],
+            };
+            let group = group.to_owned();
+            ProgramInverse { group }.was_by_hand(&context).unwrap()
+        };
+        assert!(by_hand(Edit::Section, "mine"));
+        assert!(!by_hand(Edit::Section, "other"));
+        assert!(!by_hand(Edit::Block, "mine"));
+    }
+}

@@ -156,4 +156,25 @@ mod tests {
         );
         assert_eq!(replace_section(text, "c", ""), None);
     }
+
+    /// `original`, what setup made of it, and what people made of that.
+    #[test]
+    fn what_people_wrote_since_stays_when_ours_is_reverted() {
+        let original = "[program:b]\ncommand=/b\n";
+        let ours = set(original, "a", "[program:a]\ncommand=/a\n");
+        let current = format!("{ours}\n[program:c]\ncommand=/c\n");
+        let reverted = without_new(current.as_bytes(), original.as_bytes(), ours.as_bytes());
+        assert_eq!(
+            String::from_utf8(reverted).unwrap(),
+            format!("{original}\n[program:c]\ncommand=/c\n")
+        );
+
+        let ours = replace_section(original, "b", "[program:b]\ncommand=/new\n").unwrap();
+        let current = format!("; theirs\n{ours}");
+        let reverted = with_old_sections(current.as_bytes(), original.as_bytes(), ours.as_bytes());
+        assert_eq!(
+            String::from_utf8(reverted).unwrap(),
+            format!("; theirs\n{original}")
+        );
+    }
 }
