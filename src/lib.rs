@@ -3,7 +3,7 @@
 //! stable API.
 //!
 //! The modules are layers, from the bottom up; each uses only those before it
-//! (`tests/architecture.rs`, ARCHITECTURE.md).
+//! (`tests/architecture`, ARCHITECTURE.md).
 
 pub mod base;
 pub mod cli;
