@@ -1,0 +1,97 @@
+//! php-fpm's pools, with the files that they include.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use crate::host::Host;
+use crate::site::web::{glob, text_of};
+
+/// A php-fpm pool.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Pool {
+    pub name: String,
+    pub user: String,
+    /// A socket's path, or an address.
+    pub listen: String,
+    pub file: PathBuf,
+    /// Its PHP's program for the command line.
+    pub php: PathBuf,
+    /// The folder that its processes see as the root.
+    pub chroot: Option<PathBuf>,
+}
+
+/// All pools of the platform's PHPs.
+///
+/// # Errors
+/// A platform that is not known.
+pub fn pools(host: &Host) -> Result<Vec<Pool>> {
+    let mut found = Vec::new();
+    for (pattern, program) in host.platform()?.family.web.pools {
+        for folder in glob(host, Path::new(pattern)) {
+            let name = wildcard(pattern, &folder);
+            let php = PathBuf::from(program.replace('*', &name));
+            for file in glob(host, &folder.join("*.conf")) {
+                found.extend(of_file(host, &file, &php));
+            }
+        }
+    }
+    found.retain(|pool: &Pool| !pool.user.is_empty());
+    Ok(found)
+}
+
+/// What the `*` of a pattern stands for in a path.
+fn wildcard(pattern: &str, path: &Path) -> String {
+    let at = pattern.split('/').position(|part| part == "*");
+    let path = path.to_string_lossy();
+    at.and_then(|at| path.split('/').nth(at))
+        .unwrap_or_default()
+        .to_owned()
+}
+
+fn of_file(host: &Host, file: &Path, php: &Path) -> Vec<Pool> {
+    let mut pools: Vec<Pool> = Vec::new();
+    let mut inside = false;
+    for line in text_of(host, file).lines().map(str::trim) {
+        if let Some(name) = line.strip_prefix('[').and_then(|it| it.split(']').next()) {
+            inside = name != "global";
+            if inside {
+                pools.push(Pool {
+                    name: name.to_owned(),
+                    file: file.to_owned(),
+                    php: php.to_owned(),
+                    ..Pool::default()
+                });
+            }
+            continue;
+        }
+        let (Some((key, value)), true, Some(pool)) =
+            (line.split_once('='), inside, pools.last_mut())
+        else {
+            continue;
+        };
+        let value = value.split(';').next().unwrap_or_default().trim();
+        let value = value.trim_matches('"').replace("$pool", &pool.name);
+        match key.trim() {
+            "user" => pool.user = value,
+            "listen" => pool.listen = value,
+            "chroot" if !value.is_empty() => pool.chroot = Some(value.into()),
+            _ => {}
+        }
+    }
+    pools
+}
+
+/// Whether a web server's words name the socket that a pool listens on.
+pub fn same_socket(pool: &str, named: &str) -> bool {
+    let plain = |text: &str| {
+        let text = text.trim_start_matches("unix:").trim_end_matches('/');
+        let text = text.strip_prefix("//").map_or(text.to_owned(), |rest| format!("/{rest}"));
+        text.replacen("/var/run/", "/run/", 1)
+            .replacen("localhost:", "127.0.0.1:", 1)
+    };
+    let (pool, named) = (plain(pool), plain(named));
+    // A pool may name its port alone.
+    let port = |text: &str| text.rsplit(':').next().map(str::to_owned);
+    pool == named || (!pool.contains(['/', ':']) && port(&named).as_deref() == Some(&pool))
+}

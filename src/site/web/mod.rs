@@ -1,0 +1,427 @@
+//! Who serves a site: the virtual hosts of nginx, Apache, Caddy and lighttpd,
+//! read as the servers read them, and what runs PHP for each.
+//!
+//! This reads files only, so that it works below `--root` too. What answers a
+//! request says for certain; that is the web proof's part.
+
+pub mod apache;
+pub mod caddy;
+pub mod fpm;
+pub mod lighttpd;
+pub mod nginx;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use crate::host::Host;
+use crate::host::files::Node;
+use fpm::{Pool, same_socket};
+
+/// More of one configuration file is not read.
+const LARGEST: usize = 4 << 20;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Nginx,
+    Apache,
+    Caddy,
+    Lighttpd,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Kind::Nginx => "nginx",
+            Kind::Apache => "Apache",
+            Kind::Caddy => "Caddy",
+            Kind::Lighttpd => "lighttpd",
+        })
+    }
+}
+
+/// What runs PHP for a virtual host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Handler {
+    /// A FastCGI server at a socket or an address, mostly php-fpm.
+    Fpm(String),
+    /// PHP inside the web server.
+    Module,
+    /// A program that the web server starts.
+    Cgi { program: Option<PathBuf> },
+    /// Something that this module cannot resolve.
+    Unknown,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VirtualHost {
+    pub server: Kind,
+    pub names: Vec<String>,
+    /// Addresses and ports, as the file has them.
+    pub listens: Vec<String>,
+    /// Document roots and aliases.
+    pub roots: Vec<PathBuf>,
+    pub handlers: Vec<Handler>,
+    /// The user of a PHP that the web server runs itself.
+    pub user: Option<String>,
+    pub file: PathBuf,
+}
+
+impl VirtualHost {
+    fn new(server: Kind, file: &Path) -> Self {
+        VirtualHost {
+            server,
+            names: Vec::new(),
+            listens: Vec::new(),
+            roots: Vec::new(),
+            handlers: Vec::new(),
+            user: None,
+            file: file.to_owned(),
+        }
+    }
+}
+
+/// A way in which a site's pages reach PHP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Serving {
+    pub server: Kind,
+    /// The file with the virtual host.
+    pub file: PathBuf,
+    /// The user that its PHP runs as, if the configuration says.
+    pub user: Option<String>,
+    pub pool: Option<Pool>,
+}
+
+impl fmt::Display for Serving {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let user = self.user.as_deref().unwrap_or("an unknown user");
+        write!(f, "{} ({}) as {user}", self.server, self.file.display())?;
+        match &self.pool {
+            Some(pool) => write!(f, ", php-fpm pool {}", pool.name),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Who serves a site, as far as the configuration says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Served {
+    By(Serving),
+    /// Several, with different users or PHPs.
+    Unclear(Vec<Serving>),
+    /// No virtual host names the site's folder.
+    Unknown,
+}
+
+impl Served {
+    pub fn pool(&self) -> Option<&Pool> {
+        match self {
+            Served::By(serving) => serving.pool.as_ref(),
+            Served::Unclear(_) | Served::Unknown => None,
+        }
+    }
+
+    pub fn user(&self) -> Option<&str> {
+        match self {
+            Served::By(serving) => serving.user.as_deref(),
+            Served::Unclear(_) | Served::Unknown => None,
+        }
+    }
+}
+
+/// All web servers' configuration, read once.
+#[derive(Debug, Default)]
+pub struct Servers {
+    pub virtual_hosts: Vec<VirtualHost>,
+    pub pools: Vec<Pool>,
+    /// Each virtual host's roots, with links resolved.
+    real: Vec<Vec<PathBuf>>,
+}
+
+impl Servers {
+    /// # Errors
+    /// A platform that is not known.
+    pub fn read(host: &Host) -> Result<Self> {
+        let web = &host.platform()?.family.web;
+        let mut virtual_hosts = nginx::virtual_hosts(host, Path::new(web.nginx.config));
+        virtual_hosts.extend(apache::virtual_hosts(host, Path::new(web.apache.config)));
+        virtual_hosts.extend(caddy::virtual_hosts(host));
+        virtual_hosts.extend(lighttpd::virtual_hosts(host));
+        let real = |one: &VirtualHost| one.roots.iter().map(|root| real(host, root)).collect();
+        Ok(Servers {
+            real: virtual_hosts.iter().map(real).collect(),
+            pools: fpm::pools(host)?,
+            virtual_hosts,
+        })
+    }
+
+    /// The folders that they serve.
+    pub fn roots(&self) -> impl Iterator<Item = &Path> {
+        let all = self.virtual_hosts.iter().flat_map(|one| &one.roots);
+        all.map(PathBuf::as_path)
+            .filter(|root| root.is_absolute() && !root.to_string_lossy().contains('$'))
+    }
+
+    /// Who serves a folder: of the virtual hosts whose root it is, or is
+    /// below, those with the nearest root.
+    pub fn of(&self, host: &Host, dir: &Path) -> Served {
+        let own = real(host, dir);
+        let distance = |root: &Path| {
+            let below = own.strip_prefix(root).or_else(|_| dir.strip_prefix(root));
+            below.ok().map(|rest| rest.components().count())
+        };
+        let mut nearest = usize::MAX;
+        let mut found: Vec<Serving> = Vec::new();
+        for (one, reals) in self.virtual_hosts.iter().zip(&self.real) {
+            let roots = one.roots.iter().chain(reals);
+            let Some(distance) = roots.filter_map(|root| distance(root)).min() else {
+                continue;
+            };
+            if distance > nearest || one.handlers.is_empty() {
+                continue;
+            }
+            if distance < nearest {
+                nearest = distance;
+                found.clear();
+            }
+            found.extend(one.handlers.iter().map(|handler| self.serving(one, handler)));
+        }
+        // What is not known says nothing against what is.
+        if found.iter().any(|one| one.user.is_some()) {
+            found.retain(|one| one.user.is_some());
+        }
+        let mut distinct: Vec<Serving> = Vec::new();
+        for one in found {
+            let php = |it: &Serving| it.pool.as_ref().map(|pool| pool.php.clone());
+            let same = |it: &Serving| it.user == one.user && php(it) == php(&one);
+            if !distinct.iter().any(same) {
+                distinct.push(one);
+            }
+        }
+        match (distinct.len(), distinct.pop()) {
+            (1, Some(one)) => Served::By(one),
+            (_, Some(last)) => {
+                distinct.push(last);
+                Served::Unclear(distinct)
+            }
+            (_, None) => Served::Unknown,
+        }
+    }
+
+    fn serving(&self, one: &VirtualHost, handler: &Handler) -> Serving {
+        let pool = match handler {
+            Handler::Fpm(listen) => {
+                let mut pools = self.pools.iter();
+                pools.find(|pool| same_socket(&pool.listen, listen)).cloned()
+            }
+            Handler::Module | Handler::Cgi { .. } | Handler::Unknown => None,
+        };
+        let user = match handler {
+            Handler::Fpm(_) => pool.as_ref().map(|pool| pool.user.clone()),
+            Handler::Module | Handler::Cgi { .. } => one.user.clone(),
+            Handler::Unknown => None,
+        };
+        Serving {
+            server: one.server,
+            file: one.file.clone(),
+            user,
+            pool,
+        }
+    }
+}
+
+fn real(host: &Host, path: &Path) -> PathBuf {
+    match host.look_through(path) {
+        Ok(Node::Directory(meta)) => meta.path,
+        _ => path.components().collect(),
+    }
+}
+
+/// A configuration file's text; empty where it cannot be read.
+fn text_of(host: &Host, path: &Path) -> String {
+    match host.read_head(path, LARGEST) {
+        Ok(Some(data)) => String::from_utf8_lossy(&data.bytes).into_owned(),
+        _ => String::new(),
+    }
+}
+
+/// The files and folders that a pattern names, sorted, as the servers' `include`
+/// reads it: `*` and `?` stand within one name.
+fn glob(host: &Host, pattern: &Path) -> Vec<PathBuf> {
+    let mut found = vec![PathBuf::new()];
+    for part in pattern.components() {
+        let name = part.as_os_str().to_string_lossy().into_owned();
+        if !name.contains(['*', '?', '[']) {
+            found.iter_mut().for_each(|path| path.push(part));
+            continue;
+        }
+        let mut next = Vec::new();
+        for dir in &found {
+            let mut names = host.list(dir).unwrap_or_default();
+            names.sort();
+            let fits = names.into_iter().filter(|it| {
+                let it = it.to_string_lossy();
+                (!it.starts_with('.') || name.starts_with('.')) && matches(&name, &it)
+            });
+            next.extend(fits.map(|name| dir.join(name)));
+        }
+        found = next;
+    }
+    // A folder is included with all that is in it.
+    let mut files = Vec::new();
+    for path in found {
+        match host.is_dir(&path) && !pattern.to_string_lossy().contains('*') {
+            true => {
+                let mut names = host.list(&path).unwrap_or_default();
+                names.sort();
+                files.extend(names.into_iter().map(|name| path.join(name)));
+            }
+            false => files.push(path),
+        }
+    }
+    files
+}
+
+/// Whether a name fits a pattern of `*`, `?` and `[…]`.
+fn matches(pattern: &str, name: &str) -> bool {
+    let mut chars = pattern.chars();
+    match chars.next() {
+        None => name.is_empty(),
+        Some('*') => {
+            let rest = chars.as_str();
+            let ends = name.char_indices().map(|(at, _)| at).chain([name.len()]);
+            ends.into_iter().any(|at| matches(rest, &name[at..]))
+        }
+        Some('?') => name.chars().next().is_some_and(|c| matches(chars.as_str(), &name[c.len_utf8()..])),
+        Some('[') => match (chars.as_str().split_once(']'), name.chars().next()) {
+            (Some((set, rest)), Some(c)) => set.contains(c) && matches(rest, &name[c.len_utf8()..]),
+            _ => false,
+        },
+        Some(c) => name.strip_prefix(c).is_some_and(|rest| matches(chars.as_str(), rest)),
+    }
+}
+
+#[cfg(test)]
+pub mod testing {
+    use super::*;
+
+    /// A folder that stands for a host.
+    pub struct Files(tempfile::TempDir);
+
+    impl Files {
+        pub fn new(files: &[(&str, &str)]) -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let all = files.iter().chain(&[("etc/os-release", "ID=debian\n")]);
+            for (path, text) in all {
+                let path = dir.path().join(path);
+                std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+                std::fs::write(path, text).unwrap();
+            }
+            Files(dir)
+        }
+
+        pub fn host(&self) -> Host {
+            Host::new(Some(self.0.path())).unwrap()
+        }
+
+        pub fn path(&self) -> &Path {
+            self.0.path()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::Files;
+    use super::*;
+
+    #[test]
+    fn names_fit_patterns() {
+        for (pattern, name, fits) in [
+            ("*.conf", "a.conf", true),
+            ("*.conf", "a.conf.bak", false),
+            ("*", "", true),
+            ("a?c", "abc", true),
+            ("[ab]*", "b1", true),
+            ("[ab]*", "c1", false),
+        ] {
+            assert_eq!(matches(pattern, name), fits, "{pattern} {name}");
+        }
+    }
+
+    const ALICE: (&str, &str) = (
+        "etc/php/8.2/fpm/pool.d/alice.conf",
+        "[alice]\nuser = alice\nlisten = /run/php/$pool.sock\n",
+    );
+    const BOB: (&str, &str) = (
+        "etc/php/8.2/fpm/pool.d/bob.conf",
+        "[bob]\n; user = x\nuser = bob ; the shop's\nlisten = 9001\n",
+    );
+    const APACHE: (&str, &str) = (
+        "etc/apache2/apache2.conf",
+        "IncludeOptional sites-enabled/*.conf\n",
+    );
+
+    #[track_caller]
+    fn user(files: &[(&str, &str)], dir: &str) -> Option<String> {
+        let files = Files::new(files);
+        let host = files.host();
+        let served = Servers::read(&host).unwrap().of(&host, Path::new(dir));
+        served.user().map(str::to_owned)
+    }
+
+    #[test]
+    fn two_virtual_hosts_in_one_file_are_two_customers() {
+        let sites = (
+            "etc/apache2/sites-enabled/all.conf",
+            "<VirtualHost *:80>\nDocumentRoot /srv/bob\n<FilesMatch x>\nSetHandler \"proxy:fcgi://127.0.0.1:9001\"\n</FilesMatch>\n</VirtualHost>\n<VirtualHost *:80>\nDocumentRoot /srv/alice\nSetHandler \"proxy:unix:/run/php/alice.sock|fcgi://localhost\"\n</VirtualHost>\n",
+        );
+        let files = [ALICE, BOB, APACHE, sites];
+        assert_eq!(user(&files, "/srv/alice").as_deref(), Some("alice"));
+        assert_eq!(user(&files, "/srv/bob").as_deref(), Some("bob"));
+        assert_eq!(user(&files, "/srv/carol"), None);
+    }
+
+    #[test]
+    fn wordpress_below_the_root_belongs_to_who_serves_the_root() {
+        let nginx = (
+            "etc/nginx/nginx.conf",
+            "http {\nserver { root /srv/a; location ~ php { fastcgi_pass unix:/var/run/php/alice.sock; } }\nserver { root /srv/a/shop; location ~ php { fastcgi_pass 127.0.0.1:9001; } }\n}\n",
+        );
+        let files = [ALICE, BOB, nginx];
+        assert_eq!(user(&files, "/srv/a/wp").as_deref(), Some("alice"));
+        // The nearest root counts.
+        assert_eq!(user(&files, "/srv/a/shop").as_deref(), Some("bob"));
+    }
+
+    #[test]
+    fn a_folder_that_two_users_serve_is_unclear() {
+        let nginx = (
+            "etc/nginx/nginx.conf",
+            "http {\nserver { root /srv/a; fastcgi_pass unix:/run/php/alice.sock; }\nserver { root /srv/a; fastcgi_pass 127.0.0.1:9001; }\n}\n",
+        );
+        let files = Files::new(&[ALICE, BOB, nginx]);
+        let host = files.host();
+        let served = Servers::read(&host).unwrap().of(&host, Path::new("/srv/a"));
+        let Served::Unclear(all) = served else {
+            panic!("{served:?}")
+        };
+        assert_eq!(all.len(), 2);
+    }
+
+    #[test]
+    fn a_root_that_is_a_link_is_the_same_folder() {
+        let nginx = (
+            "etc/nginx/nginx.conf",
+            "http { server { root /srv/current; fastcgi_pass unix:/run/php/alice.sock; } }\n",
+        );
+        let files = Files::new(&[ALICE, BOB, nginx, ("srv/releases/1/x", "")]);
+        std::os::unix::fs::symlink("releases/1", files.path().join("srv/current")).unwrap();
+        let host = files.host();
+        let servers = Servers::read(&host).unwrap();
+        let user = |dir: &str| servers.of(&host, Path::new(dir)).user().map(str::to_owned);
+        assert_eq!(user("/srv/current").as_deref(), Some("alice"));
+        assert_eq!(user("/srv/releases/1").as_deref(), Some("alice"));
+    }
+}

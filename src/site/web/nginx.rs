@@ -1,0 +1,293 @@
+//! nginx's configuration as nginx reads it: includes followed, comments left
+//! out, variables that `set` gives and upstreams resolved.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use crate::host::Host;
+use crate::site::web::{Handler, Kind, VirtualHost, glob, text_of};
+
+/// A simple directive, or one with a block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Directive {
+    name: String,
+    args: Vec<String>,
+    block: Vec<Directive>,
+    file: PathBuf,
+}
+
+/// More files than this are a circle of includes.
+const MOST_FILES: usize = 2000;
+
+/// Every `server` block that serves PHP or files.
+pub fn virtual_hosts(host: &Host, config: &Path) -> Vec<VirtualHost> {
+    let mut reader = Reader {
+        host,
+        base: config.parent().unwrap_or(config).to_owned(),
+        files: 0,
+    };
+    let all = reader.file(config);
+    let mut upstreams = HashMap::new();
+    let mut found = Vec::new();
+    collect(&all, &mut upstreams, &mut found);
+    found
+        .iter()
+        .map(|(server, root)| virtual_host(server, root.as_deref(), &upstreams))
+        .collect()
+}
+
+struct Reader<'a> {
+    host: &'a Host,
+    base: PathBuf,
+    files: usize,
+}
+
+impl Reader<'_> {
+    fn file(&mut self, path: &Path) -> Vec<Directive> {
+        self.files += 1;
+        if self.files > MOST_FILES {
+            return Vec::new();
+        }
+        let words = tokens(&text_of(self.host, path));
+        self.block(&mut words.into_iter(), path)
+    }
+
+    /// Directives up to the end of the block, with included files in place.
+    fn block(&mut self, words: &mut std::vec::IntoIter<Token>, file: &Path) -> Vec<Directive> {
+        let mut found = Vec::new();
+        let mut args: Vec<String> = Vec::new();
+        while let Some(word) = words.next() {
+            let block = match word {
+                Token::Word(text) => {
+                    args.push(text);
+                    continue;
+                }
+                Token::Close => break,
+                Token::End => Vec::new(),
+                Token::Open => self.block(words, file),
+            };
+            if args.is_empty() {
+                continue;
+            }
+            let name = args.remove(0);
+            if name == "include" && block.is_empty() {
+                for pattern in &args {
+                    for path in glob(self.host, &self.base.join(pattern)) {
+                        found.extend(self.file(&path));
+                    }
+                }
+                args.clear();
+                continue;
+            }
+            found.push(Directive {
+                name,
+                args: std::mem::take(&mut args),
+                block,
+                file: file.to_owned(),
+            });
+        }
+        found
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Token {
+    Word(String),
+    End,
+    Open,
+    Close,
+}
+
+/// Words, quoted or not; a `#` begins a comment where a word could begin.
+fn tokens(text: &str) -> Vec<Token> {
+    let mut found = Vec::new();
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            c if c.is_whitespace() => {}
+            '#' => while chars.next_if(|c| *c != '\n').is_some() {},
+            ';' => found.push(Token::End),
+            '{' => found.push(Token::Open),
+            '}' => found.push(Token::Close),
+            '"' | '\'' => {
+                let mut word = String::new();
+                while let Some(next) = chars.next() {
+                    match next {
+                        '\\' => word.extend(chars.next()),
+                        next if next == c => break,
+                        next => word.push(next),
+                    }
+                }
+                found.push(Token::Word(word));
+            }
+            c => {
+                let mut word = String::from(c);
+                // "${name}" is a part of a word.
+                let mut braces = 0;
+                while let Some(next) = chars.peek() {
+                    match next {
+                        '{' if word.ends_with('$') => braces += 1,
+                        '}' if braces > 0 => braces -= 1,
+                        c if c.is_whitespace() || ";{}".contains(*c) => break,
+                        _ => {}
+                    }
+                    word.extend(chars.next());
+                }
+                found.push(Token::Word(word));
+            }
+        }
+    }
+    found
+}
+
+/// All upstreams, and all servers with the root that their block inherits.
+fn collect(
+    all: &[Directive],
+    upstreams: &mut HashMap<String, Vec<String>>,
+    servers: &mut Vec<(Directive, Option<String>)>,
+) {
+    let root = all.iter().find(|it| it.name == "root");
+    let root = root.and_then(|it| it.args.first().cloned());
+    for directive in all {
+        match (directive.name.as_str(), directive.args.first()) {
+            ("upstream", Some(name)) => {
+                let members = directive.block.iter().filter(|it| it.name == "server");
+                let members = members.filter_map(|it| it.args.first().cloned());
+                upstreams.insert(name.clone(), members.collect());
+            }
+            ("server", None) => servers.push((directive.clone(), root.clone())),
+            ("http", _) => collect(&directive.block, upstreams, servers),
+            _ => {}
+        }
+    }
+}
+
+fn virtual_host(
+    server: &Directive,
+    inherited_root: Option<&str>,
+    upstreams: &HashMap<String, Vec<String>>,
+) -> VirtualHost {
+    let mut found = VirtualHost::new(Kind::Nginx, &server.file);
+    let mut variables = HashMap::new();
+    walk(&server.block, &mut |directive| {
+        if directive.name == "set"
+            && let [name, value] = &directive.args[..]
+        {
+            variables.insert(name.trim_start_matches('$').to_owned(), value.clone());
+        }
+    });
+    let resolved = |text: &str| with_variables(text, &variables);
+    walk(&server.block, &mut |directive| {
+        let first = directive.args.first();
+        match directive.name.as_str() {
+            "server_name" => found.names.extend(directive.args.iter().cloned()),
+            "listen" => found.listens.extend(first.cloned()),
+            "root" | "alias" => {
+                let root = first.and_then(|it| resolved(it));
+                found.roots.extend(root.map(PathBuf::from));
+            }
+            "fastcgi_pass" => {
+                let Some(target) = first.and_then(|it| resolved(it)) else {
+                    found.handlers.push(Handler::Unknown);
+                    return;
+                };
+                match upstreams.get(&target) {
+                    Some(members) => {
+                        let members = members.iter().cloned().map(Handler::Fpm);
+                        found.handlers.extend(members);
+                    }
+                    None => found.handlers.push(Handler::Fpm(target)),
+                }
+            }
+            _ => {}
+        }
+    });
+    if found.roots.is_empty() {
+        found.roots.extend(inherited_root.map(PathBuf::from));
+    }
+    found
+}
+
+fn walk(block: &[Directive], see: &mut dyn FnMut(&Directive)) {
+    for directive in block {
+        see(directive);
+        walk(&directive.block, see);
+    }
+}
+
+/// The text with its variables' values; `None` where one has none that `set` gave.
+fn with_variables(text: &str, known: &HashMap<String, String>) -> Option<String> {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find('$') {
+        out.push_str(&rest[..at]);
+        rest = &rest[at + 1..];
+        let name = match rest.strip_prefix('{').and_then(|it| it.split_once('}')) {
+            Some((name, behind)) => {
+                rest = behind;
+                name
+            }
+            None => {
+                let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+                let (name, behind) = rest.split_at(end.unwrap_or(rest.len()));
+                rest = behind;
+                name
+            }
+        };
+        // A variable may be made of others; nginx allows no circle in practice.
+        let value = known.get(name).filter(|value| !value.contains(text))?;
+        out.push_str(&with_variables(value, known)?);
+    }
+    out.push_str(rest);
+    Some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::site::web::testing::Files;
+
+    #[test]
+    fn servers_are_read_with_their_includes_variables_and_upstreams() {
+        let files = Files::new(&[
+            (
+                "etc/nginx/nginx.conf",
+                "user www-data;\nhttp {\n include /etc/nginx/conf.d/*.conf; # include nothing;\n include sites-enabled/*;\n}\n",
+            ),
+            (
+                "etc/nginx/conf.d/up.conf",
+                "upstream php { server unix:/run/php/a.sock; }\n",
+            ),
+            (
+                "etc/nginx/sites-enabled/a",
+                "server {\n listen 80 default_server;\n server_name a.test \"www.a.test\";\n # root /srv/b;\n root /srv/a;\n location ~ \\.php$ { include snippets/php.conf; fastcgi_pass php; }\n}\n",
+            ),
+            (
+                "etc/nginx/sites-enabled/b",
+                "server {\n set $base /srv;\n set $sock unix:/run/php/b.sock;\n root ${base}/b;\n location / { if ($x ~ \"{\") { return 403; } }\n location ~ \\.php { fastcgi_pass $sock; }\n}\nserver { root /srv/$host; fastcgi_pass $which; }\n",
+            ),
+            ("etc/nginx/snippets/php.conf", "fastcgi_index index.php;\n"),
+        ]);
+        let found = virtual_hosts(&files.host(), Path::new("/etc/nginx/nginx.conf"));
+        let [a, b, c] = &found[..] else {
+            panic!("{found:?}")
+        };
+        assert_eq!(a.names, ["a.test", "www.a.test"]);
+        assert_eq!(a.roots, [Path::new("/srv/a")]);
+        assert_eq!(a.handlers, [Handler::Fpm("unix:/run/php/a.sock".into())]);
+        assert_eq!(b.roots, [Path::new("/srv/b")]);
+        assert_eq!(b.handlers, [Handler::Fpm("unix:/run/php/b.sock".into())]);
+        assert!(c.roots.is_empty());
+        assert_eq!(c.handlers, [Handler::Unknown]);
+    }
+
+    #[test]
+    fn a_circle_of_includes_and_variables_ends() {
+        let files = Files::new(&[(
+            "etc/nginx/nginx.conf",
+            "include /etc/nginx/nginx.conf;\nserver { set $a $a; root $a; }\n",
+        )]);
+        let found = virtual_hosts(&files.host(), Path::new("/etc/nginx/nginx.conf"));
+        assert!(!found.is_empty());
+    }
+}
