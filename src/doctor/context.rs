@@ -22,7 +22,7 @@ use crate::intent::resolve::{self, Resolved, SiteResolved};
 use crate::plan::prepare::{Prepared, prepare};
 use crate::resource::ResourceId;
 use crate::site::ask::{SiteFacts, Target};
-use crate::site::pool::{self, Pool};
+use crate::site::web::{Served, Servers};
 use crate::supervisor::rpc::{self, Unreachable};
 use crate::worker::Paths;
 
@@ -37,7 +37,7 @@ pub struct Context<'h> {
     pub root: bool,
     prepared: OnceLock<Result<Prepared>>,
     facts: Vec<OnceLock<Result<SiteFacts>>>,
-    pools: Vec<OnceLock<Option<Pool>>>,
+    served: OnceLock<Vec<Served>>,
     processes: OnceLock<Vec<Process>>,
     supervisor: OnceLock<Result<Vec<rpc::Process>, Unreachable>>,
     servers: Vec<(String, OnceLock<Result<ServerStatus, String>>)>,
@@ -74,7 +74,7 @@ impl<'h> Context<'h> {
             root: rustix::process::geteuid().is_root(),
             prepared: OnceLock::new(),
             facts: resolved.sites.iter().map(|_| OnceLock::new()).collect(),
-            pools: resolved.sites.iter().map(|_| OnceLock::new()).collect(),
+            served: OnceLock::new(),
             processes: OnceLock::new(),
             supervisor: OnceLock::new(),
             servers: known,
@@ -125,10 +125,14 @@ impl<'h> Context<'h> {
         })
     }
 
-    /// The php-fpm pool that serves the site.
-    pub fn pool(&self, site: &SiteResolved) -> &Option<Pool> {
-        self.pools[self.index(site)]
-            .get_or_init(|| pool::serving(self.host, &site.dir).ok().flatten())
+    /// Who serves the site's pages, by the web servers' configuration.
+    pub fn served(&self, site: &SiteResolved) -> &Served {
+        let all = self.served.get_or_init(|| {
+            let servers = Servers::read(self.host).unwrap_or_default();
+            let sites = self.resolved.sites.iter();
+            sites.map(|site| servers.of(self.host, &site.dir)).collect()
+        });
+        all.get(self.index(site)).unwrap_or(&Served::Unknown)
     }
 
     fn index(&self, site: &SiteResolved) -> usize {

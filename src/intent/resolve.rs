@@ -1,6 +1,7 @@
 //! From what the person wants, over what the host already has, over the
 //! defaults, to a decision for every option. Reads the host, changes nothing.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
@@ -10,6 +11,7 @@ use crate::base::problem::Problem;
 use crate::base::random;
 use crate::gearman::{daemon, options};
 use crate::host::Host;
+use crate::host::files::Node;
 use crate::host::platform::{Gearmand, Platform};
 use crate::host::supervisor::{PIP, Supervisord};
 use crate::intent::adopt::{self, reached_at};
@@ -25,8 +27,8 @@ use crate::site::config::{self, Found, Want};
 use crate::site::find;
 use crate::site::php::{self, Php};
 use crate::site::plugins::{self, Plugin, PluginChoice};
-use crate::site::pool::{self, Pool};
 use crate::site::settings;
+use crate::site::web::{Served, Servers};
 use crate::supervisor::programs::{self, Program};
 use crate::worker::options::{WorkerOptions, WorkerSettings};
 
@@ -202,10 +204,12 @@ pub fn resolve(host: &Host, spec: &Spec) -> Result<Resolved> {
         let name = site.options.name.clone()?;
         Some((name, site.dir.clone()))
     }));
+    let servers = LazyServers::default();
     for wish in &spec.sites {
         match resolve_site(
             host,
             platform,
+            &servers,
             &resolved,
             &programs,
             &mut names,
@@ -216,7 +220,7 @@ pub fn resolve(host: &Host, spec: &Spec) -> Result<Resolved> {
             Err(error) => refused.push((wish.dir.clone(), error)),
         }
     }
-    let others = others(host, platform, spec, &programs);
+    let others = others(host, platform, spec, &programs, &servers);
     refuse_shared_salts(host, &programs, &mut sites, &mut refused);
     let notes = share_budget(host, &programs, &mut sites);
     Ok(Resolved {
@@ -273,16 +277,16 @@ fn without_found(
     platform: &Platform,
     dir: &Path,
     mut there: SiteOptions,
-    config: &Path,
+    web: &LazyServers,
 ) -> Result<SiteOptions> {
     if there == SiteOptions::default() {
         return Ok(there);
     }
-    let pool = pool::serving(host, dir)?;
-    let owner = host.read(config)?.map_or(0, |file| file.meta.uid);
-    let user = user_of(host, platform, pool.as_ref(), owner)?;
-    there.worker_user = there.worker_user.filter(|it| *it != user);
-    if let Ok(php) = php::of_pool(host, pool.as_ref()) {
+    let served = web.get(host)?.of(host, dir);
+    if let Ok(user) = user_of(host, platform, &served, dir) {
+        there.worker_user = there.worker_user.filter(|it| *it != user);
+    }
+    if let Ok(php) = php::of_pool(host, served.pool()) {
         there.worker.php = there.worker.php.filter(|it| *it != php.path);
     }
     Ok(there)
@@ -294,6 +298,7 @@ fn others(
     platform: &Platform,
     spec: &Spec,
     programs: &HashMap<PathBuf, Program>,
+    web: &LazyServers,
 ) -> Vec<(PathBuf, SiteOptions)> {
     let untouched = |dir: &&PathBuf| !spec.sites.iter().any(|site| site.dir == **dir);
     let of = |dir: &PathBuf| {
@@ -302,9 +307,8 @@ fn others(
             .map(adopt::site_options)
             .unwrap_or_default();
         let name = options.name.clone().unwrap_or_else(|| find::name(dir));
-        let config = settings::locate(host, dir).unwrap_or_else(|_| dir.join("wp-config.php"));
-        let options = without_found(host, platform, dir, options.clone(), &config);
-        let options = adopt::beyond_defaults(options.unwrap_or_default(), dir, &name);
+        let options = without_found(host, platform, dir, options, web).unwrap_or_default();
+        let options = adopt::beyond_defaults(options, dir, &name);
         (dir.clone(), options)
     };
     let known = spec.past.sites.iter().filter(untouched);
@@ -334,9 +338,11 @@ fn adopted_host(spec: &Spec, there: HostOptions, programs: &[Program]) -> HostOp
     }
 }
 
+#[expect(clippy::too_many_arguments)]
 fn resolve_site(
     host: &Host,
     platform: &Platform,
+    web: &LazyServers,
     resolved: &HostResolved,
     programs: &HashMap<PathBuf, Program>,
     names: &mut BTreeMap<String, PathBuf>,
@@ -385,13 +391,13 @@ fn resolve_site(
     let found = config::scan(&file.bytes, &settings::includes(host, &config))
         .map_err(|refusal| settings::explain(&config, refusal))?;
 
-    let pool = match (&options.worker_user, &options.worker.php) {
-        (Some(_), Some(_)) => None,
-        _ => pool::serving(host, &wish.dir)?,
+    let served = match (&options.worker_user, &options.worker.php) {
+        (Some(_), Some(_)) => Served::Unknown,
+        _ => web.get(host)?.of(host, &wish.dir),
     };
     let user = match options.worker_user.clone() {
         Some(name) => name,
-        None => user_of(host, platform, pool.as_ref(), file.meta.uid)?,
+        None => user_of(host, platform, &served, &wish.dir)?,
     };
     refuse_root(host, &user)?;
 
@@ -414,7 +420,7 @@ fn resolve_site(
     let running = program.and_then(|program| program.get("numprocs")?.parse().ok());
     Ok(SiteResolved {
         adopted: adopt::beyond_defaults(
-            without_found(host, platform, &wish.dir, there, &config)?,
+            without_found(host, platform, &wish.dir, there, web)?,
             &wish.dir,
             &name,
         ),
@@ -439,7 +445,7 @@ fn resolve_site(
         worker_dir: options.worker_dir.unwrap_or_else(|| wish.dir.clone()),
         php: match options.worker.php.as_deref() {
             Some(path) => php::find(host, Some(path))?,
-            None => php::of_pool(host, pool.as_ref())?,
+            None => php::of_pool(host, served.pool())?,
         },
         worker: options.worker.clone().settings(),
         worker_options: options.worker,
@@ -471,18 +477,45 @@ fn reachable(resolved: &HostResolved, servers: &[String]) -> Option<Vec<String>>
     Some(by_address.collect())
 }
 
-/// Who runs the site's code already: its pool's user, else the owner of
-/// wp-config.php, else the platform's web user; never root.
-fn user_of(host: &Host, platform: &Platform, pool: Option<&Pool>, owner: u32) -> Result<String> {
-    if let Some(pool) = pool
-        && host.user(&pool.user)?.is_some_and(|user| user.uid != 0)
-    {
-        return Ok(pool.user.clone());
+/// Who runs the site's code already: the user that its pages run as, else the
+/// owner of its folder, else the platform's web user; never root, and never
+/// another site's user by a guess.
+fn user_of(host: &Host, platform: &Platform, served: &Served, dir: &Path) -> Result<String> {
+    if let Served::Unclear(ways) = served {
+        let ways: Vec<String> = ways.iter().map(ToString::to_string).collect();
+        let what = format!("tell which user runs the pages of {}", dir.display());
+        let why = format!("more than one virtual host serves it: {}", ways.join("; "));
+        return Err(Problem::new(what, why)
+            .help("name the user with --worker-user and its PHP with --php")
+            .into());
     }
-    Ok(match host.user_by_id(owner)? {
+    if let Some(name) = served.user()
+        && host.user(name)?.is_some_and(|user| user.uid != 0)
+    {
+        return Ok(name.to_owned());
+    }
+    let owner = match host.look_through(dir)? {
+        Node::Directory(meta) => host.user_by_id(meta.uid)?,
+        _ => None,
+    };
+    Ok(match owner {
         Some(owner) if owner.uid != 0 => owner.name,
         _ => platform.family.web.user.to_owned(),
     })
+}
+
+/// The web servers' configuration, read when the first site asks for it.
+#[derive(Default)]
+struct LazyServers(OnceCell<Servers>);
+
+impl LazyServers {
+    fn get(&self, host: &Host) -> Result<&Servers> {
+        if let Some(known) = self.0.get() {
+            return Ok(known);
+        }
+        let read = Servers::read(host)?;
+        Ok(self.0.get_or_init(|| read))
+    }
 }
 
 fn refuse_root(host: &Host, name: &str) -> Result<()> {

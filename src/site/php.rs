@@ -12,7 +12,7 @@ use crate::host::Host;
 use crate::host::commands::Command;
 use crate::host::platform::{Collection, Family};
 use crate::host::users::User;
-use crate::site::pool::Pool;
+use crate::site::web::fpm::Pool;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Php {

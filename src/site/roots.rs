@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use crate::host::Host;
 use crate::host::files::Node;
-use crate::site::pool;
+use crate::site::web::Servers;
 
 /// Where people put sites on any platform; `*` is the name of one folder.
 const CUSTOMARY: [&str; 10] = [
@@ -28,7 +28,8 @@ const MOST: usize = 500;
 /// Every folder with a WordPress, each once, under the name that a web server
 /// uses (a `current` link rather than a release).
 pub fn find(host: &Host) -> Result<Vec<PathBuf>> {
-    let served = pool::document_roots(host)?;
+    let servers = Servers::read(host)?;
+    let served: Vec<PathBuf> = servers.roots().map(Path::to_owned).collect();
     let below = served
         .iter()
         .flat_map(|root| folders(host, &root.join("*")));

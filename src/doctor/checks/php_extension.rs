@@ -72,7 +72,7 @@ fn web(context: &Context, site: &SiteResolved, problems: &mut Vec<Finding>) -> S
     }
     let host = context.host;
     let serving = || {
-        let php = match context.pool(site) {
+        let php = match context.served(site).pool() {
             Some(pool) => php::of_pool(host, Some(pool))?,
             None => site.php.clone(),
         };

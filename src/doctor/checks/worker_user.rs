@@ -24,7 +24,7 @@ fn run(context: &Context) -> Vec<Finding> {
             }
         }
         let user = &site.user;
-        let serving = context.pool(site).as_ref().map(|pool| pool.user.clone());
+        let serving = context.served(site).user().map(str::to_owned);
         let owner = match context.host.look_through(&site.dir.join("wp-content")) {
             Ok(Node::Directory(meta)) => Some(context.host.user_name(meta.uid)),
             _ => None,

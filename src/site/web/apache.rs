@@ -5,13 +5,16 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use crate::host::Host;
-use crate::site::web::{Handler, Kind, VirtualHost, glob, text_of};
+use crate::host::platform::WebServer;
+use crate::site::web::{Handler, Kind, VirtualHost, glob, main_files, text_of};
 
 /// More files than this are a circle of includes.
 const MOST_FILES: usize = 2000;
 
-/// The main server, and every `<VirtualHost>`.
-pub fn virtual_hosts(host: &Host, config: &Path) -> Vec<VirtualHost> {
+/// The main server, and every `<VirtualHost>`. Where the main file is not there
+/// yet, the files that it will include count.
+pub fn virtual_hosts(host: &Host, server: &WebServer) -> Vec<VirtualHost> {
+    let config = Path::new(server.config);
     let mut reader = Reader {
         host,
         // RHEL's main file is in a folder below the ServerRoot.
@@ -26,7 +29,9 @@ pub fn virtual_hosts(host: &Host, config: &Path) -> Vec<VirtualHost> {
         open: Vec::new(),
     };
     reader.environment();
-    reader.file(config);
+    for file in main_files(host, server) {
+        reader.file(&file);
+    }
     let main = reader.main;
     let mut found = reader.hosts;
     for one in &mut found {
@@ -61,7 +66,10 @@ impl Reader<'_> {
     /// What Debian's envvars file exports.
     fn environment(&mut self) {
         let text = text_of(self.host, &self.root.join("envvars"));
-        for line in text.lines().filter_map(|it| it.trim().strip_prefix("export ")) {
+        for line in text
+            .lines()
+            .filter_map(|it| it.trim().strip_prefix("export "))
+        {
             if let Some((name, value)) = line.split_once('=') {
                 let value = value.trim_matches(['"', '\'']).replace("$SUFFIX", "");
                 self.variables.insert(name.to_owned(), value);
@@ -218,9 +226,7 @@ fn words(line: &str) -> Vec<String> {
                 Some((word, behind)) => (word, behind),
                 None => (&rest[1..], ""),
             },
-            _ => rest
-                .split_once(char::is_whitespace)
-                .unwrap_or((rest, "")),
+            _ => rest.split_once(char::is_whitespace).unwrap_or((rest, "")),
         };
         found.push(word.to_owned());
         rest = behind.trim_start();
@@ -233,9 +239,14 @@ mod tests {
     use super::*;
     use crate::site::web::testing::Files;
 
+    const APACHE: WebServer = WebServer {
+        config: "/etc/apache2/apache2.conf",
+        sites: &["/etc/apache2/sites-enabled"],
+    };
+
     fn read(files: &[(&str, &str)]) -> Vec<VirtualHost> {
         let files = Files::new(files);
-        virtual_hosts(&files.host(), Path::new("/etc/apache2/apache2.conf"))
+        virtual_hosts(&files.host(), &APACHE)
     }
 
     const MAIN: (&str, &str) = (

@@ -92,7 +92,7 @@ fn read_block(
         match words.next() {
             Some("import") if depth < 16 => {
                 let snippet = words.next().and_then(|name| snippets.get(name));
-                for inner in snippet {
+                if let Some(inner) = snippet {
                     read_block(inner, snippets, into, depth + 1);
                 }
             }
@@ -103,7 +103,8 @@ fn read_block(
             }
             Some("php_fastcgi") => {
                 let target = words.find(|word| *word != "{" && !word.starts_with('@'));
-                into.handlers.extend(target.map(|it| Handler::Fpm(it.to_owned())));
+                into.handlers
+                    .extend(target.map(|it| Handler::Fpm(it.to_owned())));
             }
             _ => {}
         }

@@ -86,7 +86,9 @@ fn of_file(host: &Host, file: &Path, php: &Path) -> Vec<Pool> {
 pub fn same_socket(pool: &str, named: &str) -> bool {
     let plain = |text: &str| {
         let text = text.trim_start_matches("unix:").trim_end_matches('/');
-        let text = text.strip_prefix("//").map_or(text.to_owned(), |rest| format!("/{rest}"));
+        let text = text
+            .strip_prefix("//")
+            .map_or(text.to_owned(), |rest| format!("/{rest}"));
         text.replacen("/var/run/", "/run/", 1)
             .replacen("localhost:", "127.0.0.1:", 1)
     };

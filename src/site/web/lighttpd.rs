@@ -41,8 +41,10 @@ pub fn virtual_hosts(host: &Host) -> Vec<VirtualHost> {
         } else if line.contains("\"bin-path\"") {
             let program = after(line, "\"bin-path\"").map(PathBuf::from);
             at.handlers.push(Handler::Cgi { program });
-        } else if line.contains("\"socket\"") && !lines.iter().any(|it| it.contains("\"bin-path\"")) {
-            at.handlers.extend(after(line, "\"socket\"").map(Handler::Fpm));
+        } else if line.contains("\"socket\"") && !lines.iter().any(|it| it.contains("\"bin-path\""))
+        {
+            at.handlers
+                .extend(after(line, "\"socket\"").map(Handler::Fpm));
         } else if line.contains("\"host\"") && line.contains("=>") {
             let address = after(line, "\"host\"");
             at.handlers.extend(address.map(Handler::Fpm));
@@ -79,7 +81,10 @@ fn read(host: &Host, file: &Path, lines: &mut Vec<String>, depth: usize) {
             }
         } else if let Some(rest) = line.strip_prefix("include") {
             let folder = file.parent().unwrap_or(file);
-            for path in quoted(rest).into_iter().flat_map(|it| glob(host, &folder.join(it))) {
+            for path in quoted(rest)
+                .into_iter()
+                .flat_map(|it| glob(host, &folder.join(it)))
+            {
                 read(host, &path, lines, depth + 1);
             }
         } else if !line.is_empty() {

@@ -17,6 +17,7 @@ use anyhow::Result;
 
 use crate::host::Host;
 use crate::host::files::Node;
+use crate::host::platform::WebServer;
 use fpm::{Pool, same_socket};
 
 /// More of one configuration file is not read.
@@ -144,8 +145,8 @@ impl Servers {
     /// A platform that is not known.
     pub fn read(host: &Host) -> Result<Self> {
         let web = &host.platform()?.family.web;
-        let mut virtual_hosts = nginx::virtual_hosts(host, Path::new(web.nginx.config));
-        virtual_hosts.extend(apache::virtual_hosts(host, Path::new(web.apache.config)));
+        let mut virtual_hosts = nginx::virtual_hosts(host, &web.nginx);
+        virtual_hosts.extend(apache::virtual_hosts(host, &web.apache));
         virtual_hosts.extend(caddy::virtual_hosts(host));
         virtual_hosts.extend(lighttpd::virtual_hosts(host));
         let real = |one: &VirtualHost| one.roots.iter().map(|root| real(host, root)).collect();
@@ -185,7 +186,11 @@ impl Servers {
                 nearest = distance;
                 found.clear();
             }
-            found.extend(one.handlers.iter().map(|handler| self.serving(one, handler)));
+            found.extend(
+                one.handlers
+                    .iter()
+                    .map(|handler| self.serving(one, handler)),
+            );
         }
         // What is not known says nothing against what is.
         if found.iter().any(|one| one.user.is_some()) {
@@ -213,7 +218,9 @@ impl Servers {
         let pool = match handler {
             Handler::Fpm(listen) => {
                 let mut pools = self.pools.iter();
-                pools.find(|pool| same_socket(&pool.listen, listen)).cloned()
+                pools
+                    .find(|pool| same_socket(&pool.listen, listen))
+                    .cloned()
             }
             Handler::Module | Handler::Cgi { .. } | Handler::Unknown => None,
         };
@@ -244,6 +251,16 @@ fn text_of(host: &Host, path: &Path) -> String {
         Ok(Some(data)) => String::from_utf8_lossy(&data.bytes).into_owned(),
         _ => String::new(),
     }
+}
+
+/// A server's main file, or what it will include where that is not there yet.
+fn main_files(host: &Host, server: &WebServer) -> Vec<PathBuf> {
+    let config = PathBuf::from(server.config);
+    if host.exists(&config) {
+        return vec![config];
+    }
+    let folders = server.sites.iter();
+    folders.flat_map(|dir| glob(host, Path::new(dir))).collect()
 }
 
 /// The files and folders that a pattern names, sorted, as the servers' `include`
@@ -293,12 +310,17 @@ fn matches(pattern: &str, name: &str) -> bool {
             let ends = name.char_indices().map(|(at, _)| at).chain([name.len()]);
             ends.into_iter().any(|at| matches(rest, &name[at..]))
         }
-        Some('?') => name.chars().next().is_some_and(|c| matches(chars.as_str(), &name[c.len_utf8()..])),
+        Some('?') => name
+            .chars()
+            .next()
+            .is_some_and(|c| matches(chars.as_str(), &name[c.len_utf8()..])),
         Some('[') => match (chars.as_str().split_once(']'), name.chars().next()) {
             (Some((set, rest)), Some(c)) => set.contains(c) && matches(rest, &name[c.len_utf8()..]),
             _ => false,
         },
-        Some(c) => name.strip_prefix(c).is_some_and(|rest| matches(chars.as_str(), rest)),
+        Some(c) => name
+            .strip_prefix(c)
+            .is_some_and(|rest| matches(chars.as_str(), rest)),
     }
 }
 

@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use crate::host::Host;
-use crate::site::web::{Handler, Kind, VirtualHost, glob, text_of};
+use crate::host::platform::WebServer;
+use crate::site::web::{Handler, Kind, VirtualHost, glob, main_files, text_of};
 
 /// A simple directive, or one with a block.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,14 +20,19 @@ struct Directive {
 /// More files than this are a circle of includes.
 const MOST_FILES: usize = 2000;
 
-/// Every `server` block that serves PHP or files.
-pub fn virtual_hosts(host: &Host, config: &Path) -> Vec<VirtualHost> {
+/// Every `server` block that serves PHP or files. Where the main file is not
+/// there yet, the files that it will include count.
+pub fn virtual_hosts(host: &Host, server: &WebServer) -> Vec<VirtualHost> {
+    let config = Path::new(server.config);
     let mut reader = Reader {
         host,
         base: config.parent().unwrap_or(config).to_owned(),
         files: 0,
     };
-    let all = reader.file(config);
+    let mut all = Vec::new();
+    for file in main_files(host, server) {
+        all.extend(reader.file(&file));
+    }
     let mut upstreams = HashMap::new();
     let mut found = Vec::new();
     collect(&all, &mut upstreams, &mut found);
@@ -247,6 +253,11 @@ mod tests {
     use super::*;
     use crate::site::web::testing::Files;
 
+    const NGINX: WebServer = WebServer {
+        config: "/etc/nginx/nginx.conf",
+        sites: &["/etc/nginx/sites-enabled"],
+    };
+
     #[test]
     fn servers_are_read_with_their_includes_variables_and_upstreams() {
         let files = Files::new(&[
@@ -268,7 +279,7 @@ mod tests {
             ),
             ("etc/nginx/snippets/php.conf", "fastcgi_index index.php;\n"),
         ]);
-        let found = virtual_hosts(&files.host(), Path::new("/etc/nginx/nginx.conf"));
+        let found = virtual_hosts(&files.host(), &NGINX);
         let [a, b, c] = &found[..] else {
             panic!("{found:?}")
         };
@@ -287,7 +298,7 @@ mod tests {
             "etc/nginx/nginx.conf",
             "include /etc/nginx/nginx.conf;\nserver { set $a $a; root $a; }\n",
         )]);
-        let found = virtual_hosts(&files.host(), Path::new("/etc/nginx/nginx.conf"));
+        let found = virtual_hosts(&files.host(), &NGINX);
         assert!(!found.is_empty());
     }
 }
