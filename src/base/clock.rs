@@ -1,14 +1,15 @@
-//! Wall clock times as people read them.
+//! Formats wall-clock times.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+/// Milliseconds since the Unix epoch; 0 for earlier times.
 pub fn millis(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH)
         .unwrap_or(Duration::ZERO)
         .as_millis() as u64
 }
 
-/// `2026-11-25T01:27:46.123Z`
+/// Formats milliseconds since the epoch as `2026-11-25T01:27:46.123Z`.
 pub fn utc(millis: u64) -> String {
     let (days, ms) = (millis / 86_400_000, millis % 86_400_000);
     let (year, month, day) = date(days);
@@ -21,9 +22,9 @@ pub fn utc(millis: u64) -> String {
     )
 }
 
-/// Days since 1970-01-01 as a date of the Gregorian calendar.
+/// Converts days since 1970-01-01 to a Gregorian year, month and day.
 fn date(days: u64) -> (u64, u64, u64) {
-    // Years that begin in March, so that the leap day is the last of one.
+    // Count years from March, so that a leap day is the last day of its year.
     let days = days + 719_468;
     let (era, day) = (days / 146_097, days % 146_097);
     let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;

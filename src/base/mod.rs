@@ -1,5 +1,5 @@
-//! What every layer uses: errors written for people, masked secrets, time,
-//! random text, paths and templates. Nothing here touches the machine.
+//! Shared by all layers: user-facing errors, secret masking, options, time,
+//! random text, paths and templates. Nothing here touches the host.
 
 pub mod clock;
 pub mod options;

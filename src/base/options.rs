@@ -1,13 +1,13 @@
-//! Options that are defined once: `options!` makes of one list of fields the
-//! struct that the command line, the environment and the file fill in, and the
-//! struct of settings that it resolves to.
+//! Defines each option once: `options!` expands one list of fields into the
+//! struct that the command line, the environment and the config file fill in,
+//! and into the struct of settings that it resolves to.
 
-/// Options and the settings that they resolve to.
+/// Defines options and the settings that they resolve to.
 ///
-/// A field is its help, what clap needs to know, its name and its type, and,
-/// after `=`, its default. The options struct has an `Option` of each. The
-/// settings struct has the value where there is a default, else the `Option`.
-/// `with` adds a group of options that another `options!` defines.
+/// A field has a doc comment (its help), attributes for clap, a name, a type
+/// and optionally a default after `=`. In the options struct every field is an
+/// `Option`; in the settings struct, only fields without a default are. `with`
+/// includes a group of options defined by another `options!`.
 ///
 /// ```ignore
 /// options! {
@@ -43,7 +43,7 @@ macro_rules! options {
         }
 
         impl $Options {
-            /// Each option that is set here, and the other's where it is not.
+            /// The options set here, and those of `under` that are not set here.
             pub fn over(self, under: Self) -> Self {
                 Self {
                     $( $field: self.$field.or(under.$field), )*
@@ -51,15 +51,15 @@ macro_rules! options {
                 }
             }
 
-            /// Only what is set here and differs from the other.
-            pub fn beyond(self, other: &Self) -> Self {
+            /// The options set here to another value than in `other`.
+            pub fn changed_from(self, other: &Self) -> Self {
                 Self {
                     $( $field: self.$field.filter(|it| other.$field.as_ref() != Some(it)), )*
-                    $( $group: self.$group.beyond(&other.$group), )*
+                    $( $group: self.$group.changed_from(&other.$group), )*
                 }
             }
 
-            /// Every default that is a fixed value.
+            /// All defaults that are fixed values.
             pub fn defaults() -> Self {
                 Self {
                     $( $field: $crate::base::options::options!(@default $($default)?), )*
@@ -67,7 +67,7 @@ macro_rules! options {
                 }
             }
 
-            /// With the defaults of those that are not set.
+            /// Fills in the defaults of options that are not set.
             pub fn settings(self) -> $Settings {
                 $Settings {
                     $( $field: $crate::base::options::options!(@resolve self.$field $(, $default)?), )*
@@ -98,19 +98,19 @@ pub fn number<T: TryFrom<u64>>(low: u64, high: u64) -> impl Fn(&str) -> Result<T
             .ok()
             .filter(|number| (low..=high).contains(number))
             .and_then(|number| T::try_from(number).ok())
-            .ok_or_else(|| format!("it is a whole number from {low} to {high}"))
+            .ok_or_else(|| format!("expected a whole number from {low} to {high}"))
     }
 }
 
-/// Parses a path that is not empty.
+/// Parses a non-empty path.
 pub fn path(text: &str) -> Result<PathBuf, String> {
     match text {
-        "" => Err("it is a path".into()),
+        "" => Err("expected a path".into()),
         text => Ok(text.into()),
     }
 }
 
-/// A duration in whole seconds, as options and files write it.
+/// A duration in whole seconds, the unit of all options that take a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Seconds(pub u64);
@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     options! {
-        /// Of a test.
+        /// Options for this test.
         pub struct WaitOptions => WaitSettings {
             /// Stop waiting after this many seconds
             #[arg(value_name = "SECONDS", value_parser = seconds(1, 60))]
@@ -163,7 +163,10 @@ mod tests {
         assert_eq!(WaitOptions::default().settings().patience, Seconds(10));
         assert_eq!(WaitOptions::defaults().patience, Some(Seconds(10)));
         let default = WaitOptions::defaults();
-        assert_eq!(default.clone().beyond(&default), WaitOptions::default());
-        assert_eq!(over.clone().beyond(&default), over);
+        assert_eq!(
+            default.clone().changed_from(&default),
+            WaitOptions::default()
+        );
+        assert_eq!(over.clone().changed_from(&default), over);
     }
 }

@@ -1,17 +1,17 @@
-//! The same work on many items, several at a time.
+//! Runs the same work on many items in parallel.
 
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-/// The number of threads that keeps this machine busy.
+/// The number of threads that this machine runs in parallel.
 pub fn cores() -> usize {
     thread::available_parallelism().map_or(1, |cores| cores.get())
 }
 
-/// Calls `work` for every item on up to `threads` threads. The results come in
-/// the order of the items. If `work` panics, so does the caller, once the other
-/// threads are done.
+/// Calls `work` for every item on up to `threads` threads and returns the
+/// results in the order of the items. If `work` panics, so does the caller, as
+/// soon as the other threads have finished.
 pub fn map<T: Sync, R: Send>(items: &[T], threads: usize, work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let next = AtomicUsize::new(0);
     let run = || {

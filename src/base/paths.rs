@@ -1,18 +1,20 @@
-//! Where things of ours stand on a host.
+//! The paths of our files on a host.
 
 use std::path::{Path, PathBuf};
 
-/// Root's folder: the binary that workers run and the PHP that they run it with.
+/// Owned by root: the binary that supervisor runs as a worker, and the PHP code
+/// that the worker runs.
 pub const LIB: &str = "/usr/local/lib/wp-gears";
 pub const LOGS: &str = "/var/log/wp-gears";
-/// What workers keep; each site's folders below it are its worker user's.
+/// What workers store. Each site's folders below it belong to its worker user.
 pub const BASE: &str = "/var/lib/wp-gears";
-/// Root's own folder below that: journals and originals.
+/// Owned by root: journals, and originals of the files that setup changed.
 pub const STATE: &str = "/var/lib/wp-gears/state";
 
-/// supervisor in a virtual environment, where there is no package of it; all of it ours.
+/// A virtual environment with supervisor, for platforms without a package of
+/// it. Everything in it is ours.
 pub const VENV: &str = "/opt/wp-gears";
-/// Its log, and those of its programs; all of it ours.
+/// Logs of that supervisor and its programs. Everything in it is ours.
 pub const VENV_LOGS: &str = "/var/log/wp-gears/supervisor";
 
 pub fn binary() -> PathBuf {

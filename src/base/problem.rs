@@ -1,18 +1,19 @@
-//! The errors that people read: what was attempted, what came back, what to do.
+//! Errors for users: what was attempted, what came back, what to do.
 
 use std::fmt;
 
-/// An error written for the person who runs the program. Shown as
-/// `cannot WHAT: WHY` and, on a line of its own, the help.
+/// An error that the user reads as `cannot WHAT: WHY`, with the help on a line
+/// of its own.
 #[derive(Debug, Clone)]
 pub struct Problem {
-    /// What was attempted, and on what: "read /etc/wp-gears.toml".
+    /// The failed action and its object, such as "read /etc/wp-gears.toml".
     pub what: String,
-    /// What came back, as it came (may have several lines).
+    /// The reason, verbatim where another program reported it. May have several
+    /// lines.
     pub why: String,
-    /// What the person can do about it; empty where there is nothing to say.
+    /// What the user can do about it; empty if there is no advice.
     pub help: String,
-    /// Whether the person's own words were wrong (exit code 2, else 1).
+    /// Whether the user passed invalid input (exit code 2 instead of 1).
     pub usage: bool,
 }
 
@@ -27,7 +28,7 @@ impl Problem {
         }
     }
 
-    /// Bad words on the command line, in the environment or in the file.
+    /// Invalid input on the command line, in the environment or in the config file.
     pub fn usage(what: impl Into<String>, why: impl fmt::Display) -> Self {
         Problem {
             usage: true,
@@ -41,7 +42,7 @@ impl Problem {
     }
 }
 
-/// The system's own words, without its number for them.
+/// A system error without the error number that Rust appends.
 pub fn plainly(mut why: String) -> String {
     if let Some(at) = why.rfind(" (os error ").filter(|_| why.ends_with(')')) {
         why.truncate(at);

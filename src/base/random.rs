@@ -2,11 +2,12 @@
 
 use anyhow::{Result, anyhow};
 
-/// So many letters, digits, dots and underscores: six bits each.
+/// Returns `count` random letters, digits, dots and underscores, with six bits
+/// of entropy each.
 pub fn letters(count: usize) -> Result<String> {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._";
     let mut bytes = vec![0u8; count];
-    getrandom::fill(&mut bytes).map_err(|e| anyhow!("no random numbers: {e}"))?;
+    getrandom::fill(&mut bytes).map_err(|e| anyhow!("the system has no random numbers: {e}"))?;
     Ok(bytes
         .iter()
         .map(|byte| char::from(LETTERS[usize::from(byte % 64)]))

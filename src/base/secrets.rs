@@ -1,28 +1,28 @@
-//! Secrets stay out of what is shown: in diffs they are dots.
+//! Masks secrets in what is shown, such as diffs.
 
 use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use regex::{Captures, Regex};
 
-/// What of a file may be shown.
+/// How much of a file's contents may be shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Secrets {
-    /// Nothing in it is secret.
+    /// Everything: the file holds no secrets.
     None,
-    /// Strings of PHP code are masked, except plain words and these.
+    /// Everything but string literals in PHP code; harmless ones and these are shown.
     Php(&'static [&'static str]),
-    /// Values of password options are masked.
+    /// Everything but the values of password options.
     Options,
-    /// Not shown: no text, or long and of no interest.
+    /// Nothing: the contents are binary, or long and of no interest.
     Hidden,
 }
 
-/// Stands for what is not shown.
-pub const DOTS: &str = "••••";
+/// Replaces what is masked.
+pub const MASK: &str = "••••";
 
-/// Strings of PHP code that are never secret.
-const PLAIN: [&str; 9] = [
+/// String literals that are never secret.
+const HARMLESS: [&str; 9] = [
     "wp-gears remove",
     "HTTP_HOST",
     "DOMAIN_CURRENT_SITE",
@@ -34,7 +34,7 @@ const PLAIN: [&str; 9] = [
     "",
 ];
 
-// The patterns are constants: they compile or the first test fails.
+// These patterns are constant: a test that uses them proves that they compile.
 static STRINGS: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r#"'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)"|['"].*$"#).expect("a constant pattern")
 });
@@ -45,8 +45,8 @@ static PASSWORDS: LazyLock<Regex> = LazyLock::new(|| {
         .expect("a constant pattern")
 });
 
-/// A unified diff with what is secret in it masked. Where a line looks the
-/// same then as the one that it replaces, it says that the secret changes.
+/// Masks the secrets in a unified diff. An added line that now looks like the
+/// line it replaces is marked as changed.
 pub fn diff(text: &str, secrets: Secrets) -> String {
     let mut shown = String::new();
     let mut removed: Vec<String> = Vec::new();
@@ -54,13 +54,13 @@ pub fn diff(text: &str, secrets: Secrets) -> String {
         let line = match secrets {
             Secrets::None | Secrets::Hidden => Cow::Borrowed(line),
             Secrets::Php(words) => php(line, words),
-            Secrets::Options => PASSWORDS.replace_all(line, format!("$1{DOTS}")),
+            Secrets::Options => PASSWORDS.replace_all(line, format!("$1{MASK}")),
         };
         shown.push_str(&line);
         if let Some(old) = line.strip_prefix('-') {
             removed.push(old.to_owned());
         } else if let Some(new) = line.strip_prefix('+')
-            && new.contains(DOTS)
+            && new.contains(MASK)
             && removed.iter().any(|old| old == new)
         {
             shown.push_str("  (changed)");
@@ -72,28 +72,29 @@ pub fn diff(text: &str, secrets: Secrets) -> String {
     shown
 }
 
-/// Others' words, without what would steer a terminal.
-pub fn plain(text: &str) -> String {
+/// Foreign text, with control characters replaced so that they cannot drive a
+/// terminal.
+pub fn printable(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { '\u{fffd}' } else { c })
         .collect()
 }
 
-/// Masks every string literal that is not a plain word, and the rest of the
-/// line from a quote that is not closed.
+/// Masks every string literal that is not known to be harmless, and the rest
+/// of the line after an unclosed quote.
 fn php<'l>(line: &'l str, words: &[&str]) -> Cow<'l, str> {
     STRINGS.replace_all(line, |found: &Captures| {
         let whole = &found[0];
         let inside = found.get(1).or(found.get(2)).map(|m| m.as_str());
         match inside {
             Some(text)
-                if PLAIN.contains(&text) || words.contains(&text) || SERVER.is_match(text) =>
+                if HARMLESS.contains(&text) || words.contains(&text) || SERVER.is_match(text) =>
             {
                 whole.to_owned()
             }
             _ => {
                 let quote = &whole[..1];
-                format!("{quote}{DOTS}{quote}")
+                format!("{quote}{MASK}{quote}")
             }
         }
     })
@@ -104,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_plain_words_are_shown() {
+    fn only_harmless_strings_are_shown() {
         let shown = diff(
             "+define( 'WP_ASYNC_TASK_SALT', 'abc' ); define('DB_PASSWORD', \"x'y\");\n+$gearman_servers = array( '127.0.0.1:4730' );\n-'open\n",
             Secrets::Php(&["WP_ASYNC_TASK_SALT"]),

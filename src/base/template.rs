@@ -1,8 +1,8 @@
-//! Fills the templates of `templates/`.
+//! Renders the templates in `templates/`.
 
 use anyhow::{Context, Result};
 use tera::Tera;
 
 pub fn render(template: &str, context: &tera::Context) -> Result<String> {
-    Tera::one_off(template, context, false).context("fill a template")
+    Tera::one_off(template, context, false).context("render a template")
 }

@@ -8,7 +8,7 @@ use anyhow::Result;
 
 use crate::base::clock::utc;
 use crate::base::problem::Problem;
-use crate::base::secrets::plain;
+use crate::base::secrets::printable;
 use crate::cli::common::{DONE, FAILED};
 use crate::gearman::binary::{Client, Priority};
 use crate::gearman::server::Server;
@@ -138,7 +138,7 @@ fn list(ui: Ui, stores: &[Opened]) -> Result<u8> {
             format!(" (tried again at {})", utc(due))
         });
         let tries = record.tries.len();
-        ui.line(&plain(&format!(
+        ui.line(&printable(&format!(
             "{}  {at}  {site}  {hook}  {tries} tr{}  {error}{waits}",
             record.id,
             if tries == 1 { "y" } else { "ies" },
@@ -182,7 +182,7 @@ fn show(ui: Ui, stores: &[Opened], id: &str) -> Result<u8> {
         }));
         return Ok(DONE);
     }
-    let line = |name: &str, value: &str| ui.line(&format!("{name:<10} {}", plain(value)));
+    let line = |name: &str, value: &str| ui.line(&format!("{name:<10} {}", printable(value)));
     line("id", &record.id);
     line("site", &format!("{} ({})", opened.name, record.site));
     line("hook", record.hook.as_deref().unwrap_or("-"));

@@ -66,11 +66,11 @@ fn seconds(text: &str) -> Result<Duration, String> {
 
 pub fn run(args: &StatusArgs) -> Result<u8> {
     let ui = Ui::new(args.json, false, false);
-    let lookout = lookout(args)?;
+    let probe = probe(args)?;
     if let Some(every) = args.watch {
-        return watch::run(lookout, every, ui);
+        return watch::run(probe, every, ui);
     }
-    let snapshot = lookout.look();
+    let snapshot = probe.snapshot();
     if args.json {
         ui.document(&document(&snapshot));
     } else if args.prometheus {
@@ -81,7 +81,7 @@ pub fn run(args: &StatusArgs) -> Result<u8> {
     Ok(if snapshot.all_up() { DONE } else { FAILED })
 }
 
-fn lookout(args: &StatusArgs) -> Result<QueueProbe> {
+fn probe(args: &StatusArgs) -> Result<QueueProbe> {
     let host = Host::new(None)?;
     // What may not be read, or is no host of ours, names no sites.
     let programs = host

@@ -9,7 +9,7 @@ use anyhow::Result;
 
 use crate::base::clock;
 use crate::cli::common::{DONE, FAILED};
-use crate::queue::probe::{QueueProbe, QueueSeen, Snapshot};
+use crate::queue::probe::{QueueProbe, QueueStatus, Snapshot};
 use crate::report::Ui;
 use crate::report::screen::{self, Event, Screen};
 use crate::report::status::{Row, Trend, fit, is_idle_stranger, lines, notes, server, table};
@@ -57,7 +57,7 @@ impl Memory {
         self.waited
             .retain(|at, _| snapshot.queues.iter().any(|queue| key(queue) == *at));
         for site in &snapshot.sites {
-            let Ok(kept) = &site.kept else {
+            let Ok(kept) = &site.counts else {
                 self.rates.remove(&site.name);
                 continue;
             };
@@ -73,7 +73,7 @@ impl Memory {
         }
     }
 
-    fn row<'a>(&self, queue: &'a QueueSeen) -> Row<'a> {
+    fn row<'a>(&self, queue: &'a QueueStatus) -> Row<'a> {
         let history = self.waited.get(&key(queue)).cloned().unwrap_or_default();
         let rate = queue.site.as_ref().and_then(|site| self.rates.get(site));
         let trend = Some(Trend {
@@ -84,23 +84,23 @@ impl Memory {
     }
 }
 
-fn key(queue: &QueueSeen) -> (String, String) {
+fn key(queue: &QueueStatus) -> (String, String) {
     (queue.server.clone(), queue.function.clone())
 }
 
-pub fn run(lookout: QueueProbe, every: Duration, ui: Ui) -> Result<u8> {
+pub fn run(probe: QueueProbe, every: Duration, ui: Ui) -> Result<u8> {
     if screen::is_there() {
-        on_screen(lookout, every)
+        on_screen(probe, every)
     } else {
-        in_blocks(&lookout, every, ui)
+        in_blocks(&probe, every, ui)
     }
 }
 
 /// For readers and terminals that cannot go back: one block after another.
-fn in_blocks(lookout: &QueueProbe, every: Duration, ui: Ui) -> Result<u8> {
+fn in_blocks(probe: &QueueProbe, every: Duration, ui: Ui) -> Result<u8> {
     loop {
         let began = Instant::now();
-        let snapshot = lookout.look();
+        let snapshot = probe.snapshot();
         let time = clock::utc(clock::millis(snapshot.at));
         let block = [time].into_iter().chain(lines(&snapshot));
         for line in block.chain([String::new()]) {
@@ -112,14 +112,14 @@ fn in_blocks(lookout: &QueueProbe, every: Duration, ui: Ui) -> Result<u8> {
     }
 }
 
-fn on_screen(lookout: QueueProbe, every: Duration) -> Result<u8> {
+fn on_screen(probe: QueueProbe, every: Duration) -> Result<u8> {
     let screen = Screen::take()?;
     // Another thread looks, so that keys work while a job server lets us wait.
     let (send, snapshots) = mpsc::channel();
     std::thread::spawn(move || {
         loop {
             let began = Instant::now();
-            if send.send(lookout.look()).is_err() {
+            if send.send(probe.snapshot()).is_err() {
                 return;
             }
             std::thread::sleep(every.saturating_sub(began.elapsed()));

@@ -185,7 +185,7 @@ impl<'h> Context<'h> {
             supervisor.reach()?;
             supervisor
                 .processes()
-                .map_err(|error| Unreachable::Odd(format!("{error:#}")))
+                .map_err(|error| Unreachable::Other(format!("{error:#}")))
         })
     }
 

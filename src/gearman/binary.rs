@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::gearman::server::Server;
 
-/// Packet types, as gearmand's PROTOCOL names them.
+/// Packet types, named as in gearmand's PROTOCOL.
 pub mod kind {
     pub const CAN_DO: u32 = 1;
     pub const RESET_ABILITIES: u32 = 3;
@@ -32,11 +32,12 @@ pub mod kind {
     pub const SUBMIT_JOB_LOW_BG: u32 = 34;
 }
 
-/// Larger than any job that gearmand takes; a length beyond it is noise.
+/// Larger than any job that gearmand accepts; a longer length is garbage.
 const LARGEST: usize = 1 << 30;
 
 const HEADER: usize = 12;
 
+/// A packet from the server.
 #[derive(Debug)]
 pub struct Packet {
     pub kind: u32,
@@ -44,14 +45,15 @@ pub struct Packet {
 }
 
 impl Packet {
-    /// The first `n - 1` fields, which end with NUL, and the rest.
+    /// Splits the data into `n` fields. NUL ends each but the last, which may
+    /// contain NUL itself.
     pub fn fields(&self, n: usize) -> io::Result<Vec<&[u8]>> {
         let fields: Vec<_> = self.data.splitn(n, |b| *b == 0).collect();
         if fields.len() == n {
             Ok(fields)
         } else {
             Err(invalid(format!(
-                "packet {} has {} of {n} fields",
+                "the server sent packet {} with {} of {n} fields",
                 self.kind,
                 fields.len()
             )))
@@ -59,7 +61,7 @@ impl Packet {
     }
 }
 
-/// A request, ready to be sent in one write.
+/// Encodes a request, to be sent in one write.
 pub fn request(kind: u32, fields: &[&[u8]]) -> Vec<u8> {
     let length: usize = fields.iter().map(|f| f.len() + 1).sum::<usize>().max(1) - 1;
     let mut bytes = Vec::with_capacity(HEADER + length);
@@ -75,7 +77,7 @@ pub fn request(kind: u32, fields: &[&[u8]]) -> Vec<u8> {
     bytes
 }
 
-/// Bytes that came in, taken out a packet at a time.
+/// Collects received bytes and returns them as packets.
 #[derive(Debug, Default)]
 pub struct Inbox {
     bytes: Vec<u8>,
@@ -86,19 +88,22 @@ impl Inbox {
         self.bytes.extend_from_slice(bytes);
     }
 
+    /// The next packet, once all of it has arrived.
     pub fn take(&mut self) -> io::Result<Option<Packet>> {
         let Some(header) = self.bytes.get(..HEADER) else {
             return Ok(None);
         };
         if &header[..4] != b"\0RES" {
-            return Err(invalid("what answers does not speak Gearman's protocol"));
+            return Err(invalid("the server does not speak the Gearman protocol"));
         }
         let number = |at: usize| {
             u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
         };
         let (kind, length) = (number(4), number(8) as usize);
         if length > LARGEST {
-            return Err(invalid(format!("a packet of {length} bytes")));
+            return Err(invalid(format!(
+                "the server sent a packet of {length} bytes"
+            )));
         }
         if self.bytes.len() < HEADER + length {
             return Ok(None);
@@ -117,7 +122,7 @@ pub enum Priority {
     Low,
 }
 
-/// A connection of a client: sends jobs, asks for an echo.
+/// A client connection, which submits jobs and asks about them.
 pub struct Client {
     stream: TcpStream,
     inbox: Inbox,
@@ -131,8 +136,8 @@ impl Client {
         })
     }
 
-    /// Queues a background job and answers its handle. While a job with the
-    /// same `unique` waits, it is that one.
+    /// Submits a background job and returns its handle. While a job with the same
+    /// `unique` key is queued, that is the job returned.
     pub fn submit(
         &mut self,
         function: &[u8],
@@ -152,13 +157,13 @@ impl Client {
         Ok(String::from_utf8_lossy(&answer.data).into_owned())
     }
 
-    /// Whether the server answers as a job server does.
+    /// Checks that the server answers as a job server does.
     pub fn echo(&mut self, text: &[u8]) -> io::Result<()> {
         let answer = self.ask(&request(kind::ECHO_REQ, &[text]), kind::ECHO_RES)?;
         if answer.data == text {
             Ok(())
         } else {
-            Err(invalid("the echo is not what was sent"))
+            Err(invalid("the server echoed other text than was sent"))
         }
     }
 
@@ -181,7 +186,9 @@ impl Client {
                     kind::ERROR => Err(io::Error::other(
                         String::from_utf8_lossy(&packet.data).replace('\0', ": "),
                     )),
-                    other => Err(invalid(format!("packet {other} instead of {expected}"))),
+                    other => Err(invalid(format!(
+                        "the server sent packet {other} instead of {expected}"
+                    ))),
                 };
             }
             match self.stream.read(&mut chunk)? {
@@ -228,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn other_protocols_are_told_apart() {
+    fn other_protocols_are_rejected() {
         let mut inbox = Inbox::default();
         inbox.feed(b"HTTP/1.1 400 Bad Request");
         assert!(inbox.take().is_err());

@@ -1,4 +1,4 @@
-//! What we want of gearmand, and whether the one that runs is that.
+//! The options that gearmand needs, and whether the running one has them.
 
 use std::fmt;
 use std::path::Path;
@@ -16,29 +16,31 @@ use crate::host::Host;
 use crate::host::platform::{Family, Gearmand, Init};
 use crate::host::services::Unit;
 
-/// Each worker and each page that hands in a job is a connection.
+/// Every worker, and every page that submits a job, holds a connection.
 pub const FILES_LIMIT: u64 = 65536;
-/// gearmand deletes a job after so many workers died with it; our workers count themselves.
+/// gearmand deletes a job after this many workers died while running it, so it
+/// gets the maximum: our workers keep their own count.
 const RETRIES: &str = "255";
 
-/// The options that we want of gearmand, whatever else is there; `of_queue`
-/// says where jobs wait.
-pub fn wanted(listen: &str, port: u16, of_queue: Vec<Wanted>) -> Vec<Wanted> {
+/// The options that gearmand needs, besides any that the administrator set.
+/// `queue_options` select the queue store.
+pub fn wanted(listen: &str, port: u16, queue_options: Vec<Wanted>) -> Vec<Wanted> {
     let mut wanted = vec![
         Wanted::new("listen", Some('L'), listen),
         Wanted::new("port", Some('p'), &port.to_string()),
         Wanted::new("job-retries", Some('j'), RETRIES),
     ];
-    wanted.extend(of_queue);
+    wanted.extend(queue_options);
     wanted
 }
 
-/// The file of an SQLite queue.
+/// The path of the SQLite queue.
 pub fn queue_file(gearmand: &Gearmand) -> String {
     format!("{}/queue.sqlite", gearmand.queue_dir)
 }
 
-/// The drop-in for its unit; `exec_start` where that one's command line won't do.
+/// The drop-in for gearmand's systemd unit; `exec_start` replaces the unit's
+/// command line where that does not work.
 pub fn drop_in(
     gearmand: &Gearmand,
     exec_start: Option<&str>,
@@ -58,29 +60,29 @@ pub fn drop_in(
 /// Why the running gearmand has to be restarted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Stale {
-    /// Its command line is not what its files say.
+    /// Its command line differs from its options file.
     Options,
-    /// The password of its queue is about to change.
+    /// Its queue's password is about to change.
     Password,
     /// The file with the password is newer than the process.
     PasswordFile,
-    /// It may open this many files, which is less than it should.
+    /// Its limit of open files, which is too low.
     FilesLimit(u64),
 }
 
 impl fmt::Display for Stale {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Stale::Options => f.write_str("it runs with other options than its file says"),
+            Stale::Options => f.write_str("its command line differs from its options file"),
             Stale::Password => f.write_str("the password of its queue changes"),
-            Stale::PasswordFile => write!(f, "{} is newer than it", password::CONFIG),
-            Stale::FilesLimit(soft) => write!(f, "it may open {soft} files only"),
+            Stale::PasswordFile => write!(f, "{} changed after it started", password::CONFIG),
+            Stale::FilesLimit(soft) => write!(f, "it can open only {soft} files"),
         }
     }
 }
 
-/// Compares the running gearmand with what its files will say. With no options
-/// `wanted` it only has to match its file as it is.
+/// Compares the running gearmand with its planned options file. If `wanted` is
+/// empty, it only has to match the current file.
 pub fn staleness(
     family: &'static Family,
     wanted: Vec<Wanted>,
@@ -91,7 +93,7 @@ pub fn staleness(
         let Some(process) = host.process(unit.main_pid) else {
             return Ok(None);
         };
-        let Some(words) = words_to_be(host, family, &wanted)? else {
+        let Some(words) = planned_words(host, family, &wanted)? else {
             return Ok(None);
         };
         let daemon = |word: &str| word == "-d" || word == "--daemon";
@@ -101,7 +103,7 @@ pub fn staleness(
             .map(String::as_str)
             .chain(fixed.iter().copied());
         if !wants_limit && unit.forking && !all.any(daemon) {
-            return Ok(None); // its unit cannot start with that file: it lives on as it is
+            return Ok(None); // the unit could not start with that file, so let it run
         }
         let missing = words.iter().find(|word| !process.args.contains(word));
         let extra = process.args.iter().skip(1).find(|arg| {
@@ -121,7 +123,7 @@ pub fn staleness(
                 return Ok(Some(Stale::PasswordFile));
             }
         }
-        // In a container the hard limit may be lower than what we ask for.
+        // In a container the hard limit may be lower than the limit we set.
         if let Some((soft, hard)) = host.files_limits(process.pid)
             && wants_limit
             && host.platform()?.init == Init::Systemd
@@ -133,14 +135,18 @@ pub fn staleness(
     }
 }
 
-/// Asks a job server for its version, as a sign of life.
+/// Asks a job server for its version, to see whether it answers.
 pub fn ask_version(server: &str) -> Result<String> {
     let server: Server = server.parse().map_err(anyhow::Error::msg)?;
     Ok(Admin::connect(&server, Duration::from_secs(2))?.version()?)
 }
 
-/// The words of its file as it will be; `None` where there is no file.
-pub fn words_to_be(host: &Host, family: &Family, wanted: &[Wanted]) -> Result<Option<Vec<String>>> {
+/// The words of the planned options file; `None` if there is no such file.
+pub fn planned_words(
+    host: &Host,
+    family: &Family,
+    wanted: &[Wanted],
+) -> Result<Option<Vec<String>>> {
     let gearmand = &family.gearmand;
     let Some(file) = host.read(Path::new(gearmand.options_file))? else {
         return Ok(None);
@@ -148,17 +154,18 @@ pub fn words_to_be(host: &Host, family: &Family, wanted: &[Wanted]) -> Result<Op
     let text = match wanted.is_empty() {
         true => file.bytes,
         false => {
-            let to_be = definition(host, wanted)?;
+            let planned = definition(host, wanted)?;
             let variable = gearmand.options_variable;
-            options::merge(&file.bytes, variable, &to_be.for_file, &to_be.unwanted)?
+            options::merge(&file.bytes, variable, &planned.for_file, &planned.unwanted)?
         }
     };
     Ok(Some(options::all_words(&text, gearmand.options_variable)))
 }
 
-/// Where gearmand keeps its jobs, by its words. `None`: in memory.
-fn place(words: &[String]) -> Option<Vec<String>> {
-    const PLACES: [(&str, &str); 6] = [
+/// The store in which gearmand with these options keeps its jobs; `None` for
+/// memory.
+fn store(words: &[String]) -> Option<Vec<String>> {
+    const OPTIONS: [(&str, &str); 6] = [
         ("queue-type", "builtin"),
         ("libsqlite3-db", ""),
         ("mysql-host", "localhost"),
@@ -172,37 +179,37 @@ fn place(words: &[String]) -> Option<Vec<String>> {
         let value = found.and_then(|(_, value)| value.clone());
         value.unwrap_or_else(|| default.to_owned())
     };
-    let place = PLACES.map(|(name, default)| value(name, default));
-    let kind = place[0].to_ascii_lowercase();
-    let rows = PLACES.iter().zip(place);
+    let store = OPTIONS.map(|(name, default)| value(name, default));
+    let kind = store[0].to_ascii_lowercase();
+    let rows = OPTIONS.iter().zip(store);
     let of_kind = rows.filter(|((name, _), _)| name.starts_with(&kind));
     let rest: Vec<String> = of_kind.map(|(_, value)| value).collect();
     (kind != "builtin").then(|| [vec![kind.clone()], rest].concat())
 }
 
-/// How many jobs are in a running gearmand that one with these words would
-/// not find: its queue is in memory, or another. `count` says which jobs of a
-/// function matter.
+/// How many jobs a restart with the planned options would lose or leave
+/// behind, because the queue is in memory or moves to another store. `count`
+/// returns the jobs of a function that matter.
 pub fn would_lose(
     host: &Host,
     family: &Family,
-    to_be: &[String],
+    planned: &[String],
     count: fn(&Queue) -> u64,
 ) -> Result<u64> {
     let unit = host.unit(family.gearmand.unit, &[host.supervisor()?.unit])?;
     let Some(process) = host.process(unit.main_pid) else {
         return Ok(0);
     };
-    let now = place(&process.args);
-    if now.is_some() && now == place(to_be) {
+    let now = store(&process.args);
+    if now.is_some() && now == store(planned) {
         return Ok(0);
     }
     let queues = queues_of(host, process.pid);
     Ok(queues.iter().map(count).sum())
 }
 
-/// What a running gearmand has, asked where it listens now (that may be ::1
-/// alone). One that does not answer cannot be asked, and is to be restarted.
+/// The queues of a running gearmand, asked at the address where it listens
+/// (which may be ::1 only). Empty if it does not answer: it needs the restart.
 fn queues_of(host: &Host, pid: u32) -> Vec<Queue> {
     let limit = Duration::from_secs(2);
     host.listeners_of(pid)
@@ -221,24 +228,24 @@ fn queues_of(host: &Host, pid: u32) -> Vec<Queue> {
 mod tests {
     use super::*;
 
-    fn place_of(line: &str) -> Option<Vec<String>> {
-        place(&line.split(' ').map(str::to_owned).collect::<Vec<_>>())
+    fn store_of(line: &str) -> Option<Vec<String>> {
+        store(&line.split(' ').map(str::to_owned).collect::<Vec<_>>())
     }
 
     #[test]
-    fn a_queue_is_the_same_however_it_is_spelt() {
-        let spelt = place_of("gearmand -q libsqlite3 --libsqlite3-db=/q --verbose=INFO");
-        assert!(spelt.is_some());
+    fn a_store_is_the_same_in_any_spelling() {
+        let short = store_of("gearmand -q libsqlite3 --libsqlite3-db=/q --verbose=INFO");
+        assert!(short.is_some());
         assert_eq!(
-            spelt,
-            place_of("--queue-type=libsqlite3 --libsqlite3-db=/q")
+            short,
+            store_of("--queue-type=libsqlite3 --libsqlite3-db=/q")
         );
-        let mysql = place_of("--queue-type=MySQL --mysql-db=g --mysql-user=a");
+        let mysql = store_of("--queue-type=MySQL --mysql-db=g --mysql-user=a");
         let full = "-q MySQL --mysql-db=g --mysql-host=localhost --mysql-port=3306 --mysql-table=gearman_queue";
-        assert_eq!(mysql, place_of(full));
-        assert_ne!(mysql, spelt);
-        assert_ne!(mysql, place_of("--queue-type=MySQL --mysql-db=h"));
-        assert_eq!(place_of("gearmand -q builtin"), None);
-        assert_eq!(place_of("gearmand --listen=127.0.0.1"), None);
+        assert_eq!(mysql, store_of(full));
+        assert_ne!(mysql, short);
+        assert_ne!(mysql, store_of("--queue-type=MySQL --mysql-db=h"));
+        assert_eq!(store_of("gearmand -q builtin"), None);
+        assert_eq!(store_of("gearmand --listen=127.0.0.1"), None);
     }
 }

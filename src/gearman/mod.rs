@@ -1,4 +1,5 @@
-//! gearmand: its option lines, its text protocol, its binary protocol.
+//! gearmand: its options and where they come from, its text protocol and its
+//! binary protocol.
 
 pub mod binary;
 pub mod daemon;

@@ -1,15 +1,16 @@
-//! gearmand's options in its package's defaults file (PARAMS, OPTIONS):
-//! merged word by word, all else kept byte for byte.
+//! gearmand's options in the variable (PARAMS, OPTIONS) of its package's
+//! defaults file: merged option by option, with the rest of the file preserved
+//! byte for byte.
 
 use crate::base::problem::Problem;
 
-/// One option that we want, spelt as gearmand spells it.
+/// An option that gearmand needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
     pub name: &'static str,
-    /// Its short spelling, as in `-q`.
+    /// Its short form, as in `-q`.
     pub short: Option<char>,
-    /// `None` for one without a value, as `--daemon`.
+    /// `None` for a flag such as `--daemon`.
     pub value: Option<String>,
 }
 
@@ -23,7 +24,7 @@ impl Wanted {
     }
 }
 
-/// gearmand's options that have a short spelling too.
+/// gearmand's options that have a short form.
 const SHORT: [(&str, char); 14] = [
     ("backlog", 'b'),
     ("daemon", 'd'),
@@ -41,7 +42,7 @@ const SHORT: [(&str, char); 14] = [
     ("worker-wakeup", 'w'),
 ];
 
-/// Those that take no value: the word behind one is not theirs.
+/// Options without a value: the word that follows is not theirs.
 const FLAGS: [&str; 7] = [
     "check-args",
     "coredump",
@@ -57,8 +58,7 @@ pub fn short(name: &str) -> Option<char> {
     Some(*short)
 }
 
-/// The options that stand among the words of a command line, by their long
-/// names, each with its value.
+/// The options of a command line, by their long names, with their values.
 pub fn given(line: &str) -> Vec<(String, Option<String>)> {
     let words = words(
         line.as_bytes(),
@@ -86,7 +86,7 @@ pub fn given(line: &str) -> Vec<(String, Option<String>)> {
         .collect()
 }
 
-/// A command line without an option, and whether it was there.
+/// A command line with all occurrences of an option removed.
 pub fn without(line: &str, name: &str) -> String {
     let all = Assignment {
         start: 0,
@@ -103,24 +103,25 @@ pub fn without(line: &str, name: &str) -> String {
     text.split_ascii_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// The variable's value in the file: where it stands and its words.
+/// The position of the variable's value in the file.
 struct Assignment {
-    /// From the first byte behind `=` (and its quote) to before the closing quote.
+    /// The first byte after `=` and the opening quote.
     start: usize,
+    /// One past the last byte before the closing quote.
     end: usize,
     quote: Option<u8>,
 }
 
-/// A word of the value with its place in the file.
+/// A word of the value and its position in the file.
 struct Word {
     start: usize,
     end: usize,
     text: String,
 }
 
-/// The file with the options set: each that is there with another value is
-/// changed where it stands, one that is missing comes last, one that stands
-/// twice is left once, and each named in `unwanted` is taken out.
+/// Sets the options in the file. An option with another value is changed in
+/// place, a missing one is appended, duplicates are removed, and so are the
+/// options named in `unwanted`.
 pub fn merge(
     source: &[u8],
     variable: &str,
@@ -156,10 +157,10 @@ pub fn merge(
                 }
             }
         }
-        for double in places.iter().skip(1) {
+        for duplicate in places.iter().skip(1) {
             edits.push((
-                before_blank(source, &assignment, double.start),
-                double.end,
+                before_blank(source, &assignment, duplicate.start),
+                duplicate.end,
                 String::new(),
             ));
         }
@@ -196,7 +197,7 @@ pub fn merge(
     for (start, end, new) in edits.into_iter().rev() {
         text.splice(start..end, new.into_bytes());
     }
-    // A value without quotes that now has blanks needs them.
+    // An unquoted value that now contains blanks needs quotes.
     if assignment.quote.is_none()
         && let Some(now) = find(&text, variable)
         && text[now.start..now.end].contains(&b' ')
@@ -207,9 +208,9 @@ pub fn merge(
     Ok(text)
 }
 
-/// Takes our options back out of a file that somebody edited since: each
-/// that is still as we left it gets its old value, or goes. `original` is what
-/// was there before us, `left` what we made of it.
+/// Reverts our options in a file that was edited after setup. Each option that
+/// still has the value from setup gets its old value back, or is removed.
+/// `original` is the file before setup, `left` the file after it.
 pub fn undo(
     current: &[u8],
     original: &[u8],
@@ -241,7 +242,7 @@ pub fn undo(
     Ok(text)
 }
 
-/// The value of an option in the file, if the variable has it.
+/// The value of an option in the file, if it is set there.
 pub fn value(source: &[u8], variable: &str, name: &str, short: Option<char>) -> Option<String> {
     let assignment = find(source, variable)?;
     let words = words(source, &assignment);
@@ -249,7 +250,7 @@ pub fn value(source: &[u8], variable: &str, name: &str, short: Option<char>) -> 
     Some(place.value.unwrap_or_default())
 }
 
-/// All words of the variable's value.
+/// All words in the variable's value.
 pub fn all_words(source: &[u8], variable: &str) -> Vec<String> {
     find(source, variable)
         .map(|assignment| words(source, &assignment))
@@ -267,23 +268,23 @@ pub fn spell(option: &Wanted) -> String {
     }
 }
 
-/// What a shell or systemd would change on the way can't be kept by either.
+/// Refuses words that a shell and systemd read differently.
 fn check(words: &[String], what: impl Fn() -> String) -> Result<(), Problem> {
     let read_differently = ['"', '\'', '`', '$', '\\'];
     let word = words.iter().find(|word| word.contains(read_differently));
-    // Not its value, which may be a password.
+    // Only the name is shown: the value may be a password.
     match word.and_then(|word| word.split('=').next()) {
         None => Ok(()),
         Some(name) => Err(Problem::new(
             what(),
-            format!("'{name}' holds a quote, a backslash or a variable, which systemd and init scripts read differently"),
+            format!("'{name}' contains a quote, a backslash or a variable, which systemd and init scripts read differently"),
         )
-        .help("write that option in plain words, then run again")),
+        .help("rewrite that option without them, then run again")),
     }
 }
 
-/// A quote that nothing closes, or something behind the one that closes: a
-/// shell and systemd make different things of it.
+/// Refuses an unclosed quote and text after the closing quote, which a shell
+/// and systemd read differently.
 fn is_plain(
     source: &[u8],
     assignment: &Assignment,
@@ -295,16 +296,16 @@ fn is_plain(
     let rest = source.get(assignment.end + 1..);
     let line = rest.and_then(|rest| rest.split(|b| *b == b'\n').next());
     let why = match (source.get(assignment.end), line) {
-        (None, _) => "its quote is not closed",
+        (None, _) => "its quote is never closed",
         (_, Some(line)) if !line.trim_ascii().is_empty() => {
-            "something stands behind its closing quote, which systemd and init scripts read differently"
+            "there is text after its closing quote, which systemd and init scripts read differently"
         }
         _ => return Ok(()),
     };
-    Err(Problem::new(what(), why).help("mend that line, then run again"))
+    Err(Problem::new(what(), why).help("correct that line, then run again"))
 }
 
-/// The last assignment that is not commented out.
+/// The last assignment to the variable that is not commented out.
 fn find(source: &[u8], variable: &str) -> Option<Assignment> {
     let mut at = 0;
     let mut found = None;
@@ -315,7 +316,7 @@ fn find(source: &[u8], variable: &str) -> Option<Assignment> {
             .iter()
             .take_while(|b| matches!(b, b' ' | b'\t'))
             .count();
-        // "export NAME=" is an assignment to a shell alone: systemd passes over it.
+        // `export NAME=` works only in a shell: systemd ignores the line.
         let head = &line[indent..];
         let rest = head
             .strip_prefix(variable.as_bytes())
@@ -359,7 +360,7 @@ fn end_of_line(source: &[u8], from: usize) -> usize {
         .map_or(source.len(), |n| from + n)
 }
 
-/// Words split at blanks; a backslash at a line's end joins lines.
+/// Splits the value at white space; a backslash at the end of a line joins lines.
 fn words(source: &[u8], assignment: &Assignment) -> Vec<Word> {
     let mut words: Vec<Word> = Vec::new();
     let mut open = false;
@@ -390,8 +391,8 @@ fn words(source: &[u8], assignment: &Assignment) -> Vec<Word> {
     words
 }
 
-/// Where an option stands, with its value, however it is spelt:
-/// `--name=value`, `--name value`, `-q value`, `-qvalue`, `--name`.
+/// The position and value of an option in any form: `--name=value`,
+/// `--name value`, `-q value`, `-qvalue`, `--name`.
 struct Place {
     start: usize,
     end: usize,
@@ -435,7 +436,7 @@ fn places(words: &[Word], name: &str, short: Option<char>) -> Vec<Place> {
     found
 }
 
-/// What stands between the words of this file: a blank, or a joined line.
+/// What separates words in this file: a space, or a joined line break.
 fn separator(source: &[u8], words: &[Word]) -> String {
     match words {
         [.., a, b] => String::from_utf8_lossy(&source[a.end..b.start]).into_owned(),
@@ -481,7 +482,7 @@ mod tests {
     }
 
     #[test]
-    fn other_spellings_doubles_and_quotes() {
+    fn other_forms_duplicates_and_quotes() {
         for (source, result) in [
             (
                 "PARAMS=\"\"\n",
@@ -511,7 +512,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_unit_has_is_taken_out_however_it_is_spelt() {
+    fn options_of_the_unit_are_removed_in_any_form() {
         let given = given("-d --log-file none --syslog -L::1 $OPTIONS");
         let names: Vec<&str> = given.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["daemon", "log-file", "syslog", "listen"]);
@@ -532,7 +533,7 @@ mod tests {
     }
 
     #[test]
-    fn what_init_scripts_would_change_is_refused() {
+    fn values_that_init_scripts_would_change_are_refused() {
         assert!(merge(b"PARAMS=\"-d $MORE\"\n", "PARAMS", &wanted(), &[]).is_err());
     }
 }

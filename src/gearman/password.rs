@@ -1,5 +1,5 @@
-//! The queue's password: what it may hold, and the file that gearmand reads it
-//! from, as every local user would read it in `ps`.
+//! The password of a MySQL queue. gearmand reads it from a file of its own, as
+//! every local user can see its command line in `ps`.
 
 use std::fmt;
 use std::path::Path;
@@ -11,14 +11,14 @@ use crate::gearman::options;
 use crate::host::Host;
 use crate::host::platform::Gearmand;
 
-/// gearmand's own default of --config-file: words as on its command line,
-/// split at white space, without quotes or comments.
+/// gearmand's default for --config-file. The file holds options as on the
+/// command line, separated by white space, without quotes or comments.
 pub const CONFIG: &str = "/etc/gearmand.conf";
 
-/// The option, on the command line and in that file.
+/// The option's name, on the command line and in that file.
 pub const OPTION: &str = "mysql-password";
 
-/// Shown as dots, whoever prints it.
+/// Never printed: `Debug` masks it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Password(String);
 
@@ -29,26 +29,28 @@ impl fmt::Debug for Password {
 }
 
 impl Password {
-    /// What a person gave, without the line's end. gearmand's file has no
-    /// quotes, so white space would cut it in two.
+    /// Accepts a password from the user, without its line ending. gearmand's file
+    /// has no quotes, so white space would cut the password in two.
     pub fn new(given: &str) -> Result<Password, Problem> {
         let text = given.strip_suffix('\n').unwrap_or(given);
         let text = text.strip_suffix('\r').unwrap_or(text);
         let why = if text.is_empty() {
             "it is empty"
         } else if text.contains(|c: char| c.is_whitespace() || c == '\0') {
-            "it holds white space, at which gearmand's configuration splits words"
+            "it contains white space, which gearmand's configuration cannot hold"
         } else if text.len() > 256 {
             "it is longer than 256 bytes"
         } else {
             return Ok(Password(text.to_owned()));
         };
         let problem = Problem::usage("use the MySQL password", why);
-        Err(problem.help("give the queue's user a password without blanks"))
+        Err(problem.help(
+            "give the queue's database user a password of at most 256 bytes without white space",
+        ))
     }
 
-    /// One that stands in a file of gearmand's already: it works there.
-    pub fn found(text: String) -> Option<Password> {
+    /// Accepts a password that gearmand already uses.
+    pub fn existing(text: String) -> Option<Password> {
         (!text.is_empty()).then_some(Password(text))
     }
 
@@ -56,14 +58,14 @@ impl Password {
         Ok(Password(crate::base::random::letters(32)?))
     }
 
-    /// For the file and for the database's own client; never for an argument.
+    /// For gearmand's file and the database client's input, never for an argument.
     pub fn reveal(&self) -> &str {
         &self.0
     }
 }
 
-/// The one that gearmand uses: its options win over its configuration.
-pub fn there(host: &Host, gearmand: &Gearmand) -> Result<Option<Password>> {
+/// The password that gearmand uses: its options override its configuration file.
+pub fn current(host: &Host, gearmand: &Gearmand) -> Result<Option<Password>> {
     if let Some(password) = in_options(host, gearmand)? {
         return Ok(Some(password));
     }
@@ -71,24 +73,24 @@ pub fn there(host: &Host, gearmand: &Gearmand) -> Result<Option<Password>> {
     Ok(config.and_then(|file| read(&file.bytes)))
 }
 
-/// The one that stands where every local user reads it.
+/// The password in the options file, where every local user can read it.
 pub fn in_options(host: &Host, gearmand: &Gearmand) -> Result<Option<Password>> {
     let file = host.read(Path::new(gearmand.options_file))?;
     let value = |bytes: &[u8]| options::value(bytes, gearmand.options_variable, OPTION, None);
     Ok(file
         .and_then(|file| value(&file.bytes))
-        .and_then(Password::found))
+        .and_then(Password::existing))
 }
 
-/// The password in gearmand's configuration.
+/// The password in gearmand's configuration file.
 pub fn read(config: &[u8]) -> Option<Password> {
     let text = String::from_utf8_lossy(config).into_owned();
     let mut words = text.split_whitespace();
     let value = words.find_map(|word| word.strip_prefix("--mysql-password="))?;
-    Password::found(value.to_owned())
+    Password::existing(value.to_owned())
 }
 
-/// The configuration with this password, all other words kept as they are.
+/// The configuration file with this password and all its other options.
 pub fn write(config: &[u8], password: &Password) -> Vec<u8> {
     if read(config).as_ref() == Some(password) {
         return config.to_vec();
@@ -122,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_character_but_white_space_is_carried() {
+    fn every_character_but_white_space_is_preserved() {
         let odd = "b$c%d\"e#f;x\\y=z@!&'q--";
         let password = Password::new(odd).unwrap();
         assert_eq!(read(&write(b"", &password)), Some(password));
@@ -133,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn other_words_are_kept_and_the_password_stands_once() {
+    fn other_words_are_kept_and_the_password_is_written_once() {
         let new = Password::new("new").unwrap();
         let config = b"--threads=4 --mysql-password=old\n\n--verbose=INFO";
         let text = write(config, &new);

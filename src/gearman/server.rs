@@ -1,4 +1,4 @@
-//! Where a job server is, and a connection to it.
+//! The address of a job server, and connections to it.
 
 use std::fmt;
 use std::io;
@@ -10,7 +10,7 @@ use rustix::net::sockopt;
 
 pub const PORT: u16 = 4730;
 
-/// `HOST:PORT` of a job server; the port may be left out.
+/// `HOST:PORT` of a job server; the port is optional.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Server {
     pub host: String,
@@ -31,7 +31,7 @@ impl FromStr for Server {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let text = text.trim();
-        let bad = || "it is HOST:PORT, as 127.0.0.1:4730".to_string();
+        let bad = || "expected HOST:PORT, such as 127.0.0.1:4730".to_string();
         let (host, port) = match text.rsplit_once(':') {
             // A bare IPv6 address has colons of its own.
             Some((host, port)) if !host.contains(':') || host.ends_with(']') => {
@@ -66,13 +66,13 @@ impl Server {
         if found.is_empty() {
             return Err(io::Error::new(
                 io::ErrorKind::NotFound,
-                "the name has no address",
+                "the host name has no address",
             ));
         }
         Ok(found)
     }
 
-    /// A blocking connection, each of whose reads and writes has the limit too.
+    /// Opens a blocking connection. The limit also applies to each read and write.
     pub fn connect(&self, limit: Duration) -> io::Result<TcpStream> {
         let mut last = None;
         for address in self.addresses()? {
@@ -90,8 +90,8 @@ impl Server {
     }
 }
 
-/// Small packets go out at once, and a peer that vanished is noticed within
-/// a minute.
+/// Sends small packets at once, and detects a peer that vanished within a
+/// minute.
 pub fn tune(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     sockopt::set_socket_keepalive(stream, true)?;

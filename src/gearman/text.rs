@@ -1,4 +1,4 @@
-//! gearmand's text protocol: a blocking client with a time limit for each answer.
+//! gearmand's text protocol: a blocking client with a time limit per answer.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -6,27 +6,28 @@ use std::time::{Duration, Instant};
 
 use crate::gearman::server::Server;
 
-/// More than any job server with sense in it answers.
+/// Larger than any real answer of a job server.
 const LARGEST: usize = 64 << 20;
 
-/// One function (a queue) of `status`.
+/// One function, which is one queue, in the answer to `status`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Queue {
     pub function: String,
-    /// Jobs in the server: those that wait and those that run.
+    /// Waiting and running jobs.
     pub jobs: u64,
     pub running: u64,
     pub workers: u64,
 }
 
 impl Queue {
-    /// Jobs that no worker has in hand.
+    /// Jobs that no worker is running.
     pub fn waiting(&self) -> u64 {
         self.jobs.saturating_sub(self.running)
     }
 }
 
-/// One connection of `workers`; clients are listed too, with no functions.
+/// One connection in the answer to `workers`. Clients are listed too, without
+/// functions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Connection {
     pub address: String,
@@ -34,11 +35,11 @@ pub struct Connection {
     pub functions: Vec<String>,
 }
 
-/// One job of `show jobs`.
+/// One job in the answer to `show jobs`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Job {
     pub handle: String,
-    /// How many workers died with it.
+    /// How many workers died while running it.
     pub retries: u64,
     pub queued: bool,
 }
@@ -65,7 +66,7 @@ impl Admin {
                     let workers = words.next()?.parse().ok()?;
                     let running = words.next()?.parse().ok()?;
                     let jobs = words.next()?.parse().ok()?;
-                    // A function's name may hold tabs itself.
+                    // A function's name may itself contain tabs.
                     let name: Vec<_> = words.collect();
                     if name.is_empty() {
                         return None;
@@ -78,7 +79,7 @@ impl Admin {
                         workers,
                     })
                 })();
-                queue.ok_or_else(|| odd("status", line))
+                queue.ok_or_else(|| invalid("status", line))
             })
             .collect()
     }
@@ -87,8 +88,10 @@ impl Admin {
         self.lines("workers")?
             .iter()
             .map(|line| {
-                // FD ADDRESS ID : FUNCTION ...; function names may hold " :".
-                let (left, right) = line.split_once(" :").ok_or_else(|| odd("workers", line))?;
+                // FD ADDRESS ID : FUNCTION ...; function names may contain " :".
+                let (left, right) = line
+                    .split_once(" :")
+                    .ok_or_else(|| invalid("workers", line))?;
                 let mut words = left.split(' ').skip(1);
                 Ok(Connection {
                     address: words.next().unwrap_or_default().to_string(),
@@ -107,16 +110,16 @@ impl Admin {
                 match words[..] {
                     [handle, retries, _ignored, queued, ..] => Ok(Job {
                         handle: handle.to_string(),
-                        retries: retries.parse().map_err(|_| odd("show jobs", line))?,
+                        retries: retries.parse().map_err(|_| invalid("show jobs", line))?,
                         queued: queued == "1",
                     }),
-                    _ => Err(odd("show jobs", line)),
+                    _ => Err(invalid("show jobs", line)),
                 }
             })
             .collect()
     }
 
-    /// Takes a waiting job out of the queue; false where there is none.
+    /// Removes a waiting job from the queue. False if there is no such job.
     pub fn cancel(&mut self, handle: &str) -> io::Result<bool> {
         let answer = self.line(&format!("cancel job {handle}"))?;
         Ok(answer.starts_with("OK"))
@@ -126,7 +129,7 @@ impl Admin {
         let answer = self.line("version")?;
         match answer.strip_prefix("OK ") {
             Some(version) => Ok(version.trim().to_string()),
-            None => Err(odd("version", &answer)),
+            None => Err(invalid("version", &answer)),
         }
     }
 
@@ -156,7 +159,7 @@ impl Admin {
             if left.is_zero() || answer.len() > LARGEST {
                 return Err(io::Error::new(
                     io::ErrorKind::TimedOut,
-                    format!("no end of the answer to {command:?}"),
+                    format!("the answer to {command:?} did not end"),
                 ));
             }
             self.stream.set_read_timeout(Some(left))?;
@@ -169,9 +172,9 @@ impl Admin {
     }
 }
 
-fn odd(command: &str, line: &str) -> io::Error {
+fn invalid(command: &str, line: &str) -> io::Error {
     io::Error::new(
         io::ErrorKind::InvalidData,
-        format!("{command} answers {line:?}"),
+        format!("unexpected answer to {command:?}: {line:?}"),
     )
 }

@@ -1,5 +1,6 @@
-//! What gearmand's own definition gives to it, and what has to change there:
-//! an option that is given twice is fatal, and older units read no options file.
+//! The command line in gearmand's unit or init script, and what to change so
+//! that our options take effect: gearmand fails to start if an option is given
+//! twice, and older units read no options file.
 
 use std::path::Path;
 
@@ -11,13 +12,13 @@ use crate::host::Host;
 use crate::host::platform::{Family, Init};
 use crate::host::services::Unit;
 
-/// The command line of its definition with what is wanted of gearmand.
+/// How the wanted options are split between the options file and the unit.
 pub struct Definition {
-    /// What belongs into the options file.
+    /// Options for the options file.
     pub for_file: Vec<Wanted>,
-    /// What must not stand there.
+    /// Options that the options file must not have.
     pub unwanted: Vec<String>,
-    /// The command line that a drop-in must set.
+    /// The command line for a drop-in, if the unit's own does not work.
     pub exec_start: Option<String>,
 }
 
@@ -44,7 +45,8 @@ pub fn definition(host: &Host, wanted: &[Wanted]) -> Result<Definition> {
         let found = fixed.iter().find(|(given, _)| given == name);
         found.map(|(_, value)| value.clone())
     };
-    // Only a forking unit wants it in the background; some say so themselves.
+    // Only a forking unit runs gearmand in the background, and some already pass
+    // the option.
     let forks = match unit.present {
         true => unit.forking,
         false => value("daemon", &fixed).is_some() || line == variable,
@@ -85,7 +87,7 @@ pub fn definition(host: &Host, wanted: &[Wanted]) -> Result<Definition> {
     })
 }
 
-/// As its definition has it without our drop-in.
+/// The command line of the unit without our drop-in.
 fn command_line(host: &Host, family: &Family, unit: &Unit) -> Result<String> {
     if !unit.present {
         return Ok(family.gearmand.stock_start.to_owned());

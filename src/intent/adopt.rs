@@ -102,7 +102,7 @@ fn worker_options(program: &Program) -> WorkerOptions {
 
 /// What of a site's options is worth recording: not what is so by default.
 pub fn beyond_defaults(options: SiteOptions, dir: &Path, name: &str) -> SiteOptions {
-    options.beyond(&SiteOptions {
+    options.changed_from(&SiteOptions {
         name: Some(find::name(dir)),
         program: Some(format!("wp-gears-{name}")),
         worker_dir: Some(dir.to_owned()),

@@ -265,14 +265,14 @@ mod tests {
         for (text, says) in [
             (
                 "\nworkers = 0\n",
-                "line 2, column 1: invalid value '0' for '--workers <N>': it is a whole number from 1 to 512",
+                "line 2, column 1: invalid value '0' for '--workers <N>': expected a whole number from 1 to 512",
             ),
             (
                 "port = 99999\n",
-                "line 1, column 1: invalid value '99999' for '--port <N>': it is a whole number from 1 to 65535",
+                "line 1, column 1: invalid value '99999' for '--port <N>': expected a whole number from 1 to 65535",
             ),
             ("program = 'a]b'\n", "'--program <NAME>': it is letters"),
-            ("servers = ['a b']\n", "it is HOST:PORT"),
+            ("servers = ['a b']\n", "expected HOST:PORT"),
             ("salt = 7\n", "'salt' is a string, not of the type integer"),
             ("servers = 'a'\n", "'servers' is a list"),
             ("allow-upgrades = 1\n", "'allow-upgrades' is true or false"),

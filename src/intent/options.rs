@@ -88,7 +88,7 @@ options! {
         /// Its port [default: 3306]
         #[arg(value_name = "N", hide_short_help = true, value_parser = number::<u16>(1, 65_535))]
         mysql_port: u16,
-        /// The job server's user there [default: gearman]
+        /// MySQL user for the job server [default: gearman]
         #[arg(value_name = "NAME", hide_short_help = true, value_parser = identifier)]
         mysql_user: String,
         /// A file that holds that user's password, or - for standard input; or

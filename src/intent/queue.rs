@@ -55,7 +55,7 @@ pub fn decide(
     }
     let known = match spec.password.clone().or(given_password(options)?) {
         Some(password) => Some(password),
-        None => password::there(host, &platform.family.gearmand)?,
+        None => password::current(host, &platform.family.gearmand)?,
     };
     if let Some(file) = &options.mysql_admin_defaults_file
         && !file.is_file()

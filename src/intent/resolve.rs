@@ -183,7 +183,7 @@ pub fn resolve(host: &Host, spec: &Spec) -> Result<Resolved> {
         port,
         former_server,
         allow_upgrades: options.allow_upgrades.unwrap_or(false),
-        adopted: adopted.beyond(&HostOptions::defaults()),
+        adopted: adopted.changed_from(&HostOptions::defaults()),
     };
     if !resolved.roles.contains(&Role::Server) && explicit_servers.is_none() {
         return Err(Problem::usage(

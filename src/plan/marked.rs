@@ -103,7 +103,7 @@ fn without_block(path: PathBuf, program: String) -> File {
     File {
         make: Box::new(move |_, now| {
             let now = String::from_utf8_lossy(now.unwrap_or_default()).into_owned();
-            let text = block::take_out(&now, &program).unwrap_or(now);
+            let text = block::remove(&now, &program).unwrap_or(now);
             Ok(Some(text.into_bytes()).into())
         }),
         ..gone(path, Edit::Block)

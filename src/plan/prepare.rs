@@ -193,7 +193,7 @@ fn queue_file_is_sound(host: &Host, resolved: &Resolved) -> Result<()> {
         return Ok(());
     }
     Err(
-        Problem::new(format!("keep jobs in {file}"), join(|fault| &fault.seen))
+        Problem::new(format!("keep jobs in {file}"), join(|fault| &fault.message))
             .help(format!("{}, then run again", join(|fault| &fault.help)))
             .into(),
     )

@@ -1,4 +1,4 @@
-//! Where jobs wait: everything about one kind of store is in its file.
+//! Queue stores, where jobs wait. Each kind has its own file.
 
 pub mod mysql;
 pub mod probe;
@@ -12,21 +12,22 @@ use crate::gearman::options::Wanted;
 use crate::host::platform::Gearmand;
 use crate::queue::mysql::Mysql;
 
+/// The kind of store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Queue {
-    /// Jobs are lost when the job server ends
+    /// In memory: jobs are lost when the job server stops
     Memory,
-    /// A file on this host: durable, needs no server
+    /// A file on this host: durable, needs no database server
     Sqlite,
-    /// A table in a MySQL or MariaDB server
+    /// A table on a MySQL or MariaDB server
     Mysql,
 }
 
-/// gearmand's short spelling of `--queue-type`.
+/// gearmand's short form of `--queue-type`.
 pub const SHORT: char = 'q';
 
-/// gearmand's options for this queue.
+/// gearmand's options for a queue.
 pub fn wanted(queue: Queue, mysql: Option<&Mysql>, gearmand: &Gearmand) -> Vec<Wanted> {
     let kind = |name| Wanted::new("queue-type", Some(SHORT), name);
     match (queue, mysql) {

@@ -1,5 +1,5 @@
-//! The database that holds a queue, by way of its own client: as the job
-//! server sees it, and as one who may make databases and users.
+//! The database of a MySQL queue, through the database's own client: with the
+//! job server's login, or as an administrator who may create databases and users.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,6 +11,7 @@ use crate::gearman::password::Password;
 use crate::host::Host;
 use crate::host::commands::{Command, Output};
 
+/// The queue's database and the job server's login.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mysql {
     pub host: String,
@@ -19,30 +20,32 @@ pub struct Mysql {
     pub database: String,
     pub table: String,
     pub password: Password,
-    /// Somebody's own; else it was made up in this run.
+    /// The password was given or found; otherwise this run generated it.
     pub password_is_known: bool,
-    /// Who may make the database and its user; without it root, by the socket.
+    /// An option file with the administrator's login; without one, root through
+    /// the socket.
     pub admin: Option<PathBuf>,
 }
 
 impl Mysql {
-    /// The database runs on this host too.
+    /// Whether the database runs on this host.
     pub fn is_local(&self) -> bool {
         matches!(self.host.as_str(), "localhost" | "127.0.0.1" | "::1")
     }
 }
 
-/// What is asked of a MySQL queue: the option, the question, the default.
-pub const ASKED: [(&str, &str, &str); 3] = [
-    ("mysql-host", "The MySQL server", "localhost"),
-    ("mysql-user", "The job server's user there", "gearman"),
-    ("mysql-database", "The database", "gearman"),
+/// Questions about a MySQL queue: the option, the prompt, the default.
+pub const PROMPTS: [(&str, &str, &str); 3] = [
+    ("mysql-host", "MySQL server", "localhost"),
+    ("mysql-user", "MySQL user for the job server", "gearman"),
+    ("mysql-database", "Database", "gearman"),
 ];
 
-/// Smaller than this, jobs that people have seen do not fit.
+/// With a smaller packet, jobs seen in practice do not fit.
 const SMALL_PACKET: u64 = 16 << 20;
 
-/// The client, MariaDB's by its own name first: the old one warns.
+/// The database client. MariaDB's own name comes first: its old one prints a
+/// warning.
 pub fn client(host: &Host) -> Option<&'static Path> {
     ["/usr/bin/mariadb", "/usr/bin/mysql"]
         .into_iter()
@@ -50,37 +53,37 @@ pub fn client(host: &Host) -> Option<&'static Path> {
         .find(|path| host.exists(path))
 }
 
-/// How the job server's own login fared.
+/// The result of a login as the job server.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Login {
-    /// With the largest packet (and so job) in bytes.
+    /// With the size of the largest packet, and so of the largest job, in bytes.
     Works(u64),
-    /// The user, its password or its rights are missing.
+    /// The user or its rights are missing, or the password is wrong.
     Refused(LoginError),
 }
 
 /// Why the server refuses a login.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoginError {
-    /// The server's number for it.
+    /// The server's error number.
     code: u32,
-    /// The server's words.
+    /// The server's error message.
     pub why: String,
 }
 
 impl LoginError {
     const WRONG_PASSWORD: u32 = 1045;
-    /// That, rights on the database, a login by socket alone, no such
-    /// database, no such client.
+    /// The above; no rights on the database; login only through the socket; no
+    /// such database; client host not allowed.
     const CODES: [u32; 5] = [LoginError::WRONG_PASSWORD, 1044, 1698, 1049, 1130];
 
-    /// The user or the password is wrong; the server does not say which.
-    pub fn is_of_password(&self) -> bool {
+    /// Whether the user or the password is wrong; the server does not say which.
+    pub fn is_wrong_password(&self) -> bool {
         self.code == LoginError::WRONG_PASSWORD
     }
 }
 
-/// Logs in as gearmand will. An error where the server cannot be reached.
+/// Logs in as gearmand does. Fails if the server cannot be reached.
 pub fn log_in(host: &Host, mysql: &Mysql) -> Result<Login> {
     let login = format!(
         "[client]\nhost=\"{}\"\nport={}\nuser=\"{}\"\npassword=\"{}\"\n",
@@ -115,30 +118,31 @@ pub fn log_in(host: &Host, mysql: &Mysql) -> Result<Login> {
     }
     let what = format!("reach the database on {}:{}", mysql.host, mysql.port);
     Err(Problem::new(what, output.tail(3))
-        .help("start it and let this host reach it, then run again")
+        .help("check that it runs and that this host can reach it, then run again")
         .into())
 }
 
-/// A warning where jobs may be larger than a packet: gearmand refuses them then.
+/// A warning if jobs may be larger than a packet, because gearmand rejects those.
 pub fn packet_note(packet: u64) -> Option<String> {
     (packet < SMALL_PACKET).then(|| {
         format!(
-            "max_allowed_packet of the queue's database is {} MB: a larger job is refused",
+            "max_allowed_packet of the queue's database is {} MB: larger jobs are rejected",
             packet >> 20
         )
     })
 }
 
-/// One who may make databases and users.
+/// A login that may create databases and users.
 pub struct Admin<'a> {
     host: &'a Host,
     command: Command,
-    /// Where the job server's logins come from, as the database sees it.
+    /// The host that the job server logs in from, as the database sees it.
     pub client: String,
 }
 
 impl<'a> Admin<'a> {
-    /// `None` where there is no such right; the reason is the database's own.
+    /// Logs in as an administrator. The inner error is the database's reason for
+    /// refusing the login.
     pub fn log_in(host: &'a Host, at: &Server) -> Result<Result<Admin<'a>, String>> {
         let mut command = command(host)?;
         if let Some(file) = &at.admin {
@@ -166,12 +170,14 @@ impl<'a> Admin<'a> {
         }
     }
 
-    /// The statements go in by standard input: they may hold a password.
+    /// Runs statements. They are passed on standard input: they may contain a
+    /// password.
     pub fn ask(&self, statements: &str) -> Result<String> {
         let output = self.host.run(&self.command.clone().stdin(statements))?;
         answer(&output)
     }
 
+    /// Runs statements that change something.
     pub fn change(&self, statements: &str) -> Result<()> {
         let command = self.command.clone().stdin(statements).changes();
         answer(&self.host.run(&command)?).map(drop)
@@ -194,7 +200,7 @@ impl<'a> Admin<'a> {
         Ok(self.ask(&ask)?.trim() != "0")
     }
 
-    /// Rows in the queue's table; `None` where there is no such table.
+    /// The number of rows in the queue's table; `None` if there is no such table.
     pub fn rows(&self, database: &str, table: &str) -> Result<Option<u64>> {
         let ask = format!(
             "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = {} AND table_name = {}",
@@ -209,7 +215,7 @@ impl<'a> Admin<'a> {
     }
 }
 
-/// Where the database is, and who may change it.
+/// A database server and the login that may change it.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Server {
     pub host: String,
@@ -231,8 +237,8 @@ impl Server {
     }
 }
 
-/// What makes the database and a user with no more rights than gearmand
-/// needs (seen with 1.1.20): it makes its table by itself.
+/// Creates the database and a user with the minimal rights that gearmand 1.1.20
+/// needs, which creates its table itself.
 pub fn statements(mysql: &Mysql, client: &str, password: &str) -> String {
     let (database, table) = (&mysql.database, &mysql.table);
     let account = format!("{}@{}", quoted(&mysql.user), quoted(client));
@@ -243,15 +249,15 @@ pub fn statements(mysql: &Mysql, client: &str, password: &str) -> String {
     )
 }
 
-/// As SQL writes a text, whatever it holds.
+/// Quotes a string for SQL.
 pub fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
 }
 
 fn command(host: &Host) -> Result<Command> {
     let Some(client) = client(host) else {
-        let what = "ask the database of the queue";
-        return Err(Problem::new(what, "there is no client (mariadb, mysql)").into());
+        let what = "query the queue's database";
+        return Err(Problem::new(what, "there is no database client (mariadb or mysql)").into());
     };
     Ok(Command::new(client).limit(Duration::from_secs(30)))
 }
@@ -263,8 +269,9 @@ fn answer(output: &Output) -> Result<String> {
     anyhow::bail!("{}", output.tail(3))
 }
 
-/// "ERROR 1045 (28000): Access denied …"; an answer before encryption has it
-/// inside of another: "ERROR 2002 (HY000): … cannot be verified: 1130 - Host …".
+/// The number in "ERROR 1045 (28000): Access denied …". An error before
+/// encryption starts is wrapped in another one:
+/// "ERROR 2002 (HY000): … cannot be verified: 1130 - Host …".
 fn code(output: &Output) -> u32 {
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     let inner = text.split(": ").find_map(|part| {

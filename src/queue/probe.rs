@@ -1,5 +1,5 @@
-//! What job servers and workers say of the queues at this moment: for `status`.
-//! The job servers tell everybody; what workers keep only root and their user see.
+//! The present state of the queues, for `status`. Job servers tell anyone; the
+//! files of the workers can be read only by root and their own user.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -15,36 +15,39 @@ use crate::worker::{Paths, function_of, is_name};
 /// How long a job server may take for each answer.
 const LIMIT: Duration = Duration::from_secs(3);
 
-/// Where to look.
+/// What to query.
 #[derive(Debug, Clone)]
 pub struct QueueProbe {
     pub servers: Vec<Server>,
     pub sites: Vec<(String, Option<PathBuf>)>,
-    /// Show the queues of these sites alone.
+    /// Skip the queues of all other sites.
     pub only: bool,
+    /// The base folder of what workers store.
     pub state: PathBuf,
 }
 
+/// The state of all queues at one moment.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
     pub at: SystemTime,
-    pub servers: Vec<ServerSeen>,
-    pub queues: Vec<QueueSeen>,
-    pub sites: Vec<SiteSeen>,
+    pub servers: Vec<ServerStatus>,
+    pub queues: Vec<QueueStatus>,
+    pub sites: Vec<SiteStatus>,
 }
 
 #[derive(Debug, Clone)]
-pub struct ServerSeen {
+pub struct ServerStatus {
     pub server: String,
+    /// How long its answer took.
     pub ms: u64,
-    /// Its version, or why there is none.
+    /// Its version, or the reason why it did not answer.
     pub answer: Result<String, String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct QueueSeen {
+pub struct QueueStatus {
     pub server: String,
-    /// As the job server has it, with the salt: not to be shown.
+    /// The name at the job server. It contains the salt, so it must not be shown.
     pub function: String,
     pub site: Option<String>,
     pub waiting: u64,
@@ -53,26 +56,30 @@ pub struct QueueSeen {
 }
 
 #[derive(Debug, Clone)]
-pub struct SiteSeen {
+pub struct SiteStatus {
     pub name: String,
     pub dir: Option<PathBuf>,
     pub paused: bool,
-    /// What its workers keep, or why that is not known.
-    pub kept: Result<Kept, String>,
+    /// What its workers recorded, or the reason why that cannot be read.
+    pub counts: Result<SiteCounts, String>,
 }
 
+/// Counts from the files of a site's workers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Kept {
-    /// Workers that live.
+pub struct SiteCounts {
+    /// Running workers.
     pub workers: usize,
+    /// Those that are running a job.
     pub busy: usize,
-    /// Jobs of the workers that live, since each started.
+    /// Jobs that the running workers completed since they started.
     pub done: u64,
-    /// And of all workers that there were.
+    /// Jobs that all workers completed, including those that exited.
     pub done_ever: u64,
-    /// Since when the longest of the jobs at hand runs.
+    /// How long the oldest of the running jobs has been running.
     pub oldest_ms: Option<u64>,
+    /// Failed jobs.
     pub failed: usize,
+    /// Jobs that will be retried.
     pub waiting_for_retry: usize,
 }
 
@@ -81,14 +88,15 @@ impl Snapshot {
         self.servers.iter().all(|server| server.answer.is_ok())
     }
 
-    pub fn site(&self, name: &str) -> Option<&SiteSeen> {
+    pub fn site(&self, name: &str) -> Option<&SiteStatus> {
         self.sites.iter().find(|site| site.name == name)
     }
 }
 
 impl QueueProbe {
-    /// Asks all job servers at once: one that is down delays no other.
-    pub fn look(&self) -> Snapshot {
+    /// Asks all job servers in parallel, so that one that is down does not delay
+    /// the others.
+    pub fn snapshot(&self) -> Snapshot {
         let now = SystemTime::now();
         let answers = parallel::map(&self.servers, self.servers.len(), |server| {
             (server.to_string(), ask(server))
@@ -105,14 +113,14 @@ impl QueueProbe {
                 .collect(),
         };
         for (server, (ms, answer)) in answers {
-            let answer = answer.map(|said| {
-                for queue in &said.queues {
+            let answer = answer.map(|report| {
+                for queue in &report.queues {
                     let site = names.of(&queue.function);
                     let named = |name: &String| self.sites.iter().any(|(known, _)| known == name);
                     if self.only && !site.as_ref().is_some_and(named) {
                         continue;
                     }
-                    snapshot.queues.push(QueueSeen {
+                    snapshot.queues.push(QueueStatus {
                         server: server.clone(),
                         function: queue.function.clone(),
                         site,
@@ -121,32 +129,33 @@ impl QueueProbe {
                         workers: queue.workers,
                     });
                 }
-                said.version
+                report.version
             });
-            snapshot.servers.push(ServerSeen { server, ms, answer });
+            snapshot.servers.push(ServerStatus { server, ms, answer });
         }
         snapshot
     }
 }
 
-struct Said {
+/// What one job server answered.
+struct Report {
     version: String,
     queues: Vec<Queue>,
     workers: Vec<Connection>,
 }
 
-/// With the time that it took.
-fn ask(server: &Server) -> (u64, Result<Said, String>) {
+/// Asks one job server. Also returns how many milliseconds that took.
+fn ask(server: &Server) -> (u64, Result<Report, String>) {
     let began = Instant::now();
-    let said = Admin::connect(server, LIMIT).and_then(|mut admin| {
-        Ok(Said {
+    let report = Admin::connect(server, LIMIT).and_then(|mut admin| {
+        Ok(Report {
             version: admin.version()?,
             queues: admin.status()?,
             workers: admin.workers()?,
         })
     });
-    let said = said.map_err(|error| why(&error));
-    (began.elapsed().as_millis() as u64, said)
+    let report = report.map_err(|error| why(&error));
+    (began.elapsed().as_millis() as u64, report)
 }
 
 fn why(error: &std::io::Error) -> String {
@@ -158,19 +167,19 @@ fn why(error: &std::io::Error) -> String {
     }
 }
 
-/// Which site a function is of: by the workers' own memory where it may be
-/// read, else by what our workers call themselves at the job server.
+/// The site of each function, from the workers' own files if they can be read,
+/// otherwise from the IDs under which our workers register at the job server.
 struct Names(HashMap<String, String>);
 
-type Answer = (String, (u64, Result<Said, String>));
+type Answer = (String, (u64, Result<Report, String>));
 
 impl Names {
     fn new(state: &Path, sites: &[(String, Option<PathBuf>)], answers: &[Answer]) -> Names {
         let mut names = HashMap::new();
-        let said = answers
+        let reports = answers
             .iter()
-            .filter_map(|(_, (_, said))| said.as_ref().ok());
-        for worker in said.flat_map(|said| &said.workers) {
+            .filter_map(|(_, (_, report))| report.as_ref().ok());
+        for worker in reports.flat_map(|report| &report.workers) {
             let Some(name) = name_in(&worker.id) else {
                 continue;
             };
@@ -191,7 +200,7 @@ impl Names {
     }
 }
 
-/// Our workers call themselves HOST/SITE/PID.
+/// The site in a worker's ID, which is HOST/SITE/PID for our workers.
 fn name_in(id: &str) -> Option<&str> {
     let mut words = id.rsplit('/');
     words.next()?.parse::<u32>().ok()?;
@@ -199,9 +208,9 @@ fn name_in(id: &str) -> Option<&str> {
     words.next().map(|_| name)
 }
 
-fn site(state: &Path, name: &str, dir: Option<PathBuf>, now: SystemTime) -> SiteSeen {
+fn site(state: &Path, name: &str, dir: Option<PathBuf>, now: SystemTime) -> SiteStatus {
     let paths = Paths::new(state, name);
-    let kept = match (presence::look(&paths.run), presence::retired(&paths.run)) {
+    let counts = match (presence::look(&paths.run), presence::retired(&paths.run)) {
         (Ok(workers), Ok(before)) => {
             let busy = || {
                 workers
@@ -213,7 +222,7 @@ fn site(state: &Path, name: &str, dir: Option<PathBuf>, now: SystemTime) -> Site
             };
             let done = sum(&mut workers.iter().map(|seen| seen.jobs));
             let (failed, waiting_for_retry, _) = count(&paths.failed);
-            Ok(Kept {
+            Ok(SiteCounts {
                 workers: workers.len(),
                 busy: busy().count(),
                 done,
@@ -227,17 +236,17 @@ fn site(state: &Path, name: &str, dir: Option<PathBuf>, now: SystemTime) -> Site
         }
         (Err(error), _) | (_, Err(error)) => Err(match error.kind() {
             std::io::ErrorKind::PermissionDenied => {
-                "only root and the site's worker user see it".into()
+                "only root and the site's worker user can read it".into()
             }
-            std::io::ErrorKind::NotFound => "no worker of it ever ran on this host".into(),
+            std::io::ErrorKind::NotFound => "no worker for it has ever run on this host".into(),
             _ => error.to_string(),
         }),
     };
-    SiteSeen {
+    SiteStatus {
         name: name.to_owned(),
         dir,
         paused: paths.paused.exists(),
-        kept,
+        counts,
     }
 }
 
@@ -248,7 +257,7 @@ mod tests {
 
     use super::*;
 
-    /// A server that gives each command its answer; one without an answer ends the connection.
+    /// A server that answers these commands, and closes the connection on any other.
     fn server(answers: &'static [(&str, &str)]) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -266,19 +275,19 @@ mod tests {
         format!("127.0.0.1:{port}").parse().unwrap()
     }
 
-    fn look(server: Server) -> Snapshot {
-        let lookout = QueueProbe {
+    fn snapshot(server: Server) -> Snapshot {
+        let probe = QueueProbe {
             servers: vec![server],
             sites: Vec::new(),
             only: false,
             state: "/nowhere".into(),
         };
-        lookout.look()
+        probe.snapshot()
     }
 
     #[test]
     fn a_queue_belongs_to_the_site_that_its_workers_name() {
-        let snapshot = look(server(&[
+        let snapshot = snapshot(server(&[
             ("version", "OK 1.1.20\n"),
             ("status", "s:WP_Async_Task\t5\t2\t3\nresize\t1\t0\t0\n.\n"),
             (
@@ -319,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_answers_are_a_server_that_fails_and_say_why() {
+    fn unexpected_answers_are_failures_with_a_reason() {
         for (answers, says) in [
             (&[("version", "HTTP/1.1 400\n")][..], "HTTP/1.1 400"),
             (&[][..], "closed the connection"),
@@ -329,7 +338,7 @@ mod tests {
             ),
             (
                 &[("version", "OK 1\n"), ("status", "f\t1\tx\t1\n.\n")][..],
-                "status answers",
+                "unexpected answer to \"status\"",
             ),
             (
                 &[
@@ -344,13 +353,13 @@ mod tests {
                 "no answer within",
             ),
         ] {
-            let snapshot = look(server(answers));
+            let snapshot = snapshot(server(answers));
             assert!(!snapshot.all_up() && snapshot.queues.is_empty());
             let why = snapshot.servers[0].answer.clone().unwrap_err();
             assert!(why.contains(says), "{why}");
         }
-        // More running than there are: a moment between two counts.
-        let snapshot = look(server(&[
+        // More jobs running than there are, as gearmand counts them at different moments.
+        let snapshot = snapshot(server(&[
             ("version", "OK 1\n"),
             ("status", "a\tb\t1\t2\t1\n.\n"),
             ("workers", ".\n"),

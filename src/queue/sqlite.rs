@@ -1,4 +1,5 @@
-//! An SQLite queue's file: what would keep gearmand from keeping jobs in it.
+//! The file of an SQLite queue, and faults that keep gearmand from storing jobs
+//! in it.
 
 use std::path::Path;
 
@@ -8,20 +9,20 @@ use crate::host::Host;
 use crate::host::files::Node;
 use crate::host::platform::Gearmand;
 
-/// What is wrong, and what to do before gearmand starts again.
+/// What is wrong, and what to do before restarting gearmand.
 pub struct Fault {
-    pub seen: String,
+    pub message: String,
     pub help: String,
 }
 
-/// Less than this has no space for even a few jobs.
+/// With less free space, not even a few jobs fit.
 const LEAST_SPACE: u64 = 1 << 20;
 
-/// All that is wrong with a queue's file or its folder. A file that is not
-/// there is made by gearmand.
+/// Everything wrong with a queue's file or its folder. A missing file is no
+/// fault: gearmand creates it.
 pub fn faults(host: &Host, gearmand: &Gearmand, path: &Path) -> Result<Vec<Fault>> {
     let mut faults = Vec::new();
-    let mut add = |seen: String, help: String| faults.push(Fault { seen, help });
+    let mut add = |message: String, help: String| faults.push(Fault { message, help });
     let shown = path.display();
     let user = host.user(gearmand.user).ok().flatten();
     if let Some(folder) = path.parent().filter(|folder| host.is_dir(folder)) {
@@ -29,12 +30,15 @@ pub fn faults(host: &Host, gearmand: &Gearmand, path: &Path) -> Result<Vec<Fault
             && let Some(why) = host.cannot_write_in(folder, user)?
         {
             let help = format!("chown {} {}", user.name, folder.display());
-            add(format!("{why}: no job is kept"), help);
+            add(format!("{why}, so no jobs can be stored"), help);
         }
         let space = host.space(folder)?;
         if space.bytes < LEAST_SPACE || space.files == Some(0) {
-            let seen = format!("{} is full: no job is kept", folder.display());
-            add(seen, format!("free some space: df {}", folder.display()));
+            let message = format!("{} is full, so no jobs can be stored", folder.display());
+            add(
+                message,
+                format!("free some space (see 'df {}')", folder.display()),
+            );
         }
     }
     let meta = match host.look(path)? {
@@ -42,7 +46,7 @@ pub fn faults(host: &Host, gearmand: &Gearmand, path: &Path) -> Result<Vec<Fault
         Node::Absent => return Ok(faults),
         _ => {
             add(
-                format!("{shown} is not a file"),
+                format!("{shown} is not a regular file"),
                 format!("move {shown} away"),
             );
             return Ok(faults);
@@ -52,7 +56,9 @@ pub fn faults(host: &Host, gearmand: &Gearmand, path: &Path) -> Result<Vec<Fault
     if owner != gearmand.user {
         let user = gearmand.user;
         add(
-            format!("{shown} belongs to {owner}: gearmand runs as {user} and can keep no job"),
+            format!(
+                "{shown} belongs to {owner}, so gearmand, which runs as {user}, cannot store jobs"
+            ),
             format!("chown {user} {shown}"),
         );
     }
@@ -61,19 +67,19 @@ pub fn faults(host: &Host, gearmand: &Gearmand, path: &Path) -> Result<Vec<Fault
     {
         add(
             format!("{shown} {why}"),
-            format!("move {shown} away (sqlite3's .recover may save jobs)"),
+            format!("move {shown} away (sqlite3's .recover may save its jobs)"),
         );
     }
     Ok(faults)
 }
 
-/// What the header says is wrong with an SQLite file.
+/// What is wrong with an SQLite file, judging by its header.
 fn damage(head: &[u8], size: u64) -> Option<String> {
     if size == 0 {
-        return None; // made, and nothing was ever written
+        return None; // created, and never written to
     }
     if head.len() < 100 || !head.starts_with(b"SQLite format 3\0") {
-        return Some("is not an SQLite file: it is damaged".into());
+        return Some("is not an SQLite database: it is damaged".into());
     }
     let number = |at: usize| {
         head[at..at + 4]
@@ -84,10 +90,10 @@ fn damage(head: &[u8], size: u64) -> Option<String> {
         1 => 65536,
         page => page,
     };
-    // The count holds where the two change counters agree.
+    // The page count is valid only if the two change counters agree.
     let whole = page * number(28);
     (number(24) == number(92) && size < whole)
-        .then(|| format!("has {size} of {whole} bytes: its end is missing"))
+        .then(|| format!("has only {size} of {whole} bytes: its end is missing"))
 }
 
 #[cfg(test)]
@@ -95,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_damaged_header_is_told() {
+    fn a_damaged_file_is_detected() {
         let mut head = b"SQLite format 3\0".to_vec();
         head.resize(100, 0);
         head[16..18].copy_from_slice(&4096u16.to_be_bytes());

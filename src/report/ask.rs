@@ -8,7 +8,7 @@ use console::{Key, Style, Term, truncate_str};
 use dialoguer::theme::Theme;
 use dialoguer::{MultiSelect, Select};
 
-use crate::base::secrets::plain;
+use crate::base::secrets::printable;
 use crate::report::Ui;
 use crate::report::interrupt::Cancelled;
 use crate::report::width::lines;
@@ -179,7 +179,10 @@ impl Ui {
     pub fn answered(&self, question: &str, answer: &str) {
         if !self.plain {
             let room = self.columns().unwrap_or(usize::MAX);
-            let text = format!("{question} {}", Style::new().cyan().apply_to(plain(answer)));
+            let text = format!(
+                "{question} {}",
+                Style::new().cyan().apply_to(printable(answer))
+            );
             self.line(&truncate_str(&text, room, "…"));
         }
         self.line("");
@@ -204,7 +207,7 @@ impl Ui {
         let room = columns.saturating_sub(marks + 1);
         let fit = |item: &String| match item.contains('\n') {
             true => lines(item, 0, Some(room)),
-            false => truncate_str(&plain(item), room, "…").into_owned(),
+            false => truncate_str(&printable(item), room, "…").into_owned(),
         };
         items.iter().map(fit).collect()
     }

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use crate::queue::probe::{Kept, QueueSeen, Snapshot};
+use crate::queue::probe::{QueueStatus, SiteCounts, Snapshot};
 use crate::report::status::shown;
 
 type Labels = Vec<(&'static str, String)>;
 /// What is taken out of what keeps it.
 type Number<T> = fn(&T) -> u64;
 
-const OF_QUEUES: [(&str, &str, Number<QueueSeen>); 3] = [
+const OF_QUEUES: [(&str, &str, Number<QueueStatus>); 3] = [
     (
         "wp_gears_jobs_waiting",
         "Jobs that wait for a worker.",
@@ -28,30 +28,30 @@ const OF_QUEUES: [(&str, &str, Number<QueueSeen>); 3] = [
     ),
 ];
 
-const OF_SITES: [(&str, &str, &str, Number<Kept>); 4] = [
+const OF_SITES: [(&str, &str, &str, Number<SiteCounts>); 4] = [
     (
         "wp_gears_jobs_done_total",
         "counter",
         "Jobs that the site's workers finished on this host.",
-        |kept| kept.done_ever,
+        |counts| counts.done_ever,
     ),
     (
         "wp_gears_jobs_failed",
         "gauge",
         "Failed jobs that are kept for a person.",
-        |kept| kept.failed as u64,
+        |counts| counts.failed as u64,
     ),
     (
         "wp_gears_jobs_waiting_for_retry",
         "gauge",
         "Jobs that died and wait for another try.",
-        |kept| kept.waiting_for_retry as u64,
+        |counts| counts.waiting_for_retry as u64,
     ),
     (
         "wp_gears_oldest_job_seconds",
         "gauge",
         "How long the oldest of the jobs in hand runs.",
-        |kept| kept.oldest_ms.unwrap_or(0) / 1000,
+        |counts| counts.oldest_ms.unwrap_or(0) / 1000,
     ),
 ];
 
@@ -85,8 +85,8 @@ pub fn text(snapshot: &Snapshot) -> String {
     };
     for (name, kind, help, number) in OF_SITES {
         let known = sites().filter_map(|(labels, site)| {
-            let kept = site.kept.as_ref().ok()?;
-            Some((labels, number(kept)))
+            let counts = site.counts.as_ref().ok()?;
+            Some((labels, number(counts)))
         });
         metric(&mut text, name, kind, help, known.collect());
     }
@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn series_are_unique_and_labels_escaped() {
-        let queue = |function: &str| QueueSeen {
+        let queue = |function: &str| QueueStatus {
             server: "[::1]:4730".into(),
             function: function.into(),
             site: None,

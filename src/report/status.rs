@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::base::clock;
 use crate::base::secrets;
-use crate::queue::probe::{QueueSeen, Snapshot};
+use crate::queue::probe::{QueueStatus, Snapshot};
 use crate::site::plugins;
 
 /// What watching adds to a queue: its last numbers of waiting jobs, and how
@@ -18,7 +18,7 @@ pub struct Trend {
 
 /// A row to show: a queue with what is known around it.
 pub struct Row<'a> {
-    pub queue: &'a QueueSeen,
+    pub queue: &'a QueueStatus,
     pub trend: Option<Trend>,
 }
 
@@ -106,9 +106,9 @@ fn columns(snapshot: &Snapshot, rows: &[Row], width: usize) -> Vec<Column> {
             cells,
         });
     };
-    let kept = |row: &Row| {
+    let counts = |row: &Row| {
         let site = snapshot.site(row.queue.site.as_deref()?)?;
-        site.kept.as_ref().ok()
+        site.counts.as_ref().ok()
     };
     let (left, right) = (Alignment::Left, Alignment::Right);
     let head = |long: &'static str, short: &'static str| if width < 60 { short } else { long };
@@ -140,13 +140,13 @@ fn columns(snapshot: &Snapshot, rows: &[Row], width: usize) -> Vec<Column> {
     }
     let or_nothing = |text: Option<String>| text.unwrap_or_else(|| NOTHING.into());
     add("OLDEST", right, 6, &|row| {
-        or_nothing(kept(row).map(|kept| kept.oldest_ms.map_or("0 s".into(), age)))
+        or_nothing(counts(row).map(|counts| counts.oldest_ms.map_or("0 s".into(), age)))
     });
     add("DONE", right, 7, &|row| {
-        or_nothing(kept(row).map(|kept| kept.done.to_string()))
+        or_nothing(counts(row).map(|counts| counts.done.to_string()))
     });
     add("FAILED", right, 5, &|row| {
-        or_nothing(kept(row).map(|kept| kept.failed.to_string()))
+        or_nothing(counts(row).map(|counts| counts.failed.to_string()))
     });
     columns
 }
@@ -156,13 +156,13 @@ pub fn server(snapshot: &Snapshot, at: usize, width: usize) -> String {
     let seen = &snapshot.servers[at];
     let text = match &seen.answer {
         Ok(version) => {
-            let version = secrets::plain(version);
+            let version = secrets::printable(version);
             format!(
                 "{}  gearmand {version}, answers in {} ms",
                 seen.server, seen.ms
             )
         }
-        Err(why) => format!("{}  fails: {}", seen.server, secrets::plain(why)),
+        Err(why) => format!("{}  fails: {}", seen.server, secrets::printable(why)),
     };
     let style = match seen.answer {
         Ok(_) => Style::new().bold(),
@@ -179,10 +179,10 @@ pub fn notes(snapshot: &Snapshot) -> Vec<String> {
         if site.paused {
             notes.push(format!("{name} is paused: `wp-gears resume` lets it go on"));
         }
-        if let Ok(kept) = &site.kept
-            && kept.waiting_for_retry > 0
+        if let Ok(counts) = &site.counts
+            && counts.waiting_for_retry > 0
         {
-            let count = kept.waiting_for_retry;
+            let count = counts.waiting_for_retry;
             notes.push(format!("{name}: {count} job(s) wait for another try"));
         }
         let connected = snapshot
@@ -198,7 +198,7 @@ pub fn notes(snapshot: &Snapshot) -> Vec<String> {
     let hidden: Vec<&str> = snapshot
         .sites
         .iter()
-        .filter(|site| site.kept.is_err())
+        .filter(|site| site.counts.is_err())
         .map(|site| site.name.as_str())
         .collect();
     if !hidden.is_empty() {
@@ -242,19 +242,19 @@ pub fn document(snapshot: &Snapshot) -> Value {
         .sites
         .iter()
         .map(|site| {
-            let kept = site.kept.as_ref().ok();
+            let counts = site.counts.as_ref().ok();
             json!({
                 "site": site.name,
                 "dir": site.dir,
                 "paused": site.paused,
-                "workers": kept.map(|kept| kept.workers),
-                "busy": kept.map(|kept| kept.busy),
-                "oldest_ms": kept.map(|kept| kept.oldest_ms.unwrap_or(0)),
-                "done": kept.map(|kept| kept.done),
-                "done_ever": kept.map(|kept| kept.done_ever),
-                "failed": kept.map(|kept| kept.failed),
-                "waiting_for_retry": kept.map(|kept| kept.waiting_for_retry),
-                "why_null": site.kept.as_ref().err(),
+                "workers": counts.map(|counts| counts.workers),
+                "busy": counts.map(|counts| counts.busy),
+                "oldest_ms": counts.map(|counts| counts.oldest_ms.unwrap_or(0)),
+                "done": counts.map(|counts| counts.done),
+                "done_ever": counts.map(|counts| counts.done_ever),
+                "failed": counts.map(|counts| counts.failed),
+                "waiting_for_retry": counts.map(|counts| counts.waiting_for_retry),
+                "why_null": site.counts.as_ref().err(),
             })
         })
         .collect();
@@ -269,11 +269,11 @@ pub fn document(snapshot: &Snapshot) -> Value {
 }
 
 /// A queue that nobody uses and that is no site's: the job server remembers such.
-pub fn is_idle_stranger(queue: &QueueSeen) -> bool {
+pub fn is_idle_stranger(queue: &QueueStatus) -> bool {
     queue.site.is_none() && queue.waiting + queue.running + queue.workers == 0
 }
 
-pub fn shown(queue: &QueueSeen) -> String {
+pub fn shown(queue: &QueueStatus) -> String {
     plugins::shown_function(&queue.function, queue.site.is_some())
 }
 
@@ -328,16 +328,16 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
-    use crate::queue::probe::{Kept, SiteSeen};
+    use crate::queue::probe::{SiteCounts, SiteStatus};
 
     fn snapshot() -> Snapshot {
-        let site = |name: &str, kept| SiteSeen {
+        let site = |name: &str, counts| SiteStatus {
             name: name.into(),
             dir: None,
             paused: false,
-            kept,
+            counts,
         };
-        let queue = |function: &str, site: Option<&str>, waiting| QueueSeen {
+        let queue = |function: &str, site: Option<&str>, waiting| QueueStatus {
             server: "127.0.0.1:4730".into(),
             function: function.into(),
             site: site.map(str::to_owned),
@@ -360,10 +360,10 @@ mod tests {
             sites: vec![
                 site(
                     "a-site-with-a-long-name-indeed",
-                    Ok(Kept {
+                    Ok(SiteCounts {
                         oldest_ms: Some(90_000),
                         done: 12,
-                        ..Kept::default()
+                        ..SiteCounts::default()
                     }),
                 ),
                 site("b", Err("no".into())),

@@ -19,7 +19,10 @@ impl Ui {
     pub fn command(&self, command: &str, words: &[String]) {
         let room = self.columns().unwrap_or(usize::MAX);
         let mut line = format!("  {command}");
-        for word in words.iter().map(|word| crate::base::secrets::plain(word)) {
+        for word in words
+            .iter()
+            .map(|word| crate::base::secrets::printable(word))
+        {
             if measure_text_width(&line) + measure_text_width(&word) + 3 > room {
                 self.line(&format!("{line} \\"));
                 line = format!("    {word}");
@@ -56,7 +59,7 @@ pub fn lines(text: &str, indent: usize, columns: Option<usize>) -> String {
             if !row.is_empty() {
                 row.push(' ');
             }
-            let word = crate::base::secrets::plain(word);
+            let word = crate::base::secrets::printable(word);
             let mut rest = word.as_str();
             while let Some(at) = too_long(rest, room) {
                 rows.push(rest[..at].to_owned());

@@ -77,7 +77,7 @@ impl Resource for Database {
             Ok(admin) => admin,
             Err(why) => return Err(self.by_hand(&refused.why, &why)),
         };
-        if refused.is_of_password() && admin.has_user(&mysql.user, &admin.client)? {
+        if refused.is_wrong_password() && admin.has_user(&mysql.user, &admin.client)? {
             let why = format!("that user is there, with another password\n{}", refused.why);
             return Err(Problem::new(self.what(), why)
                 .help("give its password with --mysql-password-file, or another --mysql-user")

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::paths::binary;
 use crate::base::problem::Problem;
-use crate::base::secrets::plain;
+use crate::base::secrets::printable;
 use crate::host::Host;
 use crate::host::supervisor::Supervisord;
 use crate::resource::file::{Edit, File};
@@ -182,7 +182,7 @@ fn last_lines(said: &str) -> String {
     let lines: Vec<&str> = said.lines().collect();
     let last = &lines[lines.len().saturating_sub(8)..];
     last.iter()
-        .map(|line| format!("\n{}", plain(line)))
+        .map(|line| format!("\n{}", printable(line)))
         .collect()
 }
 

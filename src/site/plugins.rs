@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use clap::builder::PossibleValue;
 use serde::{Deserialize, Serialize};
 
-use crate::base::secrets::{DOTS, plain};
+use crate::base::secrets::{MASK, printable};
 
 /// The constant that keeps the jobs of one site apart from those of another.
 pub const SALT: &str = "WP_ASYNC_TASK_SALT";
@@ -203,8 +203,8 @@ pub fn shown_function(name: &str, of_a_site: bool) -> String {
         None => None,
     };
     match at {
-        Some(at) if at > 0 => format!("{DOTS}{}", plain(&name[at..])),
-        _ => plain(name),
+        Some(at) if at > 0 => format!("{MASK}{}", printable(&name[at..])),
+        _ => printable(name),
     }
 }
 

@@ -1,5 +1,6 @@
-//! Our program in a file that is not ours: a marked block at its end, or in
-//! place of the section that a person wrote. What is not UTF-8 is replaced.
+//! Writes our program into a file that is not ours: as a marked block at its
+//! end, or in place of an existing section. Bytes that are not UTF-8 are
+//! replaced.
 
 use std::path::Path;
 
@@ -12,7 +13,7 @@ fn marks(program: &str) -> (String, String) {
     )
 }
 
-/// The file with the program's block in it, in place of an earlier one.
+/// Adds the program's block to the file, or replaces the one that is there.
 pub fn set(text: &str, program: &str, body: &str) -> String {
     let (begin, end) = marks(program);
     let block = format!("{begin}{}\n{end}", body.trim_end());
@@ -31,20 +32,20 @@ pub fn set(text: &str, program: &str, body: &str) -> String {
     }
 }
 
-/// The file without the program's block; `None` where it has none.
-pub fn take_out(text: &str, program: &str) -> Option<String> {
+/// Removes the program's block from the file; `None` if it has none.
+pub fn remove(text: &str, program: &str) -> Option<String> {
     let (from, to) = place(text, program)?;
     let before = &text[..from];
-    // The blank line before it came with it.
+    // The blank line before the block was added with it.
     let before = before.strip_suffix("\n\n").map_or(before, |kept| {
-        // One line end belongs to the line before.
+        // The first line break belongs to the line before.
         &before[..kept.len() + 1]
     });
     Some(format!("{before}{}", &text[to..]))
 }
 
-/// The file with another section in place of the program's, which ends as
-/// that one did.
+/// Replaces the program's section and keeps its line ending; `None` if it has
+/// none.
 pub fn replace_section(text: &str, program: &str, new: &str) -> Option<String> {
     let (from, to) = section_place(text, program)?;
     let end = line_end(&text[..to]);
@@ -77,7 +78,7 @@ fn section_place(text: &str, program: &str) -> Option<(usize, usize)> {
         if from.is_none() && line.trim_end().starts_with(&header) {
             from = Some(at);
         }
-        // Blank lines and comments at the end belong to what comes next.
+        // Trailing blank lines and comments belong to the next section.
         let bare = line.trim();
         if from.is_some() && !bare.is_empty() && !bare.starts_with([';', '#']) {
             to = next;
@@ -91,13 +92,14 @@ fn parse(text: &[u8]) -> Vec<Program> {
     programs::parse(&String::from_utf8_lossy(text), Path::new(""))
 }
 
-/// The current file without the blocks in `ours` that `original` had not.
+/// Removes from the current file the blocks that are in `ours` but not in
+/// `original`.
 pub fn without_new(current: &[u8], original: &[u8], ours: &[u8]) -> Vec<u8> {
     let before = parse(original);
     let mut text = String::from_utf8_lossy(current).into_owned();
     for program in parse(ours) {
         if !before.iter().any(|old| old.name == program.name)
-            && let Some(without) = take_out(&text, &program.name)
+            && let Some(without) = remove(&text, &program.name)
         {
             text = without;
         }
@@ -105,8 +107,7 @@ pub fn without_new(current: &[u8], original: &[u8], ours: &[u8]) -> Vec<u8> {
     text.into_bytes()
 }
 
-/// The current file with the sections that `ours` replaced, as `original` had
-/// them.
+/// Restores in the current file the sections of `original` that `ours` replaced.
 pub fn with_old_sections(current: &[u8], original: &[u8], ours: &[u8]) -> Vec<u8> {
     let [current, original, ours] =
         [current, original, ours].map(|text| String::from_utf8_lossy(text).into_owned());
@@ -134,18 +135,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_block_comes_and_goes() {
+    fn a_block_is_added_and_removed() {
         let text = "[supervisord]\nlogfile=/x\n";
         let with = set(text, "a", "[program:a]\ncommand=/bin/a\n");
         assert_eq!(set(&with, "a", "[program:a]\ncommand=/bin/a\n"), with);
         let both = set(&with, "b", "[program:b]\ncommand=/bin/b\n");
-        assert_eq!(take_out(&both, "b").as_deref(), Some(with.as_str()));
-        assert_eq!(take_out(&with, "a").as_deref(), Some(text));
-        assert_eq!(take_out(text, "a"), None);
+        assert_eq!(remove(&both, "b").as_deref(), Some(with.as_str()));
+        assert_eq!(remove(&with, "a").as_deref(), Some(text));
+        assert_eq!(remove(text, "a"), None);
     }
 
     #[test]
-    fn a_section_is_replaced_where_it_stands() {
+    fn a_section_is_replaced_in_place() {
         let text = "[program:a]\ncommand=/a\n\n; of b\n[program:b]\ncommand=/b\nuser=x";
         let with = replace_section(text, "a", "[program:a]\ncommand=/new\n").unwrap();
         assert_eq!(with, text.replace("/a", "/new"));

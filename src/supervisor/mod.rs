@@ -1,4 +1,5 @@
-//! supervisor: its program files, and asking the running one.
+//! supervisor: its program files, and the XML-RPC interface of a running
+//! supervisord.
 
 pub mod block;
 pub mod programs;

@@ -1,5 +1,5 @@
-//! Program definitions in supervisor's files: finding ours, and what an
-//! earlier setup asked for.
+//! Reads program definitions in supervisor's files, to find ours and what an
+//! earlier setup configured.
 
 use std::path::{Path, PathBuf};
 
@@ -13,11 +13,12 @@ use crate::host::supervisor::Supervisord;
 pub struct Program {
     pub name: String,
     pub file: PathBuf,
-    /// In the order of the file; `%%` is read as `%`.
+    /// Keys and values in file order, with `%%` unescaped to `%`.
     pub values: Vec<(String, String)>,
 }
 
 impl Program {
+    /// The value of a key. If it is set several times, the last one wins.
     pub fn get(&self, key: &str) -> Option<&str> {
         self.values
             .iter()
@@ -25,19 +26,19 @@ impl Program {
             .map(|(_, value)| value.as_str())
     }
 
-    /// The command's words.
+    /// The command line, split into words.
     pub fn command(&self) -> Vec<String> {
         split_words(self.get("command").unwrap_or_default())
     }
 
-    /// The word after this option of the command.
+    /// The value of an option in the command line.
     pub fn option(&self, name: &str) -> Option<String> {
         let words = self.command();
         let at = words.iter().position(|word| word == name)?;
         words.get(at + 1).cloned()
     }
 
-    /// The site whose jobs it runs as our worker.
+    /// The site whose jobs it runs, if it is a worker of ours.
     pub fn site(&self) -> Option<PathBuf> {
         let words = self.command();
         let after = |name: &str| {
@@ -48,7 +49,8 @@ impl Program {
         after("--site").map(PathBuf::from)
     }
 
-    /// The site whose runner it runs, as the plugin's readme says.
+    /// The site whose runner it runs, if it was set up by hand as the plugin's
+    /// readme describes.
     pub fn runner_site(&self) -> Option<PathBuf> {
         const RUNNERS: [&str; 2] = ["wp-gears-runner.php", "wp-minions-runner.php"];
         let dir = Path::new(self.get("directory").unwrap_or("/")).to_owned();
@@ -61,7 +63,7 @@ impl Program {
     }
 }
 
-/// All programs of supervisor's main file and of the folder that it includes.
+/// All programs in supervisor's main file and in the folder of programs.
 pub fn all(host: &Host, supervisor: &Supervisord) -> Result<Vec<Program>> {
     let mut files = vec![PathBuf::from(supervisor.config)];
     let ending = format!(".{}", supervisor.ending);
@@ -79,8 +81,8 @@ pub fn all(host: &Host, supervisor: &Supervisord) -> Result<Vec<Program>> {
     Ok(programs)
 }
 
-/// Whether supervisor's main file includes the folder of programs. A main
-/// file that is not there yet is the package's, which does.
+/// Whether supervisor's main file includes the folder of programs. A missing
+/// main file will come from the package, which includes it.
 pub fn folder_is_included(host: &Host, supervisor: &Supervisord) -> Result<bool> {
     let Some(file) = host.read(Path::new(supervisor.config))? else {
         return Ok(true);
@@ -115,12 +117,12 @@ pub fn folder_is_included(host: &Host, supervisor: &Supervisord) -> Result<bool>
     Ok(false)
 }
 
-/// The programs in one file, read as supervisor's ConfigParser reads it.
+/// Parses the programs in one file, like supervisor's ConfigParser.
 pub fn parse(text: &str, file: &Path) -> Vec<Program> {
     let mut programs: Vec<Program> = Vec::new();
-    // The section's program; none in another section.
+    // The program of the current section; `None` in other sections.
     let mut program: Option<usize> = None;
-    // How far the last option is indented; none where a value cannot go on.
+    // The indentation of the last option; `None` where no value can continue.
     let mut option: Option<usize> = None;
     for line in text.split(['\n', '\r']) {
         let line = match line.trim_start().starts_with([';', '#']) {
@@ -133,7 +135,7 @@ pub fn parse(text: &str, file: &Path) -> Vec<Program> {
         }
         let indent = line.chars().take_while(|c| c.is_whitespace()).count();
         let values = program.map(|at| &mut programs[at].values);
-        // What is indented further goes on with the value before it.
+        // A line indented further continues the value before it.
         if option.is_some_and(|before| indent > before) {
             if let Some((_, before)) = values.and_then(|values| values.last_mut()) {
                 before.push('\n');
@@ -147,7 +149,7 @@ pub fn parse(text: &str, file: &Path) -> Vec<Program> {
             option = None;
             program = section.strip_prefix("program:").map(|name| {
                 let name = name.trim();
-                // A section that comes again goes on.
+                // A repeated section continues the first one.
                 let known = programs.iter().position(|program| program.name == name);
                 known.unwrap_or_else(|| {
                     programs.push(Program {
@@ -169,7 +171,7 @@ pub fn parse(text: &str, file: &Path) -> Vec<Program> {
     programs
 }
 
-/// Where a comment begins in a line: at a `;` or `#` behind a blank.
+/// The start of a comment in a line: a `;` or `#` after white space.
 fn comment(line: &str) -> Option<usize> {
     let mut blank = false;
     line.char_indices().find_map(|(at, c)| {
@@ -179,15 +181,15 @@ fn comment(line: &str) -> Option<usize> {
     })
 }
 
-/// A value as it is written in supervisor's file: on one line, `%` doubled.
-/// `None` where it can't be written (a line end, blanks at an end, or what
-/// would begin a comment).
+/// Escapes a value for supervisor's file, where `%` is doubled. `None` if the
+/// file cannot hold it: a line break, a blank at either end, or text that would
+/// start a comment.
 pub fn value(text: &str) -> Option<String> {
     let fits = !text.contains(['\n', '\r']) && text.trim() == text && comment(text).is_none();
     fits.then(|| text.replace('%', "%%"))
 }
 
-/// Words joined so that supervisor splits them again into the same ones.
+/// Joins words into a line that supervisor splits into the same words.
 pub fn join_words<S: AsRef<str>>(words: &[S]) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:=,@+%".contains(c);
     let mut line = String::new();
@@ -211,7 +213,7 @@ pub fn join_words<S: AsRef<str>>(words: &[S]) -> String {
     line
 }
 
-/// Splits as Python's shlex does in POSIX mode, which supervisor uses.
+/// Splits a line like Python's shlex in POSIX mode, which supervisor uses.
 pub fn split_words(line: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
@@ -253,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn sections_comments_and_continued_lines() {
+    fn sections_comments_and_continuation_lines() {
         let text = "[supervisord]\nuser=root\n[program:a]\ncommand = /bin/x worker --site \"/s t\" ; why\n numprocs=2\nuser: www-data\n[x]\n";
         let programs = parse(text, Path::new("/f"));
         assert_eq!(programs.len(), 1);

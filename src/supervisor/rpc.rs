@@ -1,5 +1,5 @@
-//! supervisord's XML-RPC on its Unix socket: 1 ms a call, where supervisorctl
-//! starts Python for 280 ms.
+//! supervisord's XML-RPC interface on its Unix socket. A call takes 1 ms;
+//! supervisorctl needs 280 ms to start Python.
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
@@ -18,17 +18,20 @@ pub struct Supervisor {
 }
 
 /// One process of a group.
+/// `GROUP:NAME` is how supervisorctl names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Process {
     pub group: String,
     pub name: String,
     /// RUNNING, STARTING, BACKOFF, FATAL, EXITED, STOPPED …
     pub state: String,
+    /// 0 if it is not running.
     pub pid: u32,
+    /// Why it could not be started; empty if it was.
     pub error: String,
 }
 
-/// How the files that supervisord has just read differ from what it runs.
+/// The groups in which supervisord's files differ from what it runs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Reread {
     pub added: Vec<String>,
@@ -36,14 +39,18 @@ pub struct Reread {
     pub removed: Vec<String>,
 }
 
-/// Why a supervisord cannot be asked.
+/// Why supervisord cannot be queried.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unreachable {
+    /// Its socket does not exist.
     NoSocket,
+    /// No process listens on its socket.
     Refused,
+    /// This user may not connect to its socket.
     Denied,
-    /// It answers, but not as supervisord does.
-    Odd(String),
+    /// What answers does not behave like supervisord, or the connection failed in
+    /// another way.
+    Other(String),
 }
 
 const NO_FILE: i32 = 20;
@@ -64,7 +71,7 @@ impl Supervisor {
             .is_ok()
     }
 
-    /// As `answers`, with the reason where it does not.
+    /// Like `answers`, but returns the reason if it does not.
     pub fn reach(&self) -> Result<(), Unreachable> {
         use std::io::ErrorKind::{ConnectionRefused, NotFound, PermissionDenied};
         if let Err(error) = UnixStream::connect(&self.socket) {
@@ -72,22 +79,22 @@ impl Supervisor {
                 NotFound => Unreachable::NoSocket,
                 ConnectionRefused => Unreachable::Refused,
                 PermissionDenied => Unreachable::Denied,
-                _ => Unreachable::Odd(error.to_string()),
+                _ => Unreachable::Other(error.to_string()),
             });
         }
         self.call("supervisor.getState", vec![], Duration::from_secs(5))
             .map(|_| ())
-            .map_err(|error| Unreachable::Odd(error.root_cause().to_string()))
+            .map_err(|error| Unreachable::Other(error.root_cause().to_string()))
     }
 
-    /// The end of supervisord's own log.
+    /// The last bytes of supervisord's own log.
     pub fn log_tail(&self, bytes: i32) -> Result<String> {
         let params = vec![Value::Integer(-bytes), Value::Integer(0)];
         let answer = self.call("supervisor.readLog", params, SHORT)?;
         Ok(String::try_from_value(&answer)?)
     }
 
-    /// The end of what a process printed.
+    /// The last bytes of a process's output.
     pub fn output_tail(&self, process: &Process, bytes: i32) -> Result<String> {
         let name = format!("{}:{}", process.group, process.name);
         let params = vec![
@@ -97,17 +104,19 @@ impl Supervisor {
         ];
         let answer = self.call("supervisor.tailProcessStdoutLog", params, SHORT)?;
         let parts: Vec<Value> = TryFromValue::try_from_value(&answer)?;
-        let text = parts.first().context("an empty list")?;
+        let text = parts
+            .first()
+            .context("supervisord answered with an empty list")?;
         Ok(String::try_from_value(text)?)
     }
 
-    /// Reads the files again. Nothing that runs changes.
+    /// Makes supervisord reread its files. Running processes are not affected.
     pub fn reread(&self) -> Result<Reread> {
         let answer = self.call("supervisor.reloadConfig", vec![], SHORT)?;
         let mut lists: Vec<Vec<Vec<String>>> = TryFromValue::try_from_value(&answer)?;
         let mut lists = lists
             .pop()
-            .context("supervisord answered an empty list")?
+            .context("supervisord answered with an empty list")?
             .into_iter();
         Ok(Reread {
             added: lists.next().unwrap_or_default(),
@@ -140,11 +149,13 @@ impl Supervisor {
             .collect())
     }
 
+    /// Adds a group from the files just read, and starts it if it has autostart.
     pub fn add(&self, group: &str) -> Result<()> {
         self.tolerate("supervisor.addProcessGroup", group, SHORT, ALREADY_ADDED)
     }
 
-    /// Stops a group's processes (each within its stopwaitsecs) and forgets it.
+    /// Stops a group's processes, each within its stopwaitsecs, and removes the
+    /// group.
     pub fn remove(&self, group: &str, patience: Duration) -> Result<()> {
         let wait = Value::Boolean(true);
         let name = Value::String(group.to_owned());
@@ -155,8 +166,8 @@ impl Supervisor {
         self.tolerate("supervisor.removeProcessGroup", group, SHORT, BAD_NAME)
     }
 
-    /// Starts what does not run of a group; an error where supervisord does
-    /// not even try.
+    /// Starts the processes of a group that are not running. Fails if supervisord
+    /// does not even try to start one.
     pub fn start(&self, group: &str) -> Result<()> {
         let params = vec![Value::String(group.to_owned()), Value::Boolean(true)];
         let method = "supervisor.startProcessGroup";
@@ -211,12 +222,16 @@ impl Supervisor {
         }
     }
 
-    /// HTTP/1.0: one request, the answer ends with the connection.
+    /// Sends one HTTP/1.0 request; the answer ends when the connection is closed.
     fn post(&self, body: &str, limit: Duration) -> Result<String> {
         let mut stream = UnixStream::connect(&self.socket).map_err(|error| {
             let why = match error.kind() {
-                std::io::ErrorKind::NotFound => "its socket is not there: it does not run".into(),
-                std::io::ErrorKind::ConnectionRefused => "nobody listens on its socket".into(),
+                std::io::ErrorKind::NotFound => {
+                    "its socket does not exist, so it is not running".into()
+                }
+                std::io::ErrorKind::ConnectionRefused => {
+                    "nothing listens on its socket, so it is not running".into()
+                }
                 _ => error.to_string(),
             };
             Problem::new("reach supervisord", why)
@@ -235,14 +250,14 @@ impl Supervisor {
             .split_once("\r\n\r\n")
             .context("the answer is not HTTP")?;
         let status = head.split_whitespace().nth(1).unwrap_or_default();
-        anyhow::ensure!(status == "200", "it answered HTTP status {status}");
+        anyhow::ensure!(status == "200", "it answered with HTTP status {status}");
         Ok(body.to_owned())
     }
 }
 
 const SHORT: Duration = Duration::from_secs(20);
 
-/// What supervisord refused, in its own words.
+/// A fault that supervisord returned.
 #[derive(Debug)]
 struct RpcFault {
     code: i32,

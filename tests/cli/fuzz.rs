@@ -177,7 +177,7 @@ fn any_file_of_supervisors_is_read_as_supervisor_reads_it() {
         let with = block::set(&text, "new", "[program:new]\ncommand=/bin/a\n");
         let again = block::set(&with, "new", "[program:new]\ncommand=/bin/a\n");
         assert_eq!(with, again, "seed {seed}");
-        let without = block::take_out(&with, "new").unwrap();
+        let without = block::remove(&with, "new").unwrap();
         assert_eq!(without.trim_end(), text.trim_end(), "seed {seed}");
         if let Some(section) = block::section(&text, "a") {
             let same = block::replace_section(&text, "a", section);

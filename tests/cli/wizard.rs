@@ -130,9 +130,9 @@ const TALKS: &[Talk] = &[
         words: &["--site", "/var/www/site", "--workers", "1"],
         answers: &[
             ("Where do jobs wait", "\x1b[B\x1b[B\r"),
-            ("The MySQL server", "db.test\r"),
-            ("The job server's user there", ENTER),
-            ("The database", "a b\r"),
+            ("MySQL server", "db.test\r"),
+            ("MySQL user for the job server", ENTER),
+            ("Database", "a b\r"),
             ("Not that:", "jobs\r"),
             ("Password", "with blanks\r"),
             ("white space", "very-geheim\r"),

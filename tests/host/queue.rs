@@ -288,7 +288,7 @@ fn a_queue_file_that_keeps_no_job_is_named() {
             format!(
                 "systemctl stop gearman-job-server; cp -a {file} /root; head -c 5000 /dev/urandom >{file}"
             ),
-            "is not an SQLite file",
+            "is not an SQLite database",
             format!("cp -a /root/queue.sqlite {file}"),
         ),
         (

@@ -8,7 +8,7 @@ use crate::cli::wizard::{Question, Wizard};
 use crate::intent::effective::{host_values, names, options, parsed, site_values};
 use crate::intent::options::{HostOptions, Queue, SiteOptions};
 use crate::intent::resolve::Resolved;
-use crate::queue::mysql::ASKED;
+use crate::queue::mysql::PROMPTS;
 use crate::report::message;
 
 /// Stands for no value.
@@ -19,7 +19,7 @@ type Row = (Arg, Option<String>);
 impl Wizard<'_> {
     /// Whether it has a question of its own.
     fn asks(&self, option: &str) -> bool {
-        let of_mysql = ASKED.iter().any(|(name, ..)| *name == option);
+        let of_mysql = PROMPTS.iter().any(|(name, ..)| *name == option);
         self.questions.iter().any(|question| match question {
             Question::Sites => false,
             Question::Workers => option == "workers",

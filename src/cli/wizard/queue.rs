@@ -8,7 +8,7 @@ use crate::intent::effective;
 use crate::intent::options::{HostOptions, Queue};
 use crate::intent::queue::PASSWORD_VARIABLE;
 use crate::intent::resolve::Resolved;
-use crate::queue::mysql::ASKED;
+use crate::queue::mysql::PROMPTS;
 
 /// Each with its name and what it means.
 const QUEUES: [(Queue, &str, &str); 3] = [
@@ -42,7 +42,7 @@ impl Wizard<'_> {
     fn ask_mysql(&mut self) -> Result<()> {
         let given = (self.layers)(&self.answers.sites)?.host;
         let given = effective::names(&given);
-        for (option, question, default) in ASKED {
+        for (option, question, default) in PROMPTS {
             if given.iter().any(|name| name == option) {
                 continue;
             }

@@ -45,7 +45,7 @@ fn sqlite(context: &Context) -> Vec<Finding> {
     let mut problems: Vec<Finding> = match sqlite::faults(context.host, gearmand, &path) {
         Ok(faults) => faults
             .into_iter()
-            .map(|fault| Finding::failed(fault.seen, format!("{}, then {restart}", fault.help)))
+            .map(|fault| Finding::failed(fault.message, format!("{}, then {restart}", fault.help)))
             .collect(),
         Err(error) => vec![Finding::of_error(&error)],
     };
@@ -84,7 +84,7 @@ fn mysql(context: &Context) -> Vec<Finding> {
         return vec![skipped];
     }
     if mysql::client(context.host).is_none() {
-        let why = "there is no client (mariadb, mysql) to ask the queue's database with";
+        let why = "there is no database client (mariadb or mysql) to ask the queue's database with";
         return vec![Finding::skipped(why)];
     }
     let place = format!("{} on {}:{}", mysql.database, mysql.host, mysql.port);

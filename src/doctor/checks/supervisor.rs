@@ -61,7 +61,7 @@ fn run(context: &Context) -> Vec<Finding> {
         }
         Err(Unreachable::NoSocket) => format!("supervisord runs, but its socket {socket} is gone"),
         Err(Unreachable::Refused) => format!("supervisord runs, but does not listen on {socket}"),
-        Err(Unreachable::Odd(answer)) => {
+        Err(Unreachable::Other(answer)) => {
             format!("what listens on {socket} does not answer as supervisord does: {answer}")
         }
     };

@@ -98,7 +98,7 @@ pub fn resources(
             let unit = host.unit(unit, &[supervisor])?;
             match stale(host, &unit)? {
                 Some(_) => {
-                    let to_be = daemon::words_to_be(host, family, &to_be)?;
+                    let to_be = daemon::planned_words(host, family, &to_be)?;
                     // Those in hand too: a gearmand that ends takes a job from the
                     // worker that it lets go first, and gives it to the next one.
                     daemon::would_lose(host, family, &to_be.unwrap_or_default(), |queue| queue.jobs)

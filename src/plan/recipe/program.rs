@@ -77,7 +77,7 @@ fn worker_command(site: &SiteResolved) -> Vec<String> {
         ..WorkerOptions::default()
     };
     let asked = site.worker_options.clone();
-    let said = always.over(asked.beyond(&WorkerOptions::defaults()));
+    let said = always.over(asked.changed_from(&WorkerOptions::defaults()));
     for (name, value) in effective::set_words(&said) {
         words.extend([format!("--{name}"), value]);
     }
