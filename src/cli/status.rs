@@ -61,7 +61,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
         .ok()
         .filter(|seconds| (0.1..=3600.0).contains(seconds))
         .map(Duration::from_secs_f64)
-        .ok_or_else(|| "it is 0.1 to 3600 seconds".into())
+        .ok_or_else(|| "expected 0.1 to 3600 seconds".into())
 }
 
 pub fn run(args: &StatusArgs) -> Result<u8> {

@@ -236,7 +236,7 @@ pub fn parsed<T: Args + FromArgMatches>(name: &str, text: &str) -> Result<T, Str
             let why = line
                 .rsplit_once("': ")
                 .map_or(line.as_str(), |(_, why)| why);
-            why.strip_prefix("it is ").unwrap_or(why).to_owned()
+            why.to_owned()
         })
 }
 

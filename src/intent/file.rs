@@ -271,13 +271,16 @@ mod tests {
                 "port = 99999\n",
                 "line 1, column 1: invalid value '99999' for '--port <N>': expected a whole number from 1 to 65535",
             ),
-            ("program = 'a]b'\n", "'--program <NAME>': it is letters"),
+            (
+                "program = 'a]b'\n",
+                "'--program <NAME>': expected at most 100 letters",
+            ),
             ("servers = ['a b']\n", "expected HOST:PORT"),
             ("salt = 7\n", "'salt' is a string, not of the type integer"),
             ("servers = 'a'\n", "'servers' is a list"),
             ("allow-upgrades = 1\n", "'allow-upgrades' is true or false"),
             ("queue = 1\n", "'queue' is a string"),
-            ("queue = 'disk'\n", "it is one of memory, sqlite, mysql"),
+            ("queue = 'disk'\n", "expected one of memory, sqlite, mysql"),
             ("[[site]]\ndir = '/a'\nworkers = 999\n", "line 3, column 1"),
         ] {
             let error = read(text).unwrap_err().to_string();

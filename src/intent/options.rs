@@ -142,7 +142,7 @@ fn server(text: &str) -> Result<String, String> {
 fn name(text: &str) -> Result<String, String> {
     crate::worker::is_name(text)
         .then(|| text.to_owned())
-        .ok_or_else(|| "it is letters, digits, '.', '_', '-', at most 100".into())
+        .ok_or_else(|| "expected at most 100 letters, digits, '.', '_' and '-'".into())
 }
 
 /// An address, or a name that gearmand can resolve.
@@ -152,12 +152,12 @@ fn listen(text: &str) -> Result<String, String> {
             .chars()
             .all(|c| c.is_ascii_alphanumeric() || "-._:".contains(c));
     ok.then(|| text.to_owned())
-        .ok_or_else(|| "it is an address to listen on, as 127.0.0.1".into())
+        .ok_or_else(|| "expected an address to listen on, such as 127.0.0.1".into())
 }
 
 /// A host's name or address; a socket's path would be taken for a name.
 fn mysql_host(text: &str) -> Result<String, String> {
-    listen(text).map_err(|_| "it is a host's name or address, as localhost".into())
+    listen(text).map_err(|_| "expected a host name or address, such as localhost".into())
 }
 
 /// What needs no quoting, neither in SQL nor among gearmand's options.
@@ -167,5 +167,5 @@ fn identifier(text: &str) -> Result<String, String> {
             .chars()
             .all(|c| c.is_ascii_alphanumeric() || "_-".contains(c));
     ok.then(|| text.to_owned())
-        .ok_or_else(|| "it is 1 to 64 letters, digits, '_' and '-'".into())
+        .ok_or_else(|| "expected 1 to 64 letters, digits, '_' and '-'".into())
 }

@@ -25,8 +25,8 @@ pub fn line(error: &clap::Error) -> Option<String> {
         }
     }
     let line = line
-        .replace("; [possible values: ", ": it is one of ")
-        .replace("invalid digit found in string", "it is a whole number");
+        .replace("; [possible values: ", ": expected one of ")
+        .replace("invalid digit found in string", "expected a whole number");
     let line = line.strip_suffix(" found").unwrap_or(&line);
     let line = line.strip_suffix(']').unwrap_or(line).to_owned();
     Some(match nearest(error) {

@@ -97,7 +97,7 @@ impl Ui {
         };
         let text = self.read(&ask, &|text| match (text, default) {
             ("", Some(_)) => Ok(()),
-            ("", None) => Err("there is no default".into()),
+            ("", None) => Err("an answer is required".into()),
             _ => check(text),
         })?;
         Ok(match (text.as_str(), default) {
@@ -166,7 +166,7 @@ impl Ui {
     }
 
     fn not_that(&self, why: &str) {
-        self.wrong(&format!("Not that: {why}"));
+        self.wrong(&format!("Invalid answer: {why}"));
     }
 
     /// What is wrong with an answer.
@@ -243,7 +243,7 @@ fn number(text: &str, count: usize) -> Result<usize, String> {
         .ok()
         .filter(|number| (1..=count).contains(number))
         .map(|number: usize| number - 1)
-        .ok_or_else(|| format!("a number from 1 to {count}"))
+        .ok_or_else(|| format!("expected a number from 1 to {count}"))
 }
 
 /// Ctrl-C comes as an interrupted read.

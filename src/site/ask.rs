@@ -1,5 +1,6 @@
-//! Asks a running site: starts its PHP as its user with a program of ours, and
-//! reads the one line that the program marks. Root only parses that line.
+//! Queries a site: runs our own program in the site's PHP, as the site's user,
+//! and reads the one line of output that the program marks as its answer. Root
+//! only parses that line.
 
 use std::path::Path;
 use std::time::Duration;
@@ -11,31 +12,31 @@ use sha2::{Digest, Sha256};
 
 use crate::base::problem::Problem;
 use crate::base::random;
-use crate::base::secrets::plain;
+use crate::base::secrets;
 use crate::host::Host;
 use crate::host::commands::{Command, explain};
 use crate::host::files::Node;
 use crate::site::plugins::{PLUGINS, Plugin, SwitchValue};
 
-/// It comes from this binary, so that a site can be asked before setup has
-/// installed anything.
+/// Part of this binary, so that a site can be queried before setup has installed
+/// anything.
 const PROGRAM: &str = concat!(
     include_str!("../../templates/ask.php"),
     "?>",
     include_str!("../../templates/plugin.php")
 );
-/// The longest line that counts as an answer, in bytes.
+/// The longest line accepted as an answer, in bytes.
 const LONGEST_ANSWER: usize = 1 << 20;
-/// The longest name that is shown of a site, in characters.
+/// Longer site names are cut off when shown, in characters.
 const LONGEST_NAME: usize = 60;
-/// How long a site may take to say what it is. The wizard waits for it, and
-/// goes by the site's files where it takes longer.
+/// How long a site may take to identify itself. The wizard waits for this, and
+/// relies on the site's files if it takes longer.
 const IDENTIFY: Duration = Duration::from_secs(10);
 const FACTS: Duration = Duration::from_secs(30);
-/// How long PHP may take beside the waiting for a job.
+/// How long PHP may take, not counting the wait for the job.
 const PROVE: Duration = Duration::from_secs(30);
 
-/// The site to ask, and how.
+/// The site to query, and how to run its PHP.
 #[derive(Clone, Copy)]
 pub struct Target<'a> {
     /// The WordPress folder.
@@ -48,7 +49,7 @@ pub struct Target<'a> {
     pub cache: Option<&'a Path>,
 }
 
-/// What ask.php is asked.
+/// The questions that ask.php answers.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Question {
@@ -60,12 +61,12 @@ enum Question {
 #[derive(Serialize)]
 struct Request<'a> {
     ask: Question,
-    /// Random, so that nothing else that the site prints looks like the answer.
+    /// Random, so that no other output of the site looks like the answer.
     mark: String,
     site: &'a Path,
-    /// The folder in which the worker that runs the job says so.
+    /// The folder in which the worker leaves a trace when it runs the job.
     run: Option<&'a Path>,
-    /// How long to wait for that.
+    /// How long to wait for that trace.
     seconds: u64,
     switch: Switch,
     main_files: Vec<&'static str>,
@@ -83,17 +84,17 @@ struct Reply<T> {
     error: Option<String>,
 }
 
-/// What a site says it is, before setup or after.
+/// How a site identifies itself, before or after setup.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct Identity {
     pub name: String,
     pub network: bool,
-    /// A plugin that submits jobs is active, though it may be switched off.
+    /// A plugin that submits jobs is active, though its switch may be off.
     pub active: bool,
 }
 
-/// What a site is like.
+/// What a site reports about itself.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct SiteFacts {
@@ -104,11 +105,12 @@ pub struct SiteFacts {
     /// PHP's version.
     pub php: String,
     pub home: String,
-    /// How many sites there are in the network.
+    /// The number of sites in the network.
     pub blogs: u64,
-    /// WP Gears 1, WP Gears 2, WP Minions, bundled; `None` where `why_not` says why.
+    /// WP Gears 1, WP Gears 2, WP Minions or bundled; `None` if no client works,
+    /// with the reason in `why_not`.
     pub plugin: Option<String>,
-    /// The class that takes the site's jobs.
+    /// The class of the client that submits the site's jobs.
     pub client: Option<String>,
     /// The Gearman function of its jobs.
     pub function: Option<String>,
@@ -116,26 +118,26 @@ pub struct SiteFacts {
     /// Whether `wp_async_task_add()` exists.
     pub can_add: bool,
     pub servers: Option<Vec<String>>,
-    /// The database's limits; 0 where it did not say.
+    /// The database's limit of connections; 0 if unknown.
     pub max_connections: u64,
-    /// In bytes.
+    /// The database's largest packet in bytes; 0 if unknown.
     pub max_allowed_packet: u64,
     pub settings: Settings,
-    /// The settings as they were before any plugin was loaded.
+    /// The settings before any plugin was loaded.
     pub early: Option<Settings>,
 }
 
-/// What plugins read while they load.
+/// The settings that plugins read while they load.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct Settings {
-    /// The plugin's switch.
+    /// Whether the plugin's switch is on.
     pub on: bool,
     /// The salt's [`fingerprint`], if there is a salt.
     pub salt: Option<String>,
 }
 
-/// A job's way through the site, in milliseconds since it was about to be submitted.
+/// The progress of a test job, in milliseconds since just before its submission.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct Proof {
@@ -149,19 +151,20 @@ pub struct Proof {
 }
 
 impl Target<'_> {
-    /// What the site says it is.
+    /// Asks the site to identify itself.
     pub fn identify(&self, host: &Host) -> Result<Identity> {
         let mut identity: Identity = self.ask(host, self.request(Question::Identify)?, IDENTIFY)?;
         identity.name = shown_name(&identity.name);
         Ok(identity)
     }
 
+    /// Asks the site for everything it reports about itself.
     pub fn facts(&self, host: &Host) -> Result<SiteFacts> {
         self.ask(host, self.request(Question::Facts)?, FACTS)
     }
 
-    /// Submits one job and waits up to `patience` until a worker has run it.
-    /// `run` is the site's run folder, where workers leave their traces.
+    /// Submits one job and waits up to `patience` for a worker to run it. `run` is
+    /// the site's run folder, where workers leave their traces.
     pub fn prove(&self, host: &Host, run: &Path, patience: Duration) -> Result<Proof> {
         let request = Request {
             run: Some(run),
@@ -211,20 +214,20 @@ impl Target<'_> {
                 why = format!("{why}\nPHP ended with {}", explain(&output));
             }
             let what = match request.ask {
-                Question::Prove => "run one job through",
+                Question::Prove => "run a test job in",
                 Question::Identify | Question::Facts => "load",
             };
             Problem::new(format!("{what} WordPress in {}", self.dir.display()), why).into()
         })
     }
 
-    /// The options that let PHP take WordPress from the cache.
+    /// The options that let PHP load WordPress from the cache.
     fn opcode_cache(&self, host: &Host, uid: u32) -> Vec<String> {
         let Some(dir) = self.cache else {
             return Vec::new();
         };
         match host.look(dir) {
-            // PHP ends at once where it may not use the folder.
+            // PHP exits at once if it may not use the folder.
             Ok(Node::Directory(meta)) if meta.uid == uid && meta.mode == 0o700 => [
                 "opcache.enable_cli=1".to_owned(),
                 "opcache.file_cache_only=1".to_owned(),
@@ -238,37 +241,40 @@ impl Target<'_> {
     }
 }
 
-/// The answer in what a site printed, or why there is none.
+/// Finds the answer in a site's output, or the reason why there is none.
 fn read<T: DeserializeOwned>(stdout: &[u8], mark: &str) -> Result<T, String> {
     let start = format!("{mark} ");
     let line = stdout
         .split(|byte| *byte == b'\n')
         .find_map(|line| line.strip_prefix(start.as_bytes()))
         .filter(|line| line.len() <= LONGEST_ANSWER)
-        .ok_or("it ends without an answer")?;
+        .ok_or("PHP exited without an answer")?;
     let reply: Reply<T> = serde_json::from_slice(line).map_err(|error| error.to_string())?;
     match (reply.answer, reply.error) {
-        (_, Some(error)) => Err(printable(&error)),
+        (_, Some(error)) => Err(shown_error(&error)),
         (Some(answer), None) => Ok(answer),
         (None, None) => Err("its answer is empty".into()),
     }
 }
 
-/// A site's name as a screen may show it.
+/// A site's name, safe to show.
 fn shown_name(name: &str) -> String {
-    plain(name).chars().take(LONGEST_NAME).collect()
+    secrets::printable(name)
+        .chars()
+        .take(LONGEST_NAME)
+        .collect()
 }
 
-/// A site's words, without what would steer a terminal.
-fn printable(text: &str) -> String {
+/// A site's error message, safe to show.
+fn shown_error(text: &str) -> String {
     text.chars()
         .take(2000)
         .map(|c| if c.is_control() { ' ' } else { c })
         .collect()
 }
 
-/// The beginning of a salt's SHA-256, as sites tell it: enough to compare
-/// salts, and nothing to use one with.
+/// The first bytes of a salt's SHA-256, as sites report it: enough to compare
+/// salts, and useless to anyone who wants the salt.
 pub fn fingerprint(salt: &str) -> String {
     let digest = Sha256::digest(salt.as_bytes());
     digest
@@ -283,7 +289,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_is_found_in_what_a_site_prints() {
+    fn an_answer_is_found_in_the_output_of_a_site() {
         let stdout = "Warning: x\n<p>0123 {}\nm1 {\"answer\":{\"wordpress\":\"6.1\",\"blogs\":2,\"network\":true,\"new\":1}}\nbye";
         let facts: SiteFacts = read(stdout.as_bytes(), "m1").unwrap();
         assert_eq!((facts.wordpress.as_str(), facts.blogs), ("6.1", 2));
@@ -301,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_steers_no_terminal() {
+    fn a_name_cannot_drive_the_terminal() {
         assert_eq!(shown_name("A\u{1b}[2J"), "A\u{fffd}[2J");
     }
 }

@@ -231,11 +231,7 @@ const ALLOWED: [(&str, &[&str], &str); 26] = [
         &["enabled", "loaded", "yes"],
         "systemctl show",
     ),
-    (
-        "intent/effective.rs",
-        &["it is ", "salt"],
-        "an option's name; cuts off words that the question says already",
-    ),
+    ("intent/effective.rs", &["salt"], "an option's name"),
     (
         "intent/file.rs",
         &["a boolean", "a sequence", "invalid type", "site"],
@@ -245,11 +241,11 @@ const ALLOWED: [(&str, &[&str], &str); 26] = [
     (
         "intent/usage.rs",
         &[
-            ": it is one of ",
+            ": expected one of ",
             "; [possible values: ",
             "For more",
             "invalid digit found in string",
-            "it is a whole number",
+            "expected a whole number",
         ],
         "clap's and std's messages, put into one line",
     ),

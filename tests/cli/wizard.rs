@@ -75,9 +75,9 @@ const DEFAULTS: &[(&str, &str)] = &[
 
 const LINES: &[(&str, &str)] = &[
     ("Which sites?", "1 7\r"),
-    ("Not that:", "1 2\r"),
+    ("Invalid answer:", "1 2\r"),
     ("How many workers for each", "0\r"),
-    ("Not that: a whole", "3\r"),
+    ("Invalid answer: expected a whole", "3\r"),
     ("Where do jobs wait", "2\r"),
     ("Is this right?", "\r"),
     ("Do it?", "yes\r"),
@@ -109,7 +109,7 @@ const TALKS: &[Talk] = &[
         words: &["--site", "/var/www/site"],
         answers: &[
             ("How many workers?", "x\r"),
-            ("Not that:", "3\r"),
+            ("Invalid answer:", "3\r"),
             ("Where do jobs wait", "\x1b[B\r"),
             ("Is this right?", "\x1b[B\x1b[B\x1b[B\r"),
             ("Which option?", "\x1b[B\x1b[B\x1b[B\x1b[B\r"),
@@ -130,12 +130,12 @@ const TALKS: &[Talk] = &[
         words: &["--site", "/var/www/site", "--workers", "1"],
         answers: &[
             ("Where do jobs wait", "\x1b[B\x1b[B\r"),
-            ("MySQL server", "db.test\r"),
+            ("MySQL server [localhost]", "db.test\r"),
             ("MySQL user for the job server", ENTER),
             ("Database", "a b\r"),
-            ("Not that:", "jobs\r"),
+            ("Invalid answer:", "jobs\r"),
             ("Password", "with blanks\r"),
-            ("white space", "very-geheim\r"),
+            ("contains white", "very-geheim\r"),
             ("Is this right?", ENTER),
             ("Do it?", ENTER),
             ("The password is not recorded", ""),
@@ -164,7 +164,7 @@ const TALKS: &[Talk] = &[
         answers: &[
             ("Which site?", "3\r"),
             ("Its folder", "/nowhere\r"),
-            ("Not that:", "/var/www/blog\r"),
+            ("Invalid answer:", "/var/www/blog\r"),
             ("Where do jobs wait", ENTER),
             ("Is this right?", "4\r"),
             ("allow-upgrades", "9\r"),
