@@ -1,13 +1,13 @@
 //! `wp-gears doctor`: looks at what runs, not only at files, and says what to do.
 //!
-//! To add a check: write `checks/NAME.rs` with a `pub const CHECK: Check`, and
-//! put it into the list in `checks/mod.rs`. Its function gets the `Context`
-//! (what several checks look at is looked at there, once), changes nothing, and
-//! answers with at least one `Finding`: `ok` with what was seen, `skipped` with
-//! the reason, else `warning` or `failed` with what to do. Where setup would
-//! mend it, `fixed_by` names the plan's resource: whether `--fix` can is then
-//! read from the plan itself. Its name is for scripts: it never changes. A
-//! fault that makes it fail belongs into the table in `tests/host/doctor.rs`.
+//! To add a check, write `checks/NAME.rs` with a `pub const CHECK: Check` and add
+//! it to the list in `checks/mod.rs`. Its function gets the `Context`, which looks
+//! once at what several checks need; it changes nothing and returns at least one
+//! `Finding`: `ok` with what was seen, `skipped` with the reason, or `warning` or
+//! `failed` with what to do. If setup would fix it, `fixed_by` names the plan's
+//! resource; the plan itself then tells whether `--fix` can. Scripts use the name
+//! of a check, so it never changes. Plant a fault that makes the check fail in
+//! `tests/host/doctor/faults.rs`.
 
 pub mod checks;
 pub mod context;
