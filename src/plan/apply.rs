@@ -1,4 +1,4 @@
-//! Makes a plan so, each act written into the journal first.
+//! Applies a plan. Each act is written to the journal first.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use crate::plan::journal::{Journal, Scope};
 use crate::plan::{Plan, Refused};
 use crate::resource::{Resource, ResourceId, State, Verb};
 
-/// Is told how the acts go.
+/// Follows the progress of a run.
 pub trait Reporter {
     fn begin(&self, id: &ResourceId, verb: Verb);
     fn progress(&self, line: &str);
@@ -23,7 +23,7 @@ pub trait Reporter {
     }
 }
 
-/// One act that was done.
+/// An act that succeeded.
 #[derive(Debug, Clone)]
 pub struct Done {
     pub scope: Scope,
@@ -36,12 +36,13 @@ pub struct Done {
 pub struct Outcome {
     pub done: Vec<Done>,
     pub failed: Vec<Refused>,
-    /// The person wanted an end before the last step.
+    /// The person stopped the run before its last step.
     pub stopped: bool,
 }
 
-/// Makes it so, in order. Where the host's part fails everything stops; where
-/// a site's part fails the other sites go on. `sites` names each site's folder.
+/// Applies the steps in order. A failure in what sites share ends the run; a
+/// failure in a site ends the work on that site only. `sites` maps the name of
+/// each site to its folder.
 pub fn apply(
     host: &Host,
     plan: &Plan,
@@ -102,7 +103,7 @@ fn one(
     journal: &mut Journal,
     watch: &dyn Reporter,
 ) -> Result<Option<Verb>> {
-    // What came before may have changed what was seen when the plan was made.
+    // Earlier acts may have changed what was seen for the plan.
     let change = match resource.inspect(host)? {
         State::Same => return Ok(None),
         State::Differs(change) | State::After(_, change) => change,

@@ -196,8 +196,8 @@ pub fn read(host: &Host, scope: &Scope) -> Result<Option<History>> {
     let path = scope.file();
     if let Node::Link { .. } = host.look(&path)? {
         let what = format!("read {}", path.display());
-        return Err(Problem::new(what, "a link stands there")
-            .help("put the file itself there, then run again")
+        return Err(Problem::new(what, "it is a link")
+            .help("replace it with the file itself, then run again")
             .into());
     }
     let Some(file) = host.read(&path)? else {

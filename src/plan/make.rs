@@ -1,4 +1,4 @@
-//! Looks at every resource of a recipe and says which differ.
+//! Inspects every resource of a recipe and lists those that differ.
 
 use std::collections::BTreeSet;
 
@@ -10,8 +10,8 @@ use crate::plan::journal::Scope;
 use crate::plan::{Item, Plan, Refused, Step, preflight};
 use crate::resource::{Change, ResourceId, State, Verb};
 
-/// Looks at everything. What a site refuses leaves that site out; what the
-/// host's part refuses is an error of the whole.
+/// Inspects everything. A site that cannot be done is left out; if what sites
+/// share cannot be done, the whole plan fails.
 pub fn make(host: &Host, items: Vec<Item>) -> Result<Plan> {
     let threads = parallel::cores().min(8);
     let states = parallel::map(&items, threads, |item| item.resource.inspect(host));
@@ -41,7 +41,7 @@ pub fn make(host: &Host, items: Vec<Item>) -> Result<Plan> {
     Ok(plan)
 }
 
-/// What is as it should be, and will not be once something else is changed.
+/// Marks what has to restart once another resource has changed.
 fn say_what_follows(steps: &mut [Step]) {
     let differs = |step: &&Step| step.state != State::Same;
     let changing = steps.iter().filter(differs);

@@ -37,9 +37,9 @@ pub fn check(host: &Host, plan: &Plan) -> Result<Vec<(Scope, anyhow::Error)>> {
         if let Place::Folder(folder) = place {
             let parent = folder.parent().unwrap_or(folder);
             if why.is_none() && !made.contains(parent) && !host.is_dir(parent) {
-                let what = format!("make the folder {}", folder.display());
+                let what = format!("create the folder {}", folder.display());
                 let absent = Problem::new(what, format!("there is no {}", parent.display()));
-                why = Some(absent.help("make it, then run again"));
+                why = Some(absent.help("create it, then run again"));
             }
             made.insert(folder);
         }

@@ -1,4 +1,4 @@
-//! That remove leaves no job behind that nobody would run.
+//! Keeps remove from stranding jobs that no worker would run.
 
 use std::path::Path;
 use std::time::Duration;
@@ -20,9 +20,9 @@ use crate::worker::function_of;
 
 const LIMIT: Duration = Duration::from_secs(2);
 
-/// The jobs of a site whose workers go: `None` where it hands in none.
+/// The jobs of a site whose workers are removed; `None` if it submits none.
 pub fn of_site(host: &Host, name: &str, dir: &Path, wish: WaitingJobs) -> Result<Option<Drained>> {
-    // What wp-config.php says goes before the jobs are looked at again.
+    // Read now: these settings are removed before the jobs are counted again.
     let found = settings::locate(host, dir)
         .and_then(|path| Ok((host.read(&path)?, path)))
         .ok()
@@ -42,7 +42,7 @@ pub fn of_site(host: &Host, name: &str, dir: &Path, wish: WaitingJobs) -> Result
     Ok(Some(Drained {
         purpose: Purpose::StopWorkers(dir.to_owned()),
         waiting: Box::new(move |_| {
-            // A server that does not answer has none that anybody could run.
+            // Nobody can run the jobs of a server that does not answer.
             let queues = servers
                 .iter()
                 .filter_map(|server| Admin::connect(server, LIMIT).ok()?.status().ok())
@@ -54,8 +54,8 @@ pub fn of_site(host: &Host, name: &str, dir: &Path, wish: WaitingJobs) -> Result
     }))
 }
 
-/// All jobs of a job server that ends, or that gets its old options back
-/// (`options`, as remove writes them) and with them another queue.
+/// All jobs of a job server that stops, or that gets its old `options` back
+/// and with them another queue.
 pub fn of_job_server(
     host: &Host,
     family: &'static Family,

@@ -1,4 +1,4 @@
-//! The one document that `--json` prints.
+//! The document that `--json` prints.
 
 use serde_json::{Value, json};
 

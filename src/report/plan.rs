@@ -1,4 +1,4 @@
-//! A plan for people: each thing with its diff, and the whole in short.
+//! A plan for people: each change with its diff, and a summary.
 
 use console::{Style, measure_text_width, truncate_str};
 
@@ -8,15 +8,15 @@ use crate::report::Ui;
 use crate::report::width::lines;
 use crate::resource::{Change, ResourceId, State, Verb};
 
-/// More lines than this of one diff are folded.
+/// A longer diff is folded.
 const LONG: usize = 10;
-/// So many of them are shown then.
+/// How many lines of it are shown.
 const SHOWN: usize = 6;
-/// More names than this are counted.
+/// More names than this are only counted.
 const NAMES: usize = 5;
 
 impl Ui {
-    /// What would change, each thing with its diff.
+    /// Prints every change with its diff.
     pub fn plan(&self, plan: &Plan) {
         for (step, change, after) in plan.differing() {
             self.step(step, change, after);
@@ -29,12 +29,12 @@ impl Ui {
         }
     }
 
-    /// As `plan`, with what is long folded; whether anything is.
+    /// Like `plan`, with long parts folded. Returns whether anything was.
     pub fn folded_plan(&self, plan: &Plan) -> bool {
         let mut folds = false;
         let columns = self.columns().unwrap_or(usize::MAX);
         let steps: Vec<_> = plan.differing().collect();
-        // One of a row of folders, logs and links stands for all of it.
+        // The first of several folders, logs or links in a row stands for all.
         let is_small = |change: &Change| change.verb == Verb::Create && change.diff.is_none();
         let rows = steps.chunk_by(|(_, one, _), (_, next, _)| is_small(one) && is_small(next));
         for row in rows {
@@ -111,7 +111,7 @@ impl Ui {
         style.apply_to(line).to_string()
     }
 
-    /// What happens, by verb, and what stays: the last thing before the question.
+    /// Prints a summary by verb, with what stays, before the question.
     pub fn in_short(&self, plan: &Plan, untouched: &[String]) {
         let mut rows: Vec<Row> = Vec::new();
         for (step, change, _) in plan.differing() {
@@ -132,14 +132,14 @@ impl Ui {
         let mut stays = untouched.to_vec();
         let same = same.count();
         if same > 0 {
-            stays.push(format!("{same} things that are right already"));
+            stays.push(format!("{same} resources that are up to date"));
         }
         rows.push(Row {
             names: stays,
             ..Row::of("leave".into())
         });
         self.line("");
-        self.line(&Style::new().bold().apply_to("In short").to_string());
+        self.line(&Style::new().bold().apply_to("Summary").to_string());
         let width = rows.iter().map(|row| row.verb.len()).max().unwrap_or(0);
         let columns = self.columns();
         let room = columns.map_or(usize::MAX, |columns| columns - width - 4);
@@ -151,11 +151,11 @@ impl Ui {
     }
 }
 
-/// What one verb is done to.
+/// What a summary lists for a verb.
 struct Row {
     verb: String,
     names: Vec<String>,
-    /// Of which there may be many, and their kinds.
+    /// Files and the like, of which there may be many, and their kinds.
     small: Vec<String>,
     kinds: Vec<&'static str>,
 }
@@ -179,7 +179,7 @@ impl Row {
             ResourceId::Directory(path) => ("folders", path),
             ResourceId::Link(path) => ("links", path),
             ResourceId::Log(path) => ("logs", path),
-            // The verb says what it is.
+            // The verb shows what it is.
             ResourceId::Service(name) | ResourceId::Program(name) => {
                 return self.names.push(name.clone());
             }
@@ -191,7 +191,7 @@ impl Row {
         }
     }
 
-    /// In one line where that fits; many are counted.
+    /// In one line if that fits. Many names are only counted.
     fn text(&self, room: usize) -> String {
         let mut names = self.names.clone();
         match self.kinds.split_last() {

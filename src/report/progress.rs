@@ -1,5 +1,5 @@
-//! Progress of a run: a line a step with its time; on a terminal a spinner
-//! with the last line of what is at work.
+//! The progress of a run: a line for each step with its time, and on a terminal
+//! a spinner with the last line of output.
 
 use std::cell::RefCell;
 use std::io::IsTerminal;
@@ -31,13 +31,13 @@ impl Progress {
         }
     }
 
-    /// Ends after the step at hand where the person wants that.
+    /// Lets the person stop the run after the current step.
     pub fn until(mut self, interrupts: Option<Interrupts>) -> Self {
         self.interrupts = interrupts;
         self
     }
 
-    /// A spinner for something that is no step of a plan.
+    /// Shows a spinner for something that is not a step of a plan.
     pub fn start(&self, text: &str) {
         if !self.spins {
             if self.ui.asks && self.ui.plain {

@@ -1,4 +1,4 @@
-//! A boolean of SELinux, kept over reboots.
+//! An SELinux boolean, set permanently.
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
@@ -15,8 +15,8 @@ pub struct Boolean {
 }
 
 impl Boolean {
-    /// `None` where SELinux is off. A permissive one counts: it is mostly so for
-    /// a while only, and would block from its next start on.
+    /// `None` where SELinux is off. Permissive mode counts as on: it is usually
+    /// temporary, and the boolean is needed as soon as SELinux enforces.
     fn now(&self, host: &Host) -> Result<Option<bool>> {
         if host.selinux()? == Enforcement::Off {
             return Ok(None);
@@ -37,7 +37,7 @@ impl Resource for Boolean {
             Some(now) if now == self.on => State::Same,
             Some(_) if self.on => State::Differs(
                 Change::new(verb)
-                    .detail("without it PHP under the web server reaches no job server"),
+                    .detail("without it, PHP in the web server cannot connect to the job server"),
             ),
             Some(_) => State::Differs(Change::new(verb)),
         })
@@ -54,7 +54,7 @@ impl Resource for Boolean {
     }
 
     fn apply(&self, host: &Host, watch: &dyn Fn(&str)) -> Result<()> {
-        watch("building the policy");
+        watch("rebuilding the policy");
         host.set_selinux_boolean(&self.name, self.on)
     }
 }

@@ -1,4 +1,4 @@
-//! Something that must hold before the plan goes on: setup waits for it.
+//! A condition that the rest of the plan depends on: setup waits for it.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -8,18 +8,18 @@ use anyhow::Result;
 use crate::host::Host;
 use crate::resource::{Change, Resource, ResourceId, State, Verb};
 
-/// Whether it holds, and why not.
+/// An error says why the condition does not hold.
 pub type Probe = dyn Fn(&Host) -> Result<()> + Send + Sync;
 
 pub struct Check {
     pub condition: Condition,
     pub probe: Box<Probe>,
     pub patience: Duration,
-    /// The resource that makes it hold, for the plan.
+    /// The resource that makes the condition true, for the plan.
     pub after: ResourceId,
 }
 
-/// What is waited for.
+/// What setup waits for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Condition {
     /// A job server answers here, as HOST:PORT.

@@ -1,5 +1,5 @@
-//! The queue's database and the job server's user in it: made where somebody
-//! may make them, else checked for.
+//! The queue's database and the job server's user in it. Setup creates them if
+//! it has an administrator's login, and otherwise checks that they exist.
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,7 @@ use crate::resource::{
     Change, Inverse, Phase, Resource, ResourceId, Revert, RevertContext, Reverted, State, Verb,
 };
 
-/// Whether the job server runs with just this: then it has logged in already.
+/// Whether the running job server uses this database, so its login works.
 pub type InUse = dyn Fn(&Host) -> Result<bool> + Send + Sync;
 
 pub struct Database {
@@ -30,7 +30,7 @@ impl Database {
         )
     }
 
-    /// What the person has to run where nobody else may.
+    /// What to run by hand, as setup has no administrator's login.
     fn by_hand(&self, refused: &str, admin: &str) -> anyhow::Error {
         let client = match self.mysql.is_local() {
             true => "localhost",
@@ -62,8 +62,8 @@ impl Resource for Database {
         }
         let mysql = &self.mysql;
         let preview = || {
-            let place = format!("on {}:{}, where it is not there", mysql.host, mysql.port);
-            let user = format!("user {} with rights on {} alone", mysql.user, mysql.table);
+            let place = format!("on {}:{}, unless it exists", mysql.host, mysql.port);
+            let user = format!("user {} with rights on {} only", mysql.user, mysql.table);
             Change::new(Verb::Create).detail(place).detail(user)
         };
         if mysql::client(host).is_none() {
@@ -78,9 +78,11 @@ impl Resource for Database {
             Err(why) => return Err(self.by_hand(&refused.why, &why)),
         };
         if refused.is_wrong_password() && admin.has_user(&mysql.user, &admin.client)? {
-            let why = format!("that user is there, with another password\n{}", refused.why);
+            let why = format!("the user exists, with another password\n{}", refused.why);
             return Err(Problem::new(self.what(), why)
-                .help("give its password with --mysql-password-file, or another --mysql-user")
+                .help(
+                    "give its password with --mysql-password-file, or choose another --mysql-user",
+                )
                 .into());
         }
         let packet = admin.ask("SELECT @@max_allowed_packet")?;
@@ -112,18 +114,18 @@ impl Resource for Database {
         }
         let admin = match Admin::log_in(host, &Server::of(mysql))? {
             Ok(admin) => admin,
-            Err(why) => return Err(self.by_hand("it is not there", &why)),
+            Err(why) => return Err(self.by_hand("it does not exist", &why)),
         };
-        watch("making the database and its user");
+        watch("creating the database and its user");
         let secret = mysql::quoted(mysql.password.reveal());
         let statements = mysql::statements(mysql, &admin.client, &secret);
-        // Some servers read backslashes as themselves.
+        // Some servers are set up to take a backslash literally.
         admin.change(&format!("SET SESSION sql_mode = '';\n{statements}"))?;
         match mysql::log_in(host, mysql)? {
             Login::Works(_) => Ok(()),
             Login::Refused(refusal) => Err(Problem::new(self.what(), refusal.why)
                 .help(format!(
-                    "see which users the database has, and what {} holds",
+                    "check the users of the database and the contents of {}",
                     password::CONFIG
                 ))
                 .into()),
@@ -131,14 +133,14 @@ impl Resource for Database {
     }
 }
 
-/// What was made for the queue.
+/// What setup created for the queue.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DatabaseInverse {
     server: Server,
     database: String,
     table: String,
     had_database: bool,
-    /// The user that was made, with the host it logs in from.
+    /// The user that setup created, with the host it logs in from.
     account: Option<(String, String)>,
 }
 
@@ -173,21 +175,21 @@ impl Revert for DatabaseInverse {
     }
 }
 
-/// What was made goes, unless jobs wait in it.
+/// Removes what setup created, unless jobs wait in it.
 struct RemoveDatabase {
     made: DatabaseInverse,
-    /// Jobs that wait in it may go.
+    /// Remove it even if jobs wait in it.
     lose: bool,
 }
 
 impl RemoveDatabase {
-    /// Why it has to be left; `None` where it can go.
+    /// Why it cannot be removed; `None` if it can.
     fn stays(&self, host: &Host) -> Result<Option<String>> {
         if !host.live() {
-            return Ok(Some("with --root no database is asked".into()));
+            return Ok(Some("with --root, no database is asked".into()));
         }
         if mysql::client(host).is_none() {
-            return Ok(Some("there is no client to take them out with".into()));
+            return Ok(Some("there is no client to remove them with".into()));
         }
         let admin = match Admin::log_in(host, &self.made.server)? {
             Ok(admin) => admin,
@@ -196,16 +198,16 @@ impl RemoveDatabase {
         let rows = admin
             .rows(&self.made.database, &self.made.table)?
             .unwrap_or(0);
-        Ok((rows > 0 && !self.lose).then(|| format!("{rows} job(s) are in it")))
+        Ok((rows > 0 && !self.lose).then(|| format!("{rows} job(s) wait in it")))
     }
 
-    /// The statements that take it out, from what is there now.
+    /// The statements that remove what is left of it.
     fn statements(&self, admin: &Admin) -> Result<Vec<String>> {
         let mut statements = Vec::new();
         let (database, table) = (&self.made.database, &self.made.table);
         match admin.rows(database, table)? {
             None => {}
-            // Jobs wait: they and their user stay.
+            // Jobs wait: they and the user stay.
             Some(1..) if !self.lose => return Ok(statements),
             Some(_) => statements.push(format!("DROP TABLE `{database}`.`{table}`")),
         }
@@ -231,7 +233,7 @@ impl RemoveDatabase {
 
     fn admin<'a>(&self, host: &'a Host) -> Result<Admin<'a>> {
         Admin::log_in(host, &self.made.server)?.map_err(|why| {
-            let what = format!("take the database {} out", self.made.database);
+            let what = format!("remove the database {}", self.made.database);
             let help = "drop it and its user by hand";
             Problem::new(what, why).help(help).into()
         })

@@ -19,7 +19,7 @@ pub struct Directory {
     pub path: PathBuf,
     pub owner: Owner,
     pub mode: u32,
-    /// Left as it is where it is there already: others may own it.
+    /// An existing folder keeps its owner and mode: it may be somebody else's.
     pub shared: bool,
 }
 
@@ -53,8 +53,8 @@ impl Resource for Directory {
                 self.owner, self.mode
             ))),
             _ => {
-                let what = format!("make the folder {}", self.path.display());
-                return Err(Problem::new(what, "something else stands there")
+                let what = format!("create the folder {}", self.path.display());
+                return Err(Problem::new(what, "something else has that name")
                     .help("move it away, then run again")
                     .into());
             }
@@ -131,11 +131,11 @@ impl Revert for DirectoryInverse {
     }
 }
 
-/// The folder gets back its owner and mode, or goes if it is empty.
+/// Restores the folder's owner and mode, or removes it if it was new.
 struct RestoreDirectory {
     path: PathBuf,
     before: Option<(u32, u32, u32)>,
-    /// It goes with all that is in it: a folder of our own.
+    /// Remove it with its contents: a folder of our own.
     contents: bool,
 }
 
@@ -150,10 +150,12 @@ impl Resource for RestoreDirectory {
         };
         Ok(match self.before {
             Some(before) if before == (now.uid, now.gid, now.mode) => State::Same,
-            Some(_) => State::Differs(Change::new(Verb::Change).detail("owner and mode as before")),
+            Some(_) => {
+                State::Differs(Change::new(Verb::Change).detail("to its former owner and mode"))
+            }
             None if self.contents => State::Differs(Change::new(Verb::Remove)),
-            // Whether it is empty is seen once what we put there is gone.
-            None => State::Differs(Change::new(Verb::Remove).detail("if it is empty then")),
+            // Known only once our files in it are gone.
+            None => State::Differs(Change::new(Verb::Remove).detail("if it is empty by then")),
         })
     }
 
@@ -165,7 +167,7 @@ impl Resource for RestoreDirectory {
             return host.remove_tree(&self.path);
         }
         if !host.remove_dir(&self.path)? {
-            watch("it is not empty: left");
+            watch("it is not empty, so it stays");
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! No job waits where the run would leave it behind.
+//! Waits until no job is queued where this run would strand it.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use crate::host::Host;
 use crate::intent::queue::WaitingJobs;
 use crate::resource::{Change, Resource, ResourceId, State, Verb};
 
-/// How many jobs the run would leave behind now.
+/// How many jobs this run would strand now.
 pub type Waiting = dyn Fn(&Host) -> Result<u64> + Send + Sync;
 
 pub struct Drained {
@@ -46,8 +46,8 @@ impl Drained {
         let why = format!("{} there, and no worker would run {them}", jobs(waiting));
         Problem::new(self.purpose.to_string(), why)
             .help(
-                "let the workers finish them: --drain SECONDS waits for that; \
-                 --lose-queued-jobs gives them up",
+                "use --drain SECONDS to wait until the workers have finished, \
+                 or --lose-queued-jobs to give these jobs up",
             )
             .into()
     }
@@ -66,7 +66,8 @@ impl Resource for Drained {
             (0, _) => Ok(State::Same),
             (waiting, None) => Err(self.refusal(waiting)),
             (waiting, Some(seconds)) => Ok(State::Differs(
-                Change::new(Verb::Drain).detail(format!("{}; {seconds} s at most", jobs(waiting))),
+                Change::new(Verb::Drain)
+                    .detail(format!("{}; for at most {seconds} s", jobs(waiting))),
             )),
         }
     }

@@ -1,5 +1,5 @@
-//! The virtual environment with supervisor in it, where no package brings it.
-//! The whole folder is ours.
+//! The virtual environment with supervisor in it, where there is no package of
+//! it. The whole folder is ours.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -30,7 +30,7 @@ impl Environment {
     /// Why, or how, it has to be installed.
     fn lack(&self, host: &Host) -> Result<Option<&'static str>> {
         match host.look(Path::new(VENV))? {
-            Node::Absent => return Ok(Some("by pip, into a new virtual environment")),
+            Node::Absent => return Ok(Some("with pip, into a new virtual environment")),
             Node::Directory(meta) if meta.uid == 0 => {}
             _ => return Err(foreign("something else has that name")),
         }
@@ -57,7 +57,7 @@ impl Environment {
 }
 
 fn foreign(why: &str) -> anyhow::Error {
-    Problem::new(format!("make the virtual environment {VENV}"), why)
+    Problem::new(format!("create the virtual environment {VENV}"), why)
         .help("move it away, then run again")
         .into()
 }
@@ -90,8 +90,8 @@ impl Resource for Environment {
         step(
             host,
             make,
-            "make a virtual environment (python3 -m venv)",
-            "install what Python needs for it (python3-venv), then run again",
+            "create a virtual environment (python3 -m venv)",
+            "install python3-venv, then run again",
             watch,
         )?;
         let pip = Command::new(Path::new(VENV).join("bin/python3"))
@@ -101,8 +101,8 @@ impl Resource for Environment {
         step(
             host,
             pip,
-            &format!("install {WANTED} by pip"),
-            "let the host reach PyPI, or name a mirror or a folder with it in /etc/pip.conf, then run again",
+            &format!("install {WANTED} with pip"),
+            "let the host reach PyPI, or name a mirror or a folder of packages in /etc/pip.conf, then run again",
             watch,
         )?;
         let version = host.check(&Command::new(PIP.program).args(["--version"]))?;

@@ -1,5 +1,5 @@
-//! PHP's gearman extension, built as pecl builds it, for a PHP that no package
-//! brings it to.
+//! PHP's gearman extension, built the way pecl builds it, for a PHP that no
+//! package has it for.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -20,7 +20,7 @@ use crate::site::php::{Php, without_extension};
 
 const LIMIT: Duration = Duration::from_secs(1200);
 const LIBRARY: &str = "gearman.so";
-/// As Debian's tools for PHP's modules read it.
+/// In the format of Debian's phpenmod.
 const INI: &[u8] = b"; PHP's gearman extension, built by wp-gears; 'wp-gears remove' takes it out.\n; priority=20\nextension=gearman.so\n";
 
 /// What makes PHP load it: files, and links to them.
@@ -32,18 +32,18 @@ struct Ini {
 #[derive(Clone)]
 pub struct Extension {
     pub php: Php,
-    /// Who starts PHP: never root.
+    /// The user that starts PHP: never root.
     pub user: String,
-    /// As pecl would download it; `None`: pecl does.
+    /// The archive as pecl publishes it; `None` to let pecl download it.
     pub archive: Option<PathBuf>,
-    /// The packages that would bring it to this PHP, most fitting first.
+    /// The packages of it for this PHP, the most specific first.
     pub packages: Vec<String>,
-    /// The packages that it is built with.
+    /// The packages that the build needs.
     pub builds_with: Vec<String>,
 }
 
 impl Extension {
-    /// The PHP lacks it, and no package will bring it.
+    /// This PHP lacks it, and no package has it.
     pub fn is_called_for(&self, host: &Host) -> Result<bool> {
         let lacking = without_extension(host, &self.php)?;
         if lacking.is_empty() || self.archive.is_some() {
@@ -54,7 +54,7 @@ impl Extension {
             return Ok(true);
         };
         if installed.contains_key(own) {
-            return Ok(false); // somebody took its ini file away: the check says so
+            return Ok(false); // somebody removed its ini file: the check says so
         }
         if general.iter().any(|name| installed.contains_key(name)) {
             // It may be for another PHP.
@@ -72,17 +72,17 @@ impl Extension {
         Path::new(STATE).join("build")
     }
 
-    /// What was built, until it is in its place.
+    /// The library that was built, before it is installed.
     fn built(&self, host: &Host) -> Result<Vec<u8>> {
         let file = host.read(&self.folder().join(LIBRARY))?;
         Ok(file.context("the extension was not built")?.bytes)
     }
 
-    /// The ini file and the links to it, one for each way that lacks it; without
-    /// Debian's folder of modules each way has a file.
+    /// The ini file and the links to it, one for each SAPI that lacks it. Without
+    /// Debian's folder of modules, each SAPI gets a file of its own.
     fn ini(&self, host: &Host) -> Result<Ini> {
         let lacking = without_extension(host, &self.php)?;
-        // /etc/php/8.2/cli/conf.d: three above is what all ways share.
+        // The SAPIs share what is above /etc/php/8.2/cli/conf.d.
         let modules = lacking
             .first()
             .and_then(|dir| dir.ancestors().nth(2))
@@ -116,11 +116,11 @@ impl Extension {
         }
         let what = format!("build {}: {what}", self.id());
         Err(Problem::new(what, explain(&output))
-            .help("see what it says above; mend it, then run again: nothing was put into PHP")
+            .help("fix what it reports above, then run again; PHP was not changed")
             .into())
     }
 
-    /// The archive that was named, or the one that pecl downloads.
+    /// The archive that was given, or the one that pecl downloads.
     fn fetch(&self, host: &Host, watch: &dyn Fn(&str)) -> Result<PathBuf> {
         if let Some(archive) = &self.archive {
             return Ok(archive.clone());
@@ -147,12 +147,12 @@ impl Extension {
         });
         archive.map(|name| folder.join(name)).ok_or_else(|| {
             Problem::new("download the gearman extension (pecl download gearman)", explain(&output))
-                .help("let the host reach pecl.php.net, or fetch the archive elsewhere and give it with --extension-archive FILE")
+                .help("let the host reach pecl.php.net, or download the archive elsewhere and give it with --extension-archive FILE")
                 .into()
         })
     }
 
-    /// A program of this very PHP's: phpize8.2, or phpize beside it.
+    /// A program of this PHP: phpize8.2, or phpize in the same folder.
     fn tool(&self, host: &Host, name: &str) -> Result<PathBuf> {
         let real = match host.look_through(&self.php.path)? {
             Node::File(meta) => meta.path,
@@ -166,9 +166,9 @@ impl Extension {
             .find(|path| host.exists(path))
             .ok_or_else(|| {
                 let what = format!("build {}", self.id());
-                let why = format!("there is no {name} beside {}", real.display());
+                let why = format!("there is no {name} in the folder of {}", real.display());
                 Problem::new(what, why)
-                    .help("install what that PHP's headers come with, then run again")
+                    .help("install the development package of that PHP, then run again")
                     .into()
             })
     }
@@ -193,7 +193,7 @@ impl Resource for Extension {
         };
         let Ini { files, links } = self.ini(host)?;
         let mut change = Change::new(Verb::Build).detail(format!(
-            "from {from}; that takes a compiler and headers: {}",
+            "from {from}; this needs a compiler and headers: {}",
             self.builds_with.join(" ")
         ));
         if self.archive.is_none() {
@@ -207,7 +207,7 @@ impl Resource for Extension {
         Ok(State::Differs(change))
     }
 
-    /// All of the building: until here nothing of PHP's is touched.
+    /// Does the whole build. PHP is not changed yet.
     fn prepare(&self, host: &Host, watch: &dyn Fn(&str)) -> Result<()> {
         let folder = self.folder();
         originals::make_folders(host)?;
@@ -238,14 +238,16 @@ impl Resource for Extension {
             .args([format!("-j{cores}")])
             .dir(&source);
         self.step(host, make, "make", watch)?;
-        // No site's code, nothing of the ini files: PHP and the new library alone.
+        // Only PHP and the new library: no site's code, no ini files.
         let library = source.join("modules").join(LIBRARY);
         let try_out = Command::new(&self.php.path)
             .args(["-n", "-d"])
             .args([format!("extension={}", library.display())])
             .args(["-r", "new GearmanClient;"]);
         self.step(host, try_out, "load it into PHP", watch)?;
-        let built = host.read(&library)?.context("make left no gearman.so")?;
+        let built = host
+            .read(&library)?
+            .context("find the gearman.so that make should have built")?;
         host.write(&folder.join(LIBRARY), &built.bytes, None, None)
     }
 
@@ -290,7 +292,7 @@ impl Resource for Extension {
         let proof = quiet(&self.php.path)
             .args(["-r", "new GearmanClient;"])
             .user(&user);
-        self.step(host, proof, "see that PHP has it", watch)
+        self.step(host, proof, "check that PHP has it", watch)
     }
 }
 

@@ -1,4 +1,4 @@
-//! A file: its content is a pure function of what is there.
+//! A file. Its new content is a pure function of its present content.
 
 use std::path::{Path, PathBuf};
 
@@ -20,16 +20,16 @@ use crate::resource::{
 use crate::site::{config, plugins, settings};
 use crate::supervisor::block;
 
-/// From what is there (`None`: no file) to what shall be. The host is there
-/// to read what the file includes.
+/// Makes the new content from the present one (`None`: no file). The host is
+/// for reading what the file includes.
 pub type Make = dyn Fn(&Host, Option<&[u8]>) -> Result<Next> + Send + Sync;
 
-/// What a file shall be.
+/// What a file will be.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Next {
     /// `None`: no file.
     pub bytes: Option<Vec<u8>>,
-    /// What a person should know about it.
+    /// What people should know about it.
     pub notes: Vec<String>,
 }
 
@@ -66,11 +66,11 @@ pub struct File {
     pub path: PathBuf,
     pub edit: Edit,
     pub make: Box<Make>,
-    /// Owner (a user's name, whose group it gets) and mode of a new file; an
-    /// existing one is brought to them only if the whole file is ours.
+    /// Owner and mode of a new file. An existing file gets them only if the whole
+    /// file is ours.
     pub owner: Owner,
     pub mode: u32,
-    /// The package that brings the file, or its folder where the file is ours.
+    /// The package with the file, or with its folder if the file is ours.
     pub package: Option<&'static str>,
     pub secrets: Secrets,
 }
@@ -78,14 +78,15 @@ pub struct File {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Owner {
     Root,
+    /// A user, by name, and their group.
     User(String),
-    /// Root's, readable for this group.
+    /// Root, readable for this group.
     Group(String),
     Ids(u32, u32),
 }
 
 impl Owner {
-    /// Resolved now: a package may just have brought the user.
+    /// Resolved late: a package may just have added the user.
     pub fn attributes(&self, host: &Host, mode: u32) -> Result<Attributes> {
         let (uid, gid) = match self {
             Owner::Root => (0, 0),
@@ -141,19 +142,19 @@ impl File {
         self.path.parent().is_some_and(|folder| host.is_dir(folder))
     }
 
-    /// Whether it must wait for what brings it (or its folder).
+    /// Whether a package has to be installed first.
     pub fn is_pending(&self, host: &Host) -> bool {
         self.package.is_some()
             && !host.exists(&self.path)
             && !(self.is_ours() && self.has_folder(host))
     }
 
-    /// Wholly ours: brought to its owner and mode too.
+    /// Whether the whole file is ours, its owner and mode included.
     fn is_ours(&self) -> bool {
         matches!(self.edit, Edit::Whole | Edit::Program)
     }
 
-    /// What is there now and what shall be.
+    /// The present file and what it will be.
     pub fn texts(&self, host: &Host) -> Result<(Option<FileData>, Next)> {
         let now = host.read(&self.path)?;
         let next = (self.make)(host, now.as_ref().map(|file| file.bytes.as_slice()))
@@ -161,13 +162,13 @@ impl File {
         Ok((now, next))
     }
 
-    /// Where a link of ours would lead is nobody's business: refused.
+    /// Refuses to write a file of ours through a link.
     fn is_no_link(&self, host: &Host) -> Result<()> {
         if self.is_ours()
             && let Node::Link { .. } = host.look(&self.path)?
         {
             let what = format!("write {}", self.path.display());
-            return Err(Problem::new(what, "a link stands there")
+            return Err(Problem::new(what, "it is a link")
                 .help("move it away, then run again")
                 .into());
         }
@@ -178,7 +179,7 @@ impl File {
         self.owner.attributes(host, self.mode)
     }
 
-    /// Whether a file that is wholly ours has another owner or mode than it should.
+    /// Whether a file of ours has the wrong owner or mode.
     fn misowned(&self, host: &Host, now: &FileData) -> Result<bool> {
         if !self.is_ours() {
             return Ok(false);
@@ -197,7 +198,7 @@ impl File {
         let text =
             |bytes: Option<&[u8]>| String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned();
         let (old, new) = (text(now), text(next));
-        // Around a secret no context is shown.
+        // Context lines could hold a secret.
         let context = if self.secrets == Secrets::None { 2 } else { 0 };
         let diff = TextDiff::from_lines(&old, &new);
         let unified = diff.unified_diff().context_radius(context).to_string();
@@ -263,7 +264,7 @@ impl Resource for File {
         let Some(next) = next.bytes else {
             return host.remove_file(&self.path);
         };
-        // A package may not bring it, or a person took it out: its folder is enough.
+        // The package may not have it, or somebody deleted it: the folder is enough.
         if now.is_none()
             && let Some(package) = self.package
             && !self.has_folder(host)

@@ -16,14 +16,14 @@ use crate::resource::{
 
 pub struct Link {
     pub path: PathBuf,
-    /// Where it shall lead; `None`: there shall be none.
+    /// Its target; `None` to remove the link.
     pub to: Option<PathBuf>,
     pub owner: (u32, u32),
-    /// Removed only if it leads there: another link is somebody else's.
+    /// The target of our own link: a link to anything else is not removed.
     pub ours: PathBuf,
-    /// Whether a file that stands there may be replaced: a copy of what the link leads to.
+    /// Whether a file with that name may be replaced: a copy of the target.
     pub replaces: fn(&[u8]) -> bool,
-    /// What comes back in the link's place: bytes of a file, with owner and mode.
+    /// The file that replaces the link: its bytes, owner and mode.
     pub back: Option<(Vec<u8>, Attributes)>,
 }
 
@@ -47,7 +47,7 @@ impl Resource for Link {
 
     fn inspect(&self, host: &Host) -> Result<State> {
         let now = host.look(&self.path)?;
-        // setup has seen the site's folder; one that is gone since gets nothing back.
+        // setup saw the site's folder; nothing is restored into one that is gone.
         if self
             .path
             .parent()
@@ -58,9 +58,9 @@ impl Resource for Link {
         let Some(wanted) = &self.to else {
             return Ok(match now {
                 Node::Link { to, .. } if to == self.ours => match &self.back {
-                    Some(_) => {
-                        State::Differs(Change::new(Verb::Change).detail("to the file as it was"))
-                    }
+                    Some(_) => State::Differs(
+                        Change::new(Verb::Change).detail("back to the file that it replaced"),
+                    ),
                     None => State::Differs(Change::new(Verb::Remove)),
                 },
                 _ => State::Same,
@@ -81,14 +81,14 @@ impl Resource for Link {
                     .read(&self.path)?
                     .is_some_and(|file| (self.replaces)(&file.bytes)) =>
             {
-                State::Differs(Change::new(Verb::Change).detail(format!(
-                    "the copy that stands there gives way to a link to {}",
-                    wanted.display()
-                )))
+                State::Differs(
+                    Change::new(Verb::Change)
+                        .detail(format!("from a copy to a link to {}", wanted.display())),
+                )
             }
             _ => {
-                let what = format!("make the link {}", self.path.display());
-                return Err(Problem::new(what, "a file stands there")
+                let what = format!("create the link {}", self.path.display());
+                return Err(Problem::new(what, "a file has that name")
                     .help("move it away, then run again")
                     .into());
             }

@@ -1,4 +1,4 @@
-//! A log file: made empty for its owner, never read, gone only with --purge.
+//! A log file: created empty for its owner, never read, removed only by --purge.
 
 use std::path::PathBuf;
 
@@ -35,8 +35,8 @@ impl Resource for Log {
                 State::Differs(Change::new(Verb::Change).detail(format!("owner to {}", self.owner)))
             }
             _ => {
-                let what = format!("make the log {}", self.path.display());
-                return Err(Problem::new(what, "something else stands there")
+                let what = format!("create the log {}", self.path.display());
+                return Err(Problem::new(what, "something else has that name")
                     .help("move it away, then run again")
                     .into());
             }
@@ -62,7 +62,7 @@ impl Resource for Log {
     }
 }
 
-/// The inverse: the log goes, unread.
+/// Removes the log without reading it.
 pub struct RemoveLog {
     pub path: PathBuf,
 }

@@ -1,5 +1,5 @@
-//! The originals of what setup replaces: their bytes, in root's state folder
-//! under their SHA-256.
+//! The originals of files that setup replaces. Their bytes are in root's state
+//! folder, each under its SHA-256.
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ use crate::base::paths::{BASE, STATE};
 use crate::host::Host;
 use crate::host::files::{Attributes, FileData, Node};
 
-/// A file as it was, its bytes stored.
+/// A file as it was. Its bytes are stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Backup {
     pub sha: String,
@@ -40,7 +40,7 @@ impl Backup {
     }
 }
 
-/// Stores bytes for root alone, outside every web root. Returns their hash.
+/// Stores bytes for root only, outside every web root. Returns their hash.
 pub fn store(host: &Host, bytes: &[u8]) -> Result<String> {
     make_folders(host)?;
     let sha = hash(bytes);
@@ -76,7 +76,7 @@ fn place(sha: &str) -> PathBuf {
     Path::new(STATE).join("originals").join(sha)
 }
 
-/// Makes the state folder, for root alone.
+/// Creates the state folder, for root only.
 pub fn make_folders(host: &Host) -> Result<()> {
     for dir in ["/var", "/var/lib", BASE] {
         if !host.exists(Path::new(dir)) {

@@ -1,4 +1,4 @@
-//! Packages: brought by the package manager, or taken out again.
+//! Packages, installed and removed by the package manager.
 
 use std::sync::Arc;
 
@@ -16,24 +16,24 @@ use crate::resource::{
 
 #[derive(Default)]
 pub struct Packages {
-    /// For each thing that is needed the packages that bring it, most fitting first.
+    /// For each thing that is needed, the packages that have it, best first.
     pub needs: Vec<Vec<String>>,
-    /// As `needs`, but where none can be had another step does without.
+    /// Like `needs`, but if none is available, a later step does without.
     pub offers: Vec<Vec<String>>,
-    /// Only for what is to be built, if it is.
+    /// They are only for building this, if it has to be built.
     pub builds: Option<Extension>,
-    /// What is brought with them where it can be had.
+    /// Installed as well, if available.
     pub likes: Vec<String>,
-    /// The repository that has them, where this one's own do not.
+    /// The repository that has what the enabled ones lack.
     pub source: Option<Arc<Source>>,
-    /// The package without which a host needs another's help, and what helps.
+    /// The job server's package, and what to do where no repository has it.
     pub no_server: Option<(String, Problem)>,
-    /// Whether other packages may be upgraded or removed for it.
+    /// Whether other packages may be upgraded or removed.
     pub allow_upgrades: bool,
 }
 
 impl Packages {
-    /// What is still to be installed.
+    /// What has to be installed.
     fn missing(&self, host: &Host) -> Result<Vec<String>> {
         if let Some(extension) = &self.builds
             && !extension.is_called_for(host)?
@@ -62,7 +62,7 @@ impl Packages {
         let mut names: Vec<String> = open.iter().flat_map(|choices| (*choices).clone()).collect();
         names.extend(likes.iter().cloned());
         let candidates = host.candidates(&names)?;
-        // Old lists do not know what there is, nor do those of another repository.
+        // Neither old lists nor those of a missing repository tell what is available.
         let unknown = host.lists_are_old() || self.is_source_pending(host)?;
         let likes = likes.into_iter().filter(|name| candidates.contains(name));
         Ok(open
@@ -101,7 +101,7 @@ impl Packages {
         Ok(())
     }
 
-    /// Where no repository has the job server there is more to say than that.
+    /// Explains what to do if no repository has the job server.
     fn refuse_without_server(&self, host: &Host, missing: &[String]) -> Result<()> {
         let Some((package, problem)) = &self.no_server else {
             return Ok(());
@@ -112,7 +112,7 @@ impl Packages {
         Ok(())
     }
 
-    /// What is to be built cannot be, before anything was changed for it.
+    /// Refuses before the first change if the build cannot succeed.
     fn refuse_without_compiler(&self, host: &Host, missing: &[String]) -> Result<()> {
         let Some(extension) = &self.builds else {
             return Ok(());
@@ -123,10 +123,7 @@ impl Packages {
         if absent.is_empty() || host.lists_are_old() {
             return Ok(());
         }
-        let why = format!(
-            "no repository that is enabled here has {}",
-            absent.join(" ")
-        );
+        let why = format!("no enabled repository has {}", absent.join(" "));
         Err(Problem::new(format!("build {}", extension.id()), why)
             .help(format!(
                 "enable one that has {}, or one that has the extension's package ({}), then run again",
@@ -151,7 +148,7 @@ impl Packages {
             }
         }
         Err(Problem::new("install the packages", why)
-            .help("if that is all right, run again with --allow-upgrades")
+            .help("run again with --allow-upgrades to allow this")
             .into())
     }
 }
@@ -183,7 +180,7 @@ impl Resource for Packages {
             for choices in &self.offers {
                 if host.candidates(choices)?.is_empty() {
                     change = change.detail(format!(
-                        "{} if {} has it for this PHP; else the extension is built, with a compiler and headers",
+                        "{} if {} has it for this PHP; otherwise the extension is built, which needs a compiler and headers",
                         choices.join(" or "),
                         source.name
                     ));
@@ -195,17 +192,21 @@ impl Resource for Packages {
         Ok(State::Differs(match host.simulate_install(&missing) {
             Ok(simulation) => {
                 self.permit(&simulation)?;
-                let others = simulation.new.len().saturating_sub(missing.len());
+                let others = match simulation.new.len().saturating_sub(missing.len()) {
+                    0 => "no dependencies".to_owned(),
+                    1 => "1 dependency".to_owned(),
+                    many => format!("{many} dependencies"),
+                };
                 let mut change = change.detail(format!(
-                    "with {others} that they need; nothing is upgraded or removed: {}",
+                    "with {others}; nothing is upgraded or removed: {}",
                     simulation.new.join(", ")
                 ));
-                change.names.push(format!("with {others} that they need"));
+                change.names.push(others);
                 change
             }
             Err(error) if !host.lists_are_old() => return Err(error),
-            // The first act is to fetch them.
-            Err(_) => change.detail("the package lists are fetched first (what is there is old)"),
+            // They are fetched first.
+            Err(_) => change.detail("the package lists are old and are fetched first"),
         }))
     }
 
@@ -243,14 +244,14 @@ impl Resource for Packages {
     }
 }
 
-/// Whether the package brings the extension to a PHP.
+/// Whether the package is one of the gearman extension.
 pub fn is_extension(name: &str) -> bool {
     name.starts_with("php") && name.ends_with("-gearman")
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PackagesInverse {
-    /// Those that were new, by what the package manager said before it acted.
+    /// Those that the package manager announced as new.
     pub brought: Vec<String>,
 }
 
@@ -292,7 +293,7 @@ impl RemovePackages {
         if present.is_empty() || self.only_ours(host, &present)? {
             return Ok(present);
         }
-        // Something else needs one of them: find which can go alone.
+        // Something else needs one of them: find those that can be removed.
         let mut removable = Vec::new();
         for name in present {
             if self.only_ours(host, std::slice::from_ref(&name))? {
@@ -348,7 +349,8 @@ impl Resource for RemovePackages {
             false => {
                 let mut change = Change::new(Verb::Purge).detail(names.join(" "));
                 if names.iter().any(|name| is_extension(name)) {
-                    change = change.detail("the web's PHP is reloaded then, to drop the extension");
+                    change =
+                        change.detail("then the web's PHP is reloaded to unload the extension");
                 }
                 for (package, user) in self.used(host, &self.brought_now(host)?)? {
                     change = change.detail(format!("{package} stays: {user} came from it"));

@@ -1,4 +1,4 @@
-//! A program group of supervisor's: loaded as its file says, and running.
+//! A program group of supervisor: loaded with its present definition, and running.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -26,35 +26,35 @@ pub struct Program {
     pub group: String,
     pub ensure: Ensure,
     pub supervisor: &'static Supervisord,
-    /// How long its processes may take to finish the jobs at hand.
+    /// How long its processes may take to finish their jobs.
     pub patience: Duration,
     /// The file that defines it.
     pub defined_in: Option<ResourceId>,
 }
 
-/// What the group shall be.
+/// The wanted state of the group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ensure {
-    /// Loaded as its file says, and running.
+    /// Loaded with its present definition, and running.
     Running,
-    /// Its definition is a person's again: loaded, whatever becomes of it.
+    /// Loaded with the definition that a person wrote, running or not.
     Restored,
     Absent,
 }
 
-/// What is to be done about the group.
+/// What to do with the group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Act {
     Nothing,
     Add,
-    /// The definition changed, or the binary: stop, forget, add.
+    /// Stop it and load it again: its definition or the binary changed.
     Renew,
     Start,
     Remove,
 }
 
 impl Program {
-    /// A group of our workers, which may take so long over the jobs at hand.
+    /// A group of our workers. Stopping it may take as long as `patience`.
     pub fn new(
         group: &str,
         ensure: Ensure,
@@ -70,12 +70,12 @@ impl Program {
         }
     }
 
-    /// A group that is to go, its jobs finished.
+    /// A group to be removed once its jobs are finished.
     pub fn removed(group: &str, supervisor: &'static Supervisord) -> Self {
         Program::new(group, Ensure::Absent, supervisor, LONGEST_JOB)
     }
 
-    /// With the file that it is restarted for.
+    /// Restarted when this file changes.
     pub fn defined_in(self, file: &File) -> Self {
         Program {
             defined_in: Some(file.id()),
@@ -86,7 +86,7 @@ impl Program {
     fn look(&self, host: &Host, supervisor: &Supervisor) -> Result<(Act, String)> {
         let reread = supervisor.reread().map_err(|error| {
             Problem::new("let supervisord read its files", format!("{error:#}"))
-                .help("mend the file that it names, then run again")
+                .help("fix the file that it names, then run again")
         })?;
         let processes = self.processes(supervisor)?;
         if self.ensure == Ensure::Absent {
@@ -94,13 +94,13 @@ impl Program {
             return Ok(if gone {
                 (Act::Nothing, String::new())
             } else {
-                (Act::Remove, "jobs at hand are finished first".into())
+                (Act::Remove, "its workers finish their jobs first".into())
             });
         }
         if reread.changed.contains(&self.group) {
             return Ok((
                 Act::Renew,
-                "its definition changed; jobs at hand are finished first".into(),
+                "its definition changed; its workers finish their jobs first".into(),
             ));
         }
         if processes.is_empty() || reread.added.contains(&self.group) {
@@ -114,7 +114,7 @@ impl Program {
             return Ok(match ours {
                 true => (
                     Act::Renew,
-                    "as it was before; jobs at hand are finished first".into(),
+                    "with its former definition; its workers finish their jobs first".into(),
                 ),
                 false => (Act::Nothing, String::new()),
             });
@@ -177,7 +177,7 @@ impl Program {
     }
 }
 
-/// The end of what it printed, each on a line of its own.
+/// The last lines of its output, each on a line of its own.
 fn last_lines(said: &str) -> String {
     let lines: Vec<&str> = said.lines().collect();
     let last = &lines[lines.len().saturating_sub(8)..];
@@ -240,7 +240,7 @@ impl Resource for Program {
             }
             Act::Start => supervisor.start(&self.group).map_err(|error| {
                 let what = format!("start the workers ({})", self.group);
-                Problem::new(what, format!("{error:#}")).help("mend that, then run again")
+                Problem::new(what, format!("{error:#}")).help("fix that, then run again")
             })?,
             Act::Remove => return supervisor.remove(&self.group, self.patience),
         }

@@ -1,5 +1,5 @@
-//! A repository beside the distribution's own (EPEL): brought only where what
-//! is needed cannot be had without it.
+//! A repository besides those of the distribution, such as EPEL: added only if
+//! a package is not available without it.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::resource::{
     Change, Inverse, Phase, Resource, ResourceId, Revert, RevertContext, Reverted, State, Verb,
 };
 
-/// A repository that a package brings.
+/// A repository that a package adds.
 pub struct Repository {
     pub source: Arc<Source>,
 }
@@ -29,7 +29,7 @@ impl Resource for Repository {
             Some(_) => State::Differs(
                 Change::new(Verb::Install)
                     .detail(self.source.package.clone())
-                    .detail("what is needed cannot be had without it"),
+                    .detail("some packages are not available without it"),
             ),
         })
     }
@@ -45,11 +45,11 @@ impl Resource for Repository {
     }
 }
 
-/// A repository that the host knows and has off.
+/// A repository that is configured, to be enabled or disabled.
 pub struct Enabled {
     /// What its id begins with.
     pub begins: String,
-    /// Only while one of these is needed; empty: always.
+    /// Enable it only while one of these is missing; if empty, always.
     pub needs: Vec<Vec<String>>,
     pub on: bool,
 }
@@ -100,7 +100,7 @@ impl Resource for Enabled {
     }
 }
 
-/// Of a repository that was off.
+/// Of a repository that was disabled.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RepositoryInverse {
     id: String,
@@ -114,7 +114,7 @@ impl Revert for RepositoryInverse {
     fn revert(&self, context: &RevertContext) -> Result<Reverted> {
         if !context.purge {
             return Ok(Reverted::stays(format!(
-                "the repository {}, on since setup (--purge switches it off)",
+                "the repository {}, which setup enabled (--purge disables it)",
                 self.id
             )));
         }

@@ -113,8 +113,8 @@ impl Resource for Service {
             }
             if !host.can_have_unit(&self.unit)? {
                 let what = format!("start the service {}", self.unit);
-                return Err(Problem::new(what, "systemd does not run here, and the package brings no init script")
-                    .help("boot the host with systemd; in a container set all up with --no-start, name another host's job server with --servers, and run 'wp-gears worker' as its process")
+                return Err(Problem::new(what, "systemd does not run here, and the package has no init script")
+                    .help("boot the host with systemd; in a container, set up with --no-start, name the job server of another host with --servers, and run 'wp-gears worker' as the container's process")
                     .into());
             }
             let change = Change::new(Verb::Start).detail("now and at boot");
@@ -155,9 +155,9 @@ impl Resource for Service {
     }
 
     fn apply(&self, host: &Host, watch: &dyn Fn(&str)) -> Result<()> {
-        // A new definition may ask for more than what was seen before it was loaded.
+        // Once a new definition is loaded, there may be more to do.
         if self.look(host)?.needs_reload {
-            watch("reloading definitions");
+            watch("reloading unit files");
             host.reload_units()?;
         }
         let unit = self.look(host)?;
@@ -188,7 +188,7 @@ impl Revert for ServiceInverse {
             true => of_gearmand(family, Vec::new(), None),
             false => never(),
         };
-        // Our own goes before its files do.
+        // Our own has to stop before its files go.
         let phase = match self.unit == PIP.unit {
             true => Phase::Workers,
             false => Phase::Services,

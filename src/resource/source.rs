@@ -1,14 +1,14 @@
-//! The package that brings a repository, and whether anything needs it.
+//! The package that adds a repository, and whether anything needs it.
 
 use anyhow::Result;
 
 use crate::base::problem::Problem;
 use crate::host::Host;
 
-/// What is needed, and the package that brings a repository with it.
+/// A package that adds a repository, and what is needed from there.
 pub struct Source {
     pub name: &'static str,
-    /// A package's name, or where one is to be fetched.
+    /// A package's name, or a URL to fetch it from.
     pub package: String,
     /// Its name once it is installed.
     pub installed: String,
@@ -17,7 +17,7 @@ pub struct Source {
 }
 
 impl Source {
-    /// Something is needed that is neither installed nor to be had.
+    /// Something is needed that is neither installed nor available.
     fn is_called_for(&self, host: &Host) -> Result<bool> {
         let open = open(host, &self.needs)?;
         if open.is_empty() {
@@ -33,7 +33,7 @@ impl Source {
         Ok(!host.installed()?.contains_key(&self.installed) && self.is_called_for(host)?)
     }
 
-    /// Whether it is to be brought, with what that would install.
+    /// What adding it would install; `None` if it is not needed.
     pub fn pending(&self, host: &Host) -> Result<Option<Vec<String>>> {
         let is_address = self.package.contains("://");
         if !self.is_pending(host)? {
@@ -50,7 +50,7 @@ impl Source {
     }
 
     pub fn refused(&self, error: anyhow::Error) -> anyhow::Error {
-        let what = format!("bring {} (the package {})", self.name, self.package);
+        let what = format!("add {} (the package {})", self.name, self.package);
         match error.downcast::<Problem>() {
             Ok(problem) => Problem { what, ..problem }.into(),
             Err(error) => error.context(what),
