@@ -15,6 +15,7 @@ mod fuzz;
 mod intent;
 mod odd;
 mod order;
+mod pages;
 mod plans;
 mod setup;
 mod usage;
