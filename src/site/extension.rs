@@ -1,5 +1,5 @@
-//! PHP's gearman extension as pecl publishes it: the archive of a release, the
-//! PHPs that it is for, and what a PHP says about itself.
+//! PHP's gearman extension as published on pecl: the archive of a release, the
+//! PHP versions that it supports, and what a PHP reports about itself.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,30 +12,30 @@ use crate::host::Host;
 use crate::host::commands::{Command, explain};
 use crate::host::users::User;
 
-/// The last PHP that each release is for, as its package.xml says.
+/// The latest PHP that each release supports, according to its package.xml.
 const RELEASES: [(&str, (u32, u32)); 3] = [("2.1.0", (8, 1)), ("2.1.4", (8, 4)), ("2.2.1", (8, 6))];
 
-/// What a PHP says about itself.
+/// What a PHP reports about itself.
 pub struct PhpInfo {
     /// "8.2.29".
     pub version: String,
     pub extension_dir: PathBuf,
-    /// It has no json, the format of jobs.
+    /// It lacks json, the format of jobs.
     pub lacks_json: bool,
-    /// It has no pcntl, so it cannot fork.
+    /// It lacks pcntl, so it cannot fork.
     pub lacks_pcntl: bool,
     /// The version of the gearman extension's library; `None` without the extension.
     pub libgearman: Option<String>,
 }
 
 impl PhpInfo {
-    /// The runner needs PHP 7.1.
+    /// Whether it is too old for the runner, which needs PHP 7.1.
     pub fn is_too_old(&self) -> bool {
         numbers(&self.version) < vec![7, 1]
     }
 }
 
-/// Starts PHP as this user, with its ini files. The program works in every PHP,
+/// Starts PHP as this user, with its ini files, to query it. The program works in every PHP,
 /// however old it is and whatever it lacks.
 pub fn ask(host: &Host, php: &Path, user: &User) -> Result<PhpInfo> {
     const PROGRAM: &str = r#"
@@ -47,7 +47,7 @@ pub fn ask(host: &Host, php: &Path, user: &User) -> Result<PhpInfo> {
     let text = host.check(&command)?.text();
     let lines: Vec<&str> = text.trim().lines().collect();
     let [version, extension_dir, json, pcntl, gearman] = lines[..] else {
-        let what = format!("ask {} about itself", php.display());
+        let what = format!("query {}", php.display());
         return Err(Problem::new(what, format!("it printed {text:?}")).into());
     };
     Ok(PhpInfo {
@@ -59,7 +59,8 @@ pub fn ask(host: &Host, php: &Path, user: &User) -> Result<PhpInfo> {
     })
 }
 
-/// PHP without the files that its ini files run before and after each program.
+/// A command that runs PHP without the files that its ini files prepend and
+/// append to every program.
 pub fn quiet(php: &Path) -> Command {
     const SETTINGS: [&str; 4] = [
         "auto_prepend_file=",
@@ -72,7 +73,7 @@ pub fn quiet(php: &Path) -> Command {
         .limit(Duration::from_secs(60))
 }
 
-/// A release, as the package.xml in its archive describes it.
+/// A release, described by the package.xml in its archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Release {
     pub version: String,
@@ -81,6 +82,7 @@ pub struct Release {
 }
 
 impl Release {
+    /// Reads the release from its archive.
     pub fn of(host: &Host, archive: &Path) -> Result<Release> {
         let what = || format!("build PHP's gearman extension from {}", archive.display());
         let help = "use the archive that pecl downloads, such as gearman-2.1.4.tgz";
@@ -104,7 +106,7 @@ impl Release {
         Release::parse(&output.text())
             .with_context(what)?
             .ok_or_else(|| {
-                let why = "it is another package, not pecl's gearman";
+                let why = "it contains another package than pecl's gearman";
                 Problem::new(what(), why).help(help).into()
             })
     }
@@ -115,7 +117,7 @@ impl Release {
             let found = Regex::new(pattern)?.captures(xml);
             Ok(found.map(|found| found[1].to_owned()))
         };
-        // The first of each: the changelog at the end repeats the tags.
+        // Only the first of each counts: the changelog at the end repeats the tags.
         let name = first(r"<name>\s*([^<\s]+)\s*</name>")?;
         let version = first(r"<version>\s*<release>\s*([0-9][0-9A-Za-z.]*)\s*</release>")?;
         let (Some("gearman"), Some(version)) = (name.as_deref(), version) else {
@@ -133,7 +135,7 @@ impl Release {
         }))
     }
 
-    /// Refuses a PHP that the release does not support, and names one that does.
+    /// Refuses a PHP that the release does not support, and suggests one that does.
     pub fn permit(&self, php: &str) -> Result<()> {
         let above = |max: &String| numbers(php) > numbers(max);
         let below = |min: &String| numbers(php) < numbers(min);
@@ -164,7 +166,7 @@ fn help(php: &str) -> String {
     }
 }
 
-/// "8.4.99" as numbers that can be compared.
+/// Splits "8.4.99" into numbers, for comparison.
 fn numbers(version: &str) -> Vec<u32> {
     let digits = |part: &str| {
         let end = part
@@ -185,7 +187,7 @@ mod tests {
         <changelog><release><version><release>0.1</release></version></release></changelog></package>";
 
     #[test]
-    fn a_release_is_for_the_phps_that_its_package_names() {
+    fn a_release_supports_the_phps_that_its_package_names() {
         let release = Release::parse(XML).unwrap().unwrap();
         assert_eq!(release.version, "2.1.4");
         for php in ["7.1.0", "8.2.29", "8.4.20", "8.4.99"] {

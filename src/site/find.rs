@@ -1,4 +1,4 @@
-//! What a folder says about the WordPress in it, without running it.
+//! Identifies the WordPress in a folder from its files, without running it.
 
 use std::path::{Path, PathBuf};
 
@@ -8,14 +8,14 @@ use crate::base::problem::Problem;
 use crate::host::Host;
 use crate::site::plugins::{PLUGINS, Plugin};
 
-/// WordPress looks for a plugin's header in so many bytes of its main file.
+/// WordPress looks for a plugin's header in the first 8 KB of its main file.
 const HEAD: usize = 8 << 10;
 
-/// A WordPress, as its files tell.
+/// A WordPress installation, according to its files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WordPress {
     pub version: String,
-    /// The plugin whose files are there.
+    /// The plugin whose files are installed.
     pub plugin: Option<InstalledPlugin>,
 }
 
@@ -27,14 +27,14 @@ pub struct InstalledPlugin {
 }
 
 impl InstalledPlugin {
-    /// Its major version, if its main file tells.
+    /// Its major version, if its main file states it.
     pub fn major(&self, host: &Host) -> Option<u32> {
         let head = host.read_head(&self.main, HEAD).ok()??.bytes;
         major(&String::from_utf8_lossy(&head))
     }
 }
 
-/// Looks at a folder; an error if there is no WordPress in it.
+/// Identifies the WordPress in a folder. Fails if there is none.
 pub fn find(host: &Host, dir: &Path) -> Result<WordPress> {
     let what = format!("use {} as a site", dir.display());
     if !dir.is_absolute() {
@@ -42,16 +42,16 @@ pub fn find(host: &Host, dir: &Path) -> Result<WordPress> {
     }
     if !host.is_dir(dir) {
         return Err(Problem::new(what, "there is no such folder")
-            .help("--site names the WordPress folder, the one with wp-load.php")
+            .help("name the WordPress folder, which contains wp-load.php, with --site")
             .into());
     }
     let version_file = host.read(&dir.join("wp-includes/version.php"))?;
     let (Some(file), true) = (version_file, host.exists(&dir.join("wp-load.php"))) else {
         return Err(Problem::new(
             what,
-            "it holds no WordPress (no wp-load.php with wp-includes)",
+            "it contains no WordPress (no wp-load.php with wp-includes/version.php)",
         )
-        .help("--site names the WordPress folder, the one with wp-load.php")
+        .help("name the WordPress folder, which contains wp-load.php, with --site")
         .into());
     };
     let text = String::from_utf8_lossy(&file.bytes).into_owned();
@@ -67,8 +67,8 @@ pub fn find(host: &Host, dir: &Path) -> Result<WordPress> {
     })
 }
 
-/// The plugin in a site, by its main file; the bundled one only where the site
-/// has no other.
+/// The plugin in a site, identified by its main file. The bundled one counts
+/// only if the site has no other.
 pub fn plugin_in(host: &Host, dir: &Path) -> Result<Option<InstalledPlugin>> {
     let (own, bundled): (Vec<&Plugin>, Vec<&Plugin>) =
         PLUGINS.iter().partition(|plugin| plugin.bundled.is_none());
@@ -95,7 +95,8 @@ pub fn plugin_in(host: &Host, dir: &Path) -> Result<Option<InstalledPlugin>> {
     Ok(None)
 }
 
-/// The major version in a plugin's header: "Version: 4.1.0", in a comment.
+/// The major version in a plugin's header, which is a comment with
+/// "Version: 4.1.0".
 fn major(header: &str) -> Option<u32> {
     let mut lines = header.lines();
     let version = lines.find_map(|line| {
@@ -105,10 +106,10 @@ fn major(header: &str) -> Option<u32> {
     version.trim().split('.').next()?.parse().ok()
 }
 
-/// A short name for the site, from its folder: what identifies it for people.
+/// A short name for the site, derived from its folder.
 pub fn name(dir: &Path) -> String {
-    // Names of web roots that say nothing; the folder above does.
-    const PLAIN: [&str; 12] = [
+    // Generic names of web roots: the folder above has a better name.
+    const GENERIC: [&str; 12] = [
         "html",
         "htdocs",
         "httpdocs",
@@ -129,13 +130,13 @@ pub fn name(dir: &Path) -> String {
             _ => None,
         })
         .collect();
-    let telling = parts
+    let specific = parts
         .iter()
         .rev()
-        .find(|name| !PLAIN.contains(&name.as_str()))
+        .find(|name| !GENERIC.contains(&name.as_str()))
         .filter(|name| !["var", "srv", "home", "usr", "opt"].contains(&name.as_str()))
         .or(parts.last());
-    let name: String = telling
+    let name: String = specific
         .map(String::as_str)
         .unwrap_or("site")
         .chars()
@@ -156,14 +157,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_plugin_says_its_version_in_its_header() {
+    fn the_version_is_read_from_the_header() {
         let header = "<?php\n/**\n * Plugin Name: WP Minions\n * Version: 4.1.0\n */";
         assert_eq!(major(header), Some(4));
         assert_eq!(major("<?php\n// Version: x"), None);
     }
 
     #[test]
-    fn a_name_is_taken_from_the_folder_that_tells_most() {
+    fn a_name_comes_from_the_most_specific_folder() {
         for (dir, expected) in [
             ("/var/www/site", "site"),
             ("/var/www/example.com/htdocs", "example.com"),

@@ -1,4 +1,5 @@
-//! Finding a site, reading its PHP, editing wp-config.php, asking the running site.
+//! WordPress sites: finding them, their PHP and plugins, editing wp-config.php,
+//! and querying the running site.
 
 pub mod ask;
 pub mod config;

@@ -1,5 +1,5 @@
-//! The PHP that runs a site's jobs, and whether it has the extension: found
-//! without starting it where possible.
+//! The PHP that runs a site's jobs, and whether it has the extension: determined
+//! without starting PHP where possible.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,11 +16,12 @@ use crate::site::web::fpm::Pool;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Php {
-    /// The name to run it by: /usr/bin/php remains that when it becomes another version.
+    /// The path to run it by. /usr/bin/php stays valid when it is upgraded to another
+    /// version.
     pub path: PathBuf,
-    /// "8.2"; `None` if neither its name nor the host tells.
+    /// "8.2"; `None` if neither its name nor a package tells.
     pub version: Option<String>,
-    /// "82" if it is in folders of its own, beside the distribution's PHP.
+    /// "82" if it is installed in folders of its own, alongside the distribution's PHP.
     pub collection: Option<String>,
 }
 
@@ -33,13 +34,13 @@ impl Php {
         }
     }
 
-    /// Whether it is where packages put a PHP.
+    /// Whether its path is one where packages install PHP.
     fn is_packaged(&self, host: &Host) -> bool {
         self.collection.is_some() || real(host, &self.path).starts_with("/usr/bin")
     }
 
-    /// The packages that are needed to build the extension for it.
-    pub fn builds_with(&self, host: &Host, from_network: bool) -> Result<Vec<String>> {
+    /// The packages needed to build the extension for it.
+    pub fn build_packages(&self, host: &Host, from_network: bool) -> Result<Vec<String>> {
         let family = host.platform()?.family;
         let mut names = vec![
             family.gearman_headers.to_owned(),
@@ -63,9 +64,10 @@ impl Php {
         Ok(names)
     }
 
-    /// The packages that install the extension for this very PHP: those that
-    /// name its version, and the general one if it is the distribution's own.
-    pub fn brought_by(&self, host: &Host) -> Result<Vec<String>> {
+    /// The packages that install the extension for this particular PHP: those with
+    /// its version in their name, and the generic one if it is the distribution's
+    /// default PHP.
+    pub fn packages_for_it(&self, host: &Host) -> Result<Vec<String>> {
         let family = host.platform()?.family;
         let own = real(host, Path::new("/usr/bin/php")) == real(host, &self.path);
         let names = self.extension_packages(family).into_iter();
@@ -77,7 +79,7 @@ impl Php {
         Ok(names.filter(fits).collect())
     }
 
-    /// The packages that install the extension for it, the best first.
+    /// The packages that install the extension for it, in order of preference.
     pub fn extension_packages(&self, family: &Family) -> Vec<String> {
         if let Some((row, number)) = self.row(family) {
             return vec![row.extension.replace("{n}", number)];
@@ -87,11 +89,12 @@ impl Php {
         names.map(|name| name.replace("{v}", version)).collect()
     }
 
-    /// The folders of its ini files, one for each SAPI.
+    /// The folders of its ini files, one per SAPI.
     pub fn ini_dirs(&self, host: &Host) -> Result<Vec<PathBuf>> {
         let family = host.platform()?.family;
         if host.live() && !self.is_packaged(host) {
-            // Only it knows. It reads no ini file here, so it runs nothing of a site's.
+            // Only PHP itself knows. With -n it reads no ini file, so it cannot run a
+            // site's code.
             let scanned =
                 Command::new(&self.path).args(["-n", "-r", "echo PHP_CONFIG_FILE_SCAN_DIR;"]);
             let answer = host.check(&scanned)?.text();
@@ -116,7 +119,7 @@ impl Php {
         })
     }
 
-    /// What a person does so that it loads the extension.
+    /// Advice on how to make it load the extension.
     pub fn enable_extension(&self, host: &Host) -> Result<String> {
         let dirs = self.ini_dirs(host)?;
         let lacking = dirs.iter().find(|dir| !has_ini(host, dir, "gearman.ini"));
@@ -126,8 +129,8 @@ impl Php {
         })
     }
 
-    /// The package that it needs to fork, if that is missing.
-    pub fn lacks_process(&self, host: &Host) -> Result<Option<String>> {
+    /// The package that it needs in order to fork, if it is missing.
+    pub fn missing_process_package(&self, host: &Host) -> Result<Option<String>> {
         let family = host.platform()?.family;
         let Some(package) = family.php_process else {
             return Ok(None);
@@ -143,8 +146,8 @@ impl Php {
         Ok((!has).then_some(package))
     }
 
-    /// The options that load the tokenizer without ini files. Packages have it
-    /// as a module.
+    /// The options that load the tokenizer without ini files. In packages, it is a
+    /// module.
     fn tokenizer(&self, host: &Host) -> &'static [&'static str] {
         match self.is_packaged(host) {
             true => &["-d", "extension=tokenizer"],
@@ -157,7 +160,7 @@ impl Php {
     }
 }
 
-/// Where a link to a PHP leads: from /usr/bin/php to /usr/bin/php8.2.
+/// Resolves links, such as from /usr/bin/php to /usr/bin/php8.2.
 fn real(host: &Host, path: &Path) -> PathBuf {
     match host.look_through(path) {
         Ok(crate::host::files::Node::File(meta)) => meta.path,
@@ -165,7 +168,7 @@ fn real(host: &Host, path: &Path) -> PathBuf {
     }
 }
 
-/// The number of the collection that a file belongs to.
+/// The number of the software collection that a file belongs to.
 fn collection_of(family: &Family, real: &Path) -> Option<String> {
     let real = real.to_string_lossy();
     family.collections.iter().find_map(|row| {
@@ -176,14 +179,14 @@ fn collection_of(family: &Family, real: &Path) -> Option<String> {
     })
 }
 
-/// The PHP that was asked for, otherwise the one in the PATH.
+/// The requested PHP, otherwise the one in the PATH.
 pub fn find(host: &Host, wanted: Option<&Path>) -> Result<Php> {
     let path = match wanted {
         Some(path) if host.exists(path) => path.to_owned(),
         Some(path) => {
             let what = format!("use {} as PHP", path.display());
             return Err(Problem::new(what, "there is no such file")
-                .help("--php takes PHP's command-line program, such as /usr/bin/php8.2")
+                .help("name PHP's command-line program, such as /usr/bin/php8.2, with --php")
                 .into());
         }
         None => in_path(host).ok_or_else(|| {
@@ -191,7 +194,7 @@ pub fn find(host: &Host, wanted: Option<&Path>) -> Result<Php> {
                 .help("install PHP's command-line program (php-cli), or name one with --php")
         })?,
     };
-    // /usr/bin/php leads to /usr/bin/php8.2 through /etc/alternatives.
+    // /usr/bin/php links to /usr/bin/php8.2 through /etc/alternatives.
     let real = match host.look_through(&path)? {
         crate::host::files::Node::File(meta) => meta.path,
         _ => path.clone(),
@@ -213,21 +216,21 @@ pub fn find(host: &Host, wanted: Option<&Path>) -> Result<Php> {
     })
 }
 
-/// The PHP of the pool that serves a site, which may be another than the one in
-/// the PATH.
+/// The PHP of the pool that serves a site, which may differ from the one in the
+/// PATH.
 pub fn of_pool(host: &Host, pool: Option<&Pool>) -> Result<Php> {
     let in_path = find(host, None);
     let Some(own) = pool.map(|pool| &pool.php).filter(|php| host.exists(php)) else {
         return in_path;
     };
     match in_path {
-        // Prefer the name that remains when it becomes another version.
+        // Prefer the path that survives an upgrade to another version.
         Ok(php) if real(host, &php.path) == real(host, own) => Ok(php),
         _ => find(host, Some(own)),
     }
 }
 
-/// The version in the name of the installed package with PHP's command-line program.
+/// The version in the name of the installed package of PHP's command-line program.
 fn packaged_version(host: &Host) -> Result<Option<String>> {
     let row = host.platform()?.family.php_cli;
     let Some((before, after)) = row.and_then(|name| name.split_once("{v}")) else {
@@ -246,22 +249,23 @@ fn in_path(host: &Host) -> Option<PathBuf> {
         let paths = std::env::join_paths(FOLDERS).ok()?;
         return which::which_in("php", Some(paths), "/").ok();
     }
-    // Under --root, only the host follows an absolute link to the right place.
+    // Under --root, absolute links must be resolved below the root.
     FOLDERS
         .iter()
         .map(|folder| Path::new(folder).join("php"))
         .find(|path| host.exists(path))
 }
 
-/// The folders of ini files that lack the extension's. If there are none, the
-/// command line and the web have it.
+/// The folders of ini files that lack the extension's file. If there are none,
+/// both the command line and the web have the extension.
 pub fn without_extension(host: &Host, php: &Php) -> Result<Vec<PathBuf>> {
     let mut dirs = php.ini_dirs(host)?;
     dirs.retain(|dir| !has_ini(host, dir, "gearman.ini"));
     Ok(dirs)
 }
 
-/// Whether the folder has a file of this name, after the number that orders it.
+/// Whether the folder has a file of this name, ignoring the number in front that
+/// sets its order.
 pub fn has_ini(host: &Host, dir: &Path, name: &str) -> bool {
     let files = host.list(dir).unwrap_or_default();
     files.iter().any(|file| {
@@ -271,10 +275,10 @@ pub fn has_ini(host: &Host, dir: &Path, name: &str) -> bool {
     })
 }
 
-/// Why PHP cannot parse each of the texts; `None` if it can. One process parses
-/// all of them, and runs none of their code.
+/// Parses each of the texts with PHP, and returns the error, if any. One process
+/// parses all of them, and runs none of their code.
 pub fn check(host: &Host, php: &Php, user: &User, texts: &[&[u8]]) -> Result<Vec<Option<String>>> {
-    // The lengths on the first line, then the texts without anything between them.
+    // Input: the lengths on the first line, then the texts without separators.
     const PROGRAM: &str = r#"
         foreach (explode(' ', trim(fgets(STDIN))) as $size) {
             $text = $size > 0 ? stream_get_contents(STDIN, (int) $size) : '';
@@ -299,7 +303,7 @@ pub fn check(host: &Host, php: &Php, user: &User, texts: &[&[u8]]) -> Result<Vec
     let answers: Vec<&str> = text.lines().collect();
     anyhow::ensure!(
         answers.len() == texts.len(),
-        "PHP did not answer for every file: {}",
+        "PHP did not report on every file: {}",
         output.tail(5)
     );
     Ok(answers
@@ -313,7 +317,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_version_is_that_of_the_program_that_the_name_leads_to() {
+    fn the_version_comes_from_the_program_behind_the_links() {
         let dir = tempfile::tempdir().unwrap();
         let at = |path: &str| dir.path().join(path);
         for folder in [

@@ -1,5 +1,5 @@
-//! The plugins that submit a site's jobs to Gearman, one row for each.
-//! `templates/plugin.php` is the same table for PHP: how to call them.
+//! The supported plugins, which submit a site's jobs to Gearman, one row each.
+//! `templates/plugin.php` is the corresponding table in PHP: how to call them.
 
 use std::sync::LazyLock;
 
@@ -9,37 +9,37 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::secrets::{MASK, printable};
 
-/// The constant that keeps the jobs of one site apart from those of another.
+/// The constant that separates the jobs of different sites.
 pub const SALT: &str = "WP_ASYNC_TASK_SALT";
 
 /// A plugin that submits jobs.
 #[derive(Debug)]
 pub struct Plugin {
-    /// Its name on the command line and in the file.
+    /// Its name on the command line and in the config file.
     pub name: &'static str,
     /// The help for that name.
     help: &'static str,
-    /// Its name for people.
+    /// Its name in messages.
     pub label: &'static str,
-    /// The file that identifies it among a site's plugins.
+    /// Its main file, which identifies it among a site's plugins.
     pub main_file: &'static str,
-    /// Where setup installs it, below the WordPress folder; `None` where the
-    /// site has to bring it.
+    /// Where setup installs it, relative to the WordPress folder; `None` if the site
+    /// must already have it.
     pub bundled: Option<&'static str>,
     /// The name of its runner in the WordPress folder.
     pub runner: &'static str,
-    /// What turns it on.
+    /// The constant that enables it.
     pub switch: Switch,
-    /// The Gearman function of its jobs, after the salt.
+    /// The Gearman function of its jobs, without the salt in front.
     function: &'static str,
-    /// The functions of its jobs on a site without a salt, over all its versions.
+    /// The functions of its jobs on a site without a salt, in all its versions.
     unsalted: &'static [&'static str],
-    /// The first major version whose jobs are lost in a PHP without the
-    /// gearman extension. All others hand them to WP-Cron.
+    /// The first major version that loses jobs in a PHP without the gearman
+    /// extension. Others hand them to WP-Cron.
     loses_jobs_since: Option<u32>,
 }
 
-/// A constant of wp-config.php that makes a plugin use Gearman.
+/// A constant in wp-config.php that makes a plugin use Gearman.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Switch {
     pub constant: &'static str,
@@ -55,7 +55,7 @@ pub enum SwitchValue {
 
 pub static WP_GEARS: Plugin = Plugin {
     name: "wp-gears",
-    help: "The plugin WP Gears",
+    help: "The WP Gears plugin",
     label: "WP Gears",
     main_file: "wp-gears.php",
     bundled: None,
@@ -72,7 +72,7 @@ pub static WP_GEARS: Plugin = Plugin {
 
 pub static WP_MINIONS: Plugin = Plugin {
     name: "wp-minions",
-    help: "The plugin WP Minions",
+    help: "The WP Minions plugin",
     label: "WP Minions",
     main_file: "wp-minions.php",
     bundled: None,
@@ -88,7 +88,7 @@ pub static WP_MINIONS: Plugin = Plugin {
 
 pub static BUNDLED: Plugin = Plugin {
     name: "bundled",
-    help: "A small must-use plugin that comes with wp-gears",
+    help: "A small must-use plugin included in wp-gears",
     label: "the bundled plugin",
     main_file: "wp-gears-bundled.php",
     bundled: Some("wp-content/mu-plugins/wp-gears-bundled.php"),
@@ -102,7 +102,7 @@ pub static BUNDLED: Plugin = Plugin {
     loses_jobs_since: None,
 };
 
-/// All of them, in the order in which help lists them.
+/// All plugins, in the order in which the help lists them.
 pub static PLUGINS: [&Plugin; 3] = [&WP_GEARS, &WP_MINIONS, &BUNDLED];
 
 impl PartialEq for Plugin {
@@ -114,7 +114,7 @@ impl PartialEq for Plugin {
 impl Eq for Plugin {}
 
 impl Plugin {
-    /// What happens to the jobs of pages whose PHP lacks the gearman extension.
+    /// What happens to the jobs of pages if their PHP lacks the gearman extension.
     pub fn without_extension(&self, major: Option<u32>) -> &'static str {
         match (self.loses_jobs_since, major) {
             (Some(since), Some(major)) if major >= since => "pages lose their jobs",
@@ -125,7 +125,7 @@ impl Plugin {
 }
 
 impl Switch {
-    /// Its value in PHP.
+    /// Its value as PHP code.
     pub fn php(self) -> String {
         match self.value {
             SwitchValue::True => "true".into(),
@@ -134,7 +134,7 @@ impl Switch {
     }
 }
 
-/// Names that several plugins may share, each once.
+/// Removes duplicates: several plugins may share a name.
 fn distinct(names: impl Iterator<Item = &'static str>) -> Vec<&'static str> {
     let mut distinct = Vec::new();
     for name in names {
@@ -145,7 +145,7 @@ fn distinct(names: impl Iterator<Item = &'static str>) -> Vec<&'static str> {
     distinct
 }
 
-/// The switches of all plugins.
+/// The switches of all plugins, without duplicates.
 pub fn switches() -> &'static [Switch] {
     static SWITCHES: LazyLock<Vec<Switch>> = LazyLock::new(|| {
         let mut switches: Vec<Switch> = Vec::new();
@@ -173,7 +173,7 @@ pub fn runners() -> Vec<&'static str> {
     distinct(PLUGINS.iter().map(|plugin| plugin.runner))
 }
 
-/// The functions that a site with this salt may submit its jobs to.
+/// The functions under which a site with this salt may submit its jobs.
 pub fn functions(salt: Option<&str>) -> Vec<String> {
     let mut functions: Vec<String> = Vec::new();
     for plugin in PLUGINS {
@@ -190,9 +190,9 @@ pub fn functions(salt: Option<&str>) -> Vec<String> {
     functions
 }
 
-/// A function's name without the salt in it. The functions of plugins are
-/// known by their ends; those of other programs are shown in full, unless
-/// they belong to a site.
+/// A function's name with its salt masked. The functions of plugins are
+/// recognized by their endings; those of other programs are shown in full,
+/// unless they belong to a site.
 pub fn shown_function(name: &str, of_a_site: bool) -> String {
     let salt = PLUGINS
         .iter()
@@ -208,7 +208,7 @@ pub fn shown_function(name: &str, of_a_site: bool) -> String {
     }
 }
 
-/// The words of PHP strings that a diff of wp-config.php may show.
+/// The PHP strings that a diff of wp-config.php may show.
 pub fn shown_words() -> &'static [&'static str] {
     static WORDS: LazyLock<Vec<&str>> = LazyLock::new(|| {
         let values = switches().iter().filter_map(|switch| match switch.value {
@@ -220,17 +220,17 @@ pub fn shown_words() -> &'static [&'static str] {
     &WORDS
 }
 
-/// What `--plugin` takes.
+/// The values of `--plugin`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum PluginChoice {
-    /// The one that the site has.
+    /// The installed one, or the bundled one if there is none.
     Auto,
     This(&'static Plugin),
 }
 
 impl PluginChoice {
-    /// The plugin to use on a site that has this one.
+    /// The plugin to use on a site with this one installed.
     pub fn or_installed(self, installed: Option<&'static Plugin>) -> &'static Plugin {
         match self {
             PluginChoice::Auto => installed.unwrap_or(&BUNDLED),
@@ -257,7 +257,7 @@ impl ValueEnum for PluginChoice {
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
         let help = match self {
-            PluginChoice::Auto => "The one that the site has, or the bundled one",
+            PluginChoice::Auto => "The plugin installed on the site, or the bundled one",
             PluginChoice::This(plugin) => plugin.help,
         };
         Some(PossibleValue::new(self.name()).help(help))

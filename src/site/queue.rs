@@ -1,6 +1,6 @@
-//! What job servers say about a site's jobs before setup changes the site:
-//! whether other workers serve them (a copy of a site has the same salt and
-//! servers), and whether a new salt would leave queued jobs behind.
+//! Queries job servers about a site's jobs before setup changes the site:
+//! whether other workers already run them (a copy of a site has the same salt
+//! and servers), and whether a new salt would strand queued jobs.
 
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ use crate::site::plugins;
 
 const LIMIT: Duration = Duration::from_secs(2);
 
-/// Refuses a site whose functions other workers serve already. A server that
-/// does not answer is taken to have no workers.
+/// Refuses a site if other workers already run its jobs. A server that does not
+/// answer counts as having no workers.
 pub fn refuse_copy(dir: &str, salt: &str, servers: &[String]) -> Result<(), Problem> {
     let functions = plugins::functions(Some(salt));
     for name in servers {
@@ -21,18 +21,18 @@ pub fn refuse_copy(dir: &str, salt: &str, servers: &[String]) -> Result<(), Prob
         };
         let what = format!("set up {dir}");
         let why = format!(
-            "workers serve its jobs already ({served_by} on {name}): it has the salt of another site, as a copy has"
+            "other workers already run its jobs ({served_by} on {name}), so another site has the same salt, such as one that this is a copy of"
         );
         return Err(Problem::new(what, why).help(
-            "if it is a copy, take WP_ASYNC_TASK_SALT out of its wp-config.php, or give it another with --salt; \
-             if those are its own workers on another host, leave that host to them",
+            "if this site is a copy, remove WP_ASYNC_TASK_SALT from its wp-config.php or set another with --salt; \
+            if those are this site's own workers on another host, let that host run its jobs",
         ));
     }
     Ok(())
 }
 
 /// Refuses a new salt while jobs are queued under the old function names. A
-/// server that does not answer is taken to have no jobs.
+/// server that does not answer counts as having no jobs.
 pub fn refuse_stranded(dir: &str, functions: &[String], servers: &[String]) -> Result<(), Problem> {
     for name in servers {
         let waiting: u64 = queues_of(name)
@@ -42,12 +42,16 @@ pub fn refuse_stranded(dir: &str, functions: &[String], servers: &[String]) -> R
             .map(|queue| queue.jobs)
             .sum();
         if waiting > 0 {
-            let what = format!("give {dir} another WP_ASYNC_TASK_SALT");
+            let what = format!("change WP_ASYNC_TASK_SALT of {dir}");
+            let jobs = match waiting {
+                1 => "1 job is".to_owned(),
+                waiting => format!("{waiting} jobs are"),
+            };
             let why = format!(
-                "{waiting} job(s) wait on {name} under the name that it has now, and nobody would run them"
+                "{jobs} queued on {name} under the current salt, and no worker would run them"
             );
             return Err(Problem::new(what, why)
-                .help("let the workers that are there finish them, then run again"));
+                .help("wait until the current workers have finished them, then run again"));
         }
     }
     Ok(())
@@ -58,7 +62,7 @@ fn queues_of(server: &str) -> Option<Vec<Queue>> {
     Admin::connect(&server, LIMIT).ok()?.status().ok()
 }
 
-/// A worker that serves one of the functions, in words.
+/// Describes a worker that runs jobs of one of the functions.
 fn worker_of(server: &str, functions: &[String]) -> Option<String> {
     let server: Server = server.parse().ok()?;
     let mut admin = Admin::connect(&server, LIMIT).ok()?;

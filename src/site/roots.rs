@@ -1,5 +1,5 @@
-//! The sites of a host: folders with a WordPress, among those that web servers
-//! serve and those where people usually put sites. Nothing is run.
+//! Finds the sites of a host: the folders with a WordPress among those that web
+//! servers serve and those where sites are usually installed. Runs nothing.
 
 use std::path::{Path, PathBuf};
 
@@ -9,8 +9,8 @@ use crate::host::Host;
 use crate::host::files::Node;
 use crate::site::web::Servers;
 
-/// Where people put sites on any platform; `*` is the name of one folder.
-const CUSTOMARY: [&str; 10] = [
+/// Where sites are usually installed, on any platform; `*` matches one folder.
+const USUAL: [&str; 10] = [
     "/var/www",
     "/var/www/*",
     "/var/www/*/*",
@@ -22,11 +22,11 @@ const CUSTOMARY: [&str; 10] = [
     "/home/*/domains/*/public_html",
     "/usr/share/nginx/html",
 ];
-/// No more folders than this are looked at in one folder.
-const MOST: usize = 500;
+/// The number of entries of one folder that are examined.
+const MAX_ENTRIES: usize = 500;
 
-/// Every folder with a WordPress, each once, under the name that a web server
-/// uses (a `current` link rather than a release).
+/// Every folder with a WordPress, once each, under the name that the web server
+/// uses (such as a `current` link rather than the release behind it).
 pub fn find(host: &Host) -> Result<Vec<PathBuf>> {
     let servers = Servers::read(host)?;
     let served: Vec<PathBuf> = servers.roots().map(Path::to_owned).collect();
@@ -34,13 +34,13 @@ pub fn find(host: &Host) -> Result<Vec<PathBuf>> {
         .iter()
         .flat_map(|root| folders(host, &root.join("*")));
     let below: Vec<PathBuf> = below.collect();
-    let customary = CUSTOMARY
+    let usual = USUAL
         .iter()
         .flat_map(|pattern| folders(host, Path::new(pattern)));
     let mut real: Vec<PathBuf> = Vec::new();
     let mut sites = Vec::new();
-    for dir in served.into_iter().chain(below).chain(customary) {
-        // A link that must not be followed leads to no site.
+    for dir in served.into_iter().chain(below).chain(usual) {
+        // Skips links that must not be followed.
         let Ok(Node::Directory(meta)) = host.look_through(&dir) else {
             continue;
         };
@@ -69,7 +69,11 @@ fn folders(host: &Host, pattern: &Path) -> Vec<PathBuf> {
         found = found
             .iter()
             .flat_map(|dir| {
-                let names = host.list(dir).unwrap_or_default().into_iter().take(MOST);
+                let names = host
+                    .list(dir)
+                    .unwrap_or_default()
+                    .into_iter()
+                    .take(MAX_ENTRIES);
                 names.map(|name| dir.join(name)).collect::<Vec<_>>()
             })
             .filter(|path| host.is_dir(path))
@@ -85,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sites_are_found_where_they_are_served_from_and_where_people_put_them() {
+    fn sites_are_found_in_served_and_in_usual_folders() {
         let dir = tempfile::tempdir().unwrap();
         let put = |path: &str, text: &str| {
             let path = dir.path().join(path);

@@ -1,5 +1,5 @@
 //! The wp-config.php of a site on a host: which file it is, what it includes,
-//! and the editor's refusals in words for people.
+//! and the editor's refusals as errors for users.
 
 use std::cell::RefCell;
 use std::os::unix::ffi::OsStrExt;
@@ -14,7 +14,7 @@ use crate::site::config::{self, Refusal, Warning};
 
 /// The file that WordPress loads for this site.
 pub fn locate(host: &Host, dir: &Path) -> Result<PathBuf> {
-    // What may not be read is not missing: the reason is told, and no other file taken.
+    // An unreadable file is an error, not a reason to fall back to another file.
     let unreadable = RefCell::new(None);
     let read = |path: &Path| {
         let file = host.read(path).map_err(|error| {
@@ -34,8 +34,9 @@ pub fn locate(host: &Host, dir: &Path) -> Result<PathBuf> {
     Ok(located.path)
 }
 
-/// Reads what the config includes by a literal path, relative to its own
-/// folder, as far as its own user or group may: root shall not read on for others.
+/// Reads the files that the config includes by a literal path, relative to its
+/// folder, but only those that the config's owner or group may read: root must
+/// not read other files on their behalf.
 pub fn includes<'a>(host: &'a Host, config: &'a Path) -> impl Fn(&[u8]) -> Option<Vec<u8>> + 'a {
     move |name| {
         let name = Path::new(std::ffi::OsStr::from_bytes(name));
@@ -49,23 +50,24 @@ fn may_read(host: &Host, config: &Path, file: &Meta) -> Option<bool> {
     let Node::File(own) = host.look_through(config).ok()? else {
         return None;
     };
-    let plainly = own.uid == 0 || own.uid == file.uid || file.mode & 0o004 != 0;
+    let by_owner = own.uid == 0 || own.uid == file.uid || file.mode & 0o004 != 0;
     let by_group = || {
         let user = host.user_by_id(own.uid).ok().flatten();
         own.gid == file.gid || user.is_some_and(|user| user.groups.contains(&file.gid))
     };
-    Some(plainly || (file.mode & 0o040 != 0 && by_group()))
+    Some(by_owner || (file.mode & 0o040 != 0 && by_group()))
 }
 
+/// A refusal of the editor as an error for the user.
 pub fn explain(path: &Path, refusal: Refusal) -> Problem {
     let place = match refusal.line {
         Some(line) => format!("{}, line {line}", path.display()),
         None => path.display().to_string(),
     };
     let help = match refusal.by_hand.is_empty() {
-        // Read, and not understood: PHP itself is the judge.
+        // The editor could not read the file as PHP.
         true => format!(
-            "see what 'php -l {}' says; nothing was changed",
+            "run 'php -l {}' to see whether PHP accepts the file; nothing was changed",
             path.display()
         ),
         false => without_salt(&refusal.by_hand),
@@ -73,7 +75,7 @@ pub fn explain(path: &Path, refusal: Refusal) -> Problem {
     Problem::new(format!("edit {place}"), refusal.reason).help(help)
 }
 
-/// Lines for a person to add, without the salt that stands in them.
+/// Replaces the salt in lines for the user to add.
 pub fn without_salt(lines: &str) -> String {
     const NAME: &str = "'WP_ASYNC_TASK_SALT', '";
     let mut shown = String::new();
@@ -89,6 +91,7 @@ pub fn without_salt(lines: &str) -> String {
     shown + rest
 }
 
+/// A warning of the editor as text, with its line.
 pub fn note(warning: &Warning) -> String {
     match warning.line {
         Some(line) => format!("line {line}: {}", warning.text),

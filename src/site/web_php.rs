@@ -1,10 +1,10 @@
-//! Which processes run PHP for the web, for setup, which reloads them, and for
-//! doctor, which looks into them. php-fpm's master and a web server with PHP in
-//! it read their ini files only when they start, so whether one has the
-//! extension shows in the libraries that it has loaded.
+//! Finds the processes that run PHP for the web: setup reloads them, and doctor
+//! inspects them. php-fpm's master and a web server with PHP as a module read
+//! their ini files only at start, so the libraries that a process has loaded
+//! show whether it has the extension.
 //!
-//! Which of them serves a given site is a guess: php-fpm before the web server,
-//! by the PHP version in the name of php-fpm's configuration file.
+//! Which of them serves a given site is a guess, from the PHP version in the path
+//! of php-fpm's configuration file, and with php-fpm before the web server.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -20,11 +20,10 @@ use crate::site::php::Php;
 
 const LIBRARY: &str = "gearman.so";
 
-/// A process that runs PHP for the web: the one that reads the ini files, not
-/// its children.
+/// A process that runs PHP for the web: the parent, which reads the ini files.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct WebPhp {
-    /// Its service, if the init system tells.
+    /// Its service, if the init system knows it.
     unit: Option<String>,
     kind: Kind,
     pid: u32,
@@ -49,13 +48,13 @@ impl fmt::Display for WebPhp {
     }
 }
 
-/// All of them, whatever their PHP.
+/// All processes that run PHP for the web.
 pub fn all(host: &Host, processes: &[Process]) -> Result<Vec<WebPhp>> {
     let found = find(host, processes)?;
     Ok(found.into_iter().map(|(web, _)| web).collect())
 }
 
-/// Those that serve pages with this PHP, the most likely one first.
+/// The processes that serve pages with this PHP, the most likely one first.
 pub fn serving(host: &Host, processes: &[Process], php: &Php) -> Result<Vec<WebPhp>> {
     let mut found = find(host, processes)?;
     found.retain(|(_, version)| version.is_of(php));
@@ -63,16 +62,16 @@ pub fn serving(host: &Host, processes: &[Process], php: &Php) -> Result<Vec<WebP
     Ok(found.into_iter().map(|(web, _)| web).collect())
 }
 
-/// What is known of the PHP that a process runs.
+/// What is known about the PHP that a process runs.
 #[derive(Debug, PartialEq, Eq)]
 enum Version {
     /// "8.2".
     Number(String),
-    /// Beside the distribution's own: "82".
+    /// Alongside the distribution's own: "82".
     Collection(String),
     /// The distribution's own, of which there is only one.
     Own,
-    /// Neither the distribution's own nor of a collection that we know.
+    /// Neither the distribution's own nor from a known collection.
     Unknown,
 }
 
@@ -150,13 +149,13 @@ impl WebPhp {
         host.has_loaded(self.pid, LIBRARY)
     }
 
-    /// It still runs the extension, but the library was removed.
+    /// Whether it still runs the extension although the library was removed.
     pub fn has_removed_extension(&self, host: &Host) -> bool {
         let is_removed = |file: &PathBuf| file.ends_with(format!("{LIBRARY} (deleted)"));
         host.files_of(self.pid).iter().any(is_removed)
     }
 
-    /// Makes it read its ini files, without an end to requests that are running.
+    /// Makes it reread its ini files without interrupting running requests.
     pub fn reload(&self, host: &Host) -> Result<()> {
         match (&self.unit, self.kind) {
             (Some(unit), _) => host.service(Action::Reload, unit),
@@ -165,7 +164,7 @@ impl WebPhp {
         }
     }
 
-    /// What a person does to restart it.
+    /// Advice on how to restart it.
     pub fn restart_hint(&self, platform: &Platform) -> String {
         match &self.unit {
             Some(unit) => platform.services().command(Action::Restart, unit),
@@ -179,7 +178,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_version_is_in_the_name_of_the_configuration_file() {
+    fn the_version_comes_from_the_path_of_the_configuration_file() {
         let php = |version: Option<&str>, collection: Option<&str>| Php {
             path: "/usr/bin/php".into(),
             version: version.map(str::to_owned),

@@ -171,7 +171,7 @@ fn bad_input_is_one_clear_error_before_anything_changes() {
         (
             vec!["setup", "--site", "/srv/empty", "--yes"],
             1,
-            "holds no WordPress",
+            "contains no WordPress",
         ),
         (vec!["setup", "--yes"], 2, "none is named"),
         (vec!["setup", "--site", SITE], 1, "no --yes"),

@@ -33,7 +33,7 @@ fn jobs_in_memory_stop_a_restart() {
 #[test]
 fn jobs_that_a_new_salt_would_strand_stop_setup() {
     let host = ready_host("waiting");
-    // A queue that outlives a restart: only the salt is in question.
+    // This queue survives a restart, so that only the salt can lose jobs.
     let params = "PARAMS=\"--listen=127.0.0.1 --daemon -q libsqlite3 --libsqlite3-db=/var/lib/gearman/queue.sqlite\"\n";
     host.put("/etc/default/gearman-job-server", params, 0o644)
         .unwrap();
@@ -48,10 +48,10 @@ fn jobs_that_a_new_salt_would_strand_stop_setup() {
     host.run(&["php", "-r", send]).ok();
 
     let refused = on_site(&host, "setup", &[]).exits(1);
-    assert!(refused.text().contains("1 job(s) wait on"), "{refused}");
+    assert!(refused.text().contains("1 job is queued on"), "{refused}");
     assert_eq!(host.read(&config).unwrap(), with_switch);
 
-    // A worker of the person's own takes it; then the way is free.
+    // A worker of someone else runs it, and setup can go on.
     let take = "$w = new GearmanWorker(); $w->addServer( '127.0.0.1' ); $w->addFunction( ':WP_Async_Task', function () {} ); $w->work();";
     host.run(&["php", "-r", take]).ok();
     on_site(&host, "setup", &[]).exits(0);

@@ -83,8 +83,8 @@ fn all(host: &Host, resolved: &Resolved) -> Result<Vec<Extension>> {
         all.push(Extension {
             php: site.php.clone(),
             user: site.user.clone(),
-            packages: site.php.brought_by(host)?,
-            builds_with: site.php.builds_with(host, archive.is_none())?,
+            packages: site.php.packages_for_it(host)?,
+            builds_with: site.php.build_packages(host, archive.is_none())?,
             archive,
         });
     }

@@ -156,7 +156,7 @@ fn likes(host: &Host, resolved: &Resolved) -> Result<Vec<String>> {
             && site.worker.worker_mode == WorkerMode::Fork
             && there
                 .is_none_or(|program| program.option("--worker-mode").as_deref() != Some("fork"))
-            && let Some(package) = site.php.lacks_process(host)?
+            && let Some(package) = site.php.missing_process_package(host)?
             && !likes.contains(&package)
         {
             likes.push(package);

@@ -1,5 +1,5 @@
-//! Apache's configuration as Apache reads it: includes followed, comments and
-//! other virtual hosts left out, handlers of the whole server inherited.
+//! Parses Apache's configuration like Apache does: follows includes, keeps
+//! virtual hosts apart, and lets them inherit the handlers of the main server.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -8,16 +8,16 @@ use crate::host::Host;
 use crate::host::platform::WebServer;
 use crate::site::web::{Handler, Kind, VirtualHost, glob, main_files, text_of};
 
-/// More files than this are a circle of includes.
-const MOST_FILES: usize = 2000;
+/// More files than this mean a cycle of includes.
+const MAX_FILES: usize = 2000;
 
-/// The main server, and every `<VirtualHost>`. Where the main file is not there
-/// yet, the files that it will include count.
+/// The main server, and every `<VirtualHost>`. If the main file does not exist
+/// yet, the files that it will include are read instead.
 pub fn virtual_hosts(host: &Host, server: &WebServer) -> Vec<VirtualHost> {
     let config = Path::new(server.config);
     let mut reader = Reader {
         host,
-        // RHEL's main file is in a folder below the ServerRoot.
+        // On RHEL the main file is in a folder below the ServerRoot.
         root: match config.parent() {
             Some(dir) if dir.ends_with("conf") => dir.parent().unwrap_or(dir).to_owned(),
             dir => dir.unwrap_or(config).to_owned(),
@@ -35,7 +35,7 @@ pub fn virtual_hosts(host: &Host, server: &WebServer) -> Vec<VirtualHost> {
     let main = reader.main;
     let mut found = reader.hosts;
     for one in &mut found {
-        // A virtual host's own handler goes over the server's.
+        // A virtual host's own handler overrides the server's.
         if one.handlers.is_empty() {
             one.handlers.clone_from(&main.handlers);
         }
@@ -58,12 +58,12 @@ struct Reader<'a> {
     files: usize,
     main: VirtualHost,
     hosts: Vec<VirtualHost>,
-    /// The sections that are open, in small letters.
+    /// The names of the open sections, in lowercase.
     open: Vec<String>,
 }
 
 impl Reader<'_> {
-    /// What Debian's envvars file exports.
+    /// Reads the variables that Debian's envvars file exports.
     fn environment(&mut self) {
         let text = text_of(self.host, &self.root.join("envvars"));
         for line in text
@@ -79,7 +79,7 @@ impl Reader<'_> {
 
     fn file(&mut self, path: &Path) {
         self.files += 1;
-        if self.files > MOST_FILES {
+        if self.files > MAX_FILES {
             return;
         }
         let text = text_of(self.host, path).replace("\\\n", " ");
@@ -141,7 +141,7 @@ impl Reader<'_> {
                 target.user = Some(first.to_owned());
             }
             "sethandler" | "addhandler" | "fcgidwrapper" | "addtype" => {
-                // What a folder has for itself may be another site's.
+                // A handler for a single folder may belong to another site.
                 let handler = handler_of(first);
                 if let Some(handler) = handler.filter(|_| in_host || !in_folder) {
                     add(target, handler);
@@ -174,7 +174,7 @@ fn add(target: &mut VirtualHost, handler: Handler) {
     }
 }
 
-/// What runs PHP for a handler of this name.
+/// What runs PHP if a handler of this name is set.
 fn handler_of(name: &str) -> Option<Handler> {
     let name = name.trim();
     if let Some(proxied) = name.strip_prefix("proxy:") {
@@ -216,7 +216,7 @@ fn fcgi_target(text: &str) -> Option<String> {
     (end > 0).then(|| rest[..end].to_owned())
 }
 
-/// Words, quoted or not.
+/// Splits a line into words, quoted or not.
 fn words(line: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut rest = line.trim();
@@ -259,7 +259,7 @@ mod tests {
     );
 
     #[test]
-    fn each_virtual_host_has_its_own_handler_and_comments_count_for_nothing() {
+    fn each_virtual_host_has_its_own_handler_and_comments_are_ignored() {
         let found = read(&[
             MAIN,
             ENV,

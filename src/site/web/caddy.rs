@@ -1,4 +1,4 @@
-//! Caddy's Caddyfile: site blocks, snippets and imports.
+//! Parses Caddy's Caddyfile: site blocks, snippets and imports.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use crate::site::web::{Handler, Kind, VirtualHost, glob, text_of};
 
 pub const CONFIG: &str = "/etc/caddy/Caddyfile";
 
-/// One for each site block with a root.
+/// One virtual host per site block.
 pub fn virtual_hosts(host: &Host) -> Vec<VirtualHost> {
     let mut lines = Vec::new();
     read(host, Path::new(CONFIG), &mut lines, 0);
@@ -24,7 +24,7 @@ pub fn virtual_hosts(host: &Host) -> Vec<VirtualHost> {
     found
 }
 
-/// The lines without comments, with imported files in place.
+/// Collects the lines without comments, with imported files inlined.
 fn read(host: &Host, file: &Path, lines: &mut Vec<String>, depth: usize) {
     if depth > 16 {
         return;
@@ -51,7 +51,7 @@ fn read(host: &Host, file: &Path, lines: &mut Vec<String>, depth: usize) {
 
 type Block = (String, Vec<String>);
 
-/// Snippets by their names, and the site blocks.
+/// Splits the lines into snippets, by name, and site blocks.
 fn blocks(lines: &[String]) -> (HashMap<String, Vec<String>>, Vec<Block>) {
     let mut snippets = HashMap::new();
     let mut sites = Vec::new();
@@ -97,7 +97,7 @@ fn read_block(
                 }
             }
             Some("root") => {
-                // With or without a matcher.
+                // The path may be preceded by a matcher.
                 let path = words.rfind(|word| word.starts_with('/'));
                 into.roots.extend(path.map(PathBuf::from));
             }

@@ -1,4 +1,4 @@
-//! php-fpm's pools, with the files that they include.
+//! php-fpm's pools.
 
 use std::path::{Path, PathBuf};
 
@@ -12,19 +12,19 @@ use crate::site::web::{glob, text_of};
 pub struct Pool {
     pub name: String,
     pub user: String,
-    /// A socket's path, or an address.
+    /// The path of a socket, or an address.
     pub listen: String,
     pub file: PathBuf,
-    /// Its PHP's program for the command line.
+    /// The command-line program of its PHP.
     pub php: PathBuf,
-    /// The folder that its processes see as the root.
+    /// The folder that its processes see as the root folder.
     pub chroot: Option<PathBuf>,
 }
 
-/// All pools of the platform's PHPs.
+/// The pools of all PHP installations that the platform can have.
 ///
 /// # Errors
-/// A platform that is not known.
+/// If the platform is unknown.
 pub fn pools(host: &Host) -> Result<Vec<Pool>> {
     let mut found = Vec::new();
     for (pattern, program) in host.platform()?.family.web.pools {
@@ -40,7 +40,7 @@ pub fn pools(host: &Host) -> Result<Vec<Pool>> {
     Ok(found)
 }
 
-/// What the `*` of a pattern stands for in a path.
+/// What the `*` of a pattern matches in a path.
 fn wildcard(pattern: &str, path: &Path) -> String {
     let at = pattern.split('/').position(|part| part == "*");
     let path = path.to_string_lossy();
@@ -82,7 +82,7 @@ fn of_file(host: &Host, file: &Path, php: &Path) -> Vec<Pool> {
     pools
 }
 
-/// Whether a web server's words name the socket that a pool listens on.
+/// Whether a web server's address is the one that a pool listens on.
 pub fn same_socket(pool: &str, named: &str) -> bool {
     let plain = |text: &str| {
         let text = text.trim_start_matches("unix:").trim_end_matches('/');
@@ -93,7 +93,7 @@ pub fn same_socket(pool: &str, named: &str) -> bool {
             .replacen("localhost:", "127.0.0.1:", 1)
     };
     let (pool, named) = (plain(pool), plain(named));
-    // A pool may name its port alone.
+    // A pool may listen on a port without an address.
     let port = |text: &str| text.rsplit(':').next().map(str::to_owned);
     pool == named || (!pool.contains(['/', ':']) && port(&named).as_deref() == Some(&pool))
 }

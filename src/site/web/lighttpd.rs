@@ -1,4 +1,4 @@
-//! lighttpd's configuration: document roots, hosts, and the FastCGI programs
+//! Parses lighttpd's configuration: document roots, hosts, and the FastCGI programs
 //! that it starts or connects to.
 
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use crate::site::web::{Handler, Kind, VirtualHost, glob, text_of};
 
 pub const CONFIG: &str = "/etc/lighttpd/lighttpd.conf";
 
-/// The main server, and one for each `$HTTP["host"]` block with a root.
+/// The main server, and one virtual host per `$HTTP["host"]` block with a root.
 pub fn virtual_hosts(host: &Host) -> Vec<VirtualHost> {
     let config = Path::new(CONFIG);
     let mut lines = Vec::new();
@@ -67,7 +67,7 @@ pub fn virtual_hosts(host: &Host) -> Vec<VirtualHost> {
     hosts
 }
 
-/// The lines without comments, with included files in place.
+/// Collects the lines without comments, with included files inlined.
 fn read(host: &Host, file: &Path, lines: &mut Vec<String>, depth: usize) {
     if depth > 16 {
         return;
@@ -75,7 +75,7 @@ fn read(host: &Host, file: &Path, lines: &mut Vec<String>, depth: usize) {
     for line in text_of(host, file).lines() {
         let line = line.split('#').next().unwrap_or_default().trim();
         if line.starts_with("include_shell") {
-            // Debian's shell only prints the files of this folder.
+            // Debian's shell command only prints the files in this folder.
             for path in glob(host, Path::new("/etc/lighttpd/conf-enabled/*.conf")) {
                 read(host, &path, lines, depth + 1);
             }
@@ -97,7 +97,7 @@ fn quoted(text: &str) -> Option<String> {
     text.split('"').nth(1).map(str::to_owned)
 }
 
-/// The quoted word behind `=>` behind a key.
+/// The quoted value after a key.
 fn after(line: &str, key: &str) -> Option<String> {
     let (_, rest) = line.split_once(key)?;
     rest.split('"').nth(1).map(str::to_owned)

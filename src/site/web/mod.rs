@@ -1,8 +1,8 @@
-//! Who serves a site: the virtual hosts of nginx, Apache, Caddy and lighttpd,
-//! read as the servers read them, and what runs PHP for each.
+//! What serves a site: the virtual hosts of nginx, Apache, Caddy and lighttpd,
+//! parsed like the servers do, and what runs PHP for each of them.
 //!
-//! This reads files only, so that it works below `--root` too. What answers a
-//! request says for certain; that is the web proof's part.
+//! Only files are read, so this works under `--root` too. What really answers a
+//! request is for the proof through the web server to determine.
 
 pub mod apache;
 pub mod caddy;
@@ -20,8 +20,8 @@ use crate::host::files::Node;
 use crate::host::platform::WebServer;
 use fpm::{Pool, same_socket};
 
-/// More of one configuration file is not read.
-const LARGEST: usize = 4 << 20;
+/// Larger configuration files are cut off.
+const MAX_SIZE: usize = 4 << 20;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -45,13 +45,13 @@ impl fmt::Display for Kind {
 /// What runs PHP for a virtual host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Handler {
-    /// A FastCGI server at a socket or an address, mostly php-fpm.
+    /// A FastCGI server at a socket or an address, usually php-fpm.
     Fpm(String),
     /// PHP inside the web server.
     Module,
-    /// A program that the web server starts.
+    /// A CGI program that the web server starts.
     Cgi { program: Option<PathBuf> },
-    /// Something that this module cannot resolve.
+    /// Something that cannot be determined from the files.
     Unknown,
 }
 
@@ -59,12 +59,12 @@ pub enum Handler {
 pub struct VirtualHost {
     pub server: Kind,
     pub names: Vec<String>,
-    /// Addresses and ports, as the file has them.
+    /// Addresses and ports, verbatim.
     pub listens: Vec<String>,
     /// Document roots and aliases.
     pub roots: Vec<PathBuf>,
     pub handlers: Vec<Handler>,
-    /// The user of a PHP that the web server runs itself.
+    /// The user for PHP that the web server runs itself.
     pub user: Option<String>,
     pub file: PathBuf,
 }
@@ -83,13 +83,13 @@ impl VirtualHost {
     }
 }
 
-/// A way in which a site's pages reach PHP.
+/// How requests for a site reach PHP.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Serving {
     pub server: Kind,
-    /// The file with the virtual host.
+    /// The file that defines the virtual host.
     pub file: PathBuf,
-    /// The user that its PHP runs as, if the configuration says.
+    /// The user that its PHP runs as, if the configuration names it.
     pub user: Option<String>,
     pub pool: Option<Pool>,
 }
@@ -105,11 +105,11 @@ impl fmt::Display for Serving {
     }
 }
 
-/// Who serves a site, as far as the configuration says.
+/// What serves a site, according to the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Served {
     By(Serving),
-    /// Several, with different users or PHPs.
+    /// Several virtual hosts or handlers, with different users or PHPs.
     Unclear(Vec<Serving>),
     /// No virtual host names the site's folder.
     Unknown,
@@ -131,7 +131,7 @@ impl Served {
     }
 }
 
-/// All web servers' configuration, read once.
+/// The configuration of all web servers, read once.
 #[derive(Debug, Default)]
 pub struct Servers {
     pub virtual_hosts: Vec<VirtualHost>,
@@ -142,7 +142,7 @@ pub struct Servers {
 
 impl Servers {
     /// # Errors
-    /// A platform that is not known.
+    /// If the platform is unknown.
     pub fn read(host: &Host) -> Result<Self> {
         let web = &host.platform()?.family.web;
         let mut virtual_hosts = nginx::virtual_hosts(host, &web.nginx);
@@ -157,15 +157,15 @@ impl Servers {
         })
     }
 
-    /// The folders that they serve.
+    /// The folders that the servers serve.
     pub fn roots(&self) -> impl Iterator<Item = &Path> {
         let all = self.virtual_hosts.iter().flat_map(|one| &one.roots);
         all.map(PathBuf::as_path)
             .filter(|root| root.is_absolute() && !root.to_string_lossy().contains('$'))
     }
 
-    /// Who serves a folder: of the virtual hosts whose root it is, or is
-    /// below, those with the nearest root.
+    /// What serves a folder: of the virtual hosts whose root contains it, those with
+    /// the nearest root.
     pub fn of(&self, host: &Host, dir: &Path) -> Served {
         let own = real(host, dir);
         let distance = |root: &Path| {
@@ -192,7 +192,7 @@ impl Servers {
                     .map(|handler| self.serving(one, handler)),
             );
         }
-        // What is not known says nothing against what is.
+        // Ignore handlers with an unknown user if others have a known one.
         if found.iter().any(|one| one.user.is_some()) {
             found.retain(|one| one.user.is_some());
         }
@@ -245,15 +245,16 @@ fn real(host: &Host, path: &Path) -> PathBuf {
     }
 }
 
-/// A configuration file's text; empty where it cannot be read.
+/// The text of a configuration file; empty if it cannot be read.
 fn text_of(host: &Host, path: &Path) -> String {
-    match host.read_head(path, LARGEST) {
+    match host.read_head(path, MAX_SIZE) {
         Ok(Some(data)) => String::from_utf8_lossy(&data.bytes).into_owned(),
         _ => String::new(),
     }
 }
 
-/// A server's main file, or what it will include where that is not there yet.
+/// A server's main file or, if it does not exist yet, the files that it will
+/// include.
 fn main_files(host: &Host, server: &WebServer) -> Vec<PathBuf> {
     let config = PathBuf::from(server.config);
     if host.exists(&config) {
@@ -263,8 +264,8 @@ fn main_files(host: &Host, server: &WebServer) -> Vec<PathBuf> {
     folders.flat_map(|dir| glob(host, Path::new(dir))).collect()
 }
 
-/// The files and folders that a pattern names, sorted, as the servers' `include`
-/// reads it: `*` and `?` stand within one name.
+/// The files and folders that match a pattern, sorted, like the servers' `include`
+/// directives: `*` and `?` match within one name.
 fn glob(host: &Host, pattern: &Path) -> Vec<PathBuf> {
     let mut found = vec![PathBuf::new()];
     for part in pattern.components() {
@@ -285,7 +286,7 @@ fn glob(host: &Host, pattern: &Path) -> Vec<PathBuf> {
         }
         found = next;
     }
-    // A folder is included with all that is in it.
+    // Including a folder includes everything in it.
     let mut files = Vec::new();
     for path in found {
         match host.is_dir(&path) && !pattern.to_string_lossy().contains('*') {
@@ -300,7 +301,7 @@ fn glob(host: &Host, pattern: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// Whether a name fits a pattern of `*`, `?` and `[…]`.
+/// Whether a name matches a pattern with `*`, `?` and `[…]`.
 fn matches(pattern: &str, name: &str) -> bool {
     let mut chars = pattern.chars();
     match chars.next() {
@@ -328,7 +329,7 @@ fn matches(pattern: &str, name: &str) -> bool {
 pub mod testing {
     use super::*;
 
-    /// A folder that stands for a host.
+    /// A folder that serves as a host.
     pub struct Files(tempfile::TempDir);
 
     impl Files {
@@ -359,7 +360,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_fit_patterns() {
+    fn names_match_patterns() {
         for (pattern, name, fits) in [
             ("*.conf", "a.conf", true),
             ("*.conf", "a.conf.bak", false),
@@ -394,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn two_virtual_hosts_in_one_file_are_two_customers() {
+    fn virtual_hosts_in_one_file_are_kept_apart() {
         let sites = (
             "etc/apache2/sites-enabled/all.conf",
             "<VirtualHost *:80>\nDocumentRoot /srv/bob\n<FilesMatch x>\nSetHandler \"proxy:fcgi://127.0.0.1:9001\"\n</FilesMatch>\n</VirtualHost>\n<VirtualHost *:80>\nDocumentRoot /srv/alice\nSetHandler \"proxy:unix:/run/php/alice.sock|fcgi://localhost\"\n</VirtualHost>\n",
@@ -406,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn wordpress_below_the_root_belongs_to_who_serves_the_root() {
+    fn wordpress_below_a_root_is_served_by_its_virtual_host() {
         let nginx = (
             "etc/nginx/nginx.conf",
             "http {\nserver { root /srv/a; location ~ php { fastcgi_pass unix:/var/run/php/alice.sock; } }\nserver { root /srv/a/shop; location ~ php { fastcgi_pass 127.0.0.1:9001; } }\n}\n",

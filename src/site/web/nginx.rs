@@ -1,5 +1,5 @@
-//! nginx's configuration as nginx reads it: includes followed, comments left
-//! out, variables that `set` gives and upstreams resolved.
+//! Parses nginx's configuration like nginx does: follows includes, and resolves
+//! upstreams and variables defined by `set`.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -17,11 +17,11 @@ struct Directive {
     file: PathBuf,
 }
 
-/// More files than this are a circle of includes.
-const MOST_FILES: usize = 2000;
+/// More files than this mean a cycle of includes.
+const MAX_FILES: usize = 2000;
 
-/// Every `server` block that serves PHP or files. Where the main file is not
-/// there yet, the files that it will include count.
+/// Every `server` block. If the main file does not exist yet, the files that it
+/// will include are read instead.
 pub fn virtual_hosts(host: &Host, server: &WebServer) -> Vec<VirtualHost> {
     let config = Path::new(server.config);
     let mut reader = Reader {
@@ -51,14 +51,14 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn file(&mut self, path: &Path) -> Vec<Directive> {
         self.files += 1;
-        if self.files > MOST_FILES {
+        if self.files > MAX_FILES {
             return Vec::new();
         }
         let words = tokens(&text_of(self.host, path));
         self.block(&mut words.into_iter(), path)
     }
 
-    /// Directives up to the end of the block, with included files in place.
+    /// The directives up to the end of the block, with included files inlined.
     fn block(&mut self, words: &mut std::vec::IntoIter<Token>, file: &Path) -> Vec<Directive> {
         let mut found = Vec::new();
         let mut args: Vec<String> = Vec::new();
@@ -104,7 +104,8 @@ enum Token {
     Close,
 }
 
-/// Words, quoted or not; a `#` begins a comment where a word could begin.
+/// Splits the text into words, quoted or not, and punctuation. A `#` where a word
+/// could start begins a comment.
 fn tokens(text: &str) -> Vec<Token> {
     let mut found = Vec::new();
     let mut chars = text.chars().peekable();
@@ -128,7 +129,7 @@ fn tokens(text: &str) -> Vec<Token> {
             }
             c => {
                 let mut word = String::from(c);
-                // "${name}" is a part of a word.
+                // "${name}" is part of a word.
                 let mut braces = 0;
                 while let Some(next) = chars.peek() {
                     match next {
@@ -146,7 +147,7 @@ fn tokens(text: &str) -> Vec<Token> {
     found
 }
 
-/// All upstreams, and all servers with the root that their block inherits.
+/// Collects all upstreams, and all servers with the root that they inherit.
 fn collect(
     all: &[Directive],
     upstreams: &mut HashMap<String, Vec<String>>,
@@ -221,7 +222,7 @@ fn walk(block: &[Directive], see: &mut dyn FnMut(&Directive)) {
     }
 }
 
-/// The text with its variables' values; `None` where one has none that `set` gave.
+/// Substitutes the variables in the text; `None` if one was not defined by `set`.
 fn with_variables(text: &str, known: &HashMap<String, String>) -> Option<String> {
     let mut out = String::new();
     let mut rest = text;
@@ -240,7 +241,7 @@ fn with_variables(text: &str, known: &HashMap<String, String>) -> Option<String>
                 name
             }
         };
-        // A variable may be made of others; nginx allows no circle in practice.
+        // A variable may refer to others; nginx itself rejects cycles.
         let value = known.get(name).filter(|value| !value.contains(text))?;
         out.push_str(&with_variables(value, known)?);
     }
@@ -293,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn a_circle_of_includes_and_variables_ends() {
+    fn a_cycle_of_includes_or_variables_ends() {
         let files = Files::new(&[(
             "etc/nginx/nginx.conf",
             "include /etc/nginx/nginx.conf;\nserver { set $a $a; root $a; }\n",
