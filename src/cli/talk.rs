@@ -1,7 +1,6 @@
 //! Setup with a person at the terminal: the questions, the plan, and at the
 //! end what would have given the same without them.
 
-use std::path::Path;
 use std::time::Instant;
 
 use anyhow::Result;
@@ -42,7 +41,7 @@ impl<'a> Talk<'a> {
             begun: Instant::now(),
         };
         // A password by standard input leaves nothing to answer by.
-        let piped = args.host.mysql_password_file.as_deref() == Some(Path::new("-"));
+        let piped = args.host.store.reads_stdin();
         if ui.asks && !args.yes && !ui.quiet && !piped {
             need_root(host)?;
             talk.interrupts = Some(Interrupts::take(ui)?);
@@ -161,7 +160,11 @@ impl<'a> Talk<'a> {
         });
         if asked.spec.password.is_some() {
             ui.line("");
-            ui.wrapped("The password is not recorded; pass it with --mysql-password-file FILE.");
+            let queue = asked.spec.host.queue.unwrap_or_default();
+            let option = queue.password().map_or("", |it| it.file_option);
+            ui.wrapped(&format!(
+                "The password is not recorded; pass it with --{option} FILE."
+            ));
         }
     }
 

@@ -1,20 +1,14 @@
-//! The options that gearmand needs, and whether the running one has them.
+//! The options that gearmand needs, its unit, and whether it answers.
 
-use std::fmt;
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
 
 use crate::base::template;
-use crate::gearman::options::{self, Wanted};
-use crate::gearman::password::{self, Password};
+use crate::gearman::options::Wanted;
 use crate::gearman::server::Server;
-use crate::gearman::text::{Admin, Queue};
-use crate::gearman::unit::definition;
-use crate::host::Host;
-use crate::host::platform::{Family, Gearmand, Init};
-use crate::host::services::Unit;
+use crate::gearman::text::Admin;
+use crate::host::platform::Gearmand;
 
 /// Every worker, and every page that submits a job, holds a connection.
 pub const FILES_LIMIT: u64 = 65536;
@@ -32,11 +26,6 @@ pub fn wanted(listen: &str, port: u16, queue_options: Vec<Wanted>) -> Vec<Wanted
     ];
     wanted.extend(queue_options);
     wanted
-}
-
-/// The path of the SQLite queue.
-pub fn queue_file(gearmand: &Gearmand) -> String {
-    format!("{}/queue.sqlite", gearmand.queue_dir)
 }
 
 /// The drop-in for gearmand's systemd unit; `exec_start` replaces the unit's
@@ -57,195 +46,8 @@ pub fn drop_in(
     )
 }
 
-/// Why the running gearmand has to be restarted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Stale {
-    /// Its command line differs from its options file.
-    Options,
-    /// Its queue's password is about to change.
-    Password,
-    /// The file with the password is newer than the process.
-    PasswordFile,
-    /// Its limit of open files, which is too low.
-    FilesLimit(u64),
-}
-
-impl fmt::Display for Stale {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Stale::Options => f.write_str("its command line differs from its options file"),
-            Stale::Password => f.write_str("the password of its queue changes"),
-            Stale::PasswordFile => write!(f, "{} changed after it started", password::CONFIG),
-            Stale::FilesLimit(soft) => write!(f, "it can open only {soft} files"),
-        }
-    }
-}
-
-/// Compares the running gearmand with its planned options file. If `wanted` is
-/// empty, it only has to match the current file.
-pub fn staleness(
-    family: &'static Family,
-    wanted: Vec<Wanted>,
-    secret: Option<Password>,
-) -> impl Fn(&Host, &Unit) -> Result<Option<Stale>> + Send + Sync {
-    let wants_limit = !wanted.is_empty();
-    move |host: &Host, unit: &Unit| {
-        let Some(process) = host.process(unit.main_pid) else {
-            return Ok(None);
-        };
-        let Some(words) = planned_words(host, family, &wanted)? else {
-            return Ok(None);
-        };
-        let daemon = |word: &str| word == "-d" || word == "--daemon";
-        let fixed: Vec<&str> = unit.command_line().split_whitespace().collect();
-        let mut all = words
-            .iter()
-            .map(String::as_str)
-            .chain(fixed.iter().copied());
-        if !wants_limit && unit.forking && !all.any(daemon) {
-            return Ok(None); // the unit could not start with that file, so let it run
-        }
-        let missing = words.iter().find(|word| !process.args.contains(word));
-        let extra = process.args.iter().skip(1).find(|arg| {
-            !fixed.is_empty() && !words.contains(arg) && !fixed.contains(&arg.as_str())
-        });
-        if missing.is_some() || extra.is_some() {
-            return Ok(Some(Stale::Options));
-        }
-        if words.iter().any(|word| word.ends_with("=MySQL"))
-            && let Some(config) = host.read(Path::new(password::CONFIG))?
-        {
-            let now = password::read(&config.bytes);
-            if secret.is_some() && now != secret {
-                return Ok(Some(Stale::Password));
-            }
-            if config.meta.mtime() > process.started {
-                return Ok(Some(Stale::PasswordFile));
-            }
-        }
-        // In a container the hard limit may be lower than the limit we set.
-        if let Some((soft, hard)) = host.files_limits(process.pid)
-            && wants_limit
-            && host.platform()?.init == Init::Systemd
-            && soft < FILES_LIMIT.min(hard)
-        {
-            return Ok(Some(Stale::FilesLimit(soft)));
-        }
-        Ok(None)
-    }
-}
-
 /// Asks a job server for its version, to see whether it answers.
 pub fn ask_version(server: &str) -> Result<String> {
     let server: Server = server.parse().map_err(anyhow::Error::msg)?;
     Ok(Admin::connect(&server, Duration::from_secs(2))?.version()?)
-}
-
-/// The words of the planned options file; `None` if there is no such file.
-pub fn planned_words(
-    host: &Host,
-    family: &Family,
-    wanted: &[Wanted],
-) -> Result<Option<Vec<String>>> {
-    let gearmand = &family.gearmand;
-    let Some(file) = host.read(Path::new(gearmand.options_file))? else {
-        return Ok(None);
-    };
-    let text = match wanted.is_empty() {
-        true => file.bytes,
-        false => {
-            let planned = definition(host, wanted)?;
-            let variable = gearmand.options_variable;
-            options::merge(&file.bytes, variable, &planned.for_file, &planned.unwanted)?
-        }
-    };
-    Ok(Some(options::all_words(&text, gearmand.options_variable)))
-}
-
-/// The store in which gearmand with these options keeps its jobs; `None` for
-/// memory.
-fn store(words: &[String]) -> Option<Vec<String>> {
-    const OPTIONS: [(&str, &str); 6] = [
-        ("queue-type", "builtin"),
-        ("libsqlite3-db", ""),
-        ("mysql-host", "localhost"),
-        ("mysql-port", "3306"),
-        ("mysql-db", ""),
-        ("mysql-table", "gearman_queue"),
-    ];
-    let given = options::given(&words.join(" "));
-    let value = |name: &str, default: &str| {
-        let found = given.iter().find(|(given, _)| given == name);
-        let value = found.and_then(|(_, value)| value.clone());
-        value.unwrap_or_else(|| default.to_owned())
-    };
-    let store = OPTIONS.map(|(name, default)| value(name, default));
-    let kind = store[0].to_ascii_lowercase();
-    let rows = OPTIONS.iter().zip(store);
-    let of_kind = rows.filter(|((name, _), _)| name.starts_with(&kind));
-    let rest: Vec<String> = of_kind.map(|(_, value)| value).collect();
-    (kind != "builtin").then(|| [vec![kind.clone()], rest].concat())
-}
-
-/// How many jobs a restart with the planned options would lose or leave
-/// behind, because the queue is in memory or moves to another store. `count`
-/// returns the jobs of a function that matter.
-pub fn would_lose(
-    host: &Host,
-    family: &Family,
-    planned: &[String],
-    count: fn(&Queue) -> u64,
-) -> Result<u64> {
-    let unit = host.unit(family.gearmand.unit, &[host.supervisor()?.unit])?;
-    let Some(process) = host.process(unit.main_pid) else {
-        return Ok(0);
-    };
-    let now = store(&process.args);
-    if now.is_some() && now == store(planned) {
-        return Ok(0);
-    }
-    let queues = queues_of(host, process.pid);
-    Ok(queues.iter().map(count).sum())
-}
-
-/// The queues of a running gearmand, asked at the address where it listens
-/// (which may be ::1 only). Empty if it does not answer: it needs the restart.
-fn queues_of(host: &Host, pid: u32) -> Vec<Queue> {
-    let limit = Duration::from_secs(2);
-    host.listeners_of(pid)
-        .iter()
-        .find_map(|listener| {
-            let server = Server {
-                host: listener.address.to_string(),
-                port: listener.port,
-            };
-            Admin::connect(&server, limit).ok()?.status().ok()
-        })
-        .unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn store_of(line: &str) -> Option<Vec<String>> {
-        store(&line.split(' ').map(str::to_owned).collect::<Vec<_>>())
-    }
-
-    #[test]
-    fn a_store_is_the_same_in_any_spelling() {
-        let short = store_of("gearmand -q libsqlite3 --libsqlite3-db=/q --verbose=INFO");
-        assert!(short.is_some());
-        assert_eq!(
-            short,
-            store_of("--queue-type=libsqlite3 --libsqlite3-db=/q")
-        );
-        let mysql = store_of("--queue-type=MySQL --mysql-db=g --mysql-user=a");
-        let full = "-q MySQL --mysql-db=g --mysql-host=localhost --mysql-port=3306 --mysql-table=gearman_queue";
-        assert_eq!(mysql, store_of(full));
-        assert_ne!(mysql, short);
-        assert_ne!(mysql, store_of("--queue-type=MySQL --mysql-db=h"));
-        assert_eq!(store_of("gearmand -q builtin"), None);
-        assert_eq!(store_of("gearmand --listen=127.0.0.1"), None);
-    }
 }

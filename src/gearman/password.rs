@@ -1,5 +1,5 @@
-//! The password of a MySQL queue. gearmand reads it from a file of its own, as
-//! every local user can see its command line in `ps`.
+//! The password of a queue. gearmand reads it from a file of its own, as every
+//! local user can see its command line in `ps`.
 
 use std::fmt;
 use std::path::Path;
@@ -15,12 +15,16 @@ use crate::host::platform::Gearmand;
 /// command line, separated by white space, without quotes or comments.
 pub const CONFIG: &str = "/etc/gearmand.conf";
 
-/// The option's name, on the command line and in that file.
-pub const OPTION: &str = "mysql-password";
-
 /// Never printed: `Debug` masks it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Password(String);
+
+/// A password, with gearmand's option for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Secret {
+    pub option: &'static str,
+    pub password: Password,
+}
 
 impl fmt::Debug for Password {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -43,7 +47,7 @@ impl Password {
         } else {
             return Ok(Password(text.to_owned()));
         };
-        let problem = Problem::usage("use the MySQL password", why);
+        let problem = Problem::usage("use the queue's password", why);
         Err(problem.help(
             "give the queue's database user a password of at most 256 bytes without white space",
         ))
@@ -65,37 +69,39 @@ impl Password {
 }
 
 /// The password that gearmand uses: its options override its configuration file.
-pub fn current(host: &Host, gearmand: &Gearmand) -> Result<Option<Password>> {
-    if let Some(password) = in_options(host, gearmand)? {
+pub fn current(host: &Host, gearmand: &Gearmand, option: &str) -> Result<Option<Password>> {
+    if let Some(password) = in_options(host, gearmand, option)? {
         return Ok(Some(password));
     }
     let config = host.read(Path::new(CONFIG))?;
-    Ok(config.and_then(|file| read(&file.bytes)))
+    Ok(config.and_then(|file| read(&file.bytes, option)))
 }
 
 /// The password in the options file, where every local user can read it.
-pub fn in_options(host: &Host, gearmand: &Gearmand) -> Result<Option<Password>> {
+pub fn in_options(host: &Host, gearmand: &Gearmand, option: &str) -> Result<Option<Password>> {
     let file = host.read(Path::new(gearmand.options_file))?;
-    let value = |bytes: &[u8]| options::value(bytes, gearmand.options_variable, OPTION, None);
+    let value = |bytes: &[u8]| options::value(bytes, gearmand.options_variable, option, None);
     Ok(file
         .and_then(|file| value(&file.bytes))
         .and_then(Password::existing))
 }
 
 /// The password in gearmand's configuration file.
-pub fn read(config: &[u8]) -> Option<Password> {
+pub fn read(config: &[u8], option: &str) -> Option<Password> {
     let text = String::from_utf8_lossy(config).into_owned();
+    let start = start_of(option);
     let mut words = text.split_whitespace();
-    let value = words.find_map(|word| word.strip_prefix("--mysql-password="))?;
+    let value = words.find_map(|word| word.strip_prefix(start.as_str()))?;
     Password::existing(value.to_owned())
 }
 
-/// The configuration file with this password and all its other options.
-pub fn write(config: &[u8], password: &Password) -> Vec<u8> {
-    if read(config).as_ref() == Some(password) {
+/// The configuration file with this secret and all its other options.
+pub fn write(config: &[u8], secret: &Secret) -> Vec<u8> {
+    if read(config, secret.option).as_ref() == Some(&secret.password) {
         return config.to_vec();
     }
-    let is_old = |word: &&[u8]| word.starts_with(b"--mysql-password=");
+    let start = start_of(secret.option);
+    let is_old = |word: &&[u8]| word.starts_with(start.as_bytes());
     let mut text = Vec::new();
     for line in config.split_inclusive(|byte| *byte == b'\n') {
         let words: Vec<&[u8]> = line
@@ -115,19 +121,33 @@ pub fn write(config: &[u8], password: &Password) -> Vec<u8> {
     if !text.is_empty() && !text.ends_with(b"\n") {
         text.push(b'\n');
     }
-    text.extend_from_slice(format!("--{OPTION}={}\n", password.0).as_bytes());
+    text.extend_from_slice(format!("{start}{}\n", secret.password.0).as_bytes());
     text
+}
+
+fn start_of(option: &str) -> String {
+    format!("--{option}=")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const OPTION: &str = "mysql-password";
+
+    fn secret(password: Password) -> Secret {
+        Secret {
+            option: OPTION,
+            password,
+        }
+    }
+
     #[test]
     fn every_character_but_white_space_is_preserved() {
         let odd = "b$c%d\"e#f;x\\y=z@!&'q--";
         let password = Password::new(odd).unwrap();
-        assert_eq!(read(&write(b"", &password)), Some(password));
+        let config = write(b"", &secret(password.clone()));
+        assert_eq!(read(&config, OPTION), Some(password));
         for bad in ["", "\n", "a b", "a\tb", "a\nb\n", "a\u{a0}b"] {
             assert!(Password::new(bad).is_err(), "{bad:?}");
         }
@@ -136,7 +156,7 @@ mod tests {
 
     #[test]
     fn other_words_are_kept_and_the_password_is_written_once() {
-        let new = Password::new("new").unwrap();
+        let new = secret(Password::new("new").unwrap());
         let config = b"--threads=4 --mysql-password=old\n\n--verbose=INFO";
         let text = write(config, &new);
         let expected = "--threads=4\n\n--verbose=INFO\n--mysql-password=new\n";

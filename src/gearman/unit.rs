@@ -7,7 +7,6 @@ use std::path::Path;
 use anyhow::Result;
 
 use crate::gearman::options::{self, Wanted};
-use crate::gearman::password;
 use crate::host::Host;
 use crate::host::platform::{Family, Init};
 use crate::host::services::Unit;
@@ -29,7 +28,8 @@ pub fn drop_in_path(family: &Family) -> String {
     )
 }
 
-pub fn definition(host: &Host, wanted: &[Wanted]) -> Result<Definition> {
+/// `secrets` are the options that no file may hold whose words others can see.
+pub fn definition(host: &Host, wanted: &[Wanted], secrets: &[&str]) -> Result<Definition> {
     let platform = host.platform()?;
     let family = platform.family;
     let gearmand = &family.gearmand;
@@ -82,7 +82,9 @@ pub fn definition(host: &Host, wanted: &[Wanted]) -> Result<Definition> {
     let names = fixed.into_iter().map(|(name, _)| name);
     Ok(Definition {
         for_file: wanted,
-        unwanted: names.chain([password::OPTION.to_owned()]).collect(),
+        unwanted: names
+            .chain(secrets.iter().map(|name| (*name).to_owned()))
+            .collect(),
         exec_start,
     })
 }

@@ -9,8 +9,8 @@ use clap::{Args, FromArgMatches};
 use crate::gearman::options;
 use crate::host::Host;
 use crate::host::platform::Platform;
-use crate::intent::options::{HostOptions, Queue, SiteOptions};
-use crate::queue::SHORT;
+use crate::intent::options::{HostOptions, SiteOptions};
+use crate::queue;
 use crate::site::find;
 use crate::supervisor::programs::Program;
 use crate::worker::options::WorkerOptions;
@@ -25,23 +25,12 @@ pub fn host_options(host: &Host, platform: &Platform) -> Result<HostOptions> {
         options::value(&file.bytes, gearmand.options_variable, name, short)
             .filter(|value| !value.is_empty())
     };
-    let queue = value("queue-type", Some(SHORT)).and_then(|kind| {
-        match kind.to_ascii_lowercase().as_str() {
-            "builtin" => Some(Queue::Memory),
-            "libsqlite3" => Some(Queue::Sqlite),
-            "mysql" => Some(Queue::Mysql),
-            _ => None,
-        }
-    });
+    let (queue, store) = queue::adopt(&value);
     Ok(HostOptions {
         listen: value("listen", Some('L')).filter(|address| address != gearmand.stock_listen),
         port: value("port", Some('p')).and_then(|port| port.parse().ok()),
         queue,
-        mysql_host: value("mysql-host", None),
-        mysql_port: value("mysql-port", None).and_then(|port| port.parse().ok()),
-        mysql_user: value("mysql-user", None),
-        mysql_database: value("mysql-db", None),
-        mysql_table: value("mysql-table", None),
+        store,
         ..HostOptions::default()
     })
 }

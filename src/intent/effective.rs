@@ -162,18 +162,14 @@ fn dir(dir: &Path) -> Value {
 
 fn of_host(spec: &Spec, resolved: &Resolved) -> HostOptions {
     let host = &resolved.host;
-    let mysql = host.mysql.as_ref();
+    let store = host.store.as_ref().map(|store| store.options());
     HostOptions {
         role: Some(host.roles.clone()),
         queue: Some(host.queue),
         listen: Some(host.listen.clone()),
         port: Some(host.port),
         allow_upgrades: Some(host.allow_upgrades),
-        mysql_host: mysql.map(|mysql| mysql.host.clone()),
-        mysql_port: mysql.map(|mysql| mysql.port),
-        mysql_user: mysql.map(|mysql| mysql.user.clone()),
-        mysql_database: mysql.map(|mysql| mysql.database.clone()),
-        mysql_table: mysql.map(|mysql| mysql.table.clone()),
+        store: store.unwrap_or_default().over(spec.host.store.clone()),
         ..spec.host.clone()
     }
 }
@@ -256,7 +252,7 @@ mod tests {
         };
         Spec {
             host: HostOptions {
-                queue: Some(Queue::Memory),
+                queue: Queue::of_type("builtin"),
                 servers: Some(vec!["a:1".into(), "b:2".into()]),
                 allow_upgrades: Some(true),
                 ..HostOptions::default()

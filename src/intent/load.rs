@@ -68,13 +68,18 @@ pub fn layers(
     if sites.is_empty() {
         dirs.extend(file.sites.iter().map(|(dir, _)| dir.clone()));
     }
+    let mut of_file = file.host.clone();
+    // A file may keep the options of a queue that is not in use any more.
+    if let Some(queue) = over_host.queue.or(of_file.queue) {
+        of_file.store = queue.own(&of_file.store);
+    }
     let sites = dirs.into_iter().map(|dir| Site {
         options: over_site.clone().over(file.of_site(&dir)),
         recorded: past.recorded && file.has_site(&dir),
         dir,
     });
     Ok(Spec {
-        host: over_host.clone().over(file.host.clone()),
+        host: over_host.clone().over(of_file),
         sites: sites.collect(),
         past: past.clone(),
         ..Spec::default()

@@ -12,6 +12,7 @@ use crate::gearman::server::Server;
 use crate::intent::past::Past;
 pub use crate::intent::past::Role;
 pub use crate::queue::Queue;
+use crate::queue::{StoreOptions, StoreSettings};
 use crate::site::plugins::PluginChoice;
 pub use crate::worker::options::Mode as WorkerMode;
 use crate::worker::options::{WorkerOptions, WorkerSettings};
@@ -69,7 +70,7 @@ options! {
         servers: Vec<String>,
         /// Where jobs wait
         #[arg(value_enum, value_name = "QUEUE")]
-        queue: Queue = Queue::Sqlite,
+        queue: Queue = Queue::default(),
         /// The address that the job server listens on
         #[arg(value_name = "ADDR", value_parser = listen)]
         listen: String = "127.0.0.1".into(),
@@ -82,33 +83,12 @@ options! {
         /// Build PHP's extension from this pecl archive [default: use a package]
         #[arg(value_name = "FILE", hide_short_help = true, value_parser = path)]
         extension_archive: PathBuf,
-        /// The MySQL queue's server [default: localhost, by its socket]
-        #[arg(value_name = "HOST", hide_short_help = true, value_parser = mysql_host)]
-        mysql_host: String,
-        /// Its port [default: 3306]
-        #[arg(value_name = "N", hide_short_help = true, value_parser = number::<u16>(1, 65_535))]
-        mysql_port: u16,
-        /// MySQL user for the job server [default: gearman]
-        #[arg(value_name = "NAME", hide_short_help = true, value_parser = identifier)]
-        mysql_user: String,
-        /// A file that holds that user's password, or - for standard input; or
-        /// set WP_GEARS_MYSQL_PASSWORD [default: the present one, else random]
-        #[arg(value_name = "FILE", hide_short_help = true, value_parser = path)]
-        mysql_password_file: PathBuf,
-        /// The queue's database [default: gearman]
-        #[arg(value_name = "NAME", hide_short_help = true, value_parser = identifier)]
-        mysql_database: String,
-        /// The queue's table [default: gearman_queue]
-        #[arg(value_name = "NAME", hide_short_help = true, value_parser = identifier)]
-        mysql_table: String,
-        /// A MySQL option file whose [client] may create the database and its user [default: root by the socket]
-        #[arg(value_name = "FILE", hide_short_help = true, value_parser = path)]
-        mysql_admin_defaults_file: PathBuf,
         /// Let the package manager upgrade or remove other packages too
         #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true",
               value_name = "BOOL", hide_short_help = true)]
         allow_upgrades: bool = false,
     }
+    with store: StoreOptions => StoreSettings
 }
 
 /// A site with its own options.
@@ -125,7 +105,7 @@ pub struct Site {
 pub struct Spec {
     pub host: HostOptions,
     pub sites: Vec<Site>,
-    /// The MySQL queue's password, typed by a person; no file or option holds it.
+    /// The password of the queue's user, typed by a person; no file or option holds it.
     pub password: Option<Password>,
     /// The file that was read instead of the host's, if one was.
     pub config: Option<PathBuf>,
@@ -153,19 +133,4 @@ fn listen(text: &str) -> Result<String, String> {
             .all(|c| c.is_ascii_alphanumeric() || "-._:".contains(c));
     ok.then(|| text.to_owned())
         .ok_or_else(|| "expected an address to listen on, such as 127.0.0.1".into())
-}
-
-/// A host's name or address; a socket's path would be taken for a name.
-fn mysql_host(text: &str) -> Result<String, String> {
-    listen(text).map_err(|_| "expected a host name or address, such as localhost".into())
-}
-
-/// What needs no quoting, neither in SQL nor among gearmand's options.
-fn identifier(text: &str) -> Result<String, String> {
-    let ok = (1..=64).contains(&text.len())
-        && text
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || "_-".contains(c));
-    ok.then(|| text.to_owned())
-        .ok_or_else(|| "expected 1 to 64 letters, digits, '_' and '-'".into())
 }

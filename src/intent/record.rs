@@ -13,6 +13,7 @@ use crate::base::problem::Problem;
 use crate::intent::effective::set_values;
 use crate::intent::file::{absolute, parse};
 use crate::intent::options::{HostOptions, SiteOptions};
+use crate::queue::{STDIN, passwords};
 
 /// The first lines of a file that we create.
 const HEADER: &str = "\
@@ -34,11 +35,8 @@ impl Intent {
     /// A current folder that is not known.
     pub fn absolute(mut self) -> Result<Self> {
         let host = &mut self.host;
-        let of_host = [
-            &mut host.extension_archive,
-            &mut host.mysql_password_file,
-            &mut host.mysql_admin_defaults_file,
-        ];
+        let of_host = [&mut host.extension_archive];
+        let of_host = of_host.into_iter().chain(host.store.paths_mut());
         let of_sites = self.sites.iter_mut().flat_map(|(_, options)| {
             [
                 &mut options.wp_config,
@@ -47,8 +45,8 @@ impl Intent {
                 &mut options.worker.log,
             ]
         });
-        for path in of_host.into_iter().chain(of_sites).flatten() {
-            if path.as_os_str() != "-" {
+        for path in of_host.chain(of_sites).flatten() {
+            if path.as_path() != Path::new(STDIN) {
                 *path = std::path::absolute(&path)?;
             }
         }
@@ -246,7 +244,8 @@ fn set<T: Args + Serialize>(table: &mut Table, options: &T, known: &T) {
 
 /// A salt stands in wp-config.php; standard input is read once.
 fn is_secret(name: &str, value: &toml::Value) -> bool {
-    name == "salt" || (name == "mysql-password-file" && value.as_str() == Some("-"))
+    let of_stdin = || value.as_str() == Some(STDIN);
+    name == "salt" || (of_stdin() && passwords().any(|it| it.file_option == name))
 }
 
 /// Sets a value, with the spacing and the comment of the one that it replaces.
@@ -407,7 +406,7 @@ mod tests {
         let host = |port| Intent {
             host: HostOptions {
                 port: Some(port),
-                queue: Some(Queue::Memory),
+                queue: Queue::of_type("builtin"),
                 ..HostOptions::default()
             },
             ..Intent::default()

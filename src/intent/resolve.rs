@@ -12,7 +12,7 @@ use crate::base::random;
 use crate::gearman::{daemon, options};
 use crate::host::Host;
 use crate::host::files::Node;
-use crate::host::platform::{Gearmand, Platform};
+use crate::host::platform::Platform;
 use crate::host::supervisor::{PIP, Supervisord};
 use crate::intent::adopt::{self, reached_at};
 use crate::intent::options::HostSettings;
@@ -20,8 +20,7 @@ use crate::intent::options::{
     HostOptions, Queue, Role, SiteOptions, Spec, SupervisorFrom, WorkerMode,
 };
 use crate::intent::queue;
-use crate::queue::mysql::Mysql;
-use crate::queue::wanted as queue_words;
+use crate::queue::Store;
 use crate::site::ask::Target;
 use crate::site::config::{self, Found, Want};
 use crate::site::find;
@@ -48,8 +47,8 @@ pub struct Resolved {
 pub struct HostResolved {
     pub roles: Vec<Role>,
     pub queue: Queue,
-    /// Of a MySQL queue.
-    pub mysql: Option<Mysql>,
+    /// Where jobs wait; `None` without a job server here.
+    pub store: Option<Box<dyn Store>>,
     pub listen: String,
     pub port: u16,
     /// Where it was reached before this run: sites that name it move along.
@@ -68,8 +67,9 @@ impl HostResolved {
     }
 
     /// The options that its job server is to have.
-    pub fn options_of_gearmand(&self, gearmand: &Gearmand) -> Vec<options::Wanted> {
-        let of_queue = queue_words(self.queue, self.mysql.as_ref(), gearmand);
+    pub fn options_of_gearmand(&self) -> Vec<options::Wanted> {
+        let store = self.store.as_deref();
+        let of_queue = store.map_or_else(Vec::new, |store| self.queue.wanted(store));
         daemon::wanted(&self.listen, self.port, of_queue)
     }
 }
@@ -159,13 +159,14 @@ pub fn resolve(host: &Host, spec: &Spec) -> Result<Resolved> {
     let explicit_servers = options.servers.clone();
     let HostSettings {
         role: roles,
+        queue,
         listen,
         port,
         ..
     } = options.clone().settings();
-    let (queue, mysql) = match roles.contains(&Role::Server) {
-        true => queue::decide(host, platform, spec, &options)?,
-        false => (options.queue.unwrap_or(Queue::Sqlite), None),
+    let store = match roles.contains(&Role::Server) {
+        true => Some(queue::open(host, spec, &options)?),
+        false => None,
     };
     let resolved = HostResolved {
         supervisor: match roles.contains(&Role::Worker) {
@@ -178,7 +179,7 @@ pub fn resolve(host: &Host, spec: &Spec) -> Result<Resolved> {
             .map(std::path::absolute)
             .transpose()?,
         queue,
-        mysql,
+        store,
         listen,
         port,
         former_server,
@@ -331,9 +332,11 @@ fn adopted_host(spec: &Spec, there: HostOptions, programs: &[Program]) -> HostOp
             servers.extend(new);
         }
     }
+    let queue = spec.host.queue.or(there.queue).unwrap_or_default();
     HostOptions {
         role,
         servers: (!servers.is_empty()).then_some(servers),
+        store: queue.own(&there.store),
         ..there
     }
 }

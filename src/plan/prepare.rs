@@ -9,15 +9,13 @@ use anyhow::Result;
 use crate::base::problem::Problem;
 use crate::gearman::daemon;
 use crate::host::Host;
-use crate::intent::options::{Queue, Role, Spec};
+use crate::intent::options::{Role, Spec};
 use crate::intent::queue::WaitingJobs;
 use crate::intent::record::Intent;
 use crate::intent::resolve::{self, Resolved};
 use crate::plan::journal::Scope;
 use crate::plan::make::make;
 use crate::plan::{Item, Plan, Refused, Step, recipe};
-use crate::queue::mysql::{self, Login};
-use crate::queue::sqlite;
 use crate::resource::Resource;
 use crate::resource::check::Condition;
 use crate::resource::file::{Edit, File};
@@ -50,12 +48,11 @@ pub fn prepare(host: &Host, spec: &Spec, start: bool, waiting: WaitingJobs) -> R
         if start && !resolved.host.roles.contains(&Role::Server) {
             servers_answer(&resolved)?;
         }
-        queue_file_is_sound(host, &resolved)?;
-        if let Some(mysql) = resolved.host.mysql.as_ref().filter(|_| plan.changes())
-            && mysql::client(host).is_some()
-            && let Ok(Login::Works(packet)) = mysql::log_in(host, mysql)
-        {
-            resolved.notes.extend(mysql::packet_note(packet));
+        if let Some(store) = &resolved.host.store {
+            store.check(host)?;
+            if plan.changes() {
+                resolved.notes.extend(store.notes(host));
+            }
         }
         let mut bad = unparsable(host, &resolved, &plan)?;
         bad.extend(refused_by_queues(&resolved));
@@ -175,28 +172,6 @@ fn refused_by_queues(resolved: &Resolved) -> Vec<(Scope, anyhow::Error)> {
         }
     }
     bad
-}
-
-/// What would keep gearmand from keeping jobs.
-fn queue_file_is_sound(host: &Host, resolved: &Resolved) -> Result<()> {
-    let gearmand = &host.platform()?.family.gearmand;
-    if resolved.host.queue != Queue::Sqlite || !resolved.host.roles.contains(&Role::Server) {
-        return Ok(());
-    }
-    let file = daemon::queue_file(gearmand);
-    let faults = sqlite::faults(host, gearmand, Path::new(&file))?;
-    let join = |part: fn(&sqlite::Fault) -> &str| {
-        let all: Vec<&str> = faults.iter().map(part).collect();
-        all.join("; ")
-    };
-    if faults.is_empty() {
-        return Ok(());
-    }
-    Err(
-        Problem::new(format!("keep jobs in {file}"), join(|fault| &fault.message))
-            .help(format!("{}, then run again", join(|fault| &fault.help)))
-            .into(),
-    )
 }
 
 /// Without a job server of its own the host depends on others: they must be there.

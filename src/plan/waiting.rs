@@ -6,13 +6,14 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::base::paths::BASE;
+use crate::gearman::options;
 use crate::gearman::server::Server;
 use crate::gearman::text::{Admin, Queue};
-use crate::gearman::{daemon, options};
 use crate::host::Host;
 use crate::host::platform::Family;
 use crate::intent::adopt::own_server;
 use crate::intent::queue::WaitingJobs;
+use crate::queue::running;
 use crate::resource::drained::{Drained, Purpose};
 use crate::resource::file::File;
 use crate::site::{config, plugins, settings};
@@ -72,7 +73,7 @@ pub fn of_job_server(
     };
     Ok(Drained {
         purpose: Purpose::StopJobServer,
-        waiting: Box::new(move |host| daemon::would_lose(host, family, &to_be, Queue::waiting)),
+        waiting: Box::new(move |host| running::would_lose(host, family, &to_be, Queue::waiting)),
         wish,
     })
 }

@@ -1,49 +1,356 @@
-//! Queue stores, where jobs wait. Each kind has its own file.
+//! Queue stores, where jobs wait. Everything about a kind of store is in its
+//! own file.
 
+mod memory;
 pub mod mysql;
 pub mod probe;
-pub mod sqlite;
+pub mod running;
+mod sqlite;
 
+use std::fmt;
+use std::io::Read;
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
 use clap::ValueEnum;
+use clap::builder::PossibleValue;
 use serde::{Deserialize, Serialize};
+use toml::Table;
 
-use crate::gearman::daemon::queue_file;
-use crate::gearman::options::Wanted;
-use crate::host::platform::Gearmand;
-use crate::queue::mysql::Mysql;
+use crate::base::options::options;
+use crate::base::problem::Problem;
+use crate::gearman::options::{self, Wanted};
+use crate::gearman::password::{Password, Secret};
+use crate::host::Host;
+use crate::host::platform::Family;
+use crate::queue::mysql::{MysqlOptions, MysqlSettings, MysqlStore};
 
-/// The kind of store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Queue {
-    /// In memory: jobs are lost when the job server stops
-    Memory,
-    /// A file on this host: durable, needs no database server
-    Sqlite,
-    /// A table on a MySQL or MariaDB server
-    Mysql,
+/// All kinds, in the order in which help lists them. A new kind is a row here,
+/// and a group of `StoreOptions` if it has options.
+static QUEUES: [Queue; 3] = [
+    Queue(&memory::Memory),
+    Queue(&sqlite::Sqlite),
+    Queue(&mysql::Mysql),
+];
+
+options! {
+    /// The options of all kinds of store.
+    pub struct StoreOptions => StoreSettings {}
+    with mysql: MysqlOptions => MysqlSettings
 }
 
-/// gearmand's short form of `--queue-type`.
-pub const SHORT: char = 'q';
+/// A kind of store, before any of its options is known.
+pub trait Kind: Sync {
+    /// Its name on the command line and in the file.
+    fn name(&self) -> &'static str;
+    /// The help for that name.
+    fn help(&self) -> &'static str;
+    /// What to expect of it, in a few words for the wizard.
+    fn summary(&self) -> &'static str;
+    /// gearmand's name for it, the value of `--queue-type`.
+    fn queue_type(&self) -> &'static str;
+    /// gearmand's options that say where its jobs are, with gearmand's
+    /// defaults. `None` where jobs are gone once gearmand ends.
+    fn place(&self) -> Option<&'static [(&'static str, &'static str)]>;
+    /// The store with these options. `password` is the one that a person typed.
+    ///
+    /// # Errors
+    /// A file that an option names and that cannot be used.
+    fn open(
+        &self,
+        host: &Host,
+        options: &StoreOptions,
+        password: Option<Password>,
+    ) -> Result<Box<dyn Store>>;
+    /// These options without those of other kinds.
+    fn own(&self, _options: &StoreOptions) -> StoreOptions {
+        StoreOptions::default()
+    }
+    /// Its options, from a job server that was set up by hand. `value` looks
+    /// up an option of gearmand.
+    fn adopt(&self, _value: &dyn Fn(&str) -> Option<String>) -> StoreOptions {
+        StoreOptions::default()
+    }
+    /// What the wizard asks.
+    fn questions(&self) -> &'static [Question] {
+        &[]
+    }
+    /// How gearmand and people give the password that it needs.
+    fn password(&self) -> Option<&'static PasswordSource> {
+        None
+    }
+}
 
-/// gearmand's options for a queue.
-pub fn wanted(queue: Queue, mysql: Option<&Mysql>, gearmand: &Gearmand) -> Vec<Wanted> {
-    let kind = |name| Wanted::new("queue-type", Some(SHORT), name);
-    match (queue, mysql) {
-        (Queue::Memory, _) => vec![kind("builtin")],
-        (Queue::Sqlite, _) => vec![
-            kind("libsqlite3"),
-            Wanted::new("libsqlite3-db", None, &queue_file(gearmand)),
-        ],
-        (Queue::Mysql, None) => vec![kind("MySQL")],
-        (Queue::Mysql, Some(mysql)) => vec![
-            kind("MySQL"),
-            Wanted::new("mysql-host", None, &mysql.host),
-            Wanted::new("mysql-port", None, &mysql.port.to_string()),
-            Wanted::new("mysql-user", None, &mysql.user),
-            Wanted::new("mysql-db", None, &mysql.database),
-            Wanted::new("mysql-table", None, &mysql.table),
-        ],
+/// A store with its options: where jobs wait on this host.
+pub trait Store: Send + Sync {
+    /// gearmand's options for it, apart from `--queue-type`.
+    fn wanted(&self) -> Vec<Wanted> {
+        Vec::new()
+    }
+    /// Its options as they are in effect.
+    fn options(&self) -> StoreOptions {
+        StoreOptions::default()
+    }
+    /// Where it is, in a few words for the wizard.
+    fn label(&self) -> Option<String> {
+        None
+    }
+    fn secret(&self) -> Option<Secret> {
+        None
+    }
+    /// The packages that are missing for it.
+    fn packages(&self, _host: &Host, _family: &Family) -> Vec<String> {
+        Vec::new()
+    }
+    /// A folder that gearmand's user needs for it.
+    fn folder(&self) -> Option<PathBuf> {
+        None
+    }
+    /// The database and its user, which setup creates.
+    fn database(&self) -> Option<&MysqlStore> {
+        None
+    }
+    /// Looks before the first change whether it can keep jobs.
+    ///
+    /// # Errors
+    /// What has to be repaired first.
+    fn check(&self, _host: &Host) -> Result<()> {
+        Ok(())
+    }
+    /// What to know before setup changes something.
+    fn notes(&self, _host: &Host) -> Vec<String> {
+        Vec::new()
+    }
+    /// Looks for everything that keeps jobs from being stored. Needs root.
+    ///
+    /// # Errors
+    /// A store that cannot be examined.
+    fn examine(&self, host: &Host, running: &Running) -> Result<Vec<Condition>>;
+}
+
+/// A question of the wizard, which fills in an option.
+pub struct Question {
+    pub option: &'static str,
+    pub text: &'static str,
+    pub default: &'static str,
+}
+
+/// How gearmand and people give a password: never as an argument.
+pub struct PasswordSource {
+    /// gearmand's option for it, in its configuration file.
+    pub gearmand_option: &'static str,
+    /// The option that names a file with it.
+    pub file_option: &'static str,
+    /// The environment variable that holds it.
+    pub variable: &'static str,
+}
+
+impl PasswordSource {
+    /// The password in the file that a person named, or else in the environment.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or a password that gearmand cannot take.
+    pub fn read(&self, file: Option<&Path>) -> Result<Option<Password>> {
+        /// Far more than a password. A device would have no end.
+        const LARGEST: u64 = 4096;
+        let Some(file) = file else {
+            return Ok(match std::env::var(self.variable) {
+                Ok(text) => Some(Password::new(&text)?),
+                Err(_) => None,
+            });
+        };
+        let mut text = String::new();
+        let read = if file == Path::new(STDIN) {
+            std::io::stdin().take(LARGEST).read_to_string(&mut text)
+        } else {
+            std::fs::File::open(file).and_then(|it| it.take(LARGEST).read_to_string(&mut text))
+        };
+        read.map_err(|error| {
+            let what = format!("read --{} {}", self.file_option, file.display());
+            Problem::usage(what, error).help("name a file that holds nothing but the password")
+        })?;
+        Ok(Some(Password::new(&text)?))
+    }
+}
+
+/// Stands for standard input where an option names a file.
+pub const STDIN: &str = "-";
+
+/// The running gearmand; `pid` is 0 if none runs.
+pub struct Running<'a> {
+    pub pid: u32,
+    pub args: &'a [String],
+    /// The command that restarts it.
+    pub restart: &'a str,
+}
+
+impl Running<'_> {
+    /// The value of an option that it was started with.
+    pub fn option(&self, name: &str) -> Option<String> {
+        let given = options::given(&self.args.join(" "));
+        let (_, value) = given.into_iter().find(|(given, _)| given == name)?;
+        value
+    }
+}
+
+/// What an examination saw.
+pub enum Condition {
+    Sound(String),
+    /// Jobs are kept, but something is worth a change.
+    Warning(Fault),
+    /// Jobs are not kept.
+    Fault(Fault),
+    /// It could not be examined, and why.
+    Unchecked(String),
+}
+
+/// What is wrong, and what to do about it.
+pub struct Fault {
+    pub message: String,
+    pub help: String,
+}
+
+/// A kind of store, by its row in the table.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Queue(&'static dyn Kind);
+
+impl Queue {
+    /// gearmand's options for a store of this kind; without a store, for the
+    /// kind alone.
+    pub fn wanted(self, store: &dyn Store) -> Vec<Wanted> {
+        let mut wanted = vec![Wanted::new("queue-type", Some('q'), self.queue_type())];
+        wanted.extend(store.wanted());
+        wanted
+    }
+
+    /// The kind that gearmand calls so, in any case.
+    pub fn of_type(queue_type: &str) -> Option<Queue> {
+        let mut queues = QUEUES.into_iter();
+        queues.find(|queue| queue.queue_type().eq_ignore_ascii_case(queue_type))
+    }
+
+    /// Refuses options of other kinds of store.
+    ///
+    /// # Errors
+    /// The options, and the kind that they are for.
+    pub fn refuse_others(self, given: &StoreOptions) -> Result<()> {
+        for other in QUEUES.into_iter().filter(|other| *other != self) {
+            let names = names(&other.own(given));
+            if names.is_empty() {
+                continue;
+            }
+            let why = format!("jobs wait in the queue '{}'", self.name());
+            return Err(Problem::usage(format!("use {}", names.join(", ")), why)
+                .help(format!(
+                    "say --queue {} too, or leave this out",
+                    other.name()
+                ))
+                .into());
+        }
+        Ok(())
+    }
+}
+
+/// The options that are set, as the command line has them.
+fn names(options: &StoreOptions) -> Vec<String> {
+    // Options are plain values: they have a form in TOML.
+    let set = Table::try_from(options).unwrap_or_default();
+    set.keys().map(|name| format!("--{name}")).collect()
+}
+
+/// All kinds, the default first.
+pub fn queues() -> Vec<Queue> {
+    let mut queues = QUEUES.to_vec();
+    queues.sort_by_key(|queue| *queue != Queue::default());
+    queues
+}
+
+/// The kind that alone has an option of this name.
+pub fn of_option(name: &str) -> Option<Queue> {
+    let mut queues = QUEUES.into_iter();
+    queues.find(|queue| queue.name() == name.split('-').next().unwrap_or_default())
+}
+
+/// The ways in which passwords are given.
+pub fn passwords() -> impl Iterator<Item = &'static PasswordSource> {
+    QUEUES.iter().filter_map(|queue| queue.password())
+}
+
+/// The queue of a job server that was set up by hand. `value` looks up an
+/// option of gearmand by its name and its letter.
+pub fn adopt(
+    value: &dyn Fn(&str, Option<char>) -> Option<String>,
+) -> (Option<Queue>, StoreOptions) {
+    let queue = value("queue-type", Some('q')).and_then(|it| Queue::of_type(&it));
+    let long = |name: &str| value(name, None);
+    let options = queue.map(|queue| queue.adopt(&long));
+    (queue, options.unwrap_or_default())
+}
+
+impl StoreOptions {
+    /// The files that they name.
+    pub fn paths_mut(&mut self) -> Vec<&mut Option<PathBuf>> {
+        self.mysql.paths_mut()
+    }
+
+    /// Whether one of them reads standard input.
+    pub fn reads_stdin(&self) -> bool {
+        let mut options = self.clone();
+        let mut paths = options.paths_mut().into_iter().flatten();
+        paths.any(|path| path == Path::new(STDIN))
+    }
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Queue(&sqlite::Sqlite)
+    }
+}
+
+impl Deref for Queue {
+    type Target = dyn Kind;
+
+    fn deref(&self) -> &Self::Target {
+        self.0
+    }
+}
+
+impl PartialEq for Queue {
+    fn eq(&self, other: &Queue) -> bool {
+        self.name() == other.name()
+    }
+}
+
+impl Eq for Queue {}
+
+impl fmt::Debug for Queue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl ValueEnum for Queue {
+    fn value_variants<'a>() -> &'a [Self] {
+        &QUEUES
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.name()).help(self.help()))
+    }
+}
+
+impl From<Queue> for String {
+    fn from(queue: Queue) -> String {
+        queue.name().into()
+    }
+}
+
+impl TryFrom<String> for Queue {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        <Self as ValueEnum>::from_str(&name, false)
     }
 }

@@ -1,26 +1,134 @@
-//! The file of an SQLite queue, and faults that keep gearmand from storing jobs
-//! in it.
+//! Jobs in an SQLite file of gearmand's.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
+use crate::base::problem::Problem;
+use crate::gearman::options::Wanted;
+use crate::gearman::password::Password;
 use crate::host::Host;
 use crate::host::files::Node;
 use crate::host::platform::Gearmand;
+use crate::queue::{Condition, Fault, Kind, Running, Store, StoreOptions};
 
-/// What is wrong, and what to do before restarting gearmand.
-pub struct Fault {
-    pub message: String,
-    pub help: String,
+/// gearmand's option that names the file.
+const FILE: &str = "libsqlite3-db";
+/// With less room, in bytes, not even a few jobs fit.
+const ROOM: u64 = 1 << 20;
+
+pub struct Sqlite;
+
+impl Kind for Sqlite {
+    fn name(&self) -> &'static str {
+        "sqlite"
+    }
+
+    fn help(&self) -> &'static str {
+        "A file on this host: durable, needs no database server"
+    }
+
+    fn summary(&self) -> &'static str {
+        "a file; survives restarts"
+    }
+
+    fn queue_type(&self) -> &'static str {
+        "libsqlite3"
+    }
+
+    fn place(&self) -> Option<&'static [(&'static str, &'static str)]> {
+        Some(&[(FILE, "")])
+    }
+
+    fn open(&self, host: &Host, _: &StoreOptions, _: Option<Password>) -> Result<Box<dyn Store>> {
+        let gearmand = &host.platform()?.family.gearmand;
+        Ok(Box::new(SqliteStore { gearmand }))
+    }
 }
 
-/// With less free space, not even a few jobs fit.
-const LEAST_SPACE: u64 = 1 << 20;
+/// The file is where the platform's gearmand keeps its data.
+struct SqliteStore {
+    gearmand: &'static Gearmand,
+}
 
-/// Everything wrong with a queue's file or its folder. A missing file is no
-/// fault: gearmand creates it.
-pub fn faults(host: &Host, gearmand: &Gearmand, path: &Path) -> Result<Vec<Fault>> {
+impl SqliteStore {
+    fn file(&self) -> PathBuf {
+        Path::new(self.gearmand.queue_dir).join("queue.sqlite")
+    }
+}
+
+impl Store for SqliteStore {
+    fn wanted(&self) -> Vec<Wanted> {
+        vec![Wanted::new(FILE, None, &self.file().to_string_lossy())]
+    }
+
+    fn folder(&self) -> Option<PathBuf> {
+        let gearmand = self.gearmand;
+        gearmand.lacks_queue_dir.then(|| gearmand.queue_dir.into())
+    }
+
+    fn check(&self, host: &Host) -> Result<()> {
+        let file = self.file();
+        let faults = faults(host, self.gearmand, &file)?;
+        let join = |part: fn(&Fault) -> &str| {
+            let all: Vec<&str> = faults.iter().map(part).collect();
+            all.join("; ")
+        };
+        if faults.is_empty() {
+            return Ok(());
+        }
+        let what = format!("keep jobs in {}", file.display());
+        Err(Problem::new(what, join(|fault| &fault.message))
+            .help(format!("{}, then run again", join(|fault| &fault.help)))
+            .into())
+    }
+
+    fn examine(&self, host: &Host, running: &Running) -> Result<Vec<Condition>> {
+        let path = running.option(FILE).map_or(self.file(), PathBuf::from);
+        let (shown, restart) = (path.display(), running.restart);
+        let faults = faults(host, self.gearmand, &path)?;
+        let mut conditions: Vec<Condition> = faults
+            .into_iter()
+            .map(|fault| {
+                let help = format!("{}, then {restart}", fault.help);
+                Condition::Fault(Fault { help, ..fault })
+            })
+            .collect();
+        let mut sound = String::new();
+        let mut lost = |message: String| {
+            let help = format!("wait until no job waits, then {restart}");
+            conditions.push(Condition::Fault(Fault { message, help }));
+        };
+        match host.look(&path) {
+            Ok(Node::Absent) if running.pid == 0 => {
+                sound = format!("{shown} will be created by gearmand");
+            }
+            Ok(Node::Absent) => lost(format!(
+                "{shown} is gone: jobs that wait now will not survive a restart"
+            )),
+            node => {
+                let files = host.files_of(running.pid);
+                let deleted = PathBuf::from(format!("{shown} (deleted)"));
+                if files.contains(&deleted) && !files.contains(&path) {
+                    lost(format!(
+                        "gearmand writes to a deleted file that was at {shown}"
+                    ));
+                }
+                if let Ok(Node::File(meta)) = node {
+                    sound = format!("jobs wait in {shown} ({} KB)", meta.size.div_ceil(1024));
+                }
+            }
+        }
+        if conditions.is_empty() {
+            conditions.push(Condition::Sound(sound));
+        }
+        Ok(conditions)
+    }
+}
+
+/// Everything that is wrong with the file or its folder. gearmand creates a
+/// file that does not exist.
+fn faults(host: &Host, gearmand: &Gearmand, path: &Path) -> Result<Vec<Fault>> {
     let mut faults = Vec::new();
     let mut add = |message: String, help: String| faults.push(Fault { message, help });
     let shown = path.display();
@@ -33,12 +141,10 @@ pub fn faults(host: &Host, gearmand: &Gearmand, path: &Path) -> Result<Vec<Fault
             add(format!("{why}, so no jobs can be stored"), help);
         }
         let space = host.space(folder)?;
-        if space.bytes < LEAST_SPACE || space.files == Some(0) {
+        if space.bytes < ROOM || space.files == Some(0) {
             let message = format!("{} is full, so no jobs can be stored", folder.display());
-            add(
-                message,
-                format!("free some space (see 'df {}')", folder.display()),
-            );
+            let help = format!("free some space (see 'df {}')", folder.display());
+            add(message, help);
         }
     }
     let meta = match host.look(path)? {

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::base::problem::Problem;
 use crate::gearman::password;
 use crate::host::Host;
-use crate::queue::mysql::Mysql;
-use crate::queue::mysql::{self, Admin, Login, Server};
+use crate::queue::mysql::MysqlStore;
+use crate::queue::mysql::client::{self, Administrator, DatabaseServer, Login};
 use crate::resource::{
     Change, Inverse, Phase, Resource, ResourceId, Revert, RevertContext, Reverted, State, Verb,
 };
@@ -17,7 +17,7 @@ use crate::resource::{
 pub type InUse = dyn Fn(&Host) -> Result<bool> + Send + Sync;
 
 pub struct Database {
-    pub mysql: Mysql,
+    pub mysql: MysqlStore,
     pub in_use: Box<InUse>,
 }
 
@@ -32,11 +32,11 @@ impl Database {
 
     /// What to run by hand, as setup has no administrator's login.
     fn by_hand(&self, refused: &str, admin: &str) -> anyhow::Error {
-        let client = match self.mysql.is_local() {
+        let from = match self.mysql.is_local() {
             true => "localhost",
             false => "THIS-HOST",
         };
-        let statements = mysql::statements(&self.mysql, client, "'THE-PASSWORD'");
+        let statements = client::statements(&self.mysql, from, "'THE-PASSWORD'");
         let why = format!("{refused}\nand as an administrator: {admin}");
         Problem::new(self.what(), why)
             .help(format!(
@@ -66,14 +66,14 @@ impl Resource for Database {
             let user = format!("user {} with rights on {} only", mysql.user, mysql.table);
             Change::new(Verb::Create).detail(place).detail(user)
         };
-        if mysql::client(host).is_none() {
+        if client::path(host).is_none() {
             return Ok(State::After(ResourceId::Packages, preview()));
         }
-        let refused = match mysql::log_in(host, mysql)? {
+        let refused = match client::log_in(host, mysql)? {
             Login::Works(_) => return Ok(State::Same),
             Login::Refused(refusal) => refusal,
         };
-        let admin = match Admin::log_in(host, &Server::of(mysql))? {
+        let admin = match Administrator::log_in(host, &DatabaseServer::of(mysql))? {
             Ok(admin) => admin,
             Err(why) => return Err(self.by_hand(&refused.why, &why)),
         };
@@ -86,15 +86,15 @@ impl Resource for Database {
                 .into());
         }
         let packet = admin.ask("SELECT @@max_allowed_packet")?;
-        let note = mysql::packet_note(packet.trim().parse().unwrap_or(u64::MAX));
+        let note = client::packet_note(packet.trim().parse().unwrap_or(u64::MAX));
         Ok(State::Differs(
             note.into_iter().fold(preview(), Change::detail),
         ))
     }
 
     fn inverses(&self, host: &Host) -> Result<Vec<Inverse>> {
-        let server = Server::of(&self.mysql);
-        let Ok(admin) = Admin::log_in(host, &server)? else {
+        let server = DatabaseServer::of(&self.mysql);
+        let Ok(admin) = Administrator::log_in(host, &server)? else {
             return Ok(Vec::new());
         };
         let had_user = admin.has_user(&self.mysql.user, &admin.client)?;
@@ -109,19 +109,19 @@ impl Resource for Database {
 
     fn apply(&self, host: &Host, watch: &dyn Fn(&str)) -> Result<()> {
         let mysql = &self.mysql;
-        if let Login::Works(_) = mysql::log_in(host, mysql)? {
+        if let Login::Works(_) = client::log_in(host, mysql)? {
             return Ok(());
         }
-        let admin = match Admin::log_in(host, &Server::of(mysql))? {
+        let admin = match Administrator::log_in(host, &DatabaseServer::of(mysql))? {
             Ok(admin) => admin,
             Err(why) => return Err(self.by_hand("it does not exist", &why)),
         };
         watch("creating the database and its user");
-        let secret = mysql::quoted(mysql.password.reveal());
-        let statements = mysql::statements(mysql, &admin.client, &secret);
+        let secret = client::quoted(mysql.password.reveal());
+        let statements = client::statements(mysql, &admin.client, &secret);
         // Some servers are set up to take a backslash literally.
         admin.change(&format!("SET SESSION sql_mode = '';\n{statements}"))?;
-        match mysql::log_in(host, mysql)? {
+        match client::log_in(host, mysql)? {
             Login::Works(_) => Ok(()),
             Login::Refused(refusal) => Err(Problem::new(self.what(), refusal.why)
                 .help(format!(
@@ -136,7 +136,7 @@ impl Resource for Database {
 /// What setup created for the queue.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DatabaseInverse {
-    server: Server,
+    server: DatabaseServer,
     database: String,
     table: String,
     had_database: bool,
@@ -188,10 +188,10 @@ impl RemoveDatabase {
         if !host.live() {
             return Ok(Some("with --root, no database is asked".into()));
         }
-        if mysql::client(host).is_none() {
+        if client::path(host).is_none() {
             return Ok(Some("there is no client to remove them with".into()));
         }
-        let admin = match Admin::log_in(host, &self.made.server)? {
+        let admin = match Administrator::log_in(host, &self.made.server)? {
             Ok(admin) => admin,
             Err(why) => return Ok(Some(why)),
         };
@@ -202,7 +202,7 @@ impl RemoveDatabase {
     }
 
     /// The statements that remove what is left of it.
-    fn statements(&self, admin: &Admin) -> Result<Vec<String>> {
+    fn statements(&self, admin: &Administrator) -> Result<Vec<String>> {
         let mut statements = Vec::new();
         let (database, table) = (&self.made.database, &self.made.table);
         match admin.rows(database, table)? {
@@ -214,13 +214,13 @@ impl RemoveDatabase {
         if let Some((user, client)) = &self.made.account
             && admin.has_user(user, client)?
         {
-            let account = format!("{}@{}", mysql::quoted(user), mysql::quoted(client));
+            let account = format!("{}@{}", client::quoted(user), client::quoted(client));
             statements.push(format!("DROP USER {account}"));
         }
         let ask = format!(
             "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = {} AND table_name <> {}",
-            mysql::quoted(database),
-            mysql::quoted(table)
+            client::quoted(database),
+            client::quoted(table)
         );
         if !self.made.had_database
             && admin.has_database(database)?
@@ -231,8 +231,8 @@ impl RemoveDatabase {
         Ok(statements)
     }
 
-    fn admin<'a>(&self, host: &'a Host) -> Result<Admin<'a>> {
-        Admin::log_in(host, &self.made.server)?.map_err(|why| {
+    fn admin<'a>(&self, host: &'a Host) -> Result<Administrator<'a>> {
+        Administrator::log_in(host, &self.made.server)?.map_err(|why| {
             let what = format!("remove the database {}", self.made.database);
             let help = "drop it and its user by hand";
             Problem::new(what, why).help(help).into()

@@ -4,13 +4,13 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use crate::base::problem::Problem;
-use crate::gearman::daemon;
 use crate::gearman::options::Wanted;
-use crate::gearman::password::Password;
+use crate::gearman::password::Secret;
 use crate::host::Host;
 use crate::host::platform::Family;
 use crate::host::services::{Action, Unit};
 use crate::host::supervisor::PIP;
+use crate::queue::running;
 use crate::resource::{
     Change, Inverse, Phase, Resource, ResourceId, Revert, RevertContext, Reverted, State, Verb,
 };
@@ -24,9 +24,9 @@ pub type Staleness = dyn Fn(&Host, &Unit) -> Result<Option<String>> + Send + Syn
 pub fn of_gearmand(
     family: &'static Family,
     wanted: Vec<Wanted>,
-    secret: Option<Password>,
+    secret: Option<Secret>,
 ) -> Box<Staleness> {
-    let staleness = daemon::staleness(family, wanted, secret);
+    let staleness = running::staleness(family, wanted, secret);
     Box::new(move |host, unit| Ok(staleness(host, unit)?.map(|stale| stale.to_string())))
 }
 

@@ -226,3 +226,44 @@ fn what_is_refused_is_not_recorded() {
         "{recorded}"
     );
 }
+
+#[test]
+fn another_queue_leaves_the_old_ones_options_behind() {
+    let root = Root::new();
+    let options = ["--queue", "mysql", "--mysql-host", "db"];
+    setup(&root, &[&["--site", SITE], &options[..]].concat());
+    is_settled(&root);
+    let params = "/etc/default/gearman-job-server";
+    assert!(root.get(params).contains("--mysql-host=db"));
+
+    // The file keeps what it says of MySQL, and nothing obeys it.
+    setup(&root, &["--queue", "sqlite"]);
+    is_settled(&root);
+    assert!(root.get(INTENT).contains("mysql-host = \"db\""));
+    assert!(root.get(params).contains("--queue-type=libsqlite3"));
+
+    for queue in ["memory", "sqlite"] {
+        let words = ["plan", "--queue", queue, "--mysql-port", "3307"];
+        let output = root.run(&words);
+        assert_eq!(code(&output), 2, "{}", text(&output));
+        assert!(text(&output).contains("--mysql-port"), "{}", text(&output));
+    }
+    setup(&root, &["--queue", "mysql"]);
+    assert!(root.get(params).contains("--queue-type=MySQL"));
+}
+
+#[test]
+fn a_file_with_options_of_another_queue_and_no_queue_is_refused() {
+    let root = Root::new();
+    root.put(
+        INTENT,
+        &format!("mysql-host = \"db\"\n[[site]]\ndir = \"{SITE}\"\n"),
+    );
+    let output = root.run(&["plan"]);
+    assert_eq!(code(&output), 2, "{}", text(&output));
+    assert!(
+        text(&output).contains("say --queue mysql too"),
+        "{}",
+        text(&output)
+    );
+}

@@ -6,9 +6,9 @@ use clap::Arg;
 
 use crate::cli::wizard::{Question, Wizard};
 use crate::intent::effective::{host_values, names, options, parsed, site_values};
-use crate::intent::options::{HostOptions, Queue, SiteOptions};
+use crate::intent::options::{HostOptions, SiteOptions};
 use crate::intent::resolve::Resolved;
-use crate::queue::mysql::PROMPTS;
+use crate::queue::{of_option, queues};
 use crate::report::message;
 
 /// Stands for no value.
@@ -19,11 +19,15 @@ type Row = (Arg, Option<String>);
 impl Wizard<'_> {
     /// Whether it has a question of its own.
     fn asks(&self, option: &str) -> bool {
-        let of_mysql = PROMPTS.iter().any(|(name, ..)| *name == option);
+        let of_store = || {
+            let queues = queues();
+            let mut questions = queues.iter().flat_map(|queue| queue.questions());
+            questions.any(|question| question.option == option)
+        };
         self.questions.iter().any(|question| match question {
             Question::Sites => false,
             Question::Workers => option == "workers",
-            Question::Queue => option == "queue" || of_mysql,
+            Question::Queue => option == "queue" || of_store(),
         })
     }
 
@@ -42,10 +46,8 @@ impl Wizard<'_> {
         };
         let mut of_host = open(host_values(&spec, resolved), names(&given.host));
         of_host.retain(|(arg, _)| {
-            let of_mysql = arg
-                .get_long()
-                .is_some_and(|name| name.starts_with("mysql-"));
-            !of_mysql || resolved.host.queue == Queue::Mysql
+            let queue = arg.get_long().and_then(of_option);
+            queue.is_none_or(|queue| queue == resolved.host.queue)
         });
         // What one site has for itself makes no sense for several.
         let of_site = match (&resolved.sites[..], &given.sites[..]) {

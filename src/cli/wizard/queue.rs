@@ -1,4 +1,5 @@
-//! Where jobs wait: each queue with what it means, and of MySQL where it is.
+//! Where jobs wait: each kind of queue with what to expect of it, and what the
+//! chosen one needs to know.
 
 use anyhow::Result;
 
@@ -6,55 +7,51 @@ use crate::cli::wizard::Wizard;
 use crate::gearman::password::Password;
 use crate::intent::effective;
 use crate::intent::options::{HostOptions, Queue};
-use crate::intent::queue::PASSWORD_VARIABLE;
 use crate::intent::resolve::Resolved;
-use crate::queue::mysql::PROMPTS;
-
-/// Each with its name and what it means.
-const QUEUES: [(Queue, &str, &str); 3] = [
-    (Queue::Sqlite, "sqlite", "a file; survives restarts"),
-    (Queue::Memory, "memory", "fastest; lost at a restart"),
-    (Queue::Mysql, "mysql", "a table in a MySQL server"),
-];
+use crate::queue::{StoreOptions, queues};
 
 impl Wizard<'_> {
     pub fn ask_queue(&mut self) -> Result<()> {
-        let items = QUEUES.map(|(_, name, means)| format!("{name:<6}  {means}"));
-        let now = self.answers.host.queue.unwrap_or(Queue::Sqlite);
-        let now = QUEUES.iter().position(|(queue, ..)| *queue == now);
+        let queues = queues();
+        let items: Vec<String> = queues
+            .iter()
+            .map(|queue| format!("{:<6}  {}", queue.name(), queue.summary()))
+            .collect();
+        let now = self.answers.host.queue.unwrap_or_default();
+        let now = queues.iter().position(|queue| *queue == now);
         let question = "Where do jobs wait for a worker?";
-        let at = self.ui.one(question, &items, now.unwrap_or(0))?;
-        let (queue, name, _) = QUEUES[at];
-        self.ui.answered(question, name);
-        self.answers.host.queue = Some(queue);
-        if queue == Queue::Mysql {
-            return self.ask_mysql();
+        let queue = queues[self.ui.one(question, &items, now.unwrap_or(0))?];
+        self.ui.answered(question, queue.name());
+        if self.answers.host.queue != Some(queue) {
+            self.answers.host.queue = Some(queue);
+            self.answers.host.store = StoreOptions::default();
+            self.answers.password = None;
         }
-        let mut host = std::mem::take(&mut self.answers.host);
-        host.mysql_host = None;
-        host.mysql_user = None;
-        host.mysql_database = None;
-        self.answers.host = host;
-        self.answers.password = None;
-        Ok(())
+        self.ask_store(queue)
     }
 
-    fn ask_mysql(&mut self) -> Result<()> {
+    /// What nobody said about a store of this kind.
+    fn ask_store(&mut self, queue: Queue) -> Result<()> {
         let given = (self.layers)(&self.answers.sites)?.host;
         let given = effective::names(&given);
-        for (option, question, default) in PROMPTS {
-            if given.iter().any(|name| name == option) {
+        let is_given = |option: &str| given.iter().any(|name| name == option);
+        for question in queue.questions() {
+            let option = question.option;
+            if is_given(option) {
                 continue;
             }
             let check = |text: &str| effective::parsed::<HostOptions>(option, text).map(drop);
-            let text = self.ui.text(question, Some(default), &check)?;
+            let text = self
+                .ui
+                .text(question.text, Some(question.default), &check)?;
             let answer = effective::parsed::<HostOptions>(option, &text);
             let answer = answer.map_err(anyhow::Error::msg)?;
             self.answers.host = answer.over(self.answers.host.clone());
         }
-        let is_given = given.iter().any(|name| name == "mysql-password-file")
-            || std::env::var_os(PASSWORD_VARIABLE).is_some();
-        if !is_given {
+        let Some(source) = queue.password() else {
+            return Ok(());
+        };
+        if !is_given(source.file_option) && std::env::var_os(source.variable).is_none() {
             self.ui
                 .wrapped("Its password is not shown. Enter: the one there is, else a random one.");
             let check = |text: &str| match text {
@@ -73,12 +70,8 @@ impl Wizard<'_> {
 }
 
 pub fn row(resolved: &Resolved) -> String {
-    let chosen = QUEUES
-        .iter()
-        .find(|(queue, ..)| *queue == resolved.host.queue);
-    let (name, means) = chosen.map_or(("", ""), |(_, name, means)| (*name, *means));
-    match &resolved.host.mysql {
-        Some(mysql) => format!("Queue    {name}: {} at {}", mysql.database, mysql.host),
-        None => format!("Queue    {name}: {means}"),
-    }
+    let queue = resolved.host.queue;
+    let label = resolved.host.store.as_ref().and_then(|it| it.label());
+    let about = label.unwrap_or_else(|| queue.summary().into());
+    format!("Queue    {}: {about}", queue.name())
 }

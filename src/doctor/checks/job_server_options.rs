@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding, or_ok};
-use crate::gearman::daemon::Stale;
-use crate::gearman::unit::definition;
-use crate::gearman::{daemon, options, password};
+use crate::gearman::{options, password};
 use crate::host::services::{Action, Unit};
 use crate::intent::options::Role;
+use crate::queue::passwords;
+use crate::queue::running::{self, Stale, definition};
 use crate::resource::ResourceId;
 
 pub const CHECK: Check = Check {
@@ -66,7 +66,7 @@ fn file(context: &Context, unit: &Unit) -> Vec<Finding> {
     let fixed = to_be.unwanted;
     let mut seen_names = HashSet::new();
     for name in given.iter().map(|(name, _)| name.as_str()) {
-        if name == password::OPTION {
+        if passwords().any(|it| it.gearmand_option == name) {
             let seen = format!("--{name} stands in {path}: every local user reads it in ps");
             let todo = format!("move it to {} (mode 0640)", password::CONFIG);
             problems.push(Finding::failed(seen, todo).fixed_by(by.clone()));
@@ -82,8 +82,8 @@ fn file(context: &Context, unit: &Unit) -> Vec<Finding> {
 
 fn running(context: &Context, unit: &Unit) -> Option<Finding> {
     let family = context.platform.family;
-    let wanted = context.resolved.host.options_of_gearmand(&family.gearmand);
-    let why = daemon::staleness(family, wanted, None)(context.host, unit)
+    let wanted = context.resolved.host.options_of_gearmand();
+    let why = running::staleness(family, wanted, None)(context.host, unit)
         .ok()
         .flatten()?;
     // The limit of open files has a check of its own.

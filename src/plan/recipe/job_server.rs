@@ -6,15 +6,16 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use crate::base::secrets::Secrets;
-use crate::gearman::unit::definition;
-use crate::gearman::{daemon, options, password};
+use crate::gearman::password::{self, Secret};
+use crate::gearman::{daemon, options};
 use crate::host::Host;
 use crate::host::platform::{Gearmand, Init, Platform};
-use crate::intent::options::Queue;
 use crate::intent::queue::WaitingJobs;
 use crate::intent::resolve::HostResolved;
 use crate::plan::recipe::{Items, drop_in};
-use crate::queue::mysql;
+use crate::queue::mysql::MysqlStore;
+use crate::queue::running::{self, definition};
+use crate::queue::{Store, passwords};
 use crate::resource::ResourceId;
 use crate::resource::check::{Check, Condition};
 use crate::resource::database::Database;
@@ -24,12 +25,10 @@ use crate::resource::file::Edit;
 use crate::resource::file::{File, Owner};
 use crate::resource::service::{self, Service};
 
-/// The packages of a queue: gearmand links its libraries itself, but a
-/// database is made and tried through its own client.
-pub fn client(host: &Host, platform: &Platform, resolved: &HostResolved) -> Vec<String> {
-    let lacks = resolved.mysql.is_some() && mysql::client(host).is_none();
-    let package = platform.family.mysql_client;
-    lacks.then(|| package.to_owned()).into_iter().collect()
+/// The packages that are missing for the queue.
+pub fn packages(host: &Host, platform: &Platform, resolved: &HostResolved) -> Vec<String> {
+    let store = resolved.store.as_ref();
+    store.map_or_else(Vec::new, |it| it.packages(host, platform.family))
 }
 
 pub fn resources(
@@ -42,11 +41,11 @@ pub fn resources(
 ) -> Result<()> {
     let family = platform.family;
     let gearmand = &family.gearmand;
-    let wanted = resolved.options_of_gearmand(gearmand);
-    let secret = match &resolved.mysql {
-        Some(mysql) => Some(mysql.password.clone()),
-        // It moves out of sight, whatever it is for.
-        None => password::in_options(host, gearmand)?,
+    let wanted = resolved.options_of_gearmand();
+    let store = resolved.store.as_deref();
+    let secret = match store.and_then(Store::secret) {
+        Some(secret) => Some(secret),
+        None => exposed_secret(host, gearmand)?,
     };
     if let Some(secret) = secret.clone() {
         items.host(File {
@@ -58,8 +57,9 @@ pub fn resources(
                 .secrets(Secrets::Options)
         });
     }
-    if let Some(mysql) = resolved.mysql.clone().filter(|_| host.live()) {
-        let stale = daemon::staleness(family, wanted.clone(), secret.clone());
+    let database = store.and_then(Store::database);
+    if let Some(mysql) = database.cloned().filter(|_| host.live()) {
+        let stale = running::staleness(family, wanted.clone(), secret.clone());
         let supervisor = resolved.supervisor.unit;
         items.host(Database {
             mysql,
@@ -70,9 +70,9 @@ pub fn resources(
         });
     }
     items.host(options_file(gearmand, wanted.clone()));
-    if gearmand.lacks_queue_dir && resolved.queue == Queue::Sqlite && host.live() {
+    if let Some(folder) = store.and_then(Store::folder).filter(|_| host.live()) {
         items.host(Directory {
-            path: gearmand.queue_dir.into(),
+            path: folder,
             owner: Owner::User(gearmand.user.into()),
             mode: 0o750,
             shared: false,
@@ -80,7 +80,7 @@ pub fn resources(
     }
     if platform.init == Init::Systemd {
         let for_unit = wanted.clone();
-        let database_here = resolved.mysql.as_ref().is_some_and(|it| it.is_local());
+        let database_here = database.is_some_and(MysqlStore::is_local);
         let text = move |host: &Host| -> Result<String> {
             let exec_start = definition(host, &for_unit)?.exec_start;
             daemon::drop_in(gearmand, exec_start.as_deref(), database_here)
@@ -90,7 +90,7 @@ pub fn resources(
     if !live {
         return Ok(());
     }
-    let stale = daemon::staleness(family, wanted.clone(), secret.clone());
+    let stale = running::staleness(family, wanted.clone(), secret.clone());
     let (to_be, unit, supervisor) = (wanted.clone(), gearmand.unit, resolved.supervisor.unit);
     items.host(Drained {
         purpose: Purpose::RestartJobServer,
@@ -98,10 +98,12 @@ pub fn resources(
             let unit = host.unit(unit, &[supervisor])?;
             match stale(host, &unit)? {
                 Some(_) => {
-                    let to_be = daemon::planned_words(host, family, &to_be)?;
+                    let to_be = running::planned_words(host, family, &to_be)?;
                     // Those in hand too: a gearmand that ends takes a job from the
                     // worker that it lets go first, and gives it to the next one.
-                    daemon::would_lose(host, family, &to_be.unwrap_or_default(), |queue| queue.jobs)
+                    running::would_lose(host, family, &to_be.unwrap_or_default(), |queue| {
+                        queue.jobs
+                    })
                 }
                 None => Ok(0),
             }
@@ -118,6 +120,17 @@ pub fn resources(
     });
     items.host(answers(&resolved.own_server(), gearmand.unit));
     Ok(())
+}
+
+/// A password among the arguments of a gearmand whose queue needs none. It
+/// moves to the configuration file, where only gearmand sees it.
+fn exposed_secret(host: &Host, gearmand: &Gearmand) -> Result<Option<Secret>> {
+    for option in passwords().map(|it| it.gearmand_option) {
+        if let Some(password) = password::in_options(host, gearmand, option)? {
+            return Ok(Some(Secret { option, password }));
+        }
+    }
+    Ok(None)
 }
 
 fn options_file(gearmand: &'static Gearmand, wanted: Vec<options::Wanted>) -> File {

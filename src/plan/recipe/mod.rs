@@ -133,8 +133,8 @@ pub fn needs(host: &Host, platform: &Platform, resolved: &Resolved) -> Vec<Vec<S
     let mut needs: Vec<Vec<String>> = Vec::new();
     if roles.contains(&Role::Server) {
         needs.push(vec![family.gearmand.package.into()]);
-        let client = job_server::client(host, platform, &resolved.host);
-        needs.extend(client.into_iter().map(|package| vec![package]));
+        let of_queue = job_server::packages(host, platform, &resolved.host);
+        needs.extend(of_queue.into_iter().map(|package| vec![package]));
     }
     if roles.contains(&Role::Worker) {
         let of_supervisor = match resolved.host.supervisor.package {

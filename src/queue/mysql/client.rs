@@ -1,52 +1,22 @@
 //! The database of a MySQL queue, through the database's own client: with the
 //! job server's login, or as an administrator who may create databases and users.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
 
 use crate::base::problem::Problem;
-use crate::gearman::password::Password;
 use crate::host::Host;
 use crate::host::commands::{Command, Output};
-
-/// The queue's database and the job server's login.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mysql {
-    pub host: String,
-    pub port: u16,
-    pub user: String,
-    pub database: String,
-    pub table: String,
-    pub password: Password,
-    /// The password was given or found; otherwise this run generated it.
-    pub password_is_known: bool,
-    /// An option file with the administrator's login; without one, root through
-    /// the socket.
-    pub admin: Option<PathBuf>,
-}
-
-impl Mysql {
-    /// Whether the database runs on this host.
-    pub fn is_local(&self) -> bool {
-        matches!(self.host.as_str(), "localhost" | "127.0.0.1" | "::1")
-    }
-}
-
-/// Questions about a MySQL queue: the option, the prompt, the default.
-pub const PROMPTS: [(&str, &str, &str); 3] = [
-    ("mysql-host", "MySQL server", "localhost"),
-    ("mysql-user", "MySQL user for the job server", "gearman"),
-    ("mysql-database", "Database", "gearman"),
-];
+use crate::queue::mysql::{MysqlStore, is_local};
 
 /// With a smaller packet, jobs seen in practice do not fit.
 const SMALL_PACKET: u64 = 16 << 20;
 
 /// The database client. MariaDB's own name comes first: its old one prints a
 /// warning.
-pub fn client(host: &Host) -> Option<&'static Path> {
+pub fn path(host: &Host) -> Option<&'static Path> {
     ["/usr/bin/mariadb", "/usr/bin/mysql"]
         .into_iter()
         .map(Path::new)
@@ -84,7 +54,7 @@ impl LoginError {
 }
 
 /// Logs in as gearmand does. Fails if the server cannot be reached.
-pub fn log_in(host: &Host, mysql: &Mysql) -> Result<Login> {
+pub fn log_in(host: &Host, mysql: &MysqlStore) -> Result<Login> {
     let login = format!(
         "[client]\nhost=\"{}\"\nport={}\nuser=\"{}\"\npassword=\"{}\"\n",
         mysql.host,
@@ -133,17 +103,20 @@ pub fn packet_note(packet: u64) -> Option<String> {
 }
 
 /// A login that may create databases and users.
-pub struct Admin<'a> {
+pub struct Administrator<'a> {
     host: &'a Host,
     command: Command,
     /// The host that the job server logs in from, as the database sees it.
     pub client: String,
 }
 
-impl<'a> Admin<'a> {
+impl<'a> Administrator<'a> {
     /// Logs in as an administrator. The inner error is the database's reason for
     /// refusing the login.
-    pub fn log_in(host: &'a Host, at: &Server) -> Result<Result<Admin<'a>, String>> {
+    pub fn log_in(
+        host: &'a Host,
+        at: &DatabaseServer,
+    ) -> Result<Result<Administrator<'a>, String>> {
         let mut command = command(host)?;
         if let Some(file) = &at.admin {
             command = command.args([format!("--defaults-file={}", file.display())]);
@@ -154,7 +127,7 @@ impl<'a> Admin<'a> {
         } else {
             command = command.args([format!("--host={}", at.host), format!("--port={}", at.port)]);
         }
-        let mut admin = Admin {
+        let mut admin = Administrator {
             host,
             command,
             client: "localhost".into(),
@@ -217,15 +190,15 @@ impl<'a> Admin<'a> {
 
 /// A database server and the login that may change it.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Server {
+pub struct DatabaseServer {
     pub host: String,
     pub port: u16,
     pub admin: Option<std::path::PathBuf>,
 }
 
-impl Server {
-    pub fn of(mysql: &Mysql) -> Server {
-        Server {
+impl DatabaseServer {
+    pub fn of(mysql: &MysqlStore) -> DatabaseServer {
+        DatabaseServer {
             host: mysql.host.clone(),
             port: mysql.port,
             admin: mysql.admin.clone(),
@@ -233,13 +206,13 @@ impl Server {
     }
 
     fn is_local(&self) -> bool {
-        matches!(self.host.as_str(), "localhost" | "127.0.0.1" | "::1")
+        is_local(&self.host)
     }
 }
 
 /// Creates the database and a user with the minimal rights that gearmand 1.1.20
 /// needs, which creates its table itself.
-pub fn statements(mysql: &Mysql, client: &str, password: &str) -> String {
+pub fn statements(mysql: &MysqlStore, client: &str, password: &str) -> String {
     let (database, table) = (&mysql.database, &mysql.table);
     let account = format!("{}@{}", quoted(&mysql.user), quoted(client));
     format!(
@@ -255,7 +228,7 @@ pub fn quoted(text: &str) -> String {
 }
 
 fn command(host: &Host) -> Result<Command> {
-    let Some(client) = client(host) else {
+    let Some(client) = path(host) else {
         let what = "query the queue's database";
         return Err(Problem::new(what, "there is no database client (mariadb or mysql)").into());
     };

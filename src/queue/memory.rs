@@ -1,0 +1,42 @@
+//! Jobs in gearmand's memory.
+
+use anyhow::Result;
+
+use crate::gearman::password::Password;
+use crate::host::Host;
+use crate::queue::{Condition, Kind, Running, Store, StoreOptions};
+
+pub struct Memory;
+
+impl Kind for Memory {
+    fn name(&self) -> &'static str {
+        "memory"
+    }
+
+    fn help(&self) -> &'static str {
+        "In memory: jobs are lost when the job server stops"
+    }
+
+    fn summary(&self) -> &'static str {
+        "fastest; lost at a restart"
+    }
+
+    fn queue_type(&self) -> &'static str {
+        "builtin"
+    }
+
+    fn place(&self) -> Option<&'static [(&'static str, &'static str)]> {
+        None
+    }
+
+    fn open(&self, _: &Host, _: &StoreOptions, _: Option<Password>) -> Result<Box<dyn Store>> {
+        Ok(Box::new(Memory))
+    }
+}
+
+impl Store for Memory {
+    fn examine(&self, _: &Host, _: &Running) -> Result<Vec<Condition>> {
+        let seen = "jobs wait in gearmand's memory, as you asked: they are lost when it stops";
+        Ok(vec![Condition::Sound(seen.into())])
+    }
+}
