@@ -2,16 +2,16 @@
 
 use std::path::Path;
 use std::time::{Duration, Instant};
-use wp_gears::site::config::{Edited, Want, Wish, edit};
+use wp_gears::site::config::{Desired, Edited, Want, edit};
 use wp_gears::site::plugins::WP_GEARS;
 
 fn plan(source: &[u8]) -> Edited {
-    let wish = Wish {
+    let desired = Desired {
         switch: WP_GEARS.switch,
         servers: Want::Default(vec!["127.0.0.1:4730".into()]),
         salt: Want::Default("salt".into()),
     };
-    edit(source, &wish, &|_| None).expect("an edit")
+    edit(source, &desired, &|_| None).expect("an edit")
 }
 
 /// The best of eleven: others use the machine too.

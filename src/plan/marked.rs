@@ -31,7 +31,7 @@ pub fn of_site(
     let mut resources: Vec<Box<dyn Resource>> = Vec::new();
     if let Ok(path) = settings::locate(host, dir)
         && let Some(file) = host.read(&path)?
-        && config::take_out(&file.bytes).text != file.bytes
+        && config::remove(&file.bytes).text != file.bytes
     {
         resources.push(Box::new(wp_config(file.meta.path)));
         let drained = waiting::of_site(host, &site_name(dir), dir, wish.waiting)?;
@@ -94,7 +94,7 @@ fn gone(path: PathBuf, edit: Edit) -> File {
 
 fn wp_config(path: PathBuf) -> File {
     File {
-        make: Box::new(|_, now| Ok(now.map(|text| config::take_out(text).text).into())),
+        make: Box::new(|_, now| Ok(now.map(|text| config::remove(text).text).into())),
         ..gone(path, Edit::WpConfig).secrets(Secrets::Php(plugins::shown_words()))
     }
 }

@@ -421,7 +421,7 @@ impl Restore {
             (Edit::WpConfig, original, ours) => {
                 let undone = match (original, ours) {
                     (Some(original), Some(ours)) => config::undo(current, original, ours),
-                    _ => config::take_out(current),
+                    _ => config::remove(current),
                 };
                 next(undone.text, undone.left_alone)
             }

@@ -30,7 +30,7 @@ use crate::resource::link::Link;
 use crate::resource::package::Packages;
 use crate::resource::repository::{Enabled, Repository};
 use crate::resource::source::Source;
-use crate::site::config::{self, Wish};
+use crate::site::config::{self, Desired};
 use crate::site::{plugins, settings};
 
 /// The PHP that workers run, in root's folder.
@@ -330,7 +330,7 @@ fn ids_of(host: &Host, path: &Path) -> Result<(u32, u32)> {
 
 /// The switch.
 fn wp_config(site: &SiteResolved) -> File {
-    let wish = Wish {
+    let desired = Desired {
         switch: site.plugin.switch,
         servers: site.servers.clone(),
         salt: site.salt.clone(),
@@ -341,7 +341,7 @@ fn wp_config(site: &SiteResolved) -> File {
         edit: Edit::WpConfig,
         make: Box::new(move |host, now| {
             let include = settings::includes(host, &path);
-            let edited = config::edit(now.unwrap_or_default(), &wish, &include)
+            let edited = config::edit(now.unwrap_or_default(), &desired, &include)
                 .map_err(|refusal| settings::explain(&path, refusal))?;
             Ok(Next {
                 bytes: Some(edited.text),

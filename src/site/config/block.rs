@@ -1,11 +1,12 @@
-//! The lines that we add, in their marked block.
+//! The marked block with the lines that setup adds.
 
 use crate::site::config::network::Network;
 use crate::site::plugins::{SALT, Switch, constants};
 
-// Neither may hold the words that WP-CLI cuts at, nor `?>`.
+// Existing hosts have these comments: they identify the block and must not
+// change. They must not contain `?>`, or the phrase at which WP-CLI splits files.
 const BEGIN: &str = "/* BEGIN wp-gears: background jobs. No need to edit these lines; \"wp-gears remove\" takes them out again. */";
-/// The same where a line of the file had to be split in two for the block.
+/// For a block that splits a line of the file in two.
 const BEGIN_SPLIT: &str = "/* BEGIN wp-gears: background jobs. No need to edit these lines; \"wp-gears remove\" takes them out and joins the line again. */";
 const END: &str = "/* END wp-gears */";
 
@@ -21,29 +22,30 @@ pub fn is_marker(comment: &[u8]) -> bool {
     is_begin(comment) || is_end(comment)
 }
 
-/// Whether the block that begins so stands in a line that was split.
+/// Whether the block with this first comment splits a line.
 pub fn was_split(begin: &[u8]) -> bool {
     begin == BEGIN_SPLIT.as_bytes()
 }
 
-/// What is missing in the file; each is one or more lines.
+/// The settings that the file lacks; each becomes one or more lines.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub struct Missing {
     pub switch: Option<Switch>,
     pub servers: Option<ServerLines>,
     pub salt: Option<String>,
     pub host: Option<Network>,
-    /// Code that can't be read comes first, and may define any of them.
+    /// Unreadable code comes before the block and may define any of them.
     pub yields: bool,
 }
 
+/// How the block sets the servers.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ServerLines {
     Set(Vec<String>),
-    /// Where code that can't be read has set none.
+    /// Unless unreadable code has set some.
     Unless(Vec<String>),
-    /// The file sets them, but not so that they reach a global variable from
-    /// inside a function.
+    /// The file sets them, but not as a global variable if it is included
+    /// inside a function. Makes them global.
     Lift,
 }
 
@@ -78,12 +80,12 @@ impl Missing {
             lines.push(self.define(SALT, &quoted(salt)));
         }
         if let Some(network) = self.host {
-            let sure = match network {
+            let guard = match network {
                 Network::Yes => "",
                 _ => "defined( 'DOMAIN_CURRENT_SITE' ) && ",
             };
             lines.push(format!(
-                "if ( 'cli' === PHP_SAPI && {sure}empty( $_SERVER['HTTP_HOST'] ) ) {{"
+                "if ( 'cli' === PHP_SAPI && {guard}empty( $_SERVER['HTTP_HOST'] ) ) {{"
             ));
             lines.push("\t$_SERVER['HTTP_HOST'] = DOMAIN_CURRENT_SITE;".into());
             lines.push("}".into());
@@ -99,7 +101,7 @@ impl Missing {
     }
 }
 
-/// The block, each line with its end.
+/// The block as text, with line endings.
 pub fn render(missing: &Missing, split: bool, indent: &str, end_of_line: &str) -> String {
     let begin = if split { BEGIN_SPLIT } else { BEGIN };
     let mut text = String::new();
@@ -123,12 +125,12 @@ pub fn array(servers: &[String]) -> String {
     format!("array( {} )", list.join(", "))
 }
 
-/// A PHP string in single quotes.
+/// A PHP string literal in single quotes.
 pub fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
 }
 
-/// A line that looks like one of ours, for blocks that no journal knows.
+/// Whether a line looks like one that setup adds, for blocks without a journal.
 pub fn is_ours(line: &[u8]) -> bool {
     let line = String::from_utf8_lossy(line);
     let of_names = constants().iter().any(|name| {

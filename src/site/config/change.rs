@@ -1,5 +1,5 @@
-//! What has to change: values that contradict the wish, in place, and what
-//! is missing, in our block.
+//! The changes to make: values that differ are replaced in place, and missing
+//! settings go into our block.
 
 use crate::site::config::block::{self, Missing, ServerLines};
 use crate::site::config::events::Event;
@@ -13,7 +13,7 @@ use crate::site::config::{Want, Warning, is_on, is_text_false, server_list};
 use crate::site::plugins::{SALT, Switch, SwitchValue};
 use std::ops::Range;
 
-/// Bytes that are taken out and what stands there instead.
+/// A range of bytes and its replacement.
 #[derive(Debug, Clone)]
 pub struct Change {
     pub at: Range<usize>,
@@ -76,10 +76,10 @@ impl<'p> Plan<'p> {
             return Ok(());
         }
         if matches!(fact.value, Value::Computed { .. }) {
-            return Err(at_run_time(fact, switch.constant));
+            return Err(computed(fact, switch.constant));
         }
         if is_text_false(&fact.value) && switch.value == SwitchValue::True {
-            self.warn(fact, "a word in quotes is true to PHP, even 'false'");
+            self.warn(fact, "PHP treats a string as true, even 'false'");
         }
         self.replace(fact, switch.constant, &switch.php())
     }
@@ -94,40 +94,40 @@ impl<'p> Plan<'p> {
         if matches!(fact.value, Value::Computed { .. }) {
             return match want {
                 Want::Default(_) => Ok(()),
-                Want::Exactly(_) => Err(at_run_time(&fact, name)),
+                Want::Exactly(_) => Err(computed(&fact, name)),
             };
         }
         let empty = fact.value.truthy() == Some(false) && has.as_deref() != Some("0");
         if empty {
             self.warn(
                 &fact,
-                "the salt is empty: sites without one run each other's jobs",
+                "the salt is empty, and sites without a salt run each other's jobs",
             );
         } else if has.is_none() && fact.value != Value::Odd {
-            self.warn(&fact, "the salt is not a text");
+            self.warn(&fact, "the salt is not a string");
             return self.replace(&fact, name, &block::quoted(want.value()));
         }
         match want {
             Want::Exactly(want) if has.as_ref() == Some(want) => Ok(()),
             Want::Default(_) if !empty => {
-                self.odd_salt(&fact);
+                self.check_salt(&fact);
                 Ok(())
             }
             _ => self.replace(&fact, name, &block::quoted(want.value())),
         }
     }
 
-    fn odd_salt(&mut self, fact: &Fact) {
-        let fine = |text: &String| {
+    fn check_salt(&mut self, fact: &Fact) {
+        let valid = |text: &String| {
             text.len() <= 200
                 && text
                     .bytes()
                     .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
         };
-        if !fact.value.text().as_ref().is_some_and(fine) {
+        if !fact.value.text().as_ref().is_some_and(valid) {
             self.warn(
                 fact,
-                "the salt is kept, but has characters besides letters, digits and . _ -, or more than 200",
+                "the salt is kept, although it has characters other than letters, digits, '.', '_' and '-', or more than 200",
             );
         }
     }
@@ -137,7 +137,7 @@ impl<'p> Plan<'p> {
         let Some(fact) = self.facts.servers.clone()? else {
             let list = want.value().clone();
             self.missing.servers = Some(match want {
-                // What was asked for wins over what can't be read.
+                // A requested value overrides what unreadable code may set.
                 Want::Default(_) if self.facts.opaque.is_some() => ServerLines::Unless(list),
                 _ => ServerLines::Set(list),
             });
@@ -154,26 +154,29 @@ impl<'p> Plan<'p> {
             Value::List(elements) => match server_list(&fact.value) {
                 Some(has) if exactly.is_none_or(|want| *want == has) => {
                     if elements.iter().any(|it| it.keyed) {
-                        self.warn(&fact, "the servers have keys, which the plugin leaves out");
+                        self.warn(
+                            &fact,
+                            "the list of servers has keys, which the plugin ignores",
+                        );
                     }
                     Ok(())
                 }
                 Some(_) if self.facts.pushed => {
-                    Err(self.stuck(&fact, "the servers are added one by one"))
+                    Err(self.stuck(&fact, "the servers are added to the list one by one"))
                 }
                 Some(_) => self.list(&fact, elements, want.value()),
                 None if elements.iter().any(|it| is_computed(&it.value)) => {
-                    Err(at_run_time(&fact, name))
+                    Err(computed(&fact, name))
                 }
                 None => match exactly {
                     Some(list) => self.replace(&fact, name, &block::array(list)),
-                    None => Err(self.stuck(&fact, "the servers are not texts like 'HOST:PORT'")),
+                    None => Err(self.stuck(&fact, "the servers are not strings like 'HOST:PORT'")),
                 },
             },
             Value::Text(text) => {
                 self.warn(
                     &fact,
-                    "the servers are a text, which breaks the plugin: made a list",
+                    "$gearman_servers is a string, which breaks the plugin: it becomes a list",
                 );
                 let own: Vec<String> = text
                     .split(',')
@@ -187,16 +190,16 @@ impl<'p> Plan<'p> {
                 };
                 self.replace(&fact, name, &block::array(list))
             }
-            value if is_computed(value) => Err(at_run_time(&fact, name)),
+            value if is_computed(value) => Err(computed(&fact, name)),
             _ => {
-                self.warn(&fact, "the servers are no list");
+                self.warn(&fact, "$gearman_servers is not a list");
                 self.replace(&fact, name, &block::array(want.value()))
             }
         }
     }
 
-    /// Changes a literal list element by element: what else stands in it,
-    /// comments above all, stays.
+    /// Changes a literal list element by element, to preserve everything between
+    /// the elements, especially comments.
     fn list(&mut self, fact: &Fact, has: &[Element], want: &[String]) -> Result<(), Refusal> {
         let Some(_) = self.editable(fact, "$gearman_servers")? else {
             return Ok(());
@@ -245,13 +248,13 @@ impl<'p> Plan<'p> {
             if let Some(comma) = comma {
                 self.changes.push(Change::new(*comma..comma + 1, ""));
             }
-            let gone = self.with_its_line(pair[1].at.clone());
-            self.changes.push(Change::new(gone, ""));
+            let removed = self.with_its_line(pair[1].at.clone());
+            self.changes.push(Change::new(removed, ""));
         }
         Ok(())
     }
 
-    /// The whole line, where nothing but a comma stands beside the element.
+    /// The whole line, if it contains nothing but the element and a comma.
     fn with_its_line(&self, at: Range<usize>) -> Range<usize> {
         let blank = |b: &u8| matches!(b, b' ' | b'\t');
         let start = line_start(self.source, at.start);
@@ -261,7 +264,7 @@ impl<'p> Plan<'p> {
             return at;
         }
         match rest.get(end) {
-            // Its line end goes with it, the one before stays.
+            // Removes the line's own line ending, and keeps the previous one.
             Some(b'\n') => start..at.end + end + 1,
             Some(b'\r') if rest.get(end + 1) == Some(&b'\n') => start..at.end + end + 2,
             Some(b'\r') => start..at.end + end + 1,
@@ -277,7 +280,7 @@ impl<'p> Plan<'p> {
             Domain::Missing if self.facts.network == Network::Maybe => Ok(()),
             Domain::Missing => Err(Refusal::new(
                 None,
-                "this is a network, but DOMAIN_CURRENT_SITE is defined nowhere: a worker could not tell its site",
+                "this is a network, but DOMAIN_CURRENT_SITE is not defined, so a worker cannot tell which site to load",
             )),
             Domain::FromHost(line) => Err(Refusal::new(
                 Some(*line),
@@ -301,7 +304,7 @@ impl<'p> Plan<'p> {
         if let Some((line, what)) = &self.facts.opaque {
             self.warnings.push(Warning::new(
                 Some(*line),
-                format!("{what}: what it defines wins over our lines"),
+                format!("{what}: anything it defines takes precedence over the lines from setup"),
             ));
         }
         let change = match self.own_block() {
@@ -312,7 +315,8 @@ impl<'p> Plan<'p> {
         Ok((self.changes, self.warnings))
     }
 
-    /// Our block is there already: what is missing goes to its end.
+    /// Adds missing lines at the end of our block, if the file has one that can be
+    /// used.
     fn own_block(&self) -> Option<Change> {
         let load = self.facts.seen.tops[self.facts.load].at.start;
         let comments = &self.facts.seen.trivia.comments;
@@ -326,7 +330,7 @@ impl<'p> Plan<'p> {
         if end.end > load {
             return None;
         }
-        // WordPress tells people to put their network right below our block.
+        // WordPress advises to add a network's constants right below our block.
         let later = |event: &Event| {
             event.at > end.start && event.at < load && event.kind.may_define("DOMAIN_CURRENT_SITE")
         };
@@ -352,7 +356,7 @@ impl<'p> Plan<'p> {
         let block = block::render(&self.missing, spot.split, &spot.indent, spot.end_of_line);
         let text = match spot.split {
             true => format!("{}{block}", spot.end_of_line),
-            // An empty line, for the eye.
+            // Followed by a blank line, for readability.
             false => format!("{block}{}", spot.end_of_line),
         };
         Ok(Change::new(spot.at..spot.at, text))
@@ -366,19 +370,20 @@ impl<'p> Plan<'p> {
         Refusal::at(fact.file.as_deref(), fact.line, why)
     }
 
-    /// Where the value stands, if it is ours to change.
+    /// The position of the value, if setup may change it.
     fn editable(&self, fact: &Fact, name: &str) -> Result<Option<Range<usize>>, Refusal> {
         let Some(at) = &fact.value_at else {
             let file = fact.file.as_deref().unwrap_or("this file");
-            let reason = format!("{name} has another value here, and this file is only read");
+            let reason =
+                format!("{name} has another value here, and setup does not edit included files");
             return Err(Refusal::at(fact.file.as_deref(), fact.line, reason)
-                .by_hand(format!("Change it in {file}")));
+                .by_hand(format!("change it in {file} to match")));
         };
         if let Some(part) = self.foreign.iter().find(|part| part.contains(&at.start))
             && !self.source[part.clone()].starts_with(b"/**#@")
         {
             let reason = format!(
-                "{name} stands in another tool's part of the file (from line {}), which would undo the change",
+                "{name} is in a part of the file that another tool manages (from line {}) and may overwrite",
                 line_of(self.source, part.start)
             );
             return Err(Refusal::new(Some(fact.line), reason));
@@ -401,7 +406,7 @@ fn is_computed(value: &Value) -> bool {
     )
 }
 
-fn at_run_time(fact: &Fact, name: &str) -> Refusal {
-    let reason = format!("{name} is computed when the file runs, which can't be followed");
+fn computed(fact: &Fact, name: &str) -> Refusal {
+    let reason = format!("{name} is computed at run time, so its value is unknown");
     Refusal::at(fact.file.as_deref(), fact.line, reason)
 }

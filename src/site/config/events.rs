@@ -1,4 +1,4 @@
-//! What the walk finds, with the conditions under which it happens.
+//! What the walk through a file finds, and the conditions under which it runs.
 
 use crate::site::config::php::Trivia;
 use crate::site::config::value::Value;
@@ -7,7 +7,7 @@ use crate::site::plugins::constants;
 use std::fmt;
 use std::ops::Range;
 
-/// The constants that make a network.
+/// The constants that make a site a network.
 const NETWORK: [&str; 5] = [
     "MULTISITE",
     "SUBDOMAIN_INSTALL",
@@ -16,7 +16,7 @@ const NETWORK: [&str; 5] = [
     "DOMAIN_CURRENT_SITE",
 ];
 
-/// The constants that matter here: ours, and those that make a network.
+/// The constants that matter here: our own, and those for networks.
 fn watched() -> impl Iterator<Item = &'static str> {
     constants().iter().copied().chain(NETWORK)
 }
@@ -26,8 +26,7 @@ pub fn is_watched(name: &str) -> bool {
     watched().any(|it| it == name)
 }
 
-/// Whether a constant matters here, or has the name of one that does in
-/// another case.
+/// Whether a constant matters here, ignoring the case of its name.
 pub fn resembles_watched(name: &str) -> bool {
     watched().any(|it| it.eq_ignore_ascii_case(name))
 }
@@ -35,17 +34,18 @@ pub fn resembles_watched(name: &str) -> bool {
 /// The conditions under which a line runs.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Place {
-    /// Runs unless one of these constants is defined by then.
+    /// Runs unless one of these constants is already defined.
     pub unless: Vec<String>,
-    /// Runs if this file is there, as far as the tree says.
+    /// Runs only if this file exists.
     pub if_file: Option<String>,
-    /// In a branch, a loop or a `try` whose outcome we can't tell.
+    /// In a branch, a loop or a `try` with an unknown outcome.
     pub branch: bool,
     /// In a function, a closure or a class.
     pub function: bool,
 }
 
 impl Place {
+    /// Whether the line runs unconditionally.
     pub fn sure(&self) -> bool {
         *self == Place::default()
     }
@@ -58,52 +58,52 @@ pub enum Kind {
         value: Value,
         value_at: Range<usize>,
     },
-    /// `$gearman_servers = …`; `global` where it is `$GLOBALS[…] = …`, and
-    /// `yields` where servers that are set already win.
+    /// `$gearman_servers = …`. `global` for `$GLOBALS[…] = …`; `yields` if it keeps
+    /// servers that are already set.
     Servers {
         value: Value,
         value_at: Range<usize>,
         global: bool,
         yields: bool,
     },
-    /// `$gearman_servers[] = …`, and whether by `$GLOBALS`.
+    /// `$gearman_servers[] = …`, and whether through `$GLOBALS`.
     Push(Value, bool),
     /// `global $gearman_servers;`
     Global,
-    /// Any other use that may change the list.
+    /// Any other use, which may change the list.
     Touched,
-    /// `$_SERVER['HTTP_HOST'] = …`, with whether a worker gets there, and
-    /// whether the value is one for it.
+    /// `$_SERVER['HTTP_HOST'] = …`, whether a worker runs it, and whether the value
+    /// is of use to a worker.
     Host {
         worker: Truth,
         usable: bool,
     },
     Load,
-    /// A file that is included; by a path that we can tell, or not.
+    /// An included file, with its path if that is known.
     Include(Option<String>),
-    /// Code or definitions that cannot be read here: `eval`, computed names.
+    /// Code or definitions that cannot be read: `eval`, computed names.
     Opaque(Opaque),
     /// `exit`, `return`, `throw`.
     Exit {
         worker: Truth,
     },
-    /// The name of a constant of ours as a mere string.
+    /// The name of one of our constants, in a string.
     Mention(String),
-    /// A text that tells a layout apart.
+    /// A string that identifies a known layout.
     Sign(String),
     Jump,
 }
 
-/// What keeps a part of the code from being read.
+/// Why a part of the code cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Opaque {
     ComputedConstant,
     ComputedDefinition,
     ComputedVariable,
-    /// `extract` and its like.
+    /// `extract` and similar functions.
     Extract,
     Eval,
-    /// `define` called by a string.
+    /// `define` called through a string.
     IndirectDefine,
     UnreadableFile,
 }
@@ -111,13 +111,13 @@ pub enum Opaque {
 impl fmt::Display for Opaque {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Opaque::ComputedConstant => "a constant whose name is computed",
-            Opaque::ComputedDefinition => "a definition that is computed",
-            Opaque::ComputedVariable => "a variable whose name is computed",
-            Opaque::Extract => "variables that are set by their names",
-            Opaque::Eval => "code that is evaluated",
-            Opaque::IndirectDefine => "a call of define by its name",
-            Opaque::UnreadableFile => "a file that can't be read here",
+            Opaque::ComputedConstant => "a constant with a computed name",
+            Opaque::ComputedDefinition => "a computed definition",
+            Opaque::ComputedVariable => "a variable with a computed name",
+            Opaque::Extract => "variables set by extract or parse_str",
+            Opaque::Eval => "evaluated code",
+            Opaque::IndirectDefine => "an indirect call of define",
+            Opaque::UnreadableFile => "a file that cannot be read",
         })
     }
 }
@@ -132,12 +132,13 @@ impl Kind {
     }
 }
 
+/// Something that the walk found, and where.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event {
     pub kind: Kind,
     pub at: usize,
     pub place: Place,
-    /// The top-level statement that it stands in.
+    /// The index of the top-level statement that contains it.
     pub top: usize,
 }
 
@@ -145,18 +146,20 @@ pub struct Event {
 #[derive(Debug, Clone)]
 pub struct Top {
     pub at: Range<usize>,
-    /// Only makes sure that `ABSPATH` is defined.
+    /// Does nothing but define `ABSPATH` if it is undefined.
     pub abspath: bool,
-    /// Declares a function or a class: what it holds runs elsewhere.
+    /// Declares a function or a class, so its code does not run here.
     pub declares: bool,
-    /// Where its list of statements begins (a braced namespace has its own).
+    /// Where its list of statements begins: a braced namespace has its own list.
     pub list: usize,
 }
 
+/// Everything that the walk found.
 #[derive(Debug, Default)]
 pub struct Seen {
     pub events: Vec<Event>,
     pub tops: Vec<Top>,
     pub trivia: Trivia,
+    /// Only PHP 7.4 and older accept the file.
     pub old_grammar: bool,
 }

@@ -1,5 +1,5 @@
-//! What the file says: the walk's events, with those of the files that it
-//! includes, made into one answer for each thing that we care for.
+//! Evaluates the events of a file and of the files that it includes, to one
+//! result for each setting.
 
 use crate::site::config::events::{Event, Kind, Opaque, Place, Seen, is_watched};
 use crate::site::config::includes::{From, Lines, splice};
@@ -12,44 +12,48 @@ use crate::site::config::{Include, Warning};
 use crate::site::plugins::{SALT, Switch, constants, switches};
 use std::ops::Range;
 
-/// A value that is surely there when WordPress loads.
+/// A value that is certain to be set when WordPress loads.
 #[derive(Debug, Clone)]
 pub struct Fact {
     pub value: Value,
-    /// Where the value stands in wp-config.php; None in an included file.
+    /// The position of the value in wp-config.php; `None` if it is in an included
+    /// file.
     pub value_at: Option<Range<usize>>,
     pub line: usize,
-    /// The included file that says so.
+    /// The included file that sets it.
     pub file: Option<String>,
 }
 
+/// All results.
 #[derive(Debug)]
 pub struct Facts {
     pub seen: Seen,
     /// The top-level statement that loads WordPress.
     pub load: usize,
-    /// What the file says of each switch that plugins have.
+    /// The value of each plugin's switch.
     pub switches: Vec<(Switch, Result<Option<Fact>, Refusal>)>,
     pub salt: Result<Option<Fact>, Refusal>,
     pub servers: Result<Option<Fact>, Refusal>,
-    /// The list's elements are pushed one by one.
+    /// Whether the elements of the list are appended one by one.
     pub pushed: bool,
-    /// The list reaches the global variable even inside a function.
+    /// Whether the list is a global variable even if the file is included inside a
+    /// function.
     pub global: bool,
     pub network: Network,
     pub domain: Domain,
-    /// A worker's `HTTP_HOST` is set by the file.
+    /// Whether the file sets `HTTP_HOST` for workers.
     pub host: bool,
-    /// Something before the load that may define ours unseen: its line.
+    /// Code before the load that cannot be read and may define our settings, with
+    /// its line.
     pub opaque: Option<(usize, String)>,
     pub warnings: Vec<Warning>,
 }
 
 impl Facts {
-    /// What the file says of a switch.
+    /// The value of a switch.
     pub fn switch(&self, switch: Switch) -> Result<Option<&Fact>, Refusal> {
-        let said = self.switches.iter().find(|(it, _)| *it == switch);
-        match said {
+        let found = self.switches.iter().find(|(it, _)| *it == switch);
+        match found {
             Some((_, Ok(fact))) => Ok(fact.as_ref()),
             Some((_, Err(refusal))) => Err(refusal.clone()),
             None => Ok(None),
@@ -57,6 +61,7 @@ impl Facts {
     }
 }
 
+/// Reads a file, or explains why it must not be edited.
 pub fn read(source: &[u8], include: &Include<'_>) -> Result<Facts, Refusal> {
     let seen = php::parse(source, |program, view, trivia, old| {
         crate::site::config::walk::see(program, view, source, trivia, old)
@@ -65,7 +70,7 @@ pub fn read(source: &[u8], include: &Include<'_>) -> Result<Facts, Refusal> {
     if seen.old_grammar {
         warnings.push(Warning::new(
             None,
-            "only PHP 7.4 and older take this file's grammar",
+            "only PHP 7.4 and older accept the syntax of this file",
         ));
     }
     let load = find_load(&seen, source, include)?;
@@ -84,8 +89,8 @@ pub fn read(source: &[u8], include: &Include<'_>) -> Result<Facts, Refusal> {
     let load_at = seen.tops[load].at.start;
     let mut loaded = false;
     for from in events {
-        // What shares the statement with the load counts as before it; what
-        // is nested there is in a branch anyway.
+        // Code in the same statement as the load counts as before it; if it is
+        // nested there, it is in a branch anyway.
         loaded |= from.file.is_none() && from.event.top > load;
         if loaded { &mut after } else { &mut before }.push(from);
     }
@@ -95,7 +100,7 @@ pub fn read(source: &[u8], include: &Include<'_>) -> Result<Facts, Refusal> {
     let unseen = opaque.is_some() || seen.events.iter().any(includes);
     let constant = |name| constant(name, &before, &after, unseen);
     let (servers, pushed, global) = servers(&before, &after);
-    near_names(&before, &mut warnings);
+    similar_names(&before, &mut warnings);
     let host = before.iter().any(|from| {
         matches!(
             from.event.kind,
@@ -124,7 +129,7 @@ pub fn read(source: &[u8], include: &Include<'_>) -> Result<Facts, Refusal> {
     })
 }
 
-/// The statement that loads WordPress, or why there is none.
+/// The statement that loads WordPress, or the reason why there is none.
 fn find_load(seen: &Seen, source: &[u8], include: &Include<'_>) -> Result<usize, Refusal> {
     crate::site::config::layout::stub(seen, source)?;
     let loads = |event: &&Event| event.kind == Kind::Load;
@@ -134,7 +139,7 @@ fn find_load(seen: &Seen, source: &[u8], include: &Include<'_>) -> Result<usize,
     if seen.tops[event.top].declares {
         return Err(Refusal::new(
             Some(line_of(source, event.at)),
-            "WordPress is loaded inside a function; where that is called can't be followed",
+            "WordPress is loaded inside a function, and it is unknown when that is called",
         ));
     }
     Ok(event.top)
@@ -150,17 +155,17 @@ fn check_flow(before: &[From], load_at: usize, warnings: &mut Vec<Warning>) -> R
             Kind::Exit { .. } if place.sure() => {
                 return Err(Refusal::new(
                     Some(from.line),
-                    "the file ends here, before WordPress is loaded",
+                    "the script ends here, before it loads WordPress",
                 ));
             }
             Kind::Exit { worker: Truth::Yes } if !place.function => warnings.push(Warning::new(
                 Some(from.line),
-                "on the command line, without a host name, the file ends here: a worker gets no further",
+                "on the command line and without a host name, the script ends here, so a worker never loads WordPress",
             )),
             Kind::Jump => {
                 return Err(Refusal::new(
                     Some(from.line),
-                    "a goto: which lines run can't be followed",
+                    "a goto makes it impossible to tell which lines run",
                 ));
             }
             _ => {}
@@ -214,7 +219,9 @@ fn constant(
             return Err(refuse(from, format!("{name} is defined inside a function")));
         }
         if !surely(place, name, before, from) {
-            let reason = format!("{name} is defined under a condition that can't be followed");
+            let reason = format!(
+                "{name} is defined under a condition that cannot be evaluated without running the file"
+            );
             return Err(refuse(from, reason));
         }
         if let Some(first) = &fact {
@@ -228,13 +235,15 @@ fn constant(
             Value::Bareword(word) if word == name => {
                 return Err(refuse(
                     from,
-                    format!("{name} lacks its quotes: a fatal error since PHP 8"),
+                    format!("{name} is not in quotes, which is a fatal error since PHP 8"),
                 ));
             }
-            // It may come from a file that is included, or from PHP itself.
+            // The constant may come from an included file, or from PHP itself.
             Value::Bareword(word) if unseen || word == "ABSPATH" => {}
             Value::Bareword(word) => {
-                let reason = format!("{name} is given {word}, a word without quotes");
+                let reason = format!(
+                    "{name} is set to {word} without quotes, and no such constant is defined"
+                );
                 return Err(refuse(from, reason));
             }
             _ => {}
@@ -255,20 +264,20 @@ fn constant(
     {
         return Err(refuse(
             from,
-            format!("{name} is used in a way that can't be followed"),
+            format!("{name} is used in a way that cannot be evaluated without running the file"),
         ));
     }
     Ok(fact)
 }
 
-/// Whether a line surely runs, or is the usual guard against a second
-/// definition of the same name.
+/// Whether a line is certain to run, or has only the usual guard against a second
+/// definition of its constant.
 fn surely(place: &Place, name: &str, before: &[From], here: &From) -> bool {
     if place.branch || place.if_file.is_some() || place.function {
         return false;
     }
     place.unless.iter().all(|guard| {
-        // A guard on another constant of ours that nothing defined so far.
+        // A guard on another constant of ours that is not defined yet.
         guard == name
             || constants().contains(&guard.as_str())
                 && !before
@@ -282,7 +291,7 @@ fn surely(place: &Place, name: &str, before: &[From], here: &From) -> bool {
     })
 }
 
-/// The servers, whether they are pushed, and whether they reach the global.
+/// The servers, whether they are appended one by one, and whether they are global.
 fn servers(before: &[From], after: &[From]) -> (Result<Option<Fact>, Refusal>, bool, bool) {
     let (mut fact, mut pushed, mut global) = (None, false, false);
     let result = follow_servers(before, after, &mut fact, &mut pushed, &mut global);
@@ -314,13 +323,15 @@ fn follow_servers(
             continue;
         }
         if *kind == Kind::Touched {
-            let reason = "$gearman_servers is used in a way that can't be followed";
+            let reason = "$gearman_servers is used in a way that cannot be evaluated without running the file";
             return Err(refuse(from, reason.into()));
         }
         if !place.sure() {
             let reason = match place.function {
                 true => "$gearman_servers is set inside a function",
-                false => "$gearman_servers is set under a condition that can't be followed",
+                false => {
+                    "$gearman_servers is set under a condition that cannot be evaluated without running the file"
+                }
             };
             return Err(refuse(from, reason.into()));
         }
@@ -363,7 +374,7 @@ fn follow_servers(
                     Some(_) => {
                         return Err(refuse(
                             from,
-                            "$gearman_servers[] on something that is no list".into(),
+                            "$gearman_servers[] is used on a value that is not a list".into(),
                         ));
                     }
                     None => {
@@ -382,8 +393,8 @@ fn follow_servers(
     Ok(())
 }
 
-/// Names that PHP tells from ours by their case alone.
-fn near_names(before: &[From], warnings: &mut Vec<Warning>) {
+/// Warns about constants that differ from ours only in the case of their names.
+fn similar_names(before: &[From], warnings: &mut Vec<Warning>) {
     for from in before {
         if let Kind::Define { name, .. } = &from.event.kind
             && !is_watched(name)
@@ -391,7 +402,7 @@ fn near_names(before: &[From], warnings: &mut Vec<Warning>) {
             warnings.push(Warning::new(
                 Some(from.line),
                 format!(
-                    "{name} is another constant than {}",
+                    "{name} is not the constant {}: names are case-sensitive",
                     name.to_ascii_uppercase()
                 ),
             ));

@@ -1,4 +1,4 @@
-//! Included files, read and put in the place of their `include`.
+//! Reads included files, and puts their events in place of the `include`.
 
 use crate::site::config::Include;
 use crate::site::config::events::{Event, Kind, Opaque, Place};
@@ -13,7 +13,7 @@ pub struct From {
     pub file: Option<String>,
 }
 
-/// Lines by offset, for many questions about one file.
+/// Line numbers by offset, for many lookups in one file.
 pub struct Lines(Vec<usize>);
 
 impl Lines {
@@ -29,7 +29,7 @@ impl Lines {
     }
 }
 
-/// Puts an included file's events in the place of its `include`.
+/// Appends an event; for an `include`, the events of the included file instead.
 pub fn splice(from: From, include: &Include<'_>, files: &mut Vec<String>, out: &mut Vec<From>) {
     let Kind::Include(path) = &from.event.kind else {
         return out.push(from);
@@ -45,7 +45,7 @@ pub fn splice(from: From, include: &Include<'_>, files: &mut Vec<String>, out: &
     let Some(path) = path.clone() else {
         return out.push(unread("a computed path".into(), &from));
     };
-    // A ring of files, or one included twice: its first visit said it all.
+    // Included before, possibly in a cycle: its events are already there.
     if files.contains(&path) {
         return;
     }
@@ -64,7 +64,7 @@ pub fn splice(from: From, include: &Include<'_>, files: &mut Vec<String>, out: &
     };
     let lines = Lines::new(&text);
     for mut event in seen.events {
-        // A `return` ends the included file alone.
+        // A `return` only ends the included file.
         if matches!(event.kind, Kind::Exit { .. } | Kind::Jump | Kind::Load) {
             continue;
         }
@@ -89,7 +89,7 @@ pub fn splice(from: From, include: &Include<'_>, files: &mut Vec<String>, out: &
     }
 }
 
-/// A path that an included file gives, seen from wp-config.php's folder.
+/// A path in an included file, relative to wp-config.php's folder.
 fn beside(file: &str, inner: &str) -> String {
     match file.rfind('/') {
         Some(end) if !inner.starts_with('/') => format!("{}{inner}", &file[..=end]),

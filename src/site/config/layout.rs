@@ -1,5 +1,5 @@
-//! Files that are not the place to edit: stubs of frameworks and packages,
-//! files that say they are generated, files that load WordPress elsewhere.
+//! Detects files that must not be edited: stubs of frameworks and packages,
+//! generated files, and files that load WordPress through another file.
 
 use crate::site::config::Include;
 use crate::site::config::events::{Kind, Seen};
@@ -8,7 +8,7 @@ use crate::site::config::refusal::Refusal;
 use crate::site::config::walk;
 use std::ops::Range;
 
-/// Refuses a stub whose settings stand in another file.
+/// Refuses a stub with its settings in another file.
 pub fn stub(seen: &Seen, source: &[u8]) -> Result<(), Refusal> {
     for event in &seen.events {
         let (Kind::Sign(sign) | Kind::Include(Some(sign))) = &event.kind else {
@@ -18,24 +18,24 @@ pub fn stub(seen: &Seen, source: &[u8]) -> Result<(), Refusal> {
         if sign.ends_with("config/application.php") {
             return Err(Refusal::new(
                 line(),
-                "this is Bedrock's stub: the settings stand in config/application.php",
+                "this is Bedrock's stub: the settings are in config/application.php",
             )
-            .by_hand("There, and not here, by its own Config::define( NAME, VALUE ); $gearman_servers goes above its last line"));
+            .by_hand("add these settings to config/application.php, with its own Config::define( NAME, VALUE ) and with $gearman_servers above the last line"));
         }
         if sign == "/etc/wordpress/config-" {
             return Err(Refusal::new(
                 line(),
-                "this is the stub of Debian's wordpress package: the settings stand in /etc/wordpress/config-HOST.php, \
-                 chosen by the request's host name, which a worker does not have",
+                "this is the stub of Debian's wordpress package: the settings are in /etc/wordpress/config-HOST.php, \
+                chosen by the request's host name, which a worker does not have",
             )
-            .by_hand("Add them to the /etc/wordpress/config-HOST.php of the site; a worker loads config-default.php unless it is given HTTP_HOST"));
+            .by_hand("add these lines to the site's /etc/wordpress/config-HOST.php; a worker without HTTP_HOST loads config-default.php"));
         }
     }
     generated(seen, source)
 }
 
-/// A comment before the load that says a program writes this file; that is
-/// said early.
+/// Refuses a file with a comment, near its top, that says that a program
+/// generates the file.
 fn generated(seen: &Seen, source: &[u8]) -> Result<(), Refusal> {
     let end = seen
         .events
@@ -62,24 +62,22 @@ fn generated(seen: &Seen, source: &[u8]) -> Result<(), Refusal> {
             .any(|tool| has(&format!("managed by {tool}")))
             || has("ansible managed");
         if has("ddev-generated") || has("@generated") || whole || made || managed {
-            let tool = if has("ddev") {
-                "DDEV writes this file anew; take out its #ddev-generated line first, or"
+            let help = if has("ddev") {
+                "remove its #ddev-generated line first, so that DDEV does not overwrite the file, or add these lines to DDEV's own settings"
             } else {
-                "What wrote this file would undo the edit:"
+                "that program would overwrite an edit, so add these lines to its own settings"
             };
             return Err(Refusal::new(
                 Some(line_of(source, comment.start)),
-                "the file says that a program generates it",
+                "a comment says that a program generates this file",
             )
-            .by_hand(format!(
-                "{tool} add the lines to that program's own settings"
-            )));
+            .by_hand(help));
         }
     }
     Ok(())
 }
 
-/// Why a file without the load is not the one to edit.
+/// Why a file that does not load WordPress must not be edited.
 pub fn no_load(seen: &Seen, source: &[u8], include: &Include<'_>) -> Refusal {
     for event in &seen.events {
         let Kind::Include(Some(path)) = &event.kind else {
@@ -97,14 +95,15 @@ pub fn no_load(seen: &Seen, source: &[u8], include: &Include<'_>) -> Refusal {
                 format!("WordPress is loaded by {path}, which this file includes"),
             )
             .by_hand(format!(
-                "Give that file by --wp-config, or add the lines to {path}"
+                "name that file with --wp-config, or add these lines to {path}"
             ));
         }
     }
     Refusal::new(None, "nothing in this file loads wp-settings.php")
 }
 
-/// `BEGIN` (true) or `END` of some tool's part of the file, with its name.
+/// A comment that begins (true) or ends a part of the file managed by some tool,
+/// and the name of that part.
 pub fn marker(source: &[u8], comment: Range<usize>) -> Option<(bool, String)> {
     let text = &source[comment];
     let first = text.iter().find(|b| b.is_ascii_alphanumeric())?;
@@ -119,18 +118,19 @@ pub fn marker(source: &[u8], comment: Range<usize>) -> Option<(bool, String)> {
         () if word.eq_ignore_ascii_case("end") => false,
         () => return None,
     };
-    // One line, and a name: prose that happens to begin so is no marker.
+    // A marker is a single line: prose that happens to begin like one is not.
     let one_line = !rest.contains(['\n', '\r']);
     one_line.then(|| (begin, rest.trim().to_ascii_lowercase()))
 }
 
-/// Names of a BEGIN and its END; some tools word the two differently.
+/// Whether a BEGIN and an END match; some tools name them differently after the
+/// first word.
 fn same(begin: &str, end: &str) -> bool {
     begin.split_whitespace().next() == end.split_whitespace().next()
 }
 
-/// The parts of the file that belong to other tools, markers included, and
-/// the docblock template of the salts.
+/// The parts of the file that other tools manage, including their markers, and
+/// the docblock template around the salts.
 pub fn foreign(seen: &Seen, source: &[u8]) -> Vec<Range<usize>> {
     let mut parts = Vec::new();
     let mut open: Vec<(String, usize)> = Vec::new();

@@ -1,26 +1,27 @@
-//! Which file is a site's wp-config.php, by WordPress's own search order.
+//! Finds a site's wp-config.php, in WordPress's own search order.
 
 use crate::site::config::refusal::Refusal;
 use std::path::{Path, PathBuf};
 
+/// A site's wp-config.php.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Located {
     pub path: PathBuf,
     pub source: Vec<u8>,
-    /// One folder above the site's root.
+    /// Whether it is in the folder above the site's root.
     pub above: bool,
 }
 
-/// `root` holds `wp-load.php`. As that does: the file in the root, else the
-/// one above unless another WordPress lives there. Whether the file is a
-/// stub (Bedrock's, Debian's) is for `edit` to say, which reads it.
+/// Finds the file like `wp-load.php` in `root` does: in that folder, otherwise in
+/// the folder above unless that has a WordPress of its own. Whether the file is a
+/// stub, such as Bedrock's or Debian's, is checked by `edit`.
 pub fn locate(
     root: &Path,
     read: &dyn Fn(&Path) -> Option<Vec<u8>>,
     exists: &dyn Fn(&Path) -> bool,
 ) -> Result<Located, Refusal> {
     let here = root.join("wp-config.php");
-    let unreadable = |path: &Path| Refusal::new(None, format!("{} can't be read", path.display()));
+    let unreadable = |path: &Path| Refusal::new(None, format!("{} cannot be read", path.display()));
     if exists(&here) {
         let source = read(&here).ok_or_else(|| unreadable(&here))?;
         return Ok(Located {
@@ -34,7 +35,7 @@ pub fn locate(
         if exists(&path) {
             if exists(&up.join("wp-settings.php")) {
                 let reason = format!(
-                    "no wp-config.php in {}; the one in {} belongs to another WordPress there",
+                    "there is no wp-config.php in {}, and the one in {} belongs to another WordPress",
                     root.display(),
                     up.display()
                 );
@@ -49,9 +50,9 @@ pub fn locate(
         }
     }
     let reason = format!(
-        "no wp-config.php in {}, nor in the folder above",
+        "there is no wp-config.php in {} or in the folder above",
         root.display()
     );
     Err(Refusal::new(None, reason)
-        .by_hand("install WordPress there first, or name the file by --wp-config"))
+        .by_hand("install WordPress there first, or name the file with --wp-config"))
 }

@@ -1,4 +1,4 @@
-//! The wp-config.php editor: bytes in, bytes out.
+//! The wp-config.php editor. It works on bytes and does not touch files itself.
 
 mod block;
 mod change;
@@ -20,7 +20,7 @@ mod worker;
 pub use locate::{Located, locate};
 pub use network::Network;
 pub use refusal::Refusal;
-pub use undo::{Undone, take_out, undo};
+pub use undo::{Undone, remove, undo};
 
 use block::{Missing, ServerLines};
 use change::Change;
@@ -30,21 +30,20 @@ use value::Value;
 
 use crate::site::plugins::{Switch, SwitchValue, switches};
 
-/// Reads a file that wp-config.php includes: an absolute path, or one
-/// relative to wp-config.php's own folder. None where it can't.
+/// Reads a file that wp-config.php includes, by an absolute path or one relative
+/// to wp-config.php's folder. `None` if that is not possible.
 pub type Include<'i> = dyn Fn(&[u8]) -> Option<Vec<u8>> + 'i;
 
 /// Whether this value turns the switch on.
 fn is_on(switch: Switch, value: &Value) -> bool {
     match switch.value {
-        // Whoever wrote 'false' meant it, although PHP takes it for true.
+        // 'false' is meant to be false, although PHP treats it as true.
         SwitchValue::True => value.truthy() == Some(true) && !is_text_false(value),
         SwitchValue::Text(text) => *value == Value::Text(text.into()),
     }
 }
 
-/// A value that the person asked for, or only a default for where the file
-/// has none.
+/// A requested value, or a default for files that have none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Want<T> {
     Exactly(T),
@@ -59,14 +58,15 @@ impl<T> Want<T> {
     }
 }
 
+/// The settings that the file shall have.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wish {
+pub struct Desired {
     pub switch: Switch,
     pub servers: Want<Vec<String>>,
     pub salt: Want<String>,
 }
 
-/// Something that a person should know; it stops nothing.
+/// Something that the user should know but that does not prevent the edit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Warning {
     pub line: Option<usize>,
@@ -82,40 +82,44 @@ impl Warning {
     }
 }
 
+/// A successful edit, which may have changed nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Edited {
     pub text: Vec<u8>,
-    /// What the new text says.
+    /// The settings in the new text.
     pub found: Found,
     pub warnings: Vec<Warning>,
 }
 
-/// What the file says, as far as it can be told without running it.
+/// The settings in a file, as far as they are known without running it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
     /// The switches that are on.
     pub on: Vec<Switch>,
     pub servers: Option<Vec<String>>,
     pub salt: Option<String>,
-    /// There is a salt, known at run time only.
+    /// There is a salt, but it is computed at run time.
     pub salt_computed: bool,
     pub network: Network,
-    /// A worker's `HTTP_HOST` is set by the file.
+    /// Whether the file sets `HTTP_HOST` for workers.
     pub host: bool,
 }
 
-/// What the file says now. A refusal only where it can't be read at all;
-/// what is there but can't be followed counts as not found.
+/// Reads the settings in a file. Fails only if the file cannot be read at all;
+/// settings that cannot be evaluated count as not found.
 pub fn scan(source: &[u8], include: &Include<'_>) -> Result<Found, Refusal> {
     facts::read(source, include).map(|facts| found(&facts))
 }
 
-/// Makes the file say what is wished, or says why it was left alone.
-pub fn edit(source: &[u8], wish: &Wish, include: &Include<'_>) -> Result<Edited, Refusal> {
-    edit_once(source, wish, include).map_err(|refusal| {
-        let lines = by_hand(wish);
+/// Edits the file so that it has the desired settings, or explains why that is
+/// not possible.
+pub fn edit(source: &[u8], desired: &Desired, include: &Include<'_>) -> Result<Edited, Refusal> {
+    edit_once(source, desired, include).map_err(|refusal| {
+        let lines = by_hand(desired);
         let text = match refusal.by_hand.is_empty() {
-            true => format!("add by hand, before the line that loads WordPress:\n{lines}"),
+            true => {
+                format!("add these lines by hand, before the line that loads WordPress:\n{lines}")
+            }
             false => format!("{}:\n{lines}", refusal.by_hand),
         };
         Refusal {
@@ -125,35 +129,35 @@ pub fn edit(source: &[u8], wish: &Wish, include: &Include<'_>) -> Result<Edited,
     })
 }
 
-fn by_hand(wish: &Wish) -> String {
+fn by_hand(desired: &Desired) -> String {
     let all = Missing {
-        switch: Some(wish.switch),
-        servers: Some(ServerLines::Set(wish.servers.value().clone())),
-        salt: Some(wish.salt.value().clone()),
+        switch: Some(desired.switch),
+        servers: Some(ServerLines::Set(desired.servers.value().clone())),
+        salt: Some(desired.salt.value().clone()),
         ..Missing::default()
     };
     let lines: Vec<_> = all.lines().iter().map(|it| format!("  {it}")).collect();
     lines.join("\n")
 }
 
-fn edit_once(source: &[u8], wish: &Wish, include: &Include<'_>) -> Result<Edited, Refusal> {
+fn edit_once(source: &[u8], desired: &Desired, include: &Include<'_>) -> Result<Edited, Refusal> {
     let facts = facts::read(source, include)?;
     let foreign = layout::foreign(&facts.seen, source);
     let mut plan = change::Plan::new(source, &facts, &foreign);
-    plan.switch(wish.switch)?;
-    plan.servers(&wish.servers)?;
-    plan.salt(&wish.salt)?;
+    plan.switch(desired.switch)?;
+    plan.servers(&desired.servers)?;
+    plan.salt(&desired.salt)?;
     plan.host()?;
     let (changes, mut warnings) = plan.finish()?;
     let text = Change::apply(source, changes);
     let new = match text == source {
         true => facts,
         false => facts::read(&text, include).map_err(|refusal| {
-            let why = format!("our own reading of the new text failed: {}", refusal.reason);
+            let why = format!("the edited file cannot be read back: {}", refusal.reason);
             Refusal::new(refusal.line, why)
         })?,
     };
-    check(&new, wish)?;
+    check(&new, desired)?;
     warnings.extend(new.warnings.iter().cloned());
     Ok(Edited {
         found: found(&new),
@@ -180,7 +184,7 @@ fn found(facts: &Facts) -> Found {
     }
 }
 
-/// The list as the plugin would read it; None for anything else.
+/// The list of servers; `None` if it has an element that is not a string.
 fn server_list(value: &Value) -> Option<Vec<String>> {
     let Value::List(list) = value else {
         return None;
@@ -197,15 +201,15 @@ fn is_text_false(value: &Value) -> bool {
     matches!(value, Value::Text(text) if ["false", "off", "no"].contains(&&*text.to_ascii_lowercase()))
 }
 
-/// The new text must say what was asked; else nothing is written.
-fn check(facts: &Facts, wish: &Wish) -> Result<(), Refusal> {
+/// Verifies that the new text has the desired settings. If not, nothing is written.
+fn check(facts: &Facts, desired: &Desired) -> Result<(), Refusal> {
     let found = found(facts);
-    let servers = match (&wish.servers, &found.servers) {
+    let servers = match (&desired.servers, &found.servers) {
         (Want::Exactly(want), Some(has)) => want == has,
         (Want::Default(_), Some(_)) => true,
         _ => false,
     };
-    let salt = match (&wish.salt, &found.salt) {
+    let salt = match (&desired.salt, &found.salt) {
         (Want::Exactly(want), Some(has)) => want == has,
         (Want::Default(_), Some(_)) => true,
         (Want::Default(_), None) => found.salt_computed,
@@ -213,9 +217,9 @@ fn check(facts: &Facts, wish: &Wish) -> Result<(), Refusal> {
     };
     let host = found.network == Network::No || found.host || facts.domain == Domain::Missing;
     let missing = [
-        (found.on.contains(&wish.switch), "the switch"),
+        (found.on.contains(&desired.switch), "the switch"),
         (servers, "the servers"),
-        (facts.global, "the servers' global"),
+        (facts.global, "the servers as a global variable"),
         (salt, "the salt"),
         (host, "the host name"),
     ];
@@ -223,7 +227,7 @@ fn check(facts: &Facts, wish: &Wish) -> Result<(), Refusal> {
         None => Ok(()),
         Some((_, what)) => Err(Refusal::new(
             None,
-            format!("the new text would not show {what} as asked"),
+            format!("the edited file would not set {what} as requested"),
         )),
     }
 }

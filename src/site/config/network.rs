@@ -1,5 +1,5 @@
-//! Whether the file makes a network, by WordPress's own rule, and what its
-//! main domain is.
+//! Whether the file defines a network, by WordPress's own rules, and what is known
+//! about its main domain.
 
 use crate::site::config::events::Kind;
 use crate::site::config::includes::From;
@@ -9,7 +9,7 @@ use crate::site::config::value::Value;
 pub enum Network {
     No,
     Yes,
-    /// By a definition in a branch, or by code that can't be read.
+    /// Possibly, by a definition in a branch or by unreadable code.
     Maybe,
 }
 
@@ -18,7 +18,7 @@ pub enum Domain {
     Missing,
     Sure,
     Maybe,
-    /// Taken from the request's host name, at this line.
+    /// Taken from the request's host name, in this line.
     FromHost(usize),
 }
 
@@ -36,8 +36,8 @@ fn defines<'f>(
         })
 }
 
-/// WordPress's own rule: `MULTISITE` decides; without it, any of the three
-/// old constants does.
+/// WordPress's own rule: `MULTISITE` decides. If it is not defined, any of the
+/// three old constants makes a network.
 pub fn network(before: &[From], opaque: bool) -> Network {
     if let Some((from, value)) = defines("MULTISITE", before).next() {
         let place = &from.event.place;

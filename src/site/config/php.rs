@@ -1,5 +1,5 @@
-//! PHP source as a tree: the one place that knows the parser crate and its
-//! weak places.
+//! Parses PHP source to a tree. Only this module knows the parser crate and its
+//! weaknesses.
 
 use crate::site::config::refusal::Refusal;
 use php_ast::Program;
@@ -8,25 +8,26 @@ use php_rs_parser::{ParseOptions, PhpVersion, bumpalo::Bump, parse_arena_with};
 use std::ops::Range;
 
 const MAX_BYTES: usize = 8 << 20;
-/// The lexer is quadratic on heredocs that nobody closes.
+/// The lexer takes quadratic time for unclosed heredocs.
 const MAX_HEREDOC_WORK: usize = 50_000_000;
 
-/// Deeper trees get a thread of their own, which costs more than a small file.
+/// Deeper trees are parsed in a thread of their own, which costs more than parsing
+/// a small file.
 const MAX_DEPTH_HERE: usize = 120;
 
-/// What the lexer saw besides the tree.
+/// What the lexer found that is not in the tree.
 #[derive(Debug, Default)]
 pub struct Trivia {
-    /// Comments, docblocks too, in order.
+    /// Comments, including docblocks, in order.
     pub comments: Vec<Range<usize>>,
-    /// `<?php` and `<?=`, with whether it is the latter.
+    /// `<?php` and `<?=` tags, and whether it is the latter.
     pub tags: Vec<(Range<usize>, bool)>,
-    /// Commas in code; an edited list needs them.
+    /// Commas in code, needed to edit lists.
     pub commas: Vec<usize>,
 }
 
-/// Parses `source` and hands the tree to `read`. The flag says that only
-/// PHP 7.4's grammar takes the file.
+/// Parses `source` and passes the tree to `read`, with a flag that tells whether
+/// only PHP 7.4's grammar accepts the file.
 pub fn parse<R: Send>(
     source: &[u8],
     read: impl FnOnce(&Program<'_, '_>, &str, Trivia, bool) -> R + Send,
@@ -42,8 +43,8 @@ pub fn parse<R: Send>(
     let (tokens, errors) = php_lexer::lex_all(&view);
     let trivia = trivia(&tokens, source)?;
     let deep = depth(&tokens, &view) > MAX_DEPTH_HERE;
-    // The parser looks back over all comments at each statement. An error of
-    // the lexer's is the parser's to report.
+    // The parser looks back over all comments at each statement, so they are
+    // blanked out. Errors of the lexer are left for the parser to report.
     let view = match errors.is_empty() {
         true => without_comments(view, &trivia.comments),
         false => view,
@@ -53,24 +54,24 @@ pub fn parse<R: Send>(
         return run();
     }
     // The tree can be as deep as a chain of operators is long, and a stack
-    // that overflows ends the process: a thread with room for any.
-    let a_byte = if cfg!(debug_assertions) { 4096 } else { 512 };
+    // overflow kills the process, so the thread's stack fits any tree.
+    let per_byte = if cfg!(debug_assertions) { 4096 } else { 512 };
     std::thread::scope(|scope| {
         let worker = std::thread::Builder::new()
-            .stack_size((32 << 20) + source.len() * a_byte)
+            .stack_size((32 << 20) + source.len() * per_byte)
             .spawn_scoped(scope, run);
         match worker.map(|handle| handle.join()) {
             Ok(Ok(result)) => result,
-            Ok(Err(_)) => Err(Refusal::new(None, "the PHP parser gave up on this file")),
+            Ok(Err(_)) => Err(Refusal::new(None, "the PHP parser failed on this file")),
             Err(error) => Err(Refusal::new(
                 None,
-                format!("no memory to parse this file: {error}"),
+                format!("cannot start a thread to parse this file: {error}"),
             )),
         }
     })
 }
 
-/// Whether `source` is PHP as our parser sees it.
+/// Whether our parser accepts `source` as PHP.
 pub fn parses(source: &[u8]) -> bool {
     parse(source, |_, _, _, _| ()).is_ok()
 }
@@ -100,11 +101,11 @@ fn parse_here<R>(
     ))
 }
 
-/// The parser takes UTF-8 only. PHP allows each byte from 0x80 in names, so a
-/// letter in its place keeps every span.
+/// The parser accepts only UTF-8. PHP allows any byte from 0x80 in names, so
+/// replacing them with a letter preserves all positions.
 fn ascii_view(source: &[u8]) -> String {
     let bytes = source.iter().map(|b| if b.is_ascii() { *b } else { b'Z' });
-    // ASCII throughout: never the empty default.
+    // All bytes are ASCII, so the conversion cannot fail.
     String::from_utf8(bytes.collect()).unwrap_or_default()
 }
 
@@ -116,16 +117,19 @@ fn check_heredocs(source: &[u8]) -> Result<(), Refusal> {
             .iter()
             .skip_while(|b| matches!(b, b' ' | b'\t' | b'\'' | b'"'))
             .take_while(|b| b.is_ascii_alphanumeric() || **b == b'_' || !b.is_ascii());
-        // In the view such a label could end at another one's end.
+        // In the ASCII view, another label could look like the end of this one.
         if label.clone().any(|b| !b.is_ascii()) {
             return Err(Refusal::new(
                 Some(line_of(source, at)),
-                "a heredoc's label has letters that are not ASCII",
+                "the label of a heredoc has non-ASCII characters",
             ));
         }
     }
     if count * source.len() > MAX_HEREDOC_WORK {
-        return Err(Refusal::new(None, "too many heredocs for a file this long"));
+        return Err(Refusal::new(
+            None,
+            "the file has too many heredocs for its size",
+        ));
     }
     Ok(())
 }
@@ -135,19 +139,19 @@ fn without_comments(view: String, comments: &[Range<usize>]) -> String {
     for comment in comments {
         bytes[comment.clone()].fill(b' ');
     }
-    // ASCII before, ASCII now: never the empty default.
+    // All bytes are still ASCII, so the conversion cannot fail.
     String::from_utf8(bytes).unwrap_or_default()
 }
 
-/// No tree of these tokens is deeper: brackets that are open at once, the
-/// longest run of tokens without a separator, chained `else if`.
+/// An upper bound for the depth of the tree: the deepest nesting of brackets, plus
+/// the longest run of tokens without a separator, plus chained `else if`.
 fn depth(tokens: &[Token], view: &str) -> usize {
     let (mut open, mut most_open, mut run, mut longest, mut elses) = (0usize, 0, 0, 0, 0);
     let mut previous = TokenKind::Eof;
     for token in tokens {
         run += 1;
         match token.kind {
-            // `if ( … ):` nests without a bracket.
+            // `if ( … ):` nests without brackets.
             TokenKind::Colon if previous == TokenKind::RightParen => elses += 1,
             TokenKind::LeftParen
             | TokenKind::LeftBracket
@@ -162,7 +166,7 @@ fn depth(tokens: &[Token], view: &str) -> usize {
             TokenKind::Semicolon => run = 0,
             TokenKind::Else => elses += 1,
             TokenKind::DoubleQuotedString | TokenKind::BacktickString | TokenKind::Heredoc => {
-                // The code inside is no token.
+                // Code inside a string has no tokens of its own.
                 let text = &view[token.span.start as usize..token.span.end as usize];
                 run += text.bytes().filter(|b| b"{[(.-$?".contains(b)).count();
             }
@@ -189,11 +193,11 @@ fn trivia(tokens: &[Token], source: &[u8]) -> Result<Trivia, Refusal> {
                 if let Some(at) = short_tag(&source[span.clone()]) {
                     return Err(Refusal::new(
                         Some(line_of(source, span.start + at)),
-                        "a short open tag (<?): whether PHP takes it for code depends on php.ini",
+                        "a short open tag (<?): it depends on php.ini whether PHP runs it as code",
                     ));
                 }
             }
-            // What follows is data; the lexer goes on.
+            // The lexer goes on, but the rest is data.
             TokenKind::HaltCompiler => break,
             _ => {}
         }
@@ -217,7 +221,8 @@ pub fn find_all<'a>(text: &'a [u8], word: &'a [u8]) -> impl Iterator<Item = usiz
         .map(|(at, _)| at)
 }
 
-/// The line, from 1, that holds the byte at `at`; LF, CRLF and CR end lines.
+/// The number of the line, from 1, with the byte at `at`. LF, CRLF and CR end
+/// lines.
 pub fn line_of(source: &[u8], at: usize) -> usize {
     let before = &source[..at.min(source.len())];
     let mut lines = 1;

@@ -1,5 +1,5 @@
-//! Where our block goes: before the statement that loads WordPress and what
-//! belongs to it, at top level, outside every other tool's part.
+//! Where our block goes: at top level, before the statement that loads WordPress
+//! and what belongs to it, and outside the parts that other tools manage.
 
 use crate::site::config::facts::Facts;
 use crate::site::config::layout;
@@ -7,10 +7,10 @@ use crate::site::config::php::line_of;
 use crate::site::config::refusal::Refusal;
 use std::ops::Range;
 
-/// A place for the block.
+/// A position for the block.
 pub struct Spot {
     pub at: usize,
-    /// In the middle of a line, which has to be split.
+    /// Whether it is in the middle of a line, which has to be split.
     pub split: bool,
     pub indent: String,
     pub end_of_line: &'static str,
@@ -20,23 +20,23 @@ pub fn spot(source: &[u8], facts: &Facts) -> Result<Spot, Refusal> {
     let foreign = layout::foreign(&facts.seen, source);
     let tops = &facts.seen.tops;
     let mut top = facts.load;
-    // The guard of ABSPATH belongs to the load.
+    // The statement that defines ABSPATH belongs to the load.
     if top > 0 && tops[top - 1].abspath && tops[top - 1].list == tops[top].list {
         top -= 1;
     }
     let mut at = lead(source, facts, top);
     while let Some(part) = foreign.iter().find(|part| part.start < at && at < part.end) {
-        // The first statement that is not wholly before the other tool's part.
+        // The first statement that does not end before the other tool's part.
         top = tops.partition_point(|it| it.at.end <= part.start);
         if tops.get(top).is_none_or(|it| it.at.start < part.start) {
             return Err(Refusal::new(
                 Some(line_of(source, part.start)),
-                "WordPress is loaded inside another tool's part of the file, which begins within a statement",
+                "WordPress is loaded in a part of the file that another tool manages, and that part begins inside a statement",
             ));
         }
         at = part.start;
     }
-    // A statement in `<?= … ?>` begins with its tag.
+    // In `<?= … ?>`, the statement begins with the tag.
     let tag = facts
         .seen
         .trivia
@@ -46,7 +46,7 @@ pub fn spot(source: &[u8], facts: &Facts) -> Result<Spot, Refusal> {
     if let Some((tag, true)) = tag {
         return Err(Refusal::new(
             Some(line_of(source, tag.start)),
-            "WordPress is loaded by a <?= tag; nothing can be put before it",
+            "WordPress is loaded inside a <?= tag, so no lines can be added before it",
         ));
     }
     let line = line_start(source, at);
@@ -63,8 +63,8 @@ pub fn spot(source: &[u8], facts: &Facts) -> Result<Spot, Refusal> {
     })
 }
 
-/// Where a statement begins, its own comments included: those directly above
-/// it, and all from a line that says where editing stops.
+/// Where a statement begins, including its comments: those directly above it, and
+/// everything from WordPress's "stop editing" comment on.
 fn lead(source: &[u8], facts: &Facts, top: usize) -> usize {
     let tops = &facts.seen.tops;
     let this = &tops[top];
@@ -72,7 +72,7 @@ fn lead(source: &[u8], facts: &Facts, top: usize) -> usize {
         Some(previous) if previous.list == this.list => previous.at.end,
         _ => this.list,
     };
-    // A tag between them is where code begins.
+    // Code begins after the last tag between them.
     let tags = facts.seen.trivia.tags.iter().map(|(tag, _)| tag.end);
     let floor = tags
         .filter(|end| *end <= this.at.start)
@@ -108,7 +108,7 @@ fn own_line(source: &[u8], at: usize) -> bool {
     source[line..at].iter().all(|b| matches!(b, b' ' | b'\t'))
 }
 
-/// The end of somebody's part stays above us; so does our own.
+/// The end of a managed part, ours or another tool's, which stays above the block.
 fn is_boundary(comment: &[u8]) -> bool {
     comment.starts_with(b"/**#@")
         || crate::site::config::block::is_marker(comment)
@@ -138,7 +138,7 @@ pub fn line_start(source: &[u8], at: usize) -> usize {
         .map_or(0, |end| end + 1)
 }
 
-/// How the neighbouring lines end: the one before, else the one after.
+/// The line ending of the line before, otherwise of the line after.
 fn end_of_line(source: &[u8], at: usize) -> &'static str {
     let line = line_start(source, at);
     let kind = |end: usize| match (source[end], source.get(end + 1)) {

@@ -1,14 +1,14 @@
-//! Why a file is left as it is: the line, the reason, and the lines to add by hand.
+//! Why a file cannot be edited: the line, the reason, and the lines to add by hand.
 
 use std::fmt;
 
-/// An edit that was not made. Nothing was changed.
+/// An edit that is not possible. Nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    /// The line (from 1) that stands in the way, where there is one.
+    /// The line, from 1, that prevents the edit, if there is one.
     pub line: Option<usize>,
     pub reason: String,
-    /// What a person can do instead; usually the lines to add.
+    /// What the user can do instead, usually with the lines to add.
     pub by_hand: String,
 }
 
@@ -21,7 +21,7 @@ impl Refusal {
         }
     }
 
-    /// At a line of wp-config.php, or of a file that it includes.
+    /// A refusal because of a line of wp-config.php, or of a file that it includes.
     pub(super) fn at(file: Option<&str>, line: usize, reason: impl fmt::Display) -> Self {
         match file {
             Some(file) => Refusal::new(None, format!("{file}, line {line}: {reason}")),

@@ -1,4 +1,4 @@
-//! The shapes of code that we know by sight.
+//! Recognizes shapes of code.
 
 use crate::site::config::value::{bare, function_name, walk};
 use php_ast::{BinaryOp, Expr, ExprKind, Stmt, StmtKind, StringPart};
@@ -42,7 +42,7 @@ pub fn defined(expr: &Expr<'_, '_>, view: &str) -> Option<String> {
     }
 }
 
-/// Whether a path names `wp-settings.php`, however it is put together.
+/// Whether a path ends in `wp-settings.php`, in any way of composing it.
 pub fn names_settings(path: &Expr<'_, '_>) -> bool {
     let mut found = false;
     walk(path, &mut |inner| {
@@ -63,8 +63,8 @@ pub fn names_settings(path: &Expr<'_, '_>) -> bool {
     found
 }
 
-/// `if ( ! defined( 'ABSPATH' ) ) define( 'ABSPATH', … );` in any spelling,
-/// with nothing else in it.
+/// Whether a statement is `if ( ! defined( 'ABSPATH' ) ) define( 'ABSPATH', … );`
+/// in any form, with nothing else in it.
 pub fn defines_abspath(stmt: &Stmt<'_, '_>, view: &str) -> bool {
     match &stmt.kind {
         StmtKind::If(branches) => {

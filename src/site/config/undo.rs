@@ -1,4 +1,4 @@
-//! Giving back: our lines out, changed values as they were.
+//! Reverts an edit: removes our lines and restores changed values.
 
 use crate::site::config::block;
 use crate::site::config::php;
@@ -6,15 +6,16 @@ use crate::site::config::place::line_start;
 use similar::{Algorithm, DiffOp, capture_diff_slices};
 use std::ops::Range;
 
+/// A reverted edit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Undone {
     pub text: Vec<u8>,
-    /// What stays although it was ours, for a person to read.
+    /// What was kept although setup added it, as messages for the user.
     pub left_alone: Vec<String>,
 }
 
-/// `original` is what setup found, `left` what it left behind, `current` what
-/// is there now, after edits by others.
+/// Reverts the edit that turned `original` into `left`, in the file that is now
+/// `current`, after edits by others.
 pub fn undo(current: &[u8], original: &[u8], left: &[u8]) -> Undone {
     if current == left {
         return Undone {
@@ -40,39 +41,39 @@ pub fn undo(current: &[u8], original: &[u8], left: &[u8]) -> Undone {
             }
             _ if ours[added.clone()].iter().any(|it| has_marker(it)) => edited_block = true,
             _ => left_alone.push(format!(
-                "changed since, so left as it is; setup had put {:?} where there was {:?}",
-                shown(&ours[added].concat()),
+                "changed since setup, so kept; setup had replaced {:?} with {:?}",
                 shown(&old[op.old_range()].concat()),
+                shown(&ours[added].concat()),
             )),
         }
     }
     text.extend(now[from..].concat());
     if edited_block {
-        // Out with it, as far as it is still ours.
+        // Remove the lines of the block that are still ours.
         let rest = remove_blocks(&text, &|line| ours.iter().any(|it| it.trim_ascii() == line));
         left_alone.extend(rest.left_alone);
         text = rest.text;
     }
-    sound(current, text, left_alone)
+    checked(current, text, left_alone)
 }
 
-/// Takes out the marked blocks, where no journal says what was there before.
-pub fn take_out(current: &[u8]) -> Undone {
+/// Removes the marked blocks, if no journal has the original file.
+pub fn remove(current: &[u8]) -> Undone {
     let undone = remove_blocks(current, &block::is_ours);
-    sound(current, undone.text, undone.left_alone)
+    checked(current, undone.text, undone.left_alone)
 }
 
-/// Never turns a file that parses into one that does not.
-fn sound(current: &[u8], text: Vec<u8>, mut left_alone: Vec<String>) -> Undone {
+/// Keeps the current text if it parses but the new one does not.
+fn checked(current: &[u8], text: Vec<u8>, mut left_alone: Vec<String>) -> Undone {
     if text != current && php::parses(current) && !php::parses(&text) {
-        left_alone.push("all of it: without our lines the file would not parse any more".into());
+        left_alone.push("all of it: without these lines, the file would no longer parse".into());
         let text = current.to_vec();
         return Undone { text, left_alone };
     }
     Undone { text, left_alone }
 }
 
-/// Where lines of ours stand now, if nobody touched them.
+/// The present position of our lines, if they were not touched.
 fn same_place(since: &[DiffOp], lines: &Range<usize>) -> Option<Range<usize>> {
     since.iter().find_map(|op| match op {
         DiffOp::Equal {
@@ -95,7 +96,7 @@ fn remove_blocks(text: &[u8], is_ours: &dyn Fn(&[u8]) -> bool) -> Undone {
     let mut from = 0;
     let (pairs, unpaired) = blocks(text);
     if unpaired {
-        let lost = "a BEGIN wp-gears whose END is gone: take its lines out by hand";
+        let lost = "a BEGIN wp-gears comment without its END: remove its lines by hand";
         undone.left_alone.push(lost.into());
     }
     for (begin, end) in pairs {
@@ -106,19 +107,19 @@ fn remove_blocks(text: &[u8], is_ours: &dyn Fn(&[u8]) -> bool) -> Undone {
         }
         let mut stop = end.end + line_end(&text[end.end..]);
         if !split {
-            // The empty line that came with the block.
+            // The blank line that was added with the block.
             stop += line_end(&text[stop..]);
         }
         undone.text.extend_from_slice(&text[from..start.max(from)]);
         let inside = begin.end + line_end(&text[begin.end..])..line_start(text, end.start);
-        let (kept, said) = not_ours(&text[inside.start..inside.end.max(inside.start)], is_ours);
+        let (kept, messages) = not_ours(&text[inside.start..inside.end.max(inside.start)], is_ours);
         if !kept.is_empty() && split {
             undone
                 .text
                 .extend_from_slice(&text[start..line_start(text, begin.start)]);
         }
         undone.text.extend(kept);
-        undone.left_alone.extend(said);
+        undone.left_alone.extend(messages);
         from = stop;
     }
     undone.text.extend_from_slice(&text[from..]);
@@ -128,7 +129,7 @@ fn remove_blocks(text: &[u8], is_ours: &dyn Fn(&[u8]) -> bool) -> Undone {
 /// A BEGIN and its END.
 type Pair = (Range<usize>, Range<usize>);
 
-/// Our markers in code, each BEGIN with its END, and whether one lacks it.
+/// Our markers in code, each BEGIN with its END, and whether any is unpaired.
 fn blocks(text: &[u8]) -> (Vec<Pair>, bool) {
     let comments = php::parse(text, |_, _, trivia, _| trivia.comments).unwrap_or_default();
     let mut pairs = Vec::new();
@@ -148,9 +149,9 @@ fn blocks(text: &[u8]) -> (Vec<Pair>, bool) {
     (pairs, unpaired)
 }
 
-/// The statements in a block that a person made or changed: they stay.
+/// The statements in a block that someone added or changed, which are kept.
 fn not_ours(inside: &[u8], is_ours: &dyn Fn(&[u8]) -> bool) -> (Vec<u8>, Vec<String>) {
-    let (mut kept, mut said) = (Vec::new(), Vec::new());
+    let (mut kept, mut messages) = (Vec::new(), Vec::new());
     let mut unit: Vec<&[u8]> = Vec::new();
     let all = lines(inside);
     for (i, line) in all.iter().enumerate() {
@@ -171,12 +172,15 @@ fn not_ours(inside: &[u8], is_ours: &dyn Fn(&[u8]) -> bool) -> (Vec<u8>, Vec<Str
             .all(|it| it.trim_ascii().is_empty() || is_ours(it.trim_ascii()));
         if !ours {
             let text = unit.concat();
-            said.push(format!("not ours, or changed since: {}", shown(&text)));
+            messages.push(format!(
+                "not from setup, or changed since: {}",
+                shown(&text)
+            ));
             kept.extend(text);
         }
         unit.clear();
     }
-    (kept, said)
+    (kept, messages)
 }
 
 fn has_marker(line: &[u8]) -> bool {
@@ -187,7 +191,7 @@ fn shown(text: &[u8]) -> String {
     String::from_utf8_lossy(text.trim_ascii()).into_owned()
 }
 
-/// Lines with their ends: LF, CRLF or CR.
+/// Lines, including their endings: LF, CRLF or CR.
 fn lines(text: &[u8]) -> Vec<&[u8]> {
     let mut lines = Vec::new();
     let mut rest = text;
@@ -201,7 +205,7 @@ fn lines(text: &[u8]) -> Vec<&[u8]> {
     lines
 }
 
-/// The length of a line end at the start of `text`.
+/// The length of a line ending at the start of `text`.
 fn line_end(text: &[u8]) -> usize {
     match text {
         [b'\r', b'\n', ..] => 2,
@@ -210,7 +214,7 @@ fn line_end(text: &[u8]) -> usize {
     }
 }
 
-/// The length of a line end at the end of `text`.
+/// The length of a line ending at the end of `text`.
 fn ending(text: &[u8]) -> usize {
     match text {
         [.., b'\r', b'\n'] => 2,

@@ -1,4 +1,4 @@
-//! What an expression is worth, where that can be told without running it.
+//! Evaluates expressions, as far as possible without running them.
 
 use php_ast::{ArgKind, ArrayElementKind, BinaryOp, Expr, ExprKind, Name, NameKind, UnaryPrefixOp};
 use std::collections::HashMap;
@@ -13,15 +13,15 @@ pub enum Value {
     List(Vec<Element>),
     /// A constant that nothing in the file defines.
     Bareword(String),
-    /// A literal whose bytes we do not spell (not ASCII), or a float.
+    /// A non-ASCII string, or a float.
     Odd,
-    /// Known at run time only; whether it hangs on the request's host name.
+    /// Known only at run time; `from_host` if it depends on the request's host name.
     Computed {
         from_host: bool,
     },
 }
 
-/// An element of a list; its key is of no matter to the plugin.
+/// An element of a list. The plugin ignores its key.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Element {
     pub value: Value,
@@ -30,7 +30,7 @@ pub struct Element {
 }
 
 impl Value {
-    /// PHP's own rule for `if ( value )`, where the value is known.
+    /// Whether PHP treats the value as true; `None` if it is unknown.
     pub fn truthy(&self) -> Option<bool> {
         Some(match self {
             Value::Null => false,
@@ -55,7 +55,7 @@ pub fn span(expr: &Expr<'_, '_>) -> Range<usize> {
     expr.span.start as usize..expr.span.end as usize
 }
 
-/// A name as PHP looks it up from the global namespace.
+/// The name that PHP looks up in the global namespace.
 pub fn global_name<'s>(name: &Name<'_, 's>, view: &'s str) -> Option<&'s str> {
     let text = name.src_repr(view);
     match name.kind() {
@@ -76,7 +76,7 @@ pub fn bare<'e, 'a, 's>(mut expr: &'e Expr<'a, 's>) -> &'e Expr<'a, 's> {
     expr
 }
 
-/// What the constants that were surely defined so far are worth.
+/// The values of the constants that are certainly defined so far.
 pub type Known = HashMap<String, Value>;
 
 pub struct Reader<'r> {
@@ -123,7 +123,7 @@ impl Reader<'_> {
             ExprKind::Name(name) => match global_name(name, self.view) {
                 Some(name) => match self.known.get(name) {
                     Some(value) => value.clone(),
-                    // PHP's own constants are written like ours.
+                    // PHP's own constants are not in `known`.
                     None if name.starts_with("PHP_") => self.computed(expr),
                     None => Value::Bareword(name.to_owned()),
                 },
@@ -142,7 +142,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Chains of `.` are deep on the left: walked, not recursed into.
+    /// Evaluates a chain of `.` in a loop: recursion would go too deep on its left.
     fn concat(&self, expr: &Expr<'_, '_>) -> Value {
         let mut parts = Vec::new();
         let mut left = expr;
@@ -167,11 +167,11 @@ impl Reader<'_> {
 
     fn computed(&self, expr: &Expr<'_, '_>) -> Value {
         Value::Computed {
-            from_host: self.hangs_on_host(expr),
+            from_host: self.depends_on_host(expr),
         }
     }
 
-    pub fn hangs_on_host(&self, expr: &Expr<'_, '_>) -> bool {
+    pub fn depends_on_host(&self, expr: &Expr<'_, '_>) -> bool {
         let mut found = false;
         walk(expr, &mut |inner| match &inner.kind {
             ExprKind::Variable(name) => found |= self.host_variables.contains(name.as_str()),
@@ -183,8 +183,7 @@ impl Reader<'_> {
         found
     }
 
-    /// A path as `include` gives it to our caller: absolute, or relative to
-    /// the folder of wp-config.php.
+    /// The path in an `include`: absolute, or relative to the folder of wp-config.php.
     pub fn path(&self, expr: &Expr<'_, '_>) -> Option<String> {
         let expr = bare(expr);
         let (head, tail) = match &expr.kind {
@@ -203,7 +202,7 @@ impl Reader<'_> {
         }
     }
 
-    /// `__DIR__`, `dirname( __FILE__ )` and the folder above.
+    /// Recognizes `__DIR__`, `dirname( __FILE__ )` and the folder above.
     fn folder(&self, expr: &Expr<'_, '_>) -> Option<&'static str> {
         use php_ast::MagicConstKind::{Dir, File};
         let expr = bare(expr);
@@ -230,7 +229,7 @@ impl Reader<'_> {
     }
 }
 
-/// The name of a called function, in small letters.
+/// The name of a called function, in lowercase.
 pub fn function_name(call: &php_ast::FunctionCallExpr<'_, '_>, view: &str) -> Option<String> {
     match &bare(call.name).kind {
         ExprKind::Name(name) => global_name(name, view).map(str::to_ascii_lowercase),
@@ -238,7 +237,7 @@ pub fn function_name(call: &php_ast::FunctionCallExpr<'_, '_>, view: &str) -> Op
     }
 }
 
-/// Calls `see` for `expr` and every expression within.
+/// Calls `see` for `expr` and every expression in it.
 pub fn walk(expr: &Expr<'_, '_>, see: &mut dyn FnMut(&Expr<'_, '_>)) {
     struct Each<'f>(&'f mut dyn FnMut(&Expr<'_, '_>));
     impl<'a, 's> php_ast::visitor::Visitor<'a, 's> for Each<'_> {

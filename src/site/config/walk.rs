@@ -1,5 +1,5 @@
-//! One walk over the tree: everything that matters to us, in the order in
-//! which PHP meets it.
+//! Walks the tree once and records everything that matters to us, in the order in
+//! which PHP runs it.
 
 use crate::site::config::events::{
     Event, Kind, Opaque, Place, Seen, Top, is_watched, resembles_watched,
@@ -50,7 +50,7 @@ struct Walker<'w> {
     view: &'w str,
     source: &'w [u8],
     place: Place,
-    /// Whether a worker on the command line gets here.
+    /// Whether a worker on the command line runs this code.
     worker: Truth,
     known: Known,
     host_variables: HashSet<String>,
@@ -156,8 +156,8 @@ impl Walker<'_> {
         }
     }
 
-    /// What an `if` around a line says, where it is one of the shapes that
-    /// people use to avoid a second definition.
+    /// Classifies the condition of an `if`. Recognizes the common guards against a
+    /// second definition.
     fn condition(&self, expr: &Expr<'_, '_>) -> Condition {
         let expr = bare(expr);
         if let ExprKind::UnaryPrefix(unary) = &expr.kind
@@ -233,7 +233,7 @@ impl Walker<'_> {
                     Value::Bareword(name) if is_watched(&name) => self.note(
                         Kind::Define {
                             name: name.clone(),
-                            // No quotes around the name: fatal since PHP 8.
+                            // The name is not in quotes, which is fatal since PHP 8.
                             value: Value::Bareword(name),
                             value_at: span(value),
                         },
@@ -262,7 +262,7 @@ impl Walker<'_> {
             Some(global) if plain => self.servers(assign.value, global),
             _ => Kind::Touched,
         };
-        // A list may be made of calls; the other two shapes only read it.
+        // A list may contain calls; the other two shapes only read the variable.
         if !matches!(kind, Kind::Global | Kind::Servers { yields: true, .. }) {
             let _ = self.visit_expr(assign.value);
         }
@@ -271,7 +271,7 @@ impl Walker<'_> {
         }
         if let ExprKind::Variable(name) = &assign.target.kind {
             let name = name.as_str().to_owned();
-            if self.reader().hangs_on_host(assign.value) {
+            if self.reader().depends_on_host(assign.value) {
                 self.host_variables.insert(name.clone());
             }
             if names_settings(assign.value) {
@@ -293,7 +293,7 @@ impl Walker<'_> {
                     }
                     _ => self.reader().value(assign.value).truthy() == Some(true),
                 };
-                // `??=` does what an `if ( ! isset )` around it would.
+                // `??=` is like an assignment with `if ( ! isset )` around it.
                 let plain = plain || (assign.op == AssignOp::Coalesce && !assign.by_ref);
                 let worker = if plain { self.worker } else { Truth::Unknown };
                 return self.note(Kind::Host { worker, usable }, at);
@@ -315,7 +315,7 @@ impl Walker<'_> {
             list = then;
             yields = true;
         }
-        // `$GLOBALS['gearman_servers'] = $gearman_servers;` only lifts it.
+        // `$GLOBALS['gearman_servers'] = $gearman_servers;` only makes it global.
         if global && servers_target(list) == Some(false) {
             return Kind::Global;
         }
@@ -485,7 +485,7 @@ impl<'a, 's> Visitor<'a, 's> for Walker<'_> {
             }),
             ExprKind::Isset(_) | ExprKind::Empty(_) => {}
             ExprKind::Variable(_) if servers_target(expr) == Some(false) => {
-                // Reading is harmless, but a call may take it by reference.
+                // Reading it is harmless, but a call may take it by reference.
                 self.note(Kind::Touched, at)
             }
             ExprKind::ArrayAccess(_) if servers_target(expr).is_some() => {

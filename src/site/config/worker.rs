@@ -1,5 +1,5 @@
-//! What a condition comes to for a worker: PHP's command line, no host name,
-//! started by the plugin's runner.
+//! Evaluates conditions for a worker, which runs on PHP's command line without a
+//! host name, started by the plugin's runner.
 
 use crate::site::config::value::{bare, function_name, global_name};
 use php_ast::{BinaryOp, Expr, ExprKind, UnaryPrefixOp};
@@ -39,7 +39,7 @@ pub fn truth(expr: &Expr<'_, '_>, view: &str) -> Truth {
     truth_within(expr, view, 16)
 }
 
-/// Bounded in depth: a chain asks for each of its parts in turn.
+/// The recursion is limited in depth, as chains can be long.
 fn truth_within(expr: &Expr<'_, '_>, view: &str, depth: usize) -> Truth {
     let Some(depth) = depth.checked_sub(1) else {
         return Truth::Unknown;
@@ -92,7 +92,7 @@ fn truth_within(expr: &Expr<'_, '_>, view: &str, depth: usize) -> Truth {
     }
 }
 
-/// `PHP_SAPI === 'cli'`, either way round, or the function of that name.
+/// Evaluates `PHP_SAPI === 'cli'` in either order, or with `php_sapi_name()`.
 fn is_command_line(left: &Expr<'_, '_>, right: &Expr<'_, '_>, view: &str) -> Truth {
     let asks = |expr: &Expr<'_, '_>| match &bare(expr).kind {
         ExprKind::Name(name) => global_name(name, view) == Some("PHP_SAPI"),

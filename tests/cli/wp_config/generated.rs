@@ -1,18 +1,18 @@
-//! wp-config.php files put together from pieces in any order: our own scan
-//! judges thousands, PHP hundreds.
+//! wp-config.php files composed of random pieces: our own scan judges thousands of
+//! them, PHP hundreds.
 
 use super::judge;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, TestRunner};
-use wp_gears::site::config::{Edited, Network, Want, Wish, edit, take_out, undo};
+use wp_gears::site::config::{Desired, Edited, Network, Want, edit, remove, undo};
 use wp_gears::site::plugins::WP_GEARS;
 
 const SERVER: &str = "127.0.0.1:4730";
 const SALT: &str = "default-salt";
 const DOMAIN: &str = "net.example.org";
 
-/// Pieces that change nothing for us.
+/// Pieces without settings of ours.
 const PLAIN: &[&str] = &[
     "define( 'WP_DEBUG', false );",
     "define( 'WP_DEBUG_LOG', true ); // define( 'WP_GEARS', false );",
@@ -99,26 +99,26 @@ const LOADS: &[&str] = &[
 ];
 
 #[derive(Debug, Clone)]
-struct Made {
+struct Sample {
     text: Vec<u8>,
     servers: Option<Vec<String>>,
     salt: Option<String>,
     network: bool,
-    /// The person asks for these servers and this salt.
-    told: bool,
+    /// These servers and this salt are requested rather than defaults.
+    requested: bool,
 }
 
-impl Made {
-    fn wish(&self) -> Wish {
+impl Sample {
+    fn desired(&self) -> Desired {
         let (servers, salt) = (vec![SERVER.to_owned()], SALT.to_owned());
-        Wish {
+        Desired {
             switch: WP_GEARS.switch,
-            servers: if self.told {
+            servers: if self.requested {
                 Want::Exactly(servers)
             } else {
                 Want::Default(servers)
             },
-            salt: if self.told {
+            salt: if self.requested {
                 Want::Exactly(salt)
             } else {
                 Want::Default(salt)
@@ -128,25 +128,25 @@ impl Made {
 
     fn expected_servers(&self) -> Vec<String> {
         match &self.servers {
-            Some(servers) if !self.told => servers.clone(),
+            Some(servers) if !self.requested => servers.clone(),
             _ => vec![SERVER.into()],
         }
     }
 
     fn expected_salt(&self) -> &str {
         match &self.salt {
-            Some(salt) if !self.told => salt,
+            Some(salt) if !self.requested => salt,
             _ => SALT,
         }
     }
 
     fn edit(&self) -> Edited {
-        edit(&self.text, &self.wish(), &|_| None)
+        edit(&self.text, &self.desired(), &|_| None)
             .unwrap_or_else(|refusal| panic!("{refusal}\n{}", String::from_utf8_lossy(&self.text)))
     }
 }
 
-fn made() -> impl Strategy<Value = Made> {
+fn sample() -> impl Strategy<Value = Sample> {
     (
         prop::sample::subsequence(PLAIN, 0..9).prop_shuffle(),
         prop::option::of(prop::sample::select(SWITCHES)),
@@ -158,7 +158,7 @@ fn made() -> impl Strategy<Value = Made> {
         (0..6usize, any::<bool>(), any::<bool>()),
     )
         .prop_map(
-            |(plain, switch, salt, servers, network, load, at, (format, told, tight))| {
+            |(plain, switch, salt, servers, network, load, at, (format, requested, tight))| {
                 let mut pieces: Vec<&str> = plain;
                 let ours = [switch, salt.map(|it| it.0), servers.map(|it| it.0), network];
                 for (piece, at) in ours.into_iter().zip(at) {
@@ -166,8 +166,8 @@ fn made() -> impl Strategy<Value = Made> {
                         pieces.insert(at as usize % (pieces.len() + 1), piece);
                     }
                 }
-                // A list that grows by pushes can't be told otherwise.
-                let told = told && !servers.is_some_and(|it| it.0.contains("[]"));
+                // A list that is built by appending cannot be changed.
+                let requested = requested && !servers.is_some_and(|it| it.0.contains("[]"));
                 let mut text = format!(
                     "<?php\n{}\n{load}",
                     pieces.join(if tight { "\n" } else { "\n\n" })
@@ -185,12 +185,12 @@ fn made() -> impl Strategy<Value = Made> {
                         .map(|b| if *b == 0xc3 { 0xfc } else { *b })
                         .collect();
                 }
-                Made {
+                Sample {
                     text: bytes,
                     servers: servers.map(|it| it.1.iter().map(|it| (*it).to_owned()).collect()),
                     salt: salt.map(|it| it.1.to_owned()),
                     network: network.is_some(),
-                    told,
+                    requested,
                 }
             },
         )
@@ -199,27 +199,27 @@ fn made() -> impl Strategy<Value = Made> {
 proptest! {
     #![proptest_config(Config { cases: 600, failure_persistence: None, ..Config::default() })]
     #[test]
-    fn our_scan_agrees(made in made()) {
-        let edited = made.edit();
+    fn our_scan_agrees(sample in sample()) {
+        let edited = sample.edit();
         let found = &edited.found;
         prop_assert_eq!(&found.on, &[WP_GEARS.switch]);
-        prop_assert_eq!(found.servers.as_ref(), Some(&made.expected_servers()));
-        prop_assert_eq!(found.salt.as_deref(), Some(made.expected_salt()));
+        prop_assert_eq!(found.servers.as_ref(), Some(&sample.expected_servers()));
+        prop_assert_eq!(found.salt.as_deref(), Some(sample.expected_salt()));
         prop_assert!(found.host || found.network == Network::No);
-        prop_assert_eq!(found.network != Network::No, made.network);
-        let again = edit(&edited.text, &made.wish(), &|_| None);
+        prop_assert_eq!(found.network != Network::No, sample.network);
+        let again = edit(&edited.text, &sample.desired(), &|_| None);
         prop_assert_eq!(again.map(|it| it.text), Ok(edited.text.clone()));
-        // Somebody edits the first line and the end, then it is taken out.
+        // The first line is edited by hand, then our edit is reverted.
         let since = |text: &[u8]| -> Vec<u8> {
             let at = text.iter().position(|b| matches!(b, b'\n' | b'\r')).unwrap();
             [&text[..at], b" // hello", &text[at..]].concat()
         };
-        let undone = undo(&since(&edited.text), &made.text, &edited.text);
+        let undone = undo(&since(&edited.text), &sample.text, &edited.text);
         prop_assert_eq!(undone.left_alone, Vec::<String>::new());
-        prop_assert_eq!(undone.text, since(&made.text));
-        if !made.told && take_out(&edited.text).text != made.text {
-            // Only a switch that was off changes in place.
-            let text = String::from_utf8_lossy(&made.text).into_owned();
+        prop_assert_eq!(undone.text, since(&sample.text));
+        if !sample.requested && remove(&edited.text).text != sample.text {
+            // Only a switch that was off is changed in place.
+            let text = String::from_utf8_lossy(&sample.text).into_owned();
             prop_assert!(text.contains("'WP_GEARS', false )"));
         }
     }
@@ -231,22 +231,22 @@ fn php_agrees() {
     let mut runner = TestRunner::new(Config::default());
     let (mut jobs, mut all) = (Vec::new(), Vec::new());
     for i in 0..300 {
-        let made = made().new_tree(&mut runner).unwrap().current();
-        let after = made.edit().text;
-        for (when, text) in [("before", &made.text), ("after", &after)] {
+        let sample = sample().new_tree(&mut runner).unwrap().current();
+        let after = sample.edit().text;
+        for (when, text) in [("before", &sample.text), ("after", &after)] {
             let folder = temp.path().join(format!("{i}-{when}"));
             let file = judge::site(&folder, text, &temp.path().join("no-includes"));
             jobs.extend([("top", file.clone()), ("function", file)]);
         }
-        all.push((made, after));
+        all.push((sample, after));
     }
     let answers = judge::judge(&jobs);
-    for ((made, after), answers) in all.iter().zip(answers.chunks(4)) {
+    for ((sample, after), answers) in all.iter().zip(answers.chunks(4)) {
         for (before, now) in [(&answers[0], &answers[2]), (&answers[1], &answers[3])] {
             let text = String::from_utf8_lossy(after);
             assert_eq!(now["loaded"], true, "{now}\n{text}");
             assert_eq!(now["gears"], true, "{now}\n{text}");
-            assert_eq!(now["salt"], made.expected_salt(), "{now}\n{text}");
+            assert_eq!(now["salt"], sample.expected_salt(), "{now}\n{text}");
             let servers: Vec<String> = match &now["servers"] {
                 serde_json::Value::Object(keyed) => keyed.values().cloned().collect(),
                 list => list.as_array().cloned().unwrap_or_default(),
@@ -254,8 +254,8 @@ fn php_agrees() {
             .iter()
             .map(|it| it.as_str().unwrap_or_default().to_owned())
             .collect();
-            assert_eq!(servers, made.expected_servers(), "{now}\n{text}");
-            assert_eq!(now["host"] == DOMAIN, made.network, "{now}\n{text}");
+            assert_eq!(servers, sample.expected_servers(), "{now}\n{text}");
+            assert_eq!(now["host"] == DOMAIN, sample.network, "{now}\n{text}");
             let new = now["notices"].as_array().unwrap().iter();
             let known = before["notices"].as_array().unwrap();
             let new: Vec<_> = new.filter(|it| !known.contains(it)).collect();

@@ -1,4 +1,4 @@
-//! PHP as the judge: many files, one process.
+//! Lets PHP judge many files in one process.
 
 use crate::common::needs::{installed, missing};
 use serde_json::Value;
@@ -10,14 +10,14 @@ pub fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/wp-config")
 }
 
-/// One answer for each `(mode, file)`; mode is top or function.
+/// Returns an answer for each `(mode, file)`; the mode is "top" or "function".
 pub fn judge(jobs: &[(&str, PathBuf)]) -> Vec<Value> {
     ask(jobs
         .iter()
         .map(|(mode, file)| format!("{mode}\t{}\n", file.display())))
 }
 
-/// Whether PHP parses each text.
+/// For each text, whether PHP parses it.
 pub fn parses(texts: &[Vec<u8>]) -> Vec<bool> {
     ask(texts.iter().map(|text| format!("lint\t{}\n", base64(text))))
         .iter()
@@ -71,8 +71,8 @@ fn base64(bytes: &[u8]) -> String {
     text
 }
 
-/// A site that the judge can load: the file, the stub that reports, and what
-/// the file includes.
+/// Creates a site that the judge can load: the file, the files that it includes,
+/// and a stub of WordPress that reports.
 pub fn site(folder: &Path, config: &[u8], includes: &Path) -> PathBuf {
     std::fs::create_dir_all(folder).expect("a folder");
     if includes.is_dir() {

@@ -1,4 +1,4 @@
-//! The wp-config.php editor, with PHP as the judge of what it writes.
+//! The wp-config.php editor, judged by PHP itself.
 
 mod generated;
 mod judge;

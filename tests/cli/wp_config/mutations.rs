@@ -1,11 +1,12 @@
-//! Mutated wp-config.php files: no panic, no hang, and never a new text that
-//! PHP rejects where it took the old one. `WP_CONFIG_MUTATIONS` sets how many.
+//! Mutated wp-config.php files: the editor neither panics nor hangs, and never
+//! turns a file that PHP accepts into one that it rejects. `WP_CONFIG_MUTATIONS`
+//! sets the number of mutations.
 
 use super::judge;
 use std::time::{Duration, Instant};
 
 use crate::dice::Dice;
-use wp_gears::site::config::{Want, Wish, edit, take_out, undo};
+use wp_gears::site::config::{Desired, Want, edit, remove, undo};
 use wp_gears::site::plugins::{WP_GEARS, WP_MINIONS};
 
 const WORDS: &[&str] = &[
@@ -111,9 +112,10 @@ fn mutations_break_nothing() {
     assert!(slowest < Duration::from_secs(5), "{slowest:?}");
 }
 
-/// The new text, where there is one; what holds without PHP is checked.
+/// Edits one file, checks what can be checked without PHP, and returns the new
+/// text if it changed.
 fn one(text: &[u8], seed: usize) -> Option<Vec<u8>> {
-    let wish = Wish {
+    let desired = Desired {
         switch: if seed.is_multiple_of(2) {
             WP_GEARS.switch
         } else {
@@ -124,25 +126,25 @@ fn one(text: &[u8], seed: usize) -> Option<Vec<u8>> {
             _ => Want::Default(vec!["127.0.0.1:4730".into()]),
         },
         salt: match seed % 5 {
-            0 => Want::Exactly("told".into()),
+            0 => Want::Exactly("requested".into()),
             _ => Want::Default("default".into()),
         },
     };
     let include = |_: &[u8]| None;
-    take_out(text);
-    let edited = edit(text, &wish, &include).ok()?;
+    remove(text);
+    let edited = edit(text, &desired, &include).ok()?;
     if edited.text == text {
         return None;
     }
-    let again = edit(&edited.text, &wish, &include)
-        .unwrap_or_else(|why| panic!("seed {seed}: the second time {why}"));
+    let again = edit(&edited.text, &desired, &include)
+        .unwrap_or_else(|why| panic!("seed {seed}: the second edit is refused: {why}"));
     assert!(again.text == edited.text, "seed {seed}: not idempotent");
     let appended = [&edited.text[..], b"\n// mine"].concat();
     let back = undo(&appended, text, &edited.text);
     if back.left_alone.is_empty() && text.iter().filter(|b| **b == b'\n').count() > 2 {
         assert!(
             back.text == [text, b"\n// mine"].concat(),
-            "seed {seed}: not given back"
+            "seed {seed}: not reverted"
         );
     }
     Some(edited.text)
@@ -153,7 +155,7 @@ fn judge_pairs(pairs: &[Vec<u8>]) {
     for (texts, parses) in pairs.chunks(2).zip(parses.chunks(2)) {
         assert!(
             !parses[0] || parses[1],
-            "PHP takes\n{}\nbut not\n{}",
+            "PHP accepts\n{}\nbut not\n{}",
             String::from_utf8_lossy(&texts[0]),
             String::from_utf8_lossy(&texts[1])
         );

@@ -1,9 +1,9 @@
-//! The shapes in fixtures/wp-config: what comes out, and PHP's word on it.
+//! The files in fixtures/wp-config: the result of the edit, and what PHP makes of it.
 
 use super::judge;
 use serde_json::Value;
 use std::path::PathBuf;
-use wp_gears::site::config::{Undone, Want, Wish, edit, scan, take_out, undo};
+use wp_gears::site::config::{Desired, Undone, Want, edit, remove, scan, undo};
 use wp_gears::site::plugins::{WP_GEARS, WP_MINIONS};
 
 const SERVER: &str = "127.0.0.1:4730";
@@ -44,8 +44,8 @@ impl Shape {
         )
     }
 
-    fn wish(&self) -> Wish {
-        Wish {
+    fn desired(&self) -> Desired {
+        Desired {
             switch: match self.text("switch") {
                 Some("minions") => WP_MINIONS.switch,
                 _ => WP_GEARS.switch,
@@ -70,27 +70,28 @@ impl Shape {
         move |path| std::fs::read(folder.join(std::str::from_utf8(path).ok()?)).ok()
     }
 
-    /// What is refused has no new text; and the judge speaks PHP 8 only.
+    /// Whether PHP can judge it: a refused edit has no result, and the judge runs
+    /// PHP 8.
     fn is_judged(&self) -> bool {
         !self.expect.contains_key("refused") && !self.expect.contains_key("only_old_php")
     }
 }
 
 #[test]
-fn each_shape_comes_out_as_written() {
+fn each_shape_has_the_expected_result() {
     let mut wrong = Vec::new();
     for shape in shapes() {
-        if let Err(why) = comes_out(&shape) {
+        if let Err(why) = has_expected_result(&shape) {
             wrong.push(format!("{}: {why}", shape.name));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-fn comes_out(shape: &Shape) -> Result<(), String> {
+fn has_expected_result(shape: &Shape) -> Result<(), String> {
     let include = shape.include();
     let edited = match (
-        edit(&shape.source, &shape.wish(), &include),
+        edit(&shape.source, &shape.desired(), &include),
         shape.text("refused"),
     ) {
         (Err(refusal), Some(reason)) => {
@@ -99,7 +100,7 @@ fn comes_out(shape: &Shape) -> Result<(), String> {
                 .get("line")
                 .map(|it| it.as_integer().unwrap() as usize);
             if !refusal.reason.contains(reason) || (line.is_some() && refusal.line != line) {
-                return Err(format!("refused otherwise: {refusal}"));
+                return Err(format!("refused for another reason: {refusal}"));
             }
             if !refusal.by_hand.contains("WP_ASYNC_TASK_SALT") {
                 return Err(format!("no lines to add by hand: {refusal}"));
@@ -113,15 +114,15 @@ fn comes_out(shape: &Shape) -> Result<(), String> {
     let text = String::from_utf8_lossy(&edited.text).into_owned();
     let wants_same = shape.expect.contains_key("same");
     if (edited.text == shape.source) != wants_same {
-        return Err(format!("same bytes: not {wants_same}\n{text}"));
+        return Err(format!("unchanged: expected {wants_same}\n{text}"));
     }
     let warned = |words: &str| edited.warnings.iter().any(|it| it.text.contains(words));
     if let Some(words) = shape.text("warn")
         && !warned(words)
     {
-        return Err(format!("no warning of {words}: {:?}", edited.warnings));
+        return Err(format!("no warning with {words:?}: {:?}", edited.warnings));
     }
-    let again = edit(&edited.text, &shape.wish(), &include).map_err(|it| it.to_string())?;
+    let again = edit(&edited.text, &shape.desired(), &include).map_err(|it| it.to_string())?;
     if again.text != edited.text {
         return Err(format!(
             "a second edit changes\n{text}\ninto\n{}",
@@ -131,10 +132,10 @@ fn comes_out(shape: &Shape) -> Result<(), String> {
     if scan(&edited.text, &include).ok() != Some(edited.found) {
         return Err("scan and edit disagree".into());
     }
-    gives_back(shape, &edited.text)
+    is_reverted(shape, &edited.text)
 }
 
-fn gives_back(shape: &Shape, left: &[u8]) -> Result<(), String> {
+fn is_reverted(shape: &Shape, left: &[u8]) -> Result<(), String> {
     let back = |what: &str, undone: Undone, want: &[u8]| {
         if undone.text == want && undone.left_alone.is_empty() {
             return Ok(());
@@ -146,7 +147,7 @@ fn gives_back(shape: &Shape, left: &[u8]) -> Result<(), String> {
         ))
     };
     back("undo", undo(left, &shape.source, left), &shape.source)?;
-    // The person adds lines at the end and changes the database's name.
+    // An edit by hand changes the database's name and the end of the file.
     let elsewhere = |text: &[u8]| {
         let text: Vec<u8> = replace(text, b"'blog'", b"'other'");
         if text.ends_with(b"?>") || text.ends_with(b";") || !text.ends_with(b"\n") {
@@ -155,7 +156,7 @@ fn gives_back(shape: &Shape, left: &[u8]) -> Result<(), String> {
         [&text[..], b"\n"].concat()
     };
     let (edited, want) = (elsewhere(left), elsewhere(&shape.source));
-    // In a file of one line, there is no elsewhere.
+    // In a file of one line, every edit by hand touches our lines.
     if shape
         .source
         .iter()
@@ -169,16 +170,16 @@ fn gives_back(shape: &Shape, left: &[u8]) -> Result<(), String> {
             &want,
         )?;
     }
-    let taken = take_out(left);
+    let removed = remove(left);
     let changed_in_place =
-        edit(&taken.text, &shape.wish(), &shape.include()).is_ok_and(|it| it.text != left);
-    if taken.text != shape.source && !changed_in_place && !in_place(shape) {
-        return back("take_out", taken, &shape.source);
+        edit(&removed.text, &shape.desired(), &shape.include()).is_ok_and(|it| it.text != left);
+    if removed.text != shape.source && !changed_in_place && !in_place(shape) {
+        return back("remove", removed, &shape.source);
     }
     Ok(())
 }
 
-/// Shapes whose own values change: without a journal they can't come back.
+/// Shapes whose values change in place: without a journal, these cannot be restored.
 fn in_place(shape: &Shape) -> bool {
     [
         "off",
@@ -201,12 +202,12 @@ fn replace(text: &[u8], old: &[u8], new: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn php_sees_what_was_asked() {
+fn php_sees_the_requested_settings() {
     let temp = tempfile::tempdir().unwrap();
     let (mut jobs, mut shown) = (Vec::new(), Vec::new());
     for shape in shapes().into_iter().filter(Shape::is_judged) {
-        let Ok(edited) = edit(&shape.source, &shape.wish(), &shape.include()) else {
-            continue; // the other test says so
+        let Ok(edited) = edit(&shape.source, &shape.desired(), &shape.include()) else {
+            continue; // reported by the other test
         };
         for (when, text) in [("before", &shape.source), ("after", &edited.text)] {
             let folder = temp.path().join(format!("{}-{when}", shape.name));
@@ -241,7 +242,7 @@ fn sees(shape: &Shape, before: &Value, after: &Value) -> Result<(), String> {
     if after["loaded"] != true || !after["fatal"].is_null() {
         return Err("WordPress is not loaded".into());
     }
-    let plugin = match shape.wish().switch {
+    let plugin = match shape.desired().switch {
         switch if switch == WP_GEARS.switch => "gears",
         _ => "minions",
     };

@@ -1,7 +1,7 @@
-//! Giving back after a person edited our own lines, and which file is edited.
+//! Reverting an edit after our lines were edited by hand, and locating the file.
 
 use std::path::Path;
-use wp_gears::site::config::{Undone, Want, Wish, edit, locate, take_out, undo};
+use wp_gears::site::config::{Desired, Undone, Want, edit, locate, remove, undo};
 use wp_gears::site::plugins::WP_GEARS;
 
 const ORIGINAL: &str = "<?php
@@ -14,12 +14,12 @@ require_once __DIR__ . '/wp-settings.php';
 ";
 
 fn left() -> String {
-    let wish = Wish {
+    let desired = Desired {
         switch: WP_GEARS.switch,
         servers: Want::Default(vec!["127.0.0.1:4730".into()]),
         salt: Want::Exactly("new".into()),
     };
-    let edited = edit(ORIGINAL.as_bytes(), &wish, &|_| None).expect("an edit");
+    let edited = edit(ORIGINAL.as_bytes(), &desired, &|_| None).expect("an edit");
     String::from_utf8(edited.text).expect("text")
 }
 
@@ -30,7 +30,7 @@ fn undone(current: &str) -> (String, Vec<String>) {
 }
 
 #[test]
-fn the_block_reads_well_and_wp_cli_cuts_nothing() {
+fn the_block_names_us_and_survives_wp_cli() {
     let left = left();
     let (begin, end) = (left.find("/* BEGIN").unwrap(), left.find("/* END").unwrap());
     let block = &left[begin..end];
@@ -46,7 +46,7 @@ fn the_block_reads_well_and_wp_cli_cuts_nothing() {
 }
 
 #[test]
-fn a_line_of_ours_that_was_edited_stays_and_is_shown() {
+fn an_edited_line_of_ours_is_kept_and_reported() {
     let current = left().replace("array( '127.0.0.1:4730' )", "array( '10.0.0.9:4730' )");
     let (text, said) = undone(&current);
     assert_eq!(
@@ -60,7 +60,7 @@ fn a_line_of_ours_that_was_edited_stays_and_is_shown() {
 }
 
 #[test]
-fn a_statement_of_several_lines_stays_whole() {
+fn an_edited_statement_of_several_lines_is_kept_whole() {
     let current = left().replace("= DOMAIN_CURRENT_SITE;", "= 'cli.example.org';");
     let (text, said) = undone(&current);
     assert!(text.contains("if ( 'cli' === PHP_SAPI"), "{text}");
@@ -70,7 +70,7 @@ fn a_statement_of_several_lines_stays_whole() {
 }
 
 #[test]
-fn a_value_that_was_changed_since_stays() {
+fn a_value_changed_since_is_kept() {
     let (text, said) = undone(&left().replace("'new'", "'newer'"));
     assert_eq!(text, ORIGINAL.replace("'old'", "'newer'"));
     assert!(
@@ -80,18 +80,18 @@ fn a_value_that_was_changed_since_stays() {
 }
 
 #[test]
-fn lines_that_a_person_put_into_the_block_stay() {
+fn lines_added_to_the_block_by_hand_are_kept() {
     let current = left().replace("/* END", "define( 'MINE', 1 );\n/* END");
     let (text, said) = undone(&current);
     assert!(text.contains("define( 'MINE', 1 );\n/* That's"), "{text}");
     assert!(said.iter().any(|it| it.contains("MINE")), "{said:?}");
-    let taken = take_out(current.as_bytes());
-    assert!(String::from_utf8_lossy(&taken.text).contains("define( 'MINE', 1 );\n/* That's"));
-    assert_eq!(taken.left_alone.len(), 1);
+    let removed = remove(current.as_bytes());
+    assert!(String::from_utf8_lossy(&removed.text).contains("define( 'MINE', 1 );\n/* That's"));
+    assert_eq!(removed.left_alone.len(), 1);
 }
 
 #[test]
-fn a_block_that_is_gone_already_is_no_trouble() {
+fn a_block_that_was_already_removed_is_fine() {
     let left = left();
     let start = left.find("/* BEGIN").unwrap();
     let end = left.find("/* That's").unwrap();
@@ -100,14 +100,14 @@ fn a_block_that_is_gone_already_is_no_trouble() {
 }
 
 #[test]
-fn half_a_block_is_shown() {
+fn half_a_block_is_reported() {
     let current = left().replace("/* END wp-gears */\n", "");
-    let said = take_out(current.as_bytes()).left_alone;
-    assert!(said[0].contains("END is gone"), "{said:?}");
+    let said = remove(current.as_bytes()).left_alone;
+    assert!(said[0].contains("without its END"), "{said:?}");
 }
 
 #[test]
-fn the_file_is_found_in_wordpress_own_order() {
+fn the_file_is_located_in_the_order_of_wordpress() {
     let look = |files: &'static [&str]| {
         let exists = move |path: &Path| files.iter().any(|it| Path::new(it) == path);
         let read = move |path: &Path| exists(path).then(|| b"<?php".to_vec());
@@ -123,8 +123,8 @@ fn the_file_is_found_in_wordpress_own_order() {
 }
 
 #[test]
-fn deep_trees_end_no_thread() {
-    let wish = Wish {
+fn deep_trees_do_not_overflow_the_stack() {
+    let desired = Desired {
         switch: WP_GEARS.switch,
         servers: Want::Default(vec![]),
         salt: Want::Default("salt".into()),
@@ -150,7 +150,7 @@ fn deep_trees_end_no_thread() {
         for depth in [20, 60, 100, 140, 600, 5000] {
             let (open, close) = (open.repeat(depth), close.repeat(depth));
             let text = format!("<?php\n{start}{open}{middle}{close}{end}\n{load}\n");
-            let _ = edit(text.as_bytes(), &wish, &|_| None);
+            let _ = edit(text.as_bytes(), &desired, &|_| None);
         }
     }
 }
