@@ -24,7 +24,7 @@ use crate::report::Ui;
 use crate::report::progress::Progress;
 use crate::supervisor::programs;
 use crate::worker::Paths;
-use crate::worker::presence::{self, Activity};
+use crate::worker::heartbeat::{self, Activity};
 
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "\
@@ -194,7 +194,7 @@ fn wait_for_workers(resolved: &Resolved, ui: Ui) {
     const LONGEST: Duration = Duration::from_secs(35);
     let is_broken = |site: &SiteResolved| {
         let paths = Paths::new(Path::new(BASE), &site.name);
-        let seen = presence::look(&paths.run).unwrap_or_default();
+        let seen = heartbeat::read(&paths.run).unwrap_or_default();
         seen.iter()
             .any(|worker| worker.activity == Activity::Broken)
     };

@@ -13,8 +13,8 @@ use crate::cli::common::{DONE, FAILED};
 use crate::gearman::binary::{Client, Priority};
 use crate::gearman::server::Server;
 use crate::report::Ui;
-use crate::worker::sites::known;
-use crate::worker::store::{Record, Store};
+use crate::worker::sites;
+use crate::worker::store::{JobRecord, Store};
 use crate::worker::{Paths, function_of};
 
 #[derive(Debug, Clone, clap::Args)]
@@ -64,7 +64,7 @@ pub struct Which {
 /// A kept job, and the time that it is tried again where it waits for that.
 struct Kept {
     site: usize,
-    record: Record,
+    record: JobRecord,
     due: Option<u64>,
 }
 
@@ -89,9 +89,9 @@ struct Opened {
 
 fn open(args: &FailedArgs) -> Result<Vec<Opened>> {
     let mut stores = Vec::new();
-    for site in known(&args.state, &args.sites)? {
+    for site in sites::find(&args.state, &args.sites)? {
         let paths = Paths::new(&args.state, &site.name);
-        match Store::look(&paths.failed) {
+        match Store::open_existing(&paths.failed) {
             Ok(store) => stores.push(Opened {
                 name: site.name,
                 paths,
@@ -221,7 +221,7 @@ fn each(
     stores: &[Opened],
     which: &Which,
     done: &str,
-    act: impl Fn(&Opened, &Store, &Record) -> Result<()>,
+    act: impl Fn(&Opened, &Store, &JobRecord) -> Result<()>,
 ) -> Result<u8> {
     let chosen = if which.all {
         all(stores)?
@@ -286,7 +286,7 @@ fn find(stores: &[Opened], id: &str) -> Result<Kept> {
 }
 
 /// To the site's function of today; the file goes once the job server has the job.
-fn retry(opened: &Opened, store: &Store, record: &Record) -> Result<()> {
+fn retry(opened: &Opened, store: &Store, record: &JobRecord) -> Result<()> {
     let what = || format!("send the job {} again", record.id);
     let (_, payload) = store
         .read(&record.id)

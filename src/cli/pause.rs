@@ -13,8 +13,8 @@ use crate::base::problem::Problem;
 use crate::cli::common::DONE;
 use crate::report::Ui;
 use crate::worker::Paths;
-use crate::worker::presence::{self, Activity, Seen};
-use crate::worker::sites::{Known, known};
+use crate::worker::heartbeat::{self, Activity, WorkerStatus};
+use crate::worker::sites::{self, WorkerSite};
 
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "\
@@ -61,7 +61,7 @@ impl Action {
 
 pub fn run(action: Action, args: &PauseArgs) -> Result<u8> {
     let ui = Ui::new(args.json, args.quiet, false);
-    let sites = known(&args.state, &args.sites)?;
+    let sites = sites::find(&args.state, &args.sites)?;
     let asked = clock::millis(SystemTime::now());
     let mut all = Vec::new();
     for site in &sites {
@@ -137,23 +137,23 @@ fn unlink(path: &Path) -> std::io::Result<()> {
     }
 }
 
-fn workers(paths: &Paths) -> Result<Vec<Seen>> {
-    presence::look(&paths.run)
+fn workers(paths: &Paths) -> Result<Vec<WorkerStatus>> {
+    heartbeat::read(&paths.run)
         .map_err(|e| Problem::new(format!("look for workers in {}", paths.run.display()), e).into())
 }
 
 /// Only says: look at the markers. Goes to the very process that was looked
-/// at, and that is the worker user's own (`presence::look` saw to it).
-fn tell(seen: &Seen) {
+/// at, and that is the worker user's own (`heartbeat::look` saw to it).
+fn tell(seen: &WorkerStatus) {
     let process = Pid::from_raw(seen.pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
-    if let Some(process) = process.filter(|_| presence::is_worker(seen.pid)) {
+    if let Some(process) = process.filter(|_| heartbeat::is_worker(seen.pid)) {
         // Without the signal the worker sees the marker before its next job.
         let _ = pidfd_send_signal(process, Signal::USR1);
     }
 }
 
 /// Those that are still at the job that they had when it was asked.
-fn workers_busy(paths: &Paths, before: &[Seen], asked: u64) -> Result<Vec<Seen>> {
+fn workers_busy(paths: &Paths, before: &[WorkerStatus], asked: u64) -> Result<Vec<WorkerStatus>> {
     let mut now = workers(paths)?;
     now.retain(|seen| {
         seen.activity == Activity::Busy
@@ -166,8 +166,8 @@ fn workers_busy(paths: &Paths, before: &[Seen], asked: u64) -> Result<Vec<Seen>>
 fn wait(
     action: Action,
     args: &PauseArgs,
-    site: &Known,
-    before: &[Seen],
+    site: &WorkerSite,
+    before: &[WorkerStatus],
     asked: u64,
     until: Instant,
 ) -> Result<()> {

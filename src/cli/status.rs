@@ -15,7 +15,7 @@ use crate::queue::probe::QueueProbe;
 use crate::report::status::{document, lines};
 use crate::report::{Ui, prometheus};
 use crate::supervisor::programs::{self, Program};
-use crate::worker::sites::{self, Known};
+use crate::worker::sites::{self, WorkerSite};
 
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "\
@@ -97,7 +97,7 @@ fn probe(args: &StatusArgs) -> Result<QueueProbe> {
             Some(site) => site.dir = site.dir.take().or(Some(dir)),
             None if args.state == Path::new(crate::base::paths::BASE) => {
                 let dir = Some(dir);
-                all.push(Known { name, dir });
+                all.push(WorkerSite { name, dir });
             }
             None => {}
         }
@@ -119,7 +119,7 @@ fn probe(args: &StatusArgs) -> Result<QueueProbe> {
 }
 
 /// Those of the sites' workers, else of the file, else this host's own.
-fn servers(host: &Host, programs: &[Program], sites: &[Known]) -> Vec<Server> {
+fn servers(host: &Host, programs: &[Program], sites: &[WorkerSite]) -> Vec<Server> {
     let mut found: Vec<Server> = Vec::new();
     let ours = programs.iter().filter(|program| {
         let name = program.option("--name");

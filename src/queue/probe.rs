@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::base::{clock, parallel};
 use crate::gearman::server::Server;
 use crate::gearman::text::{Admin, Connection, Queue};
-use crate::worker::presence::{self, Activity};
+use crate::worker::heartbeat::{self, Activity};
 use crate::worker::store::count;
 use crate::worker::{Paths, function_of, is_name};
 
@@ -210,7 +210,7 @@ fn name_in(id: &str) -> Option<&str> {
 
 fn site(state: &Path, name: &str, dir: Option<PathBuf>, now: SystemTime) -> SiteStatus {
     let paths = Paths::new(state, name);
-    let counts = match (presence::look(&paths.run), presence::retired(&paths.run)) {
+    let counts = match (heartbeat::read(&paths.run), heartbeat::retired(&paths.run)) {
         (Ok(workers), Ok(before)) => {
             let busy = || {
                 workers

@@ -10,6 +10,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
 use crate::gearman::binary::{Inbox, Packet, kind, request};
 use crate::gearman::server::{Server, tune};
+use crate::worker::backoff::pause;
 
 /// How long a server may take to accept, and to answer whether it has a job.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -18,70 +19,77 @@ const ANSWER: Duration = Duration::from_secs(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
-    /// No connection; to be tried again when the pause is over.
+pub enum ConnectionState {
+    /// No connection; tried again when the pause is over.
     Down,
     Connecting,
-    /// The server says when there is a job.
+    /// Has no job for us, and will say when there is one.
     Asleep,
-    /// There may be a job.
+    /// May have a job.
     Awake,
-    /// A job was asked for.
+    /// Was asked for a job.
     Asked,
 }
 
-pub struct Connection {
+pub struct ServerConnection {
     pub server: Server,
-    pub state: State,
+    pub state: ConnectionState,
     stream: Option<TcpStream>,
     inbox: Inbox,
     out: Vec<u8>,
-    /// The end of the pause, or of the server's time to answer.
+    /// When the pause ends, or the server's time to answer.
     until: Instant,
     failures: u32,
-    /// Counts connections: a job belongs to the one that it came by.
+    /// Counts connections: a job belongs to the one that it came through.
     pub generation: u64,
-    last_words: String,
+    last_error: String,
 }
 
-impl Connection {
-    pub fn new(server: Server) -> Connection {
-        Connection {
+impl ServerConnection {
+    pub fn new(server: Server) -> ServerConnection {
+        ServerConnection {
             server,
-            state: State::Down,
+            state: ConnectionState::Down,
             stream: None,
             inbox: Inbox::default(),
             out: Vec::new(),
             until: Instant::now(),
             failures: 0,
             generation: 0,
-            last_words: String::new(),
+            last_error: String::new(),
         }
     }
 
     pub fn up(&self) -> bool {
-        !matches!(self.state, State::Down | State::Connecting)
+        !matches!(
+            self.state,
+            ConnectionState::Down | ConnectionState::Connecting
+        )
     }
 
     pub fn deadline(&self) -> Option<Instant> {
-        matches!(self.state, State::Down | State::Connecting | State::Asked).then_some(self.until)
+        matches!(
+            self.state,
+            ConnectionState::Down | ConnectionState::Connecting | ConnectionState::Asked
+        )
+        .then_some(self.until)
     }
 
     pub fn poll_fd(&self) -> Option<PollFd<'_>> {
         let stream = self.stream.as_ref()?;
         let mut events = PollFlags::IN;
-        if self.state == State::Connecting || !self.out.is_empty() {
+        if self.state == ConnectionState::Connecting || !self.out.is_empty() {
             events |= PollFlags::OUT;
         }
         Some(PollFd::new(stream, events))
     }
 
-    /// Begins to connect, if it is time. What fails is what `lost` is for.
+    /// Starts to connect if it is time. After an error call `lost`.
     pub fn connect_if_due(&mut self, now: Instant) -> io::Result<()> {
-        if self.state != State::Down || now < self.until {
+        if self.state != ConnectionState::Down || now < self.until {
             return Ok(());
         }
-        // A server with several addresses is tried at each in turn.
+        // Each attempt takes the next of a server's addresses.
         let addresses = self.server.addresses()?;
         let address = addresses[self.failures as usize % addresses.len()];
         let family = if address.is_ipv4() {
@@ -100,19 +108,19 @@ impl Connection {
             Err(e) => return Err(e.into()),
         }
         self.stream = Some(TcpStream::from(socket));
-        self.state = State::Connecting;
+        self.state = ConnectionState::Connecting;
         self.until = now + ANSWER;
         Ok(())
     }
 
-    /// Reads and writes what can be without waiting. True where the
-    /// connection was made just now.
+    /// Reads and writes what it can without waiting. True if the connection
+    /// has just been established.
     pub fn attend(&mut self) -> io::Result<bool> {
         let Some(stream) = &mut self.stream else {
             return Ok(false);
         };
-        let mut made = false;
-        if self.state == State::Connecting {
+        let mut established = false;
+        if self.state == ConnectionState::Connecting {
             if let Err(e) = sockopt::socket_error(stream.as_fd())? {
                 return Err(e.into());
             }
@@ -121,13 +129,18 @@ impl Connection {
             }
             tune(stream)?;
             self.generation += 1;
-            self.state = State::Awake;
-            made = true;
+            self.state = ConnectionState::Awake;
+            established = true;
         }
         let mut chunk = [0; 16384];
         loop {
             match stream.read(&mut chunk) {
-                Ok(0) => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it hung up")),
+                Ok(0) => {
+                    return Err(io::Error::new(
+                        io::ErrorKind::UnexpectedEof,
+                        "it closed the connection",
+                    ));
+                }
                 Ok(n) => {
                     self.inbox.feed(&chunk[..n]);
                     if n < chunk.len() {
@@ -140,12 +153,16 @@ impl Connection {
             }
         }
         self.flush()?;
-        Ok(made)
+        Ok(established)
     }
 
-    /// The time for an answer is over.
+    /// Fails if the server has not answered in time.
     pub fn check(&self, now: Instant) -> io::Result<()> {
-        if matches!(self.state, State::Connecting | State::Asked) && now >= self.until {
+        if matches!(
+            self.state,
+            ConnectionState::Connecting | ConnectionState::Asked
+        ) && now >= self.until
+        {
             return Err(io::Error::new(io::ErrorKind::TimedOut, "no answer"));
         }
         Ok(())
@@ -178,7 +195,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Says who we are and what we serve.
+    /// Tells the server our name and which function we serve.
     pub fn register(&mut self, id: &str, function: &str) -> io::Result<()> {
         let mut bytes = request(kind::SET_CLIENT_ID, &[id.as_bytes()]);
         bytes.extend(request(kind::RESET_ABILITIES, &[]));
@@ -186,76 +203,48 @@ impl Connection {
         self.send(&bytes)
     }
 
-    /// Asks for a job; what is still to be said goes out in the same write.
+    /// Asks for a job; `before` goes out in the same write.
     pub fn ask(&mut self, before: Option<Vec<u8>>, now: Instant) -> io::Result<()> {
         let mut bytes = before.unwrap_or_default();
         bytes.extend(request(kind::GRAB_JOB_UNIQ, &[]));
-        self.state = State::Asked;
+        self.state = ConnectionState::Asked;
         self.until = now + ANSWER;
         self.send(&bytes)
     }
 
     pub fn has_job(&mut self) {
-        self.state = State::Awake;
+        self.state = ConnectionState::Awake;
         self.failures = 0;
-        self.last_words.clear();
+        self.last_error.clear();
     }
 
     pub fn sleep(&mut self) -> io::Result<()> {
-        self.state = State::Asleep;
+        self.state = ConnectionState::Asleep;
         self.failures = 0;
-        self.last_words.clear();
+        self.last_error.clear();
         self.send(&request(kind::PRE_SLEEP, &[]))
     }
 
     pub fn close(&mut self) {
         self.stream = None;
-        self.state = State::Down;
+        self.state = ConnectionState::Down;
         self.inbox = Inbox::default();
         self.out = Vec::new();
         self.until = Instant::now();
     }
 
-    /// Gives up the connection and sets the pause. Answers what to log:
-    /// nothing where the same was said before.
+    /// Drops the connection and starts the pause. Returns what to log, unless
+    /// that was the last error too.
     pub fn lost(&mut self, error: &io::Error) -> Option<String> {
         self.close();
         let pause = pause(self.failures, Duration::from_millis(250), LONGEST_PAUSE);
         self.until = Instant::now() + pause;
         self.failures += 1;
-        let words = error.to_string();
-        if words == self.last_words {
+        let error = error.to_string();
+        if error == self.last_error {
             return None;
         }
-        self.last_words.clone_from(&words);
-        Some(format!("job server {}: {words}; trying again", self.server))
-    }
-}
-
-/// Twice as long after each failure up to a limit, less a random part, so
-/// that workers do not come back all at once.
-pub fn pause(failures: u32, first: Duration, longest: Duration) -> Duration {
-    let full = first.saturating_mul(1 << failures.min(16)).min(longest);
-    let mut byte = [0];
-    // Without random bytes there is no jitter, which is no harm.
-    let _ = getrandom::fill(&mut byte);
-    full.mul_f64(0.6 + 0.4 * f64::from(byte[0]) / 255.0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pauses_grow_to_their_limit() {
-        let (first, longest) = (Duration::from_millis(100), Duration::from_secs(2));
-        for failures in 0..100 {
-            let full = first.saturating_mul(1 << failures.min(16)).min(longest);
-            let got = pause(failures, first, longest);
-            assert!(
-                got <= full && got >= full.mul_f64(0.59),
-                "{failures}: {got:?}"
-            );
-        }
+        self.last_error.clone_from(&error);
+        Some(format!("job server {}: {error}; trying again", self.server))
     }
 }

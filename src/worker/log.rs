@@ -1,4 +1,5 @@
-//! The site's log, which all its workers append to: a line a job, and what PHP said.
+//! The site's log, which all its workers append to: one line per job, and
+//! what PHP printed.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -6,29 +7,29 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use rustix::fs::{FlockOperation, flock};
-
 use crate::base::clock;
 
-/// The log and the one before it are at most this large each.
+/// The most bytes that the log holds, and the rotated one before it.
 const LARGEST: u64 = 16 << 20;
 
-/// Bytes of a line; what is longer is cut.
+/// The most bytes of a line; the rest is cut off.
 const LONGEST: usize = 8 << 10;
 
-pub struct Log {
+/// Shared by reference: writing a line changes nothing in this value.
+pub struct SiteLog {
     file: Option<File>,
     path: PathBuf,
-    who: String,
+    writer: String,
 }
 
-impl Log {
-    /// Falls back to standard error where the file cannot be written.
-    pub fn open(path: &Path, who: String) -> Log {
-        let mut log = Log {
+impl SiteLog {
+    /// Falls back to standard error if the file cannot be written. `writer`
+    /// marks the lines of this process.
+    pub fn open(path: &Path, writer: String) -> SiteLog {
+        let mut log = SiteLog {
             file: None,
             path: path.to_path_buf(),
-            who,
+            writer,
         };
         if path != Path::new("-") {
             match append(path) {
@@ -42,15 +43,15 @@ impl Log {
         log
     }
 
-    pub fn line(&mut self, text: &str) {
+    pub fn line(&self, text: &str) {
         let mut line = format!(
             "{} {} ",
             clock::utc(clock::millis(SystemTime::now())),
-            self.who
+            self.writer
         );
         push_printable(&mut line, text);
         line.push('\n');
-        let written = match &mut self.file {
+        let written = match &self.file {
             Some(file) => write_locked(file, line.as_bytes()),
             None => io::stderr().write_all(line.as_bytes()).map(|()| 0),
         };
@@ -60,11 +61,16 @@ impl Log {
         }
     }
 
-    /// Copied and cut rather than renamed: the folder is root's, and the other
-    /// workers have the file open.
-    fn rotate(&mut self) {
+    /// A line that PHP printed.
+    pub fn php(&self, text: &str) {
+        self.line(&format!("php: {text}"));
+    }
+
+    /// Copies and truncates instead of renaming: the folder is root's, and
+    /// the other workers have the file open.
+    fn rotate(&self) {
         let Some(file) = &self.file else { return };
-        if flock(file, FlockOperation::LockExclusive).is_err() {
+        if file.lock().is_err() {
             return;
         }
         let done = (|| -> io::Result<()> {
@@ -84,9 +90,9 @@ impl Log {
             file.set_len(0)?;
             copied.map(|_| ())
         })();
-        let _ = flock(file, FlockOperation::Unlock);
+        let _ = file.unlock();
         if let Err(e) = done {
-            self.line(&format!("the log was cut without keeping the old one: {e}"));
+            self.line(&format!("the old log was truncated but not saved: {e}"));
         }
     }
 }
@@ -100,15 +106,15 @@ fn append(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-/// Answers the size of the file. The lock keeps the line out of a rotation.
-fn write_locked(file: &mut File, line: &[u8]) -> io::Result<u64> {
-    flock(&*file, FlockOperation::LockShared)?;
+/// Returns the size of the file. The lock keeps a rotation from losing the line.
+fn write_locked(mut file: &File, line: &[u8]) -> io::Result<u64> {
+    file.lock_shared()?;
     let written = file.write_all(line).and_then(|()| file.metadata());
-    flock(&*file, FlockOperation::Unlock)?;
+    file.unlock()?;
     Ok(written?.len())
 }
 
-/// One line, whatever the text: who reads the log trusts its lines.
+/// Appends any text as part of one line, so that no text can forge another.
 fn push_printable(line: &mut String, text: &str) {
     let limit = line.len() + LONGEST;
     for c in text.chars() {
@@ -142,7 +148,7 @@ mod tests {
     fn a_full_log_is_kept_once() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("site.log");
-        let mut log = Log::open(&path, "t".into());
+        let log = SiteLog::open(&path, "t".into());
         File::create(&path).unwrap().set_len(LARGEST).unwrap();
         log.line("the last of the old");
         log.line("the first of the new");

@@ -1,5 +1,5 @@
-//! What the worker and the runner say to each other over the pipe: a line of
-//! JSON each, and after a job's line its payload.
+//! The protocol between the worker and the runner, over a pipe: lines of JSON,
+//! and after a job's line its payload.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +10,7 @@ pub struct Hello<'a> {
     pub name: &'a str,
     pub run: &'a str,
     pub fork: bool,
-    /// Options that change too often to tell that the site was configured anew.
+    /// Options that change too often to mean that the site's settings changed.
     pub volatile: &'a [String],
 }
 
@@ -23,40 +23,46 @@ pub struct JobHeader<'a> {
     pub size: usize,
 }
 
-/// What the runner says.
+/// A line from the runner.
 #[derive(Deserialize, Debug, PartialEq)]
 #[serde(rename_all = "snake_case")]
-pub enum Message {
+pub enum RunnerMessage {
+    /// The site is loaded.
     Ready(Ready),
-    /// The site cannot run jobs: why.
+    /// The site cannot run jobs, and why.
     Broken(String),
-    /// The job runs in this process.
+    /// The job runs in the process with this id.
     Started(i32),
-    /// The process of the job is gone.
+    /// The job's process is gone.
     Ended(Ended),
     Done(bool),
-    Failed(Report),
-    Fatal(Report),
-    /// Not run: these options changed since the site was booted.
+    Failed(PhpError),
+    Fatal(PhpError),
+    /// The job was not run: these options changed since the site was loaded.
     Stale(Vec<String>),
-    /// Not run: what a job needs is away for now.
+    /// The job was not run: something that it needs is unavailable.
     Unready(String),
+    /// Progress of the job: this many of so many.
     Status(u64, u64),
-    /// In hexadecimal digits, as the next.
+    /// Output of the job, in hexadecimal digits.
     Data(String),
+    /// A warning of the job, in hexadecimal digits.
     Warning(String),
 }
 
+/// What PHP found out while it loaded the site.
 #[derive(Deserialize, Debug, PartialEq)]
 pub struct Ready {
     pub function: String,
     pub plugin: String,
     pub fork: bool,
+    /// Why a fork would not be safe; empty if it is.
     pub why_not: String,
     pub files: Vec<String>,
     pub php: String,
 }
 
+/// How a process ended; neither code nor signal where nobody can tell.
 #[derive(Deserialize, Debug, PartialEq, Clone, Copy)]
 pub struct Ended {
     pub pid: i32,
@@ -66,8 +72,9 @@ pub struct Ended {
     pub signal: Option<i32>,
 }
 
+/// An error as PHP reports it.
 #[derive(Deserialize, Debug, PartialEq)]
-pub struct Report {
+pub struct PhpError {
     pub message: String,
     #[serde(default)]
     pub file: String,
@@ -75,7 +82,7 @@ pub struct Report {
     pub line: u64,
 }
 
-impl std::fmt::Display for Report {
+impl std::fmt::Display for PhpError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}", self.message)?;
         if !self.file.is_empty() {
@@ -105,10 +112,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_what_the_runner_says() {
-        let read = |text| serde_json::from_str::<Message>(text).unwrap();
-        assert_eq!(read(r#"{"done":true}"#), Message::Done(true));
-        assert_eq!(read(r#"{"status":[1,2]}"#), Message::Status(1, 2));
+    fn reads_the_runners_lines() {
+        let read = |text| serde_json::from_str::<RunnerMessage>(text).unwrap();
+        assert_eq!(read(r#"{"done":true}"#), RunnerMessage::Done(true));
+        assert_eq!(read(r#"{"status":[1,2]}"#), RunnerMessage::Status(1, 2));
         let ended = Ended {
             pid: 7,
             code: None,
@@ -116,12 +123,12 @@ mod tests {
         };
         assert_eq!(
             read(r#"{"ended":{"pid":7,"code":null,"signal":9}}"#),
-            Message::Ended(ended)
+            RunnerMessage::Ended(ended)
         );
-        let Message::Failed(report) = read(r#"{"failed":{"message":"m"}}"#) else {
-            panic!("not a report");
+        let RunnerMessage::Failed(error) = read(r#"{"failed":{"message":"m"}}"#) else {
+            panic!("not an error");
         };
-        assert_eq!(report.to_string(), "m");
+        assert_eq!(error.to_string(), "m");
         assert_eq!(unhex("00ff41"), Some(vec![0, 255, 65]));
         assert_eq!(unhex("0g"), None);
     }

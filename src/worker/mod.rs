@@ -1,36 +1,45 @@
 //! What supervisor runs: takes jobs from Gearman and hands each to PHP.
 
+mod backoff;
 mod connection;
-mod crew;
-mod fresh;
+pub mod heartbeat;
 mod job;
 mod log;
+mod machine;
+mod memory;
 mod message;
 mod opcache;
 pub mod options;
+mod outcome;
+mod output;
 mod php;
-pub mod presence;
+mod pool;
+mod retries;
+mod runtime;
 mod serve;
+mod servers;
 mod signals;
 mod site;
 pub mod sites;
+mod staleness;
 pub mod store;
-mod verdict;
 
 use std::path::{Path, PathBuf};
 
 use crate::base::problem::Problem;
+use crate::worker::memory::SiteMemory;
 use crate::worker::options::WorkerArgs;
 
-/// Where a site's worker keeps what.
+/// Where a site's workers keep their files. The folders are the worker user's.
 #[derive(Debug, Clone)]
 pub struct Paths {
     pub run: PathBuf,
     pub cache: PathBuf,
     pub failed: PathBuf,
-    /// While this stands no worker of the site takes a job. In root's folder.
+    /// While this file exists no worker of the site takes a job. In root's folder.
     pub paused: PathBuf,
-    /// Its change makes every worker renew PHP before its next job. In root's folder.
+    /// When this file changes every worker renews PHP before its next job. In
+    /// root's folder.
     pub reload: PathBuf,
 }
 
@@ -46,7 +55,7 @@ impl Paths {
     }
 }
 
-/// Names of sites are names of files, and never a way out of their folder.
+/// Names of sites become names of files, and must not lead out of their folder.
 pub fn is_name(name: &str) -> bool {
     !name.is_empty()
         && name.len() <= 100
@@ -56,21 +65,21 @@ pub fn is_name(name: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
 }
 
-/// The function that the site's workers serve, as far as one has found out.
+/// The function that the site's workers serve, if one has found out.
 pub fn function_of(run: &Path) -> Option<String> {
-    site::known(run).map(|known| known.function)
+    SiteMemory::read(run).map(|memory| memory.function)
 }
 
-/// The WordPress root that these workers are for.
+/// The WordPress root of the site, if one of its workers has loaded it.
 pub fn dir_of(run: &Path) -> Option<PathBuf> {
-    site::known(run).map(|known| known.stamps.site)
+    SiteMemory::read(run).map(|memory| memory.stamps.site)
 }
 
 pub fn run(args: &WorkerArgs) -> anyhow::Result<()> {
     if !is_name(&args.name) {
         return Err(Problem::usage(
             format!("start a worker named {:?}", args.name),
-            "a name has letters, digits, dots, dashes and underscores only",
+            "a name consists of letters, digits, dots, dashes and underscores",
         )
         .into());
     }
@@ -84,17 +93,17 @@ pub fn run(args: &WorkerArgs) -> anyhow::Result<()> {
     }
     let paths = Paths::new(&args.state, &args.name);
     for dir in [&paths.run, &paths.cache, &paths.failed] {
-        make(dir)?;
+        create(dir)?;
     }
     let first = rustix::process::getpid().is_init();
     if (args.workers > 1 || first) && !args.one {
-        return crew::watch(args);
+        return pool::run(args);
     }
     serve::serve(args)
 }
 
-/// setup makes these; a container's image may have no setup.
-fn make(dir: &Path) -> Result<(), Problem> {
+/// Setup creates these folders, but a container's image may have had no setup.
+fn create(dir: &Path) -> Result<(), Problem> {
     use std::os::unix::fs::DirBuilderExt;
     if dir.is_dir() {
         return Ok(());
@@ -104,7 +113,7 @@ fn make(dir: &Path) -> Result<(), Problem> {
         .and_then(|()| std::fs::DirBuilder::new().mode(0o700).create(dir))
         .or_else(|e| if dir.is_dir() { Ok(()) } else { Err(e) })
         .map_err(|e| {
-            Problem::new(format!("make {}", dir.display()), e)
-                .help("`wp-gears setup` makes it, for the user that workers run as")
+            Problem::new(format!("create {}", dir.display()), e)
+                .help("`wp-gears setup` creates it, for the worker user")
         })
 }

@@ -1,22 +1,70 @@
-//! The folder of PHP's opcode cache: whether it can be trusted, and that it
-//! does not grow for ever.
+//! The folder of PHP's opcode cache: whether it can be trusted, and its size.
 
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-/// Deployments into new folders leave the code of the old ones behind: past
-/// this size all of it goes, and the next PHP fills it anew.
+use crate::worker::log::SiteLog;
+
+/// Deployments into new folders leave the code of the old ones behind. Beyond
+/// this size the cache is emptied, and the next PHP fills it again.
 const LARGEST: u64 = 512 << 20;
 
-/// Whether code may be cached there: who can write it can run code as us.
-pub fn check(dir: &Path) -> Result<(), String> {
+/// How often the size is looked at.
+const TRIM: Duration = Duration::from_secs(86_400);
+
+pub struct OpcodeCache {
+    dir: PathBuf,
+    /// Why it was not usable at the last look.
+    unusable: Option<String>,
+    trim_at: Instant,
+}
+
+impl OpcodeCache {
+    pub fn new(dir: PathBuf) -> OpcodeCache {
+        OpcodeCache {
+            dir,
+            unusable: None,
+            trim_at: Instant::now(),
+        }
+    }
+
+    /// The folder for the next PHP, if it may be used: it may have another
+    /// owner by now, or be too large, and PHP would not even start.
+    pub fn usable(&mut self, now: Instant, log: &SiteLog) -> Option<&Path> {
+        let shown = self.dir.display();
+        let why = check(&self.dir).err();
+        if why != self.unusable {
+            match &why {
+                Some(why) => log.line(&format!("no opcode cache in {shown}: {why}")),
+                None => log.line(&format!("the opcode cache in {shown} is used again")),
+            }
+            self.unusable = why;
+        }
+        if self.unusable.is_some() {
+            return None;
+        }
+        if now >= self.trim_at {
+            self.trim_at = now + TRIM;
+            match trim(&self.dir) {
+                Ok(true) => log.line("emptied the opcode cache, which had grown too large"),
+                Ok(false) => {}
+                Err(e) => log.line(&format!("cannot look at the opcode cache in {shown}: {e}")),
+            }
+        }
+        Some(&self.dir)
+    }
+}
+
+/// Whoever can write there can run code as the worker user.
+fn check(dir: &Path) -> Result<(), String> {
     let meta = fs::symlink_metadata(dir).map_err(|e| e.to_string())?;
     if !meta.is_dir() {
         Err("it is not a folder".into())
     } else if meta.uid() != rustix::process::geteuid().as_raw() {
-        Err("it is another user's".into())
+        Err("it belongs to another user".into())
     } else if meta.mode() & 0o077 != 0 {
         Err(format!(
             "others can enter it (mode {:o})",
@@ -27,14 +75,14 @@ pub fn check(dir: &Path) -> Result<(), String> {
     }
 }
 
-/// Empties the folder if it holds too much. True where it did.
-pub fn trim(dir: &Path) -> io::Result<bool> {
+/// Empties the folder if it holds too much. True if it did.
+fn trim(dir: &Path) -> io::Result<bool> {
     if size(dir)? <= LARGEST {
         return Ok(false);
     }
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
-        // Another worker of the site may be at it too.
+        // Another worker of the site may be doing the same.
         let _ = match entry.file_type()?.is_dir() {
             true => fs::remove_dir_all(entry.path()),
             false => fs::remove_file(entry.path()),

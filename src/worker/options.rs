@@ -60,9 +60,9 @@ options! {
 }
 
 impl WorkerSettings {
-    /// How long a job may take; zero is no limit.
-    pub fn job_limit(&self) -> Duration {
-        self.job_timeout.map_or(Duration::ZERO, Duration::from)
+    /// How long a job may take, if there is a limit.
+    pub fn job_limit(&self) -> Option<Duration> {
+        self.job_timeout.map(Duration::from)
     }
 }
 

@@ -1,6 +1,5 @@
-//! The PHP process that runs the jobs: how it is started, spoken with, and ended.
+//! The PHP process that runs the jobs: starting it, talking to it, killing it.
 
-use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -12,52 +11,53 @@ use std::time::{Duration, Instant, SystemTime};
 use rustix::net::RecvFlags;
 use rustix::process::{Pid, Signal};
 
-use crate::worker::fresh::Stamps;
-use crate::worker::message::{Hello, JobHeader, Message};
+use crate::worker::message::{Hello, JobHeader, RunnerMessage};
+use crate::worker::output::PhpOutput;
 use crate::worker::signals::Signals;
+use crate::worker::staleness::Stamps;
 
-/// Where the runner finds the pipe.
+/// The descriptor at which the runner expects the pipe.
 const PIPE: i32 = 3;
 
-/// A line of the runner's is never longer; the list of files is the longest.
+/// No line of the runner is longer; the list of files is the longest.
 const LONGEST: usize = 16 << 20;
-
-/// Of what PHP says, so much is logged for a job, and so much kept for its record.
-const MOST_LOGGED: usize = 256 << 10;
-const TAIL: usize = 4 << 10;
 
 pub struct Start<'a> {
     pub php: &'a Path,
     pub runner: &'a Path,
     pub site: &'a Path,
+    /// Where opcodes may be cached.
     pub cache: Option<&'a Path>,
     pub hello: Hello<'a>,
 }
 
-pub struct Php {
+pub struct PhpProcess {
     pub pid: Pid,
     pub born: Instant,
     pub born_at: SystemTime,
     pub jobs: u64,
-    /// Known once it is ready.
+    /// Set once it has loaded the site.
     pub ready: Option<Booted>,
-    /// How it ended, where it has.
-    pub gone: Option<rustix::process::WaitStatus>,
+    /// It has ended, and was waited for.
+    pub gone: bool,
     pipe: UnixStream,
     /// The runner's end is closed: there is nothing to poll for.
     closed: bool,
     inbox: Vec<u8>,
-    pub output: Output,
+    pub output: PhpOutput,
 }
 
+/// A process that has loaded the site.
 pub struct Booted {
+    /// It forks a child for each job, rather than running a single job itself.
     pub fork: bool,
     pub stamps: Stamps,
+    /// When the stamps were compared last.
     pub checked: Instant,
 }
 
-impl Php {
-    pub fn start(start: &Start) -> io::Result<Php> {
+impl PhpProcess {
+    pub fn start(start: &Start) -> io::Result<PhpProcess> {
         let (ours, theirs) = UnixStream::pair()?;
         let (read, write) = rustix::pipe::pipe_with(
             rustix::pipe::PipeFlags::CLOEXEC | rustix::pipe::PipeFlags::NONBLOCK,
@@ -95,10 +95,10 @@ impl Php {
             .arg("--worker")
             .current_dir(start.site)
             .stdin(Stdio::null())
-            // Pages for browsers, of what jobs call.
+            // What jobs call may print pages meant for browsers.
             .stdout(Stdio::null())
             .stderr(Stdio::from(write));
-        // Set but empty it makes isset() true and the host empty.
+        // Set but empty, it would make isset() true and the host empty.
         if std::env::var_os("HTTP_HOST").is_some_and(|host| host.is_empty()) {
             command.env_remove("HTTP_HOST");
         }
@@ -108,7 +108,7 @@ impl Php {
             command.pre_exec(move || {
                 pass_on(pipe)?;
                 Signals::unblock_all()?;
-                // The runner must not work on for a worker that is gone: its job is given to another.
+                // Without its worker the runner must not go on: another gets the job.
                 rustix::process::set_parent_process_death_signal(Some(Signal::HUP))?;
                 if rustix::process::getppid() != Some(worker) {
                     return Err(io::ErrorKind::BrokenPipe.into());
@@ -123,17 +123,17 @@ impl Php {
         let mut hello = serde_json::to_vec(&start.hello)?;
         hello.push(b'\n');
         (&ours).write_all(&hello)?;
-        Ok(Php {
+        Ok(PhpProcess {
             pid: Pid::from_child(&child),
             born,
             born_at,
             jobs: 0,
             ready: None,
-            gone: None,
+            gone: false,
             pipe: ours,
             closed: false,
             inbox: Vec::new(),
-            output: Output::new(read),
+            output: PhpOutput::new(read),
         })
     }
 
@@ -141,7 +141,7 @@ impl Php {
         (!self.closed).then(|| self.pipe.as_fd())
     }
 
-    /// Hands a job over; the runner waits for it, so this does not block for long.
+    /// Hands over a job. The runner waits for it, so this does not block for long.
     pub fn give(&mut self, header: &JobHeader, payload: &[u8]) -> io::Result<()> {
         let mut line = serde_json::to_vec(header)?;
         line.push(b'\n');
@@ -153,7 +153,7 @@ impl Php {
         self.pipe.write_all(payload)
     }
 
-    /// Takes in what came over the pipe by now.
+    /// Reads what has arrived through the pipe.
     pub fn receive(&mut self) -> io::Result<()> {
         let mut chunk = [0; 16384];
         loop {
@@ -162,7 +162,7 @@ impl Php {
                 Ok((n, _)) => self.inbox.extend_from_slice(&chunk[..n]),
                 Err(rustix::io::Errno::AGAIN) => return Ok(()),
                 Err(rustix::io::Errno::INTR) => {}
-                // A process that died with a line unread.
+                // The process died before it read everything.
                 Err(rustix::io::Errno::CONNRESET) => break,
                 Err(e) => {
                     self.closed = true;
@@ -173,7 +173,7 @@ impl Php {
                 self.closed = true;
                 return Err(io::Error::new(
                     io::ErrorKind::InvalidData,
-                    "a line without end from the runner",
+                    "the runner sent a line without end",
                 ));
             }
         }
@@ -181,8 +181,8 @@ impl Php {
         Ok(())
     }
 
-    /// The next whole line; a line that is none of the runner's is skipped.
-    pub fn next(&mut self) -> Option<Message> {
+    /// The next complete line; lines that are not the runner's are skipped.
+    pub fn next(&mut self) -> Option<RunnerMessage> {
         loop {
             let end = self.inbox.iter().position(|b| *b == b'\n')?;
             let message = serde_json::from_slice(&self.inbox[..end]);
@@ -208,7 +208,7 @@ impl Php {
     }
 }
 
-/// Makes the descriptor the runner's, whatever number it has here.
+/// Gives the descriptor the number that the runner expects.
 fn pass_on(fd: i32) -> io::Result<()> {
     use rustix::fd::FromRawFd;
     // SAFETY: both are open, or about to be, in this child alone, which execs next.
@@ -225,84 +225,9 @@ fn pass_on(fd: i32) -> io::Result<()> {
     }
 }
 
-/// What PHP and the jobs write to standard error.
-pub struct Output {
-    /// None once its end was reached.
-    from: Option<OwnedFd>,
-    line: Vec<u8>,
-    tail: VecDeque<u8>,
-    logged: usize,
-}
-
-impl Output {
-    fn new(from: OwnedFd) -> Output {
-        Output {
-            from: Some(from),
-            line: Vec::new(),
-            tail: VecDeque::new(),
-            logged: 0,
-        }
-    }
-
-    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
-        self.from.as_ref().map(AsFd::as_fd)
-    }
-
-    /// Whole lines for the log, as many as a job may have.
-    pub fn read(&mut self, log: &mut dyn FnMut(&str)) {
-        let mut chunk = [0; 16384];
-        // A flood must not keep the worker from its other work.
-        for _ in 0..16 {
-            let Some(from) = &self.from else { return };
-            let n = match rustix::io::read(from, &mut chunk) {
-                Ok(0) => {
-                    self.from = None;
-                    return self.end_line(log);
-                }
-                Ok(n) => n,
-                Err(_) => return,
-            };
-            self.tail.extend(&chunk[..n]);
-            let over = self.tail.len().saturating_sub(TAIL);
-            self.tail.drain(..over);
-            for byte in &chunk[..n] {
-                if *byte == b'\n' || self.line.len() > 4096 {
-                    self.end_line(log);
-                }
-                if *byte != b'\n' {
-                    self.line.push(*byte);
-                }
-            }
-        }
-    }
-
-    fn end_line(&mut self, log: &mut dyn FnMut(&str)) {
-        let line = std::mem::take(&mut self.line);
-        if line.is_empty() {
-            return;
-        }
-        let before = self.logged;
-        self.logged += line.len();
-        if self.logged <= MOST_LOGGED {
-            log(&String::from_utf8_lossy(&line));
-        } else if before <= MOST_LOGGED {
-            log("(what more this job prints is not logged)");
-        }
-    }
-
-    pub fn begin_job(&mut self) {
-        self.tail.clear();
-        self.logged = 0;
-    }
-
-    pub fn tail(&mut self) -> String {
-        String::from_utf8_lossy(self.tail.make_contiguous()).into_owned()
-    }
-}
-
-/// Ends a process and all that it started and that is still below it.
+/// Kills a process and everything still below it.
 pub fn kill_tree(pid: Pid) {
-    // Stopped first, so that it starts nothing while its children are looked up.
+    // Stopped first, so that it cannot start others in the meantime.
     let _ = rustix::process::kill_process(pid, Signal::STOP);
     for child in children(pid) {
         kill_tree(child);

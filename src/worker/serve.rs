@@ -1,140 +1,118 @@
-//! The worker's loop: waits for signals, job servers and PHP at once, and
-//! decides what is next.
+//! The worker's loop: waits for signals, job servers and PHP at once, turns
+//! what happens into events of the job, and performs their effects.
 
-use std::io;
 use std::time::{Duration, Instant, SystemTime};
 
 use nix::sys::signal::Signal;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, WaitOptions, WaitStatus, waitpid};
+use rustix::event::{PollFd, PollFlags};
 
 use crate::base::clock;
 use crate::base::problem::Problem;
-use crate::gearman::binary::kind;
+use crate::gearman::binary::{kind, request};
 use crate::worker::Paths;
-use crate::worker::connection::{Connection, State};
-use crate::worker::job::{Current, From};
-use crate::worker::log::Log;
+use crate::worker::backoff::pause;
+use crate::worker::heartbeat::{self, Activity, Heartbeat};
+use crate::worker::job::{Job, Source};
+use crate::worker::log::SiteLog;
+use crate::worker::machine::{JobEffect, JobEvent, JobState};
+use crate::worker::message::{JobHeader, RunnerMessage};
 use crate::worker::options::{WorkerArgs, WorkerSettings};
-use crate::worker::php::{Php, kill_tree};
-use crate::worker::presence::{Activity, Presence};
-use crate::worker::signals::Signals;
-use crate::worker::site::Site;
-use crate::worker::store::Store;
+use crate::worker::outcome::Outcome;
+use crate::worker::php::kill_tree;
+use crate::worker::retries::Retries;
+use crate::worker::runtime::{Handover, PhpRuntime};
+use crate::worker::servers::{ConnectionId, JobServers, ServerEvent};
+use crate::worker::signals::{self, Signals};
 
-/// How often an idle worker looks around without being told to.
+/// How often an idle worker looks around unasked.
 const LOOK: Duration = Duration::from_secs(60);
 
-/// How long a PHP process may take to end by itself.
-const GRACE: Duration = Duration::from_secs(5);
-
-pub(super) struct Worker<'a> {
-    pub args: &'a WorkerArgs,
-    pub options: WorkerSettings,
-    pub paths: Paths,
-    pub log: Log,
-    pub presence: Presence,
-    pub store: Store,
-    pub id: String,
-    pub connections: Vec<Connection>,
-    pub site: Site,
-    pub php: Option<Php>,
-    /// Processes that were asked to end, until when they may.
-    leaving: Vec<(Pid, Instant)>,
-    pub current: Option<Current>,
-    /// Set by TERM: when the job at hand has to be over.
-    pub stopping: Option<Instant>,
+struct Worker<'a> {
+    args: &'a WorkerArgs,
+    settings: &'a WorkerSettings,
+    paths: Paths,
+    log: &'a SiteLog,
+    heartbeat: Heartbeat,
+    servers: JobServers<'a>,
+    runtime: PhpRuntime<'a>,
+    retries: Retries<'a>,
+    job: Option<Job>,
+    /// Set by TERM: when the present job has to be over.
+    stop: Option<Instant>,
     paused: bool,
-    pub idle_since: Instant,
     /// When to look around again.
     look_at: Instant,
-    /// When a postponed job is due, in milliseconds since 1970.
-    pub next_due: Option<u64>,
-    /// The last job was a postponed one: the queue goes first now.
-    pub was_postponed: bool,
-    turn: usize,
 }
 
 pub(super) fn serve(args: &WorkerArgs) -> anyhow::Result<()> {
     let signals = Signals::take()?;
-    let mut worker = Worker::new(args)?;
-    // Children of a PHP parent that was killed become ours, and are waited for.
+    let log = SiteLog::open(&args.log(), std::process::id().to_string());
+    let settings = args.options.clone().settings();
+    let mut worker = Worker::new(args, &settings, &log)?;
+    // A job whose PHP parent died becomes our child, so that we can wait for it.
     let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
-    worker.log.line("started");
+    log.line("started");
     while worker.step(&signals) {
         worker.wait(&signals);
     }
-    worker.log.line("stopped");
+    log.line("stopped");
     Ok(())
 }
 
+fn now_ms() -> u64 {
+    clock::millis(SystemTime::now())
+}
+
 impl<'a> Worker<'a> {
-    fn new(args: &'a WorkerArgs) -> Result<Worker<'a>, Problem> {
+    fn new(
+        args: &'a WorkerArgs,
+        settings: &'a WorkerSettings,
+        log: &'a SiteLog,
+    ) -> Result<Worker<'a>, Problem> {
         let paths = Paths::new(&args.state, &args.name);
-        let pid = std::process::id();
-        let log = Log::open(&args.log(), pid.to_string());
-        let help = "`wp-gears setup` makes this folder, for the user that workers run as";
-        crate::worker::presence::sweep(&paths.run);
-        let presence = Presence::take(&paths.run)
-            .map_err(|e| Problem::new(format!("write in {}", paths.run.display()), e).help(help))?;
-        let store = Store::open(&paths.failed)
-            .map_err(|e| Problem::new(format!("open {}", paths.failed.display()), e).help(help))?;
-        store.sweep(clock::millis(SystemTime::now()));
-        let php = match &args.options.php {
-            Some(path) => path.clone(),
-            None => which::which("php").map_err(|e| {
-                Problem::new("find php in PATH", e).help("give its path with --php")
-            })?,
-        };
-        let host = rustix::system::uname()
-            .nodename()
-            .to_string_lossy()
-            .into_owned();
-        let now = Instant::now();
+        heartbeat::sweep(&paths.run);
+        let heartbeat = Heartbeat::start(&paths.run).map_err(|e| {
+            Problem::new(format!("write in {}", paths.run.display()), e)
+                .help("`wp-gears setup` creates this folder, for the worker user")
+        })?;
+        let uname = rustix::system::uname();
+        let host = uname.nodename().to_string_lossy();
+        let client_id = format!("{host}/{}/{}", args.name, std::process::id());
         Ok(Worker {
             args,
-            options: args.options.clone().settings(),
-            id: format!("{host}/{}/{pid}", args.name),
-            connections: args.servers.iter().cloned().map(Connection::new).collect(),
-            site: Site::remembered(args, &paths, php),
-            paths,
+            settings,
             log,
-            presence,
-            store,
-            php: None,
-            leaving: Vec::new(),
-            current: None,
-            stopping: None,
+            heartbeat,
+            servers: JobServers::new(&args.servers, client_id, log),
+            retries: Retries::new(args, settings, &paths, log)?,
+            runtime: PhpRuntime::new(args, settings, &paths, log)?,
+            paths,
+            job: None,
+            stop: None,
             paused: false,
-            idle_since: now,
-            look_at: now,
-            next_due: None,
-            was_postponed: false,
-            turn: 0,
+            look_at: Instant::now(),
         })
     }
 
-    /// Does all that can be done now. False where the worker is to end.
+    /// Does everything that can be done now. False if the worker is to end.
     fn step(&mut self, signals: &Signals) -> bool {
         while let Some(signal) = signals.next() {
             match signal {
-                Signal::SIGTERM | Signal::SIGINT => self.stop(),
+                Signal::SIGTERM | Signal::SIGINT => self.begin_stop(),
                 Signal::SIGUSR1 => self.look_at = Instant::now(),
                 _ => {}
             }
         }
         let now = Instant::now();
         self.reap(now);
-        self.hear_php();
+        self.hear_php(now);
         self.hear_servers();
-        if self.current.is_some() && !self.work(now) {
-            return false;
-        }
-        if self.current.is_some() {
+        self.tick(now);
+        if self.job.is_some() {
             return true;
         }
-        if self.stopping.is_some() {
-            self.end_php();
+        if self.stop.is_some() {
+            self.runtime.end(&mut self.heartbeat);
             return false;
         }
         if now >= self.look_at {
@@ -143,60 +121,60 @@ impl<'a> Worker<'a> {
         if self.paused {
             return true;
         }
-        self.keep_site_ready(now);
-        if self.site.function.is_some() && (self.asking() || !self.take_due()) {
-            self.connect(now);
+        if let Err(why) = self.runtime.keep_ready(now, &mut self.heartbeat) {
+            self.suspend(&why, self.job.is_some());
+        }
+        let serves = self.runtime.site.function.is_some();
+        if serves && (self.servers.is_asking() || !self.take_due()) {
+            self.servers.connect(now);
             self.ask(now);
         }
         true
     }
 
-    fn stop(&mut self) {
-        if self.stopping.is_none() {
-            self.stopping = Some(Instant::now() + Duration::from(self.options.stop_timeout));
-            if let Some(job) = &self.current {
-                let text = format!(
-                    "TERM: the job at hand ({}) is finished first",
-                    job.record.handle
-                );
-                self.log.line(&text);
-            }
+    fn begin_stop(&mut self) {
+        if self.stop.is_some() {
+            return;
+        }
+        self.stop = Some(Instant::now() + Duration::from(self.settings.stop_timeout));
+        if let Some(job) = &self.job {
+            let handle = &job.record.handle;
+            self.log
+                .line(&format!("TERM: finishing the current job ({handle}) first"));
         }
     }
 
-    /// What others may have left for us: markers, postponed jobs, changed files.
+    /// Looks at what others may have left for us: markers, jobs to retry,
+    /// changed files.
     fn look_around(&mut self, now: Instant) {
-        self.look_at = now + crate::worker::connection::pause(0, LOOK, LOOK);
+        self.look_at = now + pause(0, LOOK, LOOK);
         let paused = self.paths.paused.exists();
         if paused != self.paused {
             self.paused = paused;
             self.log.line(if paused { "paused" } else { "resumed" });
             if paused {
-                self.connections.iter_mut().for_each(Connection::close);
-                self.end_php();
+                self.servers.close();
+                self.runtime.end(&mut self.heartbeat);
             }
-            self.presence.set(if paused {
-                Activity::Paused
-            } else {
-                Activity::Idle
+            self.heartbeat.set(match paused {
+                true => Activity::Paused,
+                false => Activity::Idle,
             });
         }
-        if self.site.reload_asked() {
+        if self.runtime.site.reload_asked() {
             self.log.line("reloaded");
-            self.end_php();
+            self.runtime.end(&mut self.heartbeat);
         }
-        if self.site.look_around(&mut self.log)
-            && self.php.as_ref().is_some_and(|p| p.ready.is_some())
-        {
-            self.end_php();
+        if self.runtime.site.look_around(self.log) && self.runtime.is_loaded() {
+            self.runtime.end(&mut self.heartbeat);
         }
-        self.find_due();
+        self.retries.look();
     }
 
     /// Whether the worker may take another job now. A pause closes the
     /// connections, so the loop only notices it once the present job is answered.
-    pub fn may_take(&mut self) -> bool {
-        if self.stopping.is_some() || self.paused {
+    fn may_take(&mut self) -> bool {
+        if self.stop.is_some() || self.paused {
             return false;
         }
         let paused = self.paths.paused.exists();
@@ -206,222 +184,294 @@ impl<'a> Worker<'a> {
         !paused
     }
 
-    fn connect(&mut self, now: Instant) {
-        for connection in &mut self.connections {
-            if let Err(e) = connection
-                .connect_if_due(now)
-                .and_then(|()| connection.check(now))
-                && let Some(text) = connection.lost(&e)
-            {
-                self.log.line(&text);
-            }
-        }
-    }
-
-    /// A server may be about to give us a job.
-    pub fn asking(&self) -> bool {
-        self.connections.iter().any(|c| c.state == State::Asked)
-    }
-
-    /// Asks one server that may have a job, each in its turn.
+    /// Asks a server that may have a job.
     fn ask(&mut self, now: Instant) {
-        if self.asking() {
+        if self.servers.is_asking() {
             return;
         }
-        let n = self.connections.len();
-        let Some(index) = (0..n)
-            .map(|i| (self.turn + i) % n)
-            .find(|i| self.connections[*i].state == State::Awake)
-        else {
-            return;
-        };
-        if !self.may_take() {
-            return;
-        }
-        self.turn = index + 1;
-        self.ask_at(index, None, now);
-    }
-
-    pub fn ask_at(&mut self, index: usize, before: Option<Vec<u8>>, now: Instant) {
-        let connection = &mut self.connections[index];
-        if let Err(e) = connection.ask(before, now)
-            && let Some(text) = connection.lost(&e)
+        if let Some(server) = self.servers.next_awake()
+            && self.may_take()
         {
-            self.log.line(&text);
+            self.servers.ask(server, now);
         }
     }
 
-    /// Whether another server than this has said that it has a job.
-    pub fn others_wait(&self, index: usize) -> bool {
-        let mut others = self
-            .connections
-            .iter()
-            .enumerate()
-            .filter(|(i, _)| *i != index);
-        others.any(|(_, c)| c.state == State::Awake)
-    }
-
-    fn hear_servers(&mut self) {
-        for index in 0..self.connections.len() {
-            if let Err(e) = self.hear_server(index)
-                && let Some(text) = self.connections[index].lost(&e)
-            {
-                self.log.line(&text);
-            }
+    /// Takes a job that is due for a retry, if there is one.
+    fn take_due(&mut self) -> bool {
+        let now = now_ms();
+        if !self.retries.is_turn(now) || !self.may_take() {
+            return false;
         }
-    }
-
-    fn hear_server(&mut self, index: usize) -> io::Result<()> {
-        if self.connections[index].attend()? {
-            let function = self.site.function.clone().unwrap_or_default();
-            self.connections[index].register(&self.id, &function)?;
-        }
-        while let Some(packet) = self.connections[index].take()? {
-            let connection = &mut self.connections[index];
-            match packet.kind {
-                kind::NOOP if connection.state == State::Asleep => connection.state = State::Awake,
-                kind::NO_JOB if connection.state == State::Asked => {
-                    connection.sleep()?;
-                    self.presence.set(Activity::Idle);
-                }
-                // A job that could not be taken goes back when the connection ends.
-                kind::JOB_ASSIGN_UNIQ if self.current.is_some() => {
-                    return Err(io::Error::other("a job that was not asked for"));
-                }
-                kind::JOB_ASSIGN_UNIQ => {
-                    connection.has_job();
-                    self.take(index, &packet)?;
-                }
-                kind::ERROR => {
-                    let text = String::from_utf8_lossy(&packet.data).replace('\0', ": ");
-                    return Err(io::Error::other(text));
-                }
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
-    /// After the plugin's function has changed.
-    pub fn register_anew(&mut self) {
-        let Some(function) = &self.site.function else {
-            return;
+        let Some((claim, record, payload)) = self.retries.claim(now) else {
+            return false;
         };
-        for connection in self.connections.iter_mut().filter(|c| c.up()) {
-            if let Err(e) = connection.register(&self.id, function)
-                && let Some(text) = connection.lost(&e)
-            {
-                self.log.line(&text);
-            }
-        }
+        self.begin(Job::from_claim(claim, record, payload));
+        true
+    }
+
+    fn begin(&mut self, job: Job) {
+        self.job = Some(job);
+        self.heartbeat.set(Activity::Busy);
+        self.tick(Instant::now());
     }
 
     fn reap(&mut self, now: Instant) {
-        while let Ok(Some((pid, status))) = waitpid(None, WaitOptions::NOHANG) {
-            self.leaving.retain(|(leaving, _)| *leaving != pid);
-            self.reaped(pid, status);
+        while let Some(ended) = self.runtime.reap() {
+            self.advance(JobEvent::Exited(ended), now);
         }
-        self.leaving.retain_mut(|(pid, until)| {
-            if now >= *until {
-                kill_tree(*pid);
-                *until = now + GRACE;
-            }
-            true
-        });
+        self.runtime.kill_overdue(now);
     }
 
-    fn reaped(&mut self, pid: Pid, status: WaitStatus) {
-        if let Some(php) = self.php.as_mut().filter(|php| php.pid == pid) {
-            php.gone = Some(status);
-        }
-        if let Some(job) = self.current.as_mut().filter(|job| job.pid == Some(pid)) {
-            job.process_ended(pid, status);
-        }
-    }
-
-    /// Closing the pipe is how PHP is told to end.
-    pub fn end_php(&mut self) {
-        let Some(mut php) = self.php.take() else {
-            return;
-        };
-        let log = &mut self.log;
-        php.output
-            .read(&mut |line| log.line(&format!("php: {line}")));
-        if php.gone.is_none() {
-            if php.ready.is_none() {
-                // Still loading the site, it would not notice.
-                kill_tree(php.pid);
-            }
-            self.leaving.push((php.pid, Instant::now() + GRACE));
-        }
-        self.presence.now.mode = None;
-        self.presence.now.php = None;
-        self.presence.write();
-    }
-
-    /// The job at hand is not finished in time: its server gives it to another worker.
-    pub fn give_up(&mut self) {
-        if let Some(job) = self.current.take() {
-            if let Some(pid) = job.pid {
-                kill_tree(pid);
-            }
-            let text = match job.from {
-                From::Server { .. } => "its job server hands it on",
-                From::Claim(_) => "it is tried again by another worker",
-            };
-            self.log.line(&format!(
-                "gave up the job {} after {} s: {text}",
-                job.record.handle, self.options.stop_timeout
-            ));
-        }
-        if let Some(php) = &self.php {
-            kill_tree(php.pid);
-        }
-    }
-
-    /// Sleeps until something happens, or it is time for something.
-    fn wait(&mut self, signals: &Signals) {
-        let mut fds = vec![PollFd::new(signals, PollFlags::IN)];
-        fds.extend(self.connections.iter().filter_map(Connection::poll_fd));
-        if let Some(php) = &self.php {
-            let pipe = php.pipe().filter(|_| php.gone.is_none());
-            fds.extend(pipe.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
-            if let Some(fd) = php.output.fd() {
-                fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN));
+    fn hear_php(&mut self, now: Instant) {
+        self.runtime.receive();
+        while let Some(message) = self.runtime.next_message() {
+            match message {
+                RunnerMessage::Ready(ready) => {
+                    if self.runtime.loaded(ready, &mut self.heartbeat)
+                        && let Some(function) = &self.runtime.site.function
+                    {
+                        self.servers.register(function);
+                    }
+                    if self.job.is_none() {
+                        self.heartbeat.set(Activity::Idle);
+                    }
+                }
+                RunnerMessage::Broken(why) => {
+                    let why = self.runtime.with_output(&why);
+                    self.suspend(&why, self.job.is_some());
+                }
+                message => self.advance(JobEvent::Said(message), now),
             }
         }
-        let now = Instant::now();
-        let mut wait = self.wakes_at(now).saturating_duration_since(now);
-        let free = self.current.is_none() && !self.paused && !self.asking();
-        if let Some(due) = self
-            .next_due
-            .filter(|_| free && self.site.function.is_some())
-        {
-            let due = due.saturating_sub(clock::millis(SystemTime::now()));
-            wait = wait.min(Duration::from_millis(due));
+        if self.runtime.died_at_boot() {
+            let why = self.runtime.with_output("PHP ended while it loaded");
+            self.suspend(&why, self.job.is_some());
         }
-        // Rounded up: a poll that ends just before its time is done again.
-        let wait = wait + Duration::from_millis(1);
-        let timeout = Timespec {
-            tv_sec: wait.as_secs() as i64,
-            tv_nsec: i64::from(wait.subsec_nanos()),
-        };
-        // An error (a signal) only means to look again.
-        let _ = poll(&mut fds, Some(&timeout));
     }
 
-    fn wakes_at(&self, now: Instant) -> Instant {
-        let mut times: Vec<Instant> = self.leaving.iter().map(|(_, until)| *until).collect();
-        match &self.current {
-            Some(job) => times.extend(self.job_wakes_at(job)),
-            None => {
-                times.push(self.look_at);
-                if !self.paused {
-                    times.extend(self.connections.iter().filter_map(Connection::deadline));
+    fn hear_servers(&mut self) {
+        for server in 0..self.servers.len() {
+            let function = self.runtime.site.function.as_deref().unwrap_or_default();
+            self.servers.attend(server, function);
+            while let Some(event) = self.servers.next_event(server, self.job.is_some()) {
+                match event {
+                    ServerEvent::NoJob => self.heartbeat.set(Activity::Idle),
+                    ServerEvent::Job(assignment) => {
+                        self.retries.queue_was_served();
+                        self.begin(Job::from_server(assignment, self.args, now_ms()));
+                    }
                 }
             }
         }
-        times.extend(self.site_wakes_at());
+    }
+
+    /// The site cannot run jobs for now. That shows only where it matters.
+    fn suspend(&mut self, why: &str, has_job: bool) {
+        self.runtime.failed(why, &mut self.heartbeat);
+        if has_job || self.runtime.site.function.is_none() {
+            self.heartbeat.set(Activity::Broken);
+        }
+    }
+
+    /// Time has passed, or something has happened.
+    fn tick(&mut self, now: Instant) {
+        let Some(job) = &self.job else { return };
+        // Who would report the end of the job is gone. Its process goes on,
+        // and is ours to wait for; but it may never have got one.
+        if self.runtime.is_gone() && job.state.is_running() {
+            let alive = |pid| rustix::process::test_kill_process(pid).is_ok();
+            if !job.state.pid().is_some_and(alive) {
+                self.advance(JobEvent::Vanished, now);
+            }
+        }
+        let stop = self.stop;
+        self.advance(JobEvent::Tick { now, stop }, now);
+    }
+
+    /// Takes the job from one state to the next, and performs what follows.
+    fn advance(&mut self, event: JobEvent, now: Instant) {
+        let Some(mut job) = self.job.take() else {
+            return;
+        };
+        let mut next = Some(event);
+        while let Some(event) = next.take() {
+            let (state, effects) = job.state.step(event, self.settings.job_limit());
+            job.state = state;
+            for effect in effects {
+                next = self.perform(&mut job, effect, now).or(next);
+            }
+        }
+        if job.state != JobState::Over {
+            self.job = Some(job);
+        }
+    }
+
+    /// What an effect leads to is the next event.
+    fn perform(&mut self, job: &mut Job, effect: JobEffect, now: Instant) -> Option<JobEvent> {
+        match effect {
+            JobEffect::Give { may_renew } => return self.give(job, may_renew, now),
+            JobEffect::Forward { kind, fields } => {
+                if let Source::Server(id) = job.source {
+                    let handle = [job.record.handle.as_bytes()];
+                    let fields = handle.into_iter().chain(fields.iter().map(Vec::as_slice));
+                    let packet = request(kind, &fields.collect::<Vec<_>>());
+                    self.servers.send(id, &packet);
+                }
+            }
+            JobEffect::Kill(pid) => kill_tree(pid),
+            JobEffect::Collect => job.output = self.runtime.job_ended(&mut self.heartbeat),
+            JobEffect::RenewPhp { changed } => {
+                self.runtime
+                    .options_changed(&changed, now, &mut self.heartbeat);
+            }
+            JobEffect::SuspendPhp { why } => self.suspend(&why, true),
+            JobEffect::Report {
+                outcome,
+                began_ms,
+                took,
+            } => {
+                let ms = took.as_millis() as u64;
+                job.record_attempt(&outcome, began_ms, ms);
+                self.log.line(&job.log_line(&outcome, ms));
+            }
+            JobEffect::Store { outcome, failures } => {
+                return Some(self.store(job, &outcome, failures));
+            }
+            JobEffect::Answer(outcome) => self.answer(job, &outcome),
+            JobEffect::GiveUp { pid } => self.give_up(job, pid),
+        }
+        None
+    }
+
+    fn give(&mut self, job: &Job, may_renew: bool, now: Instant) -> Option<JobEvent> {
+        let header = JobHeader {
+            handle: &job.record.handle,
+            function: &job.record.function,
+            unique: &job.record.unique,
+            size: job.payload.len(),
+        };
+        let heartbeat = &mut self.heartbeat;
+        let given = self
+            .runtime
+            .give(&header, &job.payload, may_renew, now, heartbeat);
+        match given {
+            Ok(Handover::NotYet) => None,
+            Ok(Handover::Renewed) => Some(JobEvent::PhpRenewed),
+            Ok(Handover::Given { pid }) => {
+                self.heartbeat.begin_job();
+                let at_ms = now_ms();
+                Some(JobEvent::Given { now, at_ms, pid })
+            }
+            Err(why) => {
+                self.suspend(&why, true);
+                None
+            }
+        }
+    }
+
+    fn store(&mut self, job: &Job, outcome: &Outcome, failures: u32) -> JobEvent {
+        let Err(e) = self.retries.store(&job.record, &job.payload, outcome) else {
+            return JobEvent::Stored;
+        };
+        if failures == 0 {
+            let folder = self.paths.failed.display();
+            self.log.line(&format!(
+                "cannot keep the job in {folder}: {e}; holding it until that works"
+            ));
+        }
+        self.heartbeat.set(Activity::Broken);
+        let wait = pause(failures, Duration::from_secs(1), Duration::from_secs(30));
+        JobEvent::NotStored {
+            retry_at: Instant::now() + wait,
+        }
+    }
+
+    /// What has to be kept is on disk: tells whoever waits for the job's end.
+    fn answer(&mut self, job: &Job, outcome: &Outcome) {
+        self.runtime.begin_idle();
+        self.heartbeat.status.jobs += 1;
+        self.heartbeat.status.failed += u64::from(*outcome != Outcome::Done);
+        let handle = &job.record.handle;
+        match &job.source {
+            Source::Retry(claim) => self.retries.settle(claim, handle),
+            Source::Server(id) => {
+                let answer = match outcome {
+                    Outcome::Failed(_) => request(kind::WORK_FAIL, &[handle.as_bytes()]),
+                    // A job that died is ours now, on disk.
+                    Outcome::Done | Outcome::Died(_) => {
+                        request(kind::WORK_COMPLETE, &[handle.as_bytes(), b"1"])
+                    }
+                };
+                self.answer_server(*id, answer, handle);
+            }
+        }
+        self.retries.look();
+        // The moments between jobs in a row are not worth a write.
+        if !self.servers.is_asking() {
+            self.heartbeat.set(Activity::Idle);
+        }
+    }
+
+    /// Asks for the next job in the same write if there is no reason not to.
+    fn answer_server(&mut self, id: ConnectionId, answer: Vec<u8>, handle: &str) {
+        let goes_on = self.servers.is_current(id)
+            && !self.retries.is_due(now_ms())
+            && !self.servers.others_awake(id.server)
+            && self.may_take();
+        if goes_on {
+            self.servers.ask_again(id.server, answer, Instant::now());
+        } else if !self.servers.finish(id, &answer) {
+            self.log.line(&format!(
+                "the job server left before the job {handle} was over: it may run again"
+            ));
+        }
+    }
+
+    /// The job is not over in time: another worker gets it.
+    fn give_up(&mut self, job: &Job, pid: Option<rustix::process::Pid>) {
+        if let Some(pid) = pid {
+            kill_tree(pid);
+        }
+        let next = match job.source {
+            Source::Server(_) => "its job server hands it to another worker",
+            Source::Retry(_) => "another worker retries it",
+        };
+        let (handle, seconds) = (&job.record.handle, self.settings.stop_timeout);
+        self.log.line(&format!(
+            "gave up the job {handle} after {seconds} s: {next}"
+        ));
+        self.runtime.kill();
+    }
+
+    /// Sleeps until something happens, or it is time for something.
+    fn wait(&self, signals: &Signals) {
+        let mut fds = vec![PollFd::new(signals, PollFlags::IN)];
+        fds.extend(self.servers.poll_fds());
+        fds.extend(self.runtime.poll_fds());
+        let now = Instant::now();
+        let mut wait = self.wakes_at(now).saturating_duration_since(now);
+        let takes_jobs = self.job.is_none() && !self.paused && !self.servers.is_asking();
+        if let Some(due) = self.retries.next_due()
+            && takes_jobs
+            && self.runtime.site.function.is_some()
+        {
+            wait = wait.min(Duration::from_millis(due.saturating_sub(now_ms())));
+        }
+        signals::wait_for(&mut fds, Some(wait));
+    }
+
+    fn wakes_at(&self, now: Instant) -> Instant {
+        let job = self.job.as_ref();
+        let mut times: Vec<Instant> = self.runtime.wakes_at(job.is_some()).collect();
+        match job {
+            Some(job) => times.extend(job.state.wakes_at(self.settings.job_limit(), self.stop)),
+            None => {
+                times.push(self.look_at);
+                if !self.paused {
+                    times.extend(self.servers.deadlines());
+                }
+            }
+        }
         times.into_iter().min().unwrap_or(now + LOOK)
     }
 }

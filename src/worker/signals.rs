@@ -1,16 +1,18 @@
-//! Signals as something to poll for.
+//! Signals as something to poll for, and the poll.
 
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
 
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use rustix::event::{PollFd, Timespec, poll};
 
 use crate::base::problem::Problem;
 
 pub struct Signals(SignalFd);
 
 impl Signals {
-    /// From now on these come through the descriptor only.
+    /// From now on these signals arrive through the descriptor only.
     pub fn take() -> Result<Signals, Problem> {
         let set: SigSet = [
             Signal::SIGTERM,
@@ -33,7 +35,7 @@ impl Signals {
         Signal::try_from(info.ssi_signo as i32).ok()
     }
 
-    /// Run between fork and exec: programs begin with no signal blocked.
+    /// For use between fork and exec: programs start with no signal blocked.
     pub fn unblock_all() -> std::io::Result<()> {
         SigSet::empty().thread_set_mask().map_err(Into::into)
     }
@@ -43,4 +45,17 @@ impl AsFd for Signals {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
+}
+
+/// Sleeps until one of them is ready or the time is over.
+pub fn wait_for(fds: &mut [PollFd<'_>], limit: Option<Duration>) {
+    // Rounded up: a poll that ends just before its time would have to be repeated.
+    let timeout = limit
+        .map(|limit| limit + Duration::from_millis(1))
+        .map(|limit| Timespec {
+            tv_sec: limit.as_secs() as i64,
+            tv_nsec: i64::from(limit.subsec_nanos()),
+        });
+    // After an error (a signal) the callers look again, as after an event.
+    let _ = poll(fds, timeout.as_ref());
 }

@@ -1,4 +1,4 @@
-//! The sites that have workers on this host, by the folders that setup made for them.
+//! The sites that have workers on this host, by the folders that setup created for them.
 
 use std::path::{Path, PathBuf};
 
@@ -7,15 +7,16 @@ use anyhow::Result;
 use crate::base::problem::Problem;
 use crate::worker::is_name;
 
+/// A site with workers.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Known {
+pub struct WorkerSite {
     pub name: String,
-    /// Where it is not known, no worker of it ran yet.
+    /// The WordPress root; unknown until one of its workers has loaded the site.
     pub dir: Option<PathBuf>,
 }
 
-/// All of them, or those that are named by folder or name.
-pub fn known(state: &Path, only: &[PathBuf]) -> Result<Vec<Known>> {
+/// All of them, or those in `only`, given by folder or name.
+pub fn find(state: &Path, only: &[PathBuf]) -> Result<Vec<WorkerSite>> {
     let all = all(state).map_err(|e| {
         let what = format!("look for sites in {}", state.join("run").display());
         Problem::new(what, e).help("`wp-gears setup --site DIR` sets one up")
@@ -23,21 +24,21 @@ pub fn known(state: &Path, only: &[PathBuf]) -> Result<Vec<Known>> {
     pick(all, only)
 }
 
-pub fn all(state: &Path) -> std::io::Result<Vec<Known>> {
+pub fn all(state: &Path) -> std::io::Result<Vec<WorkerSite>> {
     let mut all = Vec::new();
     for entry in std::fs::read_dir(state.join("run"))?.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         if is_name(&name) && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             let dir = crate::worker::dir_of(&entry.path());
-            all.push(Known { name, dir });
+            all.push(WorkerSite { name, dir });
         }
     }
     all.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(all)
 }
 
-/// Those that are named, or all where none is.
-pub fn pick(all: Vec<Known>, only: &[PathBuf]) -> Result<Vec<Known>> {
+/// Those in `only`, or all if that is empty.
+pub fn pick(all: Vec<WorkerSite>, only: &[PathBuf]) -> Result<Vec<WorkerSite>> {
     if only.is_empty() {
         return Ok(all);
     }

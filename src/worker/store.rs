@@ -1,29 +1,28 @@
-//! Jobs that are not with a job server: those that wait for another try, and
-//! those that failed and are kept for a person. A file each: a line of JSON,
-//! then the payload as it came.
+//! Jobs that are not with a job server: those that wait for a retry, and
+//! those that failed and are kept for an administrator. One file each: a line
+//! of JSON, then the payload as it came.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use rustix::fs::{
-    AtFlags, CWD, FlockOperation, Mode, OFlags, fstat, openat, renameat, statat, unlinkat,
-};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, fstat, openat, renameat, statat, unlinkat};
 use serde::{Deserialize, Serialize};
 
-/// A site keeps so many failed jobs, and bytes of them; beyond that the oldest go.
+/// How many failed jobs a site keeps, and how many bytes of them; beyond that
+/// the oldest are dropped.
 pub const MOST_KEPT: usize = 1000;
 pub const MOST_BYTES: u64 = 512 << 20;
-/// A longer payload is not kept, only what is known of its job.
+/// A longer payload is not kept, only the record of its job.
 const LARGEST_PAYLOAD: usize = 128 << 20;
-/// So many jobs wait for another try; beyond that a job that died is kept at once.
+/// How many jobs may wait for a retry; beyond that a job that died is kept at once.
 pub const MOST_WAITING: usize = 1000;
 
 const LONGEST_HEADER: u64 = 1 << 20;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Record {
+pub struct JobRecord {
     pub id: String,
     pub name: String,
     pub site: String,
@@ -34,10 +33,11 @@ pub struct Record {
     pub hook: Option<String>,
     pub blog: Option<u64>,
     pub size: usize,
-    /// False where the payload was too large to keep.
+    /// False if the payload was too large to keep.
     pub whole: bool,
     /// Milliseconds since 1970, as all times here.
     pub taken: u64,
+    /// Failed attempts.
     pub tries: Vec<Try>,
 }
 
@@ -46,7 +46,7 @@ pub struct Try {
     pub at: u64,
     pub ms: u64,
     pub error: String,
-    /// The last lines of what PHP said.
+    /// The last lines that PHP printed.
     pub output: String,
 }
 
@@ -55,12 +55,10 @@ pub struct Store {
     waiting: OwnedFd,
 }
 
-/// A job that waits for another try, held by this process.
+/// A job that waits for a retry, locked by this process.
 pub struct Claim {
     _lock: File,
     file: String,
-    pub record: Record,
-    pub payload: Vec<u8>,
 }
 
 fn folder(at: impl rustix::fd::AsFd, path: impl rustix::path::Arg) -> io::Result<OwnedFd> {
@@ -69,25 +67,26 @@ fn folder(at: impl rustix::fd::AsFd, path: impl rustix::path::Arg) -> io::Result
 }
 
 impl Store {
-    /// For the site's workers, who may make the folder of the waiting.
+    /// For the site's workers: creates the folder of waiting jobs if needed.
     pub fn open(failed: &Path) -> io::Result<Store> {
         let dir = folder(CWD, failed)?;
         match rustix::fs::mkdirat(&dir, "waiting", Mode::from(0o700)) {
             Ok(()) | Err(rustix::io::Errno::EXIST) => {}
             Err(e) => return Err(e.into()),
         }
-        Store::look(failed)
+        Store::open_existing(failed)
     }
 
-    /// For those who only look, and root: nothing is made, no link is followed.
-    pub fn look(failed: &Path) -> io::Result<Store> {
+    /// For root, and others who are not workers: creates nothing and follows
+    /// no link.
+    pub fn open_existing(failed: &Path) -> io::Result<Store> {
         let failed = folder(CWD, failed)?;
         let waiting = folder(&failed, "waiting")?;
         Ok(Store { failed, waiting })
     }
 
-    /// Keeps a failed job. Answers what had to be dropped for it.
-    pub fn keep(&self, record: &Record, payload: &[u8]) -> io::Result<Vec<String>> {
+    /// Keeps a failed job. Returns the ids of jobs that had to be dropped for it.
+    pub fn keep(&self, record: &JobRecord, payload: &[u8]) -> io::Result<Vec<String>> {
         let mut record = record.clone();
         let payload = if payload.len() > LARGEST_PAYLOAD {
             record.whole = false;
@@ -131,7 +130,7 @@ impl Store {
         Ok(dropped)
     }
 
-    /// How many jobs were dropped for want of room, ever.
+    /// How many jobs were ever dropped to make room.
     pub fn dropped(&self) -> u64 {
         let mut text = String::new();
         open_plain(&self.failed, "dropped")
@@ -141,9 +140,9 @@ impl Store {
             .unwrap_or(0)
     }
 
-    /// Keeps a job until it is due for another try; on disk when this returns.
-    pub fn postpone(&self, record: &Record, payload: &[u8], due: u64) -> io::Result<()> {
-        // In front of the id, so that names in order are jobs in order.
+    /// Keeps a job until its retry is due; on disk when this returns.
+    pub fn postpone(&self, record: &JobRecord, payload: &[u8], due: u64) -> io::Result<()> {
+        // Before the id, so that sorted names are sorted jobs.
         write(
             &self.waiting,
             &format!("{due:013}~{}.job", record.id),
@@ -160,13 +159,13 @@ impl Store {
         Ok(names(&self.waiting)?.len())
     }
 
-    /// When the first of the waiting is due that nobody holds, as far as `names` tells.
+    /// When the first of the waiting jobs is due, even if another worker has it.
     pub fn next_due(&self) -> io::Result<Option<u64>> {
         Ok(names(&self.waiting)?.first().and_then(|name| due(name)))
     }
 
     /// Takes a job that is due, if there is one that no other worker has.
-    pub fn claim(&self, now: u64) -> io::Result<Option<Claim>> {
+    pub fn claim(&self, now: u64) -> io::Result<Option<(Claim, JobRecord, Vec<u8>)>> {
         for name in names(&self.waiting)? {
             if due(&name).is_none_or(|at| at > now) {
                 break;
@@ -174,22 +173,20 @@ impl Store {
             let Ok(file) = open_plain(&self.waiting, &name) else {
                 continue;
             };
-            let free = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok();
-            // Between our look at the name and the lock another may have finished it.
-            if !free || fstat(&file)?.st_nlink == 0 {
+            // Another worker may have finished it since its name was read.
+            if file.try_lock().is_err() || fstat(&file)?.st_nlink == 0 {
                 continue;
             }
             match read(&file) {
                 Ok((record, payload)) => {
-                    return Ok(Some(Claim {
+                    let claim = Claim {
                         _lock: file,
                         file: name,
-                        record,
-                        payload,
-                    }));
+                    };
+                    return Ok(Some((claim, record, payload)));
                 }
                 Err(_) => {
-                    // Not ours, or damaged: out of the way, for a person to see.
+                    // Not ours, or damaged: moved to where an administrator finds it.
                     renameat(
                         &self.waiting,
                         name.as_str(),
@@ -202,7 +199,7 @@ impl Store {
         Ok(None)
     }
 
-    /// The claimed job needs no further try, or was postponed again.
+    /// The claimed job needs no retry any more, or was postponed again.
     pub fn settle(&self, claim: &Claim) -> io::Result<()> {
         Ok(unlinkat(
             &self.waiting,
@@ -211,8 +208,8 @@ impl Store {
         )?)
     }
 
-    /// Kept jobs, oldest first, then those that wait; with the time that these are due.
-    pub fn list(&self) -> io::Result<Vec<(Record, Option<u64>)>> {
+    /// Kept jobs, oldest first, then waiting ones with the time they are due.
+    pub fn list(&self) -> io::Result<Vec<(JobRecord, Option<u64>)>> {
         let mut found = Vec::new();
         for (dir, waits) in [(&self.failed, false), (&self.waiting, true)] {
             for name in names(dir)? {
@@ -226,7 +223,7 @@ impl Store {
         Ok(found)
     }
 
-    pub fn read(&self, id: &str) -> io::Result<(Record, Vec<u8>)> {
+    pub fn read(&self, id: &str) -> io::Result<(JobRecord, Vec<u8>)> {
         read(&open_plain(&self.failed, &file_name(id)?)?)
     }
 
@@ -234,7 +231,7 @@ impl Store {
         Ok(unlinkat(&self.failed, file_name(id)?, AtFlags::empty())?)
     }
 
-    /// Takes away what a crash left half written.
+    /// Removes what a crash left half written.
     pub fn sweep(&self, now: u64) {
         for dir in [&self.failed, &self.waiting] {
             for name in all_names(dir).unwrap_or_default() {
@@ -303,7 +300,7 @@ fn open_plain(dir: &OwnedFd, name: &str) -> io::Result<File> {
     }
 }
 
-fn header(from: &mut impl BufRead) -> io::Result<Record> {
+fn header(from: &mut impl BufRead) -> io::Result<JobRecord> {
     let mut line = Vec::new();
     from.by_ref()
         .take(LONGEST_HEADER)
@@ -311,7 +308,7 @@ fn header(from: &mut impl BufRead) -> io::Result<Record> {
     Ok(serde_json::from_slice(&line)?)
 }
 
-fn read(file: &File) -> io::Result<(Record, Vec<u8>)> {
+fn read(file: &File) -> io::Result<(JobRecord, Vec<u8>)> {
     let mut from = BufReader::new(file);
     let record = header(&mut from)?;
     let mut payload = Vec::new();
@@ -326,7 +323,7 @@ fn read(file: &File) -> io::Result<(Record, Vec<u8>)> {
     Ok((record, payload))
 }
 
-fn write(dir: &OwnedFd, name: &str, record: &Record, payload: &[u8]) -> io::Result<()> {
+fn write(dir: &OwnedFd, name: &str, record: &JobRecord, payload: &[u8]) -> io::Result<()> {
     let mut line = serde_json::to_vec(record)?;
     line.push(b'\n');
     write_file(dir, name, |file| {
@@ -355,10 +352,10 @@ fn write_file(
     done
 }
 
-/// How many failed jobs a site keeps, how many wait for another try, how many
-/// were dropped; for `status` and doctor.
+/// How many failed jobs a site keeps, how many wait for a retry, and how many
+/// were dropped.
 pub fn count(failed: &Path) -> (usize, usize, u64) {
-    let Ok(store) = Store::look(failed) else {
+    let Ok(store) = Store::open_existing(failed) else {
         return (0, 0, 0);
     };
     let waiting = store.waiting().unwrap_or(0);
@@ -369,8 +366,8 @@ pub fn count(failed: &Path) -> (usize, usize, u64) {
 mod tests {
     use super::*;
 
-    fn record(id: &str, size: usize) -> Record {
-        Record {
+    fn record(id: &str, size: usize) -> JobRecord {
+        JobRecord {
             id: id.into(),
             name: "site".into(),
             site: "/srv/site".into(),
@@ -428,15 +425,15 @@ mod tests {
         one.postpone(&record("a", 1), b"y", 9000).unwrap();
         assert_eq!(one.next_due().unwrap(), Some(2000));
         assert!(one.claim(1999).unwrap().is_none());
-        let claim = one.claim(2000).unwrap().unwrap();
+        let (claim, job, payload) = one.claim(2000).unwrap().unwrap();
         assert_eq!(
-            (claim.record.id.as_str(), claim.payload.as_slice()),
+            (job.id.as_str(), payload.as_slice()),
             ("b", b"x".as_slice())
         );
         assert!(two.claim(2000).unwrap().is_none());
-        // A worker that dies lets go.
+        // A worker that dies releases its lock.
         drop(claim);
-        let claim = two.claim(2000).unwrap().unwrap();
+        let (claim, ..) = two.claim(2000).unwrap().unwrap();
         two.settle(&claim).unwrap();
         assert!(one.claim(2000).unwrap().is_none());
         assert_eq!(one.waiting().unwrap(), 1);

@@ -6,7 +6,7 @@ use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding, or_ok};
 use crate::host::files::Node;
 use crate::intent::options::Role;
-use crate::worker::presence::{self, Activity};
+use crate::worker::heartbeat::{self, Activity};
 
 pub const CHECK: Check = Check {
     name: "workers",
@@ -23,7 +23,7 @@ fn run(context: &Context) -> Vec<Finding> {
     }
     context.each_site(|site| {
         let paths = context.paths(site);
-        let seen = match presence::look(&paths.run) {
+        let seen = match heartbeat::read(&paths.run) {
             Ok(seen) => seen,
             Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
                 return vec![Finding::skipped("that needs root")];
@@ -60,7 +60,7 @@ fn run(context: &Context) -> Vec<Finding> {
             .filter(|worker| worker.activity == Activity::Busy)
         {
             let hours = now.saturating_sub(worker.since) / 3_600_000;
-            if hours >= LONG_HOURS && site.worker.job_limit().is_zero() {
+            if hours >= LONG_HOURS && site.worker.job_limit().is_none() {
                 let seen = format!("process {} has been at one job for {hours} h", worker.pid);
                 problems.push(Finding::warning(
                     seen,

@@ -1,5 +1,5 @@
-//! What workers let others see of them, in the site's run folder: a file a
-//! worker, locked while it lives.
+//! What a worker shows of itself: a file in the site's run folder that it
+//! keeps locked as long as it lives, and how others read it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
@@ -7,7 +7,7 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
 use crate::base::clock;
@@ -19,44 +19,47 @@ pub enum Activity {
     Idle,
     Busy,
     Paused,
-    /// Cannot run jobs for now; the log says why.
+    /// Cannot run jobs at the moment; the log says why.
     Broken,
 }
 
+/// The content of the file. Times are milliseconds since 1970.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Seen {
+pub struct WorkerStatus {
     pub pid: i32,
     pub activity: Activity,
-    /// Milliseconds since 1970.
+    /// When this activity began, or the present job.
     pub since: u64,
     pub started: u64,
+    /// Jobs that it has finished, failed ones included.
     pub jobs: u64,
     pub failed: u64,
-    /// fork, spawn, or nothing while no PHP runs.
+    /// `fork` or `spawn`; none while no PHP runs.
     pub mode: Option<String>,
+    /// The process id of PHP.
     pub php: Option<i32>,
 }
 
-pub struct Presence {
+pub struct Heartbeat {
     file: File,
     path: PathBuf,
-    pub now: Seen,
+    pub status: WorkerStatus,
 }
 
-impl Presence {
-    pub fn take(run: &Path) -> io::Result<Presence> {
+impl Heartbeat {
+    pub fn start(run: &Path) -> io::Result<Heartbeat> {
         let pid = rustix::process::getpid().as_raw_nonzero().get();
         let path = run.join(format!("worker-{pid}"));
-        // What an earlier process of this id left.
+        // An earlier process with the same id may have left one.
         let _ = fs::remove_file(&path);
         let file = OpenOptions::new()
             .write(true)
             .create_new(true)
             .mode(0o600)
             .open(&path)?;
-        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        file.try_lock()?;
         let started = clock::millis(SystemTime::now());
-        let now = Seen {
+        let status = WorkerStatus {
             pid,
             activity: Activity::Idle,
             since: started,
@@ -66,50 +69,59 @@ impl Presence {
             mode: None,
             php: None,
         };
-        let presence = Presence { file, path, now };
-        presence.write();
-        Ok(presence)
+        let heartbeat = Heartbeat { file, path, status };
+        heartbeat.write();
+        Ok(heartbeat)
     }
 
     pub fn set(&mut self, activity: Activity) {
-        if self.now.activity != activity {
-            self.now.activity = activity;
-            self.now.since = clock::millis(SystemTime::now());
+        if self.status.activity != activity {
+            self.status.activity = activity;
+            self.status.since = clock::millis(SystemTime::now());
             self.write();
         }
     }
 
-    /// Busy from now on, with another job than before.
+    /// Busy with another job than before.
     pub fn begin_job(&mut self) {
-        self.now.activity = Activity::Busy;
-        self.now.since = clock::millis(SystemTime::now());
+        self.status.activity = Activity::Busy;
+        self.status.since = clock::millis(SystemTime::now());
         self.write();
     }
 
-    pub fn write(&self) {
-        if let Ok(mut text) = serde_json::to_vec(&self.now) {
+    /// PHP has loaded the site; none when there is no PHP any more.
+    pub fn set_mode(&mut self, mode: Option<&str>) {
+        self.status.mode = mode.map(String::from);
+        if mode.is_none() {
+            self.status.php = None;
+        }
+        self.write();
+    }
+
+    fn write(&self) {
+        if let Ok(mut text) = serde_json::to_vec(&self.status) {
             text.push(b'\n');
-            // Only for others to look at: that it failed changes nothing here.
+            // Only others read it: a failure changes nothing here.
             let _ = self.file.write_all_at(&text, 0);
             let _ = self.file.set_len(text.len() as u64);
         }
     }
 }
 
-impl Drop for Presence {
+impl Drop for Heartbeat {
     fn drop(&mut self) {
-        // What it did is counted on; that this failed changes nothing else.
+        // A failure here only makes the site's total too low.
         if let Some(run) = self.path.parent() {
-            let _ = retire(run, self.now.jobs, &self.path);
+            let _ = retire(run, self.status.jobs, &self.path);
         }
         let _ = fs::remove_file(&self.path);
     }
 }
 
-/// The jobs of workers that are gone, a number in the run folder.
+/// A file in the run folder with the number of jobs of workers that have ended.
 const RETIRED: &str = "retired";
 
-/// How many jobs the workers did that are gone.
+/// How many jobs those workers finished that have ended.
 pub fn retired(run: &Path) -> io::Result<u64> {
     let file = OpenOptions::new()
         .read(true)
@@ -129,7 +141,8 @@ fn number(file: &File) -> io::Result<u64> {
     Ok(text.trim().parse().unwrap_or(0))
 }
 
-/// Adds a worker's jobs and takes its file away, once whoever does it.
+/// Adds a worker's jobs to the total and removes its file. Only the first to
+/// do so counts.
 fn retire(run: &Path, jobs: u64, path: &Path) -> io::Result<()> {
     let total = OpenOptions::new()
         .read(true)
@@ -139,7 +152,7 @@ fn retire(run: &Path, jobs: u64, path: &Path) -> io::Result<()> {
         .mode(0o600)
         .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32)
         .open(run.join(RETIRED))?;
-    flock(&total, FlockOperation::LockExclusive)?;
+    total.lock()?;
     if fs::symlink_metadata(path).is_err() {
         return Ok(()); // Another was first.
     }
@@ -149,9 +162,9 @@ fn retire(run: &Path, jobs: u64, path: &Path) -> io::Result<()> {
     fs::remove_file(path)
 }
 
-/// The site's workers that live. The folder is the worker user's, so what it
-/// says is believed only as far as that user goes: each process is its own.
-pub fn look(run: &Path) -> io::Result<Vec<Seen>> {
+/// The living workers of a site. The folder belongs to the worker user, so a
+/// file is believed only if the process it names is that user's too.
+pub fn read(run: &Path) -> io::Result<Vec<WorkerStatus>> {
     let owner = fs::symlink_metadata(run)?.uid();
     let mut found = Vec::new();
     for entry in fs::read_dir(run)? {
@@ -160,22 +173,19 @@ pub fn look(run: &Path) -> io::Result<Vec<Seen>> {
         let Some(pid) = pid.and_then(|p| p.parse::<i32>().ok()).filter(|p| *p > 1) else {
             continue;
         };
-        if let Some(seen) = look_at(&run.join(&name), pid, owner) {
-            found.push(seen);
-        }
+        found.extend(read_one(&run.join(&name), pid, owner));
     }
-    found.sort_by_key(|seen| seen.pid);
+    found.sort_by_key(|status: &WorkerStatus| status.pid);
     Ok(found)
 }
 
-fn look_at(path: &Path, pid: i32, owner: u32) -> Option<Seen> {
+fn read_one(path: &Path, pid: i32, owner: u32) -> Option<WorkerStatus> {
     let file = OpenOptions::new()
         .read(true)
         .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32)
         .open(path)
         .ok()?;
-    let meta = file.metadata().ok()?;
-    if !meta.is_file() || flock(&file, FlockOperation::NonBlockingLockShared).is_ok() {
+    if !file.metadata().ok()?.is_file() || !is_locked(&file) {
         return None; // Not a worker's, or it died.
     }
     if fs::metadata(format!("/proc/{pid}")).ok()?.uid() != owner {
@@ -183,12 +193,17 @@ fn look_at(path: &Path, pid: i32, owner: u32) -> Option<Seen> {
     }
     let mut text = String::new();
     file.take(4096).read_to_string(&mut text).ok()?;
-    let seen: Seen = serde_json::from_str(&text).ok()?;
-    (seen.pid == pid).then_some(seen)
+    let status: WorkerStatus = serde_json::from_str(&text).ok()?;
+    (status.pid == pid).then_some(status)
 }
 
-/// Whether this is one of our workers, whatever a file says: others may not
-/// survive the signal that tells a worker to look around.
+/// Whether a worker holds the file.
+fn is_locked(file: &File) -> bool {
+    file.try_lock_shared().is_err()
+}
+
+/// Whether the process is a worker of ours, whatever a file says: the signal
+/// that makes a worker look around would kill another program.
 pub fn is_worker(pid: i32) -> bool {
     let Ok(words) = fs::read(format!("/proc/{pid}/cmdline")) else {
         return false;
@@ -198,7 +213,7 @@ pub fn is_worker(pid: i32) -> bool {
     program.ends_with(b"wp-gears") && words.next() == Some(b"worker")
 }
 
-/// Takes away what workers left that were killed.
+/// Removes what killed workers left behind.
 pub fn sweep(run: &Path) {
     let Ok(entries) = fs::read_dir(run) else {
         return;
@@ -212,14 +227,11 @@ pub fn sweep(run: &Path) {
             .is_ok_and(|at| at.elapsed().is_ok_and(|age| age.as_secs() > 3600));
         let path = entry.path();
         if name.starts_with("worker-") {
-            let dead = File::open(&path)
-                .ok()
-                .filter(|file| flock(file, FlockOperation::NonBlockingLockShared).is_ok());
-            if let Some(file) = dead {
+            if let Some(file) = File::open(&path).ok().filter(|file| !is_locked(file)) {
                 let mut text = String::new();
                 let read = file.take(4096).read_to_string(&mut text);
-                let seen = read.ok().and_then(|_| serde_json::from_str(&text).ok());
-                let jobs = seen.map_or(0, |seen: Seen| seen.jobs);
+                let status = read.ok().and_then(|_| serde_json::from_str(&text).ok());
+                let jobs = status.map_or(0, |status: WorkerStatus| status.jobs);
                 let _ = retire(run, jobs, &path);
             }
         } else if name.starts_with("probe-") && old {
@@ -235,32 +247,32 @@ mod tests {
     #[test]
     fn seen_while_it_lives() {
         let dir = tempfile::tempdir().unwrap();
-        let mut presence = Presence::take(dir.path()).unwrap();
-        presence.set(Activity::Busy);
-        presence.set(Activity::Idle);
-        presence.now.jobs = 7;
-        presence.write();
-        let seen = look(dir.path()).unwrap();
-        assert_eq!(seen, [presence.now.clone()]);
-        // A file that nobody holds is of a worker that died.
+        let mut heartbeat = Heartbeat::start(dir.path()).unwrap();
+        heartbeat.set(Activity::Busy);
+        heartbeat.set(Activity::Idle);
+        heartbeat.status.jobs = 7;
+        heartbeat.write();
+        let read = |dir| super::read(dir).unwrap();
+        assert_eq!(read(dir.path()), [heartbeat.status.clone()]);
+        // Nobody holds this file: its worker died.
         fs::write(dir.path().join("worker-4194000"), "{}").unwrap();
-        assert_eq!(look(dir.path()).unwrap().len(), 1);
+        assert_eq!(read(dir.path()).len(), 1);
         sweep(dir.path());
         assert!(!dir.path().join("worker-4194000").exists());
         assert_eq!(retired(dir.path()).unwrap(), 0);
-        drop(presence);
-        assert!(look(dir.path()).unwrap().is_empty());
+        drop(heartbeat);
+        assert!(read(dir.path()).is_empty());
         assert_eq!(retired(dir.path()).unwrap(), 7);
     }
 
     #[test]
-    fn the_jobs_of_a_killed_worker_are_counted_on_once() {
+    fn the_jobs_of_a_killed_worker_are_counted_once() {
         let dir = tempfile::tempdir().unwrap();
-        let mut presence = Presence::take(dir.path()).unwrap();
-        presence.now.jobs = 5;
-        presence.write();
-        let text = fs::read(&presence.path).unwrap();
-        drop(presence);
+        let mut heartbeat = Heartbeat::start(dir.path()).unwrap();
+        heartbeat.status.jobs = 5;
+        heartbeat.write();
+        let text = fs::read(&heartbeat.path).unwrap();
+        drop(heartbeat);
         fs::write(dir.path().join("worker-4194000"), &text).unwrap();
         sweep(dir.path());
         sweep(dir.path());

@@ -1,4 +1,4 @@
-//! Whether the files that a PHP process was made from are still the same.
+//! Whether the files that a PHP process was booted from have changed since.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -24,10 +24,11 @@ impl Stamp {
     }
 }
 
+/// Files as they were at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stamps {
     pub site: PathBuf,
-    /// Where the site's path led; a deployment turns a link on it.
+    /// Where the site's path led; a deployment may point the link elsewhere.
     real: Option<PathBuf>,
     files: Vec<(PathBuf, Stamp)>,
 }
@@ -47,7 +48,7 @@ impl Stamps {
         }
     }
 
-    /// What is not as it was, if anything.
+    /// The first of them that differs by now.
     pub fn changed(&self) -> Option<&Path> {
         if self.site.canonicalize().ok() != self.real {
             return Some(&self.site);
@@ -59,7 +60,7 @@ impl Stamps {
         changed.map(|(path, _)| path.as_path())
     }
 
-    /// A file that was changed since then, as the clock of the files goes.
+    /// A file that was modified after `then`, by the file system's clock.
     pub fn newer_than(&self, then: SystemTime) -> Option<&Path> {
         let then = then
             .duration_since(UNIX_EPOCH)
@@ -73,9 +74,9 @@ impl Stamps {
         newer.map(|(path, _)| path.as_path())
     }
 
-    /// The part of them that is not WordPress's own.
-    pub fn of_site_only(&self) -> Stamps {
-        let own = |path: &Path| {
+    /// Without the files of WordPress itself.
+    pub fn without_core(&self) -> Stamps {
+        let core = |path: &Path| {
             let text = path.to_string_lossy();
             text.contains("/wp-includes/") || text.contains("/wp-admin/")
         };
@@ -83,7 +84,7 @@ impl Stamps {
             files: self
                 .files
                 .iter()
-                .filter(|(path, _)| !own(path))
+                .filter(|(path, _)| !core(path))
                 .cloned()
                 .collect(),
             ..self.clone()

@@ -1,31 +1,33 @@
 //! Several workers below one process, which may be the first of a container:
-//! starts them, starts them again, passes TERM on, and waits for orphans.
+//! starts them, replaces those that end, forwards signals, and reaps orphans.
 
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal as Received;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
-use crate::worker::connection::pause;
-use crate::worker::log::Log;
+use crate::worker::backoff::pause;
+use crate::worker::log::SiteLog;
 use crate::worker::options::WorkerArgs;
-use crate::worker::signals::Signals;
+use crate::worker::signals::{self, Signals};
 
-/// A worker that lives so long was no failure.
+/// A worker that lived this long did not fail.
 const SOUND: Duration = Duration::from_secs(10);
 
+/// The place of one worker.
 struct Slot {
     pid: Option<Pid>,
+    /// When it was started, or will be.
     started: Instant,
     failures: u32,
 }
 
-pub(super) fn watch(args: &WorkerArgs) -> anyhow::Result<()> {
+pub(super) fn run(args: &WorkerArgs) -> anyhow::Result<()> {
     let signals = Signals::take()?;
-    let mut log = Log::open(&args.log(), "crew".into());
+    let log = SiteLog::open(&args.log(), "pool".into());
     let now = Instant::now();
     let mut slots: Vec<Slot> = (0..args.workers.max(1))
         .map(|_| Slot {
@@ -43,15 +45,15 @@ pub(super) fn watch(args: &WorkerArgs) -> anyhow::Result<()> {
                     // A little more than a worker gives its job.
                     let limit = stop_timeout + Duration::from_secs(10);
                     stopping.get_or_insert(Instant::now() + limit);
-                    tell(&slots, Signal::TERM);
+                    signal_all(&slots, Signal::TERM);
                 }
-                Received::SIGUSR1 => tell(&slots, Signal::USR1),
+                Received::SIGUSR1 => signal_all(&slots, Signal::USR1),
                 _ => {}
             }
         }
         while let Ok(Some((pid, status))) = waitpid(None, WaitOptions::NOHANG) {
             let Some(slot) = slots.iter_mut().find(|slot| slot.pid == Some(pid)) else {
-                continue; // An orphan of somebody's.
+                continue; // An orphan.
             };
             slot.pid = None;
             if stopping.is_some() {
@@ -78,7 +80,7 @@ pub(super) fn watch(args: &WorkerArgs) -> anyhow::Result<()> {
                 return Ok(());
             }
             if now >= until {
-                tell(&slots, Signal::KILL);
+                signal_all(&slots, Signal::KILL);
             }
         } else {
             for slot in slots.iter_mut().filter(|slot| slot.pid.is_none()) {
@@ -87,7 +89,7 @@ pub(super) fn watch(args: &WorkerArgs) -> anyhow::Result<()> {
                 }
                 match start(&args.log()) {
                     Ok(pid) => slot.pid = Some(pid),
-                    Err(e) => log.line(&format!("start a worker: {e}")),
+                    Err(e) => log.line(&format!("cannot start a worker: {e}")),
                 }
                 slot.started = match slot.pid {
                     Some(_) => now,
@@ -102,20 +104,12 @@ pub(super) fn watch(args: &WorkerArgs) -> anyhow::Result<()> {
         let wait = next
             .chain(stopping)
             .min()
-            .map(|at| at.saturating_duration_since(now) + Duration::from_millis(1));
-        let timeout = wait.map(|wait| Timespec {
-            tv_sec: wait.as_secs() as i64,
-            tv_nsec: i64::from(wait.subsec_nanos()),
-        });
-        // An error only means to look again.
-        let _ = poll(
-            &mut [PollFd::new(&signals, PollFlags::IN)],
-            timeout.as_ref(),
-        );
+            .map(|at| at.saturating_duration_since(now));
+        signals::wait_for(&mut [PollFd::new(&signals, PollFlags::IN)], wait);
     }
 }
 
-/// Ourselves once more, with the same words.
+/// This program once more, with the same arguments.
 fn start(log: &std::path::Path) -> std::io::Result<Pid> {
     let me = rustix::process::getpid();
     let mut command = Command::new("/proc/self/exe");
@@ -128,7 +122,7 @@ fn start(log: &std::path::Path) -> std::io::Result<Pid> {
     unsafe {
         command.pre_exec(move || {
             Signals::unblock_all()?;
-            // Without us they finish their jobs and end.
+            // If this process dies they finish their jobs and end.
             rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?;
             if rustix::process::getppid() != Some(me) {
                 return Err(std::io::ErrorKind::BrokenPipe.into());
@@ -139,9 +133,9 @@ fn start(log: &std::path::Path) -> std::io::Result<Pid> {
     Ok(Pid::from_child(&command.spawn()?))
 }
 
-fn tell(slots: &[Slot], signal: Signal) {
+fn signal_all(slots: &[Slot], signal: Signal) {
     for pid in slots.iter().filter_map(|slot| slot.pid) {
-        // One that is gone needs to be told nothing.
+        // It fails only for a worker that has just ended.
         let _ = kill_process(pid, signal);
     }
 }

@@ -1,0 +1,55 @@
+//! What the workers of a site remember for their next start, so that an idle
+//! worker needs no PHP.
+
+use std::fs::{self, OpenOptions};
+use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use rustix::fs::OFlags;
+use serde::{Deserialize, Serialize};
+
+use crate::worker::staleness::Stamps;
+
+/// A file in the site's run folder.
+const FILE: &str = "function";
+
+const LARGEST: u64 = 8 << 20;
+
+#[derive(Serialize, Deserialize, PartialEq)]
+pub struct SiteMemory {
+    /// The Gearman function that the site's plugin submits jobs to.
+    pub function: String,
+    /// The files that decide on the function.
+    pub stamps: Stamps,
+}
+
+impl SiteMemory {
+    /// What was written last, however old. The folder belongs to the worker
+    /// user, so only a plain file is read, and only up to a limit.
+    pub fn read(run: &Path) -> Option<SiteMemory> {
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32)
+            .open(run.join(FILE))
+            .ok()?;
+        if !file.metadata().ok()?.is_file() {
+            return None;
+        }
+        let mut text = Vec::new();
+        file.take(LARGEST).read_to_end(&mut text).ok()?;
+        serde_json::from_slice(&text).ok()
+    }
+
+    /// The same if it is this site's and still true.
+    pub fn recall(run: &Path, site: &Path) -> Option<SiteMemory> {
+        let memory = SiteMemory::read(run)?;
+        (memory.stamps.site == site && memory.stamps.changed().is_none()).then_some(memory)
+    }
+
+    pub fn write(&self, run: &Path) -> std::io::Result<()> {
+        let new = run.join(format!("{FILE}.new-{}", std::process::id()));
+        fs::write(&new, serde_json::to_vec(self)?)?;
+        fs::rename(&new, run.join(FILE))
+    }
+}

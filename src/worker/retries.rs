@@ -1,0 +1,142 @@
+//! The jobs on disk from a worker's view: what becomes of a job that ran, and
+//! when it is time for a retry.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use crate::base::clock;
+use crate::base::problem::Problem;
+use crate::worker::Paths;
+use crate::worker::backoff::pause;
+use crate::worker::log::SiteLog;
+use crate::worker::options::{WorkerArgs, WorkerSettings};
+use crate::worker::outcome::{Disposal, Outcome};
+use crate::worker::store::{Claim, JobRecord, MOST_KEPT, MOST_WAITING, Store};
+
+const LONGEST_PAUSE: u64 = 3600;
+
+pub struct Retries<'a> {
+    store: Store,
+    folder: PathBuf,
+    log: &'a SiteLog,
+    /// How often a job is retried.
+    most: u32,
+    /// Seconds before the first retry; five times as long before each further one.
+    pause: u64,
+    /// When the next one is due, in milliseconds since 1970.
+    next_due: Option<u64>,
+    /// The last job was a retry: the queue goes first now.
+    was_last: bool,
+}
+
+impl<'a> Retries<'a> {
+    pub fn new(
+        args: &WorkerArgs,
+        settings: &WorkerSettings,
+        paths: &Paths,
+        log: &'a SiteLog,
+    ) -> Result<Retries<'a>, Problem> {
+        let store = Store::open(&paths.failed).map_err(|e| {
+            Problem::new(format!("open {}", paths.failed.display()), e)
+                .help("`wp-gears setup` creates this folder, for the worker user")
+        })?;
+        store.sweep(clock::millis(SystemTime::now()));
+        Ok(Retries {
+            store,
+            folder: paths.failed.clone(),
+            log,
+            most: settings.job_retries,
+            pause: args.retry_pause,
+            next_due: None,
+            was_last: false,
+        })
+    }
+
+    /// Looks when the next one is due.
+    pub fn look(&mut self) {
+        self.next_due = self.store.next_due().unwrap_or(None);
+    }
+
+    pub fn next_due(&self) -> Option<u64> {
+        self.next_due
+    }
+
+    pub fn is_due(&self, now: u64) -> bool {
+        self.next_due.is_some_and(|due| due <= now)
+    }
+
+    /// Whether a retry is next. They and the queue take turns.
+    pub fn is_turn(&mut self, now: u64) -> bool {
+        self.is_due(now) && !std::mem::take(&mut self.was_last)
+    }
+
+    /// A job came from the queue.
+    pub fn queue_was_served(&mut self) {
+        self.was_last = false;
+    }
+
+    /// Takes a job that is due.
+    pub fn claim(&mut self, now: u64) -> Option<(Claim, JobRecord, Vec<u8>)> {
+        let claimed = self.store.claim(now);
+        self.look();
+        match claimed {
+            Ok(Some(claimed)) => {
+                self.was_last = true;
+                return Some(claimed);
+            }
+            // Another worker has it, and its file stays until that is done.
+            Ok(None) => self.next_due = self.next_due.map(|due| due.max(now + 1000)),
+            Err(e) => {
+                self.next_due = Some(now + 10_000);
+                self.log
+                    .line(&format!("cannot take a job for a retry: {e}"));
+            }
+        }
+        None
+    }
+
+    /// Writes what has to be kept of a job that ran; on disk when this returns.
+    pub fn store(&self, job: &JobRecord, payload: &[u8], outcome: &Outcome) -> io::Result<()> {
+        match outcome.disposal(job.tries.len(), self.most) {
+            Disposal::Forget => Ok(()),
+            Disposal::Retry if self.store.waiting()? < MOST_WAITING => self.postpone(job, payload),
+            Disposal::Retry | Disposal::Keep => self.keep(job, payload),
+        }
+    }
+
+    fn keep(&self, job: &JobRecord, payload: &[u8]) -> io::Result<()> {
+        let dropped = self.store.keep(job, payload)?;
+        let (id, folder) = (&job.id, self.folder.display());
+        self.log.line(&format!("kept as {id} in {folder}"));
+        for id in dropped {
+            self.log.line(&format!(
+                "dropped the failed job {id}: no more than {MOST_KEPT} are kept"
+            ));
+        }
+        Ok(())
+    }
+
+    fn postpone(&self, job: &JobRecord, payload: &[u8]) -> io::Result<()> {
+        let exponent = job.tries.len().saturating_sub(1) as u32;
+        let seconds = self.pause.saturating_mul(5u64.saturating_pow(exponent));
+        let wait = pause(
+            0,
+            Duration::from_secs(seconds),
+            Duration::from_secs(LONGEST_PAUSE),
+        );
+        let due = clock::millis(SystemTime::now() + wait);
+        self.store.postpone(job, payload, due)?;
+        self.log.line(&format!("retried at {}", clock::utc(due)));
+        Ok(())
+    }
+
+    /// The retried job is over; what had to be kept of it is stored.
+    pub fn settle(&self, claim: &Claim, handle: &str) {
+        if let Err(e) = self.store.settle(claim) {
+            self.log.line(&format!(
+                "cannot remove the job {handle} from the waiting ones: {e}"
+            ));
+        }
+    }
+}

@@ -1,0 +1,364 @@
+//! The site's PHP: one process that has the site loaded and is neither old nor
+//! stale, started when it saves time, and ended when it does not.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags};
+use rustix::process::{Pid, WaitOptions, waitpid};
+
+use crate::base::problem::Problem;
+use crate::worker::Paths;
+use crate::worker::heartbeat::Heartbeat;
+use crate::worker::log::SiteLog;
+use crate::worker::message::{Ended, Hello, JobHeader, Ready, RunnerMessage};
+use crate::worker::opcache::OpcodeCache;
+use crate::worker::options::{Mode, WorkerArgs, WorkerSettings};
+use crate::worker::php::{Booted, PhpProcess, Start, kill_tree};
+use crate::worker::site::{self, ServedSite};
+use crate::worker::staleness::Stamps;
+
+/// How long WordPress may take to load.
+const BOOT: Duration = Duration::from_secs(120);
+
+/// How often files are compared while jobs come in a row.
+const CHECK: Duration = Duration::from_millis(500);
+
+/// How long a process may take to end by itself.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// What became of a job that was to be handed over. An error is the reason
+/// why the site cannot run jobs now.
+pub enum Handover {
+    /// PHP is not ready yet.
+    NotYet,
+    /// PHP was stale and is gone: try again.
+    Renewed,
+    /// PHP has it; `pid` runs it if that is known already.
+    Given { pid: Option<Pid> },
+}
+
+pub struct PhpRuntime<'a> {
+    args: &'a WorkerArgs,
+    settings: &'a WorkerSettings,
+    log: &'a SiteLog,
+    program: PathBuf,
+    run: PathBuf,
+    cache: OpcodeCache,
+    pub site: ServedSite,
+    process: Option<PhpProcess>,
+    /// Processes that were asked to end, and when they will be killed.
+    leaving: Vec<(Pid, Instant)>,
+    /// Keep a process ready even before the next job comes (spawn).
+    warm: bool,
+    idle_since: Instant,
+}
+
+impl<'a> PhpRuntime<'a> {
+    pub fn new(
+        args: &'a WorkerArgs,
+        settings: &'a WorkerSettings,
+        paths: &Paths,
+        log: &'a SiteLog,
+    ) -> Result<PhpRuntime<'a>, Problem> {
+        let program = match &settings.php {
+            Some(path) => path.clone(),
+            None => which::which("php").map_err(|e| {
+                Problem::new("find php in PATH", e).help("give its path with --php")
+            })?,
+        };
+        Ok(PhpRuntime {
+            args,
+            settings,
+            log,
+            program,
+            run: paths.run.clone(),
+            cache: OpcodeCache::new(paths.cache.clone()),
+            site: ServedSite::remembered(&args.site, paths),
+            process: None,
+            leaving: Vec::new(),
+            warm: false,
+            idle_since: Instant::now(),
+        })
+    }
+
+    pub fn is_loaded(&self) -> bool {
+        self.process.as_ref().is_some_and(|php| php.ready.is_some())
+    }
+
+    /// The process has died, and was not replaced yet.
+    pub fn is_gone(&self) -> bool {
+        self.process.as_ref().is_some_and(|php| php.gone)
+    }
+
+    /// Without a job: keeps PHP only where it will soon save time.
+    pub fn keep_ready(&mut self, now: Instant, heartbeat: &mut Heartbeat) -> Result<(), String> {
+        let idle = Duration::from(self.settings.idle_timeout);
+        if self.process.is_some() && now >= self.idle_since + idle {
+            self.warm = false;
+            self.end(heartbeat);
+        }
+        if self.is_gone() {
+            self.end(heartbeat);
+        }
+        if self.process.is_none() && (self.warm || self.site.may_learn(now)) {
+            self.boot(now, heartbeat)?;
+        }
+        self.check_boot_time(now)
+    }
+
+    /// Starts PHP, unless it failed too short a time ago.
+    fn boot(&mut self, now: Instant, heartbeat: &mut Heartbeat) -> Result<(), String> {
+        if now < self.site.retry_at {
+            return Ok(());
+        }
+        let fork = self.may_fork();
+        let start = Start {
+            php: &self.program,
+            runner: &self.args.runner,
+            site: &self.args.site,
+            cache: self.cache.usable(now, self.log),
+            hello: Hello {
+                site: &self.args.site.to_string_lossy(),
+                name: &self.args.name,
+                run: &self.run.to_string_lossy(),
+                fork,
+                volatile: &self.site.volatile,
+            },
+        };
+        let php = PhpProcess::start(&start)
+            .map_err(|e| format!("cannot start {}: {e}", self.program.display()))?;
+        heartbeat.status.php = Some(php.pid.as_raw_nonzero().get());
+        self.process = Some(php);
+        self.idle_since = self.idle_since.max(now);
+        Ok(())
+    }
+
+    fn may_fork(&self) -> bool {
+        self.settings.worker_mode == Mode::Fork && self.site.why_not_fork.is_empty()
+    }
+
+    fn check_boot_time(&self, now: Instant) -> Result<(), String> {
+        match &self.process {
+            Some(php) if php.ready.is_none() && now >= php.born + BOOT => {
+                Err(format!("not loaded after {} s", BOOT.as_secs()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads what PHP, its runner and its jobs have written.
+    pub fn receive(&mut self) {
+        let Some(php) = &mut self.process else { return };
+        php.output.read(|line| self.log.php(line));
+        if let Err(e) = php.receive() {
+            self.log.line(&format!("the runner: {e}"));
+        }
+    }
+
+    pub fn next_message(&mut self) -> Option<RunnerMessage> {
+        self.process.as_mut()?.next()
+    }
+
+    /// Whether PHP died before it had loaded the site.
+    pub fn died_at_boot(&self) -> bool {
+        self.is_gone() && !self.is_loaded()
+    }
+
+    /// PHP has loaded the site. True if it serves another function than before.
+    pub fn loaded(&mut self, mut ready: Ready, heartbeat: &mut Heartbeat) -> bool {
+        let Some(php) = &mut self.process else {
+            return false;
+        };
+        let files = std::mem::take(&mut ready.files);
+        let stamps = Stamps::take(&self.args.site, files.into_iter().map(PathBuf::from));
+        heartbeat.set_mode(Some(site::mode(ready.fork)));
+        let booted = php.ready.insert(Booted {
+            fork: ready.fork,
+            stamps,
+            checked: Instant::now(),
+        });
+        let took = php.born.elapsed();
+        self.site.learn(ready, &booted.stamps, took, self.log)
+    }
+
+    /// The site cannot run jobs now: `why`, with what PHP printed.
+    pub fn failed(&mut self, why: &str, heartbeat: &mut Heartbeat) {
+        self.end(heartbeat);
+        self.warm = false;
+        self.site.failed(why, self.log);
+    }
+
+    /// Adds what PHP printed last.
+    pub fn with_output(&mut self, why: &str) -> String {
+        let printed = self.process.as_mut().map(|php| php.output.tail());
+        match printed.as_deref().map(str::trim) {
+            None | Some("") => why.to_string(),
+            Some(printed) => format!("{why}; PHP said: {printed}"),
+        }
+    }
+
+    /// Hands a job over as soon as PHP is fit for it.
+    pub fn give(
+        &mut self,
+        header: &JobHeader,
+        payload: &[u8],
+        may_renew: bool,
+        now: Instant,
+        heartbeat: &mut Heartbeat,
+    ) -> Result<Handover, String> {
+        if self.is_gone() {
+            self.end(heartbeat);
+        }
+        if may_renew && let Some(why) = self.stale(now) {
+            self.renew(&why, heartbeat);
+            return Ok(Handover::Renewed);
+        }
+        let Some(php) = &mut self.process else {
+            self.boot(now, heartbeat)?;
+            return Ok(Handover::NotYet);
+        };
+        let Some(booted) = &php.ready else {
+            self.check_boot_time(now)?;
+            return Ok(Handover::NotYet);
+        };
+        let pid = (!booted.fork).then_some(php.pid);
+        php.output.begin_job();
+        php.give(header, payload)
+            .map_err(|e| format!("cannot give a job to the runner: {e}"))?;
+        php.jobs += 1;
+        Ok(Handover::Given { pid })
+    }
+
+    /// Why the process must not run another job, if so.
+    fn stale(&mut self, now: Instant) -> Option<String> {
+        let settings = self.settings;
+        let reload = self.site.reload_asked();
+        let php = self.process.as_mut()?;
+        let booted = php.ready.as_mut()?;
+        if reload {
+            return Some("reload".into());
+        }
+        if booted.fork {
+            if now >= php.born + Duration::from(settings.max_age) {
+                return Some(format!("older than {} s", settings.max_age));
+            }
+            if php.jobs >= settings.max_jobs {
+                return Some(format!("ran {} jobs", php.jobs));
+            }
+        }
+        if now < booted.checked + CHECK {
+            return None;
+        }
+        booted.checked = now;
+        let changed = booted.stamps.changed();
+        if let Some(path) = changed.or_else(|| booted.stamps.newer_than(php.born_at)) {
+            return Some(format!("{} changed", path.display()));
+        }
+        let fork = booted.fork;
+        let memory = php.memory();
+        (fork && memory > settings.max_memory).then(|| format!("has grown to {memory} MB"))
+    }
+
+    /// Ends PHP; the next one sees the site as it is now.
+    fn renew(&mut self, why: &str, heartbeat: &mut Heartbeat) {
+        self.log.line(&format!("PHP is renewed: {why}"));
+        self.end(heartbeat);
+    }
+
+    /// The job found that these options had changed.
+    pub fn options_changed(&mut self, names: &[String], now: Instant, heartbeat: &mut Heartbeat) {
+        self.site.options_changed(names, now, self.log);
+        self.renew(&format!("{} changed", names.join(", ")), heartbeat);
+    }
+
+    /// The job's process has ended. Returns what it printed last. A PHP that
+    /// ran this job alone, or has died, is over with it.
+    pub fn job_ended(&mut self, heartbeat: &mut Heartbeat) -> String {
+        let Some(php) = &mut self.process else {
+            return String::new();
+        };
+        php.output.read(|line| self.log.php(line));
+        let printed = php.output.tail();
+        if php.gone || !php.ready.as_ref().is_some_and(|booted| booted.fork) {
+            self.end(heartbeat);
+        }
+        printed
+    }
+
+    /// A job is over, and others may follow soon.
+    pub fn begin_idle(&mut self) {
+        self.idle_since = Instant::now();
+        self.warm = !self.may_fork();
+    }
+
+    /// Asks PHP to end, by closing its pipe.
+    pub fn end(&mut self, heartbeat: &mut Heartbeat) {
+        let Some(mut php) = self.process.take() else {
+            return;
+        };
+        php.output.read(|line| self.log.php(line));
+        if !php.gone {
+            if php.ready.is_none() {
+                // It would not notice while it loads the site.
+                kill_tree(php.pid);
+            }
+            self.leaving.push((php.pid, Instant::now() + GRACE));
+        }
+        heartbeat.set_mode(None);
+    }
+
+    pub fn kill(&mut self) {
+        if let Some(php) = self.process.take() {
+            kill_tree(php.pid);
+        }
+    }
+
+    /// Waits for a child that has ended, if there is one: PHP, or a job that
+    /// outlived it.
+    pub fn reap(&mut self) -> Option<Ended> {
+        let (pid, status) = waitpid(None, WaitOptions::NOHANG).ok().flatten()?;
+        self.leaving.retain(|(leaving, _)| *leaving != pid);
+        if let Some(php) = self.process.as_mut().filter(|php| php.pid == pid) {
+            php.gone = true;
+        }
+        Some(Ended {
+            pid: pid.as_raw_nonzero().get(),
+            code: status.exit_status(),
+            signal: status.terminating_signal(),
+        })
+    }
+
+    /// Kills processes that have not ended in time.
+    pub fn kill_overdue(&mut self, now: Instant) {
+        for (pid, until) in &mut self.leaving {
+            if now >= *until {
+                kill_tree(*pid);
+                *until = now + GRACE;
+            }
+        }
+    }
+
+    pub fn poll_fds(&self) -> impl Iterator<Item = PollFd<'_>> {
+        let php = self.process.as_ref();
+        let pipe = php.filter(|php| !php.gone).and_then(PhpProcess::pipe);
+        let output = php.and_then(|php| php.output.fd());
+        pipe.into_iter()
+            .chain(output)
+            .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
+    }
+
+    /// When there is something to do here. `busy`: there is a job.
+    pub fn wakes_at(&self, busy: bool) -> impl Iterator<Item = Instant> {
+        let leaving = self.leaving.iter().map(|(_, until)| *until);
+        let idle = self.idle_since + Duration::from(self.settings.idle_timeout);
+        let wanted = self.site.has_to_learn() || self.warm || busy;
+        let process = match &self.process {
+            Some(php) if php.ready.is_none() => Some(php.born + BOOT),
+            Some(_) if !busy => Some(idle),
+            None if wanted => Some(self.site.retry_at),
+            _ => None,
+        };
+        leaving.chain(process)
+    }
+}
