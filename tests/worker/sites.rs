@@ -100,7 +100,7 @@ fn old_and_grown_php_is_renewed() {
         "{}",
         site.log()
     );
-    let worker = site.worker(&["--max-memory", "1", "--idle-timeout", "3"]);
+    let worker = site.worker(&["--max-memory", "16", "--idle-timeout", "3"]);
     for n in [7, 8] {
         site.add("t_line", json!([n.to_string()]));
         site.wait_for_out(20, n + 1);
