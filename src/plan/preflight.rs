@@ -48,7 +48,7 @@ pub fn check(host: &Host, plan: &Plan) -> Result<Vec<(Scope, anyhow::Error)>> {
         }
         let mut bytes = BLOCK;
         // Of what comes with a package only a preview is known.
-        if let (Some(file), None) = (resource.next_text(), after) {
+        if let (Some(file), None) = (resource.as_file(), after) {
             let (now, next) = file.texts(host)?;
             let old = now.map_or(0, |file| file.bytes.len() as u64);
             let new = next.bytes.map_or(0, |bytes| bytes.len() as u64);

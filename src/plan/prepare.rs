@@ -122,7 +122,7 @@ fn only_refusal(resolved: &Resolved, plan: &mut Plan) -> Result<()> {
 /// Below `--root` a file that a package brings is left for when it is there.
 fn is_pending(host: &Host, item: &Item) -> bool {
     item.resource
-        .next_text()
+        .as_file()
         .is_some_and(|file| file.is_pending(host))
 }
 
@@ -248,7 +248,7 @@ fn unparsable(
 ) -> Result<Vec<(Scope, anyhow::Error)>> {
     let mut files: Vec<(&Scope, &File)> = Vec::new();
     for step in &plan.steps {
-        if let (Some(file), State::Differs(_)) = (step.item.resource.next_text(), &step.state)
+        if let (Some(file), State::Differs(_)) = (step.item.resource.as_file(), &step.state)
             && file.edit == Edit::WpConfig
         {
             files.push((&step.item.scope, file));

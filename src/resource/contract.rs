@@ -42,7 +42,7 @@ pub trait Resource: Send + Sync {
 
     /// The resource itself if it is a file, for checks of its new text before
     /// the first change.
-    fn next_text(&self) -> Option<&file::File> {
+    fn as_file(&self) -> Option<&file::File> {
         None
     }
 }

@@ -286,7 +286,7 @@ impl Resource for File {
         Some(Place::File(&self.path))
     }
 
-    fn next_text(&self) -> Option<&File> {
+    fn as_file(&self) -> Option<&File> {
         Some(self)
     }
 }
