@@ -1,7 +1,7 @@
 //! Writes an intent into the file's text and takes it out again. Comments,
 //! order and spacing of the rest stay as they are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -54,14 +54,18 @@ impl Intent {
     }
 }
 
-/// The options of the host that a run set, each with the TOML value that was
-/// there before, so that it can be given back.
+/// What a run wrote into the file, so that it can be given back: the options of
+/// the host, each with the TOML value that was there before, and new sites.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recorded {
     pub path: PathBuf,
     /// There was no file.
     pub created: bool,
     pub set: BTreeMap<String, Setting>,
+    /// The folders of the sites whose tables are new. A run that was cut off
+    /// here has no journal of these sites yet.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub sites: BTreeSet<PathBuf>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,10 +90,13 @@ impl Recorded {
                 set.insert(key.to_owned(), Setting { before, after });
             }
         }
+        let known = parse(before.unwrap_or_default(), path)?;
+        let sites = parse(after, path)?.sites.into_iter().map(|(dir, _)| dir);
         Ok(Recorded {
             path: path.to_owned(),
             created: before.is_none(),
             set,
+            sites: sites.filter(|dir| !known.has_site(dir)).collect(),
         })
     }
 
@@ -109,6 +116,7 @@ impl Recorded {
                 },
             );
         }
+        self.sites.extend(later.sites);
         self
     }
 }
@@ -358,6 +366,24 @@ mod tests {
         assert_eq!(record(Some(&text), path(), &intent()).unwrap(), text);
         let read = parse(&text, path()).unwrap();
         assert_eq!(read.host, intent().host);
+    }
+
+    #[test]
+    fn new_sites_are_given_back_and_known_ones_are_not() {
+        let before = "[[site]]\ndir = \"/srv/b\"\n";
+        let mut wanted = intent();
+        wanted.sites.push(("/srv/b".into(), SiteOptions::default()));
+        let after = record(Some(before), path(), &wanted).unwrap();
+        let recorded = Recorded::between(Some(before), &after, path()).unwrap();
+        assert_eq!(recorded.sites, ["/srv/a".into()].into());
+        let later = Recorded {
+            sites: ["/srv/c".into()].into(),
+            ..recorded.clone()
+        };
+        let both = recorded.fold(later);
+        assert_eq!(both.sites, ["/srv/a".into(), "/srv/c".into()].into());
+        let line = serde_json::to_string(&both).unwrap();
+        assert_eq!(serde_json::from_str::<Recorded>(&line).unwrap(), both);
     }
 
     #[test]

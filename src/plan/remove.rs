@@ -84,6 +84,7 @@ fn folder(inverse: &Inverse) -> Option<PathBuf> {
         Inverse::File(file) => &file.path,
         Inverse::Link(link) => &link.path,
         Inverse::Directory(directory) => &directory.path,
+        Inverse::Intent(recorded) => &recorded.path,
         _ => return None,
     };
     path.parent().map(Path::to_owned)

@@ -51,10 +51,12 @@ impl IntentFile {
                 return Ok(None);
             };
             let text = without_sites(text, Path::new(DEFAULT), &dirs)?;
-            match &recorded {
-                Some(recorded) => give_back(&text, Path::new(DEFAULT), recorded),
-                None => Ok(Some(text)),
-            }
+            let Some(recorded) = &recorded else {
+                return Ok(Some(text));
+            };
+            let sites: Vec<PathBuf> = recorded.sites.iter().cloned().collect();
+            let text = without_sites(&text, Path::new(DEFAULT), &sites)?;
+            give_back(&text, Path::new(DEFAULT), recorded)
         };
         IntentFile {
             file: file(make),

@@ -197,6 +197,21 @@ fn cut_off_at_any_act_nothing_is_lost() {
     assert!(bad.is_empty(), "{}", bad.join("\n"));
 }
 
+/// At the few acts at which only the intent file says that a site was to come.
+/// The test of all acts takes minutes in a debug build.
+#[test]
+fn cut_off_before_the_site_has_a_journal_remove_takes_its_table() {
+    let names = acts();
+    let before = Root::new().tree();
+    let of_intent = |name: &&String| name.ends_with(" /etc/wp-gears.toml");
+    let count = names.iter().filter(of_intent).count();
+    assert!(count > 3, "{names:?}");
+    let first = names.iter().position(|name| of_intent(&name)).unwrap() + 1;
+    for act in first..=first + count {
+        given_back(&killed_at(act), &before).unwrap_or_else(|why| panic!("act {act}: {why}"));
+    }
+}
+
 #[test]
 fn a_second_run_says_who_holds_the_host_and_goes_on_once_that_one_is_gone() {
     let root = Root::new();
