@@ -1,8 +1,8 @@
 <?php
 /**
- * Asks a running site what setup, doctor and the wizard want to know. The site's user runs this program from standard
- * input, with plugin.php behind it; the one argument is the request, in JSON. The answer is the one line of standard
- * output that begins with the request's mark, whatever else the site prints.
+ * Answers questions of setup, doctor and the wizard about a running site. PHP reads this program, followed by
+ * plugin.php, from standard input as the site's user. The only argument is the request, in JSON. The answer is the one
+ * line of standard output that starts with the request's mark, regardless of what else the site prints.
  */
 
 define( 'WP_GEARS_ASK', true );
@@ -20,13 +20,13 @@ final class WP_Gears_Ask {
 	public static function start() {
 		self::$request = json_decode( $GLOBALS['argv'][1], true );
 		self::$site    = self::$request['site'];
-		// PHP leaves these out when it reads its program from standard input, and sites use them.
+		// PHP does not define these when it reads its program from standard input, but sites use them.
 		foreach ( array( 'STDIN' => 'r', 'STDOUT' => 'w', 'STDERR' => 'w' ) as $name => $mode ) {
 			if ( ! defined( $name ) ) {
 				define( $name, fopen( 'php://' . strtolower( $name ), $mode ) );
 			}
 		}
-		// As the web server would say it, for sites that look at it.
+		// The values that a web server would set, for sites that use them.
 		$_SERVER['SCRIPT_FILENAME'] = self::$site . '/index.php';
 		$_SERVER['SCRIPT_NAME']     = '/index.php';
 		$_SERVER['PHP_SELF']        = '/index.php';
@@ -36,18 +36,18 @@ final class WP_Gears_Ask {
 		$_SERVER['argc']            = 1;
 		chdir( self::$site );
 
-		register_shutdown_function( array( __CLASS__, 'on_end' ) );
+		register_shutdown_function( array( __CLASS__, 'on_shutdown' ) );
 		$GLOBALS['wp_filter']['wp_die_handler'][1][] = array(
 			'function'      => array( __CLASS__, 'wp_die_handler' ),
 			'accepted_args' => 1,
 		);
-		// WordPress asks this before it loads any plugin.
+		// WordPress applies this filter before it loads any plugin.
 		$GLOBALS['wp_filter']['enable_wp_debug_mode_checks'][1][] = array(
 			'function'      => array( __CLASS__, 'before_plugins' ),
 			'accepted_args' => 1,
 		);
 		if ( ! is_file( self::$site . '/wp-load.php' ) ) {
-			self::say( array( 'error' => 'no wp-load.php in ' . self::$site ) );
+			self::reply( array( 'error' => 'no wp-load.php in ' . self::$site ) );
 		}
 	}
 
@@ -55,15 +55,15 @@ final class WP_Gears_Ask {
 		self::$loaded = true;
 		switch ( self::$request['ask'] ) {
 			case 'identify':
-				self::say( array( 'answer' => self::identify() ) );
+				self::reply( array( 'answer' => self::identify() ) );
 			case 'prove':
-				self::say( self::prove() );
+				self::reply( self::prove() );
 			default:
-				self::say( array( 'answer' => self::facts() ) );
+				self::reply( array( 'answer' => self::facts() ) );
 		}
 	}
 
-	/** What can be said of a site that is not set up yet. */
+	/** What a site can tell before setup. */
 	private static function identify() {
 		$files = array_merge(
 			array_values( (array) get_option( 'active_plugins', array() ) ),
@@ -107,7 +107,7 @@ final class WP_Gears_Ask {
 		$salt   = defined( 'WP_ASYNC_TASK_SALT' ) ? (string) WP_ASYNC_TASK_SALT : '';
 		return array(
 			'on'   => true === $switch['value'] ? (bool) $value : $switch['value'] === $value,
-			// Enough to tell whether two sites share one, and nothing to use it with.
+			// Enough to see whether two sites have the same salt, and useless for submitting jobs.
 			'salt' => '' === $salt ? null : substr( hash( 'sha256', $salt ), 0, 12 ),
 		);
 	}
@@ -117,7 +117,7 @@ final class WP_Gears_Ask {
 		return $value;
 	}
 
-	/** Submits one job through the site and waits until a worker of this host has run it. */
+	/** Submits one job through the site and waits until a worker on this host has run it. */
 	private static function prove() {
 		if ( ! function_exists( 'wp_async_task_add' ) ) {
 			return array( 'error' => 'the site has no function wp_async_task_add()' );
@@ -133,7 +133,7 @@ final class WP_Gears_Ask {
 		$added  = microtime( true );
 		if ( ! is_string( $handle ) || '' === $handle ) {
 			wp_clear_scheduled_hook( 'wp_gears_probe', array( array( $token ) ) );
-			return array( 'error' => 'the plugin did not give the job to Gearman (' . $plugin->client_class() . ')' );
+			return array( 'error' => 'the plugin did not submit the job to Gearman (' . $plugin->client_class() . ')' );
 		}
 		$until = $added + max( 1, min( 600, (int) self::$request['seconds'] ) );
 		do {
@@ -154,7 +154,7 @@ final class WP_Gears_Ask {
 			}
 			usleep( 5000 );
 		} while ( microtime( true ) < $until );
-		return array( 'error' => 'no worker ran the job ' . $handle . ' in ' . (int) self::$request['seconds'] . ' s' );
+		return array( 'error' => 'no worker ran the job ' . $handle . ' within ' . (int) self::$request['seconds'] . ' s' );
 	}
 
 	private static function ms( $seconds ) {
@@ -162,7 +162,7 @@ final class WP_Gears_Ask {
 	}
 
 	/** @return never */
-	private static function say( array $answer ) {
+	private static function reply( array $answer ) {
 		$text = json_encode( $answer, JSON_INVALID_UTF8_SUBSTITUTE | JSON_PARTIAL_OUTPUT_ON_ERROR | JSON_UNESCAPED_SLASHES );
 		$mark = self::$request['mark'];
 
@@ -171,14 +171,14 @@ final class WP_Gears_Ask {
 		exit( 0 );
 	}
 
-	/** The site ended PHP before it could be asked. */
-	public static function on_end() {
+	/** Replies if the site ended PHP before it answered. */
+	public static function on_shutdown() {
 		if ( ! self::$request ) {
 			return;
 		}
 		$error = error_get_last();
-		$text  = $error ? "{$error['message']} in {$error['file']}:{$error['line']}" : 'something in it called exit()';
-		self::say( array( 'error' => ( self::$loaded ? '' : 'WordPress ended while it loaded: ' ) . $text ) );
+		$text  = $error ? "{$error['message']} in {$error['file']}:{$error['line']}" : 'something called exit()';
+		self::reply( array( 'error' => ( self::$loaded ? '' : 'WordPress exited while loading: ' ) . $text ) );
 	}
 
 	public static function wp_die_handler() {
@@ -188,7 +188,7 @@ final class WP_Gears_Ask {
 	public static function on_wp_die( $message ) {
 		if ( self::$request ) {
 			$text = is_wp_error( $message ) ? $message->get_error_message() : (string) $message;
-			self::say( array( 'error' => 'WordPress says: ' . trim( preg_replace( '/\s+/', ' ', strip_tags( $text ) ) ) ) );
+			self::reply( array( 'error' => 'WordPress reports: ' . trim( preg_replace( '/\s+/', ' ', strip_tags( $text ) ) ) ) );
 		}
 		exit( 1 );
 	}

@@ -15,7 +15,8 @@ add_action(
 	function () {
 		global $wp_async_task;
 
-		// A plugin with the same contract goes first: it is loaded after this one, and would end in "cannot redeclare".
+		// A plugin that defines the same function has priority. It loads after this one, and would fail with
+		// "cannot redeclare" if the function already existed.
 		if ( function_exists( 'wp_async_task_add' ) ) {
 			return;
 		}
@@ -25,10 +26,10 @@ add_action(
 		$wp_async_task = new WP_Gears_Bundled();
 
 		/**
-		 * Adds a job: the action $hook is done with $args as its one argument, later and in another process.
+		 * Adds a job: runs the action $hook with $args as its only argument, later and in another process.
 		 *
 		 * @param string $hook     The action.
-		 * @param mixed  $args     What it gets; must survive JSON.
+		 * @param mixed  $args     Its argument, which must survive JSON.
 		 * @param string $priority high, normal or low.
 		 */
 		function wp_async_task_add( $hook, $args = array(), $priority = 'normal' ) {
@@ -39,36 +40,36 @@ add_action(
 	PHP_INT_MIN
 );
 
-/** What stands in the global $wp_async_task. */
+/** The object in the global variable $wp_async_task. */
 final class WP_Gears_Bundled {
-	/** How long a page waits for a sign of life of a job server, in milliseconds; WP_GEARS_TIMEOUT says otherwise. */
+	/** How long a page waits for a job server to answer, in milliseconds. WP_GEARS_TIMEOUT overrides it. */
 	const TIMEOUT = 200;
 
 	/**
-	 * How long one that lives may take over a job, in milliseconds: a slow disk under its queue. Whoever gave up sooner
-	 * would hand to WP-Cron what the job server has taken, and the job would run twice.
+	 * How long a job server that answers may take to accept a job, in milliseconds: its queue may be on a slow disk.
+	 * Giving up earlier would pass a job to WP-Cron that the job server also accepts, and it would run twice.
 	 */
 	const PATIENCE = 5000;
 
-	/** For how many seconds a process that found them away goes straight to WP-Cron. */
+	/** How long a process that got no answer uses WP-Cron before it tries again, in seconds. */
 	const PAUSE = 10;
 
 	/** @var GearmanClient|null */
 	private $client;
-	/** @var float When the job servers may be tried again. */
-	private $again = 0;
+	/** @var float When to try the job servers again. */
+	private $retry_at = 0;
 
-	/** Whether wp-config.php asks for Gearman and PHP has it. */
+	/** Whether wp-config.php enables Gearman and PHP has the extension. */
 	public function uses_gearman() {
 		return defined( 'WP_GEARS' ) && WP_GEARS && class_exists( 'GearmanClient' );
 	}
 
-	/** The Gearman function of this site's jobs; without a salt it is what WP Gears 2 and WP Minions serve. */
+	/** The Gearman function of this site's jobs, the same as in WP Gears 2 and WP Minions. */
 	public function gearman_function() {
 		return WP_ASYNC_TASK_SALT . ':WP_Async_Task';
 	}
 
-	/** @return string|bool The job's handle; true where WP-Cron has it; false where neither took it. */
+	/** @return string|bool The job's handle, true if WP-Cron accepted it, or false if neither did. */
 	public function add( $hook, $args = array(), $priority = 'normal' ) {
 		$payload = json_encode(
 			array(
@@ -81,8 +82,8 @@ final class WP_Gears_Bundled {
 		if ( $handle ) {
 			return $handle;
 		}
-		// array( $args ): a hook gets its arguments as one value, by either way. WP-Cron takes an event that is like one
-		// of these ten minutes for the same; two jobs that are alike are two.
+		// Either way, a hook receives its arguments as a single value, so they are wrapped. WP-Cron drops an event if an
+		// identical one is due within ten minutes, but two identical jobs are two jobs.
 		return wp_schedule_single_event( time(), $hook, array( $args ) )
 			|| wp_schedule_single_event( time(), $hook, array( $args, null, wp_generate_uuid4() ) );
 	}
@@ -90,7 +91,7 @@ final class WP_Gears_Bundled {
 	private function send( $payload, $priority ) {
 		$methods = array( 'high' => 'doHighBackground', 'low' => 'doLowBackground' );
 		$method  = is_string( $priority ) && isset( $methods[ strtolower( $priority ) ] ) ? $methods[ strtolower( $priority ) ] : 'doBackground';
-		if ( ! $this->uses_gearman() || microtime( true ) < $this->again ) {
+		if ( ! $this->uses_gearman() || microtime( true ) < $this->retry_at ) {
 			return false;
 		}
 		try {
@@ -104,8 +105,8 @@ final class WP_Gears_Bundled {
 			$why = $e->getMessage();
 		}
 		$this->client = null;
-		$this->again  = microtime( true ) + self::PAUSE;
-		error_log( 'WP Gears: jobs go to WP-Cron: ' . $this->servers() . ": $why" );
+		$this->retry_at  = microtime( true ) + self::PAUSE;
+		error_log( 'WP Gears: using WP-Cron for jobs: ' . $this->servers() . ": $why" );
 		return false;
 	}
 
@@ -116,7 +117,7 @@ final class WP_Gears_Bundled {
 				throw new RuntimeException( 'no answer' );
 			}
 			$client = new GearmanClient();
-			// Before the servers: adding one connects to it.
+			// Must be set before adding servers, because that connects to them.
 			$client->setTimeout( self::PATIENCE );
 			if ( ! @$client->addServers( implode( ',', $live ) ) ) {
 				throw new RuntimeException( 'no answer' );
@@ -140,7 +141,7 @@ final class WP_Gears_Bundled {
 		if ( defined( 'WP_GEARS_TIMEOUT' ) ) {
 			return (int) WP_GEARS_TIMEOUT;
 		}
-		// Nobody looks at a job while it waits, nor at setup's proof.
+		// No visitor waits for a job, or for setup's test job.
 		return defined( 'WP_GEARS_ASK' ) || ( defined( 'DOING_ASYNC' ) && DOING_ASYNC ) ? self::PATIENCE : self::TIMEOUT;
 	}
 
@@ -149,10 +150,10 @@ final class WP_Gears_Bundled {
 		return $gearman_servers ? implode( ',', (array) $gearman_servers ) : '127.0.0.1:4730';
 	}
 
-	/** Takes one job and ends, for a runner started by hand. */
+	/** Runs one job and exits, for a runner started by hand. */
 	public function work() {
 		if ( ! $this->uses_gearman() ) {
-			fwrite( STDERR, "WP Gears: Gearman is off, or this PHP has not the extension gearman\n" );
+			fwrite( STDERR, "WP Gears: Gearman is disabled, or this PHP lacks the gearman extension\n" );
 			exit( 1 );
 		}
 		try {
@@ -161,7 +162,7 @@ final class WP_Gears_Bundled {
 			$worker->addFunction( $this->gearman_function(), array( $this, 'do_job' ) );
 			exit( $worker->work() ? 0 : 1 );
 		} catch ( Exception $e ) {
-			fwrite( STDERR, 'WP Gears: cannot take a job from ' . $this->servers() . ': ' . $e->getMessage() . "\n" );
+			fwrite( STDERR, 'WP Gears: cannot get a job from ' . $this->servers() . ': ' . $e->getMessage() . "\n" );
 			exit( 1 );
 		}
 	}

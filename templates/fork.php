@@ -1,6 +1,7 @@
 <?php
 /**
- * What a process of PHP holds that two must not share: given up before a fork, made anew in the job's process.
+ * Resources of a PHP process that two processes must not share: released before a fork, and created again in the
+ * job's process.
  */
 
 if ( ! defined( 'DOING_ASYNC' ) ) {
@@ -18,7 +19,7 @@ final class WP_Gears_Fork {
 		self::$before = self::open_sockets();
 	}
 
-	/** Lets go of what must not be shared, nor held while idle. */
+	/** Releases what must not be shared by processes, or held while idle. */
 	public static function quiesce() {
 		global $wpdb, $wp_object_cache;
 
@@ -40,7 +41,7 @@ final class WP_Gears_Fork {
 		gc_mem_caches();
 	}
 
-	/** The reason why a fork of this process would not be safe, or ''. */
+	/** The reason why forking this process is unsafe, or ''. */
 	public static function why_not() {
 		foreach ( array( 'pcntl_fork', 'pcntl_sigwaitinfo', 'pcntl_sigprocmask', 'posix_kill' ) as $function ) {
 			if ( ! function_exists( $function ) ) {
@@ -71,10 +72,10 @@ final class WP_Gears_Fork {
 		return $sockets;
 	}
 
-	/** What a fresh process would not have. */
+	/** Resets what a new process would not inherit. */
 	public static function forget_the_parent( $now ) {
 		mt_srand( random_int( PHP_INT_MIN, PHP_INT_MAX ) );
-		// lcg_value() cannot be seeded: the children draw from different places, at least.
+		// lcg_value() cannot be seeded, but skipping values makes children start at different points.
 		for ( $i = random_int( 0, 999 ); $i > 0; $i-- ) {
 			lcg_value();
 		}
@@ -87,7 +88,7 @@ final class WP_Gears_Fork {
 	/** Whether the database answers. */
 	public static function connect() {
 		global $wpdb;
-		// A drop-in with a connection for each query opens it by itself.
+		// A drop-in with its own connections opens them by itself.
 		$method = new ReflectionMethod( $wpdb, 'db_connect' );
 		if ( 'wpdb' !== $method->getDeclaringClass()->getName() ) {
 			return true;
@@ -95,7 +96,7 @@ final class WP_Gears_Fork {
 		return (bool) $wpdb->db_connect( false );
 	}
 
-	/** A new, empty object cache; what a persistent one stores for the site stays where it is. */
+	/** Creates a new, empty object cache. The stored data of a persistent cache is not affected. */
 	public static function renew_cache() {
 		wp_cache_init();
 		if ( function_exists( 'wp_cache_add_global_groups' ) && self::$groups['global'] ) {
@@ -106,7 +107,7 @@ final class WP_Gears_Fork {
 		}
 	}
 
-	/** The groups that core and plugins registered at boot, under the names that drop-ins give them. */
+	/** The cache groups that core and plugins registered at boot, from the properties in which drop-ins store them. */
 	private static function cache_groups( $cache ) {
 		$found = array( 'global' => array(), 'local' => array() );
 		$names = array(

@@ -1,7 +1,7 @@
 <?php
 /**
- * Which plugin gives the site's jobs to Gearman, and how to call it: WP Gears 1.x and 2.x,
- * WP Minions 3 and 4, or the bundled one. runner.php includes it, and ask.php is run with it.
+ * Finds the plugin that submits the site's jobs to Gearman, and how to call it: WP Gears 1.x and 2.x,
+ * WP Minions 3 and 4, or the bundled one. Used by runner.php and ask.php.
  */
 
 if ( ! defined( 'DOING_ASYNC' ) && ! defined( 'WP_GEARS_ASK' ) ) {
@@ -10,16 +10,16 @@ if ( ! defined( 'DOING_ASYNC' ) && ! defined( 'WP_GEARS_ASK' ) ) {
 }
 
 final class WP_Gears_Plugin {
-	/** @var object The plugin: what has add(). */
+	/** @var object The plugin, which has add(). */
 	private $plugin;
-	/** @var object What has do_job(). */
+	/** @var object The object that has do_job(). */
 	private $engine;
-	/** @var object What names the function, and sends jobs. */
+	/** @var object The object that names the function and submits jobs. */
 	private $client;
 	/** @var string */
 	private $name;
 
-	/** The plugin that the loaded site has, or in words why there is none that uses Gearman. */
+	/** The plugin of the loaded site, or a message that explains why there is none that uses Gearman. */
 	public static function find() {
 		global $wp_async_task;
 
@@ -30,11 +30,11 @@ final class WP_Gears_Plugin {
 			}
 		}
 		if ( ! is_object( $wp_async_task ) ) {
-			return 'the site has no plugin with wp_async_task_add() that is active';
+			return 'the site has no active plugin with wp_async_task_add()';
 		}
 		$off = method_exists( $wp_async_task, 'uses_gearman' ) && ! $wp_async_task->uses_gearman();
 		if ( $off || ! method_exists( $wp_async_task, 'do_job' ) ) {
-			return 'the plugin gives its jobs to WP-Cron: ' . self::why_cron();
+			return 'the plugin passes its jobs to WP-Cron: ' . self::why_cron();
 		}
 		$found         = new self();
 		$found->plugin = $wp_async_task;
@@ -51,14 +51,14 @@ final class WP_Gears_Plugin {
 		$found->client = $plugin->get_client();
 		$found->name   = $name;
 		if ( ! method_exists( $found->engine, 'do_job' ) || ! method_exists( $found->client, 'get_async_group' ) ) {
-			return "$name gives its jobs to " . get_class( $found->client ) . ': ' . self::why_cron();
+			return "$name passes its jobs to " . get_class( $found->client ) . ': ' . self::why_cron();
 		}
 		return $found;
 	}
 
 	private static function why_cron() {
 		if ( ! class_exists( 'GearmanClient' ) ) {
-			return 'this PHP has not the extension gearman';
+			return 'this PHP lacks the gearman extension';
 		}
 		if ( class_exists( 'WpMinions\Plugin', false ) ) {
 			return "wp-config.php has no define( 'WP_MINIONS_BACKEND', 'gearman' )";
@@ -73,17 +73,17 @@ final class WP_Gears_Plugin {
 		return $this->name;
 	}
 
-	/** The class that takes the site's jobs. */
+	/** The class that submits the site's jobs. */
 	public function client_class() {
 		return get_class( $this->client );
 	}
 
-	/** The Gearman function that the plugin's jobs go to; its rule about the salt differs between versions. */
+	/** The Gearman function of the plugin's jobs; how it contains the salt differs between versions. */
 	public function function_name() {
 		return method_exists( $this->client, 'get_async_group' ) ? $this->client->get_async_group() : $this->client->gearman_function();
 	}
 
-	/** What has the plugin's do_job(). Its own connections to Gearman are given up: one is made where a job adds jobs. */
+	/** The object that has do_job(). Drops its connections to Gearman: a new one is opened when a job adds jobs. */
 	public function engine() {
 		global $wp_async_task;
 
@@ -121,7 +121,7 @@ final class WP_Gears_Plugin {
 		return $this->engine;
 	}
 
-	/** As the plugin's own runner: takes one job from Gearman, and ends. */
+	/** Does what the plugin's own runner does: runs one job from Gearman, and exits. */
 	public function run_once() {
 		if ( method_exists( $this->plugin, 'run' ) ) {
 			$this->plugin->enable();
@@ -132,7 +132,7 @@ final class WP_Gears_Plugin {
 	}
 }
 
-/** A client that connects when the first job is added, not when the site boots. */
+/** A client that connects when the first job is added rather than when the site boots. */
 trait WP_Gears_Late_Client {
 	public function get_gearman_client() {
 		if ( is_null( $this->gearman_client ) ) {

@@ -1,7 +1,7 @@
 <?php
 /**
- * The runner of wp-gears. Started by `wp-gears worker` it boots the site and runs the jobs that come over a pipe,
- * each in a process of its own. Run by hand in the WordPress root it takes one job from Gearman, and ends.
+ * The runner of wp-gears. Started by `wp-gears worker`, it boots the site and runs the jobs that it receives over a
+ * pipe, each in a process of its own. Run by hand in the WordPress root, it runs one job from Gearman and exits.
  */
 
 if ( 'cli' !== PHP_SAPI ) {
@@ -22,7 +22,7 @@ require_once __DIR__ . '/plugin.php';
 
 WP_Gears_Runner::start( isset( $argv[1] ) && '--worker' === $argv[1] );
 
-// WordPress wants to be loaded from global scope.
+// WordPress has to be loaded in global scope.
 if ( ! defined( 'ABSPATH' ) ) {
 	require_once WP_Gears_Runner::wp_load();
 }
@@ -30,28 +30,28 @@ if ( ! defined( 'ABSPATH' ) ) {
 WP_Gears_Runner::run();
 
 final class WP_Gears_Runner {
-	/** Where the pipe to the worker is; stdin, stdout and stderr are the jobs'. */
+	/** The pipe to the worker; stdin, stdout and stderr are left to the jobs. */
 	const PIPE = 'php://fd/3';
 
-	/** Errors that end a process. */
+	/** Errors that terminate a process. */
 	const FATAL = E_ERROR | E_PARSE | E_CORE_ERROR | E_COMPILE_ERROR | E_USER_ERROR | E_RECOVERABLE_ERROR;
 
-	/** Options that change all the time and configure nothing. */
+	/** Options that change all the time and do not configure anything. */
 	const VOLATILE = '/^(cron|rewrite_rules|_transient_.*|_site_transient_.*|.*\.lock|doing_cron)$/';
 
 	/** @var resource|null The pipe; null when run by hand. */
 	private static $pipe;
-	/** @var array What the worker said first: site, run, fork, volatile. */
+	/** @var array The first message from the worker: name, site, run, fork, volatile. */
 	private static $hello = array();
-	/** @var string boot, idle, job, done or left: what a sudden end would interrupt. */
+	/** @var string What an unexpected exit would interrupt: boot, idle, job, exit, done or left. */
 	private static $phase = 'boot';
-	/** @var float When the job began. */
+	/** @var float When the job started. */
 	private static $began;
-	/** @var object|null What has the plugin's do_job(). */
+	/** @var object|null The object that has the plugin's do_job(). */
 	private static $engine;
-	/** @var array Autoloaded options as they were when the site booted. */
+	/** @var array The autoloaded options at boot. */
 	private static $options = array();
-	/** @var object|null Kept until PHP destroys objects, see WP_Gears_Last. */
+	/** @var object|null Kept alive until PHP destroys all objects, see WP_Gears_Last. */
 	public static $last;
 
 	public static function start( $by_worker ) {
@@ -60,7 +60,7 @@ final class WP_Gears_Runner {
 		}
 		$pipe = fopen( self::PIPE, 'r+' );
 		if ( ! $pipe ) {
-			fwrite( STDERR, "wp-gears: no pipe to the worker\n" );
+			fwrite( STDERR, "wp-gears: there is no pipe to the worker\n" );
 			exit( 1 );
 		}
 		stream_set_read_buffer( $pipe, 1 << 16 );
@@ -79,13 +79,13 @@ final class WP_Gears_Runner {
 		$_SERVER['argc'] = 1;
 
 		WP_Gears_Fork::before_boot();
-		// As WordPress takes hooks from before it is loaded.
+		// The way to add a hook before WordPress is loaded.
 		$GLOBALS['wp_filter']['wp_die_handler'][1][] = array(
 			'function'      => array( __CLASS__, 'wp_die_handler' ),
 			'accepted_args' => 1,
 		);
-		// The first shutdown function of all, so that none before it can hide why PHP ends.
-		register_shutdown_function( array( __CLASS__, 'on_end' ) );
+		// Must be the first shutdown function, so that no other can hide why PHP exits.
+		register_shutdown_function( array( __CLASS__, 'on_shutdown' ) );
 	}
 
 	public static function wp_load() {
@@ -109,7 +109,7 @@ final class WP_Gears_Runner {
 		}
 
 		$name = self::$hello['name'];
-		@cli_set_process_title( "wp-gears $name: waits for jobs" );
+		@cli_set_process_title( "wp-gears $name: waiting for jobs" );
 		self::$options = self::autoloaded();
 		self::$engine  = $plugin->engine();
 		WP_Gears_Fork::quiesce();
@@ -133,7 +133,7 @@ final class WP_Gears_Runner {
 		);
 
 		if ( $fork ) {
-			// Waited for below; blocked so that none is missed. HUP is how the kernel tells that the worker died.
+			// Received by wait_for(), and blocked here so that none is missed. The kernel sends HUP when the worker dies.
 			pcntl_sigprocmask( SIG_BLOCK, array( SIGCHLD, SIGHUP, SIGTERM, SIGINT ) );
 		}
 		while ( null !== ( $job = self::receive() ) ) {
@@ -154,7 +154,7 @@ final class WP_Gears_Runner {
 		WP_Gears_Last::end();
 	}
 
-	/** Waits for the child; ends with it where the worker is gone, as the job is given to another then. */
+	/** Waits for the child. If the worker dies, kills both: the job goes to another worker. */
 	private static function wait_for( $pid ) {
 		$status = 0;
 		while ( 0 === pcntl_waitpid( $pid, $status, WNOHANG ) ) {
@@ -175,7 +175,7 @@ final class WP_Gears_Runner {
 		);
 	}
 
-	/** Runs one job in this process, which ends with it. */
+	/** Runs one job in this process, which exits afterwards. */
 	private static function perform( array $job, $forked ) {
 		self::$phase = 'job';
 		self::$began = microtime( true );
@@ -197,9 +197,9 @@ final class WP_Gears_Runner {
 
 		$data = json_decode( $job['workload'], true );
 		if ( ! is_array( $data ) || ! isset( $data['hook'] ) || ! is_string( $data['hook'] ) || '' === $data['hook'] ) {
-			self::leave( array( 'failed' => array( 'message' => 'the payload is no job of wp_async_task_add: no JSON object with a hook (' . strlen( $job['workload'] ) . ' bytes)' ) ) );
+			self::leave( array( 'failed' => array( 'message' => 'the payload is not a job of wp_async_task_add(), which is a JSON object with a hook (' . strlen( $job['workload'] ) . ' bytes)' ) ) );
 		}
-		// do_job reads all three.
+		// do_job() reads hook, args and blog_id.
 		if ( ! array_key_exists( 'args', $data ) || ! array_key_exists( 'blog_id', $data ) ) {
 			$job['workload'] = json_encode( $data + array( 'args' => array(), 'blog_id' => null ) );
 		}
@@ -222,7 +222,7 @@ final class WP_Gears_Runner {
 				try {
 					$site( $e );
 				} catch ( Throwable $ignored ) {
-					error_log( 'wp-gears: the exception handler of the site: ' . $ignored->getMessage() );
+					error_log( 'wp-gears: the exception handler of the site failed: ' . $ignored->getMessage() );
 				}
 			}
 			error_log( 'wp-gears: uncaught ' . $e );
@@ -235,18 +235,18 @@ final class WP_Gears_Runner {
 		exit( 0 );
 	}
 
-	/** Ends before the job began. */
+	/** Exits before the job starts. */
 	private static function leave( array $message ) {
 		self::$phase = 'left';
 		self::send( $message );
 		WP_Gears_Last::end();
 	}
 
-	/** A job at hand is finished though somebody asks every process of the service to stop. */
+	/** Lets the job finish even if all processes of the service are asked to stop. */
 	private static function keep_on_term() {
 		pcntl_async_signals( true );
 		foreach ( array( SIGTERM, SIGINT ) as $signal ) {
-			// A handler, not SIG_IGN: programs that the job starts get the default again.
+			// Programs that the job starts inherit SIG_IGN, but not a handler.
 			pcntl_signal( $signal, array( __CLASS__, 'on_signal' ) );
 		}
 	}
@@ -262,7 +262,7 @@ final class WP_Gears_Runner {
 		return $options;
 	}
 
-	/** Names of options that are not what they were when the site booted, so that its plugins may hold old values. */
+	/** The names of options that changed since boot, so that plugins may hold old values. */
 	private static function changed_options() {
 		$now     = self::autoloaded();
 		$changed = array();
@@ -279,7 +279,7 @@ final class WP_Gears_Runner {
 		return $changed;
 	}
 
-	/** Host and path of the blog that the job belongs to. */
+	/** Sets the host and path of the blog that the job belongs to. */
 	private static function set_host( array $data ) {
 		if ( ! is_multisite() || empty( $data['blog_id'] ) ) {
 			return;
@@ -292,7 +292,7 @@ final class WP_Gears_Runner {
 		}
 	}
 
-	/** All that this process has read code from. */
+	/** All files from which this process has loaded code or settings. */
 	private static function files() {
 		$files = get_included_files();
 		$ini   = array( php_ini_loaded_file(), WPMU_PLUGIN_DIR );
@@ -305,17 +305,17 @@ final class WP_Gears_Runner {
 		return $files;
 	}
 
-	/** The first shutdown function. */
-	public static function on_end() {
+	/** The first shutdown function: reports why PHP exits. */
+	public static function on_shutdown() {
 		$error = error_get_last();
 		$fatal = $error && ( $error['type'] & self::FATAL );
 		if ( $fatal ) {
-			// There is room for what follows, even where memory ran out.
+			// The following needs memory, which may have run out.
 			ini_set( 'memory_limit', '-1' );
 		}
 		if ( 'boot' === self::$phase ) {
 			self::$phase = 'left';
-			self::send( array( 'broken' => $fatal ? "{$error['message']} in {$error['file']}:{$error['line']}" : 'WordPress ended while it loaded' ) );
+			self::send( array( 'broken' => $fatal ? "{$error['message']} in {$error['file']}:{$error['line']}" : 'WordPress exited while loading' ) );
 		} elseif ( 'job' === self::$phase ) {
 			self::$phase = $fatal ? 'left' : 'exit';
 			if ( $fatal ) {
@@ -328,12 +328,15 @@ final class WP_Gears_Runner {
 		return array( __CLASS__, 'on_wp_die' );
 	}
 
-	/** wp_die() in words instead of a page. With nothing to say it is how a hook ends that serves the web too. */
+	/**
+	 * Logs the message of wp_die() instead of showing a page. Without a message it is not a failure: hooks that also serve
+	 * web requests exit that way.
+	 */
 	public static function on_wp_die( $message, $title = '', $args = array() ) {
 		$text = is_wp_error( $message ) ? $message->get_error_message() : (string) $message;
 		$text = trim( preg_replace( '/\s+/', ' ', strip_tags( $text ) ) );
 		if ( 'boot' === self::$phase ) {
-			self::broken( "WordPress ended while it loaded: $text" );
+			self::broken( "WordPress exited while loading: $text" );
 		}
 		if ( '' !== $text && in_array( self::$phase, array( 'job', 'done' ), true ) ) {
 			error_log( "wp_die: $text" );
@@ -346,14 +349,14 @@ final class WP_Gears_Runner {
 		}
 	}
 
-	/** Shutdown functions may register others; this one goes behind them. */
+	/** Shutdown functions may register others, so this one registers itself again to run after them. */
 	public static function after_the_others( $times ) {
 		if ( $times > 0 ) {
 			register_shutdown_function( array( __CLASS__, 'after_the_others' ), $times - 1 );
 			return;
 		}
 		if ( 'done' !== self::$phase ) {
-			return; // exit() in the job: its status tells how it went.
+			return; // The job called exit(): its exit status is the result.
 		}
 		while ( ob_get_level() && @ob_end_flush() ) {
 			continue;
@@ -377,7 +380,7 @@ final class WP_Gears_Runner {
 		}
 	}
 
-	/** The next job, or null where the worker wants no more. */
+	/** The next job, or null when the worker needs no more. */
 	private static function receive() {
 		$line = fgets( self::$pipe );
 		$job  = is_string( $line ) ? json_decode( $line, true ) : null;
@@ -412,7 +415,7 @@ final class WP_Gears_Runner {
 		);
 	}
 
-	/** The job that setup and doctor send to see one run. */
+	/** The test job of setup and doctor: leaves a trace for them. */
 	public static function probe( $args ) {
 		$token = is_array( $args ) && isset( $args[0] ) && is_string( $args[0] ) ? $args[0] : '';
 		if ( ! self::$pipe || ! preg_match( '/^[0-9a-f]{32}$/', $token ) ) {
@@ -426,7 +429,7 @@ final class WP_Gears_Runner {
 	}
 }
 
-/** Ends the process hard, as the last object that PHP destroys: PHP's own way of unloading takes longer than a job. */
+/** Kills the process when PHP destroys this object, the last one: PHP's own cleanup takes longer than a job. */
 final class WP_Gears_Last {
 	public function __destruct() {
 		self::end();
@@ -434,7 +437,7 @@ final class WP_Gears_Last {
 
 	public static function end() {
 		global $wpdb;
-		// Said good-bye to, the database does not log an aborted connection.
+		// Closed properly, so that the database does not log an aborted connection.
 		if ( isset( $wpdb->dbh ) && $wpdb->dbh instanceof mysqli ) {
 			@mysqli_close( $wpdb->dbh );
 		}
@@ -445,7 +448,7 @@ final class WP_Gears_Last {
 	}
 }
 
-/** The job as the plugin and the hooks see it. */
+/** The job, as seen by the plugin and the hooks. */
 class WP_Gears_Job extends GearmanJob {
 	private $wp_gears;
 
@@ -500,7 +503,7 @@ class WP_Gears_Job extends GearmanJob {
 	}
 
 	public function sendComplete( $result ): bool {
-		return true; // The worker says so, once the job is over.
+		return true; // The worker reports it once the job is over.
 	}
 
 	public function sendException( $exception ): bool {

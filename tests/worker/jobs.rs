@@ -188,7 +188,7 @@ fn payloads_of_all_kinds() {
     assert_eq!(kept.len(), 6, "{kept:?}");
     assert!(
         kept.iter()
-            .all(|(_, error)| error.contains("no job of wp_async_task_add"))
+            .all(|(_, error)| error.contains("not a job of wp_async_task_add()"))
     );
     // Byte for byte, by the command line.
     let ids: Vec<_> = site
