@@ -22,6 +22,7 @@ use crate::plan::history;
 use crate::plan::prepare::{folders, prepare};
 use crate::report::Ui;
 use crate::report::progress::Progress;
+use crate::site::plugins;
 use crate::supervisor::programs;
 use crate::worker::Paths;
 use crate::worker::heartbeat::{self, Activity};
@@ -156,7 +157,11 @@ fn sites_here(host: &Host) -> Vec<PathBuf> {
         .unwrap_or_default();
     let mut sites: Vec<PathBuf> = programs
         .iter()
-        .filter_map(|program| program.site().or_else(|| program.runner_site()))
+        .filter_map(|program| {
+            program
+                .site()
+                .or_else(|| program.runner_site(&plugins::runners()))
+        })
         .collect();
     sites.sort();
     sites.dedup();

@@ -607,7 +607,7 @@ fn refuse_shared_salts(
 fn by_site(programs: Vec<Program>) -> HashMap<PathBuf, Program> {
     let mut found = HashMap::new();
     for program in &programs {
-        if let Some(dir) = program.runner_site() {
+        if let Some(dir) = program.runner_site(&plugins::runners()) {
             found.insert(dir, program.clone());
         }
     }

@@ -289,6 +289,12 @@ pub fn adopt(
     (queue, options.unwrap_or_default())
 }
 
+impl From<MysqlOptions> for StoreOptions {
+    fn from(mysql: MysqlOptions) -> Self {
+        StoreOptions { mysql }
+    }
+}
+
 impl StoreOptions {
     /// The files that they name.
     pub fn paths_mut(&mut self) -> Vec<&mut Option<PathBuf>> {

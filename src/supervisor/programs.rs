@@ -51,14 +51,14 @@ impl Program {
 
     /// The site whose runner it runs, if it was set up by hand as the plugin's
     /// readme describes.
-    pub fn runner_site(&self) -> Option<PathBuf> {
-        const RUNNERS: [&str; 2] = ["wp-gears-runner.php", "wp-minions-runner.php"];
+    /// `runners` are the names of the runners.
+    pub fn runner_site(&self, runners: &[&str]) -> Option<PathBuf> {
         let dir = Path::new(self.get("directory").unwrap_or("/")).to_owned();
         let path = self
             .command()
             .iter()
             .map(|word| dir.join(word))
-            .find(|path| RUNNERS.iter().any(|name| path.ends_with(name)))?;
+            .find(|path| runners.iter().any(|name| path.ends_with(name)))?;
         path.parent().map(Path::to_owned)
     }
 }

@@ -14,7 +14,7 @@ use crate::resource::ResourceId;
 
 pub const CHECK: Check = Check {
     name: "job-server-options",
-    describes: "gearmand's command line as it runs against its file; its log and queue folders",
+    describes: "gearmand's command line as it runs against its file; the folder of its log",
     vital: false,
     run,
 };
@@ -30,7 +30,7 @@ fn run(context: &Context) -> Vec<Finding> {
     };
     let mut problems = file(context, &unit);
     problems.extend(running(context, &unit));
-    problems.extend(folders(context));
+    problems.extend(log_folder(context));
     or_ok(problems, || {
         let process = context.host.process(unit.main_pid);
         match process {
@@ -100,26 +100,16 @@ fn running(context: &Context, unit: &Unit) -> Option<Finding> {
     )
 }
 
-/// Its log and its queue are written by its own user.
-fn folders(context: &Context) -> Vec<Finding> {
-    let gearmand = &context.platform.family.gearmand;
-    let Ok(Some(user)) = context.host.user(gearmand.user) else {
-        return Vec::new();
-    };
-    let mut problems = Vec::new();
-    for option in ["log-file", "libsqlite3-db"] {
-        let Some(path) = context.option_of_gearmand(option).map(PathBuf::from) else {
-            continue;
-        };
-        let Some(folder) = path.parent().filter(|folder| folder.is_absolute()) else {
-            continue;
-        };
-        if let Ok(Some(why)) = context.host.cannot_write_in(folder, &user) {
-            let todo = format!("chown {} {}", user.name, folder.display());
-            problems.push(Finding::failed(format!("--{option}: {why}"), todo));
-        }
-    }
-    problems
+/// gearmand's own user writes its log. The queue's file has a check of its own.
+fn log_folder(context: &Context) -> Option<Finding> {
+    const OPTION: &str = "log-file";
+    let user = context.platform.family.gearmand.user;
+    let user = context.host.user(user).ok()??;
+    let path = PathBuf::from(context.option_of_gearmand(OPTION)?);
+    let folder = path.parent().filter(|folder| folder.is_absolute())?;
+    let why = context.host.cannot_write_in(folder, &user).ok()??;
+    let help = format!("chown {} {}", user.name, folder.display());
+    Some(Finding::failed(format!("--{OPTION}: {why}"), help))
 }
 
 fn shown(args: &[String]) -> String {

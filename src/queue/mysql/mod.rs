@@ -134,22 +134,19 @@ impl Kind for Mysql {
     }
 
     fn own(&self, options: &StoreOptions) -> StoreOptions {
-        StoreOptions {
-            mysql: options.mysql.clone(),
-        }
+        options.mysql.clone().into()
     }
 
     fn adopt(&self, value: &dyn Fn(&str) -> Option<String>) -> StoreOptions {
-        StoreOptions {
-            mysql: MysqlOptions {
-                mysql_host: value("mysql-host"),
-                mysql_port: value("mysql-port").and_then(|port| port.parse().ok()),
-                mysql_user: value("mysql-user"),
-                mysql_database: value("mysql-db"),
-                mysql_table: value("mysql-table"),
-                ..MysqlOptions::default()
-            },
-        }
+        let options = MysqlOptions {
+            mysql_host: value("mysql-host"),
+            mysql_port: value("mysql-port").and_then(|port| port.parse().ok()),
+            mysql_user: value("mysql-user"),
+            mysql_database: value("mysql-db"),
+            mysql_table: value("mysql-table"),
+            ..MysqlOptions::default()
+        };
+        options.into()
     }
 
     fn questions(&self) -> &'static [Question] {
@@ -210,16 +207,15 @@ impl Store for MysqlStore {
     }
 
     fn options(&self) -> StoreOptions {
-        StoreOptions {
-            mysql: MysqlOptions {
-                mysql_host: Some(self.host.clone()),
-                mysql_port: Some(self.port),
-                mysql_user: Some(self.user.clone()),
-                mysql_database: Some(self.database.clone()),
-                mysql_table: Some(self.table.clone()),
-                ..MysqlOptions::default()
-            },
-        }
+        let options = MysqlOptions {
+            mysql_host: Some(self.host.clone()),
+            mysql_port: Some(self.port),
+            mysql_user: Some(self.user.clone()),
+            mysql_database: Some(self.database.clone()),
+            mysql_table: Some(self.table.clone()),
+            ..MysqlOptions::default()
+        };
+        options.into()
     }
 
     fn label(&self) -> Option<String> {
