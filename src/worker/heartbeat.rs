@@ -50,13 +50,16 @@ impl Heartbeat {
     pub fn start(run: &Path) -> io::Result<Heartbeat> {
         let pid = rustix::process::getpid().as_raw_nonzero().get();
         let path = run.join(format!("worker-{pid}"));
+        // Under another name until it is locked and complete. A worker that
+        // starts at the same time would take it for one of a dead worker.
+        let new = run.join(format!("new-{pid}"));
         // An earlier process with the same id may have left one.
-        let _ = fs::remove_file(&path);
+        let _ = fs::remove_file(&new);
         let file = OpenOptions::new()
             .write(true)
             .create_new(true)
             .mode(0o600)
-            .open(&path)?;
+            .open(&new)?;
         file.try_lock()?;
         let started = clock::millis(SystemTime::now());
         let status = WorkerStatus {
@@ -71,6 +74,7 @@ impl Heartbeat {
         };
         let heartbeat = Heartbeat { file, path, status };
         heartbeat.write();
+        fs::rename(&new, &heartbeat.path)?;
         Ok(heartbeat)
     }
 
@@ -234,7 +238,7 @@ pub fn sweep(run: &Path) {
                 let jobs = status.map_or(0, |status: WorkerStatus| status.jobs);
                 let _ = retire(run, jobs, &path);
             }
-        } else if name.starts_with("probe-") && old {
+        } else if (name.starts_with("probe-") || name.starts_with("new-")) && old {
             let _ = fs::remove_file(path);
         }
     }
@@ -263,6 +267,25 @@ mod tests {
         drop(heartbeat);
         assert!(read(dir.path()).is_empty());
         assert_eq!(retired(dir.path()).unwrap(), 7);
+    }
+
+    #[test]
+    fn no_worker_that_starts_sweeps_another_that_does() {
+        let dir = tempfile::tempdir().unwrap();
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    sweep(dir.path());
+                }
+            });
+            let seen = (0..500).all(|_| {
+                let heartbeat = Heartbeat::start(dir.path());
+                heartbeat.is_ok_and(|heartbeat| heartbeat.path.exists())
+            });
+            stop.store(true, std::sync::atomic::Ordering::Relaxed);
+            assert!(seen, "a worker that starts was taken for a dead one");
+        });
     }
 
     #[test]
