@@ -3,9 +3,10 @@
 //! and its folder is flushed.
 
 use std::ffi::{OsStr, OsString};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -102,7 +103,8 @@ impl Host {
         Ok(())
     }
 
-    /// Appends a line and flushes it. A line that a crash cut off does not become part of it.
+    /// Appends a line and flushes it. What a crash left of an earlier line is
+    /// removed first, so that it does not become part of this one.
     pub fn append(&self, path: &Path, line: &[u8]) -> Result<()> {
         let doing = || format!("append to {}", path.display());
         let (stack, name) = self.leaf(path, false).with_context(doing)?;
@@ -110,10 +112,11 @@ impl Host {
         let fresh = stat_in(&stack, &name)?.is_none();
         self.act(&doing())?;
         let flags =
-            OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            OFlags::RDWR | OFlags::CREATE | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd =
             rustix::fs::openat(dir, &name, flags, Mode::RUSR | Mode::WUSR).with_context(doing)?;
         let mut file = std::fs::File::from(fd);
+        remove_partial_line(&mut file).with_context(doing)?;
         file.write_all(line).with_context(doing)?;
         file.sync_all().with_context(doing)?;
         if fresh {
@@ -318,6 +321,23 @@ impl Host {
     }
 }
 
+/// Cuts a file off after its last complete line.
+fn remove_partial_line(file: &mut std::fs::File) -> std::io::Result<()> {
+    let size = file.metadata()?.len();
+    let mut last = [0];
+    if size == 0 {
+        return Ok(());
+    }
+    file.read_exact_at(&mut last, size - 1)?;
+    if last == *b"\n" {
+        return Ok(());
+    }
+    let mut text = Vec::new();
+    file.read_to_end(&mut text)?;
+    let end = text.iter().rposition(|byte| *byte == b'\n');
+    file.set_len(end.map_or(0, |at| at as u64 + 1))
+}
+
 fn unchanged(now: Option<&Stat>, seen: Option<&Meta>) -> Result<()> {
     if let Some(stat) = now
         && FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile
@@ -373,6 +393,22 @@ mod tests {
         assert!(host.write(path, b"three", None, Some(&seen)).is_err());
         assert_eq!(std::fs::read(dir.path().join("f")).unwrap(), b"two");
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_line_that_a_crash_cut_off_is_gone_before_the_next() {
+        let (dir, host) = scratch();
+        let real = dir.path().join("f");
+        for (before, after) in [
+            ("one\n", "one\ntwo\n"),
+            ("one\ntw", "one\ntwo\n"),
+            ("on", "two\n"),
+            ("", "two\n"),
+        ] {
+            std::fs::write(&real, before).unwrap();
+            host.append(Path::new("/f"), b"two\n").unwrap();
+            assert_eq!(std::fs::read_to_string(&real).unwrap(), after, "{before:?}");
+        }
     }
 
     #[test]

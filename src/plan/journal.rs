@@ -117,6 +117,8 @@ pub struct History {
     /// In the order of the first act on each thing.
     pub entries: Vec<Entry>,
     count: usize,
+    /// Its first line is there.
+    opened: bool,
 }
 
 impl History {
@@ -153,7 +155,7 @@ impl<'a> Journal<'a> {
             scope,
             site,
             next: history.as_ref().map_or(0, |h| h.count),
-            opened: history.is_some(),
+            opened: history.is_some_and(|history| history.opened),
         })
     }
 
@@ -206,21 +208,18 @@ pub fn read(host: &Host, scope: &Scope) -> Result<Option<History>> {
     let mut history = History::default();
     let mut known = BTreeMap::new();
     let mut open: Vec<(usize, usize)> = Vec::new();
-    let lines: Vec<&[u8]> = file.bytes.split(|b| *b == b'\n').collect();
-    for (index, line) in lines.iter().enumerate() {
+    let mut lines: Vec<&[u8]> = file.bytes.split(|byte| *byte == b'\n').collect();
+    // Behind the last line end is nothing, or what a crash left of a line.
+    lines.pop();
+    for (index, line) in lines.into_iter().enumerate() {
         if line.is_empty() {
             continue;
         }
-        let record: Record = match serde_json::from_slice(line) {
-            Ok(record) => record,
-            Err(_) if index + 1 == lines.len() => break,
-            Err(error) => {
-                let what = format!("read line {} of {}", index + 1, path.display());
-                return Err(Problem::new(what, error)
-                    .help("correct or delete that line; with the whole file moved away, 'wp-gears remove --site DIR' takes out what it finds")
-                    .into());
-            }
-        };
+        let record: Record = serde_json::from_slice(line).map_err(|error| {
+            let what = format!("read line {} of {}", index + 1, path.display());
+            Problem::new(what, error)
+                .help("correct or delete that line; with the whole file moved away, 'wp-gears remove --site DIR' takes out what it finds")
+        })?;
         match record {
             Record::Opened { version, .. } if version > VERSION => {
                 let what = format!("read {}", path.display());
@@ -228,7 +227,10 @@ pub fn read(host: &Host, scope: &Scope) -> Result<Option<History>> {
                     .help("run that one, or a newer one")
                     .into());
             }
-            Record::Opened { site, .. } => history.site = history.site.or(site),
+            Record::Opened { site, .. } => {
+                history.site = history.site.or(site);
+                history.opened = true;
+            }
             Record::Begin { number, act, .. } => {
                 history.count = number + 1;
                 for inverse in act.inverses() {
@@ -306,6 +308,27 @@ mod tests {
         };
         assert_eq!(file.before.as_ref().map(|it| it.sha.as_str()), Some("aa"));
         assert_eq!(file.after.as_deref(), Some("cc"));
+    }
+
+    #[test]
+    fn a_journal_that_a_crash_cut_off_anywhere_is_continued() {
+        let scope = Scope::Site("a".into());
+        let site = PathBuf::from("/srv/a");
+        for cut in 0..FIRST.len() {
+            let dir = tempfile::tempdir().unwrap();
+            let state = dir.path().join(STATE.trim_start_matches('/'));
+            std::fs::create_dir_all(&state).unwrap();
+            std::fs::write(state.join("site-a.jsonl"), &FIRST[..cut]).unwrap();
+            let host = Host::new(Some(dir.path())).unwrap();
+            let mut journal = Journal::open(&host, scope.clone(), Some(site.clone())).unwrap();
+            let inverse = serde_json::from_str(KINDS[0]).unwrap();
+            let number = journal.begin(vec![inverse]).unwrap();
+            journal.done(number).unwrap();
+            let history = read(&host, &scope).unwrap().unwrap();
+            assert_eq!(history.site.as_ref(), Some(&site), "{cut}");
+            let last = history.entries.last().unwrap();
+            assert!(matches!(last.inverse, Inverse::Boolean(_)) && !last.unfinished);
+        }
     }
 
     /// Each kind as the first release that had it wrote it.
