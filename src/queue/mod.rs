@@ -217,8 +217,7 @@ pub struct Fault {
 pub struct Queue(&'static dyn Kind);
 
 impl Queue {
-    /// gearmand's options for a store of this kind; without a store, for the
-    /// kind alone.
+    /// All of gearmand's options for a store of this kind.
     pub fn wanted(self, store: &dyn Store) -> Vec<Wanted> {
         let mut wanted = vec![Wanted::new("queue-type", Some('q'), self.queue_type())];
         wanted.extend(store.wanted());
