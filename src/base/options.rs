@@ -102,11 +102,21 @@ pub fn number<T: TryFrom<u64>>(low: u64, high: u64) -> impl Fn(&str) -> Result<T
     }
 }
 
-/// Parses a non-empty path.
+/// Parses a path and makes it absolute, because it is recorded and a later run
+/// may start in another folder. `-` means a standard stream and stays.
 pub fn path(text: &str) -> Result<PathBuf, String> {
     match text {
         "" => Err("expected a path".into()),
-        text => Ok(text.into()),
+        "-" => Ok(text.into()),
+        text => std::path::absolute(text).map_err(|error| error.to_string()),
+    }
+}
+
+/// Parses the path of a program. A bare name stays, to be found in the PATH.
+pub fn program(text: &str) -> Result<PathBuf, String> {
+    match text.contains('/') || text.is_empty() {
+        true => path(text),
+        false => Ok(text.into()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! /etc/wp-gears.toml: options of the host and of all sites at the top, each
 //! site's own in a `[[site]]` table. Strict: what is not known is an error.
 
+use std::any::TypeId;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -49,19 +50,34 @@ pub fn read(host: &Host, path: Option<&Path>) -> Result<FileOptions> {
         None => (PathBuf::from(DEFAULT), false),
     };
     // A file that is named on the command line is the caller's, not one below --root.
-    let text = if must {
-        std::fs::read_to_string(&path).map_err(|error| {
+    let bytes = if must {
+        std::fs::read(&path).map_err(|error| {
             Problem::usage(format!("read the configuration {}", path.display()), error).help(
                 "--config names the file; without it /etc/wp-gears.toml is read where there is one",
             )
         })?
     } else {
         match host.read(&path)? {
-            Some(file) => String::from_utf8_lossy(&file.bytes).into_owned(),
+            Some(file) => file.bytes,
             None => return Ok(FileOptions::default()),
         }
     };
-    parse(&text, &path)
+    parse(utf8(&bytes, &path)?, &path)
+}
+
+/// Returns the text of a TOML file, which is UTF-8.
+///
+/// # Errors
+/// Invalid UTF-8, with its line and column.
+pub fn utf8<'b>(bytes: &'b [u8], path: &Path) -> Result<&'b str> {
+    std::str::from_utf8(bytes).map_err(|error| {
+        let before = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
+        let why = format!("{}not valid UTF-8", place(&before, Some(before.len())));
+        let what = format!("read the configuration {}", path.display());
+        Problem::usage(what, why)
+            .help("save the file as UTF-8")
+            .into()
+    })
 }
 
 /// # Errors
@@ -123,17 +139,36 @@ pub fn parse(text: &str, path: &Path) -> Result<FileOptions> {
             known.push("dir");
             return Err(unknown(text, key, &known, what()));
         }
-        let options: SiteOptions = typed(site, text, &what)?;
-        read.sites.push((absolute(&dir)?, options));
+        if !dir.is_absolute() {
+            let why = format!(
+                "the dir of a [[site]]: expected an absolute path, not '{}'",
+                dir.display()
+            );
+            return Err(Problem::usage(what(), why).into());
+        }
+        let dir = without_trailing_slash(&dir);
+        if read.has_site(&dir) {
+            let why = format!("two [[site]] tables have the same dir, {}", dir.display());
+            return Err(Problem::usage(what(), why)
+                .help("merge them into one table")
+                .into());
+        }
+        read.sites.push((dir, typed(site, text, &what)?));
     }
     Ok(read)
 }
 
 /// A site's folder as given, made absolute; the links in it are kept.
+///
+/// # Errors
+/// The current folder cannot be determined.
 pub fn absolute(dir: &Path) -> Result<PathBuf> {
-    let absolute = std::path::absolute(dir)?;
-    // A slash at the end is no part of the name.
-    Ok(absolute.components().collect())
+    Ok(without_trailing_slash(&std::path::absolute(dir)?))
+}
+
+/// The path without a trailing slash, which is not part of a folder's name.
+pub fn without_trailing_slash(dir: &Path) -> PathBuf {
+    dir.components().collect()
 }
 
 /// The options' names, as the command line has them.
@@ -193,6 +228,12 @@ fn refused<T: Args>(key: &str, value: &Value) -> Option<String> {
     let command = T::augment_args(clap::Command::new("file").no_binary_name(true));
     // Variables are read where the command line is.
     let command = command.mut_args(|arg| arg.env(None::<&str>));
+    let is_path = |arg: &clap::Arg| {
+        arg.get_long() == Some(key) && arg.get_value_parser().type_id() == TypeId::of::<PathBuf>()
+    };
+    if command.get_arguments().any(is_path) && !words.starts_with('/') && words != "-" {
+        return Some(format!("'{key}': expected an absolute path"));
+    }
     let error = command
         .try_get_matches_from([format!("--{key}={words}")])
         .err()?;
@@ -227,7 +268,8 @@ fn at(text: &str, key: &str) -> String {
     String::new()
 }
 
-fn place(text: &str, offset: Option<usize>) -> String {
+/// "line 3, column 1: ", where the offset is known.
+pub fn place(text: &str, offset: Option<usize>) -> String {
     let Some(before) = offset.and_then(|offset| text.get(..offset)) else {
         return String::new();
     };
@@ -282,6 +324,18 @@ mod tests {
             ("queue = 1\n", "'queue' is a string"),
             ("queue = 'disk'\n", "expected one of memory, sqlite, mysql"),
             ("[[site]]\ndir = '/a'\nworkers = 999\n", "line 3, column 1"),
+            (
+                "[[site]]\ndir = 'a'\n",
+                "expected an absolute path, not 'a'",
+            ),
+            (
+                "[[site]]\ndir = '/a'\n[[site]]\ndir = '/a/'\n",
+                "two [[site]] tables have the same dir, /a",
+            ),
+            (
+                "worker-dir = 'a'\n",
+                "line 1, column 1: 'worker-dir': expected an absolute path",
+            ),
         ] {
             let error = read(text).unwrap_err().to_string();
             assert!(error.contains(says), "{text}: {error}");

@@ -11,7 +11,7 @@ use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, Value};
 
 use crate::base::problem::Problem;
 use crate::intent::effective::set_values;
-use crate::intent::file::{absolute, parse};
+use crate::intent::file::{parse, place, without_trailing_slash};
 use crate::intent::options::{HostOptions, SiteOptions};
 use crate::queue::{STDIN, passwords};
 
@@ -26,32 +26,6 @@ const HEADER: &str = "\
 pub struct Intent {
     pub host: HostOptions,
     pub sites: Vec<(PathBuf, SiteOptions)>,
-}
-
-impl Intent {
-    /// With every path made absolute: the file may be read from any folder.
-    ///
-    /// # Errors
-    /// A current folder that is not known.
-    pub fn absolute(mut self) -> Result<Self> {
-        let host = &mut self.host;
-        let of_host = [&mut host.extension_archive];
-        let of_host = of_host.into_iter().chain(host.store.paths_mut());
-        let of_sites = self.sites.iter_mut().flat_map(|(_, options)| {
-            [
-                &mut options.wp_config,
-                &mut options.worker_dir,
-                &mut options.worker.php,
-                &mut options.worker.log,
-            ]
-        });
-        for path in of_host.chain(of_sites).flatten() {
-            if path.as_path() != Path::new(STDIN) {
-                *path = std::path::absolute(&path)?;
-            }
-        }
-        Ok(self)
-    }
 }
 
 /// What a run wrote into the file, so that it can be given back: the options of
@@ -121,11 +95,11 @@ impl Recorded {
     }
 }
 
-/// The text with all that the intent says. What the text says already, of a
-/// site or of all sites, is not written again.
+/// Returns the text with everything that the intent says. What the text
+/// already says, for one site or for all sites, is not written again.
 ///
 /// # Errors
-/// Text that `parse` refuses.
+/// Text that `parse` refuses, and a change to sites in an inline array.
 pub fn record(text: Option<&str>, path: &Path, intent: &Intent) -> Result<String> {
     let known = parse(text.unwrap_or_default(), path)?;
     let mut doc = document(text.unwrap_or_default(), path)?;
@@ -138,7 +112,7 @@ pub fn record(text: Option<&str>, path: &Path, intent: &Intent) -> Result<String
         }
         (Some(_), false) => String::new(),
     };
-    set(doc.as_table_mut(), &intent.host, &known.host);
+    set(doc.as_table_mut(), news(&intent.host, &known.host));
     for (dir, options) in &intent.sites {
         if !known.has_site(dir) {
             let mut table = Table::new();
@@ -146,9 +120,14 @@ pub fn record(text: Option<&str>, path: &Path, intent: &Intent) -> Result<String
             table.decor_mut().set_prefix("\n");
             tables(&mut doc, path)?.push(table);
         }
-        let known = known.of_site(dir);
-        if let Some(table) = table_of(&mut doc, dir) {
-            set(table, options, &known);
+        let news = news(options, &known.of_site(dir));
+        // An inline array is left alone as long as nothing in it changes.
+        if news.is_empty() {
+            continue;
+        }
+        let mut tables = tables(&mut doc, path)?.iter_mut();
+        if let Some(table) = tables.find(|table| is_of(table.get("dir"), dir)) {
+            set(table, news);
         }
     }
     let rest = doc.to_string();
@@ -159,19 +138,31 @@ pub fn record(text: Option<&str>, path: &Path, intent: &Intent) -> Result<String
     Ok(format!("{head}{gap}{rest}"))
 }
 
-/// The text without these sites' tables. Comments that people wrote in them stay.
+/// Returns the text without these sites. Comments that people wrote in their
+/// tables stay.
 ///
 /// # Errors
 /// Text that is not TOML.
 pub fn without_sites(text: &str, path: &Path, dirs: &[PathBuf]) -> Result<String> {
     let mut doc = document(text, path)?;
+    let goes = |named: Option<&Item>| dirs.iter().any(|dir| is_of(named, dir));
+    if let Some(inline) = doc.get_mut("site").and_then(Item::as_array_mut) {
+        inline.retain(|site| {
+            let dir = site.as_inline_table().and_then(|site| site.get("dir"));
+            !goes(dir.cloned().map(Item::Value).as_ref())
+        });
+        if inline.is_empty() {
+            doc.remove("site");
+        }
+        return Ok(doc.to_string());
+    }
     let Some(all) = doc.get_mut("site").and_then(Item::as_array_of_tables_mut) else {
         return Ok(text.to_owned());
     };
     let mut kept = ArrayOfTables::new();
     let mut left = String::new();
     for table in all.iter() {
-        if dirs.iter().any(|dir| is_of(table, dir)) {
+        if goes(table.get("dir")) {
             left.push_str(&comments(table));
             continue;
         }
@@ -229,21 +220,23 @@ pub fn give_back(text: &str, path: &Path, recorded: &Recorded) -> Result<Option<
 
 fn document(text: &str, path: &Path) -> Result<DocumentMut> {
     text.parse().map_err(|error: toml_edit::TomlError| {
-        // Its own text quotes the line, which may hold a secret.
-        Problem::usage(format!("edit {}", path.display()), error.message()).into()
+        // The parser's own text quotes the line, which may hold a secret.
+        let place = place(text, error.span().map(|span| span.start));
+        let why = format!("{place}{}", error.message());
+        Problem::usage(format!("edit {}", path.display()), why).into()
     })
 }
 
-/// Each option that is set, and not known with this value.
-fn set<T: Args + Serialize>(table: &mut Table, options: &T, known: &T) {
+/// The options whose values the file does not have yet, except secrets.
+fn news<T: Args + Serialize>(options: &T, known: &T) -> Vec<(String, toml::Value)> {
     let known = set_values(known);
-    for (name, value) in set_values(options) {
-        let is_known = known
-            .iter()
-            .any(|(it, value_there)| *it == name && *value_there == value);
-        if is_known || is_secret(&name, &value) {
-            continue;
-        }
+    let mut news = set_values(options);
+    news.retain(|new| !known.contains(new) && !is_secret(&new.0, &new.1));
+    news
+}
+
+fn set(table: &mut Table, values: Vec<(String, toml::Value)>) {
+    for (name, value) in values {
         if let Ok(value) = value.to_string().parse::<Value>() {
             replace(table, &name, value);
         }
@@ -289,14 +282,9 @@ fn tables<'d>(doc: &'d mut DocumentMut, path: &Path) -> Result<&'d mut ArrayOfTa
     })
 }
 
-fn table_of<'d>(doc: &'d mut DocumentMut, dir: &Path) -> Option<&'d mut Table> {
-    let tables = doc.get_mut("site")?.as_array_of_tables_mut()?;
-    tables.iter_mut().find(|table| is_of(table, dir))
-}
-
-fn is_of(table: &Table, dir: &Path) -> bool {
-    let named = table.get("dir").and_then(Item::as_str);
-    named.is_some_and(|it| absolute(Path::new(it)).is_ok_and(|it| it == dir))
+fn is_of(named: Option<&Item>, dir: &Path) -> bool {
+    let named = named.and_then(Item::as_str);
+    named.is_some_and(|it| without_trailing_slash(Path::new(it)) == dir)
 }
 
 /// The comment lines of a table, before its header and inside it.
@@ -409,6 +397,21 @@ mod tests {
             assert!(gone.contains(comment), "{comment} of {gone}");
         }
         assert!(!gone.contains("[[site]]"), "{gone}");
+    }
+
+    #[test]
+    fn sites_in_an_inline_array_go_and_are_not_lost() {
+        let text = "site = [{ dir = \"/srv/a\", workers = 4 }, { dir = \"/srv/b\" }]\n";
+        let mut same = intent();
+        same.host = HostOptions::default();
+        assert_eq!(record(Some(text), path(), &same).unwrap(), text);
+        // Where it cannot be written it is refused.
+        same.sites[0].1.workers = Some(5);
+        let error = record(Some(text), path(), &same).unwrap_err().to_string();
+        assert!(error.contains("inline array"), "{error}");
+        let one = without_sites(text, path(), &["/srv/a".into()]).unwrap();
+        assert!(!one.contains("/srv/a") && one.contains("/srv/b"), "{one}");
+        assert_eq!(without_sites(&one, path(), &["/srv/b".into()]).unwrap(), "");
     }
 
     #[test]

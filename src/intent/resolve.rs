@@ -153,7 +153,7 @@ pub fn resolve(host: &Host, spec: &Spec) -> Result<Resolved> {
     let programs = programs::all(host, host.supervisor()?)?;
     let adopted = match spec.past.recorded {
         true => HostOptions::default(),
-        false => adopted_host(spec, there, &programs),
+        false => adopted_host(host, spec, there, &programs),
     };
     let options = spec.host.clone().over(adopted.clone());
     let explicit_servers = options.servers.clone();
@@ -174,10 +174,7 @@ pub fn resolve(host: &Host, spec: &Spec) -> Result<Resolved> {
             false => host.supervisor()?,
         },
         roles,
-        extension_archive: options
-            .extension_archive
-            .map(std::path::absolute)
-            .transpose()?,
+        extension_archive: options.extension_archive,
         queue,
         store,
         listen,
@@ -186,13 +183,14 @@ pub fn resolve(host: &Host, spec: &Spec) -> Result<Resolved> {
         allow_upgrades: options.allow_upgrades.unwrap_or(false),
         adopted: adopted.changed_from(&HostOptions::defaults()),
     };
-    if !resolved.roles.contains(&Role::Server) && explicit_servers.is_none() {
-        return Err(Problem::usage(
-            "set up a host without a job server of its own (--role)",
-            "no job servers were specified",
-        )
-        .help("name them with --servers HOST:PORT")
-        .into());
+    if let Some(site) = spec.sites.first()
+        && resolved.roles == [Role::Server]
+    {
+        let what = format!("set up {}", site.dir.display());
+        let why = "this host has only the role 'server', which no site can use";
+        return Err(Problem::usage(what, why)
+            .help("add the roles that the site needs, for example --role server,worker,web")
+            .into());
     }
     let programs = by_site(programs::all(host, resolved.supervisor)?);
     let mut sites: Vec<SiteResolved> = Vec::new();
@@ -317,28 +315,34 @@ fn others(
 }
 
 /// What an earlier version, or a person, set up here and no file says.
-fn adopted_host(spec: &Spec, there: HostOptions, programs: &[Program]) -> HostOptions {
+fn adopted_host(host: &Host, spec: &Spec, there: HostOptions, programs: &[Program]) -> HostOptions {
     let role = spec.past.role();
-    let mut servers: Vec<String> = Vec::new();
-    if role
-        .as_ref()
-        .is_some_and(|role| !role.contains(&Role::Server))
-    {
-        for named in programs.iter().filter_map(|it| it.option("--servers")) {
-            let new = named
-                .split(',')
-                .filter(|it| !servers.iter().any(|known| known == it));
-            let new: Vec<String> = new.map(str::to_owned).collect();
-            servers.extend(new);
-        }
-    }
+    let is_server = role.as_ref().is_none_or(|it| it.contains(&Role::Server));
     let queue = spec.host.queue.or(there.queue).unwrap_or_default();
     HostOptions {
+        servers: match is_server {
+            true => None,
+            false => servers_of_all(host, &spec.past.sites, programs),
+        },
         role,
-        servers: (!servers.is_empty()).then_some(servers),
         store: queue.own(&there.store),
         ..there
     }
+}
+
+/// The job servers that all sites set up here use, from their programs or, where
+/// no workers run, from wp-config.php. `None` if they differ: each keeps its own.
+fn servers_of_all(host: &Host, sites: &[PathBuf], programs: &[Program]) -> Option<Vec<String>> {
+    let of_site = |dir: &PathBuf| {
+        let program = programs.iter().find(|it| it.site().as_ref() == Some(dir));
+        match program.and_then(|program| program.option("--servers")) {
+            Some(servers) => Some(servers.split(',').map(str::to_owned).collect()),
+            None => settings_of(host, dir)?.servers,
+        }
+    };
+    let mut all = sites.iter().filter_map(of_site);
+    let first: Vec<String> = all.next()?;
+    all.all(|other| other == first).then_some(first)
 }
 
 #[expect(clippy::too_many_arguments)]
@@ -352,7 +356,10 @@ fn resolve_site(
     wish: &crate::intent::options::Site,
     explicit_servers: &Option<Vec<String>>,
 ) -> Result<SiteResolved> {
-    let found_site = find::find(host, &wish.dir)?;
+    let found_site = find::find(host, &wish.dir).map_err(|error| match wish.recorded {
+        true => gone(error, &wish.dir),
+        false => error,
+    })?;
     let program = programs.get(&wish.dir);
     let mut there = match program.filter(|_| !wish.recorded) {
         Some(program) => adopt::site_options(program),
@@ -382,7 +389,7 @@ fn resolve_site(
     }
 
     let config = match &options.wp_config {
-        Some(path) => std::path::absolute(path)?,
+        Some(path) => path.clone(),
         None => settings::locate(host, &wish.dir)?,
     };
     let Some(file) = host.read(&config)? else {
@@ -412,9 +419,18 @@ fn resolve_site(
     if let Some(salt) = &options.salt {
         check_salt(salt)?;
     }
+    let named = found.servers.as_deref().unwrap_or_default();
     let servers = match explicit_servers.clone() {
         Some(servers) => Want::Exactly(servers),
-        None => match reachable(resolved, found.servers.as_deref().unwrap_or_default()) {
+        None if named.is_empty() && !resolved.roles.contains(&Role::Server) => {
+            return Err(Problem::usage(
+                "set up a host without a job server of its own (--role)",
+                "no job servers were specified",
+            )
+            .help("name them with --servers HOST:PORT")
+            .into());
+        }
+        None => match reachable(resolved, named) {
             Some(servers) => Want::Exactly(servers),
             None => Want::Default(vec![resolved.own_server()]),
         },
@@ -505,6 +521,19 @@ fn user_of(host: &Host, platform: &Platform, served: &Served, dir: &Path) -> Res
         Some(owner) if owner.uid != 0 => owner.name,
         _ => platform.family.web.user.to_owned(),
     })
+}
+
+/// Adds what to do about a site that is recorded but no longer there.
+fn gone(error: anyhow::Error, dir: &Path) -> anyhow::Error {
+    let help = format!(
+        "if the site is gone, run 'wp-gears remove --site {}'; if it moved, change its dir in {}",
+        dir.display(),
+        crate::intent::file::DEFAULT
+    );
+    match error.downcast::<Problem>() {
+        Ok(problem) => problem.help(help).into(),
+        Err(error) => error,
+    }
 }
 
 /// The web servers' configuration, read when the first site asks for it.
@@ -669,10 +698,14 @@ pub fn salts(
 }
 
 fn salt_of(host: &Host, dir: &Path) -> Option<String> {
+    settings_of(host, dir)?.salt
+}
+
+/// What the wp-config.php of a site defines, if it can be read.
+fn settings_of(host: &Host, dir: &Path) -> Option<Found> {
     let path = settings::locate(host, dir).ok()?;
     let file = host.read(&path).ok()??;
-    let found = config::scan(&file.bytes, &settings::includes(host, &path)).ok()?;
-    found.salt
+    config::scan(&file.bytes, &settings::includes(host, &path)).ok()
 }
 
 /// supervisor's files and the journal are UTF-8.

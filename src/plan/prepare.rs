@@ -12,7 +12,7 @@ use crate::host::Host;
 use crate::intent::options::{Role, Spec};
 use crate::intent::queue::WaitingJobs;
 use crate::intent::record::Intent;
-use crate::intent::resolve::{self, Resolved};
+use crate::intent::resolve::{self, Resolved, SiteResolved};
 use crate::plan::journal::Scope;
 use crate::plan::make::make;
 use crate::plan::{Item, Plan, Refused, Step, recipe};
@@ -23,6 +23,8 @@ use crate::resource::intent::IntentFile;
 use crate::resource::{ResourceId, State};
 use crate::site::extension::{self, PhpInfo};
 use crate::site::{php, queue};
+use crate::supervisor::programs;
+use crate::worker;
 
 /// Everything resolved and looked at; nothing changed yet.
 pub struct Prepared {
@@ -55,7 +57,7 @@ pub fn prepare(host: &Host, spec: &Spec, start: bool, waiting: WaitingJobs) -> R
             }
         }
         let mut bad = unparsable(host, &resolved, &plan)?;
-        bad.extend(refused_by_queues(&resolved));
+        bad.extend(refused_by_queues(host, &resolved));
         bad.extend(unfit_phps(host, &resolved, &plan)?);
         for (scope, error) in bad {
             plan.refuse(scope, error);
@@ -89,7 +91,7 @@ fn record_intent(host: &Host, spec: &Spec, resolved: &Resolved, plan: &mut Plan)
             .push((site.dir.clone(), asked.over(site.adopted.clone())));
     }
     intent.sites.extend(resolved.others.iter().cloned());
-    let file = IntentFile::saying(intent.absolute()?, spec.past.recorded);
+    let file = IntentFile::saying(intent, spec.past.recorded);
     let state = file.inspect(host)?;
     let item = Item {
         scope: Scope::Host,
@@ -156,13 +158,15 @@ fn port_is_free(host: &Host, port: u16, server: &str, plan: &Plan) -> Result<()>
 }
 
 /// Sites whose jobs others serve, or whose waiting jobs a new salt would strand.
-fn refused_by_queues(resolved: &Resolved) -> Vec<(Scope, anyhow::Error)> {
+fn refused_by_queues(host: &Host, resolved: &Resolved) -> Vec<(Scope, anyhow::Error)> {
     let mut bad = Vec::new();
     for site in &resolved.sites {
         let dir = site.dir.to_string_lossy();
         let servers = site.effective_servers();
         let copy = match site.effective_salt() {
-            Some(salt) if site.existing.is_none() => queue::refuse_copy(&dir, salt, &servers),
+            Some(salt) if site.existing.is_none() => {
+                queue::refuse_copy(&dir, salt, &servers, &workers_of(host, site))
+            }
             _ => Ok(()),
         };
         let old_names = site.names_left_behind();
@@ -172,6 +176,15 @@ fn refused_by_queues(resolved: &Resolved) -> Vec<(Scope, anyhow::Error)> {
         }
     }
     bad
+}
+
+/// Workers of the site that still run although their program file is gone, by
+/// the ids that they have at job servers.
+fn workers_of(host: &Host, site: &SiteResolved) -> Vec<String> {
+    let mut processes = host.processes();
+    processes.retain(|it| programs::site_of(&it.args).as_ref() == Some(&site.dir));
+    let pids = processes.iter().map(|it| it.pid);
+    pids.map(|pid| worker::client_id(&site.name, pid)).collect()
 }
 
 /// Without a job server of its own the host depends on others: they must be there.

@@ -295,16 +295,9 @@ impl From<MysqlOptions> for StoreOptions {
 }
 
 impl StoreOptions {
-    /// The files that they name.
-    pub fn paths_mut(&mut self) -> Vec<&mut Option<PathBuf>> {
-        self.mysql.paths_mut()
-    }
-
     /// Whether one of them reads standard input.
     pub fn reads_stdin(&self) -> bool {
-        let mut options = self.clone();
-        let mut paths = options.paths_mut().into_iter().flatten();
-        paths.any(|path| path == Path::new(STDIN))
+        self.mysql.paths().any(|path| path == Path::new(STDIN))
     }
 }
 

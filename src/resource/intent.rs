@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 use crate::host::Host;
-use crate::intent::file::DEFAULT;
+use crate::intent::file::{DEFAULT, utf8};
 use crate::intent::record::{Intent, Recorded, give_back, record, without_sites};
 use crate::resource::file::{File, Next};
 use crate::resource::{
@@ -68,8 +68,10 @@ impl IntentFile {
 fn file(make: impl Fn(Option<&str>) -> Result<Option<String>> + Send + Sync + 'static) -> File {
     File {
         make: Box::new(move |_, now| {
-            let text = now.map(String::from_utf8_lossy);
-            Ok(Next::from(make(text.as_deref())?.map(String::into_bytes)))
+            let text = now
+                .map(|bytes| utf8(bytes, Path::new(DEFAULT)))
+                .transpose()?;
+            Ok(Next::from(make(text)?.map(String::into_bytes)))
         }),
         ..File::whole(DEFAULT, Vec::new(), 0o644)
     }

@@ -11,12 +11,17 @@ use crate::site::plugins;
 
 const LIMIT: Duration = Duration::from_secs(2);
 
-/// Refuses a site if other workers already run its jobs. A server that does not
-/// answer counts as having no workers.
-pub fn refuse_copy(dir: &str, salt: &str, servers: &[String]) -> Result<(), Problem> {
+/// Refuses a site if workers other than its `own`, given by their ids, already
+/// run its jobs. A server that does not answer counts as having no workers.
+pub fn refuse_copy(
+    dir: &str,
+    salt: &str,
+    servers: &[String],
+    own: &[String],
+) -> Result<(), Problem> {
     let functions = plugins::functions(Some(salt));
     for name in servers {
-        let Some(served_by) = worker_of(name, &functions) else {
+        let Some(served_by) = worker_of(name, &functions, own) else {
             continue;
         };
         let what = format!("set up {dir}");
@@ -62,14 +67,14 @@ fn queues_of(server: &str) -> Option<Vec<Queue>> {
     Admin::connect(&server, LIMIT).ok()?.status().ok()
 }
 
-/// Describes a worker that runs jobs of one of the functions.
-fn worker_of(server: &str, functions: &[String]) -> Option<String> {
+/// Describes a worker, other than `own`, that runs jobs of one of the functions.
+fn worker_of(server: &str, functions: &[String], own: &[String]) -> Option<String> {
     let server: Server = server.parse().ok()?;
     let mut admin = Admin::connect(&server, LIMIT).ok()?;
     let workers = admin.workers().ok()?;
-    let one = workers
-        .into_iter()
-        .find(|worker| worker.functions.iter().any(|it| functions.contains(it)))?;
+    let one = workers.into_iter().find(|worker| {
+        worker.functions.iter().any(|it| functions.contains(it)) && !own.contains(&worker.id)
+    })?;
     Some(match one.id.as_str() {
         "" | "-" => format!("from {}", one.address),
         id => id.to_owned(),

@@ -40,13 +40,7 @@ impl Program {
 
     /// The site whose jobs it runs, if it is a worker of ours.
     pub fn site(&self) -> Option<PathBuf> {
-        let words = self.command();
-        let after = |name: &str| {
-            let at = words.iter().position(|word| word == name)?;
-            words.get(at + 1)
-        };
-        words.iter().find(|word| *word == "worker")?;
-        after("--site").map(PathBuf::from)
+        site_of(&self.command())
     }
 
     /// The site whose runner it runs, if it was set up by hand as the plugin's
@@ -61,6 +55,13 @@ impl Program {
             .find(|path| runners.iter().any(|name| path.ends_with(name)))?;
         path.parent().map(Path::to_owned)
     }
+}
+
+/// The site whose worker these words start, if they start a worker of ours.
+pub fn site_of(words: &[String]) -> Option<PathBuf> {
+    words.iter().find(|word| *word == "worker")?;
+    let at = words.iter().position(|word| word == "--site")?;
+    words.get(at + 1).map(PathBuf::from)
 }
 
 /// All programs in supervisor's main file and in the folder of programs.

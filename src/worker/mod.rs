@@ -65,6 +65,12 @@ pub fn is_name(name: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
 }
 
+/// How a worker on this host identifies itself to job servers.
+pub fn client_id(name: &str, pid: u32) -> String {
+    let system = rustix::system::uname();
+    format!("{}/{name}/{pid}", system.nodename().to_string_lossy())
+}
+
 /// The function that the site's workers serve, if one has found out.
 pub fn function_of(run: &Path) -> Option<String> {
     SiteMemory::read(run).map(|memory| memory.function)

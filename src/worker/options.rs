@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
-use crate::base::options::{Seconds, number, options, path, seconds};
+use crate::base::options::{Seconds, number, options, path, program, seconds};
 use crate::gearman::server::Server;
 
 /// How a job gets its process.
@@ -27,7 +27,7 @@ options! {
     #[command(next_help_heading = "Site options")]
     pub struct WorkerOptions => WorkerSettings {
         /// The PHP that runs jobs [default: php in the PATH]
-        #[arg(value_name = "PATH", value_parser = path)]
+        #[arg(value_name = "PATH", value_parser = program)]
         php: PathBuf,
         /// How each job gets its process; spawn is used where PHP cannot fork safely
         #[arg(value_enum, value_name = "MODE", hide_short_help = true)]

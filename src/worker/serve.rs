@@ -9,7 +9,6 @@ use rustix::event::{PollFd, PollFlags};
 use crate::base::clock;
 use crate::base::problem::Problem;
 use crate::gearman::binary::{kind, request};
-use crate::worker::Paths;
 use crate::worker::backoff::pause;
 use crate::worker::heartbeat::{self, Activity, Heartbeat};
 use crate::worker::job::{Job, Source};
@@ -23,6 +22,7 @@ use crate::worker::retries::Retries;
 use crate::worker::runtime::{Handover, PhpRuntime};
 use crate::worker::servers::{ConnectionId, JobServers, ServerEvent};
 use crate::worker::signals::{self, Signals};
+use crate::worker::{Paths, client_id};
 
 /// How often an idle worker looks around unasked.
 const LOOK: Duration = Duration::from_secs(60);
@@ -75,9 +75,7 @@ impl<'a> Worker<'a> {
             Problem::new(format!("write in {}", paths.run.display()), e)
                 .help("`wp-gears setup` creates this folder, for the worker user")
         })?;
-        let uname = rustix::system::uname();
-        let host = uname.nodename().to_string_lossy();
-        let client_id = format!("{host}/{}/{}", args.name, std::process::id());
+        let client_id = client_id(&args.name, std::process::id());
         Ok(Worker {
             args,
             settings,

@@ -129,7 +129,7 @@ impl Kind for Mysql {
             database: mysql_database,
             table: mysql_table,
             password,
-            admin: admin.map(std::path::absolute).transpose()?,
+            admin,
         }))
     }
 
@@ -175,11 +175,11 @@ impl Kind for Mysql {
 }
 
 impl MysqlOptions {
-    pub fn paths_mut(&mut self) -> Vec<&mut Option<PathBuf>> {
-        vec![
-            &mut self.mysql_password_file,
-            &mut self.mysql_admin_defaults_file,
-        ]
+    /// The files that they name.
+    pub fn paths(&self) -> impl Iterator<Item = &PathBuf> {
+        [&self.mysql_password_file, &self.mysql_admin_defaults_file]
+            .into_iter()
+            .flatten()
     }
 }
 
