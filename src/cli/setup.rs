@@ -67,9 +67,15 @@ pub fn run_on(host: &Host, args: &SetupArgs, ui: Ui) -> Result<u8> {
             ui.line("Nothing to change.");
         }
     }
+    let applies = proof::applies(&resolved.host.roles);
+    if args.prove && !applies {
+        let why = "--prove has no effect: this host does not both submit jobs and run them";
+        ui.notes(&[why.to_owned()]);
+    }
     let proves = host.live()
         && !args.no_start
         && !args.no_prove
+        && applies
         && !outcome.stopped
         && (args.prove || !outcome.done.is_empty());
     let mut proofs = Vec::new();

@@ -9,12 +9,17 @@ use serde_json::{Value, json};
 use crate::base::paths::{BASE, LOGS};
 use crate::base::problem::Problem;
 use crate::host::Host;
-use crate::intent::options::WorkerMode;
+use crate::intent::options::{Role, WorkerMode};
 use crate::intent::resolve::SiteResolved;
 use crate::site::ask::Proof;
 
 /// How long a job may wait for a worker that has just started.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Whether this host both submits jobs and runs them.
+pub fn applies(roles: &[Role]) -> bool {
+    roles.contains(&Role::Worker) && roles.contains(&Role::Web)
+}
 
 /// Submits one job and waits until a worker has run it.
 pub fn run(host: &Host, site: &SiteResolved) -> Result<Proof> {

@@ -3,7 +3,6 @@
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding};
 use crate::host::files::Node;
-use crate::intent::options::Role;
 use crate::plan::proof;
 
 pub const CHECK: Check = Check {
@@ -21,7 +20,7 @@ pub fn run<'n>(
     if let Some(skipped) = context.needs_root() {
         return vec![skipped];
     }
-    if !context.has_role(Role::Worker) || !context.has_role(Role::Web) {
+    if !proof::applies(&context.resolved.host.roles) {
         return vec![Finding::skipped("workers or pages are on other hosts")];
     }
     context.each_site(|site| {

@@ -25,6 +25,11 @@ fn run(context: &Context) -> Vec<Finding> {
             None => missing.push(names.join(" or ")),
         }
     }
+    if needed.is_empty() {
+        return vec![Finding::skipped(
+            "pages need no packages except PHP's extension",
+        )];
+    }
     if missing.is_empty() {
         return vec![Finding::ok(there.join(", "))];
     }

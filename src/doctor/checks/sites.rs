@@ -2,6 +2,7 @@
 
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding};
+use crate::intent::options::Role;
 use crate::plan::SiteKey;
 
 pub const CHECK: Check = Check {
@@ -28,6 +29,9 @@ fn run(context: &Context) -> Vec<Finding> {
         };
         finding.site = Some(SiteKey::Unnamed(dir.clone()));
         findings.push(finding);
+    }
+    if findings.is_empty() && context.resolved.host.roles == [Role::Server] {
+        findings.push(Finding::skipped("this host has only the role 'server'"));
     }
     if findings.is_empty() {
         findings.push(Finding::warning(

@@ -64,8 +64,8 @@ pub fn setup(
     if server {
         job_server::resources(host, &mut items, platform, of_host, waiting, live)?;
     }
-    if worker {
-        own_files(&mut items)?;
+    if !resolved.sites.is_empty() {
+        own_files(&mut items, worker)?;
     }
     if host.live() {
         if let Some(renewal) = extension::reload_php(host, platform, resolved)? {
@@ -253,32 +253,31 @@ fn drop_in(
     });
 }
 
-/// What all sites' workers run: root's, readable for everyone.
-fn own_files(items: &mut Items) -> Result<()> {
-    for (path, mode) in [(LIB, 0o755), (BASE, 0o755), (LOGS, 0o755)] {
-        items.host(Directory {
-            path: path.into(),
-            owner: Owner::Root,
-            mode,
-            shared: path == BASE,
-        });
+/// What sites share and only root may write: the PHP that the runner links
+/// lead to and, for workers, their program and folders.
+fn own_files(items: &mut Items, worker: bool) -> Result<()> {
+    let directory = |path: &Path, shared| Directory {
+        path: path.to_owned(),
+        owner: Owner::Root,
+        mode: 0o755,
+        shared,
+    };
+    items.host(directory(Path::new(LIB), false));
+    if worker {
+        let base = Path::new(BASE);
+        items.host(directory(base, true));
+        items.host(directory(Path::new(LOGS), false));
+        for below in ["run", "cache", "failed"] {
+            items.host(directory(&base.join(below), false));
+        }
+        let program = std::env::current_exe()
+            .and_then(std::fs::read)
+            .context("read this program, to install it for the workers")?;
+        items.host(File::whole(binary(), program, 0o755).secrets(Secrets::Hidden));
     }
-    for below in ["run", "cache", "failed"] {
-        items.host(Directory {
-            path: Path::new(BASE).join(below),
-            owner: Owner::Root,
-            mode: 0o755,
-            shared: false,
-        });
-    }
-    let program = std::env::current_exe()
-        .and_then(std::fs::read)
-        .context("read this program, to install it for the workers")?;
-    items.host(File::whole(binary(), program, 0o755).secrets(Secrets::Hidden));
     for (name, text) in PHP {
-        items.host(
-            File::whole(Path::new(LIB).join(name), text.into(), 0o644).secrets(Secrets::Hidden),
-        );
+        let file = File::whole(Path::new(LIB).join(name), text.into(), 0o644);
+        items.host(file.secrets(Secrets::Hidden));
     }
     Ok(())
 }
