@@ -13,7 +13,8 @@ use crate::doctor::checks::ALL;
 use crate::doctor::context::Context;
 use crate::doctor::{self, Check, Finding, Reported, Status};
 use crate::host::Host;
-use crate::intent::load::{Given, load};
+use crate::intent::file::{self, FileOptions};
+use crate::intent::load::{Given, combine};
 use crate::intent::options::{HostOptions, SiteOptions, Spec};
 use crate::intent::queue::WaitingJobs;
 use crate::intent::resolve::{Resolved, SiteResolved};
@@ -82,15 +83,14 @@ pub fn run(args: &DoctorArgs) -> Result<u8> {
         verbose: args.verbose,
     };
     let host = host_of(&common, ui)?;
-    let spec = intent(&host, &common)?;
-    let mut reports = examine(&host, &spec, &wanted, ui);
+    let mut reports = examine(&host, &asked(&host, &common)?, &wanted, ui);
     let mut fixed = Vec::new();
     if args.fix {
         if reports.iter().any(|report| report.fixable) {
             // What is fine is told once, at the end.
             ui.problems(&reports);
-            fixed = mend(&host, &spec, args.yes, ui)?;
-            reports = examine(&host, &spec, &wanted, ui);
+            fixed = mend(&host, &common, args.yes, ui)?;
+            reports = examine(&host, &asked(&host, &common)?, &wanted, ui);
         } else if reports.iter().any(|report| report.finding.is_problem()) {
             ui.line("Nothing of this can be mended by setup: see what to do.");
         }
@@ -129,25 +129,41 @@ fn choose(names: &[String]) -> Result<Vec<&'static Check>> {
     Ok(ALL.iter().filter(chosen).copied().collect())
 }
 
-/// What was asked of this host. Where no run has recorded that yet, all sites
-/// that have workers here count.
-fn intent(host: &Host, common: &Common) -> Result<Spec> {
+/// What was asked of this host.
+struct Asked {
+    spec: Spec,
+    /// Why the host's intent file could not be read.
+    unreadable: Option<anyhow::Error>,
+}
+
+/// Reads the intent. If none is recorded, or the host's file cannot be read, all
+/// sites with workers here count as asked for.
+fn asked(host: &Host, common: &Common) -> Result<Asked> {
     let given = Given {
         config: common.config.as_deref(),
         sites: &common.sites,
         host: &HostOptions::default(),
         site: &SiteOptions::default(),
     };
-    let spec = load(host, &given, history::past(host)?)?;
+    let (file, unreadable) = match file::read(host, given.config) {
+        Ok(file) => (file, None),
+        Err(error) if given.config.is_none() => (FileOptions::default(), Some(error)),
+        Err(error) => return Err(error),
+    };
+    let past = match unreadable {
+        Some(_) => history::done(host)?,
+        None => history::past(host)?,
+    };
+    let mut spec = combine(host, &file, &given, past)?;
     if !spec.past.recorded && spec.sites.is_empty() {
         let sites = sites_here(host);
         let given = Given {
             sites: &sites,
             ..given
         };
-        return load(host, &given, spec.past);
+        spec = combine(host, &file, &given, spec.past)?;
     }
-    Ok(spec)
+    Ok(Asked { spec, unreadable })
 }
 
 fn sites_here(host: &Host) -> Vec<PathBuf> {
@@ -169,11 +185,11 @@ fn sites_here(host: &Host) -> Vec<PathBuf> {
 }
 
 /// One look at everything.
-fn examine(host: &Host, spec: &Spec, wanted: &[&'static Check], ui: Ui) -> Vec<Reported> {
+fn examine(host: &Host, asked: &Asked, wanted: &[&'static Check], ui: Ui) -> Vec<Reported> {
     let progress = Progress::new(ui);
     progress.start("look at this host");
     host.forget();
-    let reports = match Context::new(host, spec.clone()) {
+    let reports = match Context::new(host, asked.spec.clone(), asked.unreadable.as_ref()) {
         Ok(context) => doctor::run(&context, wanted),
         // Without a platform, or with a wish that cannot be, nothing else can be told.
         Err(error) => wanted
@@ -213,9 +229,11 @@ fn wait_for_workers(resolved: &Resolved, ui: Ui) {
 }
 
 /// The same plan as setup's, shown first.
-fn mend(host: &Host, spec: &Spec, yes: bool, ui: Ui) -> Result<Vec<serde_json::Value>> {
+fn mend(host: &Host, common: &Common, yes: bool, ui: Ui) -> Result<Vec<serde_json::Value>> {
     let _lock = begin(host, ui)?;
-    let prepared = prepare(host, spec, true, WaitingJobs::default())?;
+    // Another run may have changed the intent before this one took the lock.
+    let spec = asked(host, common)?.spec;
+    let prepared = prepare(host, &spec, true, WaitingJobs::default())?;
     ui.plan(&prepared.plan);
     ui.notes(&prepared.resolved.notes);
     confirm(ui, yes, "mend this host", "Mend it so?", true)?;

@@ -129,6 +129,8 @@ struct Chosen {
     recorded: Option<Recorded>,
     /// Journals that end with this run.
     scopes: Vec<Scope>,
+    /// The intent file cannot be read, and stays.
+    unreadable: bool,
 }
 
 impl Chosen {
@@ -144,7 +146,8 @@ impl Chosen {
         let goes = |scope: &Scope| !failed.iter().any(|one| one.is_of(scope));
         let sites = self.sites.iter().filter(|(scope, _)| goes(scope));
         let dirs: Vec<PathBuf> = sites.map(|(_, dir)| dir.clone()).collect();
-        (!dirs.is_empty() || self.recorded.is_some()).then(|| Item {
+        let changes = !dirs.is_empty() || self.recorded.is_some();
+        (changes && !self.unreadable).then(|| Item {
             scope: Scope::Host,
             resource: Box::new(IntentFile::without(dirs, self.recorded.clone())),
         })
@@ -180,6 +183,10 @@ fn choose(host: &Host, dirs: &[PathBuf], wish: Wish) -> Result<Chosen> {
                 sites.push((scope.clone(), dir.clone()));
                 scopes.push(scope);
             }
+            // The file may still name a site that is gone or was never set up.
+            None if file::read(host, None).is_ok_and(|file| file.has_site(dir)) => {
+                sites.push((Scope::Host, dir.clone()));
+            }
             // As a second setup: there is nothing to do.
             None if host.is_dir(dir) => {
                 let nothing = format!("{}: nothing of wp-gears was found in it", dir.display());
@@ -196,7 +203,9 @@ fn choose(host: &Host, dirs: &[PathBuf], wish: Wish) -> Result<Chosen> {
             }
         }
     }
-    if !others && let Some(history) = journal::read(host, &Scope::Host)? {
+    // Naming a folder that was never set up does not remove a job server.
+    let is_last = !others && (dirs.is_empty() || !scopes.is_empty());
+    if is_last && let Some(history) = journal::read(host, &Scope::Host)? {
         remove::of_history(host, &Scope::Host, &history, wish, &mut removal)?;
         scopes.push(Scope::Host);
         recorded = history
@@ -212,7 +221,22 @@ fn choose(host: &Host, dirs: &[PathBuf], wish: Wish) -> Result<Chosen> {
         sites,
         recorded,
         scopes,
+        unreadable: false,
     };
-    chosen.removal.items.extend(chosen.intent(&[]));
+    if let Some(item) = chosen.intent(&[]) {
+        match item.resource.inspect(host) {
+            Ok(_) => chosen.removal.items.push(item),
+            // It stays, but everything else can go.
+            Err(error) => {
+                chosen.unreadable = true;
+                let why = match error.downcast_ref::<Problem>() {
+                    Some(problem) => problem.why.clone(),
+                    None => format!("{error:#}"),
+                };
+                let left = format!("{}, which cannot be edited ({why})", file::DEFAULT);
+                chosen.removal.left.push(left);
+            }
+        }
+    }
     Ok(chosen)
 }

@@ -10,7 +10,7 @@ use crate::cli::watch;
 use crate::gearman::server::Server;
 use crate::host::Host;
 use crate::intent::adopt;
-use crate::intent::file;
+use crate::intent::file::{self, FileOptions};
 use crate::queue::probe::QueueProbe;
 use crate::report::status::{document, lines};
 use crate::report::{Ui, prometheus};
@@ -66,7 +66,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
 
 pub fn run(args: &StatusArgs) -> Result<u8> {
     let ui = Ui::new(args.json, false, false);
-    let probe = probe(args)?;
+    let probe = probe(args, ui)?;
     if let Some(every) = args.watch {
         return watch::run(probe, every, ui);
     }
@@ -81,8 +81,13 @@ pub fn run(args: &StatusArgs) -> Result<u8> {
     Ok(if snapshot.all_up() { DONE } else { FAILED })
 }
 
-fn probe(args: &StatusArgs) -> Result<QueueProbe> {
+fn probe(args: &StatusArgs, ui: Ui) -> Result<QueueProbe> {
     let host = Host::new(None)?;
+    // The queues matter most when something is wrong, so show them anyway.
+    let intent = file::read(&host, None).unwrap_or_else(|error| {
+        ui.error("", &error);
+        FileOptions::default()
+    });
     // What may not be read, or is no host of ours, names no sites.
     let programs = host
         .supervisor()
@@ -104,7 +109,7 @@ fn probe(args: &StatusArgs) -> Result<QueueProbe> {
     }
     let chosen = sites::pick(all, &args.sites)?;
     let servers = match &args.servers[..] {
-        [] => servers(&host, &programs, &chosen),
+        [] => servers(&host, &intent, &programs, &chosen),
         named => named.to_vec(),
     };
     Ok(QueueProbe {
@@ -119,7 +124,12 @@ fn probe(args: &StatusArgs) -> Result<QueueProbe> {
 }
 
 /// Those of the sites' workers, else of the file, else this host's own.
-fn servers(host: &Host, programs: &[Program], sites: &[WorkerSite]) -> Vec<Server> {
+fn servers(
+    host: &Host,
+    intent: &FileOptions,
+    programs: &[Program],
+    sites: &[WorkerSite],
+) -> Vec<Server> {
     let mut found: Vec<Server> = Vec::new();
     let ours = programs.iter().filter(|program| {
         let name = program.option("--name");
@@ -129,9 +139,7 @@ fn servers(host: &Host, programs: &[Program], sites: &[WorkerSite]) -> Vec<Serve
         found.extend(named.split(',').filter_map(|one| one.parse().ok()));
     }
     if found.is_empty() {
-        let named = file::read(host, None)
-            .ok()
-            .and_then(|spec| spec.host.servers);
+        let named = &intent.host.servers;
         found.extend(named.iter().flatten().filter_map(|one| one.parse().ok()));
     }
     if found.is_empty() {

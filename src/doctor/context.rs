@@ -33,6 +33,9 @@ pub struct Context<'h> {
     pub host: &'h Host,
     pub platform: &'h Platform,
     pub spec: Spec,
+    /// Why the intent file could not be read. The checks then take what runs
+    /// here for what was asked.
+    pub unreadable: Option<&'h anyhow::Error>,
     pub resolved: Resolved,
     pub root: bool,
     prepared: OnceLock<Result<Prepared>>,
@@ -52,7 +55,7 @@ pub struct ServerStatus {
 }
 
 impl<'h> Context<'h> {
-    pub fn new(host: &'h Host, spec: Spec) -> Result<Self> {
+    pub fn new(host: &'h Host, spec: Spec, unreadable: Option<&'h anyhow::Error>) -> Result<Self> {
         let platform = host.platform()?;
         let resolved = resolve::resolve(host, &spec)?;
         let mut servers = Vec::new();
@@ -79,6 +82,7 @@ impl<'h> Context<'h> {
             supervisor: OnceLock::new(),
             servers: known,
             spec,
+            unreadable,
             resolved,
         })
     }

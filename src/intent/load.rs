@@ -27,8 +27,16 @@ pub struct Given<'a> {
 /// # Errors
 /// What the file gets wrong.
 pub fn load(host: &Host, given: &Given, past: Past) -> Result<Spec> {
-    let file = file::read(host, given.config)?;
-    let mut spec = layers(&file, given.sites, given.host, given.site, past)?;
+    combine(host, &file::read(host, given.config)?, given, past)
+}
+
+/// Lays what was given over a file that was read, and adds the sites of earlier
+/// runs that no file names yet.
+///
+/// # Errors
+/// The current folder cannot be determined.
+pub fn combine(host: &Host, file: &FileOptions, given: &Given, past: Past) -> Result<Spec> {
+    let mut spec = layers(file, given.sites, given.host, given.site, past)?;
     spec.config = given.config.map(Path::to_owned);
     if given.sites.is_empty() && !spec.past.recorded {
         // Sites that an earlier version set up are in no file.

@@ -11,25 +11,36 @@ use crate::plan::journal::{self, History, Scope};
 use crate::resource::Inverse;
 use crate::resource::file::Edit;
 
-/// Reads one journal, or all of them where no run has recorded its intent yet.
+/// What is known of earlier runs. Reads one journal, or all of them if no run
+/// has recorded its intent yet.
 ///
 /// # Errors
 /// A journal that cannot be read.
 pub fn past(host: &Host) -> Result<Past> {
-    // Only root may read the journals. Everyone else goes by the file.
-    if host.live() && !rustix::process::geteuid().is_root() {
-        return Ok(Past {
-            recorded: host.exists(Path::new(DEFAULT)),
+    let recorded = host.exists(Path::new(DEFAULT))
+        && match may_read(host) {
+            true => journal::read(host, &Scope::Host)?.is_some_and(|it| has_intent(&it)),
+            // Everyone else has to trust the file.
+            false => true,
+        };
+    match recorded {
+        true => Ok(Past {
+            recorded,
             ..Past::default()
-        });
+        }),
+        false => done(host),
+    }
+}
+
+/// What earlier runs did, regardless of the intent file.
+///
+/// # Errors
+/// A journal that cannot be read.
+pub fn done(host: &Host) -> Result<Past> {
+    if !may_read(host) {
+        return Ok(Past::default());
     }
     let of_host = journal::read(host, &Scope::Host)?;
-    if of_host.as_ref().is_some_and(has_intent) && host.exists(Path::new(DEFAULT)) {
-        return Ok(Past {
-            recorded: true,
-            ..Past::default()
-        });
-    }
     let mut past = Past::default();
     let unit = host.platform()?.family.gearmand.unit;
     let has_server = of_host.is_some_and(|history| {
@@ -54,6 +65,11 @@ pub fn past(host: &Host) -> Result<Past> {
         past.served = Some((has_server, has_workers));
     }
     Ok(past)
+}
+
+/// Only root may read the journals of a host.
+fn may_read(host: &Host) -> bool {
+    !host.live() || rustix::process::geteuid().is_root()
 }
 
 fn has_intent(history: &History) -> bool {

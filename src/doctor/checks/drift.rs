@@ -17,6 +17,11 @@ fn run(context: &Context) -> Vec<Finding> {
     if let Some(skipped) = context.needs_root() {
         return vec![skipped];
     }
+    if context.unreadable.is_some() {
+        return vec![Finding::skipped(
+            "the intent file cannot be read (see 'intent')",
+        )];
+    }
     let prepared = match context.prepared() {
         Ok(prepared) => prepared,
         Err(error) => return vec![Finding::of_error(error)],

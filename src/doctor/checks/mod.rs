@@ -6,6 +6,7 @@ mod disk;
 mod drift;
 mod failed_jobs;
 mod files_limit;
+mod intent;
 pub mod job;
 mod job_server;
 mod job_server_options;
@@ -37,6 +38,7 @@ use crate::doctor::Check;
 
 pub static ALL: &[&Check] = &[
     &platform::CHECK,
+    &intent::CHECK,
     &sites::CHECK,
     &packages::CHECK,
     &drift::CHECK,

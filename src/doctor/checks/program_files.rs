@@ -49,11 +49,11 @@ fn run(context: &Context) -> Vec<Finding> {
         .iter()
         .filter(|site| site.existing.is_none())
     {
-        let file = ResourceId::File(own_file(supervisor, site));
-        let seen = "no program of supervisor runs its workers".to_owned();
+        let file = own_file(supervisor, site);
+        let seen = format!("no program runs its workers: {} is missing", file.display());
         problems.push(
             Finding::failed(seen, "wp-gears doctor --fix")
-                .fixed_by(file)
+                .fixed_by(ResourceId::File(file))
                 .of_site(&site.name),
         );
     }
