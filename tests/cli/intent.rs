@@ -267,3 +267,140 @@ fn a_file_with_options_of_another_queue_and_no_queue_is_refused() {
         text(&output)
     );
 }
+
+#[test]
+fn a_job_server_serves_no_site_until_it_has_the_role() {
+    let root = Root::new();
+    setup(&root, &["--role", "server"]);
+    let before = root.tree();
+    for command in ["plan", "setup"] {
+        let output = root.run(&[command, "--site", SITE]);
+        assert_eq!(code(&output), 2, "{}", text(&output));
+        assert!(text(&output).contains("--role server,worker,web"));
+    }
+    // A folder that is no site of it does not end it.
+    let output = root.run(&["remove", "--yes", "--site", SITE]);
+    assert_eq!(code(&output), 0, "{}", text(&output));
+    assert_eq!(root.tree(), before);
+    setup(&root, &["--site", SITE, "--role", "server,worker,web"]);
+    is_settled(&root);
+}
+
+#[test]
+fn pages_alone_have_the_php_that_they_need() {
+    let root = Root::new();
+    let words = [
+        "--site",
+        SITE,
+        "--role",
+        "web",
+        "--servers",
+        "jobs:4730,more:1",
+    ];
+    setup(&root, &words);
+    let own = root.at("/usr/local/lib/wp-gears");
+    assert!(own.join("runner.php").is_file() && !own.join("wp-gears").exists());
+    assert!(root.at(SITE).join("wp-gears-runner.php").is_symlink());
+    is_settled(&root);
+    // The version before left no program that would name the job servers.
+    let asked = root.get(INTENT);
+    forget_the_intent(&root);
+    setup(&root, &[]);
+    assert_eq!(root.get(INTENT), asked);
+}
+
+#[test]
+fn sites_of_the_version_before_keep_their_own_job_servers() {
+    let root = Root::new();
+    root.site("/srv/b");
+    let role = ["--role", "worker,web", "--servers"];
+    setup(
+        &root,
+        &[&["--site", SITE], &role[..], &["one:4730"]].concat(),
+    );
+    setup(
+        &root,
+        &[&["--site", "/srv/b"], &role[..], &["two:4730"]].concat(),
+    );
+    forget_the_intent(&root);
+    let programs = || [PROGRAM, &PROGRAM.replace("site.conf", "b.conf")].map(|it| root.get(it));
+    let before = programs();
+    assert!(before[0].contains("one:4730") && before[1].contains("two:4730"));
+    setup(&root, &[]);
+    assert_eq!(programs(), before);
+    is_settled(&root);
+}
+
+#[test]
+fn a_relative_path_is_recorded_as_an_absolute_one() {
+    let root = Root::new();
+    setup(&root, &["--site", SITE, "--worker-dir", "tests"]);
+    let dir = std::env::current_dir().unwrap().join("tests");
+    let program = root.get(PROGRAM);
+    assert!(
+        program.contains(&format!("directory={}\n", dir.display())),
+        "{program}"
+    );
+    is_settled(&root);
+    let relative = root.get(INTENT).replace(dir.to_str().unwrap(), "tests");
+    root.put(INTENT, &relative);
+    let output = root.run(&["plan"]);
+    assert_eq!(code(&output), 2, "{}", text(&output));
+    assert!(text(&output).contains("'worker-dir': expected an absolute path"));
+}
+
+#[test]
+fn a_file_that_cannot_be_read_stops_setup_but_not_remove() {
+    for broken in ["role = [\"worker\"\n", "# caf\u{e9}\n"] {
+        let root = Root::new();
+        let clean = root.tree();
+        setup(&root, &["--site", SITE]);
+        // The second one in Latin-1.
+        let latin: Vec<u8> = broken.chars().map(|c| c as u8).collect();
+        let bytes = [root.get(INTENT).into_bytes(), latin].concat();
+        std::fs::write(root.at(INTENT), &bytes).unwrap();
+        let before = root.tree();
+        for words in [&["plan"][..], &["setup", "--yes", "--site", SITE]] {
+            let output = root.run(words);
+            assert_eq!(code(&output), 2, "{}", text(&output));
+            assert!(
+                text(&output).contains("line 6, column"),
+                "{}",
+                text(&output)
+            );
+        }
+        assert_eq!(root.tree(), before);
+        let output = root.run(&["remove", "--yes", "--purge"]);
+        assert_eq!(code(&output), 0, "{}", text(&output));
+        let left = format!("left: {INTENT}, which cannot be edited (line 6, column");
+        assert!(text(&output).contains(&left), "{}", text(&output));
+        assert_eq!(std::fs::read(root.at(INTENT)).unwrap(), bytes);
+        std::fs::remove_file(root.at(INTENT)).unwrap();
+        assert_eq!(root.tree(), clean);
+    }
+}
+
+#[test]
+fn a_site_that_is_gone_is_taken_out_of_the_file_by_remove() {
+    let root = Root::new();
+    root.site("/srv/b");
+    setup(&root, &["--site", SITE, "--site", "/srv/b"]);
+    std::fs::remove_dir_all(root.at("/srv/b")).unwrap();
+    // One that nobody set up, too.
+    let named = format!(
+        "{}\n# later\n[[site]]\ndir = \"/srv/c/\"\n",
+        root.get(INTENT)
+    );
+    root.put(INTENT, &named);
+    let output = root.run(&["plan"]);
+    assert_eq!(code(&output), 1);
+    for dir in ["/srv/b", "/srv/c"] {
+        let help = format!("run 'wp-gears remove --site {dir}'");
+        assert!(text(&output).contains(&help), "{}", text(&output));
+        let output = root.run(&["remove", "--yes", "--site", dir]);
+        assert_eq!(code(&output), 0, "{}", text(&output));
+        assert!(!root.get(INTENT).contains(dir));
+    }
+    assert!(root.get(INTENT).contains("# later"));
+    is_settled(&root);
+}

@@ -13,6 +13,7 @@ mod handmade;
 mod harness;
 mod hostile;
 mod images;
+mod intent;
 mod layouts;
 mod life;
 mod packages;

@@ -55,6 +55,18 @@ const BACK: &str = "cp -p /root/wp-config.php /var/www/site/wp-config.php";
 
 /// On a Debian host.
 pub const FAULTS: &[Fault] = &[
+    fault(
+        "the intent file is no TOML",
+        "cp -p /etc/wp-gears.toml /root; echo 'role = [\"server\"' >>/etc/wp-gears.toml",
+        "intent",
+        Hand("mv /root/wp-gears.toml /etc/wp-gears.toml"),
+    ),
+    warning(
+        "workers of a site that the intent file does not name",
+        "cp -p /etc/wp-gears.toml /root; sed -i '/^\\[\\[site/,$d' /etc/wp-gears.toml",
+        "intent",
+        Hand("mv /root/wp-gears.toml /etc/wp-gears.toml"),
+    ),
     fault("gearmand is stopped", "systemctl stop gearman-job-server", "job-server", Fix),
     fault("gearmand is off at boot", "systemctl disable --quiet gearman-job-server", "job-server", Fix),
     fault(
