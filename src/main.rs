@@ -1,4 +1,4 @@
-//! The exit code, and how an error is shown.
+//! Runs the chosen command, reports its error and sets the exit code.
 
 use std::process::ExitCode;
 
@@ -15,20 +15,20 @@ use wp_gears::report::interrupt::Cancelled;
 use wp_gears::report::{Ui, message};
 
 fn main() -> ExitCode {
-    let read = cli::command()
+    let parsed = cli::command()
         .try_get_matches()
         .and_then(|matches| Cli::from_arg_matches(&matches));
-    let cli = match read {
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => {
             let Some(line) = usage::line(&error) else {
-                error.exit(); // Help, or the version.
+                error.exit(); // Help or version was requested.
             };
             return fail(&anyhow::Error::msg(line), true);
         }
     };
-    // wp-config.php's secrets pass through here: they must not end in a core
-    // file. A worker, which is its user's, sees none.
+    // This process handles secrets from wp-config.php, which must not end up in
+    // a core dump. A worker runs as its own user and sees none of them.
     if !matches!(cli.command, Command::Worker(_)) {
         let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
     }

@@ -1,4 +1,4 @@
-//! What the commands share: the host, the lock, the question, and what was asked.
+//! Shared by the commands: host, lock, confirmation and options.
 
 use anyhow::Result;
 
@@ -26,53 +26,54 @@ pub fn host_of(common: &Common, ui: Ui) -> Result<Host> {
     Ok(host)
 }
 
-/// What comes before every run that changes something: the right to, the lock,
-/// and what an earlier run left torn.
+/// Prepares a run that changes the host: checks for root, takes the lock and
+/// restores files that an interrupted run left half written.
 pub fn begin(host: &Host, ui: Ui) -> Result<Lock> {
     need_root(host)?;
     let lock = host.lock()?;
     for file in recovery::run(host)? {
         ui.line(&format!(
-            "restored {file}, which an earlier run had left half written"
+            "restored {file}, which an interrupted run had left half written"
         ));
     }
     Ok(lock)
 }
 
-/// Root, where the machine itself is changed.
+/// Requires root on a live host.
 pub fn need_root(host: &Host) -> Result<()> {
     if host.live() && !rustix::process::geteuid().is_root() {
-        return Err(Problem::new("change this host", "you are not root")
-            .help("run it with sudo; 'wp-gears plan' and --root DIR need no root rights")
-            .into());
+        return Err(
+            Problem::new("change this host", "root privileges are required")
+                .help("run it with sudo; 'wp-gears plan' and --root DIR work without root")
+                .into(),
+        );
     }
     Ok(())
 }
 
-/// Asks before the first change, unless --yes answers.
-pub fn confirm(ui: Ui, yes: bool, what: &str, question: &str, default: bool) -> Result<()> {
+/// Asks for consent before the first change, unless `--yes` gave it. `what`
+/// names the action in the error if nobody can be asked.
+pub fn confirm(ui: Ui, yes: bool, what: &str, default: bool) -> Result<()> {
     if yes {
         return Ok(());
     }
     if !ui.asks {
-        return Err(
-            Problem::new(what, "there is no terminal to ask on, and no --yes")
-                .help("see what 'wp-gears plan' shows, then run it again with --yes")
-                .into(),
-        );
+        return Err(Problem::new(what, "confirmation needs a terminal or --yes")
+            .help("review the changes with 'wp-gears plan', then run it again with --yes")
+            .into());
     }
     let interrupts = Interrupts::take(ui)?;
-    if ui.agrees(question, false, default)? == Answer::Yes {
-        interrupts.lets_go();
+    if ui.consents(false, default)? == Answer::Yes {
+        interrupts.release();
         return Ok(());
     }
-    Err(Cancelled::Answered.into())
+    Err(Cancelled::Declined.into())
 }
 
-/// What is wanted of the host: the command line over the file.
+/// Combines the command line with the config file.
 ///
 /// # Errors
-/// What the file or the options get wrong, and no site where one is needed.
+/// An invalid file or option, or no site where one is needed.
 pub fn spec_of(
     host: &Host,
     common: &Common,

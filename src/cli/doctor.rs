@@ -1,4 +1,4 @@
-//! `wp-gears doctor`: what is wrong on this host, and what to do about it.
+//! `wp-gears doctor`: checks the host and fixes what setup can fix.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -30,7 +30,7 @@ use crate::worker::heartbeat::{self, Activity};
 
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "\
-Exit codes: 0 no check failed; 1 one did; 2 bad usage
+Exit codes: 0 no check failed; 1 a check failed; 2 bad usage
 
 Examples:
   wp-gears doctor
@@ -38,31 +38,31 @@ Examples:
   wp-gears doctor --fix
   wp-gears doctor --json | jq '.checks[] | select(.status == \"failed\")'")]
 pub struct DoctorArgs {
-    /// Run these checks alone [default: all]
+    /// Run only these checks [default: all]
     #[arg(value_name = "CHECK")]
     pub checks: Vec<String>,
-    /// The configuration file [default: /etc/wp-gears.toml where there is one]
+    /// Config file [default: /etc/wp-gears.toml]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// A WordPress folder; may be given many times [default: all sites that have workers here]
+    /// WordPress folder; repeat for several sites [default: all sites with workers here]
     #[arg(long = "site", value_name = "DIR")]
     pub sites: Vec<PathBuf>,
-    /// Mend what setup can mend, then look again
+    /// Fix what setup can fix, then check again
     #[arg(long)]
     pub fix: bool,
-    /// Ask nothing
+    /// Apply changes without asking
     #[arg(short, long)]
     pub yes: bool,
-    /// Print the checks' names and what they look at
+    /// List the checks and what each one verifies
     #[arg(long, conflicts_with = "fix")]
     pub list: bool,
     /// Print one JSON document to standard output
     #[arg(long)]
     pub json: bool,
-    /// Print problems only
+    /// Print only problems
     #[arg(short, long)]
     pub quiet: bool,
-    /// Print each command and each cause of an error
+    /// Print every command that runs, and all causes of an error
     #[arg(short, long)]
     pub verbose: bool,
 }
@@ -87,12 +87,12 @@ pub fn run(args: &DoctorArgs) -> Result<u8> {
     let mut fixed = Vec::new();
     if args.fix {
         if reports.iter().any(|report| report.fixable) {
-            // What is fine is told once, at the end.
+            // Passed checks are listed only once, at the end.
             ui.problems(&reports);
-            fixed = mend(&host, &common, args.yes, ui)?;
+            fixed = fix(&host, &common, args.yes, ui)?;
             reports = examine(&host, &asked(&host, &common)?, &wanted, ui);
         } else if reports.iter().any(|report| report.finding.is_problem()) {
-            ui.line("Nothing of this can be mended by setup: see what to do.");
+            ui.line("None of these can be fixed automatically; follow the help above each.");
         }
     }
     ui.findings(&reports);
@@ -121,7 +121,7 @@ fn choose(names: &[String]) -> Result<Vec<&'static Check>> {
         let problem = Problem::usage(format!("run the check '{name}'"), "there is no such check");
         return Err(match near {
             Some((ratio, near)) if ratio > 0.5 => problem.help(format!("did you mean '{near}'?")),
-            _ => problem.help("'wp-gears doctor --list' names them"),
+            _ => problem.help("run 'wp-gears doctor --list' to list the checks"),
         }
         .into());
     }
@@ -129,7 +129,7 @@ fn choose(names: &[String]) -> Result<Vec<&'static Check>> {
     Ok(ALL.iter().filter(chosen).copied().collect())
 }
 
-/// What was asked of this host.
+/// The options recorded for this host.
 struct Asked {
     spec: Spec,
     /// Why the host's intent file could not be read.
@@ -137,7 +137,7 @@ struct Asked {
 }
 
 /// Reads the intent. If none is recorded, or the host's file cannot be read, all
-/// sites with workers here count as asked for.
+/// sites with workers here are included.
 fn asked(host: &Host, common: &Common) -> Result<Asked> {
     let given = Given {
         config: common.config.as_deref(),
@@ -184,21 +184,21 @@ fn sites_here(host: &Host) -> Vec<PathBuf> {
     sites
 }
 
-/// One look at everything.
+/// Runs the chosen checks once.
 fn examine(host: &Host, asked: &Asked, wanted: &[&'static Check], ui: Ui) -> Vec<Reported> {
     let progress = Progress::new(ui);
-    progress.start("look at this host");
+    progress.start("Checking this host");
     host.forget();
     let reports = match Context::new(host, asked.spec.clone(), asked.unreadable.as_ref()) {
         Ok(context) => doctor::run(&context, wanted),
-        // Without a platform, or with a wish that cannot be, nothing else can be told.
+        // Without a platform or with invalid options, no check can run.
         Err(error) => wanted
             .iter()
             .map(|check| Reported {
                 check: check.name,
                 finding: match check.name == wanted[0].name {
                     true => Finding::of_error(&error),
-                    false => Finding::skipped("nothing is known of this host (see above)"),
+                    false => Finding::skipped("the host could not be inspected (see above)"),
                 },
                 fixable: false,
                 took: Duration::ZERO,
@@ -209,8 +209,8 @@ fn examine(host: &Host, asked: &Asked, wanted: &[&'static Check], ui: Ui) -> Vec
     reports
 }
 
-/// Workers that could not run jobs try again after a pause: doctor must not
-/// find them in it.
+/// Waits for workers that failed and retry after a pause, so that the next
+/// check does not find them in that pause.
 fn wait_for_workers(resolved: &Resolved, ui: Ui) {
     const LONGEST: Duration = Duration::from_secs(35);
     let is_broken = |site: &SiteResolved| {
@@ -219,24 +219,24 @@ fn wait_for_workers(resolved: &Resolved, ui: Ui) {
         seen.iter()
             .any(|worker| worker.activity == Activity::Broken)
     };
-    let begun = Instant::now();
+    let start = Instant::now();
     let progress = Progress::new(ui);
-    progress.start("wait for workers that try again");
-    while begun.elapsed() < LONGEST && resolved.sites.iter().any(is_broken) {
+    progress.start("Waiting for workers to retry");
+    while start.elapsed() < LONGEST && resolved.sites.iter().any(is_broken) {
         std::thread::sleep(Duration::from_millis(200));
     }
     progress.stop();
 }
 
-/// The same plan as setup's, shown first.
-fn mend(host: &Host, common: &Common, yes: bool, ui: Ui) -> Result<Vec<serde_json::Value>> {
+/// Shows and applies the plan that setup would make.
+fn fix(host: &Host, common: &Common, yes: bool, ui: Ui) -> Result<Vec<serde_json::Value>> {
     let _lock = begin(host, ui)?;
     // Another run may have changed the intent before this one took the lock.
     let spec = asked(host, common)?.spec;
     let prepared = prepare(host, &spec, true, WaitingJobs::default())?;
     ui.plan(&prepared.plan);
     ui.notes(&prepared.resolved.notes);
-    confirm(ui, yes, "mend this host", "Mend it so?", true)?;
+    confirm(ui, yes, "fix this host", true)?;
     let sites = folders(&prepared.resolved);
     let outcome = apply(host, &prepared.plan, &sites, &Progress::new(ui))?;
     ui.refused(&prepared.plan.refused);

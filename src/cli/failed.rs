@@ -1,4 +1,4 @@
-//! `wp-gears failed`: the jobs that were kept for a person.
+//! `wp-gears failed`: lists, shows, retries and deletes failed jobs.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -26,13 +26,13 @@ use crate::worker::{Paths, function_of};
 pub struct FailedArgs {
     #[command(subcommand)]
     pub action: Option<Action>,
-    /// A WordPress folder; may be given many times [default: all sites of this host]
+    /// WordPress folder; repeat for several sites [default: all sites of this host]
     #[arg(long = "site", value_name = "DIR", global = true)]
     pub sites: Vec<PathBuf>,
     /// Print one JSON document to standard output
     #[arg(long, global = true)]
     pub json: bool,
-    /// Print errors only
+    /// Print only errors
     #[arg(short, long, global = true)]
     pub quiet: bool,
     #[arg(long, value_name = "DIR", default_value = crate::base::paths::BASE, hide = true, global = true)]
@@ -41,11 +41,11 @@ pub struct FailedArgs {
 
 #[derive(Debug, Clone, clap::Subcommand)]
 pub enum Action {
-    /// One line a job (the default)
+    /// List failed jobs, one per line (the default)
     List,
-    /// All that is known of a job, its arguments too
+    /// Show a job in full, including its arguments
     Show { id: String },
-    /// Send jobs to the job server again
+    /// Queue jobs again
     Retry(Which),
     /// Delete jobs
     Forget(Which),
@@ -56,12 +56,12 @@ pub enum Action {
 pub struct Which {
     #[arg(value_name = "ID")]
     pub ids: Vec<String>,
-    /// All failed jobs of these sites
+    /// All failed jobs of the chosen sites
     #[arg(long, conflicts_with = "ids")]
     pub all: bool,
 }
 
-/// A kept job, and the time that it is tried again where it waits for that.
+/// A stored job. `due` is when it will be retried; `None` once it has failed.
 struct Kept {
     site: usize,
     record: JobRecord,
@@ -74,12 +74,27 @@ pub fn run(args: &FailedArgs) -> Result<u8> {
     match args.action.as_ref().unwrap_or(&Action::List) {
         Action::List => list(ui, &stores),
         Action::Show { id } => show(ui, &stores, id),
-        Action::Retry(which) => each(ui, &stores, which, "sent again", retry),
-        Action::Forget(which) => each(ui, &stores, which, "forgotten", |_, store, record| {
+        Action::Retry(which) => each(ui, &stores, which, &RETRIED, retry),
+        Action::Forget(which) => each(ui, &stores, which, &FORGOTTEN, |_, store, record| {
             Ok(store.forget(&record.id)?)
         }),
     }
 }
+
+/// What happened to each chosen job: in text, and as a key of the document.
+struct Done {
+    text: &'static str,
+    key: &'static str,
+}
+
+const RETRIED: Done = Done {
+    text: "queued again",
+    key: "sent_again",
+};
+const FORGOTTEN: Done = Done {
+    text: "deleted",
+    key: "forgotten",
+};
 
 struct Opened {
     name: String,
@@ -97,11 +112,11 @@ fn open(args: &FailedArgs) -> Result<Vec<Opened>> {
                 paths,
                 store,
             }),
-            // No worker of the site ran yet.
+            // No worker of this site has run yet.
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
             Err(e) => {
                 let what = format!("open {}", paths.failed.display());
-                let help = "only root and the site's worker user see a site's failed jobs";
+                let help = "run it as root or as the site's worker user";
                 return Err(Problem::new(what, e).help(help).into());
             }
         }
@@ -134,14 +149,12 @@ fn list(ui: Ui, stores: &[Opened]) -> Result<u8> {
         let error = last.map_or("", |attempt| attempt.error.as_str());
         let at = utc(last.map_or(record.taken, |attempt| attempt.at));
         let hook = record.hook.as_deref().unwrap_or("-");
-        let waits = due.map_or(String::new(), |due| {
-            format!(" (tried again at {})", utc(due))
-        });
+        let waits = due.map_or(String::new(), |due| format!(" (retry at {})", utc(due)));
         let tries = record.tries.len();
         ui.line(&printable(&format!(
-            "{}  {at}  {site}  {hook}  {tries} tr{}  {error}{waits}",
+            "{}  {at}  {site}  {hook}  {tries} attempt{}  {error}{waits}",
             record.id,
-            if tries == 1 { "y" } else { "ies" },
+            if tries == 1 { "" } else { "s" },
         )));
         document.push(serde_json::json!({ "site": site, "due": due, "job": record }));
     }
@@ -151,7 +164,7 @@ fn list(ui: Ui, stores: &[Opened]) -> Result<u8> {
     }
     if dropped > 0 {
         ui.line(&format!(
-            "{dropped} older ones were dropped for want of room."
+            "{dropped} older failed job(s) were dropped to save space."
         ));
     }
     if ui.json {
@@ -191,36 +204,36 @@ fn show(ui: Ui, stores: &[Opened], id: &str) -> Result<u8> {
     }
     line("function", &record.function);
     line("handle", &format!("{} at {}", record.handle, record.server));
-    line("taken", &utc(record.taken));
+    line("received", &utc(record.taken));
     if let Some(due) = kept.due {
-        line("due", &utc(due));
+        line("retry at", &utc(due));
     }
     match arguments {
         Some(arguments) => line("arguments", &arguments.to_string()),
         None if record.whole => line("payload", &format!("{} bytes: {text}", record.size)),
         None => line(
             "payload",
-            &format!("{} bytes, too many to keep", record.size),
+            &format!("{} bytes, too large to store", record.size),
         ),
     }
     for attempt in &record.tries {
         line(
-            "try",
+            "attempt",
             &format!("{}, {} ms: {}", utc(attempt.at), attempt.ms, attempt.error),
         );
-        for said in attempt.output.lines() {
-            line("", said);
+        for output in attempt.output.lines() {
+            line("", output);
         }
     }
     Ok(DONE)
 }
 
-/// Does it to each job that is meant; goes on where one fails.
+/// Acts on each chosen job, continuing if one fails.
 fn each(
     ui: Ui,
     stores: &[Opened],
     which: &Which,
-    done: &str,
+    done: &Done,
     act: impl Fn(&Opened, &Store, &JobRecord) -> Result<()>,
 ) -> Result<u8> {
     let chosen = if which.all {
@@ -234,10 +247,10 @@ fn each(
             let kept = find(stores, id)?;
             if kept.due.is_some() {
                 return Err(Problem::new(
-                    format!("change the job {id}"),
-                    "it waits for another try",
+                    format!("change job {id}"),
+                    "it is waiting for its next attempt",
                 )
-                .help("it is kept as failed when its tries are over")
+                .help("once its last attempt fails, it can be retried or deleted")
                 .into());
             }
             chosen.push(kept);
@@ -250,7 +263,7 @@ fn each(
         let opened = &stores[kept.site];
         let error = act(opened, &opened.store, &kept.record).err();
         match &error {
-            None => ui.line(&format!("{}: {done}", kept.record.id)),
+            None => ui.line(&format!("{}: {}", kept.record.id, done.text)),
             Some(error) => {
                 ui.error("", error);
                 code = FAILED;
@@ -266,7 +279,7 @@ fn each(
         ui.line("No failed jobs.");
     }
     if ui.json {
-        ui.document(&serde_json::json!({ done.replace(' ', "_"): document }));
+        ui.document(&serde_json::json!({ done.key: document }));
     }
     Ok(code)
 }
@@ -277,26 +290,27 @@ fn find(stores: &[Opened], id: &str) -> Result<Kept> {
         .find(|kept| kept.record.id == id)
         .ok_or_else(|| {
             Problem::usage(
-                format!("find the job {id}"),
-                "no site keeps one of this name",
+                format!("find job {id}"),
+                "no site has a failed job with this ID",
             )
-            .help("`wp-gears failed` lists them")
+            .help("run 'wp-gears failed' to list the failed jobs")
             .into()
         })
 }
 
-/// To the site's function of today; the file goes once the job server has the job.
+/// Submits the job under the site's current function, then deletes its file.
 fn retry(opened: &Opened, store: &Store, record: &JobRecord) -> Result<()> {
-    let what = || format!("send the job {} again", record.id);
+    let what = || format!("queue job {} again", record.id);
     let (_, payload) = store
         .read(&record.id)
         .map_err(|e| Problem::new(what(), e))?;
     if !record.whole {
-        return Err(Problem::new(what(), "its payload was too large to keep").into());
+        return Err(Problem::new(what(), "its payload was too large to store").into());
     }
     let server = Server::from_str(&record.server).map_err(|e| Problem::new(what(), e))?;
     let function = function_of(&opened.paths.run).unwrap_or_else(|| record.function.clone());
-    // Cut off between the two steps it is sent twice, and the server takes it for one.
+    // If we are interrupted before deleting the file, the job may be submitted
+    // twice; the unique key makes that one job for the server.
     let unique = format!("wp-gears-{}", record.id);
     Client::connect(&server, Duration::from_secs(10))
         .and_then(|mut client| {
@@ -308,8 +322,8 @@ fn retry(opened: &Opened, store: &Store, record: &JobRecord) -> Result<()> {
             )
         })
         .map_err(|e| {
-            Problem::new(format!("{} to {server}", what()), e)
-                .help("it is still kept; see that the job server runs")
+            Problem::new(format!("{} on {server}", what()), e)
+                .help("start the job server and run it again; the job is still stored")
         })?;
     store
         .forget(&record.id)

@@ -1,4 +1,4 @@
-//! `wp-gears man` and `wp-gears completions`: both made from the command line itself.
+//! `wp-gears man` and `wp-gears completions`, generated from the command line's definition.
 
 use std::io::Write;
 
@@ -35,51 +35,51 @@ pub fn completions(args: &CompletionsArgs) -> Result<u8> {
     };
     let mut text = Vec::new();
     aot::generate(shell, &mut cli::command(), "wp-gears", &mut text);
-    // clap_complete takes the dash of our own name for a step down (in bash).
+    // In bash, clap_complete takes the dash in our name for a subcommand.
     let text = String::from_utf8_lossy(&text).replace("wp__subcmd__gears", "wp__gears");
     print(text.as_bytes());
     Ok(DONE)
 }
 
-/// Commands whose options are another's.
+/// Commands with the same options as another command.
 const ALIKE: [(&str, &str); 3] = [("plan", "setup"), ("resume", "pause"), ("reload", "pause")];
 
 const SECTIONS: &str = r#".SH "EXIT CODES"
 .TP
 0
-All that was asked for was done.
+Success.
 .TP
 1
-Something failed; standard error says what was attempted, what came back and what to do.
+Failure. Standard error says what was attempted, what went wrong and what to do.
 .TP
 2
-Bad words on the command line, in the environment or in the file. Nothing was changed.
+Invalid command line, environment or config file. Nothing was changed.
 .TP
 3
-\fBplan \-\-check\fR found something that setup would change.
+\fBplan \-\-check\fR found changes that setup would make.
 .SH ENVIRONMENT
-Each option of setup with a value has a variable: WP_GEARS_ and its name, as WP_GEARS_WORKERS for \fB\-\-workers\fR.
-The command line goes over the environment, that over the file, that over what the host already has, that over the default.
-NO_COLOR and TERM=dumb are heeded.
+Options that take a value can be set by environment variables, such as WP_GEARS_WORKERS for \fB\-\-workers\fR.
+Precedence, highest first: command line, environment, config file, current settings of the host, defaults.
+NO_COLOR and TERM=dumb are respected.
 .SH FILES
 .TP
 /etc/wp\-gears.toml
-Options of the host and of all sites, by their names on the command line, and a table [[site]] with a key dir for what one site has for itself.
+Config file. Top-level keys are named like the command-line options and apply to the host and to all sites. Each [[site]] table holds the options of one site, whose folder its dir key names.
 .TP
 /usr/local/lib/wp\-gears
-Root's: the binary that workers run and the PHP that they run it with.
+Programs of the workers: the wp\-gears binary and its PHP code, owned by root.
 .TP
 /var/lib/wp\-gears/state
-The journal and the originals of all that was edited. Root alone can read it; \fBremove\fR gives back what it holds.
+Journals, and the originals of edited files. Only root can read it. \fBremove\fR restores from it.
 .TP
 /var/lib/wp\-gears/failed/SITE
-Jobs that failed, for \fBwp\-gears failed\fR. The worker user's.
+Failed jobs, as shown by \fBwp\-gears failed\fR. Owned by the worker user.
 .TP
 /var/log/wp\-gears/SITE.log
-What the site's workers log.
+Log of the site's workers.
 "#;
 
-/// One page with every command.
+/// Prints one manual page that covers all commands.
 pub fn man() -> Result<u8> {
     let mut command = cli::command();
     command.build();
@@ -113,7 +113,7 @@ fn of_command(command: &clap::Command, text: &mut Vec<u8>) -> std::io::Result<()
     writeln!(text, "{}.", escaped(&about))?;
     let mut options = Vec::new();
     match ALIKE.iter().find(|(alike, _)| *alike == name) {
-        Some((_, as_of)) => writeln!(text, ".PP\nIts options are those of \\fB{as_of}\\fR.")?,
+        Some((_, other)) => writeln!(text, ".PP\nIt takes the options of \\fB{other}\\fR.")?,
         None => {
             let page = clap_mangen::Man::new(command.clone());
             page.render_options_section(&mut options)?;
@@ -122,10 +122,11 @@ fn of_command(command: &clap::Command, text: &mut Vec<u8>) -> std::io::Result<()
     if name == "plan" {
         writeln!(
             text,
-            "\\fB\\-\\-check\\fR exits with 3 where something would change."
+            "\\fB\\-\\-check\\fR exits with 3 if something would change."
         )?;
     }
-    // Sections of their own in a page of their own; paragraphs here.
+    // clap_mangen writes sections, for a page per command; turn them into
+    // paragraphs of ours.
     for line in String::from_utf8_lossy(&options).lines() {
         match line.strip_prefix(".SH ") {
             Some(heading) => writeln!(text, ".PP\n\\fB{}\\fR", heading.trim_matches('"'))?,
@@ -155,7 +156,7 @@ fn of_command(command: &clap::Command, text: &mut Vec<u8>) -> std::io::Result<()
     Ok(())
 }
 
-/// Text that roff shows as it is.
+/// Escapes text for roff.
 fn escaped(text: &str) -> String {
     let lines: Vec<String> = text
         .replace('\\', "\\e")
@@ -169,7 +170,7 @@ fn escaped(text: &str) -> String {
     lines.join("\n")
 }
 
-/// A reader that went away is no error.
+/// Prints to standard output; a closed pipe is not an error.
 fn print(text: &[u8]) {
     let _ = std::io::stdout().write_all(text);
 }

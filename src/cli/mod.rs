@@ -1,4 +1,4 @@
-//! The whole command line on one page; one file a subcommand.
+//! The command line, with one file per subcommand.
 
 pub mod common;
 pub mod doctor;
@@ -26,23 +26,24 @@ use crate::intent::effective;
 use crate::intent::options::{HostOptions, SiteOptions};
 use crate::worker::options::WorkerArgs;
 
-/// Background jobs for WordPress: sets up Gearman, supervisor and the workers, and proves it by running a job.
+/// Set up background jobs for WordPress (Gearman, supervisor and workers) and keep them running
 #[derive(Debug, Parser)]
 #[command(
     name = "wp-gears",
     version,
     max_term_width = 100,
     after_help = "\
-Each option with a value has a variable too: WP_GEARS_WORKERS for --workers.
-'wp-gears COMMAND -h' is short, 'wp-gears COMMAND --help' says more.
+Options that take a value can also be set by environment variables, such as
+WP_GEARS_WORKERS for --workers. 'wp-gears COMMAND -h' prints the common options,
+'wp-gears COMMAND --help' all of them.
 
-Exit codes: 0 done; 1 failed; 2 bad usage; 3 'plan --check' found changes;
-130 ended by Ctrl-C
+Exit codes: 0 success; 1 failure; 2 bad usage; 3 'plan --check' found changes;
+130 interrupted by Ctrl-C
 
 Examples:
-  wp-gears plan  --site /var/www/site     what setup would change
-  wp-gears setup --site /var/www/site     make it so, and prove it
-  wp-gears status --watch                 the queues as they change"
+  wp-gears plan  --site /var/www/site     show what setup would change
+  wp-gears setup --site /var/www/site     apply it and run a test job
+  wp-gears status --watch                 watch the queues live"
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -51,33 +52,33 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Make this host run the site's background jobs, and prove it
+    /// Set up background jobs on this host and verify them with a test job
     Setup(SetupArgs),
-    /// Show what setup would change; change nothing
+    /// Show what setup would change, without changing anything
     Plan(PlanArgs),
-    /// Give back what was there before setup
+    /// Undo setup: restore the files it changed and remove what it created
     Remove(RemoveArgs),
-    /// What is wrong on this host, and what to do about it
+    /// Check this host for problems and show how to fix them
     Doctor(DoctorArgs),
-    /// The queues: what waits, runs, works and failed, now or as it changes
+    /// Show waiting, running and failed jobs, once or live
     Status(StatusArgs),
-    /// Let the workers finish their jobs and take no more, for deployments
+    /// Let workers finish their jobs and take no new ones, for deployments
     Pause(PauseArgs),
     /// Let paused workers take jobs again
     Resume(PauseArgs),
-    /// Let the next jobs run with WordPress loaded anew
+    /// Reload WordPress before the next jobs
     Reload(PauseArgs),
-    /// The jobs that failed: list them, send them again, forget them
+    /// List, show, retry or delete failed jobs
     Failed(FailedArgs),
-    /// What supervisor runs: takes jobs and hands each to PHP
+    /// Take jobs and run them in PHP; started by supervisor
     Worker(WorkerArgs),
-    /// Print what makes a shell complete wp-gears' words
+    /// Generate shell completions
     Completions(CompletionsArgs),
-    /// Print the manual page, for man -l
+    /// Print the manual page; view it with 'man -l'
     Man,
 }
 
-/// The command line as it is read, shown and completed.
+/// The definition of the command line, with defaults and environment variables.
 pub fn command() -> clap::Command {
     let with_defaults = [
         effective::set_words::<HostOptions>(&HostOptions::defaults()),
@@ -102,16 +103,16 @@ pub fn command() -> clap::Command {
                 true => arg.env(variable(&long)),
                 false => arg,
             }
-            // One sentence explains the variables, rather than a word at each option.
+            // The help explains the variables once, not at every option.
             .hide_env(true)
         })
     })
 }
 
-/// The commands whose options can come from the environment.
+/// Commands whose options can be set by environment variables.
 const HAVE_VARIABLES: [&str; 5] = ["setup", "plan", "remove", "doctor", "worker"];
 
-/// The environment variable of an option: `WP_GEARS_JOB_TIMEOUT` of `job-timeout`.
+/// The environment variable for an option: `WP_GEARS_JOB_TIMEOUT` for `job-timeout`.
 fn variable(option: &str) -> String {
     format!("WP_GEARS_{}", option.to_ascii_uppercase().replace('-', "_"))
 }

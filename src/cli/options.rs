@@ -1,4 +1,4 @@
-//! The options that several commands share, and those of setup, plan and remove.
+//! Options shared by several commands, and those of setup, plan and remove.
 
 use std::path::PathBuf;
 
@@ -7,32 +7,32 @@ use clap::Args;
 use crate::intent::options::{HostOptions, SiteOptions};
 use crate::intent::queue::WaitingJobs;
 
-/// Which sites, from where, and how to print.
+/// Which sites to work on, and how to print.
 #[derive(Debug, Clone, Args)]
 pub struct Common {
-    /// The configuration file [default: /etc/wp-gears.toml]
+    /// Config file [default: /etc/wp-gears.toml]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// A WordPress folder; may be given many times
+    /// WordPress folder; repeat for several sites
     #[arg(long = "site", value_name = "DIR")]
     pub sites: Vec<PathBuf>,
-    /// Work on the files below DIR only: no packages, no services
+    /// Change only files below DIR, without packages or services
     #[arg(long, value_name = "DIR")]
     pub root: Option<PathBuf>,
     /// Print one JSON document to standard output
     #[arg(long)]
     pub json: bool,
-    /// Print errors only
+    /// Print only errors
     #[arg(short, long)]
     pub quiet: bool,
-    /// Print each command and each cause of an error
+    /// Print every command that runs, and all causes of an error
     #[arg(short, long)]
     pub verbose: bool,
 }
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  wp-gears setup          find the sites, and ask
+  wp-gears setup          find the sites and ask
   wp-gears setup --site /var/www/site --yes
   wp-gears setup --site /srv/a --site /srv/b --yes --json
   wp-gears setup --site /var/www/site --print-config >/etc/wp-gears.toml
@@ -46,23 +46,23 @@ pub struct SetupArgs {
     pub host: HostOptions,
     #[command(flatten)]
     pub site: SiteOptions,
-    /// Answer yes to every question
-    #[arg(short, long, help_heading = "How to act")]
+    /// Apply changes without asking
+    #[arg(short, long, help_heading = "Behavior")]
     pub yes: bool,
-    /// Ask in plain lines, for screen readers [default: if TERM=dumb]
-    #[arg(long, help_heading = "How to act", hide_short_help = true)]
+    /// Ask in plain lines of text, for screen readers [default: if TERM=dumb]
+    #[arg(long, help_heading = "Behavior", hide_short_help = true)]
     pub plain: bool,
-    /// Install and write files, but start nothing (for images)
-    #[arg(long, help_heading = "How to act")]
+    /// Install packages and write files, but start no services (for images)
+    #[arg(long, help_heading = "Behavior")]
     pub no_start: bool,
-    /// Send a test job even if nothing changed
-    #[arg(long, conflicts_with = "no_prove", help_heading = "How to act")]
+    /// Run a test job even if nothing changed
+    #[arg(long, conflicts_with = "no_prove", help_heading = "Behavior")]
     pub prove: bool,
-    /// Print a complete configuration file; change nothing
-    #[arg(long, help_heading = "How to act", conflicts_with = "json")]
+    /// Print a complete config file, without changing anything
+    #[arg(long, help_heading = "Behavior", conflicts_with = "json")]
     pub print_config: bool,
-    /// Send no test job
-    #[arg(long, help_heading = "How to act")]
+    /// Run no test job
+    #[arg(long, help_heading = "Behavior")]
     pub no_prove: bool,
     #[command(flatten)]
     pub waiting: WaitingJobs,
@@ -70,17 +70,17 @@ pub struct SetupArgs {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Exit codes: 0 shown; 1 failed; 2 bad usage; 3 with --check: something would change
+Exit codes: 0 success; 1 failure; 2 bad usage; 3 --check found changes
 
 Examples:
   wp-gears plan --site /var/www/site
   wp-gears plan --check --quiet || echo \"the host has drifted\"")]
 pub struct PlanArgs {
-    /// The same options as setup's; those that tell how to act are ignored.
+    /// The options of setup; those that control a run are ignored.
     #[command(flatten)]
     pub setup: SetupArgs,
-    /// Exit with 3 if something would change
-    #[arg(long, help_heading = "How to act")]
+    /// Exit with 3 if setup would change something
+    #[arg(long, help_heading = "Behavior")]
     pub check: bool,
 }
 
@@ -91,10 +91,10 @@ pub struct PlanArgs {
 pub struct RemoveArgs {
     #[command(flatten)]
     pub common: Common,
-    /// Ask nothing
+    /// Apply changes without asking
     #[arg(short, long)]
     pub yes: bool,
-    /// Also take out the packages that setup brought, logs and failed jobs
+    /// Also remove logs, failed jobs and the packages that setup installed
     #[arg(long)]
     pub purge: bool,
     #[command(flatten)]

@@ -1,5 +1,5 @@
-//! `wp-gears pause`, `resume`, `reload`: for deployments. Markers in root's
-//! folder say it, so that nothing depends on a signal that came too early.
+//! `wp-gears pause`, `resume` and `reload`, for deployments. Marker files in a
+//! folder of root's carry the request, so a lost signal only delays it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,19 +23,19 @@ Examples, around a deployment:
   wp-gears resume
   wp-gears reload --wait --site /var/www/site")]
 pub struct PauseArgs {
-    /// A WordPress folder; may be given many times [default: all sites of this host]
+    /// WordPress folder; repeat for several sites [default: all sites of this host]
     #[arg(long = "site", value_name = "DIR")]
     pub sites: Vec<PathBuf>,
-    /// Wait until the jobs at hand are finished
+    /// Wait until the current jobs are finished
     #[arg(long)]
     pub wait: bool,
-    /// How long to wait
+    /// Maximum time to wait
     #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
     pub timeout: u64,
     /// Print one JSON document to standard output
     #[arg(long)]
     pub json: bool,
-    /// Print errors only
+    /// Print only errors
     #[arg(short, long)]
     pub quiet: bool,
     #[arg(long, value_name = "DIR", default_value = crate::base::paths::BASE, hide = true)]
@@ -70,7 +70,7 @@ pub fn run(action: Action, args: &PauseArgs) -> Result<u8> {
         all.push((site, workers(&paths)?));
     }
     for (_, workers) in &all {
-        workers.iter().for_each(tell);
+        workers.iter().for_each(notify);
     }
     if args.wait {
         let until = Instant::now() + Duration::from_secs(args.timeout);
@@ -80,14 +80,15 @@ pub fn run(action: Action, args: &PauseArgs) -> Result<u8> {
     }
     let mut document = Vec::new();
     for (site, workers) in &all {
-        let busy = workers_busy(&Paths::new(&args.state, &site.name), workers, asked)?;
+        let busy = still_busy(&Paths::new(&args.state, &site.name), workers, asked)?;
         let jobs = match busy.len() {
             0 => String::new(),
-            n => format!("; {n} finish(es) a job first"),
+            n => format!(", {n} still finishing a job"),
         };
         let count = workers.len();
+        let plural = if count == 1 { "" } else { "s" };
         ui.line(&format!(
-            "{}: {}, {count} worker(s){jobs}",
+            "{}: {} ({count} worker{plural}{jobs})",
             site.name,
             action.done()
         ));
@@ -113,7 +114,7 @@ fn mark(action: Action, paths: &Paths) -> Result<()> {
     };
     done.map_err(|e| {
         let help = if e.kind() == std::io::ErrorKind::PermissionDenied {
-            "run it as root"
+            "run it as root, for example with sudo"
         } else {
             ""
         };
@@ -122,7 +123,7 @@ fn mark(action: Action, paths: &Paths) -> Result<()> {
     Ok(())
 }
 
-/// A new file each time: its time is when it was asked for.
+/// Replaces the marker: its modification time is the time of the request.
 fn touch(path: &Path) -> std::io::Result<()> {
     let mut new = path.as_os_str().to_owned();
     new.push(".new");
@@ -139,12 +140,12 @@ fn unlink(path: &Path) -> std::io::Result<()> {
 
 fn workers(paths: &Paths) -> Result<Vec<WorkerStatus>> {
     heartbeat::read(&paths.run)
-        .map_err(|e| Problem::new(format!("look for workers in {}", paths.run.display()), e).into())
+        .map_err(|e| Problem::new(format!("find workers in {}", paths.run.display()), e).into())
 }
 
-/// Only says: look at the markers. Goes to the very process that was looked
-/// at, and that is the worker user's own (`heartbeat::look` saw to it).
-fn tell(seen: &WorkerStatus) {
+/// Makes a worker look at the markers. The signal reaches only the process that
+/// was inspected, which belongs to the worker user (`heartbeat::read` checks).
+fn notify(seen: &WorkerStatus) {
     let process = Pid::from_raw(seen.pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
     if let Some(process) = process.filter(|_| heartbeat::is_worker(seen.pid)) {
         // Without the signal the worker sees the marker before its next job.
@@ -152,8 +153,8 @@ fn tell(seen: &WorkerStatus) {
     }
 }
 
-/// Those that are still at the job that they had when it was asked.
-fn workers_busy(paths: &Paths, before: &[WorkerStatus], asked: u64) -> Result<Vec<WorkerStatus>> {
+/// The workers that are still running the job they had at the time of the request.
+fn still_busy(paths: &Paths, before: &[WorkerStatus], asked: u64) -> Result<Vec<WorkerStatus>> {
     let mut now = workers(paths)?;
     now.retain(|seen| {
         seen.activity == Activity::Busy
@@ -173,21 +174,21 @@ fn wait(
 ) -> Result<()> {
     let paths = Paths::new(&args.state, &site.name);
     loop {
-        let busy = workers_busy(&paths, before, asked)?;
+        let busy = still_busy(&paths, before, asked)?;
         let Some(first) = busy.first() else {
             return Ok(());
         };
         if Instant::now() >= until {
             return Err(Problem::new(
-                format!("wait for the jobs at hand of {}", site.name),
+                format!("wait for the current jobs of {}", site.name),
                 format!(
-                    "worker {} is still at one after {} s",
+                    "worker {} is still running one after {} s",
                     first.pid, args.timeout
                 ),
             )
             .help(match action {
                 Action::Pause => {
-                    "the site stays paused; run it again to wait longer, or `wp-gears resume`"
+                    "the site stays paused; run it again to wait longer, or run 'wp-gears resume'"
                 }
                 _ => "run it again to wait longer",
             })

@@ -1,4 +1,4 @@
-//! `wp-gears plan`: what setup would change.
+//! `wp-gears plan`: shows what setup would change.
 
 use anyhow::Result;
 

@@ -1,4 +1,4 @@
-//! `wp-gears remove`: gives back what was there.
+//! `wp-gears remove`: undoes setup.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -28,7 +28,7 @@ pub fn run(args: &RemoveArgs) -> Result<u8> {
     run_on(&host_of(&args.common, ui)?, args, ui)
 }
 
-/// As `run`, on a host that the caller made.
+/// Like `run`, on the caller's host.
 pub fn run_on(host: &Host, args: &RemoveArgs, ui: Ui) -> Result<u8> {
     let _lock = begin(host, ui)?;
     let mut dirs = Vec::new();
@@ -56,17 +56,11 @@ pub fn run_on(host: &Host, args: &RemoveArgs, ui: Ui) -> Result<u8> {
     ui.plan(&plan);
     let mut outcome = Outcome::default();
     if plan.changes() || !chosen.scopes.is_empty() {
-        confirm(
-            ui,
-            args.yes,
-            "remove wp-gears",
-            "Give all of this back?",
-            false,
-        )?;
+        confirm(ui, args.yes, "remove wp-gears", false)?;
         for folder in &chosen.removal.torn {
             host.tidy(folder)?;
         }
-        // Sites first: what they share goes only once all of them are done.
+        // Sites come first: what they share is removed only after all succeeded.
         let progress = Progress::new(ui);
         let none = BTreeMap::new();
         let of_host = plan.split_off_host();
@@ -75,7 +69,7 @@ pub fn run_on(host: &Host, args: &RemoveArgs, ui: Ui) -> Result<u8> {
             true => of_host,
             false => {
                 chosen.keep_host(&mut plan);
-                // Sites that are done leave the intent file all the same.
+                // Sites that succeeded are taken out of the intent file anyway.
                 let done = chosen.intent(&outcome.failed);
                 make(host, done.into_iter().collect())?
             }
@@ -89,7 +83,7 @@ pub fn run_on(host: &Host, args: &RemoveArgs, ui: Ui) -> Result<u8> {
     }
     let refused: Vec<&Refused> = plan.refused.iter().chain(&outcome.failed).collect();
     for scope in &chosen.scopes {
-        // A journal ends only when all of it was given back.
+        // A journal is closed only when everything in it was undone.
         if !refused.iter().any(|one| one.is_of(scope)) {
             journal::close(host, scope)?;
         }
@@ -100,7 +94,7 @@ pub fn run_on(host: &Host, args: &RemoveArgs, ui: Ui) -> Result<u8> {
     left.sort();
     left.dedup();
     for line in &left {
-        ui.line(&format!("left: {line}"));
+        ui.line(&format!("kept: {line}"));
     }
     for one in &refused {
         ui.refused(std::slice::from_ref(*one));
@@ -123,28 +117,28 @@ pub fn run_on(host: &Host, args: &RemoveArgs, ui: Ui) -> Result<u8> {
 
 struct Chosen {
     removal: Removal,
-    /// The folders of the sites that go.
+    /// The sites to remove, with their folders.
     sites: Vec<(Scope, PathBuf)>,
-    /// What the intent file gives back once the last of them goes.
+    /// The host options to restore in the intent file when no site remains.
     recorded: Option<Recorded>,
-    /// Journals that end with this run.
+    /// Journals to close after this run.
     scopes: Vec<Scope>,
     /// The intent file cannot be read, and stays.
     unreadable: bool,
 }
 
 impl Chosen {
-    /// What sites share stays as long as one of them does.
+    /// Keeps what the sites share, because one of them remains.
     fn keep_host(&mut self, plan: &mut Plan) {
         plan.split_off_host();
         self.scopes.retain(|scope| *scope != Scope::Host);
         self.recorded = None;
     }
 
-    /// The intent file without the sites that go.
+    /// The intent file without the removed sites.
     fn intent(&self, failed: &[Refused]) -> Option<Item> {
-        let goes = |scope: &Scope| !failed.iter().any(|one| one.is_of(scope));
-        let sites = self.sites.iter().filter(|(scope, _)| goes(scope));
+        let removed = |scope: &Scope| !failed.iter().any(|one| one.is_of(scope));
+        let sites = self.sites.iter().filter(|(scope, _)| removed(scope));
         let dirs: Vec<PathBuf> = sites.map(|(_, dir)| dir.clone()).collect();
         let changes = !dirs.is_empty() || self.recorded.is_some();
         (changes && !self.unreadable).then(|| Item {
@@ -154,7 +148,8 @@ impl Chosen {
     }
 }
 
-/// The sites that are named (all, where none is), and what sites share once the last goes.
+/// Selects the named sites (all if none is named), and with the last site also
+/// what the sites share.
 fn choose(host: &Host, dirs: &[PathBuf], wish: Wish) -> Result<Chosen> {
     let mut removal = Removal::default();
     let mut scopes = Vec::new();
@@ -187,18 +182,20 @@ fn choose(host: &Host, dirs: &[PathBuf], wish: Wish) -> Result<Chosen> {
             None if file::read(host, None).is_ok_and(|file| file.has_site(dir)) => {
                 sites.push((Scope::Host, dir.clone()));
             }
-            // As a second setup: there is nothing to do.
+            // Removing twice is not an error: there is nothing left to do.
             None if host.is_dir(dir) => {
-                let nothing = format!("{}: nothing of wp-gears was found in it", dir.display());
+                let nothing = format!("{}: wp-gears is not set up here", dir.display());
                 removal.left.push(nothing);
             }
             None => {
                 let what = format!("remove wp-gears from {}", dir.display());
                 return Err(Problem::new(
                     what,
-                    "nothing of it was found, and there is no such folder",
+                    "there is no such folder, and wp-gears knows no such site",
                 )
-                .help("name the folder as it was named to setup; without --site all sites go")
+                .help(
+                    "pass the folder that was passed to setup, or omit --site to remove all sites",
+                )
                 .into());
             }
         }

@@ -1,4 +1,4 @@
-//! `wp-gears setup`: makes it so, and proves it.
+//! `wp-gears setup`: applies the plan and verifies it with a test job.
 
 use anyhow::Result;
 
@@ -26,8 +26,8 @@ pub fn run(args: &SetupArgs) -> Result<u8> {
     }
 }
 
-/// What setup would work with, as a file, or with no site all that can be
-/// said in one; reads only.
+/// Prints the effective options as a config file, or a sample with all options
+/// if there is no site. Changes nothing.
 fn print_config(host: &Host, args: &SetupArgs, ui: Ui) -> Result<u8> {
     if args.common.sites.is_empty()
         && file::read(host, args.common.config.as_deref())?
@@ -49,7 +49,7 @@ fn print_config(host: &Host, args: &SetupArgs, ui: Ui) -> Result<u8> {
     Ok(if refused.is_empty() { DONE } else { FAILED })
 }
 
-/// As `run`, on a host that the caller made.
+/// Like `run`, on the caller's host.
 pub fn run_on(host: &Host, args: &SetupArgs, ui: Ui) -> Result<u8> {
     let mut talk = Talk::begin(host, args, ui)?;
     let _lock = begin(host, ui)?;
@@ -72,14 +72,14 @@ pub fn run_on(host: &Host, args: &SetupArgs, ui: Ui) -> Result<u8> {
         let why = "--prove has no effect: this host does not both submit jobs and run them";
         ui.notes(&[why.to_owned()]);
     }
-    let proves = host.live()
+    let run_test_job = host.live()
         && !args.no_start
         && !args.no_prove
         && applies
         && !outcome.stopped
         && (args.prove || !outcome.done.is_empty());
     let mut proofs = Vec::new();
-    if proves
+    if run_test_job
         && !outcome
             .failed
             .iter()
@@ -88,16 +88,16 @@ pub fn run_on(host: &Host, args: &SetupArgs, ui: Ui) -> Result<u8> {
         for site in &resolved.sites {
             let scope = Scope::Site(site.name.clone());
             let out = plan.refused.iter().chain(&outcome.failed);
-            if talk.stops() || out.into_iter().any(|refused| refused.is_of(&scope)) {
+            if talk.interrupted() || out.into_iter().any(|refused| refused.is_of(&scope)) {
                 continue;
             }
             let progress = Progress::new(ui);
-            progress.start(&format!("run a job through WordPress [{}]", site.name));
+            progress.start(&format!("Running a test job [{}]", site.name));
             let proved = proof::run(host, site);
             progress.stop();
             match proved {
                 Ok(proof) => {
-                    ui.hung(&proof::sentence(site, &proof));
+                    ui.hanging(&proof::sentence(site, &proof));
                     proofs.push(proof::document(&site.name, &proof));
                 }
                 Err(error) => outcome.failed.push(Refused::new(&scope, error)),

@@ -1,4 +1,4 @@
-//! `wp-gears status`: the queues as they are now.
+//! `wp-gears status`: shows the queues.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -19,11 +19,11 @@ use crate::worker::sites::{self, WorkerSite};
 
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "\
-Oldest is the age of the longest job in hand, done what the workers that live
-did since they started. These and failed are known to root and to the site's
-worker user alone; the rest needs no rights.
+OLDEST is the age of the longest-running job. DONE counts the jobs that the
+running workers have completed since they started. Only root and the site's
+worker user can see these two and FAILED; everyone can see the rest.
 
-Exit codes: 0 all job servers answer; 1 one does not; 2 bad usage
+Exit codes: 0 all job servers answer; 1 a job server does not; 2 bad usage
 
 Examples:
   wp-gears status
@@ -31,11 +31,11 @@ Examples:
   wp-gears status --servers 10.0.0.5:4730,10.0.0.6:4730 --json
   wp-gears status --prometheus >/var/lib/node-exporter/wp-gears.prom")]
 pub struct StatusArgs {
-    /// Look again every so many seconds [default: 2], until q or Ctrl-C
+    /// Refresh every SECONDS until q or Ctrl-C is pressed [default: 2]
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2",
           value_parser = seconds, conflicts_with_all = ["json", "prometheus"])]
     pub watch: Option<Duration>,
-    /// The job servers to ask [default: those that this host's sites use]
+    /// Job servers to query [default: those that this host's sites use]
     #[arg(
         long,
         value_name = "HOST:PORT",
@@ -43,13 +43,13 @@ pub struct StatusArgs {
         env = "WP_GEARS_SERVERS"
     )]
     pub servers: Vec<Server>,
-    /// Only this site, by folder or name; may be given many times
+    /// Show only this site, given by folder or name; repeat for several
     #[arg(long = "site", value_name = "DIR")]
     pub sites: Vec<PathBuf>,
     /// Print one JSON document to standard output
     #[arg(long, conflicts_with = "prometheus")]
     pub json: bool,
-    /// Print Prometheus' text format
+    /// Print metrics in Prometheus text format
     #[arg(long)]
     pub prometheus: bool,
     #[arg(long, value_name = "DIR", default_value = crate::base::paths::BASE, hide = true)]
@@ -88,7 +88,7 @@ fn probe(args: &StatusArgs, ui: Ui) -> Result<QueueProbe> {
         ui.error("", &error);
         FileOptions::default()
     });
-    // What may not be read, or is no host of ours, names no sites.
+    // Without permission, or on a host that was not set up, there are no sites.
     let programs = host
         .supervisor()
         .and_then(|supervisor| programs::all(&host, supervisor))
@@ -123,7 +123,8 @@ fn probe(args: &StatusArgs, ui: Ui) -> Result<QueueProbe> {
     })
 }
 
-/// Those of the sites' workers, else of the file, else this host's own.
+/// The job servers of the sites' workers; failing that, those in the config
+/// file; failing that, this host's own.
 fn servers(
     host: &Host,
     intent: &FileOptions,

@@ -1,5 +1,5 @@
-//! Setup with a person at the terminal: the questions, the plan, and at the
-//! end what would have given the same without them.
+//! The interactive side of setup: the wizard, consent to the plan, and at the
+//! end the command line that would have done the same.
 
 use std::time::Instant;
 
@@ -24,23 +24,23 @@ use crate::report::progress::seconds;
 pub struct Talk<'a> {
     args: &'a SetupArgs,
     ui: Ui,
-    /// Somebody is there.
+    /// `None` if the run is not interactive.
     interrupts: Option<Interrupts>,
     asked: Option<Asked>,
-    begun: Instant,
+    start: Instant,
 }
 
 impl<'a> Talk<'a> {
-    /// Asks what is to be asked; nothing where nobody answers.
+    /// Runs the wizard if the run is interactive.
     pub fn begin(host: &Host, args: &'a SetupArgs, ui: Ui) -> Result<Self> {
         let mut talk = Talk {
             args,
             ui,
             interrupts: None,
             asked: None,
-            begun: Instant::now(),
+            start: Instant::now(),
         };
-        // A password by standard input leaves nothing to answer by.
+        // If the password comes from standard input, answers cannot.
         let piped = args.host.store.reads_stdin();
         if ui.asks && !args.yes && !ui.quiet && !piped {
             need_root(host)?;
@@ -48,17 +48,17 @@ impl<'a> Talk<'a> {
             let file = file::read(host, args.common.config.as_deref())?;
             let past = history::past(host)?;
             let one_site = args.site != SiteOptions::default();
-            let said = |sites: &[_]| {
+            let given = |sites: &[_]| {
                 let sites = [&args.common.sites, sites].concat();
                 let mut spec = layers(&file, &sites, &args.host, &args.site, past.clone())?;
                 spec.config = args.common.config.clone();
                 Ok(spec)
             };
-            if !said(&[])?.sites.is_empty() {
-                // What is wrong with what was given is said before any question.
+            if !given(&[])?.sites.is_empty() {
+                // Reject invalid options before the first question.
                 spec_of(host, &args.common, &args.host, &args.site)?;
             }
-            talk.asked = Some(wizard::ask(host, ui, &said, one_site)?);
+            talk.asked = Some(wizard::ask(host, ui, &given, one_site)?);
         }
         Ok(talk)
     }
@@ -67,9 +67,11 @@ impl<'a> Talk<'a> {
         self.interrupts.clone()
     }
 
-    /// Whether the person wants an end.
-    pub fn stops(&self) -> bool {
-        self.interrupts.as_ref().is_some_and(Interrupts::stops)
+    /// Whether Ctrl-C was pressed.
+    pub fn interrupted(&self) -> bool {
+        self.interrupts
+            .as_ref()
+            .is_some_and(Interrupts::interrupted)
     }
 
     pub fn spec(&self, host: &Host) -> Result<Spec> {
@@ -82,40 +84,40 @@ impl<'a> Talk<'a> {
         }
     }
 
-    /// Shows the plan; goes on only where that is wanted.
+    /// Shows the plan and asks for consent.
     pub fn agree(&mut self, plan: &Plan, notes: &[String]) -> Result<()> {
         let ui = self.ui;
         let (Some(interrupts), Some(asked)) = (&self.interrupts, &self.asked) else {
             ui.plan(plan);
             ui.notes(notes);
-            return confirm(ui, self.args.yes, "set up this host", "Make it so?", true);
+            return confirm(ui, self.args.yes, "set up this host", true);
         };
         let mut folded = ui.folded_plan(plan);
         loop {
             ui.notes(notes);
-            ui.in_short(plan, &stays(asked));
-            match ui.agrees("Do it?", folded, true)? {
+            ui.summary(plan, &untouched(asked));
+            match ui.consents(folded, true)? {
                 Answer::Yes => break,
-                Answer::No => return Err(Cancelled::Answered.into()),
-                Answer::All => {
+                Answer::No => return Err(Cancelled::Declined.into()),
+                Answer::Details => {
                     ui.plan(plan);
                     folded = false;
                 }
             }
         }
-        interrupts.works();
-        self.begun = Instant::now();
+        interrupts.begin_changes();
+        self.start = Instant::now();
         Ok(())
     }
 
-    /// What a person wants to know at the end.
-    pub fn end(&self, outcome: &Outcome, plan: &Plan, proved: usize) {
+    /// Prints the outcome of an interactive run.
+    pub fn end(&self, outcome: &Outcome, plan: &Plan, verified: usize) {
         let (ui, Some(asked)) = (self.ui, &self.asked) else {
             return;
         };
         if outcome.stopped {
             ui.wrapped(&format!(
-                "Stopped: {} of {} steps are done. The same again goes on there; 'wp-gears remove' takes them back.",
+                "Stopped after {} of {} steps. Run the same command again to continue, or 'wp-gears remove' to undo.",
                 outcome.done.len(),
                 plan.differing().count()
             ));
@@ -126,50 +128,51 @@ impl<'a> Talk<'a> {
         }
         if !outcome.failed.is_empty() || !plan.refused.is_empty() {
             ui.line("");
-            ui.wrapped("Not all is well: see above. The same again goes on where it ended.");
+            ui.wrapped("Setup did not complete; see the errors above. Run it again to continue.");
             return;
         }
-        let proof = match (proved, asked.spec.sites.len()) {
-            (0, _) => "no job was sent to prove it".to_owned(),
-            (1, 1) => "proved by a job through WordPress".to_owned(),
-            (some, all) => format!("proved by a job through WordPress of {some} of {all} sites"),
+        let proof = match (verified, asked.spec.sites.len()) {
+            (0, _) => "without a test job".to_owned(),
+            (1, 1) => "verified with a test job".to_owned(),
+            (some, all) => format!("verified with a test job on {some} of {all} sites"),
         };
         ui.line("");
         ui.wrapped(&format!(
             "Done in {}, {proof}.",
-            seconds(self.begun.elapsed())
+            seconds(self.start.elapsed())
         ));
         if asked.any {
-            self.same_again(asked);
+            self.equivalent(asked);
         }
     }
 
-    fn same_again(&self, asked: &Asked) {
+    /// Prints the command line that does the same without questions.
+    fn equivalent(&self, asked: &Asked) {
         let ui = self.ui;
         ui.line("");
-        ui.line("To do the same without questions:");
+        ui.line("To do the same without prompts:");
         ui.line("");
         for mut words in effective::command_lines(&asked.spec) {
-            words.extend(self.how_to_act());
+            words.extend(self.run_options());
             ui.command("wp-gears setup", &words);
         }
         ui.line("");
         ui.wrapped(match asked.spec.config {
-            None => "It is recorded in /etc/wp-gears.toml: on another host with that file, 'wp-gears setup --yes' does the same.",
-            Some(_) => "Nothing was recorded, as --config names another file.",
+            None => "These options are saved in /etc/wp-gears.toml. To repeat this on another host, copy that file and run 'wp-gears setup --yes'.",
+            Some(_) => "The options were not saved, because --config names another file.",
         });
         if asked.spec.password.is_some() {
             ui.line("");
             let queue = asked.spec.host.queue.unwrap_or_default();
             let option = queue.password().map_or("", |it| it.file_option);
             ui.wrapped(&format!(
-                "The password is not recorded; pass it with --{option} FILE."
+                "The password is not saved; pass it with --{option} FILE."
             ));
         }
     }
 
-    /// The options that are no part of what is wanted.
-    fn how_to_act(&self) -> Vec<String> {
+    /// Options that control this run and are not saved.
+    fn run_options(&self) -> Vec<String> {
         let args = self.args;
         let root = args.common.root.as_ref();
         let mut words: Vec<String> = root
@@ -198,13 +201,13 @@ impl<'a> Talk<'a> {
     }
 }
 
-/// What a person may fear for, and nothing touches.
-fn stays(asked: &Asked) -> Vec<String> {
-    let mut stays = vec!["WordPress's other files and its database".to_owned()];
+/// What setup does not touch, to reassure the user.
+fn untouched(asked: &Asked) -> Vec<String> {
+    let mut untouched = vec!["all other WordPress files and the database".to_owned()];
     match &asked.others[..] {
         [] => {}
-        [one] => stays.push(one.display().to_string()),
-        many => stays.push(format!("{} other sites", many.len())),
+        [one] => untouched.push(one.display().to_string()),
+        many => untouched.push(format!("{} other sites", many.len())),
     }
-    stays
+    untouched
 }

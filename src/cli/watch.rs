@@ -1,4 +1,4 @@
-//! `wp-gears status --watch`: looks again and again, and shows what changes.
+//! `wp-gears status --watch`: refreshes the queues on the screen.
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, VecDeque};
@@ -12,12 +12,12 @@ use crate::cli::common::{DONE, FAILED};
 use crate::queue::probe::{QueueProbe, QueueStatus, Snapshot};
 use crate::report::Ui;
 use crate::report::screen::{self, Event, Screen};
-use crate::report::status::{Row, Trend, fit, is_idle_stranger, lines, notes, server, table};
+use crate::report::status::{Row, Trend, fit, is_idle_foreign, lines, notes, server, table};
 
-/// So many looks make the line of history.
+/// The number of snapshots in the history column.
 const LONGEST: usize = 16;
 
-/// How often the screen is looked at while a job server lets us wait.
+/// How often keys and the screen size are checked between snapshots.
 const TICK: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +37,8 @@ const KEYS: [(u8, Order, &str); 5] = [
     (b'j', Order::Rate, "jobs/s"),
 ];
 
-/// What earlier looks saw.
+/// What earlier snapshots showed: waiting jobs by server and function, completed
+/// jobs and jobs per second by site.
 #[derive(Default)]
 struct Memory {
     waited: HashMap<(String, String), VecDeque<u64>>,
@@ -57,16 +58,16 @@ impl Memory {
         self.waited
             .retain(|at, _| snapshot.queues.iter().any(|queue| key(queue) == *at));
         for site in &snapshot.sites {
-            let Ok(kept) = &site.counts else {
+            let Ok(counts) = &site.counts else {
                 self.rates.remove(&site.name);
                 continue;
             };
-            let now = (snapshot.at, kept.done_ever);
+            let now = (snapshot.at, counts.done_ever);
             if let Some((at, before)) = self.done.insert(site.name.clone(), now)
                 && let Ok(time) = snapshot.at.duration_since(at)
                 && !time.is_zero()
             {
-                let more = kept.done_ever.saturating_sub(before);
+                let more = counts.done_ever.saturating_sub(before);
                 let rate = more as f64 / time.as_secs_f64();
                 self.rates.insert(site.name.clone(), rate);
             }
@@ -89,40 +90,40 @@ fn key(queue: &QueueStatus) -> (String, String) {
 }
 
 pub fn run(probe: QueueProbe, every: Duration, ui: Ui) -> Result<u8> {
-    if screen::is_there() {
+    if screen::is_available() {
         on_screen(probe, every)
     } else {
         in_blocks(&probe, every, ui)
     }
 }
 
-/// For readers and terminals that cannot go back: one block after another.
+/// Prints one block after another, for pipes and terminals without cursor control.
 fn in_blocks(probe: &QueueProbe, every: Duration, ui: Ui) -> Result<u8> {
     loop {
-        let began = Instant::now();
+        let start = Instant::now();
         let snapshot = probe.snapshot();
         let time = clock::utc(clock::millis(snapshot.at));
         let block = [time].into_iter().chain(lines(&snapshot));
         for line in block.chain([String::new()]) {
-            if !ui.goes_on(&line) {
-                return Ok(DONE); // Nobody reads any more.
+            if !ui.try_line(&line) {
+                return Ok(DONE); // The reader has closed the pipe.
             }
         }
-        std::thread::sleep(every.saturating_sub(began.elapsed()));
+        std::thread::sleep(every.saturating_sub(start.elapsed()));
     }
 }
 
 fn on_screen(probe: QueueProbe, every: Duration) -> Result<u8> {
     let screen = Screen::take()?;
-    // Another thread looks, so that keys work while a job server lets us wait.
+    // Another thread takes the snapshots, so that keys work while a job server is slow.
     let (send, snapshots) = mpsc::channel();
     std::thread::spawn(move || {
         loop {
-            let began = Instant::now();
+            let start = Instant::now();
             if send.send(probe.snapshot()).is_err() {
                 return;
             }
-            std::thread::sleep(every.saturating_sub(began.elapsed()));
+            std::thread::sleep(every.saturating_sub(start.elapsed()));
         }
     });
     let mut memory = Memory::default();
@@ -139,19 +140,19 @@ fn on_screen(probe: QueueProbe, every: Duration) -> Result<u8> {
         if drawn != Some((size, order)) {
             let lines = match &last {
                 Some(snapshot) => draw(snapshot, &memory, order, every, size),
-                None => vec![fit("asking the job servers …", size.0)],
+                None => vec![fit("querying the job servers …", size.0)],
             };
             screen.draw(&lines)?;
             drawn = Some((size, order));
         }
         match screen.wait(Instant::now() + TICK)? {
-            Event::Key(b'q') | Event::End => break,
+            Event::Key(b'q') | Event::Quit => break,
             Event::Key(typed) => {
                 if let Some((_, by, _)) = KEYS.iter().find(|(key, _, _)| *key == typed) {
                     order = *by;
                 }
             }
-            Event::Look => {}
+            Event::Redraw => {}
         }
     }
     Ok(match last {
@@ -160,7 +161,7 @@ fn on_screen(probe: QueueProbe, every: Duration) -> Result<u8> {
     })
 }
 
-/// All lines of the screen; the last says what the keys do.
+/// Returns all lines of the screen; the last one explains the keys.
 fn draw(
     snapshot: &Snapshot,
     memory: &Memory,
@@ -177,7 +178,7 @@ fn draw(
         let mut rows: Vec<Row> = snapshot
             .queues
             .iter()
-            .filter(|queue| queue.server == seen.server && !is_idle_stranger(queue))
+            .filter(|queue| queue.server == seen.server && !is_idle_foreign(queue))
             .map(|queue| memory.row(queue))
             .collect();
         sort(&mut rows, order);
@@ -197,7 +198,10 @@ fn draw(
     let name = KEYS.iter().find(|(_, by, _)| *by == order);
     let by = name.map_or("", |(_, _, name)| name);
     lines.push(fit(
-        &format!("{time} UTC, every {} s, by {by}", every.as_secs_f64()),
+        &format!(
+            "{time} UTC, every {} s, sorted by {by}",
+            every.as_secs_f64()
+        ),
         width,
     ));
     let keys: Vec<String> = KEYS
@@ -226,7 +230,7 @@ fn sort(rows: &mut [Row], order: Order) {
     });
     let rate = |row: &Row| {
         let rate = row.trend.as_ref().and_then(|trend| trend.rate);
-        // In thousandths: numbers with a total order.
+        // Thousandths as integers, which have a total order.
         rate.map_or(0, |rate| (rate * 1000.0) as u64)
     };
     match order {

@@ -10,7 +10,7 @@ use crate::queue::Store;
 
 /// What to do about queued jobs that a run would leave behind.
 #[derive(Debug, Clone, Copy, Default, Args)]
-#[command(next_help_heading = "How to act")]
+#[command(next_help_heading = "Behavior")]
 pub struct WaitingJobs {
     /// Wait until the workers ran the jobs that would be lost [default: refuse]
     #[arg(long, value_name = "SECONDS",

@@ -18,7 +18,7 @@ pub trait Reporter {
     fn end(&self, done: &Done);
     fn failed(&self, id: &ResourceId);
     /// Whether to stop after the current step.
-    fn stops(&self) -> bool {
+    fn interrupted(&self) -> bool {
         false
     }
 }
@@ -53,7 +53,7 @@ pub fn apply(
     let mut outcome = Outcome::default();
     for step in &plan.steps {
         let scope = &step.item.scope;
-        if watch.stops() {
+        if watch.interrupted() {
             outcome.stopped = true;
             break;
         }

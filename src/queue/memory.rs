@@ -18,7 +18,7 @@ impl Kind for Memory {
     }
 
     fn summary(&self) -> &'static str {
-        "fastest; lost at a restart"
+        "fastest; lost on restart"
     }
 
     fn queue_type(&self) -> &'static str {

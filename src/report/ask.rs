@@ -1,5 +1,5 @@
-//! Questions: lists with keys where the terminal can, else plain lines that a
-//! screen reader reads and a dumb terminal shows. Each has a default.
+//! Prompts: lists driven by keys, or plain lines for screen readers and dumb
+//! terminals.
 
 use std::io::{BufRead, ErrorKind, Write};
 
@@ -13,20 +13,20 @@ use crate::report::Ui;
 use crate::report::interrupt::Cancelled;
 use crate::report::width::lines;
 
-/// What a person says to a plan.
+/// The answer to a request for consent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
     Yes,
     No,
-    /// Show what was folded first.
-    All,
+    /// Show the folded details, then ask again.
+    Details,
 }
 
-/// Says what is wrong with an answer.
+/// Validates an answer; the error says what is wrong with it.
 pub type Check<'a> = dyn Fn(&str) -> Result<(), String> + 'a;
 
 impl Ui {
-    /// One of the items.
+    /// Asks for one of the items.
     pub fn one(&self, question: &str, items: &[String], default: usize) -> Result<usize> {
         if self.plain {
             self.line(question);
@@ -55,14 +55,14 @@ impl Ui {
             .ok_or_else(|| Cancelled::Interrupted.into())
     }
 
-    /// Some of the items; `on` are chosen at first.
+    /// Asks for any number of the items; `on` says which ones are preselected.
     pub fn some(&self, question: &str, items: &[String], on: &[bool]) -> Result<Vec<usize>> {
         if self.plain {
             self.line(question);
             self.numbered(items);
             let defaults: Vec<usize> = (0..items.len()).filter(|at| on[*at]).collect();
             let shown: Vec<String> = defaults.iter().map(|at| (at + 1).to_string()).collect();
-            let ask = format!("Numbers, with blanks between [{}]: ", shown.join(" "));
+            let ask = format!("Numbers, separated by spaces [{}]: ", shown.join(" "));
             let words = |text: &str| -> Result<Vec<usize>, String> {
                 let words = text.split([' ', ',']).filter(|word| !word.is_empty());
                 words.map(|word| number(word, items.len())).collect()
@@ -87,8 +87,8 @@ impl Ui {
             .ok_or_else(|| Cancelled::Interrupted.into())
     }
 
-    /// A word or a number, on a line that the terminal itself edits, however
-    /// long it gets; an empty answer is the default.
+    /// Asks for a word or a number on a line that the terminal edits. An empty
+    /// answer is the default.
     pub fn text(&self, question: &str, default: Option<&str>, check: &Check) -> Result<String> {
         let question = self.style().bold().apply_to(question);
         let ask = match default {
@@ -106,7 +106,7 @@ impl Ui {
         })
     }
 
-    /// What is typed is not shown; it may be empty.
+    /// Asks for a text, which may be empty, without echoing it.
     pub fn secret(&self, question: &str, check: &Check) -> Result<String> {
         let term = Term::stdout();
         loop {
@@ -114,30 +114,30 @@ impl Ui {
             let text = term.read_secure_line()?;
             match check(&text) {
                 Ok(()) => return Ok(text),
-                Err(why) => self.not_that(&why),
+                Err(why) => self.reject(&why),
             }
         }
     }
 
-    /// Yes or no by one key; where something is folded, `d` shows it.
-    pub fn agrees(&self, question: &str, folded: bool, default: bool) -> Result<Answer> {
+    /// Asks for consent by a single key. If `folded`, `d` shows the details.
+    pub fn consents(&self, folded: bool, default: bool) -> Result<Answer> {
         let choices = match (default, folded) {
             (true, false) => "[Y/n]",
             (false, false) => "[y/N]",
-            (true, true) => "[Y/n, d: all lines]",
-            (false, true) => "[y/N, d: all lines]",
+            (true, true) => "[Y/n, d: details]",
+            (false, true) => "[y/N, d: details]",
         };
         let default = match default {
             true => Answer::Yes,
             false => Answer::No,
         };
-        let ask = format!("{question} {choices} ");
+        let ask = format!("Apply these changes? {choices} ");
         let of = |text: &str| match text.to_ascii_lowercase().as_str() {
             "" => Ok(default),
             "y" | "yes" => Ok(Answer::Yes),
             "n" | "no" => Ok(Answer::No),
-            "d" if folded => Ok(Answer::All),
-            _ => Err("y or n".to_owned()),
+            "d" if folded => Ok(Answer::Details),
+            _ => Err("expected y or n".to_owned()),
         };
         if self.plain {
             let text = self.read(&ask, &|text| of(text).map(drop))?;
@@ -158,24 +158,24 @@ impl Ui {
             let word = match answer {
                 Answer::Yes => "yes",
                 Answer::No => "no",
-                Answer::All => "all lines",
+                Answer::Details => "details",
             };
             term.write_line(word)?;
             return Ok(answer);
         }
     }
 
-    fn not_that(&self, why: &str) {
-        self.wrong(&format!("Invalid answer: {why}"));
+    fn reject(&self, why: &str) {
+        self.invalid(&format!("Invalid answer: {why}"));
     }
 
-    /// What is wrong with an answer.
-    pub fn wrong(&self, text: &str) {
+    /// Prints what is wrong with an answer.
+    pub fn invalid(&self, text: &str) {
         let text = lines(text, 2, self.columns());
         self.line(&Style::new().red().apply_to(text).to_string());
     }
 
-    /// Leaves a line of a question that is cleared once it is answered.
+    /// Prints a question and its answer in place of the list, which was cleared.
     pub fn answered(&self, question: &str, answer: &str) {
         if !self.plain {
             let room = self.columns().unwrap_or(usize::MAX);
@@ -200,8 +200,8 @@ impl Ui {
         }
     }
 
-    /// Each line no wider than the terminal, or redrawing would leave remains:
-    /// rows are cut, what has several lines gets more of them.
+    /// Fits items to the terminal, as redrawing wrapped lines would leave
+    /// remains: single lines are truncated, others are wrapped into more lines.
     fn fit(&self, items: &[String], marks: usize) -> Vec<String> {
         let columns = self.columns().unwrap_or(usize::MAX);
         let room = columns.saturating_sub(marks + 1);
@@ -212,7 +212,7 @@ impl Ui {
         items.iter().map(fit).collect()
     }
 
-    /// A line as the terminal itself edits it, until it is a right one.
+    /// Reads lines that the terminal edits, until one is valid.
     fn read(&self, ask: &str, check: &Check) -> Result<String> {
         loop {
             let mut out = std::io::stdout();
@@ -225,13 +225,13 @@ impl Ui {
             }
             match check(line.trim()) {
                 Ok(()) => return Ok(line.trim().to_owned()),
-                Err(why) => self.not_that(&why),
+                Err(why) => self.reject(&why),
             }
         }
     }
 }
 
-/// How many items a screen holds, below the question.
+/// The number of items that fit on the screen below the question.
 fn page(items: &[String]) -> usize {
     let height = items.iter().map(|item| item.lines().count()).max();
     let room = usize::from(Term::stdout().size().0).saturating_sub(3);
@@ -246,7 +246,7 @@ fn number(text: &str, count: usize) -> Result<usize, String> {
         .ok_or_else(|| format!("expected a number from 1 to {count}"))
 }
 
-/// Ctrl-C comes as an interrupted read.
+/// Converts an interrupted read, which is Ctrl-C, to `Cancelled`.
 fn ended(error: dialoguer::Error) -> anyhow::Error {
     let dialoguer::Error::IO(error) = error;
     if error.kind() == ErrorKind::Interrupted {
@@ -258,7 +258,7 @@ fn ended(error: dialoguer::Error) -> anyhow::Error {
     error.into()
 }
 
-/// How questions look: no wider than they must be.
+/// The look of lists: as narrow as possible.
 struct Look;
 
 type Out<'a> = &'a mut dyn std::fmt::Write;

@@ -1,5 +1,5 @@
-//! What doctor found, for people: a line for each check that is fine, what to
-//! do for each that is not, problems last.
+//! Prints the findings of doctor: a line for each check that passed, help for
+//! each that did not, and problems last.
 
 use console::{StyledObject, measure_text_width};
 
@@ -30,18 +30,18 @@ impl Ui {
         }
     }
 
-    /// The problems alone, without a summary.
+    /// Prints only the problems, without a summary.
     pub fn problems(&self, reports: &[Reported]) {
-        self.told(reports, &[Status::Warning, Status::Failed]);
+        self.reports(reports, &[Status::Warning, Status::Failed]);
     }
 
     pub fn findings(&self, reports: &[Reported]) {
         let order = [Status::Ok, Status::Skipped, Status::Warning, Status::Failed];
-        self.told(reports, &order);
+        self.reports(reports, &order);
         self.line(&summary(reports));
     }
 
-    fn told(&self, reports: &[Reported], order: &[Status]) {
+    fn reports(&self, reports: &[Reported], order: &[Status]) {
         let columns = self.columns();
         let names: Vec<String> = reports.iter().map(name).collect();
         let width = names
@@ -49,7 +49,7 @@ impl Ui {
             .map(|name| measure_text_width(name))
             .max()
             .unwrap_or(0);
-        // On a narrow screen the text stands below the name.
+        // On a narrow screen, the text goes below the name.
         let indent = if columns.is_some_and(|columns| columns < NARROW) {
             4
         } else {
@@ -73,18 +73,18 @@ impl Ui {
                 if !report.finding.help.is_empty() {
                     let mut help = report.finding.help.clone();
                     if report.fixable {
-                        help.push_str("  [--fix does it]");
+                        help.push_str("  [fixed by --fix]");
                     }
                     text.push_str(&format!(
-                        "\n{:indent$}do: {}",
+                        "\n{:indent$}help: {}",
                         "",
-                        lines(&help, indent + 4, columns)
+                        lines(&help, indent + 6, columns)
                     ));
                 }
                 let shown = format!("{} {text}", self.sign(wanted));
                 match wanted {
                     Status::Ok | Status::Skipped => self.line(&shown),
-                    // What is wrong is told to who asked for problems alone.
+                    // With --quiet, problems are still printed.
                     _ => Ui {
                         quiet: false,
                         ..*self
@@ -119,10 +119,14 @@ fn summary(reports: &[Reported]) -> String {
             .filter(|it| it.finding.status == status)
             .count()
     };
-    let mut parts = vec![format!("{} fine", count(Status::Ok))];
+    let warnings = match count(Status::Warning) {
+        1 => "warning",
+        _ => "warnings",
+    };
+    let mut parts = vec![format!("{} passed", count(Status::Ok))];
     for (status, word) in [
         (Status::Skipped, "skipped"),
-        (Status::Warning, "to look at"),
+        (Status::Warning, warnings),
         (Status::Failed, "failed"),
     ] {
         if count(status) > 0 {

@@ -1,6 +1,5 @@
-//! Ctrl-C while a person is asked: the terminal is given back as it was, and it
-//! is said that nothing was changed. While something is changed, the step at
-//! hand is finished first.
+//! Handles Ctrl-C. During a prompt it restores the terminal and reports that
+//! nothing was changed; during changes it lets the current step finish.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -12,24 +11,24 @@ use nix::sys::signal::{SigSet, Signal};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 
 const ASKING: u8 = 0;
-const WORKING: u8 = 1;
+const CHANGING: u8 = 1;
 const STOPPING: u8 = 2;
 
-/// The person ended it before anything was changed: an error only in that
-/// nothing comes after it.
+/// The user ended the run before anything was changed. It is an error only to
+/// unwind the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cancelled {
-    /// By an answer.
-    Answered,
-    /// By a key.
+    /// By answering no.
+    Declined,
+    /// By Ctrl-C.
     Interrupted,
 }
 
 impl Cancelled {
-    /// For the exit: a key is as a shell tells of a program that Ctrl-C ended.
+    /// The exit code; for Ctrl-C, the one that a shell reports.
     pub fn code(self) -> u8 {
         match self {
-            Cancelled::Answered => 1,
+            Cancelled::Declined => 1,
             Cancelled::Interrupted => INTERRUPTED,
         }
     }
@@ -45,12 +44,12 @@ impl std::fmt::Display for Cancelled {
 
 impl std::error::Error for Cancelled {}
 
-/// Takes the signals that end a program until the process ends.
+/// Handles the signals that end a program, until the process ends.
 #[derive(Debug, Clone)]
 pub struct Interrupts(Arc<AtomicU8>);
 
 impl Interrupts {
-    /// To be called before any other thread is made: they inherit what is blocked.
+    /// Call it before starting threads, which inherit the blocked signals.
     pub fn take(ui: Ui) -> Result<Interrupts> {
         let set: SigSet = [
             Signal::SIGINT,
@@ -67,20 +66,20 @@ impl Interrupts {
         std::thread::spawn(move || {
             while let Ok(signal) = set.wait() {
                 match seen.load(Ordering::SeqCst) {
-                    WORKING => {
+                    CHANGING => {
                         seen.store(STOPPING, Ordering::SeqCst);
                         let _ = writeln!(
                             io::stderr(),
-                            "\nStopping after this step; Ctrl-C again stops at once."
+                            "\nStopping after this step; press Ctrl-C again to stop immediately."
                         );
                     }
                     ASKING => {
-                        give_back(ui, &before);
+                        restore(ui, &before);
                         let _ = writeln!(io::stdout(), "\n{}", Cancelled::Interrupted);
                         std::process::exit(128 + signal as i32);
                     }
                     _ => {
-                        give_back(ui, &before);
+                        restore(ui, &before);
                         std::process::exit(128 + signal as i32);
                     }
                 }
@@ -89,24 +88,24 @@ impl Interrupts {
         Ok(Interrupts(state))
     }
 
-    /// From here on something is changed.
-    pub fn works(&self) {
-        self.0.store(WORKING, Ordering::SeqCst);
+    /// Marks the start of changes: from now on, a step is finished first.
+    pub fn begin_changes(&self) {
+        self.0.store(CHANGING, Ordering::SeqCst);
     }
 
-    /// From here on a signal ends all at once, as without us.
-    pub fn lets_go(&self) {
+    /// From now on a signal ends the process immediately.
+    pub fn release(&self) {
         self.0.store(STOPPING, Ordering::SeqCst);
     }
 
-    /// Whether the person wants an end.
-    pub fn stops(&self) -> bool {
+    /// Whether the user asked to stop.
+    pub fn interrupted(&self) -> bool {
         self.0.load(Ordering::SeqCst) == STOPPING
     }
 }
 
-/// Echo and lines as they were, and the cursor, which a list of choices hides.
-fn give_back(ui: Ui, before: &Termios) {
+/// Restores the terminal's modes, and the cursor, which lists hide.
+fn restore(ui: Ui, before: &Termios) {
     let _ = tcsetattr(io::stdin(), OptionalActions::Now, before);
     if !ui.plain {
         let _ = console::Term::stdout().show_cursor();

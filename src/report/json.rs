@@ -1,4 +1,4 @@
-//! The document that `--json` prints.
+//! The document that setup, plan and remove print with `--json`.
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,7 @@ use crate::plan::journal::Scope;
 use crate::plan::{Plan, Refused};
 use crate::report::message;
 
-/// What a run found and did. Times are in milliseconds.
+/// What a run planned and did. Times are in milliseconds.
 #[derive(Default)]
 pub struct Report<'a> {
     pub platform: Option<&'a Platform>,

@@ -1,4 +1,4 @@
-//! All that is printed for people, and the JSON for programs.
+//! Everything that is printed: text for users, and JSON for programs.
 
 pub mod ask;
 pub mod doctor;
@@ -18,20 +18,20 @@ use console::Style;
 use crate::base::problem::{Problem, plainly};
 use crate::plan::{Refused, SiteKey};
 
-/// How to print: resolved once, from the options and the terminal.
+/// How to print. Determined once from the options and the terminal.
 #[derive(Debug, Clone, Copy)]
 pub struct Ui {
-    /// People's text goes to standard error, one document to standard output.
+    /// Text goes to standard error, and one document to standard output.
     pub json: bool,
     pub quiet: bool,
     pub verbose: bool,
-    /// A person at a terminal can answer.
+    /// Prompts can be answered: there is a terminal, and no `--json`.
     pub asks: bool,
-    /// Lines alone: nothing is drawn over, for dumb terminals and screen readers.
+    /// Print lines only and redraw nothing, for dumb terminals and screen readers.
     pub plain: bool,
 }
 
-/// Whether the terminal can show lines alone.
+/// Whether the terminal can only print lines.
 fn is_dumb() -> bool {
     std::env::var_os("TERM").is_none_or(|term| term == "dumb" || term.is_empty())
 }
@@ -48,7 +48,7 @@ impl Ui {
         }
     }
 
-    /// As the person asks for it: not one byte that steers a terminal.
+    /// Applies `--plain`: no escape sequences at all.
     pub fn plainly(mut self, plain: bool) -> Self {
         if plain {
             self.plain = true;
@@ -58,7 +58,7 @@ impl Ui {
         self
     }
 
-    /// A line of text. A reader that went away (`| head`) is no error.
+    /// Prints a line of text. A closed pipe (`| head`) is not an error.
     pub fn line(&self, text: &str) {
         if self.quiet {
             return;
@@ -70,8 +70,8 @@ impl Ui {
         }
     }
 
-    /// As `line`; false where nobody reads any more.
-    pub fn goes_on(&self, text: &str) -> bool {
+    /// Prints a line of text; false if the pipe is closed.
+    pub fn try_line(&self, text: &str) -> bool {
         writeln!(std::io::stdout(), "{text}").is_ok()
     }
 
@@ -90,15 +90,15 @@ impl Ui {
 
     pub fn notes(&self, notes: &[String]) {
         for note in notes {
-            self.hung(&format!("note: {note}"));
+            self.hanging(&format!("note: {note}"));
         }
     }
 
     pub fn refused(&self, refused: &[Refused]) {
         for one in refused {
-            let before = match &one.site {
+            let prefix = match &one.site {
                 None => "host: ".to_owned(),
-                // Most errors name the folder themselves.
+                // Most errors already name the folder.
                 Some(site @ SiteKey::Unnamed(_))
                     if message(&one.error, false).contains(&site.to_string()) =>
                 {
@@ -106,24 +106,24 @@ impl Ui {
                 }
                 Some(site) => format!("{site}: "),
             };
-            self.error(&before, &one.error);
+            self.error(&prefix, &one.error);
         }
     }
 
-    /// An error, always shown, on standard error. The chain of causes is
-    /// shown whole only where the last cause does not speak for itself.
-    pub fn error(&self, before: &str, error: &anyhow::Error) {
+    /// Prints an error on standard error, even with `--quiet`. The full chain of
+    /// causes is printed only if it is needed to understand the error.
+    pub fn error(&self, prefix: &str, error: &anyhow::Error) {
         let head = Style::new().for_stderr().red().bold().apply_to("error:");
         let _ = writeln!(
             std::io::stderr(),
-            "{head} {before}{}",
+            "{head} {prefix}{}",
             message(error, self.verbose)
         );
     }
 }
 
-/// An error in the words of the innermost `Problem`, which says what to do;
-/// else the chain of causes, from what was attempted to what came back.
+/// The text of an error: that of the innermost `Problem`, which says what to do,
+/// or if there is none, the chain of causes.
 pub fn message(error: &anyhow::Error, verbose: bool) -> String {
     let problem = error
         .chain()
@@ -132,12 +132,14 @@ pub fn message(error: &anyhow::Error, verbose: bool) -> String {
     match problem {
         Some(problem) if !verbose => format!("cannot {problem}"),
         Some(_) => format!("cannot {}", chain(error)),
-        None if error.chain().len() > 1 => format!("cannot {}{}", chain(error), room(error)),
+        None if error.chain().len() > 1 => {
+            format!("cannot {}{}", chain(error), help_with_space(error))
+        }
         None => chain(error),
     }
 }
 
-/// From what was attempted to what came back, nothing twice.
+/// The causes from outermost to innermost, without repetitions.
 fn chain(error: &anyhow::Error) -> String {
     let mut causes: Vec<String> = error
         .chain()
@@ -147,8 +149,8 @@ fn chain(error: &anyhow::Error) -> String {
     causes.join(": ")
 }
 
-/// What to do about a full disk or quota, which any act can meet.
-fn room(error: &anyhow::Error) -> &'static str {
+/// Help for a full disk or quota, which any change can run into.
+fn help_with_space(error: &anyhow::Error) -> &'static str {
     let kind = |cause: &(dyn std::error::Error + 'static)| {
         let of_io = cause.downcast_ref::<std::io::Error>();
         let of_call = cause.downcast_ref::<rustix::io::Errno>();
@@ -158,10 +160,10 @@ fn room(error: &anyhow::Error) -> &'static str {
     };
     match error.chain().find_map(kind) {
         Some(ErrorKind::StorageFull) => {
-            "\n  help: make room, then run again: it goes on where it stopped"
+            "\n  help: free up disk space, then run it again to continue"
         }
         Some(ErrorKind::QuotaExceeded) => {
-            "\n  help: make room, or raise the quota of the file's owner, then run again: it goes on where it stopped"
+            "\n  help: free up disk space or raise the quota of the file's owner, then run it again to continue"
         }
         _ => "",
     }
@@ -174,7 +176,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_chain_says_nothing_twice_and_what_to_do_about_a_full_disk() {
+    fn a_chain_has_no_repetitions_and_helps_with_a_full_disk() {
         let full = std::io::Error::from_raw_os_error(28);
         let error = Err::<(), _>(full)
             .context("write /a")
@@ -182,7 +184,7 @@ mod tests {
             .unwrap_err();
         assert_eq!(
             message(&error, false),
-            "cannot write /a: No space left on device\n  help: make room, then run again: it goes on where it stopped"
+            "cannot write /a: No space left on device\n  help: free up disk space, then run it again to continue"
         );
         let quota = Err::<(), _>(rustix::io::Errno::DQUOT).context("own /a");
         let said = message(&quota.unwrap_err(), false);

@@ -1,4 +1,4 @@
-//! A plan for people: each change with its diff, and a summary.
+//! Prints a plan: each change with its diff, and a summary.
 
 use console::{Style, measure_text_width, truncate_str};
 
@@ -8,11 +8,11 @@ use crate::report::Ui;
 use crate::report::width::lines;
 use crate::resource::{Change, ResourceId, State, Verb};
 
-/// A longer diff is folded.
+/// Diffs with more lines than this are folded.
 const LONG: usize = 10;
-/// How many lines of it are shown.
+/// How many lines of a folded diff are shown.
 const SHOWN: usize = 6;
-/// More names than this are only counted.
+/// With more names than this, only their number is shown.
 const NAMES: usize = 5;
 
 impl Ui {
@@ -29,12 +29,12 @@ impl Ui {
         }
     }
 
-    /// Like `plan`, with long parts folded. Returns whether anything was.
+    /// Like `plan`, with long parts folded. Returns whether anything was folded.
     pub fn folded_plan(&self, plan: &Plan) -> bool {
         let mut folds = false;
         let columns = self.columns().unwrap_or(usize::MAX);
         let steps: Vec<_> = plan.differing().collect();
-        // The first of several folders, logs or links in a row stands for all.
+        // Of consecutive folders, logs and links, only the first is shown.
         let is_small = |change: &Change| change.verb == Verb::Create && change.diff.is_none();
         let rows = steps.chunk_by(|(_, one, _), (_, next, _)| is_small(one) && is_small(next));
         for row in rows {
@@ -111,8 +111,8 @@ impl Ui {
         style.apply_to(line).to_string()
     }
 
-    /// Prints a summary by verb, with what stays, before the question.
-    pub fn in_short(&self, plan: &Plan, untouched: &[String]) {
+    /// Prints what changes, by verb, and what is kept. Shown before the question.
+    pub fn summary(&self, plan: &Plan, untouched: &[String]) {
         let mut rows: Vec<Row> = Vec::new();
         for (step, change, _) in plan.differing() {
             if change.verb == Verb::Wait {
@@ -129,14 +129,14 @@ impl Ui {
             rows[at].add(&step.item.resource.id(), change);
         }
         let same = plan.steps.iter().filter(|step| step.state == State::Same);
-        let mut stays = untouched.to_vec();
+        let mut kept = untouched.to_vec();
         let same = same.count();
         if same > 0 {
-            stays.push(format!("{same} resources that are up to date"));
+            kept.push(format!("{same} resources that are up to date"));
         }
         rows.push(Row {
-            names: stays,
-            ..Row::of("leave".into())
+            names: kept,
+            ..Row::of("keep".into())
         });
         self.line("");
         self.line(&Style::new().bold().apply_to("Summary").to_string());
@@ -151,11 +151,11 @@ impl Ui {
     }
 }
 
-/// What a summary lists for a verb.
+/// The objects of one verb.
 struct Row {
     verb: String,
     names: Vec<String>,
-    /// Files and the like, of which there may be many, and their kinds.
+    /// Files, folders, links and logs, of which there may be many, and their kinds.
     small: Vec<String>,
     kinds: Vec<&'static str>,
 }
@@ -179,7 +179,7 @@ impl Row {
             ResourceId::Directory(path) => ("folders", path),
             ResourceId::Link(path) => ("links", path),
             ResourceId::Log(path) => ("logs", path),
-            // The verb shows what it is.
+            // The verb makes the kind obvious.
             ResourceId::Service(name) | ResourceId::Program(name) => {
                 return self.names.push(name.clone());
             }
@@ -191,7 +191,7 @@ impl Row {
         }
     }
 
-    /// In one line if that fits. Many names are only counted.
+    /// On one line if it fits. Many small objects are counted by kind.
     fn text(&self, room: usize) -> String {
         let mut names = self.names.clone();
         match self.kinds.split_last() {

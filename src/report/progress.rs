@@ -1,5 +1,5 @@
-//! The progress of a run: a line for each step with its time, and on a terminal
-//! a spinner with the last line of output.
+//! Shows the progress of a run: one line per step with its duration and, on a
+//! terminal, a spinner with the last line of output.
 
 use std::cell::RefCell;
 use std::io::IsTerminal;
@@ -31,13 +31,13 @@ impl Progress {
         }
     }
 
-    /// Lets the person stop the run after the current step.
+    /// Stops after the current step once Ctrl-C was pressed.
     pub fn until(mut self, interrupts: Option<Interrupts>) -> Self {
         self.interrupts = interrupts;
         self
     }
 
-    /// Shows a spinner for something that is not a step of a plan.
+    /// Starts a spinner.
     pub fn start(&self, text: &str) {
         if !self.spins {
             if self.ui.asks && self.ui.plain {
@@ -90,12 +90,14 @@ impl Reporter for Progress {
         self.ui.wrapped(&format!("✗ {id}"));
     }
 
-    fn stops(&self) -> bool {
-        self.interrupts.as_ref().is_some_and(Interrupts::stops)
+    fn interrupted(&self) -> bool {
+        self.interrupts
+            .as_ref()
+            .is_some_and(Interrupts::interrupted)
     }
 }
 
-/// "0.3 s", "12 s".
+/// Formats a duration like "0.3 s" or "12 s".
 pub fn seconds(took: Duration) -> String {
     match took.as_secs_f64() {
         short if short < 10.0 => format!("{short:.1} s"),

@@ -1,4 +1,4 @@
-//! The queues in Prometheus' text format. Names and labels here are promises.
+//! The queues in Prometheus text format. Metric names and labels are stable.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -7,23 +7,23 @@ use crate::queue::probe::{QueueStatus, SiteCounts, Snapshot};
 use crate::report::status::shown;
 
 type Labels = Vec<(&'static str, String)>;
-/// What is taken out of what keeps it.
+/// Returns the value of a metric.
 type Number<T> = fn(&T) -> u64;
 
 const OF_QUEUES: [(&str, &str, Number<QueueStatus>); 3] = [
     (
         "wp_gears_jobs_waiting",
-        "Jobs that wait for a worker.",
+        "Jobs waiting for a worker.",
         |queue| queue.waiting,
     ),
     (
         "wp_gears_jobs_running",
-        "Jobs that workers have in hand.",
+        "Jobs being run by workers.",
         |queue| queue.running,
     ),
     (
         "wp_gears_workers",
-        "Workers that are connected for this function.",
+        "Workers connected for this function.",
         |queue| queue.workers,
     ),
 ];
@@ -32,25 +32,25 @@ const OF_SITES: [(&str, &str, &str, Number<SiteCounts>); 4] = [
     (
         "wp_gears_jobs_done_total",
         "counter",
-        "Jobs that the site's workers finished on this host.",
+        "Jobs completed by the site's workers on this host.",
         |counts| counts.done_ever,
     ),
     (
         "wp_gears_jobs_failed",
         "gauge",
-        "Failed jobs that are kept for a person.",
+        "Failed jobs stored on this host.",
         |counts| counts.failed as u64,
     ),
     (
         "wp_gears_jobs_waiting_for_retry",
         "gauge",
-        "Jobs that died and wait for another try.",
+        "Jobs whose process died, waiting for a retry.",
         |counts| counts.waiting_for_retry as u64,
     ),
     (
         "wp_gears_oldest_job_seconds",
         "gauge",
-        "How long the oldest of the jobs in hand runs.",
+        "Age of the longest-running job.",
         |counts| counts.oldest_ms.unwrap_or(0) / 1000,
     ),
 ];

@@ -1,5 +1,5 @@
-//! A whole terminal for a while: drawn in place, keys one by one, and given
-//! back as it was, whatever ends us but KILL.
+//! A full-screen terminal view that is drawn in place and reads single keys. The
+//! terminal is restored at the end, unless SIGKILL ends the process.
 
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
@@ -12,14 +12,14 @@ use rustix::termios::{
     LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetwinsize, tcsetattr,
 };
 
-/// What happened.
+/// What the screen waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
     Key(u8),
-    /// The time is over, or the terminal's size is another.
-    Look,
-    /// The person, or a signal, wants an end.
-    End,
+    /// The time is up, or the size of the terminal changed.
+    Redraw,
+    /// A signal asks to quit, or the terminal is gone.
+    Quit,
 }
 
 pub struct Screen {
@@ -27,8 +27,8 @@ pub struct Screen {
     signals: SignalFd,
 }
 
-/// Whether there is a terminal that can be drawn on and has keys.
-pub fn is_there() -> bool {
+/// Whether there is an interactive terminal with cursor control.
+pub fn is_available() -> bool {
     let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb" || term.is_empty());
     io::stdin().is_terminal() && io::stdout().is_terminal() && !dumb
 }
@@ -61,16 +61,16 @@ impl Screen {
         modes.special_codes[SpecialCodeIndex::VMIN] = 1;
         modes.special_codes[SpecialCodeIndex::VTIME] = 0;
         tcsetattr(io::stdin(), OptionalActions::Now, &modes)?;
-        // The other screen, and no cursor on it.
-        say("\x1b[?1049h\x1b[?25l")
+        // The alternate screen, without a cursor.
+        write("\x1b[?1049h\x1b[?25l")
     }
 
-    fn give_back(&self) {
-        let _ = say("\x1b[?25h\x1b[?1049l");
+    fn restore(&self) {
+        let _ = write("\x1b[?25h\x1b[?1049l");
         let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.before);
     }
 
-    /// Columns and lines.
+    /// The size in columns and lines.
     pub fn size(&self) -> (usize, usize) {
         match tcgetwinsize(io::stdout()) {
             Ok(size) if size.ws_col > 0 && size.ws_row > 0 => {
@@ -80,7 +80,7 @@ impl Screen {
         }
     }
 
-    /// These lines and nothing else; each is to fit.
+    /// Draws exactly these lines, each of which must fit.
     pub fn draw(&self, lines: &[String]) -> io::Result<()> {
         let mut text = String::from("\x1b[H");
         for (at, line) in lines.iter().enumerate() {
@@ -91,10 +91,10 @@ impl Screen {
             text.push_str("\x1b[K");
         }
         text.push_str("\x1b[J");
-        say(&text)
+        write(&text)
     }
 
-    /// The next thing that happens until then.
+    /// Waits for the next event, at most until `until`.
     pub fn wait(&self, until: Instant) -> io::Result<Event> {
         loop {
             let left = until.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
@@ -108,29 +108,29 @@ impl Screen {
                 PollFd::new(&stdin, PollFlags::IN),
             ];
             match poll(&mut fds, Some(&timeout)) {
-                Ok(0) => return Ok(Event::Look),
+                Ok(0) => return Ok(Event::Redraw),
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(e) => return Err(e.into()),
             }
             let typed = !fds[1].revents().is_empty();
             if let Some(info) = self.signals.read_signal()? {
                 match Signal::try_from(info.ssi_signo as i32) {
-                    Ok(Signal::SIGWINCH) => return Ok(Event::Look),
+                    Ok(Signal::SIGWINCH) => return Ok(Event::Redraw),
                     Ok(Signal::SIGTSTP) => {
-                        self.give_back();
+                        self.restore();
                         raise(Signal::SIGSTOP)?;
                         self.begin()?;
-                        return Ok(Event::Look);
+                        return Ok(Event::Redraw);
                     }
-                    _ => return Ok(Event::End),
+                    _ => return Ok(Event::Quit),
                 }
             }
             if typed {
                 let mut key = [0];
-                // Past the buffer of the standard library, which poll cannot see.
+                // Bypasses the buffer of the standard library, which poll cannot see.
                 return Ok(match rustix::io::read(stdin.as_fd(), &mut key) {
                     Ok(1) => Event::Key(key[0]),
-                    _ => Event::End, // The terminal is gone.
+                    _ => Event::Quit, // The terminal is gone.
                 });
             }
         }
@@ -139,11 +139,11 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        self.give_back();
+        self.restore();
     }
 }
 
-fn say(text: &str) -> io::Result<()> {
+fn write(text: &str) -> io::Result<()> {
     let mut out = io::stdout();
     out.write_all(text.as_bytes())?;
     out.flush()

@@ -1,4 +1,4 @@
-//! The queues as a table, and as a document.
+//! Prints the queues as a table or as a JSON document.
 
 use console::{Alignment, Style, measure_text_width, pad_str, truncate_str};
 use serde_json::{Value, json};
@@ -8,15 +8,15 @@ use crate::base::secrets;
 use crate::queue::probe::{QueueStatus, Snapshot};
 use crate::site::plugins;
 
-/// What watching adds to a queue: its last numbers of waiting jobs, and how
-/// many jobs a second its site's workers do.
+/// What `--watch` adds to a queue: the recent numbers of waiting jobs, and the
+/// jobs per second of its site's workers.
 #[derive(Debug, Clone, Default)]
 pub struct Trend {
     pub history: Vec<u64>,
     pub rate: Option<f64>,
 }
 
-/// A row to show: a queue with what is known around it.
+/// A row of the table.
 pub struct Row<'a> {
     pub queue: &'a QueueStatus,
     pub trend: Option<Trend>,
@@ -25,13 +25,14 @@ pub struct Row<'a> {
 struct Column {
     head: &'static str,
     align: Alignment,
-    /// The first to go where there is no room has the highest.
-    goes: u8,
+    /// Columns with the highest number are dropped first if space is short; 0 is
+    /// never dropped.
+    drop_order: u8,
     cells: Vec<String>,
 }
 
-const NOTHING: &str = "–";
-const FUNCTION_GOES: u8 = 2;
+const NO_VALUE: &str = "–";
+const FUNCTION_DROP_ORDER: u8 = 2;
 
 /// The queues of one job server, no line longer than `width`.
 pub fn table(snapshot: &Snapshot, rows: &[Row], width: usize) -> Vec<String> {
@@ -48,24 +49,24 @@ pub fn table(snapshot: &Snapshot, rows: &[Row], width: usize) -> Vec<String> {
         sizes.map(|size| size + 2).sum()
     };
     while total(&columns) > width && columns.len() > 1 {
-        let Some(first) = (0..columns.len()).max_by_key(|at| columns[*at].goes) else {
+        let Some(first) = (0..columns.len()).max_by_key(|at| columns[*at].drop_order) else {
             break;
         };
-        // The last that may go is only made shorter.
-        if columns[first].goes == 0 {
+        // Only columns that stay are left.
+        if columns[first].drop_order == 0 {
             break;
         }
-        let gone = columns.remove(first);
-        if gone.goes == FUNCTION_GOES {
-            // Still to be told apart: no site, then the function.
-            for (site, function) in columns[0].cells.iter_mut().zip(gone.cells) {
-                if site == NOTHING {
+        let dropped = columns.remove(first);
+        if dropped.drop_order == FUNCTION_DROP_ORDER {
+            // Show the function where there is no site, to tell the rows apart.
+            for (site, function) in columns[0].cells.iter_mut().zip(dropped.cells) {
+                if site == NO_VALUE {
                     *site = function;
                 }
             }
         }
     }
-    // A long name gives way to the numbers.
+    // A long site name is truncated in favor of the numbers.
     let over = total(&columns).saturating_sub(width);
     let widths: Vec<usize> = columns
         .iter()
@@ -97,12 +98,12 @@ pub fn table(snapshot: &Snapshot, rows: &[Row], width: usize) -> Vec<String> {
 
 fn columns(snapshot: &Snapshot, rows: &[Row], width: usize) -> Vec<Column> {
     let mut columns = Vec::new();
-    let mut add = |head, align, goes, cell: &dyn Fn(&Row) -> String| {
+    let mut add = |head, align, drop_order, cell: &dyn Fn(&Row) -> String| {
         let cells = rows.iter().map(cell).collect();
         columns.push(Column {
             head,
             align,
-            goes,
+            drop_order,
             cells,
         });
     };
@@ -112,11 +113,13 @@ fn columns(snapshot: &Snapshot, rows: &[Row], width: usize) -> Vec<Column> {
     };
     let (left, right) = (Alignment::Left, Alignment::Right);
     let head = |long: &'static str, short: &'static str| if width < 60 { short } else { long };
-    let looks = if width < 100 { 8 } else { 16 };
+    let samples = if width < 100 { 8 } else { 16 };
     add("SITE", left, 0, &|row| {
-        row.queue.site.clone().unwrap_or_else(|| NOTHING.into())
+        row.queue.site.clone().unwrap_or_else(|| NO_VALUE.into())
     });
-    add("FUNCTION", left, FUNCTION_GOES, &|row| shown(row.queue));
+    add("FUNCTION", left, FUNCTION_DROP_ORDER, &|row| {
+        shown(row.queue)
+    });
     add(head("WAITING", "WAIT"), right, 0, &|row| {
         row.queue.waiting.to_string()
     });
@@ -131,22 +134,22 @@ fn columns(snapshot: &Snapshot, rows: &[Row], width: usize) -> Vec<Column> {
         add("JOBS/S", right, 3, &|row| {
             trend(row)
                 .rate
-                .map_or_else(|| NOTHING.into(), |rate| format!("{rate:.1}"))
+                .map_or_else(|| NO_VALUE.into(), |rate| format!("{rate:.1}"))
         });
         add("HISTORY", left, 4, &|row| {
             let history = trend(row).history;
-            spark(&history[history.len().saturating_sub(looks)..])
+            spark(&history[history.len().saturating_sub(samples)..])
         });
     }
-    let or_nothing = |text: Option<String>| text.unwrap_or_else(|| NOTHING.into());
+    let or_no_value = |text: Option<String>| text.unwrap_or_else(|| NO_VALUE.into());
     add("OLDEST", right, 6, &|row| {
-        or_nothing(counts(row).map(|counts| counts.oldest_ms.map_or("0 s".into(), age)))
+        or_no_value(counts(row).map(|counts| counts.oldest_ms.map_or("0 s".into(), age)))
     });
     add("DONE", right, 7, &|row| {
-        or_nothing(counts(row).map(|counts| counts.done.to_string()))
+        or_no_value(counts(row).map(|counts| counts.done.to_string()))
     });
     add("FAILED", right, 5, &|row| {
-        or_nothing(counts(row).map(|counts| counts.failed.to_string()))
+        or_no_value(counts(row).map(|counts| counts.failed.to_string()))
     });
     columns
 }
@@ -162,7 +165,11 @@ pub fn server(snapshot: &Snapshot, at: usize, width: usize) -> String {
                 seen.server, seen.ms
             )
         }
-        Err(why) => format!("{}  fails: {}", seen.server, secrets::printable(why)),
+        Err(why) => format!(
+            "{}  not available: {}",
+            seen.server,
+            secrets::printable(why)
+        ),
     };
     let style = match seen.answer {
         Ok(_) => Style::new().bold(),
@@ -171,19 +178,22 @@ pub fn server(snapshot: &Snapshot, at: usize, width: usize) -> String {
     style.apply_to(fit(&text, width)).to_string()
 }
 
-/// What the table does not say.
+/// What the table does not show.
 pub fn notes(snapshot: &Snapshot) -> Vec<String> {
     let mut notes = Vec::new();
     for site in &snapshot.sites {
         let name = &site.name;
         if site.paused {
-            notes.push(format!("{name} is paused: `wp-gears resume` lets it go on"));
+            notes.push(format!(
+                "{name} is paused; run 'wp-gears resume' to continue"
+            ));
         }
         if let Ok(counts) = &site.counts
             && counts.waiting_for_retry > 0
         {
             let count = counts.waiting_for_retry;
-            notes.push(format!("{name}: {count} job(s) wait for another try"));
+            let jobs = if count == 1 { "job" } else { "jobs" };
+            notes.push(format!("{name}: {count} {jobs} waiting for a retry"));
         }
         let connected = snapshot
             .queues
@@ -191,7 +201,7 @@ pub fn notes(snapshot: &Snapshot) -> Vec<String> {
             .any(|queue| queue.site.as_ref() == Some(name) && queue.workers > 0);
         if !connected && !site.paused && snapshot.all_up() {
             notes.push(format!(
-                "{name}: no worker of it is connected to these job servers"
+                "{name}: none of its workers is connected to these job servers"
             ));
         }
     }
@@ -203,7 +213,7 @@ pub fn notes(snapshot: &Snapshot) -> Vec<String> {
         .collect();
     if !hidden.is_empty() {
         notes.push(format!(
-            "oldest, done and failed of {}: root and the site's worker user see them",
+            "OLDEST, DONE and FAILED of {} are visible only to root and the site's worker user",
             hidden.join(", ")
         ));
     }
@@ -268,8 +278,8 @@ pub fn document(snapshot: &Snapshot) -> Value {
     })
 }
 
-/// A queue that nobody uses and that is no site's: the job server remembers such.
-pub fn is_idle_stranger(queue: &QueueStatus) -> bool {
+/// An empty queue without workers that belongs to no site: job servers remember those.
+pub fn is_idle_foreign(queue: &QueueStatus) -> bool {
     queue.site.is_none() && queue.waiting + queue.running + queue.workers == 0
 }
 
@@ -277,7 +287,7 @@ pub fn shown(queue: &QueueStatus) -> String {
     plugins::shown_function(&queue.function, queue.site.is_some())
 }
 
-/// "0 s", "59 s", "12 min", "5 h", "3 d".
+/// Formats an age like "0 s", "59 s", "12 min", "5 h" or "3 d".
 fn age(ms: u64) -> String {
     match ms / 1000 {
         seconds @ 0..60 => format!("{seconds} s"),
@@ -287,7 +297,7 @@ fn age(ms: u64) -> String {
     }
 }
 
-/// A line of blocks, the highest for the most.
+/// A sparkline of blocks, scaled to the largest number.
 fn spark(history: &[u64]) -> String {
     const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     let most = history.iter().copied().max().unwrap_or(0).max(1);
@@ -301,18 +311,18 @@ pub fn fit(text: &str, width: usize) -> String {
     truncate_str(text, width, "…").into_owned()
 }
 
-/// For people, as wide as their terminal.
+/// The text of a snapshot, as wide as the terminal.
 pub fn lines(snapshot: &Snapshot) -> Vec<String> {
     let terminal = console::Term::stdout().size_checked();
     let width = terminal.map_or(100, |(_, columns)| usize::from(columns).max(20));
     let mut lines = Vec::new();
     for (at, seen) in snapshot.servers.iter().enumerate() {
-        // Whole, where it says why it fails.
+        // Not truncated, so that errors are complete.
         lines.push(server(snapshot, at, usize::MAX));
         let rows: Vec<Row> = snapshot
             .queues
             .iter()
-            .filter(|queue| queue.server == seen.server && !is_idle_stranger(queue))
+            .filter(|queue| queue.server == seen.server && !is_idle_foreign(queue))
             .map(|queue| Row { queue, trend: None })
             .collect();
         if seen.answer.is_ok() {

@@ -1,21 +1,21 @@
-//! As wide as the terminal is, and no wider.
+//! Wraps text to the width of the terminal.
 
 use console::measure_text_width;
 
 use crate::report::Ui;
 
 impl Ui {
-    /// A paragraph, broken between words.
+    /// Prints a paragraph, wrapped between words.
     pub fn wrapped(&self, text: &str) {
         self.line(&lines(text, 0, self.columns()));
     }
 
-    /// As `wrapped`, what follows the first line two columns in.
-    pub fn hung(&self, text: &str) {
+    /// Like `wrapped`, with continuation lines indented by two columns.
+    pub fn hanging(&self, text: &str) {
         self.line(&lines(text, 2, self.columns()));
     }
 
-    /// A command line, one that a shell takes as it stands.
+    /// Prints a command line that can be pasted into a shell.
     pub fn command(&self, command: &str, words: &[String]) {
         let room = self.columns().unwrap_or(usize::MAX);
         let mut line = format!("  {command}");
@@ -33,7 +33,7 @@ impl Ui {
         self.line(&line);
     }
 
-    /// The terminal's width; `None` where the text goes elsewhere.
+    /// The width of the terminal; `None` if the output is not a terminal.
     pub fn columns(&self) -> Option<usize> {
         let term = if self.json {
             console::Term::stderr()
@@ -46,7 +46,7 @@ impl Ui {
     }
 }
 
-/// Text on lines of their own below each other, broken between words.
+/// Wraps text between words; continuation lines are indented by `indent`.
 pub fn lines(text: &str, indent: usize, columns: Option<usize>) -> String {
     let room = columns.map_or(usize::MAX, |columns| columns.saturating_sub(indent).max(16));
     let mut rows: Vec<String> = Vec::new();
@@ -61,7 +61,7 @@ pub fn lines(text: &str, indent: usize, columns: Option<usize>) -> String {
             }
             let word = crate::base::secrets::printable(word);
             let mut rest = word.as_str();
-            while let Some(at) = too_long(rest, room) {
+            while let Some(at) = break_at(rest, room) {
                 rows.push(rest[..at].to_owned());
                 rest = &rest[at..];
             }
@@ -72,8 +72,8 @@ pub fn lines(text: &str, indent: usize, columns: Option<usize>) -> String {
     rows.join(&format!("\n{:indent$}", ""))
 }
 
-/// Where a word is broken that fits on no line: a path before a slash.
-fn too_long(word: &str, room: usize) -> Option<usize> {
+/// Where to break a word that is wider than a line: before a slash, if it has one.
+fn break_at(word: &str, room: usize) -> Option<usize> {
     if measure_text_width(word) <= room {
         return None;
     }
@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_break_between_words_and_hold_nothing_that_steers() {
+    fn lines_wrap_between_words_without_control_characters() {
         assert_eq!(
             lines("one two\u{1b}[31m three", 4, None),
             "one two\u{fffd}[31m three"

@@ -245,7 +245,7 @@ const ALLOWED: &[(&str, &[&str], &str)] = &[
     ),
     ("plan/journal.rs", &["all"], "the journal's format"),
     ("plan/recipe/mod.rs", &["fork"], "an option's value"),
-    ("report/ask.rs", &["no", "y", "yes"], "a person's answer"),
+    ("report/ask.rs", &["no", "yes"], "the user's answer"),
     (
         "site/config/block.rs",
         &[

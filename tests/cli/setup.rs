@@ -174,7 +174,7 @@ fn bad_input_is_one_clear_error_before_anything_changes() {
             "contains no WordPress",
         ),
         (vec!["setup", "--yes"], 2, "none is named"),
-        (vec!["setup", "--site", SITE], 1, "no --yes"),
+        (vec!["setup", "--site", SITE], 1, "terminal or --yes"),
         (
             vec!["setup", "--site", SITE, "--salt", "a b", "--yes"],
             2,
@@ -223,7 +223,7 @@ fn bad_input_is_one_clear_error_before_anything_changes() {
         (
             vec!["remove", "--site", "/nowhere", "--yes"],
             1,
-            "nothing of it was found",
+            "knows no such site",
         ),
     ] {
         let output = root.run(&args);
@@ -289,7 +289,7 @@ fn without_root_rights_nothing_is_changed() {
     let output = AsNobody::new().run(&SETUP);
     assert_eq!(code(&output), 1, "{}", text(&output));
     assert!(
-        text(&output).contains("you are not root"),
+        text(&output).contains("root privileges are required"),
         "{}",
         text(&output)
     );

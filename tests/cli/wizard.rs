@@ -67,10 +67,10 @@ fn host() -> Root {
 const DEFAULTS: &[(&str, &str)] = &[
     ("Which sites?", ENTER),
     ("How many workers?", ENTER),
-    ("Where do jobs wait", ENTER),
+    ("Where should queued jobs", ENTER),
     ("Is this right?", ENTER),
-    ("Do it?", ENTER),
-    ("does the same.", ""),
+    ("Apply these changes?", ENTER),
+    ("setup --yes'.", ""),
 ];
 
 const LINES: &[(&str, &str)] = &[
@@ -78,10 +78,10 @@ const LINES: &[(&str, &str)] = &[
     ("Invalid answer:", "1 2\r"),
     ("How many workers for each", "0\r"),
     ("Invalid answer: expected a whole", "3\r"),
-    ("Where do jobs wait", "2\r"),
+    ("Where should queued jobs", "2\r"),
     ("Is this right?", "\r"),
-    ("Do it?", "yes\r"),
-    ("does the same.", ""),
+    ("Apply these changes?", "yes\r"),
+    ("setup --yes'.", ""),
 ];
 
 const TALKS: &[Talk] = &[
@@ -110,15 +110,15 @@ const TALKS: &[Talk] = &[
         answers: &[
             ("How many workers?", "x\r"),
             ("Invalid answer:", "3\r"),
-            ("Where do jobs wait", "\x1b[B\r"),
+            ("Where should queued jobs", "\x1b[B\r"),
             ("Is this right?", "\x1b[B\x1b[B\x1b[B\r"),
             ("Which option?", "\x1b[B\x1b[B\x1b[B\x1b[B\r"),
             ("worker-user", "root\r"),
             ("cannot let jobs run", "\x1b[B\r"),
             ("How many workers?", "4\r"),
             ("Is this right?", ENTER),
-            ("Do it?", "d"),
-            ("Do it? [Y/n]", "n"),
+            ("Apply these changes?", "d"),
+            ("Apply these changes? [Y/n]", "n"),
             ("Nothing was changed.", ""),
         ],
     },
@@ -129,7 +129,7 @@ const TALKS: &[Talk] = &[
         env: &[],
         words: &["--site", "/var/www/site", "--workers", "1"],
         answers: &[
-            ("Where do jobs wait", "\x1b[B\x1b[B\r"),
+            ("Where should queued jobs", "\x1b[B\x1b[B\r"),
             ("MySQL server [localhost]", "db.test\r"),
             ("MySQL user for the job server", ENTER),
             ("Database", "a b\r"),
@@ -137,8 +137,8 @@ const TALKS: &[Talk] = &[
             ("Password", "with blanks\r"),
             ("contains white", "very-geheim\r"),
             ("Is this right?", ENTER),
-            ("Do it?", ENTER),
-            ("The password is not recorded", ""),
+            ("Apply these changes?", ENTER),
+            ("The password is not saved", ""),
         ],
     },
     Talk {
@@ -150,7 +150,7 @@ const TALKS: &[Talk] = &[
         answers: &[
             ("Which sites?", ENTER),
             ("How many workers?", ENTER),
-            ("Where do jobs", ENTER),
+            ("Where should queued", ENTER),
             ("Is this right?", "\x1b[A\r"),
             ("Nothing was changed.", ""),
         ],
@@ -163,9 +163,9 @@ const TALKS: &[Talk] = &[
         words: &["--plain", "--workers", "2"],
         answers: &[
             ("Which site?", "3\r"),
-            ("Its folder", "/nowhere\r"),
+            ("WordPress folder", "/nowhere\r"),
             ("Invalid answer:", "/var/www/blog\r"),
-            ("Where do jobs wait", ENTER),
+            ("Where should queued jobs", ENTER),
             ("Is this right?", "4\r"),
             ("allow-upgrades", "9\r"),
             ("1 fork", "2\r"),
@@ -311,7 +311,7 @@ fn nothing_is_asked_where_enough_is_given() {
     ];
     let talk = Talk { words, ..TALKS[0] };
     let mut terminal = start(&root, &talk);
-    let screen = settled(&terminal, "Do it?");
+    let screen = settled(&terminal, "Apply these changes?");
     assert!(!screen.contains("Is this right?"));
     terminal.keys("y");
     settled(&terminal, "Done in");

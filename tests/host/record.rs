@@ -26,14 +26,14 @@ fn record() {
     for (question, answer) in [
         ("Which sites?", "\r"),
         ("How many workers?", "\r"),
-        ("Where do jobs wait", "\r"),
+        ("Where should queued jobs", "\r"),
         ("Is this right?", "\r"),
-        ("Do it?", "y"),
+        ("Apply these changes?", "y"),
     ] {
         terminal.wait_for(question);
         terminal.keys(answer);
     }
-    terminal.wait_for("does the same.");
+    terminal.wait_for("setup --yes'.");
     let cells = cells(terminal.pty.parser().screen());
     assert_eq!(terminal.ends().code(), Some(0));
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/run.svg");

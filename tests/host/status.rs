@@ -65,7 +65,10 @@ fn who_has_no_rights_sees_the_queues_and_root_sees_all() {
     phase("the job server is down");
     host.run(&["systemctl", "stop", "gearman-job-server"]).ok();
     let out = host.as_user("nobody", &["wp-gears", "status"]).exits(1);
-    assert!(out.stdout.contains("127.0.0.1:4730  fails: "), "{out}");
+    assert!(
+        out.stdout.contains("127.0.0.1:4730  not available: "),
+        "{out}"
+    );
 }
 
 /// The screen of nobody's terminal, which then gets a q.

@@ -54,11 +54,11 @@ fn suggested(terminal: &mut Terminal) -> String {
     let screen = wait(terminal, "How many workers?");
     assert!(screen.contains("GB)."), "{screen}");
     terminal.keys(ENTER);
-    wait(terminal, "Where do jobs wait");
+    wait(terminal, "Where should queued jobs");
     terminal.keys(ENTER);
     wait(terminal, "Is this right?");
     terminal.keys(ENTER);
-    wait(terminal, "Do it?")
+    wait(terminal, "Apply these changes?")
 }
 
 /// The package manager ends its work, and nothing comes after it.
@@ -76,23 +76,20 @@ fn stopped_while_packages_come(host: &Host) {
     let pid = inside.unwrap().pid.to_string();
     host.run(&["kill", "-INT", &pid]).exits(0);
     wait(&terminal, "Stopping after this step");
-    let screen = wait(&terminal, "takes them back.");
+    let screen = wait(&terminal, "to undo.");
     assert!(screen.contains("✓ install packages"), "{screen}");
-    assert!(screen.contains("Stopped: 1 of "), "{screen}");
+    assert!(screen.contains("Stopped after 1 of "), "{screen}");
     assert_eq!(terminal.ends().code(), Some(130));
     host.run(&["dpkg", "--audit"]).exits(0);
 }
 
-/// To the end, which proves it and tells how to do it without a person.
+/// To the end, with the test job and the command line that does the same.
 fn by_answers(host: &Host) {
     let mut terminal = wizard(host);
     suggested(&mut terminal);
     terminal.keys("y");
-    let screen = wait(&terminal, "does the same.");
-    assert!(
-        screen.contains("proved by a job through WordPress"),
-        "{screen}"
-    );
+    let screen = wait(&terminal, "setup --yes'.");
+    assert!(screen.contains("verified with a test job"), "{screen}");
     assert!(screen.contains(&format!("\n  {SAME}\n")), "{screen}");
     assert!(terminal.sent().contains("handed in after"));
     assert!(terminal.ends().success());

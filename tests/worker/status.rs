@@ -150,7 +150,7 @@ fn a_job_server_that_is_away_is_named_and_fails() {
     assert!(samples.contains(&format!("wp_gears_up{{server={here}}} 0")));
     let text = out(&mut status(&site, None, &[]));
     let text = String::from_utf8(text.stdout).unwrap();
-    assert!(text.contains(&format!("{here}  fails: ")), "{text}");
+    assert!(text.contains(&format!("{here}  not available: ")), "{text}");
 }
 
 #[test]

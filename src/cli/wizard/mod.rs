@@ -1,6 +1,6 @@
-//! Asks a person for what would else be a mere default: which sites, how many
-//! workers, which queue, and no more unless they want to. The answers fill in
-//! options that nobody gave; what follows is the same as without a person.
+//! Prompts for options that would otherwise get a default: sites, number of
+//! workers, queue, and on request all others. The answers fill in options that
+//! were not given; the rest of setup is the same as without the wizard.
 
 mod more;
 mod queue;
@@ -18,13 +18,13 @@ use crate::intent::resolve::{self, Resolved};
 use crate::report::Ui;
 use sites::Found;
 
-/// What the options and the file say, for these sites or those that they name.
+/// Returns the given options for these sites; if empty, for the named ones.
 pub type Layers<'a> = dyn Fn(&[PathBuf]) -> Result<Spec> + Sync + 'a;
 
-/// What came of it.
+/// The result of the wizard.
 pub struct Asked {
     pub spec: Spec,
-    /// Sites that were found and not chosen.
+    /// Sites that were found but not chosen.
     pub others: Vec<PathBuf>,
     /// Whether anything was asked.
     pub any: bool,
@@ -37,7 +37,7 @@ enum Question {
     Queue,
 }
 
-/// What the person answered.
+/// The user's answers.
 #[derive(Debug, Clone, Default)]
 struct Answers {
     sites: Vec<PathBuf>,
@@ -50,22 +50,22 @@ struct Wizard<'a> {
     host: &'a Host,
     ui: Ui,
     layers: &'a Layers<'a>,
-    /// Options of one site were given: there can be no second.
+    /// Options for a single site were given, so only one can be chosen.
     one_site: bool,
     found: Vec<Found>,
     questions: Vec<Question>,
     answers: Answers,
 }
 
-/// The whole conversation.
+/// Asks all open questions.
 pub fn ask(host: &Host, ui: Ui, layers: &Layers, one_site: bool) -> Result<Asked> {
-    let said = layers(&[])?;
-    // What is wrong without any site is said before the first question.
-    let wrong = Spec {
+    let given = layers(&[])?;
+    // Reject options that are invalid for any site before the first question.
+    let without_sites = Spec {
         sites: Vec::new(),
-        ..said.clone()
+        ..given.clone()
     };
-    resolve::resolve(host, &wrong)?;
+    resolve::resolve(host, &without_sites)?;
     let mut wizard = Wizard {
         host,
         ui,
@@ -75,17 +75,17 @@ pub fn ask(host: &Host, ui: Ui, layers: &Layers, one_site: bool) -> Result<Asked
         questions: Vec::new(),
         answers: Answers::default(),
     };
-    let named: Vec<PathBuf> = said.sites.into_iter().map(|site| site.dir).collect();
+    let named: Vec<PathBuf> = given.sites.into_iter().map(|site| site.dir).collect();
     let platform = host.platform()?.name.clone();
     if named.is_empty() {
         wizard.questions.push(Question::Sites);
         wizard.welcome(&platform);
-        wizard.look_for_sites()?;
+        wizard.find_sites()?;
         wizard.ask_sites()?;
     }
     let resolved = wizard.resolved()?;
     if resolved.sites.is_empty() {
-        return wizard.result(); // Setup says why.
+        return wizard.result(); // Setup reports the reason.
     }
     let open = wizard.open(&resolved)?;
     wizard.questions.extend(&open);
@@ -94,26 +94,26 @@ pub fn ask(host: &Host, ui: Ui, layers: &Layers, one_site: bool) -> Result<Asked
     }
     if !named.is_empty() {
         wizard.welcome(&platform);
-        wizard.found = wizard.look(named)?;
+        wizard.found = wizard.inspect(named)?;
         wizard.show_named();
     }
     for question in open {
         wizard.ask(question)?;
     }
-    wizard.settle()?;
+    wizard.review()?;
     wizard.result()
 }
 
 impl Wizard<'_> {
     fn welcome(&self, platform: &str) {
-        let text = format!("Background jobs for WordPress, on {platform}.");
+        let text = format!("Background jobs for WordPress on {platform}.");
         self.ui.wrapped(&text);
         self.ui
-            .wrapped("Enter takes what is suggested. Ctrl-C ends it and changes nothing.");
+            .wrapped("Press Enter to accept a suggestion, Ctrl-C to quit without changes.");
         self.ui.line("");
     }
 
-    /// What is wanted, with the answers so far.
+    /// The given options combined with the answers so far.
     fn spec(&self) -> Result<Spec> {
         let mut spec = (self.layers)(&self.answers.sites)?;
         spec.host = spec.host.over(self.answers.host.clone());
@@ -121,7 +121,7 @@ impl Wizard<'_> {
         let several = spec.sites.len() > 1;
         for site in &mut spec.sites {
             let mut answers = self.answers.site.clone();
-            // A number for all is meant for those that have none.
+            // One number for several sites applies to those without workers.
             if several && self.has_workers(&site.dir) {
                 answers.workers = None;
             }
@@ -150,12 +150,12 @@ impl Wizard<'_> {
         })
     }
 
-    /// What neither the options nor the host say.
+    /// The questions that neither the options nor the host answer.
     fn open(&self, resolved: &Resolved) -> Result<Vec<Question>> {
         let spec = self.spec()?;
         let is_open = |dir: &Path| {
-            let said = spec.sites.iter().find(|site| site.dir == dir);
-            said.is_some_and(|site| site.options.workers.is_none())
+            let site = spec.sites.iter().find(|site| site.dir == dir);
+            site.is_some_and(|site| site.options.workers.is_none())
         };
         let roles = &resolved.host.roles;
         let mut open = Vec::new();
@@ -180,34 +180,34 @@ impl Wizard<'_> {
         }
     }
 
-    /// Shows the answers until they are right.
-    fn settle(&mut self) -> Result<()> {
+    /// Shows the answers and lets the user change them.
+    fn review(&mut self) -> Result<()> {
         let questions = self.questions.clone();
         loop {
             let resolved = self.resolved()?;
             self.ui.notes(&resolved.notes);
             self.ui.notes(&self.notes(&resolved));
-            let mut items = vec!["Go on    show what will be done".to_owned()];
+            let mut items = vec!["Continue  review the changes".to_owned()];
             items.extend(questions.iter().map(|it| self.row(*it, &resolved)));
-            items.push(format!("More     {}", self.more_row()));
-            items.push("Stop     change nothing".into());
+            items.push(format!("More      {}", self.more_row()));
+            items.push("Quit      change nothing".into());
             let at = self.ui.one("Is this right?", &items, 0)?;
             match at {
                 0 => return Ok(()),
                 _ if at <= questions.len() => self.ask(questions[at - 1])?,
                 _ if at == questions.len() + 1 => self.ask_more()?,
-                _ => return Err(crate::report::interrupt::Cancelled::Answered.into()),
+                _ => return Err(crate::report::interrupt::Cancelled::Declined.into()),
             }
         }
     }
 
-    /// What is to be known of the chosen sites, as far as it still holds.
+    /// The notes on chosen sites that still apply.
     fn notes(&self, resolved: &Resolved) -> Vec<String> {
-        let holds = |site: &&Found| {
+        let applies = |site: &&Found| {
             let chosen = resolved.sites.iter().find(|it| it.dir == site.dir);
             chosen.is_some_and(|it| it.plugin.bundled.is_none())
         };
-        let found = self.found.iter().filter(holds);
+        let found = self.found.iter().filter(applies);
         found.filter_map(|site| site.note.clone()).collect()
     }
 
@@ -220,8 +220,8 @@ impl Wizard<'_> {
                     .map(|site| site.dir.display().to_string())
                     .collect();
                 match dirs.len() {
-                    1 => format!("Site     {}", dirs.concat()),
-                    count => format!("Sites    {count}: {}", dirs.join(" ")),
+                    1 => format!("Site      {}", dirs.concat()),
+                    count => format!("Sites     {count}: {}", dirs.join(" ")),
                 }
             }
             Question::Workers => workers::row(resolved),

@@ -1,5 +1,5 @@
-//! All other options, for who asks for them: from the same table as the
-//! command line, with its words and its checks.
+//! The menu with all other options. Their help and their validation are those
+//! of the command line.
 
 use anyhow::Result;
 use clap::Arg;
@@ -11,13 +11,13 @@ use crate::intent::resolve::Resolved;
 use crate::queue::{of_option, queues};
 use crate::report::message;
 
-/// Stands for no value.
+/// Shown for an option without a value.
 const UNSET: &str = "-";
 
 type Row = (Arg, Option<String>);
 
 impl Wizard<'_> {
-    /// Whether it has a question of its own.
+    /// Whether the option has its own question.
     fn asks(&self, option: &str) -> bool {
         let of_store = || {
             let queues = queues();
@@ -31,7 +31,7 @@ impl Wizard<'_> {
         })
     }
 
-    /// Options that nobody gave, the host's first.
+    /// The options that were not given: the host's, and those of the only site.
     fn rows(&self, resolved: &Resolved) -> Result<(Vec<Row>, Vec<Row>)> {
         let spec = self.spec()?;
         let given = (self.layers)(&self.answers.sites)?;
@@ -49,7 +49,7 @@ impl Wizard<'_> {
             let queue = arg.get_long().and_then(of_option);
             queue.is_none_or(|queue| queue == resolved.host.queue)
         });
-        // What one site has for itself makes no sense for several.
+        // Site options are offered only if there is a single site.
         let of_site = match (&resolved.sites[..], &given.sites[..]) {
             ([site], [given]) => open(site_values(&spec, site), names(&given.options)),
             _ => Vec::new(),
@@ -57,15 +57,15 @@ impl Wizard<'_> {
         Ok((of_host, of_site))
     }
 
-    /// What was changed there, or what there is.
+    /// Describes the menu: the options changed there, or examples of its options.
     pub fn more_row(&self) -> String {
-        let mut said = options(&self.answers.site);
-        said.extend(options(&self.answers.host));
-        let mut said: Vec<&str> = said.iter().map(|it| it.trim_start_matches("--")).collect();
-        said.retain(|it| !self.asks(it.split([' ', '=']).next().unwrap_or_default()));
-        match said.is_empty() {
+        let mut set = options(&self.answers.site);
+        set.extend(options(&self.answers.host));
+        let mut set: Vec<&str> = set.iter().map(|it| it.trim_start_matches("--")).collect();
+        set.retain(|it| !self.asks(it.split([' ', '=']).next().unwrap_or_default()));
+        match set.is_empty() {
             true => "user, PHP, port, limits …".into(),
-            false => format!("{} …", said.join(", ")),
+            false => format!("{} …", set.join(", ")),
         }
     }
 
@@ -126,7 +126,7 @@ impl Wizard<'_> {
                 self.answers.host = it.over(self.answers.host.clone());
             }),
         };
-        // What the host refuses is taken back.
+        // Discard an answer that cannot be resolved on this host.
         let refused = match (set, self.resolved()) {
             (Err(why), _) => Some(why),
             (_, Err(error)) => Some(message(&error, false)),
@@ -136,7 +136,7 @@ impl Wizard<'_> {
                 .map(|(_, error)| message(error, false)),
         };
         if let Some(why) = refused {
-            self.ui.wrong(&why);
+            self.ui.invalid(&why);
             self.answers = before;
             self.ui.line("");
         }

@@ -1,5 +1,4 @@
-//! Where jobs wait: each kind of queue with what to expect of it, and what the
-//! chosen one needs to know.
+//! The question about the queue, and those about its store.
 
 use anyhow::Result;
 
@@ -19,7 +18,7 @@ impl Wizard<'_> {
             .collect();
         let now = self.answers.host.queue.unwrap_or_default();
         let now = queues.iter().position(|queue| *queue == now);
-        let question = "Where do jobs wait for a worker?";
+        let question = "Where should queued jobs be stored?";
         let queue = queues[self.ui.one(question, &items, now.unwrap_or(0))?];
         self.ui.answered(question, queue.name());
         if self.answers.host.queue != Some(queue) {
@@ -30,7 +29,7 @@ impl Wizard<'_> {
         self.ask_store(queue)
     }
 
-    /// What nobody said about a store of this kind.
+    /// Asks what was not given about the store.
     fn ask_store(&mut self, queue: Queue) -> Result<()> {
         let given = (self.layers)(&self.answers.sites)?.host;
         let given = effective::names(&given);
@@ -52,8 +51,9 @@ impl Wizard<'_> {
             return Ok(());
         };
         if !is_given(source.file_option) && std::env::var_os(source.variable).is_none() {
-            self.ui
-                .wrapped("Its password is not shown. Enter: the one there is, else a random one.");
+            self.ui.wrapped(
+                "The password is not echoed. Press Enter to keep the current one or generate one.",
+            );
             let check = |text: &str| match text {
                 "" => Ok(()),
                 text => Password::new(text).map(drop).map_err(|problem| problem.why),
@@ -73,5 +73,5 @@ pub fn row(resolved: &Resolved) -> String {
     let queue = resolved.host.queue;
     let label = resolved.host.store.as_ref().and_then(|it| it.label());
     let about = label.unwrap_or_else(|| queue.summary().into());
-    format!("Queue    {}: {about}", queue.name())
+    format!("Queue     {}: {about}", queue.name())
 }

@@ -1,4 +1,4 @@
-//! The sites that were found, what is known of each, and the choice among them.
+//! Finds sites, describes each and lets the user choose.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -18,26 +18,26 @@ use crate::site::ask::Identity;
 use crate::site::config::Network;
 use crate::site::roots;
 
-/// So many sites may all be meant.
+/// Up to this many sites, all are preselected.
 const FEW: usize = 5;
 const ELSEWHERE: &str = "another folder …";
 
 pub struct Found {
     pub dir: PathBuf,
-    /// For people.
+    /// A description for the user.
     pub about: String,
-    /// It has the plugin, or workers already: most likely this one is meant.
+    /// It has the plugin or workers, so it is probably the one to set up.
     likely: bool,
-    /// Why it cannot be set up.
+    /// The reason why it cannot be set up.
     trouble: Option<String>,
     pub has_workers: bool,
-    /// Its WordPress gave no answer when it was asked.
-    silent: bool,
-    /// What is to be known before it is set up.
+    /// Its WordPress did not respond.
+    unresponsive: bool,
+    /// What the user should know before it is set up.
     pub note: Option<String>,
 }
 
-/// No site is asked any more once looking took so long: files tell enough.
+/// After this time no more sites are asked; their files have to be enough.
 const ASKING: Duration = Duration::from_secs(5);
 
 fn one(host: &Host, layers: &Layers, dir: &Path, until: Instant) -> Result<Found> {
@@ -50,26 +50,26 @@ fn one(host: &Host, layers: &Layers, dir: &Path, until: Instant) -> Result<Found
         likely: false,
         trouble: resolved.refused.first().map(|(_, error)| trouble(error)),
         has_workers: false,
-        silent: false,
+        unresponsive: false,
         note: None,
     };
     if let Some(site) = resolved.sites.first() {
-        let told = match host.live() && Instant::now() < until {
+        let answer = match host.live() && Instant::now() < until {
             true => Some(site.target().identify(host)),
             false => None,
         };
-        found.silent = matches!(told, Some(Err(_)));
-        let told = told.and_then(Result::ok);
-        found.about = about(site, told.as_ref());
-        if found.silent {
-            found.about.push_str(", does not answer");
+        found.unresponsive = matches!(answer, Some(Err(_)));
+        let identity = answer.and_then(Result::ok);
+        found.about = about(site, identity.as_ref());
+        if found.unresponsive {
+            found.about.push_str(", not responding");
         }
         found.has_workers = site.existing.is_some();
-        let brings_plugin = site.plugin.bundled.is_none();
-        found.likely = brings_plugin || found.has_workers;
-        if brings_plugin && told.is_some_and(|told| !told.active) {
+        let has_plugin = site.plugin.bundled.is_none();
+        found.likely = has_plugin || found.has_workers;
+        if has_plugin && identity.is_some_and(|identity| !identity.active) {
             found.note = Some(format!(
-                "{} in {} is not active: activate it, or take the plugin 'bundled' under More",
+                "{} in {} is not active: activate it, or choose the plugin 'bundled' under More",
                 site.plugin.label,
                 dir.display()
             ));
@@ -78,16 +78,19 @@ fn one(host: &Host, layers: &Layers, dir: &Path, until: Instant) -> Result<Found
     Ok(found)
 }
 
-fn about(site: &SiteResolved, told: Option<&Identity>) -> String {
+fn about(site: &SiteResolved, identity: Option<&Identity>) -> String {
     let mut parts = Vec::new();
-    if let Some(told) = told.filter(|told| !told.name.is_empty()) {
-        parts.push(format!("\"{}\"", told.name));
+    if let Some(identity) = identity.filter(|identity| !identity.name.is_empty()) {
+        parts.push(format!("\"{}\"", identity.name));
     }
-    let network = told.map_or(site.found.network == Network::Yes, |told| told.network);
+    let network = match identity {
+        Some(identity) => identity.network,
+        None => site.found.network == Network::Yes,
+    };
     let kind = if network { " network" } else { "" };
     parts.push(format!("WordPress {}{kind}", site.version));
     let label = site.plugin.label;
-    parts.push(match told.map(|told| told.active) {
+    parts.push(match identity.map(|identity| identity.active) {
         _ if site.plugin.bundled.is_some() => "no plugin yet".into(),
         None => label.to_owned(),
         Some(true) => format!("{label} active"),
@@ -99,7 +102,7 @@ fn about(site: &SiteResolved, told: Option<&Identity>) -> String {
     parts.join(", ")
 }
 
-/// Why it cannot be set up, in the fewest words.
+/// The innermost reason why a site cannot be set up.
 fn trouble(error: &anyhow::Error) -> String {
     let problem = error
         .chain()
@@ -111,10 +114,10 @@ fn trouble(error: &anyhow::Error) -> String {
 }
 
 impl Wizard<'_> {
-    /// Looks at the folders, several at a time, and asks the sites that can be asked.
-    pub fn look(&self, dirs: Vec<PathBuf>) -> Result<Vec<Found>> {
+    /// Inspects the folders in parallel, and asks the sites that can be asked.
+    pub fn inspect(&self, dirs: Vec<PathBuf>) -> Result<Vec<Found>> {
         let progress = Progress::new(self.ui);
-        progress.start("Looking at the sites");
+        progress.start("Inspecting sites");
         let until = Instant::now() + ASKING;
         let (host, layers) = (self.host, self.layers);
         let found = parallel::map(&dirs, parallel::cores(), |dir| {
@@ -124,19 +127,20 @@ impl Wizard<'_> {
         found.into_iter().collect()
     }
 
-    pub fn look_for_sites(&mut self) -> Result<()> {
+    pub fn find_sites(&mut self) -> Result<()> {
         let dirs = roots::find(self.host)?;
-        self.found = self.look(dirs)?;
+        self.found = self.inspect(dirs)?;
         let (bad, good): (Vec<Found>, _) = std::mem::take(&mut self.found)
             .into_iter()
             .partition(|site| site.trouble.is_some());
         self.found = good;
-        // Who has many sites sees those first that are marked.
-        self.found.sort_by_key(|site| (!site.likely, site.silent));
+        // In a long list, the preselected sites come first.
+        self.found
+            .sort_by_key(|site| (!site.likely, site.unresponsive));
         for site in &bad {
             let why = site.trouble.as_deref().unwrap_or_default();
-            let text = format!("Left out: {}: {why}", site.dir.display());
-            self.ui.hung(&text);
+            let text = format!("Skipped {}: {why}", site.dir.display());
+            self.ui.hanging(&text);
         }
         if !bad.is_empty() {
             self.ui.line("");
@@ -144,7 +148,7 @@ impl Wizard<'_> {
         Ok(())
     }
 
-    /// Those that the person named, with what is known of them.
+    /// Describes the sites that were given.
     pub fn show_named(&self) {
         for site in self.found.iter().filter(|site| site.trouble.is_none()) {
             self.ui
@@ -156,7 +160,7 @@ impl Wizard<'_> {
     pub fn ask_sites(&mut self) -> Result<()> {
         if self.found.is_empty() {
             self.ui
-                .wrapped("No WordPress was found where web servers look.");
+                .wrapped("No WordPress sites were found in the usual web folders.");
             self.answers.sites = vec![self.ask_folder()?];
             self.ui.line("");
             return Ok(());
@@ -177,17 +181,17 @@ impl Wizard<'_> {
             false => loop {
                 let hint = match self.ui.plain {
                     true => "Which sites?",
-                    false => "Which sites? Space marks",
+                    false => "Which sites? (space to select)",
                 };
                 let mut chosen = self.ui.some(hint, &items, &on)?;
-                // Who marks all by one key means all that were found.
+                // The key that selects all means all sites that were found.
                 if chosen.len() == items.len() {
                     chosen.pop();
                 }
                 if !chosen.is_empty() {
                     break chosen;
                 }
-                self.ui.line("At least one.");
+                self.ui.line("Select at least one site.");
             },
         };
         let mut sites = Vec::new();
@@ -203,14 +207,14 @@ impl Wizard<'_> {
         Ok(())
     }
 
-    /// Likely ones; where there are none all of a few, or the first of many.
+    /// Suggests the likely sites; without any, all of a few or the first of many.
     fn is_suggested(&self, at: usize) -> bool {
         let any = self.found.iter().any(|site| site.likely);
-        let all = !any && self.found.len() <= FEW && !self.found[at].silent;
+        let all = !any && self.found.len() <= FEW && !self.found[at].unresponsive;
         self.found[at].likely || all || (!any && at == 0)
     }
 
-    /// One line a site where that fits, else two.
+    /// One line per site if all fit, otherwise two.
     fn items(&self) -> Vec<String> {
         let width = |site: &Found| measure_text_width(&site.dir.to_string_lossy());
         let dirs = self.found.iter().map(width).max().unwrap_or(0);
@@ -218,7 +222,7 @@ impl Wizard<'_> {
             .found
             .iter()
             .map(|site| measure_text_width(&site.about));
-        // What stands before an item, and a column that stays empty.
+        // The marks before an item, and an empty last column.
         let all = dirs + 2 + abouts.max().unwrap_or(0) + 7;
         let fits = self.ui.columns().is_none_or(|columns| all <= columns);
         let item = |site: &Found| {
@@ -243,7 +247,7 @@ impl Wizard<'_> {
         };
         let text = self
             .ui
-            .text("Its folder, with wp-load.php in it", None, &check)?;
+            .text("WordPress folder (with wp-load.php)", None, &check)?;
         absolute(Path::new(&text))
     }
 }

@@ -1,4 +1,4 @@
-//! How many workers: what suits the host is suggested, with the reason.
+//! The question about the number of workers, with a suggestion for this host.
 
 use anyhow::Result;
 
@@ -23,13 +23,13 @@ impl Wizard<'_> {
             true => {
                 let (cores, kilobytes) = self.host.strength();
                 format!(
-                    "A worker runs one job at a time. Room here for about {} ({cores} {}, {:.1} GB).",
+                    "Each worker runs one job at a time. This host has room for about {} ({cores} {}, {:.1} GB).",
                     self.host.worker_budget(),
                     if cores == 1 { "core" } else { "cores" },
                     kilobytes as f64 / f64::from(1 << 20),
                 )
             }
-            false => "A worker runs one job at a time; two suit most sites.".into(),
+            false => "Each worker runs one job at a time; two are enough for most sites.".into(),
         });
         let question = match &open[..] {
             [site] if several => format!("How many workers for {}?", site.name),
@@ -53,8 +53,8 @@ pub fn row(resolved: &Resolved) -> String {
     if let [each] = numbers[..]
         && count > 1
     {
-        return format!("Workers  {each} for each site");
+        return format!("Workers   {each} for each site");
     }
     let numbers = resolved.sites.iter().map(|site| site.workers.to_string());
-    format!("Workers  {}", numbers.collect::<Vec<_>>().join(" + "))
+    format!("Workers   {}", numbers.collect::<Vec<_>>().join(" + "))
 }
