@@ -18,6 +18,7 @@ use crate::intent::load::{Given, combine};
 use crate::intent::options::{HostOptions, SiteOptions, Spec};
 use crate::intent::queue::WaitingJobs;
 use crate::intent::resolve::{Resolved, SiteResolved};
+use crate::intent::usage::nearest;
 use crate::plan::apply::apply;
 use crate::plan::history;
 use crate::plan::prepare::{folders, prepare};
@@ -109,19 +110,10 @@ fn choose(names: &[String]) -> Result<Vec<&'static Check>> {
         if ALL.iter().any(|check| check.name == name) {
             continue;
         }
-        let near = ALL
-            .iter()
-            .map(|check| {
-                (
-                    similar::TextDiff::from_chars(name.as_str(), check.name).ratio(),
-                    check.name,
-                )
-            })
-            .max_by(|a, b| a.0.total_cmp(&b.0));
         let problem = Problem::usage(format!("run the check '{name}'"), "there is no such check");
-        return Err(match near {
-            Some((ratio, near)) if ratio > 0.5 => problem.help(format!("did you mean '{near}'?")),
-            _ => problem.help("run 'wp-gears doctor --list' to list the checks"),
+        return Err(match nearest(name, ALL.iter().map(|check| check.name)) {
+            Some(near) => problem.help(format!("did you mean '{near}'?")),
+            None => problem.help("run 'wp-gears doctor --list' to list the checks"),
         }
         .into());
     }

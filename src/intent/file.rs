@@ -13,7 +13,7 @@ use toml::{Table, Value};
 use crate::base::problem::Problem;
 use crate::host::Host;
 use crate::intent::options::{HostOptions, SiteOptions};
-use crate::intent::usage::nearest_of;
+use crate::intent::usage::nearest;
 
 pub const DEFAULT: &str = "/etc/wp-gears.toml";
 
@@ -241,12 +241,11 @@ fn refused<T: Args>(key: &str, value: &Value) -> Option<String> {
 }
 
 fn unknown(text: &str, key: &str, known: &[&str], what: String) -> anyhow::Error {
-    let near = nearest_of(key, known);
     let why = format!("{}there is no option '{key}'", at(text, key));
     let problem = Problem::usage(what, why);
-    match near {
-        Some((ratio, name)) if ratio > 0.5 => problem.help(format!("did you mean '{name}'?")),
-        _ => problem.help("'wp-gears setup --help' lists the options"),
+    match nearest(key, known.iter().copied()) {
+        Some(name) => problem.help(format!("did you mean '{name}'?")),
+        None => problem.help("'wp-gears setup --help' lists the options"),
     }
     .into()
 }

@@ -29,43 +29,34 @@ pub fn line(error: &clap::Error) -> Option<String> {
         .replace("invalid digit found in string", "expected a whole number");
     let line = line.strip_suffix(" found").unwrap_or(&line);
     let line = line.strip_suffix(']').unwrap_or(line).to_owned();
-    Some(match nearest(error) {
+    Some(match suggested(error) {
         Some(near) => format!("{line}; did you mean '{near}'?"),
         None => line,
     })
 }
 
-fn nearest(error: &clap::Error) -> Option<String> {
-    let wrong = [
-        ContextKind::InvalidSubcommand,
-        ContextKind::InvalidValue,
-        ContextKind::InvalidArg,
-    ]
-    .iter()
-    .find_map(|kind| match error.get(*kind)? {
-        ContextValue::String(word) => Some(word.clone()),
-        _ => None,
-    })?;
-    let known = [
+fn suggested(error: &clap::Error) -> Option<&str> {
+    [
         ContextKind::SuggestedSubcommand,
         ContextKind::SuggestedValue,
         ContextKind::SuggestedArg,
     ]
     .iter()
     .find_map(|kind| match error.get(*kind)? {
-        ContextValue::String(word) => Some(vec![word.clone()]),
-        ContextValue::Strings(words) => Some(words.clone()),
+        ContextValue::String(word) => Some(word.as_str()),
+        // In ascending order of likeness.
+        ContextValue::Strings(words) => words.last().map(String::as_str),
         _ => None,
-    })?;
-    let words: Vec<&str> = known.iter().map(String::as_str).collect();
-    let (_, near) = nearest_of(&wrong, &words)?;
-    Some(near.to_owned())
+    })
 }
 
-/// The word that is most like it, with how much.
-pub fn nearest_of<'a>(wrong: &str, known: &[&'a str]) -> Option<(f32, &'a str)> {
+/// The word that was probably meant, by the measure that clap uses too; for
+/// words that clap does not know.
+pub fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known
-        .iter()
-        .map(|word| (similar::TextDiff::from_chars(wrong, *word).ratio(), *word))
+        .into_iter()
+        .map(|word| (strsim::jaro(wrong, word), word))
+        .filter(|(likeness, _)| *likeness > 0.7)
         .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, word)| word)
 }
