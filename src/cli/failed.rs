@@ -10,7 +10,7 @@ use crate::base::clock::utc;
 use crate::base::problem::Problem;
 use crate::base::secrets::printable;
 use crate::cli::common::{DONE, FAILED};
-use crate::gearman::binary::{Client, Priority};
+use crate::gearman::binary::Client;
 use crate::gearman::server::Server;
 use crate::report::Ui;
 use crate::worker::sites;
@@ -313,14 +313,7 @@ fn retry(opened: &Opened, store: &Store, record: &JobRecord) -> Result<()> {
     // twice; the unique key makes that one job for the server.
     let unique = format!("wp-gears-{}", record.id);
     Client::connect(&server, Duration::from_secs(10))
-        .and_then(|mut client| {
-            client.submit(
-                function.as_bytes(),
-                unique.as_bytes(),
-                &payload,
-                Priority::Normal,
-            )
-        })
+        .and_then(|mut client| client.submit(function.as_bytes(), unique.as_bytes(), &payload))
         .map_err(|e| {
             Problem::new(format!("{} on {server}", what()), e)
                 .help("start the job server and run it again; the job is still stored")

@@ -14,7 +14,7 @@ use crate::intent::file::{self, FileOptions};
 use crate::queue::probe::QueueProbe;
 use crate::report::status::{document, lines};
 use crate::report::{Ui, prometheus};
-use crate::supervisor::programs::{self, Program};
+use crate::supervisor::programs::{self, ProgramSection};
 use crate::worker::sites::{self, WorkerSite};
 
 #[derive(Debug, Clone, clap::Args)]
@@ -128,7 +128,7 @@ fn probe(args: &StatusArgs, ui: Ui) -> Result<QueueProbe> {
 fn servers(
     host: &Host,
     intent: &FileOptions,
-    programs: &[Program],
+    programs: &[ProgramSection],
     sites: &[WorkerSite],
 ) -> Vec<Server> {
     let mut found: Vec<Server> = Vec::new();

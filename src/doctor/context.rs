@@ -11,7 +11,7 @@ use crate::base::paths::BASE;
 use crate::base::problem::Problem;
 use crate::doctor::Finding;
 use crate::gearman::server::Server;
-use crate::gearman::text::{Admin, Connection, Queue};
+use crate::gearman::text::{Admin, FunctionStatus};
 use crate::host::Host;
 use crate::host::platform::Platform;
 use crate::host::process::Process;
@@ -23,7 +23,7 @@ use crate::plan::prepare::{Prepared, prepare};
 use crate::resource::ResourceId;
 use crate::site::ask::{SiteFacts, Target};
 use crate::site::web::{Served, Servers};
-use crate::supervisor::rpc::{self, Unreachable};
+use crate::supervisor::rpc::{ProcessInfo, SupervisorClient, Unreachable};
 use crate::worker::Paths;
 
 /// How long a job server may take to answer.
@@ -42,7 +42,7 @@ pub struct Context<'h> {
     facts: Vec<OnceLock<Result<SiteFacts>>>,
     served: OnceLock<Vec<Served>>,
     processes: OnceLock<Vec<Process>>,
-    supervisor: OnceLock<Result<Vec<rpc::Process>, Unreachable>>,
+    supervisor: OnceLock<Result<Vec<ProcessInfo>, Unreachable>>,
     servers: Vec<(String, OnceLock<Result<ServerStatus, String>>)>,
 }
 
@@ -50,8 +50,7 @@ pub struct Context<'h> {
 #[derive(Debug, Clone)]
 pub struct ServerStatus {
     pub version: String,
-    pub queues: Vec<Queue>,
-    pub workers: Vec<Connection>,
+    pub queues: Vec<FunctionStatus>,
 }
 
 impl<'h> Context<'h> {
@@ -178,12 +177,12 @@ impl<'h> Context<'h> {
         format!("{} {arguments}", self.resolved.host.supervisor.control)
     }
 
-    pub fn supervisor(&self) -> rpc::Supervisor {
-        rpc::Supervisor::new(Path::new(self.resolved.host.supervisor.socket))
+    pub fn supervisor(&self) -> SupervisorClient {
+        SupervisorClient::new(Path::new(self.resolved.host.supervisor.socket))
     }
 
     /// What supervisord runs, or why it cannot be asked.
-    pub fn programs(&self) -> &Result<Vec<rpc::Process>, Unreachable> {
+    pub fn programs(&self) -> &Result<Vec<ProcessInfo>, Unreachable> {
         self.supervisor.get_or_init(|| {
             let supervisor = self.supervisor();
             supervisor.reach()?;
@@ -210,7 +209,6 @@ impl<'h> Context<'h> {
                 Ok(ServerStatus {
                     version: admin.version().map_err(ask)?,
                     queues: admin.status().map_err(ask)?,
-                    workers: admin.workers().map_err(ask)?,
                 })
             })
             .as_ref()

@@ -17,19 +17,13 @@ pub mod kind {
     pub const WORK_STATUS: u32 = 12;
     pub const WORK_COMPLETE: u32 = 13;
     pub const WORK_FAIL: u32 = 14;
-    pub const GET_STATUS: u32 = 15;
-    pub const ECHO_REQ: u32 = 16;
-    pub const ECHO_RES: u32 = 17;
     pub const SUBMIT_JOB_BG: u32 = 18;
     pub const ERROR: u32 = 19;
-    pub const STATUS_RES: u32 = 20;
     pub const SET_CLIENT_ID: u32 = 22;
     pub const WORK_DATA: u32 = 28;
     pub const WORK_WARNING: u32 = 29;
     pub const GRAB_JOB_UNIQ: u32 = 30;
     pub const JOB_ASSIGN_UNIQ: u32 = 31;
-    pub const SUBMIT_JOB_HIGH_BG: u32 = 32;
-    pub const SUBMIT_JOB_LOW_BG: u32 = 34;
 }
 
 /// Larger than any job that gearmand accepts; a longer length is garbage.
@@ -115,14 +109,7 @@ impl Inbox {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Priority {
-    High,
-    Normal,
-    Low,
-}
-
-/// A client connection, which submits jobs and asks about them.
+/// A client connection, which submits jobs.
 pub struct Client {
     stream: TcpStream,
     inbox: Inbox,
@@ -138,42 +125,12 @@ impl Client {
 
     /// Submits a background job and returns its handle. While a job with the same
     /// `unique` key is queued, that is the job returned.
-    pub fn submit(
-        &mut self,
-        function: &[u8],
-        unique: &[u8],
-        payload: &[u8],
-        priority: Priority,
-    ) -> io::Result<String> {
-        let kind = match priority {
-            Priority::High => kind::SUBMIT_JOB_HIGH_BG,
-            Priority::Normal => kind::SUBMIT_JOB_BG,
-            Priority::Low => kind::SUBMIT_JOB_LOW_BG,
-        };
+    pub fn submit(&mut self, function: &[u8], unique: &[u8], payload: &[u8]) -> io::Result<String> {
         let answer = self.ask(
-            &request(kind, &[function, unique, payload]),
+            &request(kind::SUBMIT_JOB_BG, &[function, unique, payload]),
             kind::JOB_CREATED,
         )?;
         Ok(String::from_utf8_lossy(&answer.data).into_owned())
-    }
-
-    /// Checks that the server answers as a job server does.
-    pub fn echo(&mut self, text: &[u8]) -> io::Result<()> {
-        let answer = self.ask(&request(kind::ECHO_REQ, &[text]), kind::ECHO_RES)?;
-        if answer.data == text {
-            Ok(())
-        } else {
-            Err(invalid("the server echoed other text than was sent"))
-        }
-    }
-
-    /// Whether the server still has the job.
-    pub fn knows(&mut self, handle: &str) -> io::Result<bool> {
-        let answer = self.ask(
-            &request(kind::GET_STATUS, &[handle.as_bytes()]),
-            kind::STATUS_RES,
-        )?;
-        Ok(answer.fields(5)?[1] == b"1")
     }
 
     fn ask(&mut self, bytes: &[u8], expected: u32) -> io::Result<Packet> {

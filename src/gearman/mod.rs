@@ -2,9 +2,9 @@
 //! binary protocol.
 
 pub mod binary;
-pub mod daemon;
+pub(crate) mod daemon;
 pub mod options;
-pub mod password;
+pub(crate) mod password;
 pub mod server;
 pub mod text;
-pub mod unit;
+pub(crate) mod unit;

@@ -11,7 +11,7 @@ const LARGEST: usize = 64 << 20;
 
 /// One function, which is one queue, in the answer to `status`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Queue {
+pub struct FunctionStatus {
     pub function: String,
     /// Waiting and running jobs.
     pub jobs: u64,
@@ -19,7 +19,7 @@ pub struct Queue {
     pub workers: u64,
 }
 
-impl Queue {
+impl FunctionStatus {
     /// Jobs that no worker is running.
     pub fn waiting(&self) -> u64 {
         self.jobs.saturating_sub(self.running)
@@ -35,15 +35,6 @@ pub struct Connection {
     pub functions: Vec<String>,
 }
 
-/// One job in the answer to `show jobs`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Job {
-    pub handle: String,
-    /// How many workers died while running it.
-    pub retries: u64,
-    pub queued: bool,
-}
-
 pub struct Admin {
     stream: TcpStream,
     limit: Duration,
@@ -57,7 +48,7 @@ impl Admin {
         })
     }
 
-    pub fn status(&mut self) -> io::Result<Vec<Queue>> {
+    pub fn status(&mut self) -> io::Result<Vec<FunctionStatus>> {
         self.lines("status")?
             .iter()
             .map(|line| {
@@ -72,7 +63,7 @@ impl Admin {
                         return None;
                     }
                     let function = name.into_iter().rev().collect::<Vec<_>>().join("\t");
-                    Some(Queue {
+                    Some(FunctionStatus {
                         function,
                         jobs,
                         running,
@@ -100,29 +91,6 @@ impl Admin {
                 })
             })
             .collect()
-    }
-
-    pub fn jobs(&mut self) -> io::Result<Vec<Job>> {
-        self.lines("show jobs")?
-            .iter()
-            .map(|line| {
-                let words: Vec<_> = line.split('\t').collect();
-                match words[..] {
-                    [handle, retries, _ignored, queued, ..] => Ok(Job {
-                        handle: handle.to_string(),
-                        retries: retries.parse().map_err(|_| invalid("show jobs", line))?,
-                        queued: queued == "1",
-                    }),
-                    _ => Err(invalid("show jobs", line)),
-                }
-            })
-            .collect()
-    }
-
-    /// Removes a waiting job from the queue. False if there is no such job.
-    pub fn cancel(&mut self, handle: &str) -> io::Result<bool> {
-        let answer = self.line(&format!("cancel job {handle}"))?;
-        Ok(answer.starts_with("OK"))
     }
 
     pub fn version(&mut self) -> io::Result<String> {

@@ -12,7 +12,7 @@ use crate::host::platform::Platform;
 use crate::intent::options::{HostOptions, SiteOptions};
 use crate::queue;
 use crate::site::find;
-use crate::supervisor::programs::Program;
+use crate::supervisor::programs::ProgramSection;
 use crate::worker::options::WorkerOptions;
 
 /// What the job server's options file asks for. A package's own value is not an intent.
@@ -57,7 +57,7 @@ pub fn reached_at(listen: &str, port: u16) -> String {
 }
 
 /// What a program asks for, ours or one by the plugin's readme.
-pub fn site_options(program: &Program) -> SiteOptions {
+pub fn site_options(program: &ProgramSection) -> SiteOptions {
     SiteOptions {
         name: program.option("--name"),
         // Whoever left numprocs out got supervisor's own default.
@@ -72,7 +72,7 @@ pub fn site_options(program: &Program) -> SiteOptions {
 
 /// The worker options among the words of a program's command. What is no such
 /// option, or no value of it, counts as absent.
-fn worker_options(program: &Program) -> WorkerOptions {
+fn worker_options(program: &ProgramSection) -> WorkerOptions {
     let known = WorkerOptions::augment_args(clap::Command::new("worker").no_binary_name(true));
     let mut read = WorkerOptions::default();
     for arg in known.get_arguments() {

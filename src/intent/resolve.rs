@@ -28,7 +28,7 @@ use crate::site::php::{self, Php};
 use crate::site::plugins::{self, Plugin, PluginChoice};
 use crate::site::settings;
 use crate::site::web::{Served, Servers};
-use crate::supervisor::programs::{self, Program};
+use crate::supervisor::programs::{self, ProgramSection};
 use crate::worker::options::{WorkerOptions, WorkerSettings};
 
 /// Everything resolved.
@@ -93,7 +93,7 @@ pub struct SiteResolved {
     pub program: String,
     /// The program that there is already, ours or one by the plugin's readme:
     /// it is taken over where it stands.
-    pub existing: Option<Program>,
+    pub existing: Option<ProgramSection>,
     pub php: Php,
     /// What the workers' command says, and what that means.
     pub worker_options: WorkerOptions,
@@ -296,7 +296,7 @@ fn others(
     host: &Host,
     platform: &Platform,
     spec: &Spec,
-    programs: &HashMap<PathBuf, Program>,
+    programs: &HashMap<PathBuf, ProgramSection>,
     web: &LazyServers,
 ) -> Vec<(PathBuf, SiteOptions)> {
     let untouched = |dir: &&PathBuf| !spec.sites.iter().any(|site| site.dir == **dir);
@@ -315,7 +315,12 @@ fn others(
 }
 
 /// What an earlier version, or a person, set up here and no file says.
-fn adopted_host(host: &Host, spec: &Spec, there: HostOptions, programs: &[Program]) -> HostOptions {
+fn adopted_host(
+    host: &Host,
+    spec: &Spec,
+    there: HostOptions,
+    programs: &[ProgramSection],
+) -> HostOptions {
     let role = spec.past.role();
     let is_server = role.as_ref().is_none_or(|it| it.contains(&Role::Server));
     let queue = spec.host.queue.or(there.queue).unwrap_or_default();
@@ -332,7 +337,11 @@ fn adopted_host(host: &Host, spec: &Spec, there: HostOptions, programs: &[Progra
 
 /// The job servers that all sites set up here use, from their programs or, where
 /// no workers run, from wp-config.php. `None` if they differ: each keeps its own.
-fn servers_of_all(host: &Host, sites: &[PathBuf], programs: &[Program]) -> Option<Vec<String>> {
+fn servers_of_all(
+    host: &Host,
+    sites: &[PathBuf],
+    programs: &[ProgramSection],
+) -> Option<Vec<String>> {
     let of_site = |dir: &PathBuf| {
         let program = programs.iter().find(|it| it.site().as_ref() == Some(dir));
         match program.and_then(|program| program.option("--servers")) {
@@ -351,7 +360,7 @@ fn resolve_site(
     platform: &Platform,
     web: &LazyServers,
     resolved: &HostResolved,
-    programs: &HashMap<PathBuf, Program>,
+    programs: &HashMap<PathBuf, ProgramSection>,
     names: &mut BTreeMap<String, PathBuf>,
     wish: &crate::intent::options::Site,
     explicit_servers: &Option<Vec<String>>,
@@ -594,7 +603,7 @@ fn unique_name(taken: &BTreeMap<String, PathBuf>, dir: &Path) -> String {
 /// up earlier keeps it; the newcomers are refused.
 fn refuse_shared_salts(
     host: &Host,
-    programs: &HashMap<PathBuf, Program>,
+    programs: &HashMap<PathBuf, ProgramSection>,
     sites: &mut Vec<SiteResolved>,
     refused: &mut Vec<(PathBuf, anyhow::Error)>,
 ) {
@@ -633,7 +642,7 @@ fn refuse_shared_salts(
 }
 
 /// Programs by the site that they serve: ours before those by the plugin's readme.
-fn by_site(programs: Vec<Program>) -> HashMap<PathBuf, Program> {
+fn by_site(programs: Vec<ProgramSection>) -> HashMap<PathBuf, ProgramSection> {
     let mut found = HashMap::new();
     for program in &programs {
         if let Some(dir) = program.runner_site(&plugins::runners()) {
@@ -652,7 +661,7 @@ fn by_site(programs: Vec<Program>) -> HashMap<PathBuf, Program> {
 /// host, else one. What does not fit is said.
 fn share_budget(
     host: &Host,
-    programs: &HashMap<PathBuf, Program>,
+    programs: &HashMap<PathBuf, ProgramSection>,
     sites: &mut [SiteResolved],
 ) -> Vec<String> {
     let planned: HashSet<&Path> = sites.iter().map(|site| site.dir.as_path()).collect();

@@ -8,7 +8,7 @@ use anyhow::Result;
 use crate::base::paths::BASE;
 use crate::gearman::options;
 use crate::gearman::server::Server;
-use crate::gearman::text::{Admin, Queue};
+use crate::gearman::text::{Admin, FunctionStatus};
 use crate::host::Host;
 use crate::host::platform::Family;
 use crate::intent::adopt::own_server;
@@ -73,7 +73,9 @@ pub fn of_job_server(
     };
     Ok(Drained {
         purpose: Purpose::StopJobServer,
-        waiting: Box::new(move |host| running::would_lose(host, family, &to_be, Queue::waiting)),
+        waiting: Box::new(move |host| {
+            running::would_lose(host, family, &to_be, FunctionStatus::waiting)
+        }),
         wish,
     })
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::base::{clock, parallel};
 use crate::gearman::server::Server;
-use crate::gearman::text::{Admin, Connection, Queue};
+use crate::gearman::text::{Admin, Connection, FunctionStatus};
 use crate::worker::heartbeat::{self, Activity};
 use crate::worker::store::count;
 use crate::worker::{Paths, function_of, is_name};
@@ -140,7 +140,7 @@ impl QueueProbe {
 /// What one job server answered.
 struct Report {
     version: String,
-    queues: Vec<Queue>,
+    queues: Vec<FunctionStatus>,
     workers: Vec<Connection>,
 }
 

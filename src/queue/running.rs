@@ -11,7 +11,7 @@ use crate::gearman::daemon::FILES_LIMIT;
 use crate::gearman::options::{self, Wanted};
 use crate::gearman::password::{self, Secret};
 use crate::gearman::server::Server;
-use crate::gearman::text::{Admin, Queue as Waiting};
+use crate::gearman::text::{Admin, FunctionStatus};
 use crate::gearman::unit::{self, Definition};
 use crate::host::Host;
 use crate::host::platform::{Family, Init};
@@ -165,7 +165,7 @@ pub fn would_lose(
     host: &Host,
     family: &Family,
     planned: &[String],
-    count: fn(&Waiting) -> u64,
+    count: fn(&FunctionStatus) -> u64,
 ) -> Result<u64> {
     let unit = host.unit(family.gearmand.unit, &[host.supervisor()?.unit])?;
     let Some(process) = host.process(unit.main_pid) else {
@@ -181,7 +181,7 @@ pub fn would_lose(
 
 /// The queues of a running gearmand, asked at the address where it listens
 /// (which may be ::1 only). Empty if it does not answer: it needs the restart.
-fn queues_of(host: &Host, pid: u32) -> Vec<Waiting> {
+fn queues_of(host: &Host, pid: u32) -> Vec<FunctionStatus> {
     let limit = Duration::from_secs(2);
     host.listeners_of(pid)
         .iter()

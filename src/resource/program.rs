@@ -17,7 +17,7 @@ use crate::resource::{
     Change, Inverse, Phase, Resource, ResourceId, Revert, RevertContext, Reverted, State, Verb,
 };
 use crate::supervisor::programs;
-use crate::supervisor::rpc::{Process, Supervisor};
+use crate::supervisor::rpc::{ProcessInfo, SupervisorClient};
 
 /// How long a removal waits for workers to finish their jobs.
 const LONGEST_JOB: Duration = Duration::from_secs(900);
@@ -83,7 +83,7 @@ impl Program {
         }
     }
 
-    fn look(&self, host: &Host, supervisor: &Supervisor) -> Result<(Act, String)> {
+    fn look(&self, host: &Host, supervisor: &SupervisorClient) -> Result<(Act, String)> {
         let reread = supervisor.reread().map_err(|error| {
             Problem::new("let supervisord read its files", format!("{error:#}"))
                 .help("fix the file that it names, then run again")
@@ -134,19 +134,19 @@ impl Program {
         })
     }
 
-    fn processes(&self, supervisor: &Supervisor) -> Result<Vec<Process>> {
+    fn processes(&self, supervisor: &SupervisorClient) -> Result<Vec<ProcessInfo>> {
         let mut all = supervisor.processes()?;
         all.retain(|process| process.group == self.group);
         Ok(all)
     }
 
-    fn is_stale(&self, host: &Host, process: &Process) -> bool {
+    fn is_stale(&self, host: &Host, process: &ProcessInfo) -> bool {
         host.process(process.pid)
             .and_then(|running| running.exe)
             .is_some_and(|exe| exe != binary())
     }
 
-    fn wait(&self, supervisor: &Supervisor) -> Result<()> {
+    fn wait(&self, supervisor: &SupervisorClient) -> Result<()> {
         let begun = Instant::now();
         loop {
             let processes = self.processes(supervisor)?;
@@ -192,7 +192,7 @@ impl Resource for Program {
     }
 
     fn inspect(&self, host: &Host) -> Result<State> {
-        let supervisor = Supervisor::new(Path::new(self.supervisor.socket));
+        let supervisor = SupervisorClient::new(Path::new(self.supervisor.socket));
         if !supervisor.answers() {
             return Ok(match self.ensure {
                 Ensure::Running => {
@@ -230,7 +230,7 @@ impl Resource for Program {
     }
 
     fn apply(&self, host: &Host, _watch: &dyn Fn(&str)) -> Result<()> {
-        let supervisor = Supervisor::new(Path::new(self.supervisor.socket));
+        let supervisor = SupervisorClient::new(Path::new(self.supervisor.socket));
         match self.look(host, &supervisor)?.0 {
             Act::Nothing => {}
             Act::Add => supervisor.add(&self.group)?,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::base::problem::Problem;
 use crate::gearman::server::Server;
-use crate::gearman::text::{Admin, Queue};
+use crate::gearman::text::{Admin, FunctionStatus};
 use crate::site::plugins;
 
 const LIMIT: Duration = Duration::from_secs(2);
@@ -62,7 +62,7 @@ pub fn refuse_stranded(dir: &str, functions: &[String], servers: &[String]) -> R
     Ok(())
 }
 
-fn queues_of(server: &str) -> Option<Vec<Queue>> {
+fn queues_of(server: &str) -> Option<Vec<FunctionStatus>> {
     let server: Server = server.parse().ok()?;
     Admin::connect(&server, LIMIT).ok()?.status().ok()
 }

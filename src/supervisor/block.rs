@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use crate::supervisor::programs::{self, Program};
+use crate::supervisor::programs::{self, ProgramSection};
 
 fn marks(program: &str) -> (String, String) {
     (
@@ -88,7 +88,7 @@ fn section_place(text: &str, program: &str) -> Option<(usize, usize)> {
     from.map(|from| (from, to))
 }
 
-fn parse(text: &[u8]) -> Vec<Program> {
+fn parse(text: &[u8]) -> Vec<ProgramSection> {
     programs::parse(&String::from_utf8_lossy(text), Path::new(""))
 }
 

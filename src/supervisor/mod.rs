@@ -3,4 +3,4 @@
 
 pub mod block;
 pub mod programs;
-pub mod rpc;
+pub(crate) mod rpc;

@@ -10,14 +10,14 @@ use crate::host::supervisor::Supervisord;
 
 /// A `[program:NAME]` section.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Program {
+pub struct ProgramSection {
     pub name: String,
     pub file: PathBuf,
     /// Keys and values in file order, with `%%` unescaped to `%`.
     pub values: Vec<(String, String)>,
 }
 
-impl Program {
+impl ProgramSection {
     /// The value of a key. If it is set several times, the last one wins.
     pub fn get(&self, key: &str) -> Option<&str> {
         self.values
@@ -65,7 +65,7 @@ pub fn site_of(words: &[String]) -> Option<PathBuf> {
 }
 
 /// All programs in supervisor's main file and in the folder of programs.
-pub fn all(host: &Host, supervisor: &Supervisord) -> Result<Vec<Program>> {
+pub fn all(host: &Host, supervisor: &Supervisord) -> Result<Vec<ProgramSection>> {
     let mut files = vec![PathBuf::from(supervisor.config)];
     let ending = format!(".{}", supervisor.ending);
     for name in host.list(Path::new(supervisor.programs))? {
@@ -119,8 +119,8 @@ pub fn folder_is_included(host: &Host, supervisor: &Supervisord) -> Result<bool>
 }
 
 /// Parses the programs in one file, like supervisor's ConfigParser.
-pub fn parse(text: &str, file: &Path) -> Vec<Program> {
-    let mut programs: Vec<Program> = Vec::new();
+pub fn parse(text: &str, file: &Path) -> Vec<ProgramSection> {
+    let mut programs: Vec<ProgramSection> = Vec::new();
     // The program of the current section; `None` in other sections.
     let mut program: Option<usize> = None;
     // The indentation of the last option; `None` where no value can continue.
@@ -153,7 +153,7 @@ pub fn parse(text: &str, file: &Path) -> Vec<Program> {
                 // A repeated section continues the first one.
                 let known = programs.iter().position(|program| program.name == name);
                 known.unwrap_or_else(|| {
-                    programs.push(Program {
+                    programs.push(ProgramSection {
                         name: name.to_owned(),
                         file: file.to_owned(),
                         values: Vec::new(),

@@ -13,14 +13,14 @@ use dxr::{FaultResponse, MethodCall, MethodResponse, TryFromValue, Value};
 use crate::base::problem::Problem;
 
 /// A running supervisord.
-pub struct Supervisor {
+pub struct SupervisorClient {
     socket: PathBuf,
 }
 
 /// One process of a group.
 /// `GROUP:NAME` is how supervisorctl names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Process {
+pub struct ProcessInfo {
     pub group: String,
     pub name: String,
     /// RUNNING, STARTING, BACKOFF, FATAL, EXITED, STOPPED …
@@ -59,9 +59,9 @@ const NOT_RUNNING: i32 = 70;
 const BAD_NAME: i32 = 10;
 const ALREADY_ADDED: i32 = 90;
 
-impl Supervisor {
+impl SupervisorClient {
     pub fn new(socket: &Path) -> Self {
-        Supervisor {
+        SupervisorClient {
             socket: socket.to_owned(),
         }
     }
@@ -95,7 +95,7 @@ impl Supervisor {
     }
 
     /// The last bytes of a process's output.
-    pub fn output_tail(&self, process: &Process, bytes: i32) -> Result<String> {
+    pub fn output_tail(&self, process: &ProcessInfo, bytes: i32) -> Result<String> {
         let name = format!("{}:{}", process.group, process.name);
         let params = vec![
             Value::String(name),
@@ -125,7 +125,7 @@ impl Supervisor {
         })
     }
 
-    pub fn processes(&self) -> Result<Vec<Process>> {
+    pub fn processes(&self) -> Result<Vec<ProcessInfo>> {
         let answer = self.call("supervisor.getAllProcessInfo", vec![], SHORT)?;
         let list: Vec<HashMap<String, Value>> = TryFromValue::try_from_value(&answer)?;
         let text = |info: &HashMap<String, Value>, key: &str| -> String {
@@ -135,7 +135,7 @@ impl Supervisor {
         };
         Ok(list
             .iter()
-            .map(|info| Process {
+            .map(|info| ProcessInfo {
                 group: text(info, "group"),
                 name: text(info, "name"),
                 state: text(info, "statename"),
@@ -184,12 +184,6 @@ impl Supervisor {
             }
         }
         Ok(())
-    }
-
-    pub fn stop(&self, group: &str, patience: Duration) -> Result<()> {
-        let params = vec![Value::String(group.to_owned()), Value::Boolean(true)];
-        self.call("supervisor.stopProcessGroup", params, patience)
-            .map(|_| ())
     }
 
     fn tolerate(&self, method: &str, group: &str, limit: Duration, code: i32) -> Result<()> {

@@ -2,7 +2,7 @@
 
 mod backoff;
 mod connection;
-pub mod heartbeat;
+pub(crate) mod heartbeat;
 mod job;
 mod log;
 mod machine;
@@ -20,9 +20,9 @@ mod serve;
 mod servers;
 mod signals;
 mod site;
-pub mod sites;
+pub(crate) mod sites;
 mod staleness;
-pub mod store;
+pub(crate) mod store;
 
 use std::path::{Path, PathBuf};
 

@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 use super::common::judge::is_valid;
 use super::common::needs::missing;
 use serde_json::{Value, json};
-use wp_gears::gearman::binary::{Client, Priority};
+use wp_gears::gearman::binary::Client;
 use wp_gears::gearman::server::Server;
-use wp_gears::gearman::text::{Admin, Queue};
+use wp_gears::gearman::text::{Admin, FunctionStatus};
 
 /// Where Debian's package keeps WordPress.
 const WORDPRESS: &str = "/usr/share/wordpress";
@@ -274,7 +274,7 @@ impl Gearmand {
         Admin::connect(&self.server, Duration::from_secs(5)).ok()
     }
 
-    pub fn queue(&self, function: &str) -> Option<Queue> {
+    pub fn queue(&self, function: &str) -> Option<FunctionStatus> {
         let queues = self.admin()?.status().ok()?;
         queues.into_iter().find(|queue| queue.function == function)
     }
@@ -282,7 +282,7 @@ impl Gearmand {
     pub fn submit(&self, function: &str, payload: &[u8]) {
         Client::connect(&self.server, Duration::from_secs(5))
             .unwrap()
-            .submit(function.as_bytes(), b"", payload, Priority::Normal)
+            .submit(function.as_bytes(), b"", payload)
             .unwrap();
     }
 }

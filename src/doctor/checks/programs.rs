@@ -4,7 +4,7 @@ use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding, or_ok};
 use crate::intent::options::Role;
 use crate::resource::ResourceId;
-use crate::supervisor::rpc::Process;
+use crate::supervisor::rpc::ProcessInfo;
 
 pub const CHECK: Check = Check {
     name: "programs",
@@ -28,7 +28,7 @@ fn run(context: &Context) -> Vec<Finding> {
             .as_ref()
             .map_or(&site.program, |program| &program.name);
         let by = ResourceId::Program(group.clone());
-        let mine: Vec<&Process> = all
+        let mine: Vec<&ProcessInfo> = all
             .iter()
             .filter(|process| process.group == *group)
             .collect();
@@ -62,7 +62,7 @@ fn run(context: &Context) -> Vec<Finding> {
         });
         findings.extend(found.into_iter().map(|finding| finding.of_site(&site.name)));
     }
-    let ours = |process: &Process| {
+    let ours = |process: &ProcessInfo| {
         context.resolved.sites.iter().any(|site| {
             site.program == process.group
                 || site

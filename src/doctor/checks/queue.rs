@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding, or_ok};
-use crate::gearman::text::Queue;
+use crate::gearman::text::FunctionStatus;
 use crate::host::files::Node;
 use crate::intent::resolve::SiteResolved;
 use crate::site::plugins;
@@ -31,7 +31,7 @@ fn run(context: &Context) -> Vec<Finding> {
         };
         let problems = look(context, server, &looked.queues);
         findings.extend(or_ok(problems, || {
-            let waiting: u64 = looked.queues.iter().map(Queue::waiting).sum();
+            let waiting: u64 = looked.queues.iter().map(FunctionStatus::waiting).sum();
             let running: u64 = looked.queues.iter().map(|it| it.running).sum();
             format!("{waiting} waiting, {running} running on {server}")
         }));
@@ -42,7 +42,7 @@ fn run(context: &Context) -> Vec<Finding> {
     findings
 }
 
-fn look(context: &Context, server: &str, queues: &[Queue]) -> Vec<Finding> {
+fn look(context: &Context, server: &str, queues: &[FunctionStatus]) -> Vec<Finding> {
     let mut problems = Vec::new();
     for queue in queues
         .iter()
@@ -65,7 +65,7 @@ fn look(context: &Context, server: &str, queues: &[Queue]) -> Vec<Finding> {
             ),
         });
     }
-    let still: Vec<&Queue> = queues.iter().filter(|queue| stands(queue)).collect();
+    let still: Vec<&FunctionStatus> = queues.iter().filter(|queue| stands(queue)).collect();
     if still.is_empty() {
         return problems;
     }
@@ -101,7 +101,7 @@ fn look(context: &Context, server: &str, queues: &[Queue]) -> Vec<Finding> {
 }
 
 /// Jobs wait, workers are there, and none runs one.
-fn stands(queue: &Queue) -> bool {
+fn stands(queue: &FunctionStatus) -> bool {
     queue.jobs > 0 && queue.workers > 0 && queue.running == 0
 }
 
@@ -113,7 +113,7 @@ fn jobs(count: u64) -> String {
     )
 }
 
-fn owner<'c>(context: &'c Context, queue: &Queue) -> Option<&'c SiteResolved> {
+fn owner<'c>(context: &'c Context, queue: &FunctionStatus) -> Option<&'c SiteResolved> {
     context.resolved.sites.iter().find(|site| {
         let named = crate::worker::function_of(&context.paths(site).run);
         let salted = site
@@ -134,7 +134,7 @@ fn paused(context: &Context, site: &SiteResolved) -> bool {
 }
 
 /// A function's name without the salt in it.
-fn name(queue: &Queue, site: Option<&SiteResolved>) -> String {
+fn name(queue: &FunctionStatus, site: Option<&SiteResolved>) -> String {
     match site {
         Some(site) => format!("the site {}", site.name),
         None => format!(

@@ -23,7 +23,7 @@ use crate::resource::file::Owner;
 use crate::resource::log::Log;
 use crate::resource::program::{Ensure, Program};
 use crate::resource::service::{self, Service};
-use crate::supervisor::rpc;
+use crate::supervisor::rpc::SupervisorClient;
 
 /// supervisord, up before any site counts on it.
 pub fn supervisor(
@@ -67,7 +67,7 @@ pub fn supervisor(
             after: ResourceId::Service(supervisor.unit.into()),
             patience: Duration::from_secs(10),
             probe: Box::new(move |host| {
-                let running = rpc::Supervisor::new(Path::new(socket));
+                let running = SupervisorClient::new(Path::new(socket));
                 let Err(error) = running.processes() else {
                     return Ok(());
                 };
