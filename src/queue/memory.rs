@@ -1,4 +1,4 @@
-//! Jobs in gearmand's memory.
+//! The store in gearmand's memory.
 
 use anyhow::Result;
 
@@ -36,7 +36,7 @@ impl Kind for Memory {
 
 impl Store for Memory {
     fn examine(&self, _: &Host, _: &Running) -> Result<Vec<Condition>> {
-        let seen = "jobs wait in gearmand's memory, as you asked: they are lost when it stops";
-        Ok(vec![Condition::Sound(seen.into())])
+        let message = "jobs wait in gearmand's memory, as configured: they are lost when it stops";
+        Ok(vec![Condition::Sound(message.into())])
     }
 }

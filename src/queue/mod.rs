@@ -26,7 +26,7 @@ use crate::host::Host;
 use crate::host::platform::Family;
 use crate::queue::mysql::{MysqlOptions, MysqlSettings, MysqlStore};
 
-/// All kinds, in the order in which help lists them. A new kind is a row here,
+/// All kinds, in the order in which the help lists them. A new kind is a row here,
 /// and a group of `StoreOptions` if it has options.
 static QUEUES: [Queue; 3] = [
     Queue(&memory::Memory),
@@ -40,120 +40,120 @@ options! {
     with mysql: MysqlOptions => MysqlSettings
 }
 
-/// A kind of store, before any of its options is known.
+/// A kind of store, independent of its options.
 pub trait Kind: Sync {
-    /// Its name on the command line and in the file.
+    /// Its name on the command line and in the config file.
     fn name(&self) -> &'static str;
     /// The help for that name.
     fn help(&self) -> &'static str;
-    /// What to expect of it, in a few words for the wizard.
+    /// A short description for the wizard.
     fn summary(&self) -> &'static str;
     /// gearmand's name for it, the value of `--queue-type`.
     fn queue_type(&self) -> &'static str;
-    /// gearmand's options that say where its jobs are, with gearmand's
-    /// defaults. `None` where jobs are gone once gearmand ends.
+    /// gearmand's options that determine where its jobs are, with their defaults.
+    /// `None` if jobs are lost when gearmand stops.
     fn place(&self) -> Option<&'static [(&'static str, &'static str)]>;
-    /// The store with these options. `password` is the one that a person typed.
+    /// The store with these options. `password` is one that the user typed.
     ///
     /// # Errors
-    /// A file that an option names and that cannot be used.
+    /// If a file named by an option cannot be used.
     fn open(
         &self,
         host: &Host,
         options: &StoreOptions,
         password: Option<Password>,
     ) -> Result<Box<dyn Store>>;
-    /// These options without those of other kinds.
+    /// Only those of these options that belong to this kind.
     fn own(&self, _options: &StoreOptions) -> StoreOptions {
         StoreOptions::default()
     }
-    /// Its options, from a job server that was set up by hand. `value` looks
-    /// up an option of gearmand.
+    /// Its options, from a job server that was set up by hand. `value` looks up an
+    /// option of gearmand.
     fn adopt(&self, _value: &dyn Fn(&str) -> Option<String>) -> StoreOptions {
         StoreOptions::default()
     }
-    /// What the wizard asks.
+    /// The wizard's questions about it.
     fn questions(&self) -> &'static [Question] {
         &[]
     }
-    /// How gearmand and people give the password that it needs.
+    /// How gearmand and the user pass its password, if it needs one.
     fn password(&self) -> Option<&'static PasswordSource> {
         None
     }
 }
 
-/// A store with its options: where jobs wait on this host.
+/// A store with its options.
 pub trait Store: Send + Sync {
     /// gearmand's options for it, apart from `--queue-type`.
     fn wanted(&self) -> Vec<Wanted> {
         Vec::new()
     }
-    /// Its options as they are in effect.
+    /// Its effective options.
     fn options(&self) -> StoreOptions {
         StoreOptions::default()
     }
-    /// Where it is, in a few words for the wizard.
+    /// A short description of its location for the wizard.
     fn label(&self) -> Option<String> {
         None
     }
     fn secret(&self) -> Option<Secret> {
         None
     }
-    /// The packages that are missing for it.
+    /// The packages that it needs and that are missing.
     fn packages(&self, _host: &Host, _family: &Family) -> Vec<String> {
         Vec::new()
     }
-    /// A folder that gearmand's user needs for it.
+    /// A folder that must exist for it, owned by gearmand's user.
     fn folder(&self) -> Option<PathBuf> {
         None
     }
-    /// The database and its user, which setup creates.
+    /// The database, which setup creates along with its user.
     fn database(&self) -> Option<&MysqlStore> {
         None
     }
-    /// Looks before the first change whether it can keep jobs.
+    /// Checks, before the first change, whether it can store jobs.
     ///
     /// # Errors
-    /// What has to be repaired first.
+    /// If something has to be repaired first.
     fn check(&self, _host: &Host) -> Result<()> {
         Ok(())
     }
-    /// What to know before setup changes something.
+    /// Notes for the user before setup changes anything.
     fn notes(&self, _host: &Host) -> Vec<String> {
         Vec::new()
     }
-    /// Looks for everything that keeps jobs from being stored. Needs root.
+    /// Looks for everything that prevents jobs from being stored. Needs root.
     ///
     /// # Errors
-    /// A store that cannot be examined.
+    /// If the store cannot be examined.
     fn examine(&self, host: &Host, running: &Running) -> Result<Vec<Condition>>;
 }
 
-/// A question of the wizard, which fills in an option.
+/// A question of the wizard that sets an option.
 pub struct Question {
     pub option: &'static str,
     pub text: &'static str,
     pub default: &'static str,
 }
 
-/// How gearmand and people give a password: never as an argument.
+/// How gearmand and the user pass a password: never as an argument.
 pub struct PasswordSource {
-    /// gearmand's option for it, in its configuration file.
+    /// gearmand's option for it, in gearmand's configuration file.
     pub gearmand_option: &'static str,
-    /// The option that names a file with it.
+    /// Our option that names a file with it.
     pub file_option: &'static str,
-    /// The environment variable that holds it.
+    /// The environment variable that may contain it.
     pub variable: &'static str,
 }
 
 impl PasswordSource {
-    /// The password in the file that a person named, or else in the environment.
+    /// The password from the file that the user named, otherwise from the environment.
     ///
     /// # Errors
-    /// A file that cannot be read, or a password that gearmand cannot take.
+    /// If the file cannot be read, or gearmand cannot use the password.
     pub fn read(&self, file: Option<&Path>) -> Result<Option<Password>> {
-        /// Far more than a password. A device would have no end.
-        const LARGEST: u64 = 4096;
+        /// In bytes, far more than any password. Some devices have no end.
+        const MAX_SIZE: u64 = 4096;
         let Some(file) = file else {
             return Ok(match std::env::var(self.variable) {
                 Ok(text) => Some(Password::new(&text)?),
@@ -162,22 +162,22 @@ impl PasswordSource {
         };
         let mut text = String::new();
         let read = if file == Path::new(STDIN) {
-            std::io::stdin().take(LARGEST).read_to_string(&mut text)
+            std::io::stdin().take(MAX_SIZE).read_to_string(&mut text)
         } else {
-            std::fs::File::open(file).and_then(|it| it.take(LARGEST).read_to_string(&mut text))
+            std::fs::File::open(file).and_then(|it| it.take(MAX_SIZE).read_to_string(&mut text))
         };
         read.map_err(|error| {
             let what = format!("read --{} {}", self.file_option, file.display());
-            Problem::usage(what, error).help("name a file that holds nothing but the password")
+            Problem::usage(what, error).help("name a file that contains only the password")
         })?;
         Ok(Some(Password::new(&text)?))
     }
 }
 
-/// Stands for standard input where an option names a file.
+/// Means standard input in an option that names a file.
 pub const STDIN: &str = "-";
 
-/// The running gearmand; `pid` is 0 if none runs.
+/// The running gearmand; `pid` is 0 if none is running.
 pub struct Running<'a> {
     pub pid: u32,
     pub args: &'a [String],
@@ -194,14 +194,14 @@ impl Running<'_> {
     }
 }
 
-/// What an examination saw.
+/// A result of an examination.
 pub enum Condition {
     Sound(String),
-    /// Jobs are kept, but something is worth a change.
+    /// Jobs can be stored, but something should be changed.
     Warning(Fault),
-    /// Jobs are not kept.
+    /// Jobs cannot be stored.
     Fault(Fault),
-    /// It could not be examined, and why.
+    /// The store could not be examined, for this reason.
     Unchecked(String),
 }
 
@@ -224,7 +224,7 @@ impl Queue {
         wanted
     }
 
-    /// The kind that gearmand calls so, in any case.
+    /// The kind with this name in gearmand, ignoring case.
     pub fn of_type(queue_type: &str) -> Option<Queue> {
         let mut queues = QUEUES.into_iter();
         queues.find(|queue| queue.queue_type().eq_ignore_ascii_case(queue_type))
@@ -233,28 +233,26 @@ impl Queue {
     /// Refuses options of other kinds of store.
     ///
     /// # Errors
-    /// The options, and the kind that they are for.
+    /// Names the options, and the kind that they are for.
     pub fn refuse_others(self, given: &StoreOptions) -> Result<()> {
         for other in QUEUES.into_iter().filter(|other| *other != self) {
             let names = names(&other.own(given));
             if names.is_empty() {
                 continue;
             }
-            let why = format!("jobs wait in the queue '{}'", self.name());
-            return Err(Problem::usage(format!("use {}", names.join(", ")), why)
-                .help(format!(
-                    "say --queue {} too, or leave this out",
-                    other.name()
-                ))
+            let names = names.join(", ");
+            let why = format!("the queue is '{}'", self.name());
+            return Err(Problem::usage(format!("use {names}"), why)
+                .help(format!("add --queue {}, or omit {names}", other.name()))
                 .into());
         }
         Ok(())
     }
 }
 
-/// The options that are set, as the command line has them.
+/// The names of the options that are set, as on the command line.
 fn names(options: &StoreOptions) -> Vec<String> {
-    // Options are plain values: they have a form in TOML.
+    // Options are plain values, so they can be converted to TOML.
     let set = Table::try_from(options).unwrap_or_default();
     set.keys().map(|name| format!("--{name}")).collect()
 }
@@ -266,19 +264,19 @@ pub fn queues() -> Vec<Queue> {
     queues
 }
 
-/// The kind that alone has an option of this name.
+/// The kind that an option with this name belongs to, if it is not general.
 pub fn of_option(name: &str) -> Option<Queue> {
     let mut queues = QUEUES.into_iter();
     queues.find(|queue| queue.name() == name.split('-').next().unwrap_or_default())
 }
 
-/// The ways in which passwords are given.
+/// How passwords are passed, for all kinds that have one.
 pub fn passwords() -> impl Iterator<Item = &'static PasswordSource> {
     QUEUES.iter().filter_map(|queue| queue.password())
 }
 
-/// The queue of a job server that was set up by hand. `value` looks up an
-/// option of gearmand by its name and its letter.
+/// The queue of a job server that was set up by hand. `value` looks up an option of
+/// gearmand by its long and short name.
 pub fn adopt(
     value: &dyn Fn(&str, Option<char>) -> Option<String>,
 ) -> (Option<Queue>, StoreOptions) {
@@ -295,7 +293,7 @@ impl From<MysqlOptions> for StoreOptions {
 }
 
 impl StoreOptions {
-    /// Whether one of them reads standard input.
+    /// Whether one of these options reads standard input.
     pub fn reads_stdin(&self) -> bool {
         self.mysql.paths().any(|path| path == Path::new(STDIN))
     }

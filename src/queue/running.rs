@@ -1,5 +1,5 @@
-//! The running gearmand: whether it runs what its files say, and which of its
-//! jobs another one would not find.
+//! The running gearmand: whether it matches its files, and how many jobs a restart
+//! would lose.
 
 use std::fmt;
 use std::path::Path;
@@ -98,11 +98,11 @@ pub fn staleness(
     }
 }
 
-/// What gearmand's unit starts, and what has to change for these options. No
-/// password may be among its arguments.
+/// How these options are split between gearmand's unit and its options file. Passwords
+/// must not be in either.
 ///
 /// # Errors
-/// A unit or a file that cannot be read.
+/// If the unit or a file cannot be read.
 pub fn definition(host: &Host, wanted: &[Wanted]) -> Result<Definition> {
     let secrets: Vec<&str> = passwords().map(|it| it.gearmand_option).collect();
     unit::definition(host, wanted, &secrets)
@@ -129,7 +129,7 @@ pub fn planned_words(
     Ok(Some(options::all_words(&text, gearmand.options_variable)))
 }
 
-/// The kind of queue that gearmand's words name.
+/// The kind of queue that these options select.
 fn queue_type(words: &[String]) -> Option<String> {
     let given = options::given(&words.join(" "));
     let (_, kind) = given.into_iter().find(|(name, _)| name == "queue-type")?;

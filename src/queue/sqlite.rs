@@ -1,4 +1,4 @@
-//! Jobs in an SQLite file of gearmand's.
+//! The store in an SQLite file.
 
 use std::path::{Path, PathBuf};
 
@@ -14,8 +14,8 @@ use crate::queue::{Condition, Fault, Kind, Running, Store, StoreOptions};
 
 /// gearmand's option that names the file.
 const FILE: &str = "libsqlite3-db";
-/// With less room, in bytes, not even a few jobs fit.
-const ROOM: u64 = 1 << 20;
+/// With less free space, in bytes, not even a few jobs fit.
+const MIN_SPACE: u64 = 1 << 20;
 
 pub struct Sqlite;
 
@@ -46,7 +46,7 @@ impl Kind for Sqlite {
     }
 }
 
-/// The file is where the platform's gearmand keeps its data.
+/// The file is in the folder where the platform's gearmand keeps its data.
 struct SqliteStore {
     gearmand: &'static Gearmand,
 }
@@ -77,7 +77,7 @@ impl Store for SqliteStore {
         if faults.is_empty() {
             return Ok(());
         }
-        let what = format!("keep jobs in {}", file.display());
+        let what = format!("store jobs in {}", file.display());
         Err(Problem::new(what, join(|fault| &fault.message))
             .help(format!("{}, then run again", join(|fault| &fault.help)))
             .into())
@@ -96,7 +96,7 @@ impl Store for SqliteStore {
             .collect();
         let mut sound = String::new();
         let mut lost = |message: String| {
-            let help = format!("wait until no job waits, then {restart}");
+            let help = format!("wait until no more jobs are waiting, then {restart}");
             conditions.push(Condition::Fault(Fault { message, help }));
         };
         match host.look(&path) {
@@ -104,15 +104,13 @@ impl Store for SqliteStore {
                 sound = format!("{shown} will be created by gearmand");
             }
             Ok(Node::Absent) => lost(format!(
-                "{shown} is gone: jobs that wait now will not survive a restart"
+                "{shown} is gone: waiting jobs will not survive a restart"
             )),
             node => {
                 let files = host.files_of(running.pid);
                 let deleted = PathBuf::from(format!("{shown} (deleted)"));
                 if files.contains(&deleted) && !files.contains(&path) {
-                    lost(format!(
-                        "gearmand writes to a deleted file that was at {shown}"
-                    ));
+                    lost(format!("gearmand still writes to the deleted file {shown}"));
                 }
                 if let Ok(Node::File(meta)) = node {
                     sound = format!("jobs wait in {shown} ({} KB)", meta.size.div_ceil(1024));
@@ -126,8 +124,8 @@ impl Store for SqliteStore {
     }
 }
 
-/// Everything that is wrong with the file or its folder. gearmand creates a
-/// file that does not exist.
+/// Everything wrong with the file or its folder. A missing file is no fault: gearmand
+/// creates it.
 fn faults(host: &Host, gearmand: &Gearmand, path: &Path) -> Result<Vec<Fault>> {
     let mut faults = Vec::new();
     let mut add = |message: String, help: String| faults.push(Fault { message, help });
@@ -141,7 +139,7 @@ fn faults(host: &Host, gearmand: &Gearmand, path: &Path) -> Result<Vec<Fault>> {
             add(format!("{why}, so no jobs can be stored"), help);
         }
         let space = host.space(folder)?;
-        if space.bytes < ROOM || space.files == Some(0) {
+        if space.bytes < MIN_SPACE || space.files == Some(0) {
             let message = format!("{} is full, so no jobs can be stored", folder.display());
             let help = format!("free some space (see 'df {}')", folder.display());
             add(message, help);

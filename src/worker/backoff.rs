@@ -1,13 +1,13 @@
-//! How long to wait before something that failed is tried again.
+//! How long to wait before retrying something that failed.
 
 use std::time::Duration;
 
-/// Doubles with each failure up to `longest`, minus a random part of up to
-/// 40%, so that workers do not all come back at once.
+/// Doubles with each failure, up to `longest`, minus a random part of up to 40%,
+/// so that not all workers retry at once.
 pub fn pause(failures: u32, first: Duration, longest: Duration) -> Duration {
     let full = first.saturating_mul(1 << failures.min(16)).min(longest);
     let mut byte = [0];
-    // Without random bytes there is no jitter, which does no harm.
+    // Without random bytes there is no jitter, which is harmless.
     let _ = getrandom::fill(&mut byte);
     full.mul_f64(0.6 + 0.4 * f64::from(byte[0]) / 255.0)
 }

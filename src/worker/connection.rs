@@ -1,4 +1,4 @@
-//! One job server as a worker sees it: a connection that never blocks.
+//! A worker's non-blocking connection to one job server.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -12,22 +12,23 @@ use crate::gearman::binary::{Inbox, Packet, kind, request};
 use crate::gearman::server::{Server, tune};
 use crate::worker::backoff::pause;
 
-/// How long a server may take to accept, and to answer whether it has a job.
+/// How long a server may take to accept the connection, and to answer whether it
+/// has a job.
 const ANSWER: Duration = Duration::from_secs(10);
 
-/// The longest pause before a server that is away is tried again.
+/// The longest pause before trying to reconnect.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConnectionState {
-    /// No connection; tried again when the pause is over.
+    /// Not connected; tries again after a pause.
     Down,
     Connecting,
-    /// Has no job for us, and will say when there is one.
+    /// The server has no job, and will tell when there is one.
     Asleep,
-    /// May have a job.
+    /// The server may have a job.
     Awake,
-    /// Was asked for a job.
+    /// The server was asked for a job.
     Asked,
 }
 
@@ -37,10 +38,10 @@ pub struct ServerConnection {
     stream: Option<TcpStream>,
     inbox: Inbox,
     out: Vec<u8>,
-    /// When the pause ends, or the server's time to answer.
+    /// When the pause, or the server's time to answer, ends.
     until: Instant,
     failures: u32,
-    /// Counts connections: a job belongs to the one that it came through.
+    /// Counts connections, as a job belongs to the one that delivered it.
     pub generation: u64,
     last_error: String,
 }
@@ -84,12 +85,12 @@ impl ServerConnection {
         Some(PollFd::new(stream, events))
     }
 
-    /// Starts to connect if it is time. After an error call `lost`.
+    /// Starts connecting if it is time to. Call `lost` after an error.
     pub fn connect_if_due(&mut self, now: Instant) -> io::Result<()> {
         if self.state != ConnectionState::Down || now < self.until {
             return Ok(());
         }
-        // Each attempt takes the next of a server's addresses.
+        // Each attempt uses the next address of the server.
         let addresses = self.server.addresses()?;
         let address = addresses[self.failures as usize % addresses.len()];
         let family = if address.is_ipv4() {
@@ -113,7 +114,7 @@ impl ServerConnection {
         Ok(())
     }
 
-    /// Reads and writes what it can without waiting. True if the connection
+    /// Reads and writes as much as possible without blocking. True if the connection
     /// has just been established.
     pub fn attend(&mut self) -> io::Result<bool> {
         let Some(stream) = &mut self.stream else {
@@ -125,7 +126,7 @@ impl ServerConnection {
                 return Err(e.into());
             }
             if stream.peer_addr().is_err() {
-                return Ok(false); // Not yet.
+                return Ok(false); // not connected yet
             }
             tune(stream)?;
             self.generation += 1;
@@ -195,7 +196,7 @@ impl ServerConnection {
         Ok(())
     }
 
-    /// Tells the server our name and which function we serve.
+    /// Tells the server our ID and the function that we serve.
     pub fn register(&mut self, id: &str, function: &str) -> io::Result<()> {
         let mut bytes = request(kind::SET_CLIENT_ID, &[id.as_bytes()]);
         bytes.extend(request(kind::RESET_ABILITIES, &[]));
@@ -203,7 +204,7 @@ impl ServerConnection {
         self.send(&bytes)
     }
 
-    /// Asks for a job; `before` goes out in the same write.
+    /// Asks for a job, and sends `before` in the same write.
     pub fn ask(&mut self, before: Option<Vec<u8>>, now: Instant) -> io::Result<()> {
         let mut bytes = before.unwrap_or_default();
         bytes.extend(request(kind::GRAB_JOB_UNIQ, &[]));
@@ -233,8 +234,8 @@ impl ServerConnection {
         self.until = Instant::now();
     }
 
-    /// Drops the connection and starts the pause. Returns what to log, unless
-    /// that was the last error too.
+    /// Drops the connection and starts a pause. Returns the message to log, unless the
+    /// same error was logged last.
     pub fn lost(&mut self, error: &io::Error) -> Option<String> {
         self.close();
         let pause = pause(self.failures, Duration::from_millis(250), LONGEST_PAUSE);

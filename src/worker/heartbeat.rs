@@ -1,5 +1,5 @@
-//! What a worker shows of itself: a file in the site's run folder that it
-//! keeps locked as long as it lives, and how others read it.
+//! A worker's status: a file in the site's run folder that the worker keeps locked
+//! as long as it lives, and how others read it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
@@ -15,11 +15,11 @@ use crate::base::clock;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Activity {
-    /// Waits for a job, or for a job server.
+    /// Waiting for a job, or for a job server.
     Idle,
     Busy,
     Paused,
-    /// Cannot run jobs at the moment; the log says why.
+    /// Currently unable to run jobs; the log says why.
     Broken,
 }
 
@@ -28,13 +28,13 @@ pub enum Activity {
 pub struct WorkerStatus {
     pub pid: i32,
     pub activity: Activity,
-    /// When this activity began, or the present job.
+    /// When this activity, or the current job, began.
     pub since: u64,
     pub started: u64,
-    /// Jobs that it has finished, failed ones included.
+    /// Jobs that it has finished, including failed ones.
     pub jobs: u64,
     pub failed: u64,
-    /// `fork` or `spawn`; none while no PHP runs.
+    /// `fork` or `spawn`; `None` while no PHP runs.
     pub mode: Option<String>,
     /// The process id of PHP.
     pub php: Option<i32>,
@@ -86,14 +86,14 @@ impl Heartbeat {
         }
     }
 
-    /// Busy with another job than before.
+    /// Starts another job.
     pub fn begin_job(&mut self) {
         self.status.activity = Activity::Busy;
         self.status.since = clock::millis(SystemTime::now());
         self.write();
     }
 
-    /// PHP has loaded the site; none when there is no PHP any more.
+    /// Sets the mode when PHP has loaded the site, and `None` when PHP is gone.
     pub fn set_mode(&mut self, mode: Option<&str>) {
         self.status.mode = mode.map(String::from);
         if mode.is_none() {
@@ -105,7 +105,7 @@ impl Heartbeat {
     fn write(&self) {
         if let Ok(mut text) = serde_json::to_vec(&self.status) {
             text.push(b'\n');
-            // Only others read it: a failure changes nothing here.
+            // Only others need the file, so a failure does not matter here.
             let _ = self.file.write_all_at(&text, 0);
             let _ = self.file.set_len(text.len() as u64);
         }
@@ -114,7 +114,7 @@ impl Heartbeat {
 
 impl Drop for Heartbeat {
     fn drop(&mut self) {
-        // A failure here only makes the site's total too low.
+        // If this fails, only the site's total is too low.
         if let Some(run) = self.path.parent() {
             let _ = retire(run, self.status.jobs, &self.path);
         }
@@ -122,10 +122,11 @@ impl Drop for Heartbeat {
     }
 }
 
-/// A file in the run folder with the number of jobs of workers that have ended.
+/// A file in the run folder with the number of jobs that workers finished before
+/// they exited.
 const RETIRED: &str = "retired";
 
-/// How many jobs those workers finished that have ended.
+/// The number of jobs finished by workers that have exited.
 pub fn retired(run: &Path) -> io::Result<u64> {
     let file = OpenOptions::new()
         .read(true)
@@ -145,8 +146,8 @@ fn number(file: &File) -> io::Result<u64> {
     Ok(text.trim().parse().unwrap_or(0))
 }
 
-/// Adds a worker's jobs to the total and removes its file. Only the first to
-/// do so counts.
+/// Adds a worker's jobs to the total and removes its file. Does nothing if another
+/// process did so first.
 fn retire(run: &Path, jobs: u64, path: &Path) -> io::Result<()> {
     let total = OpenOptions::new()
         .read(true)
@@ -158,7 +159,7 @@ fn retire(run: &Path, jobs: u64, path: &Path) -> io::Result<()> {
         .open(run.join(RETIRED))?;
     total.lock()?;
     if fs::symlink_metadata(path).is_err() {
-        return Ok(()); // Another was first.
+        return Ok(()); // another process was first
     }
     let text = format!("{}\n", number(&total)?.saturating_add(jobs));
     total.write_all_at(text.as_bytes(), 0)?;
@@ -166,8 +167,8 @@ fn retire(run: &Path, jobs: u64, path: &Path) -> io::Result<()> {
     fs::remove_file(path)
 }
 
-/// The living workers of a site. The folder belongs to the worker user, so a
-/// file is believed only if the process it names is that user's too.
+/// The running workers of a site. The folder belongs to the worker user, so a file
+/// is trusted only if the process that it names also belongs to that user.
 pub fn read(run: &Path) -> io::Result<Vec<WorkerStatus>> {
     let owner = fs::symlink_metadata(run)?.uid();
     let mut found = Vec::new();
@@ -190,7 +191,7 @@ fn read_one(path: &Path, pid: i32, owner: u32) -> Option<WorkerStatus> {
         .open(path)
         .ok()?;
     if !file.metadata().ok()?.is_file() || !is_locked(&file) {
-        return None; // Not a worker's, or it died.
+        return None; // not from a worker, or the worker died
     }
     if fs::metadata(format!("/proc/{pid}")).ok()?.uid() != owner {
         return None;
@@ -201,13 +202,13 @@ fn read_one(path: &Path, pid: i32, owner: u32) -> Option<WorkerStatus> {
     (status.pid == pid).then_some(status)
 }
 
-/// Whether a worker holds the file.
+/// Whether a worker has locked the file.
 fn is_locked(file: &File) -> bool {
     file.try_lock_shared().is_err()
 }
 
-/// Whether the process is a worker of ours, whatever a file says: the signal
-/// that makes a worker look around would kill another program.
+/// Whether the process is a worker of ours. Checked before signaling it, as the
+/// signal that wakes a worker would kill another program.
 pub fn is_worker(pid: i32) -> bool {
     let Ok(words) = fs::read(format!("/proc/{pid}/cmdline")) else {
         return false;
@@ -217,7 +218,7 @@ pub fn is_worker(pid: i32) -> bool {
     program.ends_with(b"wp-gears") && words.next() == Some(b"worker")
 }
 
-/// Removes what killed workers left behind.
+/// Removes files that killed workers left behind.
 pub fn sweep(run: &Path) {
     let Ok(entries) = fs::read_dir(run) else {
         return;
@@ -249,7 +250,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn seen_while_it_lives() {
+    fn a_worker_is_visible_while_it_runs() {
         let dir = tempfile::tempdir().unwrap();
         let mut heartbeat = Heartbeat::start(dir.path()).unwrap();
         heartbeat.set(Activity::Busy);
@@ -258,7 +259,7 @@ mod tests {
         heartbeat.write();
         let read = |dir| super::read(dir).unwrap();
         assert_eq!(read(dir.path()), [heartbeat.status.clone()]);
-        // Nobody holds this file: its worker died.
+        // This file is not locked, so its worker died.
         fs::write(dir.path().join("worker-4194000"), "{}").unwrap();
         assert_eq!(read(dir.path()).len(), 1);
         sweep(dir.path());

@@ -1,5 +1,4 @@
-//! The job that a worker has: its state, what is known of it, and where it
-//! came from.
+//! The job that a worker is processing: its state, its record and its source.
 
 use serde::Deserialize;
 
@@ -14,18 +13,18 @@ pub struct Job {
     pub record: JobRecord,
     pub payload: Vec<u8>,
     pub source: Source,
-    /// What its process printed last.
+    /// The end of its process's output.
     pub output: String,
 }
 
-/// Who waits for the job's end.
+/// Who waits for the job's result.
 pub enum Source {
     Server(ConnectionId),
-    /// It was kept on disk for this retry.
+    /// A job from disk that is retried.
     Retry(Claim),
 }
 
-/// What the worker reads of a payload; the plugin's do_job reads the rest.
+/// The part of the payload that the worker reads; do_job() reads the rest.
 #[derive(Deserialize)]
 struct Peek {
     hook: Option<String>,
@@ -80,7 +79,7 @@ impl Job {
         }
     }
 
-    /// The job's line in the log; never its arguments.
+    /// The job's line in the log, which never contains its arguments.
     pub fn log_line(&self, outcome: &Outcome, ms: u64) -> String {
         let record = &self.record;
         let hook = record.hook.as_deref().unwrap_or("-");

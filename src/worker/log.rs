@@ -1,5 +1,5 @@
-//! The site's log, which all its workers append to: one line per job, and
-//! what PHP printed.
+//! The site's log, to which all its workers append: a line per job, and PHP's
+//! output.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -9,13 +9,13 @@ use std::time::SystemTime;
 
 use crate::base::clock;
 
-/// The most bytes that the log holds, and the rotated one before it.
-const LARGEST: u64 = 16 << 20;
+/// The maximum size of the log, and of the rotated one, in bytes.
+const MAX_SIZE: u64 = 16 << 20;
 
-/// The most bytes of a line; the rest is cut off.
-const LONGEST: usize = 8 << 10;
+/// The maximum length of a line, in bytes. The rest is cut off.
+const MAX_LINE: usize = 8 << 10;
 
-/// Shared by reference: writing a line changes nothing in this value.
+/// Can be shared by reference, as writing a line does not change this value.
 pub struct SiteLog {
     file: Option<File>,
     path: PathBuf,
@@ -55,8 +55,8 @@ impl SiteLog {
             Some(file) => write_locked(file, line.as_bytes()),
             None => io::stderr().write_all(line.as_bytes()).map(|()| 0),
         };
-        // A log that cannot be written must not stop the work.
-        if written.unwrap_or(0) > LARGEST {
+        // Jobs must run even if the log cannot be written.
+        if written.unwrap_or(0) > MAX_SIZE {
             self.rotate();
         }
     }
@@ -66,16 +66,16 @@ impl SiteLog {
         self.line(&format!("php: {text}"));
     }
 
-    /// Copies and truncates instead of renaming: the folder is root's, and
-    /// the other workers have the file open.
+    /// Copies and truncates instead of renaming, because the folder belongs to root
+    /// and other workers have the file open.
     fn rotate(&self) {
         let Some(file) = &self.file else { return };
         if file.lock().is_err() {
             return;
         }
         let done = (|| -> io::Result<()> {
-            if file.metadata()?.len() <= LARGEST {
-                return Ok(()); // Another worker was faster.
+            if file.metadata()?.len() <= MAX_SIZE {
+                return Ok(()); // another worker was first
             }
             let mut old = self.path.clone().into_os_string();
             old.push(".1");
@@ -92,7 +92,9 @@ impl SiteLog {
         })();
         let _ = file.unlock();
         if let Err(e) = done {
-            self.line(&format!("the old log was truncated but not saved: {e}"));
+            self.line(&format!(
+                "the full log was truncated, but could not be saved: {e}"
+            ));
         }
     }
 }
@@ -106,7 +108,8 @@ fn append(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-/// Returns the size of the file. The lock keeps a rotation from losing the line.
+/// Appends a line and returns the size of the file. The lock prevents a rotation
+/// from losing the line.
 fn write_locked(mut file: &File, line: &[u8]) -> io::Result<u64> {
     file.lock_shared()?;
     let written = file.write_all(line).and_then(|()| file.metadata());
@@ -114,9 +117,9 @@ fn write_locked(mut file: &File, line: &[u8]) -> io::Result<u64> {
     Ok(written?.len())
 }
 
-/// Appends any text as part of one line, so that no text can forge another.
+/// Appends text without line breaks, so that it cannot forge another line.
 fn push_printable(line: &mut String, text: &str) {
-    let limit = line.len() + LONGEST;
+    let limit = line.len() + MAX_LINE;
     for c in text.chars() {
         if line.len() > limit {
             line.push('…');
@@ -140,8 +143,8 @@ mod tests {
         push_printable(&mut line, "a\nb\x1b[31m é");
         assert_eq!(line, r"a\nb\u{1b}[31m é");
         let mut line = String::new();
-        push_printable(&mut line, &"x".repeat(LONGEST * 2));
-        assert!(line.len() < LONGEST + 8);
+        push_printable(&mut line, &"x".repeat(MAX_LINE * 2));
+        assert!(line.len() < MAX_LINE + 8);
     }
 
     #[test]
@@ -149,12 +152,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("site.log");
         let log = SiteLog::open(&path, "t".into());
-        File::create(&path).unwrap().set_len(LARGEST).unwrap();
+        File::create(&path).unwrap().set_len(MAX_SIZE).unwrap();
         log.line("the last of the old");
         log.line("the first of the new");
         let new = std::fs::read_to_string(&path).unwrap();
         assert!(new.contains("first of the new") && !new.contains("last of the old"));
         let old = std::fs::metadata(dir.path().join("site.log.1")).unwrap();
-        assert!(old.len() > LARGEST);
+        assert!(old.len() > MAX_SIZE);
     }
 }

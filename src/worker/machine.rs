@@ -1,6 +1,6 @@
-//! The life of a job as data: from a state and an event follow the next state
-//! and what has to be done. Nothing here touches the world; the loop in
-//! `serve` observes the events and performs the effects.
+//! The life of a job as a state machine: a state and an event determine the next
+//! state and the effects. Nothing here has side effects; the loop in `serve`
+//! observes the events and performs the effects.
 //!
 //! ```text
 //!              stale, unready
@@ -20,23 +20,23 @@ use crate::gearman::binary::kind;
 use crate::worker::message::{Ended, RunnerMessage, unhex};
 use crate::worker::outcome::{Conclusion, Outcome, judge};
 
-/// How often a job may find its PHP stale before it runs anyway.
-const MOST_RENEWALS: u32 = 3;
+/// How often a stale PHP is replaced for a job before the job runs anyway.
+const MAX_RENEWALS: u32 = 3;
 
 #[derive(Debug, PartialEq)]
 pub enum JobState {
-    /// PHP does not have it yet.
+    /// Not given to PHP yet.
     Waiting { renewals: u32 },
-    /// PHP has it.
+    /// Given to PHP.
     Running(Run),
-    /// It is over, and what has to be kept of it is about to be written, again
-    /// at `retry_at` where that failed.
+    /// Finished. What has to be kept is being written; if that fails, it is retried at
+    /// `retry_at`.
     Storing {
         outcome: Outcome,
         failures: u32,
         retry_at: Option<Instant>,
     },
-    /// There is nothing left to do.
+    /// Nothing is left to do.
     Over,
 }
 
@@ -45,10 +45,10 @@ pub struct Run {
     renewals: u32,
     began: Instant,
     began_ms: u64,
-    /// The process that runs it, once that is known.
+    /// The process that runs it, once known.
     pid: Option<Pid>,
     /// The last message about it.
-    said: Option<RunnerMessage>,
+    message: Option<RunnerMessage>,
     ended: Option<Ended>,
     /// Why the worker killed it.
     killed: Option<String>,
@@ -56,7 +56,7 @@ pub struct Run {
 
 #[derive(Debug)]
 pub enum JobEvent {
-    /// A round of the loop. `stop`: the worker has to stop, and by when.
+    /// An iteration of the loop. `stop`: by when the worker has to stop, if so.
     Tick {
         now: Instant,
         stop: Option<Instant>,
@@ -69,11 +69,12 @@ pub enum JobEvent {
         at_ms: u64,
         pid: Option<Pid>,
     },
-    Said(RunnerMessage),
-    /// A child of the worker ended, perhaps the one that runs the job.
+    /// The runner sent a message about the job.
+    Message(RunnerMessage),
+    /// A child of the worker exited, possibly the one that runs the job.
     Exited(Ended),
-    /// The process that should report the job's end is gone, and so is the
-    /// job's own.
+    /// Both the process that should report the job's end and the job's own process
+    /// are gone.
     Vanished,
     Stored,
     NotStored {
@@ -83,29 +84,29 @@ pub enum JobEvent {
 
 #[derive(Debug, PartialEq)]
 pub enum JobEffect {
-    /// Hand the job to PHP, or prepare PHP for it. A stale PHP is replaced
-    /// first if `may_renew`.
+    /// Give the job to PHP, or get PHP ready for it. A stale PHP is replaced first if
+    /// `may_renew` is set.
     Give { may_renew: bool },
-    /// Tell the job server about progress, by a packet with these fields after
+    /// Report progress to the job server, with a packet that has these fields after
     /// the handle.
     Forward { kind: u32, fields: Vec<Vec<u8>> },
-    /// Kill the job's process and everything below it.
+    /// Kill the job's process and all its descendants.
     Kill(Pid),
-    /// Collect what the job's process printed, and let go of it.
+    /// Collect the output of the job's process, and release the process.
     Collect,
     /// Replace PHP, as these options changed since it booted.
     RenewPhp { changed: Vec<String> },
     /// The site cannot run jobs for now.
     SuspendPhp { why: String },
-    /// Log how the job went, and record a failed attempt.
+    /// Log the job's outcome, and record a failed attempt.
     Report {
         outcome: Outcome,
         began_ms: u64,
         took: Duration,
     },
-    /// Write what has to be kept. `failures`: earlier attempts to.
+    /// Write what has to be kept. `failures`: how often that failed before.
     Store { outcome: Outcome, failures: u32 },
-    /// Tell whoever handed out the job how it went.
+    /// Report the outcome to the job's source.
     Answer(Outcome),
     /// Leave the unfinished job to another worker.
     GiveUp { pid: Option<Pid> },
@@ -120,7 +121,7 @@ impl JobState {
     pub fn step(self, event: JobEvent, limit: Option<Duration>) -> (JobState, Vec<JobEffect>) {
         match (self, event) {
             (JobState::Waiting { .. }, JobEvent::Tick { stop: Some(_), .. }) => {
-                // It has not started: its job server hands it to another worker.
+                // It has not started, so its job server gives it to another worker.
                 (JobState::Over, vec![])
             }
             (JobState::Waiting { renewals }, JobEvent::Tick { .. }) => wait(renewals),
@@ -131,7 +132,7 @@ impl JobState {
                     began: now,
                     began_ms: at_ms,
                     pid,
-                    said: None,
+                    message: None,
                     ended: None,
                     killed: None,
                 };
@@ -169,7 +170,7 @@ impl JobState {
         }
     }
 
-    /// When it has to be looked at even if nothing happens.
+    /// When the next tick is needed if no other event comes first.
     pub fn wakes_at(&self, limit: Option<Duration>, stop: Option<Instant>) -> Option<Instant> {
         match self {
             JobState::Storing { retry_at, .. } => *retry_at,
@@ -181,7 +182,7 @@ impl JobState {
         }
     }
 
-    /// Whether PHP has it, and nobody has said yet that its process ended.
+    /// Whether PHP has it, and its process has not been reported as ended.
     pub fn is_running(&self) -> bool {
         matches!(self, JobState::Running(Run { ended: None, .. }))
     }
@@ -195,7 +196,7 @@ impl JobState {
 }
 
 fn wait(renewals: u32) -> (JobState, Vec<JobEffect>) {
-    let may_renew = renewals < MOST_RENEWALS;
+    let may_renew = renewals < MAX_RENEWALS;
     (
         JobState::Waiting { renewals },
         vec![JobEffect::Give { may_renew }],
@@ -232,7 +233,7 @@ impl Run {
                     return (JobState::Over, effects);
                 }
             }
-            JobEvent::Said(message) => effects.extend(self.hear(message)),
+            JobEvent::Message(message) => effects.extend(self.hear(message)),
             JobEvent::Exited(ended) if self.runs_in(ended.pid) => {
                 self.ended.get_or_insert(ended);
             }
@@ -269,8 +270,8 @@ impl Run {
                 self.ended = Some(ended);
                 return None;
             }
-            said => {
-                self.said = Some(said);
+            message => {
+                self.message = Some(message);
                 return None;
             }
         };
@@ -283,7 +284,7 @@ impl Run {
             return (JobState::Running(self), vec![]);
         };
         let mut effects = vec![JobEffect::Collect];
-        let (state, more) = match judge(self.said, ended, self.killed.as_deref()) {
+        let (state, more) = match judge(self.message, ended, self.killed.as_deref()) {
             Conclusion::Ran(outcome) => {
                 effects.push(JobEffect::Report {
                     outcome: outcome.clone(),
@@ -313,7 +314,7 @@ mod tests {
 
     const LIMIT: Option<Duration> = Some(Duration::from_secs(10));
 
-    /// A job with a clock of its own.
+    /// A job with its own clock.
     struct Life {
         state: JobState,
         start: Instant,
@@ -359,7 +360,7 @@ mod tests {
         }
 
         fn say(&mut self, text: &str) -> Vec<JobEffect> {
-            self.on(JobEvent::Said(serde_json::from_str(text).unwrap()))
+            self.on(JobEvent::Message(serde_json::from_str(text).unwrap()))
         }
     }
 
@@ -402,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_job_said_is_heard_even_after_its_process_ended() {
+    fn messages_count_even_after_the_process_has_ended() {
         let mut life = Life::running(Some(5));
         assert_eq!(life.on(exited(6, 1)), [], "another process");
         assert!(life.state.is_running());
@@ -412,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn a_job_that_runs_too_long_is_killed_once_and_counts_as_dead() {
+    fn a_job_that_runs_too_long_is_killed_once_and_has_died() {
         let mut life = Life::running(None);
         assert_eq!(life.tick(11), [], "its process is not known yet");
         life.say(r#"{"started":5}"#);
@@ -428,7 +429,7 @@ mod tests {
     fn a_job_without_any_process_left_has_died() {
         let mut life = Life::running(None);
         life.on(JobEvent::Vanished);
-        let died = Outcome::Died("the process is gone".into());
+        let died = Outcome::Died("the process disappeared".into());
         assert_eq!(life.tick(1), over(died, 1));
     }
 
@@ -447,9 +448,9 @@ mod tests {
     }
 
     #[test]
-    fn a_stale_php_is_renewed_only_so_often() {
+    fn a_stale_php_is_renewed_a_limited_number_of_times() {
         let mut life = Life::new();
-        for _ in 0..MOST_RENEWALS - 1 {
+        for _ in 0..MAX_RENEWALS - 1 {
             let again = life.on(JobEvent::PhpRenewed);
             assert_eq!(again, [JobEffect::Give { may_renew: true }]);
         }
@@ -507,7 +508,7 @@ mod tests {
 
     #[test]
     fn a_worker_that_stops_leaves_what_it_cannot_finish() {
-        // Not started: simply left.
+        // Not started: left to another worker.
         let mut life = Life::new();
         assert_eq!(life.tick_with_stop(1), []);
         assert_eq!(life.state, JobState::Over);
@@ -519,8 +520,8 @@ mod tests {
         let kill = JobEffect::Kill(pid.unwrap());
         assert_eq!(life.tick_with_stop(100), [kill, JobEffect::GiveUp { pid }]);
         assert_eq!(life.state, JobState::Over);
-        // Over, but not stored: its process is gone, and its number may be
-        // another's by now.
+        // Finished, but not stored: its process is gone, and another process may have its
+        // ID by now.
         let mut life = Life::running(Some(5));
         life.on(exited(5, 3));
         life.tick(1);

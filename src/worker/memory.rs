@@ -1,5 +1,5 @@
-//! What the workers of a site remember for their next start, so that an idle
-//! worker needs no PHP.
+//! What the workers of a site remember for their next start, so that idle workers
+//! do not need PHP.
 
 use std::fs::{self, OpenOptions};
 use std::io::Read;
@@ -14,19 +14,20 @@ use crate::worker::staleness::Stamps;
 /// A file in the site's run folder.
 const FILE: &str = "function";
 
-const LARGEST: u64 = 8 << 20;
+/// The maximum size of the file, in bytes.
+const MAX_SIZE: u64 = 8 << 20;
 
 #[derive(Serialize, Deserialize, PartialEq)]
 pub struct SiteMemory {
     /// The Gearman function that the site's plugin submits jobs to.
     pub function: String,
-    /// The files that decide on the function.
+    /// The files that determine the function.
     pub stamps: Stamps,
 }
 
 impl SiteMemory {
-    /// What was written last, however old. The folder belongs to the worker
-    /// user, so only a plain file is read, and only up to a limit.
+    /// Reads what was written last, even if it is outdated. The folder belongs to the
+    /// worker user, so only a regular file is read, and only up to a limit.
     pub fn read(run: &Path) -> Option<SiteMemory> {
         let file = OpenOptions::new()
             .read(true)
@@ -37,11 +38,11 @@ impl SiteMemory {
             return None;
         }
         let mut text = Vec::new();
-        file.take(LARGEST).read_to_end(&mut text).ok()?;
+        file.take(MAX_SIZE).read_to_end(&mut text).ok()?;
         serde_json::from_slice(&text).ok()
     }
 
-    /// The same if it is this site's and still true.
+    /// Reads it, if it belongs to this site and is still valid.
     pub fn recall(run: &Path, site: &Path) -> Option<SiteMemory> {
         let memory = SiteMemory::read(run)?;
         (memory.stamps.site == site && memory.stamps.changed().is_none()).then_some(memory)

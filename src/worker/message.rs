@@ -1,5 +1,5 @@
-//! The protocol between the worker and the runner, over a pipe: lines of JSON,
-//! and after a job's line its payload.
+//! The protocol between the worker and the runner, over a pipe: lines of JSON, and
+//! the payload after a job's line.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +10,7 @@ pub struct Hello<'a> {
     pub name: &'a str,
     pub run: &'a str,
     pub fork: bool,
-    /// Options that change too often to mean that the site's settings changed.
+    /// Options that change so often that a change does not make PHP stale.
     pub volatile: &'a [String],
 }
 
@@ -38,11 +38,11 @@ pub enum RunnerMessage {
     Done(bool),
     Failed(PhpError),
     Fatal(PhpError),
-    /// The job was not run: these options changed since the site was loaded.
+    /// The job was not run because these options changed since the site was loaded.
     Stale(Vec<String>),
-    /// The job was not run: something that it needs is unavailable.
+    /// The job was not run because something that it needs is unavailable.
     Unready(String),
-    /// Progress of the job: this many of so many.
+    /// Progress of the job: numerator and denominator.
     Status(u64, u64),
     /// Output of the job, in hexadecimal digits.
     Data(String),
@@ -50,19 +50,19 @@ pub enum RunnerMessage {
     Warning(String),
 }
 
-/// What PHP found out while it loaded the site.
+/// What PHP determined when it loaded the site.
 #[derive(Deserialize, Debug, PartialEq)]
 pub struct Ready {
     pub function: String,
     pub plugin: String,
     pub fork: bool,
-    /// Why a fork would not be safe; empty if it is.
+    /// Why forking is not safe; empty if it is.
     pub why_not: String,
     pub files: Vec<String>,
     pub php: String,
 }
 
-/// How a process ended; neither code nor signal where nobody can tell.
+/// How a process ended; without code and signal if that is unknown.
 #[derive(Deserialize, Debug, PartialEq, Clone, Copy)]
 pub struct Ended {
     pub pid: i32,

@@ -1,4 +1,4 @@
-//! What supervisor runs: takes jobs from Gearman and hands each to PHP.
+//! The worker, which supervisor runs: gets jobs from Gearman and has PHP run them.
 
 mod backoff;
 mod connection;
@@ -30,15 +30,15 @@ use crate::base::problem::Problem;
 use crate::worker::memory::SiteMemory;
 use crate::worker::options::WorkerArgs;
 
-/// Where a site's workers keep their files. The folders are the worker user's.
+/// The files of a site's workers. The folders belong to the worker user.
 #[derive(Debug, Clone)]
 pub struct Paths {
     pub run: PathBuf,
     pub cache: PathBuf,
     pub failed: PathBuf,
-    /// While this file exists no worker of the site takes a job. In root's folder.
+    /// While this file exists, no worker of the site takes a job. In root's folder.
     pub paused: PathBuf,
-    /// When this file changes every worker renews PHP before its next job. In
+    /// When this file changes, every worker restarts PHP before its next job. In
     /// root's folder.
     pub reload: PathBuf,
 }
@@ -55,7 +55,8 @@ impl Paths {
     }
 }
 
-/// Names of sites become names of files, and must not lead out of their folder.
+/// Whether a site's name is valid. It becomes a file name, so it must not lead out
+/// of a folder.
 pub fn is_name(name: &str) -> bool {
     !name.is_empty()
         && name.len() <= 100
@@ -71,7 +72,7 @@ pub fn client_id(name: &str, pid: u32) -> String {
     format!("{}/{name}/{pid}", system.nodename().to_string_lossy())
 }
 
-/// The function that the site's workers serve, if one has found out.
+/// The function that the site's workers serve, if one of them has determined it.
 pub fn function_of(run: &Path) -> Option<String> {
     SiteMemory::read(run).map(|memory| memory.function)
 }
@@ -81,6 +82,7 @@ pub fn dir_of(run: &Path) -> Option<PathBuf> {
     SiteMemory::read(run).map(|memory| memory.stamps.site)
 }
 
+/// Runs a worker, or a pool of them, until it is stopped.
 pub fn run(args: &WorkerArgs) -> anyhow::Result<()> {
     if !is_name(&args.name) {
         return Err(Problem::usage(
@@ -94,7 +96,7 @@ pub fn run(args: &WorkerArgs) -> anyhow::Result<()> {
             format!("start a worker for {}", args.site.display()),
             "root never runs a site's code",
         )
-        .help("run it as the user that the site's PHP runs as")
+        .help("run it as the user that runs the site's PHP")
         .into());
     }
     let paths = Paths::new(&args.state, &args.name);
@@ -108,7 +110,7 @@ pub fn run(args: &WorkerArgs) -> anyhow::Result<()> {
     serve::serve(args)
 }
 
-/// Setup creates these folders, but a container's image may have had no setup.
+/// Creates a folder. Setup does this too, but a container image may lack it.
 fn create(dir: &Path) -> Result<(), Problem> {
     use std::os::unix::fs::DirBuilderExt;
     if dir.is_dir() {

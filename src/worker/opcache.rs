@@ -8,16 +8,16 @@ use std::time::{Duration, Instant};
 
 use crate::worker::log::SiteLog;
 
-/// Deployments into new folders leave the code of the old ones behind. Beyond
-/// this size the cache is emptied, and the next PHP fills it again.
-const LARGEST: u64 = 512 << 20;
+/// The size in bytes at which the cache is emptied, as deployments into new folders
+/// leave the code of old ones behind.
+const MAX_SIZE: u64 = 512 << 20;
 
-/// How often the size is looked at.
+/// How often the size is checked.
 const TRIM: Duration = Duration::from_secs(86_400);
 
 pub struct OpcodeCache {
     dir: PathBuf,
-    /// Why it was not usable at the last look.
+    /// Why it could not be used when last checked.
     unusable: Option<String>,
     trim_at: Instant,
 }
@@ -31,15 +31,15 @@ impl OpcodeCache {
         }
     }
 
-    /// The folder for the next PHP, if it may be used: it may have another
-    /// owner by now, or be too large, and PHP would not even start.
+    /// The folder for the next PHP, if it can be used. It is checked each time, as PHP
+    /// would not even start with a folder of another owner.
     pub fn usable(&mut self, now: Instant, log: &SiteLog) -> Option<&Path> {
         let shown = self.dir.display();
         let why = check(&self.dir).err();
         if why != self.unusable {
             match &why {
-                Some(why) => log.line(&format!("no opcode cache in {shown}: {why}")),
-                None => log.line(&format!("the opcode cache in {shown} is used again")),
+                Some(why) => log.line(&format!("not using the opcode cache in {shown}: {why}")),
+                None => log.line(&format!("using the opcode cache in {shown} again")),
             }
             self.unusable = why;
         }
@@ -51,14 +51,17 @@ impl OpcodeCache {
             match trim(&self.dir) {
                 Ok(true) => log.line("emptied the opcode cache, which had grown too large"),
                 Ok(false) => {}
-                Err(e) => log.line(&format!("cannot look at the opcode cache in {shown}: {e}")),
+                Err(e) => log.line(&format!(
+                    "cannot check the size of the opcode cache in {shown}: {e}"
+                )),
             }
         }
         Some(&self.dir)
     }
 }
 
-/// Whoever can write there can run code as the worker user.
+/// Refuses a folder to which others may write: they could run code as the worker
+/// user.
 fn check(dir: &Path) -> Result<(), String> {
     let meta = fs::symlink_metadata(dir).map_err(|e| e.to_string())?;
     if !meta.is_dir() {
@@ -67,7 +70,7 @@ fn check(dir: &Path) -> Result<(), String> {
         Err("it belongs to another user".into())
     } else if meta.mode() & 0o077 != 0 {
         Err(format!(
-            "others can enter it (mode {:o})",
+            "other users can access it (mode {:o})",
             meta.mode() & 0o777
         ))
     } else {
@@ -75,9 +78,9 @@ fn check(dir: &Path) -> Result<(), String> {
     }
 }
 
-/// Empties the folder if it holds too much. True if it did.
+/// Empties the folder if it is too large. True if it was.
 fn trim(dir: &Path) -> io::Result<bool> {
-    if size(dir)? <= LARGEST {
+    if size(dir)? <= MAX_SIZE {
         return Ok(false);
     }
     for entry in fs::read_dir(dir)? {
@@ -110,7 +113,7 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     #[test]
-    fn trusts_only_what_is_ours_alone() {
+    fn only_a_private_folder_is_trusted() {
         let dir = tempfile::tempdir().unwrap();
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o700)).unwrap();
         assert_eq!(check(dir.path()), Ok(()));
@@ -122,13 +125,13 @@ mod tests {
     }
 
     #[test]
-    fn empties_what_has_grown() {
+    fn a_large_cache_is_emptied() {
         let dir = tempfile::tempdir().unwrap();
         let sub = dir.path().join("a/b");
         fs::create_dir_all(&sub).unwrap();
         let file = fs::File::create(sub.join("c.bin")).unwrap();
         assert!(!trim(dir.path()).unwrap());
-        file.set_len(LARGEST + 1).unwrap();
+        file.set_len(MAX_SIZE + 1).unwrap();
         assert!(trim(dir.path()).unwrap());
         assert!(!dir.path().join("a").exists());
     }

@@ -1,4 +1,4 @@
-//! The options of a worker: setup, the file and the wizard use the same ones.
+//! The options of a worker, which setup, the config file and the wizard share.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -22,7 +22,7 @@ pub enum Mode {
 options! {
     /// How workers run the jobs of a site.
     ///
-    /// The order is that of the words in a program's command, which must not
+    /// The fields have the order of the options in a program's command, which must not
     /// change: supervisor would restart the workers.
     #[command(next_help_heading = "Site options")]
     pub struct WorkerOptions => WorkerSettings {
@@ -85,7 +85,7 @@ pub struct WorkerArgs {
     pub servers: Vec<Server>,
     #[command(flatten)]
     pub options: WorkerOptions,
-    /// How many workers; with more than one, this process starts and supervises them
+    /// Number of workers; with more than one, this process starts and supervises them
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub workers: u32,
     /// The PHP program that runs jobs
@@ -98,10 +98,10 @@ pub struct WorkerArgs {
     /// Folder for the workers' state: run/NAME, cache/NAME and failed/NAME below it belong to the worker user
     #[arg(long, value_name = "DIR", default_value = "/var/lib/wp-gears")]
     pub state: PathBuf,
-    /// The pause before a job is retried; five times as long each time
+    /// Pause before a job is retried; five times as long each time
     #[arg(long, value_name = "SECONDS", default_value_t = 10, hide = true)]
     pub retry_pause: u64,
-    /// One of those that a worker with --workers started
+    /// Set by a worker with --workers for those that it starts
     #[arg(long, hide = true)]
     pub one: bool,
 }

@@ -1,24 +1,24 @@
-//! How a job went, judged by what its process said and how it ended.
+//! The outcome of a job, judged by its messages and by how its process ended.
 
 use crate::worker::message::{Ended, RunnerMessage};
 
-/// A job that ran.
+/// The outcome of a job that ran.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
     Done,
-    /// The job itself reports a failure: kept, not retried.
+    /// The job itself reported a failure: kept, not retried.
     Failed(String),
     /// Its process died: retried.
     Died(String),
 }
 
-/// Why a process for the job is gone.
+/// What the end of a job's process means.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Conclusion {
     Ran(Outcome),
-    /// It did not start, as these options changed after PHP had booted.
+    /// The job did not start, because these options changed since PHP booted.
     Stale(Vec<String>),
-    /// It did not start, and that is not the job's fault.
+    /// The job did not start, for a reason that is not its fault.
     Unready(String),
 }
 
@@ -32,7 +32,7 @@ pub enum Disposal {
 }
 
 impl Outcome {
-    /// `attempts` includes the present one.
+    /// What to do with the job. `attempts` includes the current one.
     pub fn disposal(&self, attempts: usize, retries: u32) -> Disposal {
         match self {
             Outcome::Done => Disposal::Forget,
@@ -49,7 +49,7 @@ impl Outcome {
     }
 }
 
-/// As in the line that a job has in the log.
+/// As shown in the job's line in the log.
 impl std::fmt::Display for Outcome {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -60,15 +60,15 @@ impl std::fmt::Display for Outcome {
     }
 }
 
-/// `said` is the last message about the job, `killed` the reason why the
-/// worker itself ended the process.
-pub fn judge(said: Option<RunnerMessage>, ended: Ended, killed: Option<&str>) -> Conclusion {
-    Conclusion::Ran(match said {
+/// `message` is the last one about the job, `killed` the reason why the worker
+/// itself killed the process.
+pub fn judge(message: Option<RunnerMessage>, ended: Ended, killed: Option<&str>) -> Conclusion {
+    Conclusion::Ran(match message {
         Some(RunnerMessage::Stale(options)) => return Conclusion::Stale(options),
         Some(RunnerMessage::Unready(why)) => return Conclusion::Unready(why),
         Some(RunnerMessage::Done(_)) => Outcome::Done,
         Some(RunnerMessage::Failed(error)) => Outcome::Failed(error.to_string()),
-        said => match (killed, said) {
+        message => match (killed, message) {
             (Some(why), _) => Outcome::Died(why.to_string()),
             (None, Some(RunnerMessage::Fatal(error))) => {
                 Outcome::Died(format!("fatal error: {error}"))
@@ -78,17 +78,17 @@ pub fn judge(said: Option<RunnerMessage>, ended: Ended, killed: Option<&str>) ->
     })
 }
 
-/// The process ended without a word.
+/// Judges a process that ended without a message.
 fn judge_by_status(ended: Ended) -> Outcome {
     match (ended.code, ended.signal) {
-        (Some(0), _) => Outcome::Done, // The job called exit().
-        // PHP's own status after an error that no code of it could report.
-        (Some(255), _) => Outcome::Died("PHP ended with status 255".into()),
-        (Some(n), _) => Outcome::Failed(format!("the job ended its process with exit({n})")),
+        (Some(0), _) => Outcome::Done, // the job called exit()
+        // PHP's status after an error that could not be reported.
+        (Some(255), _) => Outcome::Died("PHP exited with status 255".into()),
+        (Some(n), _) => Outcome::Failed(format!("the job called exit({n})")),
         (None, Some(n)) => {
             Outcome::Died(format!("the process was killed by signal {n}{}", name(n)))
         }
-        (None, None) => Outcome::Died("the process is gone".into()),
+        (None, None) => Outcome::Died("the process disappeared".into()),
     }
 }
 
@@ -97,8 +97,8 @@ fn name(signal: i32) -> &'static str {
         4 => " (illegal instruction)",
         6 => " (abort)",
         7 => " (bus error)",
-        8 => " (arithmetic)",
-        9 => " (KILL: by somebody, or because memory ran out)",
+        8 => " (arithmetic error)",
+        9 => " (KILL, for example because memory ran out)",
         11 => " (segmentation fault)",
         15 => " (TERM)",
         _ => "",
@@ -133,7 +133,7 @@ mod tests {
             Conclusion::Ran(outcome) => outcome,
             other => panic!("{other:?}"),
         };
-        // A process that ends hard after its job said "done".
+        // Processes kill themselves after "done".
         assert_eq!(
             judge(Some(RunnerMessage::Done(true)), ended(None, Some(9)), None),
             Done
@@ -155,7 +155,7 @@ mod tests {
             judge(None, ended(None, Some(9)), Some("too long")),
             Died("too long".into())
         );
-        // Killed too late: it had already said how it went.
+        // Killed after it had reported its outcome.
         assert_eq!(
             judge(
                 Some(RunnerMessage::Done(true)),
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn only_deaths_are_retried_and_only_so_often() {
+    fn only_dead_jobs_are_retried_and_up_to_the_limit() {
         let died = Outcome::Died(String::new());
         assert_eq!(died.disposal(1, 2), Disposal::Retry);
         assert_eq!(died.disposal(2, 2), Disposal::Retry);

@@ -1,16 +1,16 @@
-//! What PHP and the jobs print to standard error.
+//! What PHP and its jobs print to standard error.
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// The most bytes that are logged per job.
-const MOST_LOGGED: usize = 256 << 10;
+/// The maximum output that is logged per job, in bytes.
+const MAX_LOGGED: usize = 256 << 10;
 
-/// The last bytes, which the record of a failed job keeps.
+/// The number of last bytes kept for the record of a failed job.
 const TAIL: usize = 4 << 10;
 
 pub struct PhpOutput {
-    /// None once the end was reached.
+    /// `None` at end of file.
     from: Option<OwnedFd>,
     line: Vec<u8>,
     tail: VecDeque<u8>,
@@ -31,10 +31,10 @@ impl PhpOutput {
         self.from.as_ref().map(AsFd::as_fd)
     }
 
-    /// Reads without waiting, and passes on complete lines.
+    /// Reads without blocking, and passes complete lines to `log`.
     pub fn read(&mut self, mut log: impl FnMut(&str)) {
         let mut chunk = [0; 16384];
-        // A flood must not keep the worker from its other work.
+        // Endless output must not keep the worker from its other work.
         for _ in 0..16 {
             let Some(from) = &self.from else { return };
             let n = match rustix::io::read(from, &mut chunk) {
@@ -66,9 +66,9 @@ impl PhpOutput {
         }
         let before = self.logged;
         self.logged += line.len();
-        if self.logged <= MOST_LOGGED {
+        if self.logged <= MAX_LOGGED {
             log(&String::from_utf8_lossy(&line));
-        } else if before <= MOST_LOGGED {
+        } else if before <= MAX_LOGGED {
             log("(further output of this job is not logged)");
         }
     }
@@ -78,7 +78,7 @@ impl PhpOutput {
         self.logged = 0;
     }
 
-    /// The last bytes since the job began.
+    /// The last output of the job.
     pub fn tail(&mut self) -> String {
         String::from_utf8_lossy(self.tail.make_contiguous()).into_owned()
     }

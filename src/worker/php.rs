@@ -1,4 +1,4 @@
-//! The PHP process that runs the jobs: starting it, talking to it, killing it.
+//! The PHP process that runs jobs: starting it, communicating with it, killing it.
 
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -16,17 +16,18 @@ use crate::worker::output::PhpOutput;
 use crate::worker::signals::Signals;
 use crate::worker::staleness::Stamps;
 
-/// The descriptor at which the runner expects the pipe.
+/// The file descriptor at which the runner expects the pipe.
 const PIPE: i32 = 3;
 
-/// No line of the runner is longer; the list of files is the longest.
-const LONGEST: usize = 16 << 20;
+/// The maximum length of a line from the runner, in bytes. The list of files is the
+/// longest.
+const MAX_LINE: usize = 16 << 20;
 
 pub struct Start<'a> {
     pub php: &'a Path,
     pub runner: &'a Path,
     pub site: &'a Path,
-    /// Where opcodes may be cached.
+    /// The folder for cached opcodes, if they may be cached.
     pub cache: Option<&'a Path>,
     pub hello: Hello<'a>,
 }
@@ -36,23 +37,23 @@ pub struct PhpProcess {
     pub born: Instant,
     pub born_at: SystemTime,
     pub jobs: u64,
-    /// Set once it has loaded the site.
+    /// Set when it has loaded the site.
     pub ready: Option<Booted>,
-    /// It has ended, and was waited for.
+    /// It has exited, and was reaped.
     pub gone: bool,
     pipe: UnixStream,
-    /// The runner's end is closed: there is nothing to poll for.
+    /// The runner has closed its end, so there is nothing to poll for.
     closed: bool,
     inbox: Vec<u8>,
     pub output: PhpOutput,
 }
 
-/// A process that has loaded the site.
+/// What is known of a process that has loaded the site.
 pub struct Booted {
     /// It forks a child for each job, rather than running a single job itself.
     pub fork: bool,
     pub stamps: Stamps,
-    /// When the stamps were compared last.
+    /// When the stamps were last compared.
     pub checked: Instant,
 }
 
@@ -62,7 +63,7 @@ impl PhpProcess {
         let (read, write) = rustix::pipe::pipe_with(
             rustix::pipe::PipeFlags::CLOEXEC | rustix::pipe::PipeFlags::NONBLOCK,
         )?;
-        // The writing end blocks, as PHP expects of its standard error.
+        // The writing end blocks, as PHP expects its standard error to.
         rustix::fs::fcntl_setfl(&write, rustix::fs::OFlags::empty())?;
 
         let mut command = Command::new(start.php);
@@ -72,7 +73,7 @@ impl PhpProcess {
             ("display_errors", "0"),
             ("html_errors", "0"),
             ("max_execution_time", "0"),
-            // Stack traces are logged, arguments are not.
+            // Log stack traces without arguments.
             ("zend.exception_ignore_args", "1"),
         ] {
             command.arg("-d").arg(format!("{name}={value}"));
@@ -108,7 +109,7 @@ impl PhpProcess {
             command.pre_exec(move || {
                 pass_on(pipe)?;
                 Signals::unblock_all()?;
-                // Without its worker the runner must not go on: another gets the job.
+                // The runner must die with its worker, because another worker gets the job.
                 rustix::process::set_parent_process_death_signal(Some(Signal::HUP))?;
                 if rustix::process::getppid() != Some(worker) {
                     return Err(io::ErrorKind::BrokenPipe.into());
@@ -141,7 +142,7 @@ impl PhpProcess {
         (!self.closed).then(|| self.pipe.as_fd())
     }
 
-    /// Hands over a job. The runner waits for it, so this does not block for long.
+    /// Gives it a job. The runner is waiting for one, so this does not block for long.
     pub fn give(&mut self, header: &JobHeader, payload: &[u8]) -> io::Result<()> {
         let mut line = serde_json::to_vec(header)?;
         line.push(b'\n');
@@ -153,7 +154,7 @@ impl PhpProcess {
         self.pipe.write_all(payload)
     }
 
-    /// Reads what has arrived through the pipe.
+    /// Reads what has arrived in the pipe.
     pub fn receive(&mut self) -> io::Result<()> {
         let mut chunk = [0; 16384];
         loop {
@@ -162,18 +163,18 @@ impl PhpProcess {
                 Ok((n, _)) => self.inbox.extend_from_slice(&chunk[..n]),
                 Err(rustix::io::Errno::AGAIN) => return Ok(()),
                 Err(rustix::io::Errno::INTR) => {}
-                // The process died before it read everything.
+                // The process died before it had read everything.
                 Err(rustix::io::Errno::CONNRESET) => break,
                 Err(e) => {
                     self.closed = true;
                     return Err(e.into());
                 }
             }
-            if self.inbox.len() > LONGEST {
+            if self.inbox.len() > MAX_LINE {
                 self.closed = true;
                 return Err(io::Error::new(
                     io::ErrorKind::InvalidData,
-                    "the runner sent a line without end",
+                    "the runner sent an endless line",
                 ));
             }
         }
@@ -181,7 +182,7 @@ impl PhpProcess {
         Ok(())
     }
 
-    /// The next complete line; lines that are not the runner's are skipped.
+    /// The next message. Lines that are not messages of the runner are skipped.
     pub fn next(&mut self) -> Option<RunnerMessage> {
         loop {
             let end = self.inbox.iter().position(|b| *b == b'\n')?;
@@ -208,10 +209,10 @@ impl PhpProcess {
     }
 }
 
-/// Gives the descriptor the number that the runner expects.
+/// Duplicates the descriptor to the number that the runner expects.
 fn pass_on(fd: i32) -> io::Result<()> {
     use rustix::fd::FromRawFd;
-    // SAFETY: both are open, or about to be, in this child alone, which execs next.
+    // SAFETY: both are open, or about to be, and only in this child, which execs next.
     let (from, mut to) = unsafe {
         (
             BorrowedFd::borrow_raw(fd),
@@ -225,9 +226,9 @@ fn pass_on(fd: i32) -> io::Result<()> {
     }
 }
 
-/// Kills a process and everything still below it.
+/// Kills a process and all its descendants.
 pub fn kill_tree(pid: Pid) {
-    // Stopped first, so that it cannot start others in the meantime.
+    // Stop it first, so that it cannot start others in the meantime.
     let _ = rustix::process::kill_process(pid, Signal::STOP);
     for child in children(pid) {
         kill_tree(child);

@@ -1,5 +1,5 @@
-//! Several workers below one process, which may be the first of a container:
-//! starts them, replaces those that end, forwards signals, and reaps orphans.
+//! Several workers under one process, which may be a container's first: starts
+//! them, replaces those that exit, forwards signals, and reaps orphans.
 
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -14,13 +14,13 @@ use crate::worker::log::SiteLog;
 use crate::worker::options::WorkerArgs;
 use crate::worker::signals::{self, Signals};
 
-/// A worker that lived this long did not fail.
-const SOUND: Duration = Duration::from_secs(10);
+/// A worker that ran this long did not fail to start.
+const STABLE: Duration = Duration::from_secs(10);
 
-/// The place of one worker.
+/// The slot of one worker.
 struct Slot {
     pid: Option<Pid>,
-    /// When it was started, or will be.
+    /// When it was, or will be, started.
     started: Instant,
     failures: u32,
 }
@@ -42,7 +42,7 @@ pub(super) fn run(args: &WorkerArgs) -> anyhow::Result<()> {
         while let Some(signal) = signals.next() {
             match signal {
                 Received::SIGTERM | Received::SIGINT => {
-                    // A little more than a worker gives its job.
+                    // A little longer than a worker gives its job.
                     let limit = stop_timeout + Duration::from_secs(10);
                     stopping.get_or_insert(Instant::now() + limit);
                     signal_all(&slots, Signal::TERM);
@@ -53,14 +53,14 @@ pub(super) fn run(args: &WorkerArgs) -> anyhow::Result<()> {
         }
         while let Ok(Some((pid, status))) = waitpid(None, WaitOptions::NOHANG) {
             let Some(slot) = slots.iter_mut().find(|slot| slot.pid == Some(pid)) else {
-                continue; // An orphan.
+                continue; // an orphan
             };
             slot.pid = None;
             if stopping.is_some() {
                 continue;
             }
             slot.failures = match slot.started.elapsed() {
-                lived if lived >= SOUND => 0,
+                lived if lived >= STABLE => 0,
                 _ => slot.failures + 1,
             };
             let wait = match slot.failures {
@@ -68,7 +68,7 @@ pub(super) fn run(args: &WorkerArgs) -> anyhow::Result<()> {
                 n => pause(n - 1, Duration::from_secs(1), Duration::from_secs(30)),
             };
             log.line(&format!(
-                "worker {} ended ({status:?}); another in {} ms",
+                "worker {} exited ({status:?}); starting another in {} ms",
                 pid.as_raw_nonzero(),
                 wait.as_millis()
             ));
@@ -93,7 +93,7 @@ pub(super) fn run(args: &WorkerArgs) -> anyhow::Result<()> {
                 }
                 slot.started = match slot.pid {
                     Some(_) => now,
-                    None => now + SOUND,
+                    None => now + STABLE,
                 };
             }
         }
@@ -109,7 +109,7 @@ pub(super) fn run(args: &WorkerArgs) -> anyhow::Result<()> {
     }
 }
 
-/// This program once more, with the same arguments.
+/// Starts this program again, with the same arguments.
 fn start(log: &std::path::Path) -> std::io::Result<Pid> {
     let me = rustix::process::getpid();
     let mut command = Command::new("/proc/self/exe");
@@ -122,7 +122,7 @@ fn start(log: &std::path::Path) -> std::io::Result<Pid> {
     unsafe {
         command.pre_exec(move || {
             Signals::unblock_all()?;
-            // If this process dies they finish their jobs and end.
+            // If this process dies, its workers finish their jobs and exit.
             rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?;
             if rustix::process::getppid() != Some(me) {
                 return Err(std::io::ErrorKind::BrokenPipe.into());
@@ -135,7 +135,7 @@ fn start(log: &std::path::Path) -> std::io::Result<Pid> {
 
 fn signal_all(slots: &[Slot], signal: Signal) {
     for pid in slots.iter().filter_map(|slot| slot.pid) {
-        // It fails only for a worker that has just ended.
+        // This fails only for a worker that has just exited.
         let _ = kill_process(pid, signal);
     }
 }

@@ -1,5 +1,5 @@
-//! The jobs on disk from a worker's view: what becomes of a job that ran, and
-//! when it is time for a retry.
+//! The jobs on disk, as a worker uses them: what happens to a job that ran, and when
+//! a retry is due.
 
 use std::io;
 use std::path::PathBuf;
@@ -12,8 +12,9 @@ use crate::worker::backoff::pause;
 use crate::worker::log::SiteLog;
 use crate::worker::options::{WorkerArgs, WorkerSettings};
 use crate::worker::outcome::{Disposal, Outcome};
-use crate::worker::store::{Claim, JobRecord, MOST_KEPT, MOST_WAITING, Store};
+use crate::worker::store::{Claim, JobRecord, MAX_KEPT, MAX_WAITING, Store};
 
+/// In seconds.
 const LONGEST_PAUSE: u64 = 3600;
 
 pub struct Retries<'a> {
@@ -22,11 +23,11 @@ pub struct Retries<'a> {
     log: &'a SiteLog,
     /// How often a job is retried.
     most: u32,
-    /// Seconds before the first retry; five times as long before each further one.
+    /// Seconds before the first retry; five times as long for each further one.
     pause: u64,
     /// When the next one is due, in milliseconds since 1970.
     next_due: Option<u64>,
-    /// The last job was a retry: the queue goes first now.
+    /// The last job was a retry, so the queue comes next.
     was_last: bool,
 }
 
@@ -53,7 +54,7 @@ impl<'a> Retries<'a> {
         })
     }
 
-    /// Looks when the next one is due.
+    /// Checks when the next retry is due.
     pub fn look(&mut self) {
         self.next_due = self.store.next_due().unwrap_or(None);
     }
@@ -66,7 +67,7 @@ impl<'a> Retries<'a> {
         self.next_due.is_some_and(|due| due <= now)
     }
 
-    /// Whether a retry is next. They and the queue take turns.
+    /// Whether it is a retry's turn. Retries and the queue alternate.
     pub fn is_turn(&mut self, now: u64) -> bool {
         self.is_due(now) && !std::mem::take(&mut self.was_last)
     }
@@ -85,22 +86,21 @@ impl<'a> Retries<'a> {
                 self.was_last = true;
                 return Some(claimed);
             }
-            // Another worker has it, and its file stays until that is done.
+            // Another worker has it, and its file exists until that one is done.
             Ok(None) => self.next_due = self.next_due.map(|due| due.max(now + 1000)),
             Err(e) => {
                 self.next_due = Some(now + 10_000);
-                self.log
-                    .line(&format!("cannot take a job for a retry: {e}"));
+                self.log.line(&format!("cannot retry a job: {e}"));
             }
         }
         None
     }
 
-    /// Writes what has to be kept of a job that ran; on disk when this returns.
+    /// Stores a job that ran, if it has to be kept. It is on disk when this returns.
     pub fn store(&self, job: &JobRecord, payload: &[u8], outcome: &Outcome) -> io::Result<()> {
         match outcome.disposal(job.tries.len(), self.most) {
             Disposal::Forget => Ok(()),
-            Disposal::Retry if self.store.waiting()? < MOST_WAITING => self.postpone(job, payload),
+            Disposal::Retry if self.store.waiting()? < MAX_WAITING => self.postpone(job, payload),
             Disposal::Retry | Disposal::Keep => self.keep(job, payload),
         }
     }
@@ -111,7 +111,7 @@ impl<'a> Retries<'a> {
         self.log.line(&format!("kept as {id} in {folder}"));
         for id in dropped {
             self.log.line(&format!(
-                "dropped the failed job {id}: no more than {MOST_KEPT} are kept"
+                "dropped failed job {id}: no more than {MAX_KEPT} are kept"
             ));
         }
         Ok(())
@@ -127,15 +127,16 @@ impl<'a> Retries<'a> {
         );
         let due = clock::millis(SystemTime::now() + wait);
         self.store.postpone(job, payload, due)?;
-        self.log.line(&format!("retried at {}", clock::utc(due)));
+        self.log
+            .line(&format!("will be retried at {}", clock::utc(due)));
         Ok(())
     }
 
-    /// The retried job is over; what had to be kept of it is stored.
+    /// The retried job has finished, and what had to be kept is stored.
     pub fn settle(&self, claim: &Claim, handle: &str) {
         if let Err(e) = self.store.settle(claim) {
             self.log.line(&format!(
-                "cannot remove the job {handle} from the waiting ones: {e}"
+                "cannot remove job {handle} from the jobs that wait for a retry: {e}"
             ));
         }
     }

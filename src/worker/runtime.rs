@@ -1,5 +1,5 @@
-//! The site's PHP: one process that has the site loaded and is neither old nor
-//! stale, started when it saves time, and ended when it does not.
+//! The site's PHP: a process that has loaded the site. It is started ahead of jobs
+//! when that saves time, replaced when it is stale, and stopped when idle.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -21,20 +21,20 @@ use crate::worker::staleness::Stamps;
 /// How long WordPress may take to load.
 const BOOT: Duration = Duration::from_secs(120);
 
-/// How often files are compared while jobs come in a row.
+/// How often files are compared while jobs follow each other.
 const CHECK: Duration = Duration::from_millis(500);
 
-/// How long a process may take to end by itself.
+/// How long a process may take to exit by itself.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// What became of a job that was to be handed over. An error is the reason
-/// why the site cannot run jobs now.
+/// The result of trying to give a job to PHP. An error is the reason why the site
+/// cannot run jobs now.
 pub enum Handover {
     /// PHP is not ready yet.
     NotYet,
-    /// PHP was stale and is gone: try again.
+    /// PHP was stale and is being replaced: try again.
     Renewed,
-    /// PHP has it; `pid` runs it if that is known already.
+    /// PHP has the job; `pid` is the process that runs it, if already known.
     Given { pid: Option<Pid> },
 }
 
@@ -47,9 +47,9 @@ pub struct PhpRuntime<'a> {
     cache: OpcodeCache,
     pub site: ServedSite,
     process: Option<PhpProcess>,
-    /// Processes that were asked to end, and when they will be killed.
+    /// Processes that were asked to exit, and when they will be killed.
     leaving: Vec<(Pid, Instant)>,
-    /// Keep a process ready even before the next job comes (spawn).
+    /// Keep a process ready for the next job (spawn).
     warm: bool,
     idle_since: Instant,
 }
@@ -63,9 +63,8 @@ impl<'a> PhpRuntime<'a> {
     ) -> Result<PhpRuntime<'a>, Problem> {
         let program = match &settings.php {
             Some(path) => path.clone(),
-            None => which::which("php").map_err(|e| {
-                Problem::new("find php in PATH", e).help("give its path with --php")
-            })?,
+            None => which::which("php")
+                .map_err(|e| Problem::new("find php in PATH", e).help("name it with --php"))?,
         };
         Ok(PhpRuntime {
             args,
@@ -86,12 +85,12 @@ impl<'a> PhpRuntime<'a> {
         self.process.as_ref().is_some_and(|php| php.ready.is_some())
     }
 
-    /// The process has died, and was not replaced yet.
+    /// The process has died, and is not replaced yet.
     pub fn is_gone(&self) -> bool {
         self.process.as_ref().is_some_and(|php| php.gone)
     }
 
-    /// Without a job: keeps PHP only where it will soon save time.
+    /// Called when there is no job: keeps PHP running only if that saves time soon.
     pub fn keep_ready(&mut self, now: Instant, heartbeat: &mut Heartbeat) -> Result<(), String> {
         let idle = Duration::from(self.settings.idle_timeout);
         if self.process.is_some() && now >= self.idle_since + idle {
@@ -107,7 +106,7 @@ impl<'a> PhpRuntime<'a> {
         self.check_boot_time(now)
     }
 
-    /// Starts PHP, unless it failed too short a time ago.
+    /// Starts PHP, unless it failed just before.
     fn boot(&mut self, now: Instant, heartbeat: &mut Heartbeat) -> Result<(), String> {
         if now < self.site.retry_at {
             return Ok(());
@@ -141,18 +140,18 @@ impl<'a> PhpRuntime<'a> {
     fn check_boot_time(&self, now: Instant) -> Result<(), String> {
         match &self.process {
             Some(php) if php.ready.is_none() && now >= php.born + BOOT => {
-                Err(format!("not loaded after {} s", BOOT.as_secs()))
+                Err(format!("it did not load within {} s", BOOT.as_secs()))
             }
             _ => Ok(()),
         }
     }
 
-    /// Reads what PHP, its runner and its jobs have written.
+    /// Reads the output of PHP and its jobs, and the messages of the runner.
     pub fn receive(&mut self) {
         let Some(php) = &mut self.process else { return };
         php.output.read(|line| self.log.php(line));
         if let Err(e) = php.receive() {
-            self.log.line(&format!("the runner: {e}"));
+            self.log.line(&format!("cannot read from the runner: {e}"));
         }
     }
 
@@ -189,16 +188,16 @@ impl<'a> PhpRuntime<'a> {
         self.site.failed(why, self.log);
     }
 
-    /// Adds what PHP printed last.
+    /// Adds the end of PHP's output to a reason.
     pub fn with_output(&mut self, why: &str) -> String {
         let printed = self.process.as_mut().map(|php| php.output.tail());
         match printed.as_deref().map(str::trim) {
             None | Some("") => why.to_string(),
-            Some(printed) => format!("{why}; PHP said: {printed}"),
+            Some(printed) => format!("{why}; PHP printed: {printed}"),
         }
     }
 
-    /// Hands a job over as soon as PHP is fit for it.
+    /// Gives a job to PHP as soon as PHP is ready and not stale.
     pub fn give(
         &mut self,
         header: &JobHeader,
@@ -225,26 +224,26 @@ impl<'a> PhpRuntime<'a> {
         let pid = (!booted.fork).then_some(php.pid);
         php.output.begin_job();
         php.give(header, payload)
-            .map_err(|e| format!("cannot give a job to the runner: {e}"))?;
+            .map_err(|e| format!("cannot pass a job to the runner: {e}"))?;
         php.jobs += 1;
         Ok(Handover::Given { pid })
     }
 
-    /// Why the process must not run another job, if so.
+    /// Why the process must not run another job, if it must not.
     fn stale(&mut self, now: Instant) -> Option<String> {
         let settings = self.settings;
-        let reload = self.site.reload_asked();
+        let reload = self.site.reload_requested();
         let php = self.process.as_mut()?;
         let booted = php.ready.as_mut()?;
         if reload {
-            return Some("reload".into());
+            return Some("a reload was requested".into());
         }
         if booted.fork {
             if now >= php.born + Duration::from(settings.max_age) {
-                return Some(format!("older than {} s", settings.max_age));
+                return Some(format!("it is older than {} s", settings.max_age));
             }
             if php.jobs >= settings.max_jobs {
-                return Some(format!("ran {} jobs", php.jobs));
+                return Some(format!("it ran {} jobs", php.jobs));
             }
         }
         if now < booted.checked + CHECK {
@@ -257,23 +256,23 @@ impl<'a> PhpRuntime<'a> {
         }
         let fork = booted.fork;
         let memory = php.memory();
-        (fork && memory > settings.max_memory).then(|| format!("has grown to {memory} MB"))
+        (fork && memory > settings.max_memory).then(|| format!("it uses {memory} MB of memory"))
     }
 
-    /// Ends PHP; the next one sees the site as it is now.
+    /// Stops PHP, so that the next one loads the present state of the site.
     fn renew(&mut self, why: &str, heartbeat: &mut Heartbeat) {
-        self.log.line(&format!("PHP is renewed: {why}"));
+        self.log.line(&format!("restarting PHP: {why}"));
         self.end(heartbeat);
     }
 
-    /// The job found that these options had changed.
+    /// A job reported that these options have changed.
     pub fn options_changed(&mut self, names: &[String], now: Instant, heartbeat: &mut Heartbeat) {
         self.site.options_changed(names, now, self.log);
         self.renew(&format!("{} changed", names.join(", ")), heartbeat);
     }
 
-    /// The job's process has ended. Returns what it printed last. A PHP that
-    /// ran this job alone, or has died, is over with it.
+    /// The job's process has ended. Returns the end of its output. Releases a PHP that
+    /// only ran this job, or has died.
     pub fn job_ended(&mut self, heartbeat: &mut Heartbeat) -> String {
         let Some(php) = &mut self.process else {
             return String::new();
@@ -286,13 +285,13 @@ impl<'a> PhpRuntime<'a> {
         printed
     }
 
-    /// A job is over, and others may follow soon.
+    /// A job has finished, and others may follow soon.
     pub fn begin_idle(&mut self) {
         self.idle_since = Instant::now();
         self.warm = !self.may_fork();
     }
 
-    /// Asks PHP to end, by closing its pipe.
+    /// Asks PHP to exit, by closing its pipe.
     pub fn end(&mut self, heartbeat: &mut Heartbeat) {
         let Some(mut php) = self.process.take() else {
             return;
@@ -300,7 +299,7 @@ impl<'a> PhpRuntime<'a> {
         php.output.read(|line| self.log.php(line));
         if !php.gone {
             if php.ready.is_none() {
-                // It would not notice while it loads the site.
+                // It does not notice while it is loading the site.
                 kill_tree(php.pid);
             }
             self.leaving.push((php.pid, Instant::now() + GRACE));
@@ -314,8 +313,7 @@ impl<'a> PhpRuntime<'a> {
         }
     }
 
-    /// Waits for a child that has ended, if there is one: PHP, or a job that
-    /// outlived it.
+    /// Reaps a child that has exited, if there is one: PHP, or a job that outlived it.
     pub fn reap(&mut self) -> Option<Ended> {
         let (pid, status) = waitpid(None, WaitOptions::NOHANG).ok().flatten()?;
         self.leaving.retain(|(leaving, _)| *leaving != pid);
@@ -329,7 +327,7 @@ impl<'a> PhpRuntime<'a> {
         })
     }
 
-    /// Kills processes that have not ended in time.
+    /// Kills processes that have not exited in time.
     pub fn kill_overdue(&mut self, now: Instant) {
         for (pid, until) in &mut self.leaving {
             if now >= *until {
@@ -348,7 +346,7 @@ impl<'a> PhpRuntime<'a> {
             .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
     }
 
-    /// When there is something to do here. `busy`: there is a job.
+    /// When to call again. `busy`: there is a job.
     pub fn wakes_at(&self, busy: bool) -> impl Iterator<Item = Instant> {
         let leaving = self.leaving.iter().map(|(_, until)| *until);
         let idle = self.idle_since + Duration::from(self.settings.idle_timeout);

@@ -1,5 +1,5 @@
-//! The worker's loop: waits for signals, job servers and PHP at once, turns
-//! what happens into events of the job, and performs their effects.
+//! The worker's loop: waits for signals, job servers and PHP, turns what happens into
+//! events of the job, and performs their effects.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -24,7 +24,7 @@ use crate::worker::servers::{ConnectionId, JobServers, ServerEvent};
 use crate::worker::signals::{self, Signals};
 use crate::worker::{Paths, client_id};
 
-/// How often an idle worker looks around unasked.
+/// How often an idle worker checks for markers, retries and changed files.
 const LOOK: Duration = Duration::from_secs(60);
 
 struct Worker<'a> {
@@ -37,10 +37,10 @@ struct Worker<'a> {
     runtime: PhpRuntime<'a>,
     retries: Retries<'a>,
     job: Option<Job>,
-    /// Set by TERM: when the present job has to be over.
+    /// Set by TERM: when the current job has to be finished.
     stop: Option<Instant>,
     paused: bool,
-    /// When to look around again.
+    /// When to check again.
     look_at: Instant,
 }
 
@@ -49,7 +49,7 @@ pub(super) fn serve(args: &WorkerArgs) -> anyhow::Result<()> {
     let log = SiteLog::open(&args.log(), std::process::id().to_string());
     let settings = args.options.clone().settings();
     let mut worker = Worker::new(args, &settings, &log)?;
-    // A job whose PHP parent died becomes our child, so that we can wait for it.
+    // A job whose parent PHP dies becomes our child, so that we can wait for it.
     let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
     log.line("started");
     while worker.step(&signals) {
@@ -92,7 +92,7 @@ impl<'a> Worker<'a> {
         })
     }
 
-    /// Does everything that can be done now. False if the worker is to end.
+    /// Does everything that can be done now. False if the worker should exit.
     fn step(&mut self, signals: &Signals) -> bool {
         while let Some(signal) = signals.next() {
             match signal {
@@ -142,8 +142,7 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Looks at what others may have left for us: markers, jobs to retry,
-    /// changed files.
+    /// Checks for markers, jobs to retry and changed files.
     fn look_around(&mut self, now: Instant) {
         self.look_at = now + pause(0, LOOK, LOOK);
         let paused = self.paths.paused.exists();
@@ -159,7 +158,7 @@ impl<'a> Worker<'a> {
                 false => Activity::Idle,
             });
         }
-        if self.runtime.site.reload_asked() {
+        if self.runtime.site.reload_requested() {
             self.log.line("reloaded");
             self.runtime.end(&mut self.heartbeat);
         }
@@ -169,8 +168,8 @@ impl<'a> Worker<'a> {
         self.retries.look();
     }
 
-    /// Whether the worker may take another job now. A pause closes the
-    /// connections, so the loop only notices it once the present job is answered.
+    /// Whether the worker may take another job now. Checks for a pause itself, as the
+    /// loop notices one only after the current job has been answered.
     fn may_take(&mut self) -> bool {
         if self.stop.is_some() || self.paused {
             return false;
@@ -238,11 +237,13 @@ impl<'a> Worker<'a> {
                     let why = self.runtime.with_output(&why);
                     self.suspend(&why, self.job.is_some());
                 }
-                message => self.advance(JobEvent::Said(message), now),
+                message => self.advance(JobEvent::Message(message), now),
             }
         }
         if self.runtime.died_at_boot() {
-            let why = self.runtime.with_output("PHP ended while it loaded");
+            let why = self
+                .runtime
+                .with_output("PHP exited while loading the site");
             self.suspend(&why, self.job.is_some());
         }
     }
@@ -263,7 +264,8 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// The site cannot run jobs for now. That shows only where it matters.
+    /// The site cannot run jobs for now. The status shows this only if there is a job, or
+    /// if the function is unknown.
     fn suspend(&mut self, why: &str, has_job: bool) {
         self.runtime.failed(why, &mut self.heartbeat);
         if has_job || self.runtime.site.function.is_none() {
@@ -271,11 +273,11 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Time has passed, or something has happened.
+    /// Lets the job react to the passing of time.
     fn tick(&mut self, now: Instant) {
         let Some(job) = &self.job else { return };
-        // Who would report the end of the job is gone. Its process goes on,
-        // and is ours to wait for; but it may never have got one.
+        // The parent that would report the job's end is gone. If the job's process is
+        // running, it is now our child; but it may never have been started.
         if self.runtime.is_gone() && job.state.is_running() {
             let alive = |pid| rustix::process::test_kill_process(pid).is_ok();
             if !job.state.pid().is_some_and(alive) {
@@ -286,7 +288,7 @@ impl<'a> Worker<'a> {
         self.advance(JobEvent::Tick { now, stop }, now);
     }
 
-    /// Takes the job from one state to the next, and performs what follows.
+    /// Takes the job to the next state, and performs the effects.
     fn advance(&mut self, event: JobEvent, now: Instant) {
         let Some(mut job) = self.job.take() else {
             return;
@@ -304,7 +306,7 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// What an effect leads to is the next event.
+    /// Performs an effect, and returns the event that it causes, if any.
     fn perform(&mut self, job: &mut Job, effect: JobEffect, now: Instant) -> Option<JobEvent> {
         match effect {
             JobEffect::Give { may_renew } => return self.give(job, may_renew, now),
@@ -374,7 +376,7 @@ impl<'a> Worker<'a> {
         if failures == 0 {
             let folder = self.paths.failed.display();
             self.log.line(&format!(
-                "cannot keep the job in {folder}: {e}; holding it until that works"
+                "cannot store the job in {folder}: {e}; holding it until that succeeds"
             ));
         }
         self.heartbeat.set(Activity::Broken);
@@ -384,7 +386,7 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// What has to be kept is on disk: tells whoever waits for the job's end.
+    /// What has to be kept is on disk, so the job's source gets the outcome.
     fn answer(&mut self, job: &Job, outcome: &Outcome) {
         self.runtime.begin_idle();
         self.heartbeat.status.jobs += 1;
@@ -395,7 +397,7 @@ impl<'a> Worker<'a> {
             Source::Server(id) => {
                 let answer = match outcome {
                     Outcome::Failed(_) => request(kind::WORK_FAIL, &[handle.as_bytes()]),
-                    // A job that died is ours now, on disk.
+                    // A job that died is on our disk now.
                     Outcome::Done | Outcome::Died(_) => {
                         request(kind::WORK_COMPLETE, &[handle.as_bytes(), b"1"])
                     }
@@ -404,13 +406,13 @@ impl<'a> Worker<'a> {
             }
         }
         self.retries.look();
-        // The moments between jobs in a row are not worth a write.
+        // No status is written between jobs that follow each other.
         if !self.servers.is_asking() {
             self.heartbeat.set(Activity::Idle);
         }
     }
 
-    /// Asks for the next job in the same write if there is no reason not to.
+    /// Asks for the next job in the same write, if possible.
     fn answer_server(&mut self, id: ConnectionId, answer: Vec<u8>, handle: &str) {
         let goes_on = self.servers.is_current(id)
             && !self.retries.is_due(now_ms())
@@ -420,28 +422,28 @@ impl<'a> Worker<'a> {
             self.servers.ask_again(id.server, answer, Instant::now());
         } else if !self.servers.finish(id, &answer) {
             self.log.line(&format!(
-                "the job server left before the job {handle} was over: it may run again"
+                "the job server disconnected before job {handle} finished: it may run again"
             ));
         }
     }
 
-    /// The job is not over in time: another worker gets it.
+    /// The job did not finish in time, so it goes to another worker.
     fn give_up(&mut self, job: &Job, pid: Option<rustix::process::Pid>) {
         if let Some(pid) = pid {
             kill_tree(pid);
         }
         let next = match job.source {
-            Source::Server(_) => "its job server hands it to another worker",
+            Source::Server(_) => "its job server gives it to another worker",
             Source::Retry(_) => "another worker retries it",
         };
         let (handle, seconds) = (&job.record.handle, self.settings.stop_timeout);
         self.log.line(&format!(
-            "gave up the job {handle} after {seconds} s: {next}"
+            "gave up on job {handle} after {seconds} s: {next}"
         ));
         self.runtime.kill();
     }
 
-    /// Sleeps until something happens, or it is time for something.
+    /// Sleeps until something happens or is due.
     fn wait(&self, signals: &Signals) {
         let mut fds = vec![PollFd::new(signals, PollFlags::IN)];
         fds.extend(self.servers.poll_fds());

@@ -1,5 +1,5 @@
-//! All job servers of a worker: asks them for jobs in turn, and gives answers
-//! to the connection that a job came through.
+//! All job servers of a worker: asks them for jobs in turn, and answers over the
+//! connection that delivered the job.
 
 use std::io;
 use std::time::Instant;
@@ -11,15 +11,15 @@ use crate::gearman::server::Server;
 use crate::worker::connection::{ConnectionState, ServerConnection};
 use crate::worker::log::SiteLog;
 
-/// The connection that a job came through. A server that was lost and came
-/// back has another one, and knows nothing of the job.
+/// The connection that delivered a job. After a reconnect, the server does not know
+/// that this worker has the job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConnectionId {
     pub server: usize,
     generation: u64,
 }
 
-/// A job as a server hands it out.
+/// A job from a server.
 pub struct Assignment {
     pub from: ConnectionId,
     pub server: String,
@@ -36,7 +36,7 @@ pub enum ServerEvent {
 
 pub struct JobServers<'a> {
     connections: Vec<ServerConnection>,
-    /// How `gearadmin --workers` shows this worker.
+    /// This worker's ID, shown by `gearadmin --workers`.
     client_id: String,
     log: &'a SiteLog,
     /// The server to ask next.
@@ -57,14 +57,14 @@ impl<'a> JobServers<'a> {
         self.connections.len()
     }
 
-    /// A server was asked, and may be about to give us a job.
+    /// Whether a server was asked, and may be about to send a job.
     pub fn is_asking(&self) -> bool {
         self.connections
             .iter()
             .any(|c| c.state == ConnectionState::Asked)
     }
 
-    /// The next server that may have a job, each in its turn.
+    /// The next server in turn that may have a job.
     pub fn next_awake(&self) -> Option<usize> {
         let n = self.connections.len();
         (0..n)
@@ -80,9 +80,9 @@ impl<'a> JobServers<'a> {
             .any(|(i, c)| i != server && c.state == ConnectionState::Awake)
     }
 
-    /// Asks a server out of turn. "Done" (`before`) and the question for the
-    /// next job go out in one write: in two, each would wait for the other's
-    /// acknowledgement.
+    /// Asks a server out of turn. The outcome of the last job (`before`) and the request
+    /// for the next go out in one write: with two, the second would wait for an
+    /// acknowledgement of the first.
     pub fn ask_again(&mut self, server: usize, before: Vec<u8>, now: Instant) {
         let asked = self.connections[server].ask(Some(before), now);
         self.check(server, asked);
@@ -95,7 +95,7 @@ impl<'a> JobServers<'a> {
         self.check(server, asked);
     }
 
-    /// Connects where it is time to, and drops servers that do not answer.
+    /// Reconnects where that is due, and drops servers that do not answer.
     pub fn connect(&mut self, now: Instant) {
         for server in 0..self.connections.len() {
             let connection = &mut self.connections[server];
@@ -112,7 +112,7 @@ impl<'a> JobServers<'a> {
             .for_each(ServerConnection::close);
     }
 
-    /// Serves this function from now on.
+    /// Registers the function to serve from now on.
     pub fn register(&mut self, function: &str) {
         for server in 0..self.connections.len() {
             let connection = &mut self.connections[server];
@@ -123,7 +123,7 @@ impl<'a> JobServers<'a> {
         }
     }
 
-    /// Reads and writes what is possible without waiting.
+    /// Reads and writes as much as possible without blocking.
     pub fn attend(&mut self, server: usize, function: &str) {
         let connection = &mut self.connections[server];
         let attended = connection.attend().and_then(|new| match new {
@@ -133,20 +133,20 @@ impl<'a> JobServers<'a> {
         self.check(server, attended);
     }
 
-    /// What a server has sent, one event at a time. `busy`: there is a job
-    /// already, so that another must not come.
+    /// The next event that a server has sent. `busy`: there already is a job, so another
+    /// one is an error.
     pub fn next_event(&mut self, server: usize, busy: bool) -> Option<ServerEvent> {
         let event = next_event(&mut self.connections[server], server, busy);
         self.check(server, event).flatten()
     }
 
-    /// Whether the job's server still waits for its answer.
+    /// Whether the job's server is still waiting for its outcome.
     pub fn is_current(&self, id: ConnectionId) -> bool {
         let connection = &self.connections[id.server];
         connection.up() && connection.generation == id.generation
     }
 
-    /// Sends something about a job. True if it was sent, as far as one can know.
+    /// Sends a packet about a job. False if that is certain to have failed.
     pub fn send(&mut self, id: ConnectionId, packet: &[u8]) -> bool {
         if !self.is_current(id) {
             return false;
@@ -155,7 +155,7 @@ impl<'a> JobServers<'a> {
         self.check(id.server, sent).is_some()
     }
 
-    /// Sends the last word about a job. False if its server is gone.
+    /// Sends the last packet about a job. False if its server is gone.
     pub fn finish(&mut self, id: ConnectionId, packet: &[u8]) -> bool {
         let sent = self.send(id, packet);
         if sent {
@@ -170,7 +170,7 @@ impl<'a> JobServers<'a> {
             .filter_map(ServerConnection::poll_fd)
     }
 
-    /// When a pause is over, or the time for an answer.
+    /// When pauses end, and the time for answers.
     pub fn deadlines(&self) -> impl Iterator<Item = Instant> {
         self.connections
             .iter()
@@ -205,9 +205,9 @@ fn next_event(
                 connection.sleep()?;
                 return Ok(Some(ServerEvent::NoJob));
             }
-            // A job that cannot be taken goes back when the connection ends.
+            // Closing the connection returns the job to the server.
             kind::JOB_ASSIGN_UNIQ if busy => {
-                return Err(io::Error::other("it sent a job that was not asked for"));
+                return Err(io::Error::other("it sent a job without being asked"));
             }
             kind::JOB_ASSIGN_UNIQ => {
                 connection.has_job();

@@ -1,4 +1,4 @@
-//! Signals as something to poll for, and the poll.
+//! Signals as a file descriptor to poll, and the poll itself.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::base::problem::Problem;
 pub struct Signals(SignalFd);
 
 impl Signals {
-    /// From now on these signals arrive through the descriptor only.
+    /// From now on, these signals only arrive through the descriptor.
     pub fn take() -> Result<Signals, Problem> {
         let set: SigSet = [
             Signal::SIGTERM,
@@ -47,15 +47,15 @@ impl AsFd for Signals {
     }
 }
 
-/// Sleeps until one of them is ready or the time is over.
+/// Sleeps until one of the descriptors is ready or the time is over.
 pub fn wait_for(fds: &mut [PollFd<'_>], limit: Option<Duration>) {
-    // Rounded up: a poll that ends just before its time would have to be repeated.
+    // Rounded up, as a poll that ends just too early would have to be repeated.
     let timeout = limit
         .map(|limit| limit + Duration::from_millis(1))
         .map(|limit| Timespec {
             tv_sec: limit.as_secs() as i64,
             tv_nsec: i64::from(limit.subsec_nanos()),
         });
-    // After an error (a signal) the callers look again, as after an event.
+    // After an error, which is a signal, callers check again, as after an event.
     let _ = poll(fds, timeout.as_ref());
 }

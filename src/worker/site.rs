@@ -1,5 +1,5 @@
-//! What a worker knows of its site: the function it serves, whether a fork is
-//! safe, which options change too often, and when to try again after a failure.
+//! What a worker knows about its site: the function to serve, whether forking is
+//! safe, which options change too often, and when to retry after a failure.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -13,10 +13,10 @@ use crate::worker::memory::SiteMemory;
 use crate::worker::message::Ready;
 use crate::worker::staleness::Stamps;
 
-/// The longest pause before a site that cannot be loaded is tried again.
+/// The longest pause before trying again to load a site.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// An option that changes this often in a minute configures nothing.
+/// An option that changes this often in a minute is not a setting.
 const VOLATILE: usize = 3;
 
 pub struct ServedSite {
@@ -26,25 +26,25 @@ pub struct ServedSite {
     memory: Option<SiteMemory>,
     /// The function may have changed.
     relearn: bool,
-    /// Held by the one worker of the site that finds it out.
+    /// A lock held by the one worker of the site that determines the function.
     learning: Option<File>,
     reload_marker: PathBuf,
     reload_was: Option<SystemTime>,
-    /// Why jobs cannot be forks; empty if they can, as far as is known.
+    /// Why jobs cannot be forked; empty if they can, as far as is known.
     pub why_not_fork: String,
-    /// What was loaded last: plugin, PHP version and mode.
+    /// What was last loaded: plugin, PHP version and mode.
     loaded: String,
     /// Options that change so often that they are ignored.
     pub volatile: Vec<String>,
     changes: HashMap<String, Vec<Instant>>,
     failures: u32,
-    /// No PHP is started before.
+    /// Do not start PHP before this time.
     pub retry_at: Instant,
     last_error: String,
 }
 
 impl ServedSite {
-    /// As the site's workers remember it.
+    /// From what the site's workers remember.
     pub fn remembered(dir: &Path, paths: &Paths) -> ServedSite {
         let memory = SiteMemory::recall(&paths.run, dir);
         ServedSite {
@@ -66,23 +66,23 @@ impl ServedSite {
         }
     }
 
-    /// Whether `wp-gears reload` was run since the last look.
-    pub fn reload_asked(&mut self) -> bool {
+    /// Whether `wp-gears reload` was run since the last check.
+    pub fn reload_requested(&mut self) -> bool {
         let now = modified(&self.reload_marker);
         let asked = now.is_some() && now != self.reload_was;
         self.reload_was = now;
         asked
     }
 
-    /// Looks at the files that decide on the function. True if PHP has to be
-    /// asked for it.
+    /// Checks the files that determine the function. True if PHP has to determine it
+    /// again.
     pub fn look_around(&mut self, log: &SiteLog) -> bool {
         let Some(memory) = &self.memory else {
             return false;
         };
         if let Some(path) = memory.stamps.changed() {
             log.line(&format!("{} changed", path.display()));
-            // Another worker of the site may have found out already.
+            // Another worker of the site may already have determined it.
             self.memory = SiteMemory::recall(&self.run, &self.dir);
             self.relearn = self
                 .memory
@@ -96,8 +96,8 @@ impl ServedSite {
         self.relearn
     }
 
-    /// Whether to ask PHP for the function now. One worker of the site does;
-    /// the others wait for what it finds.
+    /// Whether to determine the function now, by starting PHP. One worker of the site
+    /// does; the others wait for its result.
     pub fn may_learn(&mut self, now: Instant) -> bool {
         if !self.relearn || now < self.retry_at {
             return false;
@@ -129,7 +129,7 @@ impl ServedSite {
         self.last_error.clear();
         let mode = mode(ready.fork);
         let what = format!("{}, PHP {}, {mode}", ready.plugin, ready.php);
-        // Once is enough if each job has a process of its own.
+        // If each job has a process of its own, this is logged only once.
         if ready.fork || what != self.loaded {
             let ms = took.as_millis();
             log.line(&format!("loaded the site in {ms} ms ({what})"));
@@ -137,14 +137,14 @@ impl ServedSite {
         }
         if !ready.why_not.is_empty() && ready.why_not != self.why_not_fork {
             let why = &ready.why_not;
-            log.line(&format!("a PHP process for each job (spawn): {why}"));
+            log.line(&format!("using a PHP process for each job (spawn): {why}"));
             self.why_not_fork = ready.why_not;
         }
 
         self.relearn = false;
         let changed = self.function.as_ref() != Some(&ready.function);
         if changed {
-            // Without the salt, which is before the colon.
+            // The salt, before the colon, must not be shown.
             let name = ready.function.rsplit(':').next().unwrap_or_default();
             log.line(&format!("serves {name}"));
             self.function = Some(ready.function.clone());
@@ -156,11 +156,11 @@ impl ServedSite {
         if self.memory.as_ref() != Some(&memory) {
             if let Err(e) = memory.write(&self.run) {
                 let run = self.run.display();
-                log.line(&format!("cannot remember the function in {run}: {e}"));
+                log.line(&format!("cannot save the function in {run}: {e}"));
             }
             self.memory = Some(memory);
         }
-        self.learning = None; // Only now that it is written.
+        self.learning = None; // only after it is written
         changed
     }
 
@@ -177,8 +177,8 @@ impl ServedSite {
         }
     }
 
-    /// These options changed since PHP had booted. One that changes all the
-    /// time is ignored from then on.
+    /// These options changed since PHP booted. One that changes all the time is ignored
+    /// from then on.
     pub fn options_changed(&mut self, names: &[String], now: Instant, log: &SiteLog) {
         for name in names {
             let times = self.changes.entry(name.clone()).or_default();
@@ -195,7 +195,7 @@ impl ServedSite {
     }
 }
 
-/// As log and status show it.
+/// The mode's name in the log and status.
 pub fn mode(fork: bool) -> &'static str {
     if fork { "fork" } else { "spawn" }
 }
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn a_site_that_fails_is_left_alone_for_longer_each_time() {
+    fn a_failing_site_is_retried_less_and_less_often() {
         let dir = tempfile::tempdir().unwrap();
         let mut site = site(dir.path());
         let mut pause = || {

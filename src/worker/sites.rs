@@ -1,4 +1,5 @@
-//! The sites that have workers on this host, by the folders that setup created for them.
+//! The sites with workers on this host, found by the folders that setup created for
+//! them.
 
 use std::path::{Path, PathBuf};
 
@@ -15,15 +16,16 @@ pub struct WorkerSite {
     pub dir: Option<PathBuf>,
 }
 
-/// All of them, or those in `only`, given by folder or name.
+/// All sites, or those in `only`, named by folder or name.
 pub fn find(state: &Path, only: &[PathBuf]) -> Result<Vec<WorkerSite>> {
     let all = all(state).map_err(|e| {
         let what = format!("look for sites in {}", state.join("run").display());
-        Problem::new(what, e).help("`wp-gears setup --site DIR` sets one up")
+        Problem::new(what, e).help("set one up with 'wp-gears setup --site DIR'")
     })?;
     pick(all, only)
 }
 
+/// All sites, sorted by name.
 pub fn all(state: &Path) -> std::io::Result<Vec<WorkerSite>> {
     let mut all = Vec::new();
     for entry in std::fs::read_dir(state.join("run"))?.flatten() {
@@ -37,7 +39,7 @@ pub fn all(state: &Path) -> std::io::Result<Vec<WorkerSite>> {
     Ok(all)
 }
 
-/// Those in `only`, or all if that is empty.
+/// The sites in `only`, or all if that is empty.
 pub fn pick(all: Vec<WorkerSite>, only: &[PathBuf]) -> Result<Vec<WorkerSite>> {
     if only.is_empty() {
         return Ok(all);
@@ -55,8 +57,8 @@ pub fn pick(all: Vec<WorkerSite>, only: &[PathBuf]) -> Result<Vec<WorkerSite>> {
                 "it has no workers on this host",
             )
             .help(match names[..] {
-                [] => "`wp-gears setup --site DIR` sets one up".to_string(),
-                _ => format!("these have: {}", names.join(", ")),
+                [] => "set one up with 'wp-gears setup --site DIR'".to_string(),
+                _ => format!("these sites have workers: {}", names.join(", ")),
             })
         })?;
         if !chosen.contains(site) {

@@ -1,4 +1,4 @@
-//! Whether the files that a PHP process was booted from have changed since.
+//! Whether the files that a PHP process loaded have changed since.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-/// Modification time in nanoseconds, size and inode; zeros where there is no file.
+/// Modification time in nanoseconds, size and inode; zeros if there is no file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Stamp(i128, u64, u64);
 
@@ -24,11 +24,11 @@ impl Stamp {
     }
 }
 
-/// Files as they were at one moment.
+/// The state of files at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stamps {
     pub site: PathBuf,
-    /// Where the site's path led; a deployment may point the link elsewhere.
+    /// The resolved path of the site, as a deployment may change a link in it.
     real: Option<PathBuf>,
     files: Vec<(PathBuf, Stamp)>,
 }
@@ -48,7 +48,7 @@ impl Stamps {
         }
     }
 
-    /// The first of them that differs by now.
+    /// The first file that has changed.
     pub fn changed(&self) -> Option<&Path> {
         if self.site.canonicalize().ok() != self.real {
             return Some(&self.site);
@@ -65,7 +65,7 @@ impl Stamps {
         let then = then
             .duration_since(UNIX_EPOCH)
             .map_or(0, |d| d.as_nanos() as i128);
-        // Kernels stamp files with the time of their last tick.
+        // The kernel uses the time of its last tick.
         let then = then - 10_000_000;
         let newer = self
             .files
@@ -74,7 +74,7 @@ impl Stamps {
         newer.map(|(path, _)| path.as_path())
     }
 
-    /// Without the files of WordPress itself.
+    /// The same without the files of WordPress itself.
     pub fn without_core(&self) -> Stamps {
         let core = |path: &Path| {
             let text = path.to_string_lossy();

@@ -1,6 +1,6 @@
-//! Jobs that are not with a job server: those that wait for a retry, and
-//! those that failed and are kept for an administrator. One file each: a line
-//! of JSON, then the payload as it came.
+//! Jobs on disk rather than at a job server: those that wait for a retry, and failed
+//! ones that are kept for an administrator. Each is a file with a line of JSON,
+//! followed by the unmodified payload.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -10,16 +10,18 @@ use std::path::Path;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, fstat, openat, renameat, statat, unlinkat};
 use serde::{Deserialize, Serialize};
 
-/// How many failed jobs a site keeps, and how many bytes of them; beyond that
-/// the oldest are dropped.
-pub const MOST_KEPT: usize = 1000;
-pub const MOST_BYTES: u64 = 512 << 20;
-/// A longer payload is not kept, only the record of its job.
-const LARGEST_PAYLOAD: usize = 128 << 20;
-/// How many jobs may wait for a retry; beyond that a job that died is kept at once.
-pub const MOST_WAITING: usize = 1000;
+/// The maximum number of failed jobs of a site, and of their bytes. Beyond these, the
+/// oldest are dropped.
+pub const MAX_KEPT: usize = 1000;
+pub const MAX_BYTES: u64 = 512 << 20;
+/// Of a job with a larger payload, only the record is kept.
+const MAX_PAYLOAD: usize = 128 << 20;
+/// The maximum number of jobs that wait for a retry. Beyond it, a job that died is kept
+/// as failed at once.
+pub const MAX_WAITING: usize = 1000;
 
-const LONGEST_HEADER: u64 = 1 << 20;
+/// The maximum length of the line of JSON, in bytes.
+const MAX_HEADER: u64 = 1 << 20;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct JobRecord {
@@ -35,7 +37,7 @@ pub struct JobRecord {
     pub size: usize,
     /// False if the payload was too large to keep.
     pub whole: bool,
-    /// Milliseconds since 1970, as all times here.
+    /// Milliseconds since 1970, like all times here.
     pub taken: u64,
     /// Failed attempts.
     pub tries: Vec<Try>,
@@ -46,7 +48,7 @@ pub struct Try {
     pub at: u64,
     pub ms: u64,
     pub error: String,
-    /// The last lines that PHP printed.
+    /// The end of PHP's output.
     pub output: String,
 }
 
@@ -77,18 +79,17 @@ impl Store {
         Store::open_existing(failed)
     }
 
-    /// For root, and others who are not workers: creates nothing and follows
-    /// no link.
+    /// For root and others that are not workers: creates nothing and follows no links.
     pub fn open_existing(failed: &Path) -> io::Result<Store> {
         let failed = folder(CWD, failed)?;
         let waiting = folder(&failed, "waiting")?;
         Ok(Store { failed, waiting })
     }
 
-    /// Keeps a failed job. Returns the ids of jobs that had to be dropped for it.
+    /// Keeps a failed job. Returns the IDs of jobs that were dropped to make room.
     pub fn keep(&self, record: &JobRecord, payload: &[u8]) -> io::Result<Vec<String>> {
         let mut record = record.clone();
-        let payload = if payload.len() > LARGEST_PAYLOAD {
+        let payload = if payload.len() > MAX_PAYLOAD {
             record.whole = false;
             &[]
         } else {
@@ -115,7 +116,7 @@ impl Store {
         let mut left = kept.len();
         let mut dropped = Vec::new();
         for (name, size) in kept {
-            if left < MOST_KEPT && total + bytes <= MOST_BYTES {
+            if left < MAX_KEPT && total + bytes <= MAX_BYTES {
                 break;
             }
             unlinkat(&self.failed, name.as_str(), AtFlags::empty())?;
@@ -130,7 +131,7 @@ impl Store {
         Ok(dropped)
     }
 
-    /// How many jobs were ever dropped to make room.
+    /// The total number of jobs that were dropped to make room.
     pub fn dropped(&self) -> u64 {
         let mut text = String::new();
         open_plain(&self.failed, "dropped")
@@ -140,9 +141,9 @@ impl Store {
             .unwrap_or(0)
     }
 
-    /// Keeps a job until its retry is due; on disk when this returns.
+    /// Stores a job until its retry is due. It is on disk when this returns.
     pub fn postpone(&self, record: &JobRecord, payload: &[u8], due: u64) -> io::Result<()> {
-        // Before the id, so that sorted names are sorted jobs.
+        // The time comes first, so that names sort by it.
         write(
             &self.waiting,
             &format!("{due:013}~{}.job", record.id),
@@ -159,7 +160,7 @@ impl Store {
         Ok(names(&self.waiting)?.len())
     }
 
-    /// When the first of the waiting jobs is due, even if another worker has it.
+    /// When the first waiting job is due, even if another worker has it.
     pub fn next_due(&self) -> io::Result<Option<u64>> {
         Ok(names(&self.waiting)?.first().and_then(|name| due(name)))
     }
@@ -173,7 +174,7 @@ impl Store {
             let Ok(file) = open_plain(&self.waiting, &name) else {
                 continue;
             };
-            // Another worker may have finished it since its name was read.
+            // Another worker may have finished it since the folder was read.
             if file.try_lock().is_err() || fstat(&file)?.st_nlink == 0 {
                 continue;
             }
@@ -186,7 +187,7 @@ impl Store {
                     return Ok(Some((claim, record, payload)));
                 }
                 Err(_) => {
-                    // Not ours, or damaged: moved to where an administrator finds it.
+                    // Damaged, or not ours: move it to where an administrator finds it.
                     renameat(
                         &self.waiting,
                         name.as_str(),
@@ -199,7 +200,7 @@ impl Store {
         Ok(None)
     }
 
-    /// The claimed job needs no retry any more, or was postponed again.
+    /// Removes a claimed job that needs no more retries, or was postponed again.
     pub fn settle(&self, claim: &Claim) -> io::Result<()> {
         Ok(unlinkat(
             &self.waiting,
@@ -208,7 +209,7 @@ impl Store {
         )?)
     }
 
-    /// Kept jobs, oldest first, then waiting ones with the time they are due.
+    /// Failed jobs, oldest first, then waiting ones with the time when they are due.
     pub fn list(&self) -> io::Result<Vec<(JobRecord, Option<u64>)>> {
         let mut found = Vec::new();
         for (dir, waits) in [(&self.failed, false), (&self.waiting, true)] {
@@ -231,7 +232,7 @@ impl Store {
         Ok(unlinkat(&self.failed, file_name(id)?, AtFlags::empty())?)
     }
 
-    /// Removes what a crash left half written.
+    /// Removes files that were left incomplete by a crash.
     pub fn sweep(&self, now: u64) {
         for dir in [&self.failed, &self.waiting] {
             for name in all_names(dir).unwrap_or_default() {
@@ -246,10 +247,10 @@ impl Store {
     }
 }
 
-/// Names that sort by time.
+/// A new ID. IDs sort by time.
 pub fn new_id(now: u64) -> String {
     let mut random = [0; 4];
-    // Without random bytes the process id keeps workers apart.
+    // Without random bytes, the process ID distinguishes workers.
     if getrandom::fill(&mut random).is_err() {
         random = std::process::id().to_be_bytes();
     }
@@ -295,7 +296,7 @@ fn open_plain(dir: &OwnedFd, name: &str) -> io::Result<File> {
     } else {
         Err(io::Error::new(
             io::ErrorKind::InvalidInput,
-            "not a plain file",
+            "not a regular file",
         ))
     }
 }
@@ -303,7 +304,7 @@ fn open_plain(dir: &OwnedFd, name: &str) -> io::Result<File> {
 fn header(from: &mut impl BufRead) -> io::Result<JobRecord> {
     let mut line = Vec::new();
     from.by_ref()
-        .take(LONGEST_HEADER)
+        .take(MAX_HEADER)
         .read_until(b'\n', &mut line)?;
     Ok(serde_json::from_slice(&line)?)
 }
@@ -312,12 +313,12 @@ fn read(file: &File) -> io::Result<(JobRecord, Vec<u8>)> {
     let mut from = BufReader::new(file);
     let record = header(&mut from)?;
     let mut payload = Vec::new();
-    from.take(LARGEST_PAYLOAD as u64 + 1)
+    from.take(MAX_PAYLOAD as u64 + 1)
         .read_to_end(&mut payload)?;
     if record.whole && payload.len() != record.size {
         return Err(io::Error::new(
             io::ErrorKind::InvalidData,
-            format!("{} of {} bytes", payload.len(), record.size),
+            format!("only {} of {} bytes are there", payload.len(), record.size),
         ));
     }
     Ok((record, payload))
@@ -332,7 +333,7 @@ fn write(dir: &OwnedFd, name: &str, record: &JobRecord, payload: &[u8]) -> io::R
     })
 }
 
-/// Whole or not at all, and on disk when this returns.
+/// Writes a file atomically. It is on disk when this returns.
 fn write_file(
     dir: &OwnedFd,
     name: &str,
@@ -352,8 +353,8 @@ fn write_file(
     done
 }
 
-/// How many failed jobs a site keeps, how many wait for a retry, and how many
-/// were dropped.
+/// The number of failed jobs of a site, of those waiting for a retry, and of those
+/// dropped.
 pub fn count(failed: &Path) -> (usize, usize, u64) {
     let Ok(store) = Store::open_existing(failed) else {
         return (0, 0, 0);
@@ -385,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn keeps_shows_forgets() {
+    fn a_failed_job_is_kept_shown_and_forgotten() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).unwrap();
         let payload = b"\0\xff\nbinary";
@@ -402,10 +403,10 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_go() {
+    fn the_oldest_jobs_are_dropped() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).unwrap();
-        for n in 0..MOST_KEPT {
+        for n in 0..MAX_KEPT {
             let name = dir.path().join(format!("{n:013}-x.job"));
             std::fs::write(name, "{}").unwrap();
         }
@@ -415,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn one_worker_takes_what_is_due() {
+    fn one_worker_takes_a_due_job() {
         let dir = tempfile::tempdir().unwrap();
         let (one, two) = (
             Store::open(dir.path()).unwrap(),

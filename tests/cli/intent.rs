@@ -262,7 +262,7 @@ fn a_file_with_options_of_another_queue_and_no_queue_is_refused() {
     let output = root.run(&["plan"]);
     assert_eq!(code(&output), 2, "{}", text(&output));
     assert!(
-        text(&output).contains("say --queue mysql too"),
+        text(&output).contains("add --queue mysql"),
         "{}",
         text(&output)
     );

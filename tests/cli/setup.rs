@@ -208,7 +208,7 @@ fn bad_input_is_one_clear_error_before_anything_changes() {
         (
             vec!["setup", "--site", SITE, "--mysql-host", "db", "--yes"],
             2,
-            "say --queue mysql too",
+            "add --queue mysql",
         ),
         (
             vec!["setup", "--site", SITE, "--plugin", "wp-minions", "--yes"],

@@ -18,9 +18,9 @@ use crate::queue::{
 };
 
 options! {
-    /// Where the database is, and who uses it.
+    /// The location of the database, and the account of the job server.
     pub struct MysqlOptions => MysqlSettings {
-        /// The MySQL queue's server; localhost is reached by its socket
+        /// Server of the MySQL queue; localhost means its socket
         #[arg(value_name = "HOST", hide_short_help = true, value_parser = server)]
         mysql_host: String = "localhost".into(),
         /// Its port
@@ -29,8 +29,8 @@ options! {
         /// MySQL user for the job server
         #[arg(value_name = "NAME", hide_short_help = true, value_parser = identifier)]
         mysql_user: String = "gearman".into(),
-        /// A file that holds that user's password, or - for standard input; or
-        /// set WP_GEARS_MYSQL_PASSWORD [default: the present one, else random]
+        /// File with that user's password, or - for standard input; or set
+        /// WP_GEARS_MYSQL_PASSWORD [default: the current one, otherwise random]
         #[arg(value_name = "FILE", hide_short_help = true, value_parser = path)]
         mysql_password_file: PathBuf,
         /// The queue's database
@@ -39,7 +39,7 @@ options! {
         /// The queue's table
         #[arg(value_name = "NAME", hide_short_help = true, value_parser = identifier)]
         mysql_table: String = "gearman_queue".into(),
-        /// A MySQL option file whose [client] may create the database and its user [default: root by the socket]
+        /// MySQL option file with admin credentials in [client], to create the database and its user [default: root through the socket]
         #[arg(value_name = "FILE", hide_short_help = true, value_parser = path)]
         mysql_admin_defaults_file: PathBuf,
     }
@@ -62,8 +62,8 @@ pub struct MysqlStore {
     pub database: String,
     pub table: String,
     pub password: Password,
-    /// A MySQL option file of an account that may create the database and its
-    /// user. `None`: root, by the socket.
+    /// A MySQL option file with an account that may create the database and its user.
+    /// `None` means root through the socket.
     pub admin: Option<PathBuf>,
 }
 
@@ -77,7 +77,7 @@ impl Kind for Mysql {
     }
 
     fn summary(&self) -> &'static str {
-        "a table in a MySQL server"
+        "a table on a MySQL server"
     }
 
     fn queue_type(&self) -> &'static str {
@@ -184,7 +184,7 @@ impl MysqlOptions {
 }
 
 impl MysqlStore {
-    /// The database runs on this host too.
+    /// Whether the database runs on this host.
     pub fn is_local(&self) -> bool {
         is_local(&self.host)
     }
@@ -229,8 +229,8 @@ impl Store for MysqlStore {
         })
     }
 
-    /// gearmand brings its own library, but setup needs the client to create
-    /// the database and to try it.
+    /// gearmand includes its own library, but setup needs the client to create and test
+    /// the database.
     fn packages(&self, host: &Host, family: &Family) -> Vec<String> {
         match client::path(host) {
             Some(_) => Vec::new(),
@@ -253,7 +253,7 @@ impl Store for MysqlStore {
     fn examine(&self, host: &Host, _: &Running) -> Result<Vec<Condition>> {
         if client::path(host).is_none() {
             let why =
-                "there is no database client (mariadb or mysql) to ask the queue's database with";
+                "there is no database client (mariadb or mysql) to query the queue's database";
             return Ok(vec![Condition::Unchecked(why.into())]);
         }
         let place = format!("{} on {}:{}", self.database, self.host, self.port);
@@ -263,7 +263,10 @@ impl Store for MysqlStore {
         };
         Ok(vec![match client::log_in(host, self)? {
             Login::Works(packet) => match client::packet_note(packet) {
-                Some(note) => Condition::Warning(fault(note, "raise it there: 64M is common")),
+                Some(note) => Condition::Warning(fault(
+                    note,
+                    "raise it on the database server: 64M is common",
+                )),
                 None => Condition::Sound(format!("jobs wait in the database {place}")),
             },
             Login::Refused(refusal) => Condition::Fault(fault(
@@ -271,13 +274,14 @@ impl Store for MysqlStore {
                     "the queue's database {place} refuses gearmand's user: {}",
                     refusal.why
                 ),
-                "wp-gears setup with --mysql-admin-defaults-file creates the user",
+                "run 'wp-gears setup' with --mysql-admin-defaults-file to create the user",
             )),
         }])
     }
 }
 
-/// Parses a host name or address; gearmand would take a socket's path for a name.
+/// Parses a host name or address; gearmand would mistake the path of a socket for a
+/// name.
 fn server(text: &str) -> Result<String, String> {
     let fits = |c: char| c.is_ascii_alphanumeric() || "-._:".contains(c);
     (!text.is_empty() && text.chars().all(fits))
@@ -285,7 +289,7 @@ fn server(text: &str) -> Result<String, String> {
         .ok_or_else(|| "expected a host name or address, such as localhost".into())
 }
 
-/// Parses a name that needs no quoting, neither in SQL nor among gearmand's options.
+/// Parses a name that needs no quoting in SQL or in gearmand's options.
 fn identifier(text: &str) -> Result<String, String> {
     let fits = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
     ((1..=64).contains(&text.len()) && text.chars().all(fits))
