@@ -55,7 +55,10 @@ pub fn of_history(
     let mut steps: Vec<(Phase, Box<dyn Resource>)> = Vec::new();
     for entry in history.entries.iter().rev() {
         if entry.unfinished {
-            removal.torn.extend(folder(&entry.inverse));
+            let path = entry.inverse.kind().path();
+            removal
+                .torn
+                .extend(path.and_then(Path::parent).map(Path::to_owned));
         }
         let reverted = entry.inverse.kind().revert(&context)?;
         steps.extend(reverted.step);
@@ -76,18 +79,6 @@ pub fn of_history(
             resource,
         }));
     Ok(())
-}
-
-/// The folder in which an act writes.
-fn folder(inverse: &Inverse) -> Option<PathBuf> {
-    let path = match inverse {
-        Inverse::File(file) => &file.path,
-        Inverse::Link(link) => &link.path,
-        Inverse::Directory(directory) => &directory.path,
-        Inverse::Intent(recorded) => &recorded.path,
-        _ => return None,
-    };
-    path.parent().map(Path::to_owned)
 }
 
 /// What ends or restarts leaves no job behind.

@@ -156,6 +156,12 @@ pub trait Revert {
     /// What it is about: entries of one identity are one thing's history.
     fn id(&self) -> ResourceId;
 
+    /// What it is about, if that is in the file system: a run that was cut off
+    /// may have left a temporary file beside it.
+    fn path(&self) -> Option<&Path> {
+        None
+    }
+
     /// Joins a later entry about the same thing. Most often the first one says
     /// what there was, and the later one says nothing more.
     fn fold(self, _later: Self) -> Self

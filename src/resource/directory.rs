@@ -99,6 +99,10 @@ impl Revert for DirectoryInverse {
         ResourceId::Directory(self.path.clone())
     }
 
+    fn path(&self) -> Option<&Path> {
+        Some(&self.path)
+    }
+
     fn revert(&self, context: &RevertContext) -> Result<Reverted> {
         let (host, path) = (context.host, self.path.as_path());
         let is_new = self.before.is_none();

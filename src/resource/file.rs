@@ -358,6 +358,10 @@ impl Revert for FileInverse {
         }
     }
 
+    fn path(&self) -> Option<&Path> {
+        Some(&self.path)
+    }
+
     fn fold(self, later: Self) -> Self {
         FileInverse {
             after: later.after,

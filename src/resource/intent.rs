@@ -121,6 +121,10 @@ impl Revert for Recorded {
         ResourceId::File(DEFAULT.into())
     }
 
+    fn path(&self) -> Option<&Path> {
+        Some(&self.path)
+    }
+
     fn fold(self, later: Self) -> Self {
         Recorded::fold(self, later)
     }

@@ -1,6 +1,6 @@
 //! A symbolic link.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
@@ -163,6 +163,10 @@ impl LinkInverse {
 impl Revert for LinkInverse {
     fn id(&self) -> ResourceId {
         ResourceId::Link(self.path.clone())
+    }
+
+    fn path(&self) -> Option<&Path> {
+        Some(&self.path)
     }
 
     fn fold(self, later: Self) -> Self {
