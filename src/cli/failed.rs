@@ -14,7 +14,7 @@ use crate::gearman::binary::Client;
 use crate::gearman::server::Server;
 use crate::report::Ui;
 use crate::worker::sites;
-use crate::worker::store::{JobRecord, Store};
+use crate::worker::store::{JobRecord, JobStore};
 use crate::worker::{Paths, function_of};
 
 #[derive(Debug, Clone, clap::Args)]
@@ -99,14 +99,14 @@ const FORGOTTEN: Done = Done {
 struct Opened {
     name: String,
     paths: Paths,
-    store: Store,
+    store: JobStore,
 }
 
 fn open(args: &FailedArgs) -> Result<Vec<Opened>> {
     let mut stores = Vec::new();
     for site in sites::find(&args.state, &args.sites)? {
         let paths = Paths::new(&args.state, &site.name);
-        match Store::open_existing(&paths.failed) {
+        match JobStore::open_existing(&paths.failed) {
             Ok(store) => stores.push(Opened {
                 name: site.name,
                 paths,
@@ -234,7 +234,7 @@ fn each(
     stores: &[Opened],
     which: &Which,
     done: &Done,
-    act: impl Fn(&Opened, &Store, &JobRecord) -> Result<()>,
+    act: impl Fn(&Opened, &JobStore, &JobRecord) -> Result<()>,
 ) -> Result<u8> {
     let chosen = if which.all {
         all(stores)?
@@ -299,7 +299,7 @@ fn find(stores: &[Opened], id: &str) -> Result<Kept> {
 }
 
 /// Submits the job under the site's current function, then deletes its file.
-fn retry(opened: &Opened, store: &Store, record: &JobRecord) -> Result<()> {
+fn retry(opened: &Opened, store: &JobStore, record: &JobRecord) -> Result<()> {
     let what = || format!("queue job {} again", record.id);
     let (_, payload) = store
         .read(&record.id)

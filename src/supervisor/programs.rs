@@ -190,7 +190,9 @@ pub fn value(text: &str) -> Option<String> {
     fits.then(|| text.replace('%', "%%"))
 }
 
-/// Joins words into a line that supervisor splits into the same words.
+/// Joins words into a line that supervisor splits into the same words. Other
+/// quotes than these would change the programs of hosts that are set up, and
+/// restart their workers.
 pub fn join_words<S: AsRef<str>>(words: &[S]) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:=,@+%".contains(c);
     let mut line = String::new();
@@ -214,7 +216,9 @@ pub fn join_words<S: AsRef<str>>(words: &[S]) -> String {
     line
 }
 
-/// Splits a line like Python's shlex in POSIX mode, which supervisor uses.
+/// Splits a line like Python's shlex in POSIX mode, which supervisor uses. The
+/// shlex crate does not: to it `#` starts a comment, `\r` is no blank, and `\$`
+/// in double quotes loses its backslash.
 pub fn split_words(line: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;

@@ -4,21 +4,21 @@ use serde::Deserialize;
 
 use crate::worker::machine::JobState;
 use crate::worker::options::WorkerArgs;
-use crate::worker::outcome::Outcome;
-use crate::worker::servers::{Assignment, ConnectionId};
+use crate::worker::outcome::JobOutcome;
+use crate::worker::servers::{AssignedJob, ConnectionId};
 use crate::worker::store::{Claim, JobRecord, Try, new_id};
 
 pub struct Job {
     pub state: JobState,
     pub record: JobRecord,
     pub payload: Vec<u8>,
-    pub source: Source,
+    pub source: JobSource,
     /// The end of its process's output.
     pub output: String,
 }
 
 /// Who waits for the job's result.
-pub enum Source {
+pub enum JobSource {
     Server(ConnectionId),
     /// A job from disk that is retried.
     Retry(Claim),
@@ -33,7 +33,7 @@ struct Peek {
 
 impl Job {
     /// `now` in milliseconds since 1970.
-    pub fn from_server(assignment: Assignment, args: &WorkerArgs, now: u64) -> Job {
+    pub fn from_server(assignment: AssignedJob, args: &WorkerArgs, now: u64) -> Job {
         let peek: Option<Peek> = serde_json::from_slice(&assignment.payload).ok();
         let record = JobRecord {
             id: new_id(now),
@@ -50,14 +50,18 @@ impl Job {
             taken: now,
             tries: Vec::new(),
         };
-        Job::new(record, assignment.payload, Source::Server(assignment.from))
+        Job::new(
+            record,
+            assignment.payload,
+            JobSource::Server(assignment.from),
+        )
     }
 
     pub fn from_claim(claim: Claim, record: JobRecord, payload: Vec<u8>) -> Job {
-        Job::new(record, payload, Source::Retry(claim))
+        Job::new(record, payload, JobSource::Retry(claim))
     }
 
-    fn new(record: JobRecord, payload: Vec<u8>, source: Source) -> Job {
+    fn new(record: JobRecord, payload: Vec<u8>, source: JobSource) -> Job {
         Job {
             state: JobState::new(),
             record,
@@ -68,7 +72,7 @@ impl Job {
     }
 
     /// Adds a failed attempt to the record. Times in milliseconds.
-    pub fn record_attempt(&mut self, outcome: &Outcome, began: u64, took: u64) {
+    pub fn record_attempt(&mut self, outcome: &JobOutcome, began: u64, took: u64) {
         if let Some(error) = outcome.error() {
             self.record.tries.push(Try {
                 at: began,
@@ -80,13 +84,13 @@ impl Job {
     }
 
     /// The job's line in the log, which never contains its arguments.
-    pub fn log_line(&self, outcome: &Outcome, ms: u64) -> String {
+    pub fn log_line(&self, outcome: &JobOutcome, ms: u64) -> String {
         let record = &self.record;
         let hook = record.hook.as_deref().unwrap_or("-");
         let blog = record
             .blog
             .map_or(String::new(), |blog| format!(" blog={blog}"));
-        let attempt = match record.tries.len() + usize::from(*outcome == Outcome::Done) {
+        let attempt = match record.tries.len() + usize::from(*outcome == JobOutcome::Done) {
             0 | 1 => String::new(),
             n => format!(" try={n}"),
         };

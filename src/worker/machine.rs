@@ -18,7 +18,7 @@ use rustix::process::Pid;
 
 use crate::gearman::binary::kind;
 use crate::worker::message::{Ended, RunnerMessage, unhex};
-use crate::worker::outcome::{Conclusion, Outcome, judge};
+use crate::worker::outcome::{Conclusion, JobOutcome, judge};
 
 /// How often a stale PHP is replaced for a job before the job runs anyway.
 const MAX_RENEWALS: u32 = 3;
@@ -32,7 +32,7 @@ pub enum JobState {
     /// Finished. What has to be kept is being written; if that fails, it is retried at
     /// `retry_at`.
     Storing {
-        outcome: Outcome,
+        outcome: JobOutcome,
         failures: u32,
         retry_at: Option<Instant>,
     },
@@ -100,14 +100,14 @@ pub enum JobEffect {
     SuspendPhp { why: String },
     /// Log the job's outcome, and record a failed attempt.
     Report {
-        outcome: Outcome,
+        outcome: JobOutcome,
         began_ms: u64,
         took: Duration,
     },
     /// Write what has to be kept. `failures`: how often that failed before.
-    Store { outcome: Outcome, failures: u32 },
+    Store { outcome: JobOutcome, failures: u32 },
     /// Report the outcome to the job's source.
-    Answer(Outcome),
+    Answer(JobOutcome),
     /// Leave the unfinished job to another worker.
     GiveUp { pid: Option<Pid> },
 }
@@ -203,7 +203,7 @@ fn wait(renewals: u32) -> (JobState, Vec<JobEffect>) {
     )
 }
 
-fn store(outcome: Outcome, failures: u32) -> (JobState, Vec<JobEffect>) {
+fn store(outcome: JobOutcome, failures: u32) -> (JobState, Vec<JobEffect>) {
     let effect = JobEffect::Store {
         outcome: outcome.clone(),
         failures,
@@ -372,7 +372,7 @@ mod tests {
         })
     }
 
-    fn over(outcome: Outcome, seconds: u64) -> [JobEffect; 3] {
+    fn over(outcome: JobOutcome, seconds: u64) -> [JobEffect; 3] {
         [
             JobEffect::Collect,
             JobEffect::Report {
@@ -394,10 +394,10 @@ mod tests {
         assert_eq!(life.say(r#"{"done":true}"#), []);
         assert_eq!(life.tick(1), []);
         assert_eq!(life.say(r#"{"ended":{"pid":5,"code":0}}"#), []);
-        assert_eq!(life.tick(2), over(Outcome::Done, 2));
+        assert_eq!(life.tick(2), over(JobOutcome::Done, 2));
         assert_eq!(
             life.on(JobEvent::Stored),
-            [JobEffect::Answer(Outcome::Done)]
+            [JobEffect::Answer(JobOutcome::Done)]
         );
         assert_eq!(life.state, JobState::Over);
     }
@@ -409,7 +409,7 @@ mod tests {
         assert!(life.state.is_running());
         assert_eq!(life.on(exited(5, 0)), []);
         assert_eq!(life.say(r#"{"failed":{"message":"m"}}"#), []);
-        assert_eq!(life.tick(1), over(Outcome::Failed("m".into()), 1));
+        assert_eq!(life.tick(1), over(JobOutcome::Failed("m".into()), 1));
     }
 
     #[test]
@@ -421,7 +421,7 @@ mod tests {
         assert_eq!(life.tick(12), [kill]);
         assert_eq!(life.tick(13), []);
         life.on(exited(5, 255));
-        let died = Outcome::Died("it ran longer than 10 s".into());
+        let died = JobOutcome::Died("it ran longer than 10 s".into());
         assert_eq!(life.tick(14), over(died, 14));
     }
 
@@ -429,7 +429,7 @@ mod tests {
     fn a_job_without_any_process_left_has_died() {
         let mut life = Life::running(None);
         life.on(JobEvent::Vanished);
-        let died = Outcome::Died("the process disappeared".into());
+        let died = JobOutcome::Died("the process disappeared".into());
         assert_eq!(life.tick(1), over(died, 1));
     }
 

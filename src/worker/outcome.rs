@@ -4,7 +4,7 @@ use crate::worker::message::{Ended, RunnerMessage};
 
 /// The outcome of a job that ran.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Outcome {
+pub enum JobOutcome {
     Done,
     /// The job itself reported a failure: kept, not retried.
     Failed(String),
@@ -15,7 +15,7 @@ pub enum Outcome {
 /// What the end of a job's process means.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Conclusion {
-    Ran(Outcome),
+    Ran(JobOutcome),
     /// The job did not start, because these options changed since PHP booted.
     Stale(Vec<String>),
     /// The job did not start, for a reason that is not its fault.
@@ -31,31 +31,31 @@ pub enum Disposal {
     Retry,
 }
 
-impl Outcome {
+impl JobOutcome {
     /// What to do with the job. `attempts` includes the current one.
     pub fn disposal(&self, attempts: usize, retries: u32) -> Disposal {
         match self {
-            Outcome::Done => Disposal::Forget,
-            Outcome::Died(_) if attempts <= retries as usize => Disposal::Retry,
-            Outcome::Failed(_) | Outcome::Died(_) => Disposal::Keep,
+            JobOutcome::Done => Disposal::Forget,
+            JobOutcome::Died(_) if attempts <= retries as usize => Disposal::Retry,
+            JobOutcome::Failed(_) | JobOutcome::Died(_) => Disposal::Keep,
         }
     }
 
     pub fn error(&self) -> Option<&str> {
         match self {
-            Outcome::Done => None,
-            Outcome::Failed(error) | Outcome::Died(error) => Some(error),
+            JobOutcome::Done => None,
+            JobOutcome::Failed(error) | JobOutcome::Died(error) => Some(error),
         }
     }
 }
 
 /// As shown in the job's line in the log.
-impl std::fmt::Display for Outcome {
+impl std::fmt::Display for JobOutcome {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Outcome::Done => f.write_str("done"),
-            Outcome::Failed(why) => write!(f, "failed: {why}"),
-            Outcome::Died(why) => write!(f, "died: {why}"),
+            JobOutcome::Done => f.write_str("done"),
+            JobOutcome::Failed(why) => write!(f, "failed: {why}"),
+            JobOutcome::Died(why) => write!(f, "died: {why}"),
         }
     }
 }
@@ -66,12 +66,12 @@ pub fn judge(message: Option<RunnerMessage>, ended: Ended, killed: Option<&str>)
     Conclusion::Ran(match message {
         Some(RunnerMessage::Stale(options)) => return Conclusion::Stale(options),
         Some(RunnerMessage::Unready(why)) => return Conclusion::Unready(why),
-        Some(RunnerMessage::Done(_)) => Outcome::Done,
-        Some(RunnerMessage::Failed(error)) => Outcome::Failed(error.to_string()),
+        Some(RunnerMessage::Done(_)) => JobOutcome::Done,
+        Some(RunnerMessage::Failed(error)) => JobOutcome::Failed(error.to_string()),
         message => match (killed, message) {
-            (Some(why), _) => Outcome::Died(why.to_string()),
+            (Some(why), _) => JobOutcome::Died(why.to_string()),
             (None, Some(RunnerMessage::Fatal(error))) => {
-                Outcome::Died(format!("fatal error: {error}"))
+                JobOutcome::Died(format!("fatal error: {error}"))
             }
             (None, _) => judge_by_status(ended),
         },
@@ -79,16 +79,16 @@ pub fn judge(message: Option<RunnerMessage>, ended: Ended, killed: Option<&str>)
 }
 
 /// Judges a process that ended without a message.
-fn judge_by_status(ended: Ended) -> Outcome {
+fn judge_by_status(ended: Ended) -> JobOutcome {
     match (ended.code, ended.signal) {
-        (Some(0), _) => Outcome::Done, // the job called exit()
+        (Some(0), _) => JobOutcome::Done, // the job called exit()
         // PHP's status after an error that could not be reported.
-        (Some(255), _) => Outcome::Died("PHP exited with status 255".into()),
-        (Some(n), _) => Outcome::Failed(format!("the job called exit({n})")),
+        (Some(255), _) => JobOutcome::Died("PHP exited with status 255".into()),
+        (Some(n), _) => JobOutcome::Failed(format!("the job called exit({n})")),
         (None, Some(n)) => {
-            Outcome::Died(format!("the process was killed by signal {n}{}", name(n)))
+            JobOutcome::Died(format!("the process was killed by signal {n}{}", name(n)))
         }
-        (None, None) => Outcome::Died("the process disappeared".into()),
+        (None, None) => JobOutcome::Died("the process disappeared".into()),
     }
 }
 
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn judges() {
-        use Outcome::*;
+        use JobOutcome::*;
         let judge = |said, ended, killed| match judge(said, ended, killed) {
             Conclusion::Ran(outcome) => outcome,
             other => panic!("{other:?}"),
@@ -168,14 +168,14 @@ mod tests {
 
     #[test]
     fn only_dead_jobs_are_retried_and_up_to_the_limit() {
-        let died = Outcome::Died(String::new());
+        let died = JobOutcome::Died(String::new());
         assert_eq!(died.disposal(1, 2), Disposal::Retry);
         assert_eq!(died.disposal(2, 2), Disposal::Retry);
         assert_eq!(died.disposal(3, 2), Disposal::Keep);
         assert_eq!(
-            Outcome::Failed(String::new()).disposal(1, 2),
+            JobOutcome::Failed(String::new()).disposal(1, 2),
             Disposal::Keep
         );
-        assert_eq!(Outcome::Done.disposal(0, 2), Disposal::Forget);
+        assert_eq!(JobOutcome::Done.disposal(0, 2), Disposal::Forget);
     }
 }

@@ -11,14 +11,14 @@ use crate::worker::Paths;
 use crate::worker::backoff::pause;
 use crate::worker::log::SiteLog;
 use crate::worker::options::{WorkerArgs, WorkerSettings};
-use crate::worker::outcome::{Disposal, Outcome};
-use crate::worker::store::{Claim, JobRecord, MAX_KEPT, MAX_WAITING, Store};
+use crate::worker::outcome::{Disposal, JobOutcome};
+use crate::worker::store::{Claim, JobRecord, JobStore, MAX_KEPT, MAX_WAITING};
 
 /// In seconds.
 const LONGEST_PAUSE: u64 = 3600;
 
 pub struct Retries<'a> {
-    store: Store,
+    store: JobStore,
     folder: PathBuf,
     log: &'a SiteLog,
     /// How often a job is retried.
@@ -38,7 +38,7 @@ impl<'a> Retries<'a> {
         paths: &Paths,
         log: &'a SiteLog,
     ) -> Result<Retries<'a>, Problem> {
-        let store = Store::open(&paths.failed).map_err(|e| {
+        let store = JobStore::open(&paths.failed).map_err(|e| {
             Problem::new(format!("open {}", paths.failed.display()), e)
                 .help("`wp-gears setup` creates this folder, for the worker user")
         })?;
@@ -97,7 +97,7 @@ impl<'a> Retries<'a> {
     }
 
     /// Stores a job that ran, if it has to be kept. It is on disk when this returns.
-    pub fn store(&self, job: &JobRecord, payload: &[u8], outcome: &Outcome) -> io::Result<()> {
+    pub fn store(&self, job: &JobRecord, payload: &[u8], outcome: &JobOutcome) -> io::Result<()> {
         match outcome.disposal(job.tries.len(), self.most) {
             Disposal::Forget => Ok(()),
             Disposal::Retry if self.store.waiting()? < MAX_WAITING => self.postpone(job, payload),

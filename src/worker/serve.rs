@@ -11,12 +11,12 @@ use crate::base::problem::Problem;
 use crate::gearman::binary::{kind, request};
 use crate::worker::backoff::pause;
 use crate::worker::heartbeat::{self, Activity, Heartbeat};
-use crate::worker::job::{Job, Source};
+use crate::worker::job::{Job, JobSource};
 use crate::worker::log::SiteLog;
 use crate::worker::machine::{JobEffect, JobEvent, JobState};
 use crate::worker::message::{JobHeader, RunnerMessage};
 use crate::worker::options::{WorkerArgs, WorkerSettings};
-use crate::worker::outcome::Outcome;
+use crate::worker::outcome::JobOutcome;
 use crate::worker::php::kill_tree;
 use crate::worker::retries::Retries;
 use crate::worker::runtime::{Handover, PhpRuntime};
@@ -311,7 +311,7 @@ impl<'a> Worker<'a> {
         match effect {
             JobEffect::Give { may_renew } => return self.give(job, may_renew, now),
             JobEffect::Forward { kind, fields } => {
-                if let Source::Server(id) = job.source {
+                if let JobSource::Server(id) = job.source {
                     let handle = [job.record.handle.as_bytes()];
                     let fields = handle.into_iter().chain(fields.iter().map(Vec::as_slice));
                     let packet = request(kind, &fields.collect::<Vec<_>>());
@@ -369,7 +369,7 @@ impl<'a> Worker<'a> {
         }
     }
 
-    fn store(&mut self, job: &Job, outcome: &Outcome, failures: u32) -> JobEvent {
+    fn store(&mut self, job: &Job, outcome: &JobOutcome, failures: u32) -> JobEvent {
         let Err(e) = self.retries.store(&job.record, &job.payload, outcome) else {
             return JobEvent::Stored;
         };
@@ -387,18 +387,18 @@ impl<'a> Worker<'a> {
     }
 
     /// What has to be kept is on disk, so the job's source gets the outcome.
-    fn answer(&mut self, job: &Job, outcome: &Outcome) {
+    fn answer(&mut self, job: &Job, outcome: &JobOutcome) {
         self.runtime.begin_idle();
         self.heartbeat.status.jobs += 1;
-        self.heartbeat.status.failed += u64::from(*outcome != Outcome::Done);
+        self.heartbeat.status.failed += u64::from(*outcome != JobOutcome::Done);
         let handle = &job.record.handle;
         match &job.source {
-            Source::Retry(claim) => self.retries.settle(claim, handle),
-            Source::Server(id) => {
+            JobSource::Retry(claim) => self.retries.settle(claim, handle),
+            JobSource::Server(id) => {
                 let answer = match outcome {
-                    Outcome::Failed(_) => request(kind::WORK_FAIL, &[handle.as_bytes()]),
+                    JobOutcome::Failed(_) => request(kind::WORK_FAIL, &[handle.as_bytes()]),
                     // A job that died is on our disk now.
-                    Outcome::Done | Outcome::Died(_) => {
+                    JobOutcome::Done | JobOutcome::Died(_) => {
                         request(kind::WORK_COMPLETE, &[handle.as_bytes(), b"1"])
                     }
                 };
@@ -433,8 +433,8 @@ impl<'a> Worker<'a> {
             kill_tree(pid);
         }
         let next = match job.source {
-            Source::Server(_) => "its job server gives it to another worker",
-            Source::Retry(_) => "another worker retries it",
+            JobSource::Server(_) => "its job server gives it to another worker",
+            JobSource::Retry(_) => "another worker retries it",
         };
         let (handle, seconds) = (&job.record.handle, self.settings.stop_timeout);
         self.log.line(&format!(

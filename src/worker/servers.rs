@@ -20,7 +20,7 @@ pub struct ConnectionId {
 }
 
 /// A job from a server.
-pub struct Assignment {
+pub struct AssignedJob {
     pub from: ConnectionId,
     pub server: String,
     pub handle: String,
@@ -31,7 +31,7 @@ pub struct Assignment {
 
 pub enum ServerEvent {
     NoJob,
-    Job(Assignment),
+    Job(AssignedJob),
 }
 
 pub struct JobServers<'a> {
@@ -228,10 +228,10 @@ fn assignment(
     connection: &ServerConnection,
     server: usize,
     packet: &Packet,
-) -> io::Result<Assignment> {
+) -> io::Result<AssignedJob> {
     let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
     let fields = packet.fields(4)?;
-    Ok(Assignment {
+    Ok(AssignedJob {
         from: ConnectionId {
             server,
             generation: connection.generation,

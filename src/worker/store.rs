@@ -52,7 +52,7 @@ pub struct Try {
     pub output: String,
 }
 
-pub struct Store {
+pub struct JobStore {
     failed: OwnedFd,
     waiting: OwnedFd,
 }
@@ -68,22 +68,22 @@ fn folder(at: impl rustix::fd::AsFd, path: impl rustix::path::Arg) -> io::Result
     Ok(openat(at, path, flags, Mode::empty())?)
 }
 
-impl Store {
+impl JobStore {
     /// For the site's workers: creates the folder of waiting jobs if needed.
-    pub fn open(failed: &Path) -> io::Result<Store> {
+    pub fn open(failed: &Path) -> io::Result<JobStore> {
         let dir = folder(CWD, failed)?;
         match rustix::fs::mkdirat(&dir, "waiting", Mode::from(0o700)) {
             Ok(()) | Err(rustix::io::Errno::EXIST) => {}
             Err(e) => return Err(e.into()),
         }
-        Store::open_existing(failed)
+        JobStore::open_existing(failed)
     }
 
     /// For root and others that are not workers: creates nothing and follows no links.
-    pub fn open_existing(failed: &Path) -> io::Result<Store> {
+    pub fn open_existing(failed: &Path) -> io::Result<JobStore> {
         let failed = folder(CWD, failed)?;
         let waiting = folder(&failed, "waiting")?;
-        Ok(Store { failed, waiting })
+        Ok(JobStore { failed, waiting })
     }
 
     /// Keeps a failed job. Returns the IDs of jobs that were dropped to make room.
@@ -356,7 +356,7 @@ fn write_file(
 /// The number of failed jobs of a site, of those waiting for a retry, and of those
 /// dropped.
 pub fn count(failed: &Path) -> (usize, usize, u64) {
-    let Ok(store) = Store::open_existing(failed) else {
+    let Ok(store) = JobStore::open_existing(failed) else {
         return (0, 0, 0);
     };
     let waiting = store.waiting().unwrap_or(0);
@@ -388,7 +388,7 @@ mod tests {
     #[test]
     fn a_failed_job_is_kept_shown_and_forgotten() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path()).unwrap();
+        let store = JobStore::open(dir.path()).unwrap();
         let payload = b"\0\xff\nbinary";
         store.keep(&record("1-a", payload.len()), payload).unwrap();
         assert_eq!(store.list().unwrap().len(), 1);
@@ -405,7 +405,7 @@ mod tests {
     #[test]
     fn the_oldest_jobs_are_dropped() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path()).unwrap();
+        let store = JobStore::open(dir.path()).unwrap();
         for n in 0..MAX_KEPT {
             let name = dir.path().join(format!("{n:013}-x.job"));
             std::fs::write(name, "{}").unwrap();
@@ -419,8 +419,8 @@ mod tests {
     fn one_worker_takes_a_due_job() {
         let dir = tempfile::tempdir().unwrap();
         let (one, two) = (
-            Store::open(dir.path()).unwrap(),
-            Store::open(dir.path()).unwrap(),
+            JobStore::open(dir.path()).unwrap(),
+            JobStore::open(dir.path()).unwrap(),
         );
         one.postpone(&record("b", 1), b"x", 2000).unwrap();
         one.postpone(&record("a", 1), b"y", 9000).unwrap();

@@ -252,7 +252,7 @@ fn any_words_are_split_as_pythons_shlex_does() {
         "php -d x=\"y \\\" z\"",
     ];
     let words = [
-        "\"", "'", "\\", " ", "\t", "a", "\u{e9}", "#", "\\\"", "\\'",
+        "\"", "'", "\\", " ", "\t", "\r", "a", "\u{e9}", "#", "$", "`", "\\\"", "\\'",
     ];
     let mut lines = Vec::new();
     each(&samples, &words, |text, seed| {
