@@ -1,0 +1,72 @@
+//! The compiled program as a worker of a site.
+
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use super::{Site, children, lab, signal};
+
+pub struct Worker {
+    child: Child,
+}
+
+impl Worker {
+    pub fn start(site: &Site, options: &[&str]) -> Worker {
+        let lab = lab();
+        let child = lab
+            .command(lab.dir.join("lib/wp-gears"))
+            .arg("worker")
+            .arg("--site")
+            .arg(&site.dir)
+            .args(["--name", &site.name])
+            .arg("--servers")
+            .arg(site.gearmand.server.to_string())
+            .arg("--runner")
+            .arg(lab.dir.join("lib/runner.php"))
+            .arg("--state")
+            .arg(lab.dir.join("state"))
+            .arg("--log")
+            .arg(site.log_path())
+            .args(["--retry-pause", "1"])
+            .args(options)
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
+        lab.remember(child.id());
+        Worker { child }
+    }
+
+    pub fn pid(&self) -> i32 {
+        self.child.id() as i32
+    }
+
+    pub fn signal(&self, name: &str) {
+        signal(self.pid(), name);
+    }
+
+    /// TERM, and how long it took to end.
+    pub fn stop(mut self) -> Duration {
+        let start = Instant::now();
+        self.signal("TERM");
+        let status = self.child.wait().unwrap();
+        // The signal's default, where it came before the worker was set up.
+        assert!(status.success() || status.signal() == Some(15), "{status}");
+        start.elapsed()
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// The PHP process below it.
+    pub fn php(&self) -> Option<i32> {
+        children(self.pid()).first().copied()
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
