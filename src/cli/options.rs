@@ -35,7 +35,7 @@ pub struct Common {
   wp-gears setup          find the sites and ask
   wp-gears setup --site /var/www/site --yes
   wp-gears setup --site /srv/a --site /srv/b --yes --json
-  wp-gears setup --site /var/www/site --print-config >/etc/wp-gears.toml
+  wp-gears setup --site /var/www/site --print-config >wp-gears.toml
 
 What you ask for is recorded in /etc/wp-gears.toml. Environment variables such
 as WP_GEARS_WORKERS=4 override it; options override both.")]

@@ -28,13 +28,14 @@ fn options(command: &Command) -> impl Iterator<Item = &Arg> {
     command.get_arguments().filter(own)
 }
 
-/// Each option once. Options of one name that mean different things are several.
+/// Each option once. Options of one name that differ in meaning or default are several.
 fn rows(program: &Command) -> Vec<Row> {
     let mut rows: Vec<Row> = Vec::new();
     for command in program.get_subcommands() {
         for arg in options(command) {
             let same = |row: &&mut Row| {
-                row.arg.get_long() == arg.get_long() && help(&row.arg) == help(arg)
+                row.arg.get_long() == arg.get_long()
+                    && (help(&row.arg), default(&row.arg)) == (help(arg), default(arg))
             };
             let name = command.get_name().to_owned();
             match rows.iter_mut().find(same) {
@@ -87,6 +88,7 @@ fn value(program: &Command, row: &Row) -> String {
         None => kind,
     };
     match demanded(program, row) {
+        Some(demand) if demand.starts_with("such as") => format!("{kind}, {demand}"),
         Some(demand) if values.is_empty() => format!("{kind}: {demand}"),
         _ => kind,
     }
