@@ -35,7 +35,7 @@ pub struct Plugin {
     /// The functions of its jobs on a site without a salt, in all its versions.
     unsalted: &'static [&'static str],
     /// The first major version that loses jobs in a PHP without the gearman
-    /// extension. Others hand them to WP-Cron.
+    /// extension. Others pass them to WP-Cron.
     loses_jobs_since: Option<u32>,
 }
 
@@ -118,8 +118,8 @@ impl Plugin {
     pub fn without_extension(&self, major: Option<u32>) -> &'static str {
         match (self.loses_jobs_since, major) {
             (Some(since), Some(major)) if major >= since => "pages lose their jobs",
-            (Some(_), None) => "pages lose their jobs or hand them to WP-Cron",
-            _ => "pages hand their jobs to WP-Cron",
+            (Some(_), None) => "pages lose their jobs or pass them to WP-Cron",
+            _ => "pages pass their jobs to WP-Cron",
         }
     }
 }

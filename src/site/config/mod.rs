@@ -58,7 +58,7 @@ impl<T> Want<T> {
     }
 }
 
-/// The settings that the file shall have.
+/// The settings that the file should have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Desired {
     pub switch: Switch,
