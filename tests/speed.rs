@@ -1,4 +1,4 @@
-//! How long an edit takes. Only a release build is measured.
+//! Measures how long an edit takes. Only release builds are measured.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ fn plan(source: &[u8]) -> Edited {
     edit(source, &desired, &|_| None).expect("an edit")
 }
 
-/// The best of eleven: others use the machine too.
+/// The best of eleven runs, as the machine may be busy.
 fn time(source: &[u8]) -> Duration {
     let times = (0..11).map(|_| {
         let start = Instant::now();

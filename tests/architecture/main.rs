@@ -1,5 +1,5 @@
-//! The layers hold: a module uses only those below its own, and no two files
-//! of a layer use each other. ARCHITECTURE.md shows the same picture.
+//! Enforces the layers: a module only uses lower ones, and no two files of a layer
+//! use each other. ARCHITECTURE.md shows the same layers.
 
 mod wording;
 
@@ -9,7 +9,7 @@ use std::path::Path;
 
 use regex::Regex;
 
-/// From the bottom up, as lib.rs lists them.
+/// From the bottom up, in the order of lib.rs.
 const LAYERS: [&str; 13] = [
     "base",
     "host",
@@ -26,11 +26,11 @@ const LAYERS: [&str; 13] = [
     "cli",
 ];
 
-/// A module by its path, "plan::recipe::program", with what it uses.
+/// Modules by their paths, such as "plan::recipe::program", and what they use.
 type Uses = BTreeMap<String, BTreeSet<String>>;
 
-/// Reads every file below a folder. Tests inside a file are left out: they may
-/// use what they like.
+/// Reads every file below a folder. Tests in a file are skipped: they may use
+/// anything.
 fn uses(src: &Path) -> Uses {
     let mut files = Vec::new();
     collect(src, src, &mut files);
@@ -40,7 +40,7 @@ fn uses(src: &Path) -> Uses {
         .map(|(module, is_folder, text)| {
             let mut used = BTreeSet::new();
             for path in paths(module, *is_folder, text) {
-                // The longest part of the path that is a module.
+                // The longest prefix of the path that is a module.
                 let parts: Vec<&str> = path.split("::").collect();
                 let found = (1..=parts.len())
                     .rev()
@@ -85,7 +85,7 @@ fn collect(root: &Path, dir: &Path, files: &mut Vec<(String, bool, String)>) {
     }
 }
 
-/// All paths in it that begin with `crate` or `super`, those in braces one by one.
+/// All paths in the text that begin with `crate` or `super`, with braces expanded.
 fn paths(module: &str, is_folder: bool, text: &str) -> Vec<String> {
     let start = Regex::new(r"\b(crate|(?:super::)*super)::").unwrap();
     let mut found = Vec::new();
@@ -111,7 +111,7 @@ fn paths(module: &str, is_folder: bool, text: &str) -> Vec<String> {
     found
 }
 
-/// `a::{b, c::d}` as `a::b` and `a::c::d`; returns what comes behind it.
+/// Expands `a::{b, c::d}` to `a::b` and `a::c::d`; returns the rest of the text.
 fn expand<'t>(text: &'t str, before: &str, found: &mut Vec<String>) -> &'t str {
     let text = text.trim_start();
     if let Some(mut rest) = text.strip_prefix('{') {
@@ -148,7 +148,7 @@ fn layer(module: &str) -> Option<usize> {
     LAYERS.iter().position(|layer| *layer == first)
 }
 
-/// Each use of a higher layer, and each module of no layer.
+/// Every use of a higher layer, and every module without a layer.
 fn upward(uses: &Uses) -> Vec<String> {
     let mut found = Vec::new();
     for (module, used) in uses {
@@ -165,8 +165,8 @@ fn upward(uses: &Uses) -> Vec<String> {
     found
 }
 
-/// Files that use each other, directly or round about. A file may use what
-/// the folder that it stands in defines: that is no step of a circle.
+/// Files that use each other, directly or indirectly. A file may use its own folder's
+/// mod.rs: that is not part of a cycle.
 fn circles(uses: &Uses) -> Vec<String> {
     let below = |module: &str| -> Vec<&String> {
         let used = uses.get(module).into_iter().flatten();
@@ -185,7 +185,7 @@ fn circles(uses: &Uses) -> Vec<String> {
     };
     uses.keys()
         .filter(|module| reached(module).contains(*module))
-        .map(|module| format!("{module} is part of a circle"))
+        .map(|module| format!("{module} is part of a cycle"))
         .collect()
 }
 
@@ -223,8 +223,8 @@ fn lib_rs_and_the_architectures_page_list_the_same_layers() {
     }
 }
 
-/// Commands that are not the same on every platform, in a text's own words:
-/// only `host` knows which of them a host has.
+/// Commands that differ between platforms, in texts: only `host` knows which of them a
+/// host has.
 fn platform_commands(text: &str) -> Vec<String> {
     let literal = Regex::new(r#"(?s)"(?:[^"\\]|\\.)*""#).unwrap();
     let command = Regex::new(
@@ -261,7 +261,7 @@ fn only_the_platform_names_its_commands() {
     }
 }
 
-/// The test itself sees what it is for, however it is written.
+/// The test detects what it is meant to detect.
 #[test]
 fn an_upward_use_and_a_circle_are_seen() {
     let with = |module: &str, text: &str| {
@@ -304,8 +304,8 @@ fn an_upward_use_and_a_circle_are_seen() {
     assert_eq!(
         with("host/walk.rs", "use super::files::Node;"),
         [
-            "host::files is part of a circle",
-            "host::walk is part of a circle"
+            "host::files is part of a cycle",
+            "host::walk is part of a cycle"
         ]
     );
     assert_eq!(with("ui/mod.rs", ""), ["ui is in no layer"]);

@@ -1,6 +1,6 @@
-//! Rewording a text must not change what the program does: no code compares
-//! with English of ours. What a constant holds, or a function compares with its
-//! argument, is not seen.
+//! Rewording a text must not change behavior: no code compares with our own English
+//! texts. Comparisons with constants, or in functions with their arguments, are not
+//! detected.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -38,9 +38,9 @@ const COMPARES: [&str; 17] = [
 /// The string literals of a file.
 #[derive(Default)]
 struct Literals {
-    /// What a text is compared with.
+    /// Literals that texts are compared with.
     compared: BTreeSet<String>,
-    /// All others.
+    /// All other literals.
     said: BTreeSet<String>,
     comparing: bool,
 }
@@ -65,7 +65,7 @@ impl Literals {
     }
 }
 
-/// What `matches!` gets.
+/// The arguments of `matches!`.
 struct Matches {
     expr: Expr,
     pat: Pat,
@@ -112,7 +112,7 @@ impl<'ast> Visit<'ast> for Literals {
         let searched = ["contains", "iter", "into_iter"];
         match call.receiver.as_ref() {
             Expr::Lit(_) => self.visit_expr(&call.receiver),
-            // One of a list, as in ["a", "b"].contains(&text).
+            // An element of a list, as in ["a", "b"].contains(&text).
             Expr::Array(list) if searched.iter().any(|name| call.method == name) => {
                 self.compared(|it| it.visit_expr_array(list));
             }
@@ -199,7 +199,7 @@ fn files(src: &Path, dir: &Path, found: &mut Vec<(String, Literals)>) {
     }
 }
 
-/// Comparisons that may hold a word of ours, each with what it really matches.
+/// Comparisons that may contain one of our words, each with what it really matches.
 const ALLOWED: &[(&str, &[&str], &str)] = &[
     ("base/problem.rs", &[" (os error "], "std's io::Error"),
     ("cli/manual.rs", &["plan"], "a subcommand's name"),
@@ -291,15 +291,15 @@ const ALLOWED: &[(&str, &[&str], &str)] = &[
     ),
 ];
 
-/// Folders that read other programs' formats: a word there is theirs, but a
-/// phrase is not.
+/// Folders that parse other programs' formats: there, a word is theirs, but a phrase
+/// is not.
 const FORMATS: &[(&str, &str)] = &[
     ("host/packages/", "what package managers print"),
     ("host/services/", "what systemctl prints"),
     ("site/web/", "directives of web servers and php-fpm"),
 ];
 
-/// Nobody rewords them.
+/// Names that are never reworded.
 const NAMES: [&str; 7] = [
     "ansible",
     "builtin",
@@ -310,7 +310,7 @@ const NAMES: [&str; 7] = [
     "php",
 ];
 
-/// Words between blanks, at least one of them longer than a letter.
+/// Words separated by blanks, at least one of them longer than a letter.
 fn is_phrase(text: &str) -> bool {
     let letters = |word: &str| word.chars().filter(|c| c.is_alphabetic()).count();
     let words = text.split(' ').map(letters).filter(|letters| *letters > 0);
@@ -318,8 +318,8 @@ fn is_phrase(text: &str) -> bool {
     words.len() > 1 && words.iter().any(|letters| *letters > 1)
 }
 
-/// What looks like English of ours in comparisons: a phrase, or a word with
-/// which some text of ours begins.
+/// Comparisons with what looks like our own English: a phrase, or a word with which one
+/// of our texts begins.
 fn suspects(files: &[(String, Literals)]) -> BTreeSet<(&str, &str)> {
     let said: BTreeSet<&str> = files
         .iter()
@@ -361,7 +361,7 @@ fn no_code_depends_on_the_wording_of_our_texts() {
     assert!(stale.is_empty(), "no longer needed: {stale:#?}");
 }
 
-/// The test itself sees what it is for, however it is written.
+/// The test detects what it is meant to detect.
 #[test]
 fn a_comparison_with_a_text_of_ours_is_seen() {
     const TEXTS: &str = r#"

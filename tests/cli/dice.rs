@@ -1,4 +1,4 @@
-//! Chance that is small, and the same everywhere: a failure names its seed.
+//! A small random number generator, the same on every machine: failures name the seed.
 
 pub struct Dice(u64);
 
@@ -19,7 +19,7 @@ impl Dice {
         start..(start + self.roll(60)).min(len)
     }
 
-    /// A cut, a copy, a byte, or one of the words, somewhere in the text.
+    /// Cuts, copies, or inserts a byte or one of the words, somewhere in the text.
     pub fn mutate(&mut self, text: &mut Vec<u8>, other: &[u8], words: &[&str]) {
         let at = self.roll(text.len() + 1);
         match self.roll(8) {

@@ -1,4 +1,5 @@
-//! What programs read: the configuration that setup prints, and the documents of --json.
+//! Output for programs: the configuration that setup prints, and the documents of
+//! --json.
 
 use crate::common::judge::is_valid;
 use crate::root::{CONFIG, Root, SITE, code, text};
@@ -7,10 +8,10 @@ fn document(output: &std::process::Output) -> serde_json::Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {output:?}"))
 }
 
-/// What `plan` says with these words.
+/// The output of `plan` with these arguments.
 fn plan(root: &Root, words: &[&str]) -> serde_json::Value {
     let mut plan = document(&root.run(&[&["plan", "--json"], words].concat()))["plan"].take();
-    // With --config nothing is recorded.
+    // With --config, nothing is recorded.
     if let Some(steps) = plan.as_array_mut() {
         steps.retain(|step| step["resource"] != "file /etc/wp-gears.toml");
     }
@@ -73,7 +74,7 @@ fn the_printed_configuration_gives_the_same_plan() {
         );
         assert_eq!(plan(&root, &config), wanted, "{what}:\n{printed}");
 
-        // On a host that is set up it tells what is there, and changes nothing.
+        // On a host that is set up, it reports the present state and changes nothing.
         root.run(&[&["setup", "--yes"], &words[..]].concat());
         let output = root.run(&["setup", "--print-config"]);
         std::fs::write(&path, &output.stdout).unwrap();
@@ -115,7 +116,7 @@ fn the_printed_configuration_says_what_each_option_is_and_no_salt() {
         });
         assert!(set, "no {name} in\n{printed}");
     }
-    // A site that cannot be done is said, and the others are printed.
+    // A site that cannot be set up is reported, and the others are printed.
     let output = root.run(&[
         "setup",
         "--print-config",
@@ -178,7 +179,7 @@ fn documents_are_as_their_schema_says() {
         );
         is_valid("pause", &paused);
     }
-    // Of this machine, whatever it is: that it is a document is all.
+    // The content depends on this machine, so only its form is checked.
     let looked = [
         "doctor", "--json", "--site", "/nowhere", "platform", "sites",
     ];

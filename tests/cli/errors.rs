@@ -1,4 +1,4 @@
-//! What people read when something is wrong: errors.txt holds real runs.
+//! What users read when something is wrong: errors.txt holds real runs.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -10,7 +10,7 @@ use crate::root::{AsNobody, CONFIG, Root, SITE, code};
 const FILE: &str = "/etc/wp-gears.toml";
 const SECRETS: [&str; 2] = ["geheim", "very-secret"];
 
-/// A run: what it shows, what is done to the host first, the words.
+/// A run: its title, what is done to the host first, and the arguments.
 type Case = (&'static str, fn(&Root), &'static [&'static str]);
 
 fn nothing(_: &Root) {}
@@ -268,7 +268,7 @@ const CASES: &[Case] = &[
     ),
 ];
 
-/// Runs that take no --root: with a state folder of their own.
+/// Runs without --root, with their own state folder.
 const OTHERS: &[(&str, &[&str])] = &[
     (
         "setup without root's rights",
@@ -318,7 +318,7 @@ fn walk(dir: &Path) -> Vec<std::path::PathBuf> {
     found
 }
 
-/// One case as the file has it; only what went to standard error, and all of it.
+/// A case as in the file: everything that was printed to standard error.
 fn shown(what: &str, words: &[&str], output: &Output, places: &[(&Path, &str)]) -> String {
     let mut said = String::from_utf8_lossy(&output.stderr).into_owned();
     let all = format!("{said}{}", String::from_utf8_lossy(&output.stdout));

@@ -1,5 +1,5 @@
-//! Setup cut off at every single act, and refused space at every one: the
-//! next setup or remove finishes the work, and nothing is lost.
+//! Interrupts setup at every single act, and simulates a full disk at each: the next
+//! setup or remove finishes the work, and nothing is lost.
 
 use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt;
@@ -47,9 +47,8 @@ const ROOT: &str = "CUT_OFF_ROOT";
 const ACT: &str = "CUT_OFF_ACT";
 const SIGNAL: &str = "CUT_OFF_SIGNAL";
 
-/// The process that the tests below kill, or stop, at an act: this binary
-/// again. As a test it is ignored, and it cannot pass: that it comes to its
-/// end is a failure.
+/// The process that the tests below kill or stop at an act: this binary again. As a
+/// test it is ignored, and it cannot pass: reaching its end is a failure.
 #[test]
 #[ignore = "no test by itself: others run it and cut it off"]
 fn cut_off() {
@@ -69,7 +68,7 @@ fn cut_off() {
     panic!("act {act} was not reached: {outcome:?}");
 }
 
-/// A setup of this root that gets the signal right before the act.
+/// A setup of this root that receives the signal right before the act.
 fn cut_off_at(act: usize, signal: Signal, root: &Root) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command
@@ -104,7 +103,7 @@ type Tree = BTreeMap<PathBuf, String>;
 
 const SETUP: [&str; 6] = ["setup", "--site", SITE, "--salt", "a-salt", "--yes"];
 
-/// What setup leaves, without what no two runs share: the journal, and the binary that ran.
+/// What setup leaves, without what differs between runs: the journal and the binary.
 fn result(root: &Root) -> Tree {
     let mut tree = root.tree();
     tree.retain(|path, _| {
@@ -113,7 +112,7 @@ fn result(root: &Root) -> Tree {
     tree
 }
 
-/// The next setup does the rest, and remove gives back all of it.
+/// The next setup does the rest, and remove restores everything.
 fn finished_by_setup(root: &Root, whole: &Tree, before: &Tree) -> Result<(), String> {
     let output = root.run(&SETUP);
     if code(&output) != 0 || result(root) != *whole {
@@ -139,7 +138,7 @@ fn given_back(root: &Root, before: &Tree) -> Result<(), String> {
     Err(format!("differs: {other:?} gone: {gone:?}"))
 }
 
-/// The run that was refused space says so, and leaves no temporary file.
+/// The run with the full disk reports that, and leaves no temporary file.
 fn full_at(act: usize) -> Result<Root, String> {
     let root = Root::new();
     let said = no_space_at(act, &root);
@@ -163,7 +162,8 @@ fn cut_off_at_any_act_nothing_is_lost() {
         root.run(&SETUP);
         result(&root)
     };
-    // The acts are all there are: each path that came or changed is in one's name.
+    // The list of acts is complete: every path that was created or changed is in the name
+    // of one.
     for (path, _) in whole.iter().filter(|(k, v)| before.get(*k) != Some(v)) {
         let path = format!("/{}", path.display());
         let named = |name: &String| name.split(' ').any(|word| word == path);
@@ -197,8 +197,8 @@ fn cut_off_at_any_act_nothing_is_lost() {
     assert!(bad.is_empty(), "{}", bad.join("\n"));
 }
 
-/// At the few acts at which only the intent file says that a site was to come.
-/// The test of all acts takes minutes in a debug build.
+/// Only at the few acts at which nothing but the intent file names the new site. The
+/// test of all acts takes minutes in a debug build.
 #[test]
 fn cut_off_before_the_site_has_a_journal_remove_takes_its_table() {
     let names = acts();
@@ -230,7 +230,7 @@ fn a_second_run_says_who_holds_the_host_and_goes_on_once_that_one_is_gone() {
     assert!(said.contains(&who) && said.contains("since 20"), "{said}");
     assert_eq!(root.tree(), before);
 
-    // One that waits begins as soon as the other is gone, however it ended.
+    // A waiting run starts as soon as the other one has ended in any way.
     std::thread::scope(|scope| {
         let third = scope.spawn(|| root.run(&SETUP));
         std::thread::sleep(Duration::from_millis(500));

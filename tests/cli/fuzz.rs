@@ -1,5 +1,5 @@
-//! What people and other programs may have written, mutated: no panic, no
-//! hang, and what holds of sound files holds of any. WP_GEARS_FUZZ sets how many.
+//! Mutated files of users and other programs: no panic, no hang, and what holds for
+//! valid files holds for any. WP_GEARS_FUZZ sets the number of samples.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use wp_gears::gearman::binary::Inbox;
 use wp_gears::gearman::options::{self, Wanted};
 use wp_gears::supervisor::{block, programs};
 
-/// Mutated samples, one after the other; each may take a second at most.
+/// Runs the test on mutated samples; each may take at most a second.
 fn each(samples: &[&str], words: &[&str], mut check: impl FnMut(&[u8], usize)) {
     let count = std::env::var("WP_GEARS_FUZZ").ok();
     let count = count.and_then(|it| it.parse().ok()).unwrap_or(4_000);
@@ -171,7 +171,7 @@ const PROGRAM_WORDS: [&str; 30] = [
 fn any_file_of_supervisors_is_read_as_supervisor_reads_it() {
     let mut texts = Vec::new();
     each(&PROGRAMS, &PROGRAM_WORDS, |text, seed| {
-        // Blanks to Python alone.
+        // Only Python treats these as white space.
         let text = String::from_utf8_lossy(text).replace(|c| ('\x1c'..='\x1f').contains(&c), " ");
         programs::parse(&text, Path::new("/f"));
         let with = block::set(&text, "new", "[program:new]\ncommand=/bin/a\n");
@@ -188,7 +188,7 @@ fn any_file_of_supervisors_is_read_as_supervisor_reads_it() {
     let answers = supervisors_own(&texts);
     let mut read = 0;
     for (seed, (text, judged)) in texts.iter().zip(answers).enumerate() {
-        // What supervisor itself refuses may be read in any way.
+        // Files that supervisor rejects may be read in any way.
         let Some(judged) = judged else { continue };
         read += 1;
         let mut ours: Vec<(String, Vec<(String, String)>)> = Vec::new();
@@ -207,14 +207,14 @@ fn any_file_of_supervisors_is_read_as_supervisor_reads_it() {
     assert!(read > 500, "only {read} were read");
 }
 
-/// Where a value has several lines, only its words matter.
+/// For a value of several lines, only its words matter.
 fn plain(value: &str) -> String {
     value.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 type Sections = Vec<(String, Vec<(String, String)>)>;
 
-/// What supervisor's own parser reads in each; nothing where it fails.
+/// What supervisor's own parser reads in each text; nothing if it fails.
 fn supervisors_own(texts: &[String]) -> Vec<Option<Sections>> {
     const JUDGE: &str = "
 import json, sys
@@ -238,7 +238,7 @@ json.dump(answers, sys.stdout)";
     judged(JUDGE, texts)
 }
 
-/// What a script that reads JSON and writes JSON says of the texts.
+/// The result of a script that reads the texts as JSON and writes JSON.
 fn judged<T: serde::de::DeserializeOwned>(script: &str, texts: &[String]) -> T {
     let texts = serde_json::to_string(texts).unwrap();
     let answers = python::run(script, &[], &texts).unwrap_or_else(|why| panic!("{why}"));
@@ -323,7 +323,7 @@ fn any_configuration_is_read_or_refused_without_its_secrets() {
             Ok(_) => read += 1,
             Err(error) => {
                 let said = format!("{error:#}");
-                // What was set for another option is no secret.
+                // The value of another option is not secret.
                 let mut lines = text.lines().filter(|line| line.contains("geheim"));
                 let is_secret = lines.all(|line| line.trim().starts_with("salt"));
                 let plain = !text.contains("\"\"\"") && !text.contains("'''");
@@ -345,7 +345,7 @@ fn any_answer_on_the_job_servers_port_is_read_or_refused() {
         &samples,
         &["\0", "\0RES", "\u{7f}", "\0\0\0\u{1}", noop],
         |bytes, seed| {
-            // In two pieces, as the network may bring it.
+            // In two pieces, as it may arrive from the network.
             let (one, two) = bytes.split_at(Dice::new(seed).roll(bytes.len() + 1));
             let mut inbox = Inbox::default();
             inbox.feed(one);

@@ -1,17 +1,17 @@
-//! Texts that people read, held in files, so that a change of one shows in review.
-//! `WP_GEARS_UPDATE=1 cargo test --test cli held` writes them all: the names of
-//! the tests that hold a text begin with `held`.
+//! Texts for users, held in files, so that changes show in reviews.
+//! `WP_GEARS_UPDATE=1 cargo test --test cli held` writes them all: the names of tests
+//! that hold a text begin with `held`.
 
 use std::path::Path;
 
-/// Fails where the text is not what the file holds. The file's path begins at
-/// the project's folder.
+/// Fails if the text differs from the file. The path is relative to the project's
+/// folder.
 #[track_caller]
 pub fn held(path: &str, text: String) {
     held_each([(path.to_owned(), text)]);
 }
 
-/// The same for several files: every one that differs is shown.
+/// The same for several files; shows all that differ.
 #[track_caller]
 pub fn held_each(texts: impl IntoIterator<Item = (String, String)>) {
     let project = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -1,4 +1,4 @@
-//! What was asked of a host is remembered in `/etc/wp-gears.toml`, and obeyed.
+//! The intent for a host is stored in `/etc/wp-gears.toml`, and obeyed.
 
 use std::process::Output;
 
@@ -13,7 +13,7 @@ fn setup(root: &Root, words: &[&str]) -> Output {
     output
 }
 
-/// Nothing is to be done, neither by plan nor by a second setup.
+/// Asserts that neither plan nor a second setup have anything to do.
 #[track_caller]
 fn is_settled(root: &Root) {
     let output = root.run(&["plan", "--check"]);
@@ -23,7 +23,7 @@ fn is_settled(root: &Root) {
     assert_eq!(root.tree(), before);
 }
 
-/// The state that the version before this file left: journals and programs.
+/// The state that the version without this file left: journals and programs.
 fn forget_the_intent(root: &Root) {
     std::fs::remove_file(root.at(INTENT)).unwrap();
     let journal = "/var/lib/wp-gears/state/host.jsonl";
@@ -87,7 +87,7 @@ fn a_program_that_was_deleted_comes_back_as_it_was() {
     assert!(text(&output).contains(&format!("create file {PROGRAM}")));
     setup(&root, &[]);
     let mut after = root.tree();
-    // The journal tells of one more act.
+    // The journal has one more entry.
     let is_journal = |path: &std::path::Path| path.ends_with("site-site.jsonl");
     let mut expected = before;
     expected.retain(|path, _| !is_journal(path));
@@ -114,7 +114,7 @@ fn every_worker_option_reaches_the_program_and_stays() {
         assert!(program.contains(&format!("{name} {value}")), "{program}");
     }
     is_settled(&root);
-    // Taken out of the file, it is the default again.
+    // Removed from the file, it is the default again.
     let without = root.get(INTENT).replace("max-memory = 64\n", "");
     root.put(INTENT, &without);
     setup(&root, &[]);
@@ -154,7 +154,7 @@ fn a_host_of_the_version_before_is_adopted_by_its_next_run() {
         forget_the_intent(&root);
         let plan = text(&root.run(&["plan"]));
         assert!(plan.contains(&format!("create file {INTENT}")), "{plan}");
-        // A run for one site records all.
+        // A run for one site records all sites.
         let one = text(&setup(&root, &["--site", SITE]));
         assert_eq!(one.matches("create ").count(), 2, "{one}"); // in the plan, and done
         assert_eq!(root.get(PROGRAM), program);
@@ -236,7 +236,7 @@ fn another_queue_leaves_the_old_ones_options_behind() {
     let params = "/etc/default/gearman-job-server";
     assert!(root.get(params).contains("--mysql-host=db"));
 
-    // The file keeps what it says of MySQL, and nothing obeys it.
+    // The file keeps its MySQL options, which have no effect.
     setup(&root, &["--queue", "sqlite"]);
     is_settled(&root);
     assert!(root.get(INTENT).contains("mysql-host = \"db\""));
@@ -278,7 +278,7 @@ fn a_job_server_serves_no_site_until_it_has_the_role() {
         assert_eq!(code(&output), 2, "{}", text(&output));
         assert!(text(&output).contains("--role server,worker,web"));
     }
-    // A folder that is no site of it does not end it.
+    // A folder that is not a site does not stop it.
     let output = root.run(&["remove", "--yes", "--site", SITE]);
     assert_eq!(code(&output), 0, "{}", text(&output));
     assert_eq!(root.tree(), before);
@@ -302,7 +302,7 @@ fn pages_alone_have_the_php_that_they_need() {
     assert!(own.join("runner.php").is_file() && !own.join("wp-gears").exists());
     assert!(root.at(SITE).join("wp-gears-runner.php").is_symlink());
     is_settled(&root);
-    // The version before left no program that would name the job servers.
+    // The previous version left no program that names the job servers.
     let asked = root.get(INTENT);
     forget_the_intent(&root);
     setup(&root, &[]);
@@ -386,7 +386,7 @@ fn a_site_that_is_gone_is_taken_out_of_the_file_by_remove() {
     root.site("/srv/b");
     setup(&root, &["--site", SITE, "--site", "/srv/b"]);
     std::fs::remove_dir_all(root.at("/srv/b")).unwrap();
-    // One that nobody set up, too.
+    // Also one that was never set up.
     let named = format!(
         "{}\n# later\n[[site]]\ndir = \"/srv/c/\"\n",
         root.get(INTENT)

@@ -1,5 +1,5 @@
-//! The command line from outside, on folders that stand for hosts, and the
-//! library's pure parts with other programs as the judge.
+//! The command line from outside, on folders that serve as hosts, and pure parts of
+//! the library, judged by other programs.
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -1,5 +1,5 @@
-//! Something unexpected where setup writes: setup copes and remove gives it
-//! back, or setup refuses before anything changes. odd.txt holds the refusals.
+//! Something unexpected where setup writes: either setup copes and remove restores it,
+//! or setup refuses before anything changes. odd.txt holds the refusals.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -14,7 +14,7 @@ use crate::parallel;
 use crate::root::{Root, SITE, code, text};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
-/// All that setup writes or makes.
+/// Everything that setup writes or creates.
 const PLACES: [&str; 14] = [
     "/etc/default/gearman-job-server",
     "/etc/systemd/system/gearman-job-server.service.d",
@@ -34,7 +34,7 @@ const PLACES: [&str; 14] = [
 
 type Plant = (&'static str, fn(&Path));
 
-/// What may stand there instead.
+/// What may exist there instead.
 const KINDS: [Plant; 7] = [
     ("a folder", |at| {
         std::fs::create_dir(at).unwrap();
@@ -68,13 +68,13 @@ fn plant(root: &Root, place: &str, kind: &Plant) {
 }
 
 enum Outcome {
-    /// And given back.
+    /// Setup succeeded, and remove restored everything.
     SetUp,
-    /// With this error, before anything changed.
+    /// Setup refused with this error, before anything changed.
     Refused(String),
 }
 
-/// What became of it, or why that may not be.
+/// The result, or why it is wrong.
 fn outcome(root: &Root, place: &str) -> Result<Outcome, String> {
     let before = root.tree();
     let run = root.run(&["setup", "--site", SITE, "--salt", "a-salt", "--yes"]);
@@ -86,7 +86,7 @@ fn outcome(root: &Root, place: &str) -> Result<Outcome, String> {
         if !differs.is_empty() {
             return Err(format!("changed, then {error} {differs:?}"));
         }
-        // The site's own folder may be what is missing.
+        // The site's own folder may be missing.
         let in_site = Path::new(place).parent() == Some(Path::new(SITE));
         let names_it = error.contains(place) || in_site && error.contains(SITE);
         return match names_it && said.matches("error:").count() == 1 {
@@ -109,7 +109,7 @@ fn outcome(root: &Root, place: &str) -> Result<Outcome, String> {
     }
 }
 
-/// Our own folders apart: what bears our name goes with us.
+/// Without our own folders: everything with our name is removed.
 fn given_back(before: &Tree, after: &Tree) -> Vec<String> {
     let ours = ["-var/lib/wp-gears", "-var/log/wp-gears"];
     let mut differs = differences(before, after);
@@ -190,7 +190,7 @@ fn any_name_of_a_sites_folder_is_right_or_refused() {
             continue;
         }
         assert_eq!(code(&output), 0, "{dir:?}: {}", text(&output));
-        // What was written is read back as it was meant.
+        // What was written is read back with the same meaning.
         let again = run(&["plan", "--check"]);
         assert_eq!(code(&again), 0, "{dir:?}: {}", text(&again));
         assert_eq!(read_by_supervisor(&root), dir.to_str().unwrap());
@@ -200,7 +200,7 @@ fn any_name_of_a_sites_folder_is_right_or_refused() {
     }
 }
 
-/// The site's folder as supervisor takes it from the program's file.
+/// The site's folder as supervisor reads it from the program's file.
 fn read_by_supervisor(root: &Root) -> String {
     const READ: &str = "
 import glob, shlex, sys

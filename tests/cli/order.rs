@@ -1,6 +1,6 @@
-//! What a power cut may find: the order of writes of a whole setup, as strace
-//! sees it. Nothing takes its name before it is on the disk, and
-//! nothing changes before the journal that tells of it is.
+//! What a power failure may leave: the order of all writes of a setup, traced by
+//! strace. No file gets its name before its contents are on disk, and nothing changes
+//! before the journal entry about it is on disk.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -17,10 +17,10 @@ enum Call {
     Write(String, String),
     Flush(String),
     Rename(String, String),
-    /// A folder or a link, under its temporary name.
+    /// Creates a folder or a link, under its temporary name.
     Make(String),
     Remove(String),
-    /// Owner or mode of an open file.
+    /// Changes the owner or mode of an open file.
     Own(String),
 }
 
@@ -45,7 +45,7 @@ fn traced(root: &Root, words: &[&str]) -> Vec<Call> {
     for file in std::fs::read_dir(log.path()).unwrap() {
         let lines = std::fs::read_to_string(file.unwrap().path()).unwrap();
         let of_thread: Vec<Call> = lines.lines().filter_map(|line| read(line, root)).collect();
-        // Other threads only look.
+        // Other threads only read.
         assert!(
             of_thread.is_empty() || calls.is_empty(),
             "two threads write"
@@ -55,11 +55,11 @@ fn traced(root: &Root, words: &[&str]) -> Vec<Call> {
     calls
 }
 
-/// One line of strace's, where it changes something below the root.
+/// Parses a line of strace, if the call changes something below the root.
 fn read(line: &str, root: &Root) -> Option<Call> {
     static LINE: LazyLock<Regex> =
         LazyLock::new(|| Regex::new(r#"^(\w+)\((.*)\)\s+= (\S+)"#).unwrap());
-    // "7</tmp/root/etc>, "name"" is a name in an open folder.
+    // `7</tmp/root/etc>, "name"` is a name in an open folder.
     static NAME: LazyLock<Regex> =
         LazyLock::new(|| Regex::new(r#"\d+<([^>]*)>, "([^"]*)""#).unwrap());
     if !line.contains(root.path().to_str().unwrap()) {
@@ -76,7 +76,7 @@ fn read(line: &str, root: &Root) -> Option<Call> {
         .map(|one| path(&format!("{}/{}", &one[1], &one[2])))
         .collect();
     let open = || path(&args[args.find('<').unwrap() + 1..args.find('>').unwrap()]);
-    // Whoever else looks meanwhile sees nothing that the final mode hides.
+    // Nobody can read meanwhile what the final mode hides.
     let mode = match name {
         "openat" if args.contains("O_CREAT") => ", 0600",
         "mkdirat" => ", 0700",
@@ -104,14 +104,14 @@ fn folder_of(path: &str) -> &str {
 
 const STATE: &str = "/var/lib/wp-gears/state";
 
-/// Walks through all calls with what is not yet on the disk.
+/// Processes all calls and tracks what is not yet on disk.
 fn check(calls: &[Call], before: BTreeSet<String>) -> Vec<&str> {
     let mut there = before;
     let mut dirty: BTreeSet<&str> = BTreeSet::new();
     let mut journal = String::new();
     let mut changed = Vec::new();
     for call in calls {
-        // Names that were taken or given up are on the disk before anything else is done.
+        // New and removed names must be on disk before anything else is done.
         let unflushed = dirty.iter().find(|path| path.ends_with('/'));
         let of_same = |path: &str| unflushed.is_some_and(|dir| format!("{path}/") == **dir);
         let told = |path: &str| {
@@ -136,7 +136,7 @@ fn check(calls: &[Call], before: BTreeSet<String>) -> Vec<&str> {
                 assert!(unflushed.is_none(), "{call:?} with {dirty:?}");
                 let named = path.ends_with(".tmp") || path.ends_with(".jsonl") || told(path);
                 assert!(named, "{call:?}");
-                // Under its temporary name it may be lost.
+                // A temporary file may be lost.
                 if !path.ends_with(".tmp") && there.insert(path.clone()) {
                     dirty.insert(leak(format!("{}/", folder_of(path))));
                 }
@@ -189,7 +189,7 @@ fn nothing_takes_its_name_before_it_and_the_journal_are_on_the_disk() {
         assert!(changed.contains(&path), "{path} was not seen: {changed:?}");
     }
     println!("{} calls, {} names", calls.len(), changed.len());
-    // The same for a change of what is there.
+    // The same for a change of existing files.
     let before = there().collect();
     let more = ["setup", "--site", SITE, "--yes", "--workers", "3"];
     let again = traced(&root, &more);

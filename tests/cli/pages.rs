@@ -1,5 +1,5 @@
-//! What the documents say of the program. The tables of docs/options.md are
-//! written by the program itself.
+//! What the documents say about the program. The tables in docs/options.md are
+//! generated from the program itself.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -13,13 +13,13 @@ use crate::held::held;
 
 const PAGE: &str = "docs/options.md";
 
-/// An option with the commands that take it.
+/// An option and the commands that have it.
 struct Row {
     arg: Arg,
     commands: Vec<String>,
 }
 
-/// Options that are neither hidden nor the same in every program.
+/// Options that are neither hidden nor common to all programs.
 fn options(command: &Command) -> impl Iterator<Item = &Arg> {
     let own = |arg: &&Arg| {
         let name = arg.get_long();
@@ -28,7 +28,8 @@ fn options(command: &Command) -> impl Iterator<Item = &Arg> {
     command.get_arguments().filter(own)
 }
 
-/// Each option once. Options of one name that differ in meaning or default are several.
+/// Every option once. Options with the same name and another meaning or default are
+/// separate.
 fn rows(program: &Command) -> Vec<Row> {
     let mut rows: Vec<Row> = Vec::new();
     for command in program.get_subcommands() {
@@ -50,7 +51,7 @@ fn rows(program: &Command) -> Vec<Row> {
     rows
 }
 
-/// What it is for, without its default.
+/// Its purpose, without the default.
 fn help(arg: &Arg) -> String {
     let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
     help.split(" [default: ").next().unwrap_or_default().into()
@@ -69,7 +70,7 @@ fn default(arg: &Arg) -> String {
     }
 }
 
-/// What it takes: its values, or its kind and what the program demands of it.
+/// Its possible values, or the kind of its value and the requirements.
 fn value(program: &Command, row: &Row) -> String {
     let arg = &row.arg;
     if !arg.get_action().takes_values() {
@@ -94,7 +95,7 @@ fn value(program: &Command, row: &Row) -> String {
     }
 }
 
-/// What the program says to a value that is none.
+/// The program's error for an invalid value.
 fn demanded(program: &Command, row: &Row) -> Option<String> {
     const NO_VALUE: &str = "/ ?";
     let name = row.arg.get_long()?;
@@ -117,7 +118,7 @@ fn demanded(program: &Command, row: &Row) -> Option<String> {
     )
 }
 
-/// The meaning, with that of each value.
+/// Its meaning, and that of each value.
 fn meaning(arg: &Arg) -> String {
     let mut text = sentence(&help(arg));
     for value in arg.get_possible_values() {
@@ -153,7 +154,7 @@ fn table(heads: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String 
     text
 }
 
-/// Options of the file, under one heading of setup's help.
+/// The options of the config file under one heading of setup's help.
 fn of_file(program: &Command, rows: &[Row], heading: &str) -> String {
     let chosen = rows.iter().filter(|row| {
         row.arg.get_help_heading() == Some(heading) && row.commands.iter().any(|it| it == "setup")
@@ -172,7 +173,7 @@ fn of_file(program: &Command, rows: &[Row], heading: &str) -> String {
     )
 }
 
-/// All others, with the commands that have them.
+/// All other options, with the commands that have them.
 fn of_commands(program: &Command, rows: &[Row]) -> String {
     let of_file = |row: &Row| {
         ["Host options", "Site options"]
@@ -194,7 +195,7 @@ fn of_commands(program: &Command, rows: &[Row]) -> String {
     )
 }
 
-/// The commands whose options can be set by variables.
+/// The commands whose options can be set by environment variables.
 fn with_variables(program: &Command) -> String {
     let reads_all = |command: &&Command| {
         let mut values = options(command).filter(|arg| arg.get_action().takes_values());
@@ -225,7 +226,7 @@ fn held_options_are_on_their_page() {
     held(PAGE, page);
 }
 
-/// The documents that people read, with their text.
+/// The documents, with their text.
 fn documents() -> Vec<(PathBuf, String)> {
     let project = Path::new(env!("CARGO_MANIFEST_DIR"));
     let pages = std::fs::read_dir(project.join("docs")).unwrap();
@@ -237,7 +238,7 @@ fn documents() -> Vec<(PathBuf, String)> {
         .collect()
 }
 
-/// A document's words between backticks, and its lines of commands.
+/// The text between backticks in a document, and its command lines.
 fn code(text: &str) -> Vec<String> {
     let span = Regex::new(r"(?s)```.*?```|`[^`\n]+`").unwrap();
     let found = span.find_iter(text);
@@ -260,7 +261,7 @@ fn documents_name_only_options_that_exist() {
     for (path, text) in documents() {
         let code = code(&text);
         for line in code.iter().flat_map(|code| code.lines()) {
-            // Other programs have options of their own.
+            // Options of other programs are ignored.
             if !line.starts_with("--") && !line.contains("wp-gears ") {
                 continue;
             }

@@ -1,9 +1,9 @@
-//! Many cases of one test at the same time.
+//! Runs many cases of a test in parallel.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// What `run` makes of each item, in the items' order, with that many threads.
+/// The results of `run` for all items, in their order, computed by several threads.
 pub fn each<T: Sync, R: Send>(threads: usize, items: &[T], run: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let next = AtomicUsize::new(0);
     let results = Mutex::new(Vec::new());

@@ -1,4 +1,5 @@
-//! A folder that stands for a Debian host with one WordPress, and the binary run on it.
+//! A folder that serves as a Debian host with one WordPress, and the binary to run on
+//! it.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -20,7 +21,7 @@ pub const PARAMS: &str = "# Parameters to pass to gearmand.\nPARAMS=\"--listen=l
 impl Root {
     pub fn new() -> Root {
         let root = Root {
-            // In memory where there is such a place: every write is flushed.
+            // In memory if possible, as every write is flushed.
             dir: tempfile::tempdir_in(if Path::new("/dev/shm").is_dir() {
                 "/dev/shm".into()
             } else {
@@ -51,7 +52,7 @@ impl Root {
         std::fs::set_permissions(root.at("/usr/bin/php8.2"), mode).unwrap();
         symlink("php8.2", root.at("/usr/bin/php")).unwrap();
         root.site(SITE);
-        // Who runs the tests owns the site, unless that is root.
+        // The user that runs the tests owns the site, unless that is root.
         let mut passwd = String::from(
             "root:x:0:0:root:/root:/bin/sh\nwww-data:x:33:33:www-data:/var/www:/bin/sh\n",
         );
@@ -100,7 +101,7 @@ impl Root {
         wp_gears(&words)
     }
 
-    /// Every file, link and folder with what matters of it.
+    /// Every file, link and folder, with its relevant attributes.
     pub fn tree(&self) -> BTreeMap<PathBuf, String> {
         let mut tree = BTreeMap::new();
         collect(self.path(), self.path(), &mut tree);
@@ -140,7 +141,7 @@ pub fn wp_gears_command(args: &[&str]) -> Command {
     command
 }
 
-/// wp-gears run by a user without any rights, even where root runs the tests.
+/// wp-gears, run by an unprivileged user even if root runs the tests.
 pub struct AsNobody {
     dir: tempfile::TempDir,
 }
@@ -150,7 +151,7 @@ impl AsNobody {
         let dir = tempfile::tempdir().unwrap();
         let everyone = std::fs::Permissions::from_mode(0o755);
         std::fs::set_permissions(dir.path(), everyone).unwrap();
-        // Where the build's own folder may be closed to others.
+        // Others may not be able to read the build folder.
         std::fs::copy(env!("CARGO_BIN_EXE_wp-gears"), dir.path().join("wp-gears")).unwrap();
         AsNobody { dir }
     }

@@ -1,4 +1,4 @@
-//! The command line from outside, on folders that stand for hosts.
+//! The command line from outside, on folders that serve as hosts.
 
 use crate::root::{AsNobody, CONFIG, PARAMS, Root, SITE, code, text, wp_gears};
 
@@ -108,7 +108,7 @@ fn several_sites_one_refused() {
                 .contains("WP_GEARS")
         );
     }
-    // Each has a salt of its own, and removing one leaves the other.
+    // Each has its own salt, and removing one leaves the other.
     let output = root.run(&["remove", "--site", "/srv/b", "--yes"]);
     assert_eq!(code(&output), 0, "{}", text(&output));
     assert_eq!(root.get("/srv/b/wp-config.php"), CONFIG);
@@ -309,7 +309,7 @@ fn a_main_file_without_a_folder_gets_a_marked_block() {
     let after = root.tree();
     root.run(&SETUP);
     assert_eq!(root.tree(), after);
-    // Somebody else's line stays when the block goes.
+    // A line that is not ours is kept when the block is removed.
     root.put(
         "/etc/supervisor/supervisord.conf",
         &format!("{main}[program:x]\ncommand=/x\n"),
@@ -327,7 +327,7 @@ fn a_main_file_without_a_folder_gets_a_marked_block() {
     assert_eq!(root.tree(), before);
 }
 
-/// A host set up by hand, by the plugin's readme.
+/// A host set up by hand, following the plugin's readme.
 fn by_hand(root: &Root) {
     root.put(
         "/etc/supervisor/conf.d/jobs.conf",

@@ -1,4 +1,4 @@
-//! Wrong words, help, the manual page, completions: what the command line says of itself.
+//! Usage errors, help, the manual page and completions.
 
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
@@ -213,7 +213,7 @@ fn help_is_short_fits_80_columns_and_has_examples() {
         for line in short.iter().chain(&long) {
             assert!(line.chars().count() <= 80, "{command}: {line}");
         }
-        // `man` has no options of its own, and supervisor runs `worker`.
+        // `man` has no options, and supervisor runs `worker`.
         let plain = ["man", "worker"].contains(&command.as_str());
         let examples = short.iter().any(|line| line.starts_with("Examples"));
         assert_eq!(examples, !plain, "examples of {command}");
@@ -314,7 +314,7 @@ fn completions_for_zsh_and_fish_are_of_their_kind() {
         let text = String::from_utf8(output.stdout).unwrap();
         let marked = text.lines().any(|line| line.starts_with(marker));
         assert!(marked && text.contains("queue"), "{shell}:\n{text}");
-        // Read by the shell itself where there is one.
+        // Parsed by the shell itself, if it is installed.
         if let Ok(mut child) = Command::new(shell).arg("-n").stdin(Stdio::piped()).spawn() {
             child
                 .stdin

@@ -1,5 +1,5 @@
-//! The wizard, driven through a real terminal. wizard.txt holds the screens that
-//! a person sees, each as what changed since the one before.
+//! The wizard, driven through a real terminal. wizard.txt holds the screens that the
+//! user sees, each as the changes since the one before.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -16,8 +16,8 @@ use nix::unistd::Pid;
 const ENTER: &str = "\r";
 const CTRL_C: &str = "\x03";
 
-/// A kind of terminal, and a conversation on it: what is waited for, and the
-/// keys that answer it.
+/// A kind of terminal, and a conversation on it: texts to wait for, and the keys to
+/// press.
 struct Talk {
     name: &'static str,
     columns: u16,
@@ -39,7 +39,7 @@ fn start(root: &Root, talk: &Talk) -> Terminal {
     Terminal::run(command, talk.columns, talk.lines)
 }
 
-/// The screen once it holds the text and nothing more comes.
+/// The screen, once it contains the text and no more output follows.
 #[track_caller]
 fn settled(terminal: &Terminal, text: &str) -> String {
     let mut before = terminal.wait_for(text);
@@ -189,7 +189,7 @@ fn held_screens_are_what_people_see() {
     held("tests/cli/wizard.txt", conversations.concat());
 }
 
-/// All at once: terminals mostly wait.
+/// All in parallel, as terminals mostly wait.
 fn side_by_side<R: Send>(talks: &[&Talk], run: fn(&Talk) -> R) -> Vec<R> {
     parallel::each(talks.len(), talks, |talk| run(talk))
 }
@@ -225,15 +225,15 @@ fn screens_of(talk: &Talk) -> String {
     shown
 }
 
-/// A screen as the lines that are new since the one before, below those that it
-/// keeps; the whole screen follows from this.
+/// The lines of a screen that are new since the one before, below the ones that are
+/// kept. The whole screen can be reconstructed from this.
 fn changes(before: &str, now: &str) -> String {
     let (before, now): (Vec<&str>, Vec<&str>) = (lines(before), lines(now));
     let kept = |gone: &usize| {
         let pairs = before[*gone..].iter().zip(&now);
         pairs.take_while(|(old, new)| old == new).count()
     };
-    // The fewest lines have scrolled off with which the most are kept.
+    // The smallest scroll distance with which the most lines are kept.
     let gone = (0..before.len()).rev().max_by_key(kept).unwrap_or(0);
     let kept = kept(&gone);
     let mut text = match (gone, kept) {
@@ -251,7 +251,7 @@ fn lines(screen: &str) -> Vec<&str> {
     screen.lines().map(str::trim_end).collect()
 }
 
-/// How long things took is another at each run.
+/// Removes durations, which differ between runs.
 fn no_times(screen: &str) -> String {
     let seconds = regex::Regex::new(r"\d+\.\d s\b").unwrap();
     seconds.replace_all(screen.trim_end(), "0.0 s").into_owned()
@@ -266,7 +266,7 @@ fn ctrl_c_at_any_question_changes_nothing_and_gives_the_terminal_back() {
 
 fn ctrl_c_at_each(talk: &Talk) {
     let answers = talk.answers;
-    // At each but the last, where all is done.
+    // At each question but the last text, where everything is done.
     for at in 0..answers.len() - 1 {
         let root = host();
         let before = root.tree();
@@ -316,7 +316,7 @@ fn nothing_is_asked_where_enough_is_given() {
     terminal.keys("y");
     settled(&terminal, "Done in");
     assert!(terminal.ends().success());
-    // What the host has is given too.
+    // Options from the host's present state are given too.
     let again = Talk {
         words: &words[..2],
         ..TALKS[0]
@@ -357,7 +357,7 @@ fn the_command_line_and_the_file_that_are_told_give_the_same() {
     assert_eq!(files(&root), files(&by_file));
 }
 
-/// What setup made, without the salt, which is random, and the journal.
+/// What setup created, without the random salt and the journal.
 fn files(root: &Root) -> BTreeMap<PathBuf, String> {
     let salt = regex::Regex::new("'WP_ASYNC_TASK_SALT', '[^']+'").unwrap();
     let mut tree = root.tree();

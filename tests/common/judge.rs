@@ -1,11 +1,11 @@
-//! Checks the documents that we print against their schemas, with Debian's
+//! Validates the documents that we print against their schemas, with Debian's
 //! python3-jsonschema.
 
 use std::path::Path;
 
 use super::python;
 
-/// Fails where the document is not as fixtures/schema/NAME.json says.
+/// Fails if the document does not match fixtures/schema/NAME.json.
 #[track_caller]
 pub fn is_valid(name: &str, document: &serde_json::Value) {
     let schema = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("fixtures/schema/{name}.json"));

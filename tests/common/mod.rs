@@ -1,5 +1,5 @@
-//! What the tests of several binaries share. Each binary uses all of it, so
-//! that dead code shows.
+//! Shared by several test binaries. Each of them uses all of it, so that dead code is
+//! detected.
 
 pub mod judge;
 pub mod needs;

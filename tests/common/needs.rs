@@ -1,8 +1,8 @@
-//! Tools that a test needs: one line says which is missing, and what installs it.
+//! Tools that tests need: one line says which is missing, and how to install it.
 
 use std::io::{ErrorKind, Result};
 
-/// What came back from starting a program.
+/// The result of starting a program.
 #[track_caller]
 pub fn installed<T>(program: &str, started: Result<T>) -> T {
     match started {

@@ -1,15 +1,15 @@
-//! Scripts for Debian's Python, whose modules check our work.
+//! Runs scripts in Debian's Python, whose modules check our results.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
 
 use super::needs::{installed, missing};
 
-/// What the script prints, or its complaint where it fails.
+/// The script's output, or its error if it fails.
 ///
 /// # Panics
 ///
-/// In one line, where Python or a module that the script imports is missing.
+/// With one line, if Python or a module that the script imports is missing.
 #[track_caller]
 pub fn run(script: &str, args: &[&str], input: &str) -> Result<String, String> {
     let child = Command::new("/usr/bin/python3")
@@ -22,7 +22,7 @@ pub fn run(script: &str, args: &[&str], input: &str) -> Result<String, String> {
         .spawn();
     let mut child = installed("python3", child);
     let mut stdin = child.stdin.take().unwrap();
-    // Beside the reading of what it prints: either may fill its pipe.
+    // In parallel to reading its output, as either pipe may fill up.
     let output = std::thread::scope(|scope| {
         scope.spawn(move || stdin.write_all(input.as_bytes()));
         child.wait_with_output().unwrap()

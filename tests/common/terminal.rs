@@ -1,4 +1,4 @@
-//! A pseudo-terminal with a program on it, and the screen that a person would see.
+//! A program on a pseudo-terminal, and the screen that a user would see.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -14,15 +14,15 @@ use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
 pub struct Terminal {
     pub pty: Pty,
-    /// Held open, so that the terminal outlives the program.
+    /// Held open, so that the terminal survives the program.
     slave: OwnedFd,
     child: Child,
     bytes: Arc<Mutex<Vec<u8>>>,
-    /// How long the screen may take to be as a test wants it.
+    /// How long the screen may take to show what a test expects.
     pub patience: Duration,
 }
 
-/// The terminal's side that a person sees and types on.
+/// The side of the terminal that a user sees and types on.
 pub struct Pty {
     master: File,
     screen: Arc<Mutex<vt100::Parser>>,
@@ -42,14 +42,14 @@ impl Pty {
         tcsetwinsize(&self.master, size).unwrap();
     }
 
-    /// The screen with its colours, locked.
+    /// The screen with its colors, locked.
     pub fn parser(&self) -> MutexGuard<'_, vt100::Parser> {
         self.screen.lock().unwrap()
     }
 }
 
 impl Terminal {
-    /// Runs the command in a session of its own, with the terminal as its own.
+    /// Runs the command in its own session, with this terminal.
     pub fn run(mut command: Command, columns: u16, lines: u16) -> Terminal {
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
         let master = openpt(flags).unwrap();
@@ -71,7 +71,7 @@ impl Terminal {
             command.pre_exec(|| {
                 rustix::process::setsid()?;
                 rustix::process::ioctl_tiocsctty(std::io::stdin())?;
-                // As at a login: a shell's background jobs inherit it ignored.
+                // Like after a login: background jobs of a shell inherit it ignored.
                 signal(Signal::SIGINT, SigHandler::SigDfl)?;
                 Ok(())
             });
@@ -109,7 +109,7 @@ impl Terminal {
         String::from_utf8_lossy(&self.bytes.lock().unwrap()).into_owned()
     }
 
-    /// The screen, once it is as wanted.
+    /// The screen, once it satisfies the condition.
     #[track_caller]
     pub fn wait_until(&self, what: &str, wanted: impl Fn(&str) -> bool) -> String {
         let began = Instant::now();
@@ -133,7 +133,7 @@ impl Terminal {
         self.child.id() as i32
     }
 
-    /// How the program ended; the terminal must be as it was before.
+    /// The program's exit status; the terminal must be in its original state.
     #[track_caller]
     pub fn ends(mut self) -> ExitStatus {
         let began = Instant::now();
@@ -167,7 +167,7 @@ impl Drop for Terminal {
     }
 }
 
-/// What the test asked for, otherwise a common one.
+/// The value of the test, otherwise a default.
 fn command_term(command: &Command) -> String {
     command
         .get_envs()

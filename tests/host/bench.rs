@@ -1,4 +1,4 @@
-//! Not a test: how many jobs a second, by the readme's recipe and by ours, on
+//! Not a test: measures jobs per second, with the readme's recipe and with ours, on
 //! one host in one run. `tests/run host bench --ignored --nocapture`
 
 use std::time::{Duration, Instant};

@@ -1,5 +1,5 @@
-//! The README's recipe for an image: files and packages at build time, and
-//! `wp-gears worker --workers N` as process 1 of a container of its own.
+//! The recipe for container images: files and packages at build time, and
+//! `wp-gears worker --workers N` as process 1 of its own container.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::support::{on_site, wp_gears};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// As the README has it, in a pid namespace of its own.
+/// As documented, in its own PID namespace.
 const WORKER: &str = "unshare --fork --pid --mount-proc \
     setpriv --reuid=www-data --regid=www-data --clear-groups \
     /usr/local/lib/wp-gears/wp-gears worker --site /var/www/site --name site --workers 2 \
@@ -39,7 +39,7 @@ fn an_image_is_built_without_starting_anything_and_its_worker_is_process_1() {
     assert_eq!(done, (1..=20).collect::<Vec<_>>());
 
     phase("TERM to process 1");
-    // TERM to process 1: the jobs at hand are finished, then everything ends.
+    // TERM to process 1: running jobs finish, then everything exits.
     site.forget_done();
     site.send(1, 2, 2.0).ok();
     std::thread::sleep(Duration::from_millis(800));

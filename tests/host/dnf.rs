@@ -1,5 +1,5 @@
-//! What a package manager of the RHEL family refuses, and that the next run
-//! goes on; by yum's name too.
+//! Failures of the RHEL family's package manager, also under the name yum, and that
+//! the next run continues.
 
 use crate::harness::{Host, Site, rhel, site};
 use crate::support::{everything, host_of, jobs_run, none, on_site, refused};
@@ -52,7 +52,7 @@ fn unreachable(host: &Host) {
     .ok();
 }
 
-/// Its package is not signed, or not what its repository says.
+/// A package that is not signed, or does not match its repository's metadata.
 fn epel_is_broken(host: &Host) {
     let addons = format!("{REPOSITORIES}/centos-addons.repo");
     let kept = everything(host);
@@ -93,14 +93,14 @@ fn a_release_without_gearmand(host: &Host) {
         "--role worker,web --servers",
     ];
     refused(host, &SETUP, 1, &words);
-    // A repository that a person enabled has it.
+    // A repository that the administrator enabled has it.
     let repository = "[own]\nname=own\nbaseurl=file:///srv/packages/epel\ngpgcheck=0\n";
     host.put(&format!("{REPOSITORIES}/own.repo"), repository, 0o644)
         .unwrap();
     let plan = on_site(host, "plan", &[]).exits(0);
     assert!(!plan.stdout.contains("repository EPEL"), "{plan}");
-    // Another package manager is at work at first: dnf's locks are files with
-    // the id of a process that lives.
+    // At first another package manager is running: dnf's locks are files with the ID of
+    // a running process.
     host.shell(
         "sleep 4 >/dev/null 2>&1 & echo $! | tee /var/lib/dnf/rpmdb_lock.pid \
          >/var/cache/dnf/metadata_lock.pid",

@@ -1,5 +1,5 @@
-//! Setup on hosts of the RHEL family: what they have beside Debian's, and
-//! that all of it is given back.
+//! Setup on hosts of the RHEL family: what differs from Debian, and that everything is
+//! restored.
 
 use crate::harness::{Host, Site, Tree, rhel, site};
 use crate::phase::phase;
@@ -62,11 +62,11 @@ fn selinux_and_epel_are_set_up_and_given_back() {
     }
 
     phase("a page submits a job");
-    // The web's PHP took the extension up by itself.
+    // The web's PHP loaded the extension without being asked.
     a_page_hands_in_a_job(&host);
 
     phase("a second setup");
-    // Workers can do without the package for forks: it is not asked for again.
+    // Workers can do without the package for forks, so it is not requested again.
     host.run(&["rpm", "-e", "php-process"]).ok();
     let (files, running) = (everything(&host), daemons(&host));
     let second = on_site(&host, "setup", &["-v"]).exits(0);
@@ -102,7 +102,7 @@ fn what_a_person_brought_of_epel_stays_and_rhels_builder_goes_off_again() {
     )
     .ok();
     phase("EPEL cannot be reached");
-    // Its own EPEL is an address, which is not reached from here.
+    // Its own EPEL is a URL, which cannot be reached from here.
     let setup = ["wp-gears", "setup", "--site", site::FOLDER, "--yes"];
     let builder = || {
         let list = host.run(&["dnf", "-q", "repolist", "--enabled"]).ok();
@@ -121,7 +121,7 @@ fn what_a_person_brought_of_epel_stays_and_rhels_builder_goes_off_again() {
 
     phase("setup with EPEL of an administrator");
     rhel::install(&host, &["epel-release"]).unwrap();
-    // A boolean that was on is nobody's to give back; permissive is for a while only.
+    // A boolean that was already on is not reverted; permissive mode is only temporary.
     rhel::set_selinux(&host, "Permissive").unwrap();
     let boolean = ["httpd_can_network_connect", "on"];
     host.run(&[&["setsebool", "-P"], &boolean[..]].concat())

@@ -1,5 +1,5 @@
-//! Hosts that a person set up by the plugin's readme, each in a way of its
-//! own: setup takes over what is there, remove brings it back.
+//! Hosts that were set up by hand following the plugin's readme, in different ways:
+//! setup adopts what exists, and remove restores it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
@@ -11,7 +11,7 @@ use crate::support::{daemons, everything, jobs_run, none, on_site, ready_host, r
 const SERVICES: [&str; 2] = ["gearman-job-server", "supervisor"];
 const SITE: &str = "/var/www/site";
 
-/// The plugin's own runner, as one finds it beside the plugin.
+/// The plugin's own runner, from the plugin's folder.
 const RUNNER: &str = r#"<?php
 define( 'DOING_ASYNC', true );
 if ( ! defined( 'ABSPATH' ) ) {
@@ -20,18 +20,18 @@ if ( ! defined( 'ABSPATH' ) ) {
 $GLOBALS['wp_async_task']->work();
 "#;
 
-/// What a person made, on top of a host with the packages and the plugin.
+/// A manual setup, on a host with the packages and the plugin.
 struct Made {
     name: &'static str,
-    /// PARAMS as written by hand; `None` is the package's own.
+    /// PARAMS, written by hand; `None` for the package's own.
     options: Option<&'static str>,
-    /// Stands in wp-config.php before WordPress is loaded.
+    /// Lines in wp-config.php, before WordPress is loaded.
     constants: &'static str,
-    /// Supervisor's file, and what is added to it.
+    /// A file of supervisor, and what is added to it.
     program: (&'static str, &'static str),
-    /// The rest of what was done by hand.
+    /// The rest of the manual setup, as a script.
     script: &'static str,
-    /// Whether jobs ran before setup as well.
+    /// Whether jobs already ran before setup.
     worked: bool,
     workers: usize,
     group: &'static str,
@@ -203,7 +203,7 @@ fn taken_over_and_given_back(host: &Host, made: &Made) {
     }
 }
 
-/// The plugin, active on the site, and a copy of all that cases change.
+/// Activates the plugin, and saves a copy of everything that cases change.
 fn add_plugin(host: &Host) {
     let folder = format!("{SITE}/wp-content/plugins/wp-gears");
     let plugin = include_str!("../../templates/bundled.php");
@@ -307,7 +307,7 @@ fn services(host: &Host) -> Vec<(String, bool)> {
     SERVICES.map(state).to_vec()
 }
 
-/// Supervisor's programs by name, none where it is down.
+/// Supervisor's programs, by name; none if it is not running.
 fn programs(host: &Host) -> Vec<String> {
     let status = host.run(&["supervisorctl", "status"]);
     let name = |line: &str| line.split_whitespace().next().unwrap_or("").to_owned();

@@ -1,5 +1,5 @@
-//! A site whose user means harm: whatever stands in its folder, root runs
-//! none of its code and follows none of its links.
+//! A site with a malicious user: root never runs code or follows links from the
+//! site's folder.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::support::{daemons, everything, none, on_site, ready_host, refused};
 
 const SITE: &str = site::FOLDER;
 
-/// Notes who ran it and what it saw, and tries what only root could do.
+/// Records who runs it and what it sees, and tries what only root can do.
 const TRAP: &str = r#"<?php
 ( function () {
 	$seen = array( 'by' => basename( __FILE__ ), 'uid' => posix_geteuid(), 'groups' => posix_getgroups(), 'env' => getenv() );
@@ -89,13 +89,13 @@ fn root_never_runs_a_sites_code() {
     }
 
     phase("a trap that root runs is noticed");
-    // Were root to run it, it would be seen.
+    // It would notice if root ran it.
     host.run(&["php", "-r", &format!("require '{SITE}/wp-load.php';")]);
     let seen = host.read("/srv/jobs/seen").unwrap();
     assert!(seen.contains("\"uid\":0") && host.exists("/root/hostile"));
 }
 
-/// As the site's user, in the WordPress root.
+/// Runs a script as the site's user, in the WordPress root.
 fn as_owner(host: &Host, script: &str) {
     let script = format!("cd {SITE}\n{script}");
     host.as_user(site::USER, &["sh", "-ec", &script]).ok();
@@ -113,7 +113,7 @@ fn links_of_a_sites_user_lead_root_nowhere() {
     .unwrap();
     let setup = ["wp-gears", "setup", "--site", SITE, "--yes"];
 
-    // (as the site's user, its undoing, a word of the refusal)
+    // (script of the site's user, its reversal, a word of the refusal)
     for (plant, undo, word) in [
         (
             "mv wp-config.php kept; ln -s /etc/shadow wp-config.php",
@@ -163,11 +163,11 @@ fn links_of_a_sites_user_lead_root_nowhere() {
     }
 
     phase("a link in the runner's place");
-    // A link in the runner's place gives way, and comes back as it was.
+    // A link in place of the runner is replaced, and restored.
     as_owner(&host, "ln -s /etc/shadow wp-gears-runner.php");
     let before = everything(&host);
     on_site(&host, "setup", &[]).exits(0);
-    // Whoever owns the folder may give root's links other names.
+    // The owner of the folder can rename root's links.
     as_owner(
         &host,
         "mv wp-config.php kept; mv wp-gears-runner.php wp-config.php",
@@ -187,7 +187,7 @@ fn links_of_a_sites_user_lead_root_nowhere() {
     as_owner(&host, "mv -f kept wp-config.php");
 
     phase("a file that only root can read");
-    // What only root can read says nothing about the site.
+    // A file that only root can read must not reveal anything.
     as_owner(
         &host,
         "cp -p wp-config.php kept; sed -i '1a @include \"/root/secret.php\";' wp-config.php",
@@ -224,7 +224,7 @@ fn remove_follows_nothing_that_was_planted_since() {
         ),
     );
     phase("setup and remove among planted links");
-    // Jobs go on, or it is said why not: nobody is led astray.
+    // Either jobs run, or setup says why not.
     host.run(&[
         "wp-gears",
         "setup",
@@ -237,7 +237,8 @@ fn remove_follows_nothing_that_was_planted_since() {
     let out = on_site(&host, "remove", &["--purge"]);
     println!("{out}");
     phase("remove once the link is gone");
-    // The planted link is in the way of what stood behind it: said, once it is gone all goes.
+    // The planted link prevents the removal of what it hides. Remove reports that, and
+    // removes everything once the link is gone.
     as_owner(
         &host,
         "rm wp-content/mu-plugins; mv wp-content/old wp-content/mu-plugins",

@@ -1,5 +1,5 @@
-//! The hosts themselves: were they not as real as they claim, the other tests
-//! would prove nothing.
+//! Tests the hosts themselves: if they were not realistic, the other tests would prove
+//! nothing.
 
 use crate::harness::{Host, Image, Release, Shape, Site};
 
@@ -70,7 +70,7 @@ fn the_harness_sees_processes_and_their_time() {
     assert!((0.1..1.5).contains(&spent), "{spent}");
     let init = host.processes().into_iter().next().unwrap();
     assert_eq!((init.pid, init.uid), (1, 0));
-    // The unit counts as started once the program runs, not before.
+    // The unit counts as started only when the program runs.
     host.shell("systemd-run --quiet --unit=sleeper --property=Type=exec sleep 1000")
         .ok();
     let sleeper = host.processes_of("sleep 1000");

@@ -1,5 +1,5 @@
-//! What was asked of a host is remembered: in its workers' absence, by hosts
-//! with some of the roles alone, and from the version that had no file for it.
+//! The intent for a host is remembered: without its workers, on hosts with only some
+//! of the roles, and after an upgrade from the version without the file.
 
 use crate::harness::{Host, Image, Out, Release, Site, site};
 use crate::phase::phase;
@@ -10,8 +10,8 @@ use crate::support::{
 const INTENT: &str = "/etc/wp-gears.toml";
 const PROGRAM: &str = "/etc/supervisor/conf.d/wp-gears-site.conf";
 
-/// A job server of its own that this host reaches as "jobs", as if it were
-/// another one. The package goes: only wp-gears would bring it back.
+/// A job server that this host reaches as "jobs", as if it were on another host. The
+/// package is removed: only wp-gears would install it again.
 const JOBS: &str = "cp /usr/sbin/gearmand /usr/local/sbin/jobs
     export DEBIAN_FRONTEND=noninteractive
     apt-get -qq purge gearman-job-server
@@ -150,13 +150,13 @@ fn a_host_of_the_version_before_is_adopted_without_a_restart() {
     );
     is_settled(&host);
     host.run(&["wp-gears", "remove", "--yes"]).exits(0);
-    // An administrator's own comment alone is kept.
+    // Only an administrator's own comment is kept.
     assert_eq!(host.read(INTENT).unwrap().trim(), "# the shop");
     host.run(&["rm", INTENT]).ok();
     none(before.changes_to(&everything(&host)), "left by remove");
 }
 
-/// Neither plan nor a second setup finds anything to do.
+/// Asserts that neither plan nor a second setup have anything to do.
 #[track_caller]
 fn is_settled(host: &Host) -> Out {
     host.run(&["wp-gears", "plan", "--check"]).exits(0);

@@ -1,5 +1,5 @@
-//! Hosts of the RHEL family whose packages stand otherwise: a unit with
-//! options of its own, and a PHP beside the distribution's, as Remi's are.
+//! Hosts of the RHEL family with other packages: a unit with its own options, and a
+//! PHP alongside the distribution's, like Remi's.
 
 use crate::harness::{Host, Site, rhel, site};
 use crate::support::{
@@ -7,14 +7,15 @@ use crate::support::{
     web_has_it,
 };
 
-/// Command lines of gearmand's unit: one that contradicts us, one that reads no options file.
+/// Command lines of gearmand's unit: one that conflicts with our options, and one that
+/// reads no options file.
 const COMMANDS: [&str; 2] = [
     "/usr/sbin/gearmand -d --log-file none --syslog --listen=0.0.0.0 -q builtin $OPTIONS",
     "/usr/sbin/gearmand -d --syslog --log-file=none --threads=2",
 ];
 
-/// A PHP 8.2 in Remi's places that serves the site, packages for it in a
-/// repository, and the distribution's own PHP without the extension.
+/// A PHP 8.2 with Remi's paths that serves the site, packages for it in a repository,
+/// and the distribution's own PHP without the extension.
 const REMI: &str = r#"
 home=/opt/remi/php82/root etc=/etc/opt/remi/php82
 mkdir -p $home/usr/bin $etc/php.d $etc/php-fpm.d /root/files /srv/remi

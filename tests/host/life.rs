@@ -1,4 +1,4 @@
-//! The life of one host, from a fresh site to the end of its jobs.
+//! The life of a host, from a fresh site to the removal of its workers.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -9,10 +9,10 @@ use crate::support::{PortWatch, daemons, everything, host_of, none, on_site};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A kind of host, and what the job server is called there.
+/// A kind of host, and the name of its job server.
 struct Kind {
     fresh: Image,
-    /// With the packages that setup brings, and nothing done with them.
+    /// With the packages that setup installs, without any configuration.
     packages: Image,
     server: &'static str,
 }
@@ -193,7 +193,7 @@ fn queued_jobs_run_after(host: &mut Host, what: &str, happens: impl FnOnce(&mut 
     assert_eq!(done, (1..=20).collect::<Vec<_>>(), "after {what}");
 }
 
-/// Against a host where the same packages were installed and nothing else.
+/// Compares with a host on which only the same packages were installed.
 fn remove_leaves_only_packages(host: &Host, kind: &Kind) {
     let remove = on_site(host, "remove", &[]).exits(0);
     println!("{}", remove.text());

@@ -1,4 +1,4 @@
-//! Hosts that no package brings PHP's extension to: it is built.
+//! Hosts without a package of PHP's extension: it is built.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -29,8 +29,8 @@ fn archive() -> Result<PathBuf> {
     })
 }
 
-/// A host with a site and all packages but the extension's, which are not to
-/// be had, and with the archive.
+/// A host with a site, the archive, and all packages except the extension's, which are
+/// unavailable.
 fn without_extension(name: &str) -> Host {
     let image = Image::site(Release::Bookworm).unwrap();
     let bind = format!("{}:/srv/pecl:ro", archive().unwrap().display());
@@ -80,7 +80,7 @@ fn without_a_package_the_extension_is_built_from_the_archive_and_goes_again() {
     jobs_run(&Site::first(&host), 20);
 
     phase("php-fpm alone lost the extension");
-    // One of the two ways lost it: that one alone gets it back.
+    // Only one SAPI lost it, so only that one gets it back.
     host.shell("rm /etc/php/8.2/fpm/conf.d/20-gearman.ini; systemctl restart php8.2-fpm")
         .ok();
     assert!(!web_has_it(&host));
@@ -101,7 +101,7 @@ fn without_a_package_the_extension_is_built_from_the_archive_and_goes_again() {
     assert_eq!(packages, left);
 }
 
-/// EPEL's package is for the PHP that its release began with; this host has another.
+/// EPEL's package is for the initial PHP of its release; this host has another.
 const FOR_ANOTHER_PHP: &str = r#"
 rpm -e php-pecl-gearman
 echo 'exclude=php-pecl-gearman' >>/etc/yum.repos.d/epel.repo
@@ -196,13 +196,13 @@ fn what_cannot_be_built_is_told_before_anything_changes() {
     refused(&host, &setup("/srv/old.tgz"), 1, &["8.1.99", "2.1.4"]);
 
     phase("no compiler");
-    // A compiler is not to be had.
+    // A compiler is unavailable.
     withhold(&host, "gcc*");
     refused(&host, &setup(ARCHIVE), 1, &["gcc", "no repository"]);
     host.run(&["rm", "/etc/apt/preferences.d/gcc"]).ok();
 
     phase("the compiler fails");
-    // The archive's compiler error is shown, and nothing of it is left.
+    // The compiler error is shown, and no files are left behind.
     host.shell(
         "cd /srv/made && rm -f package.xml && mv y package.xml
          echo '#error the moon is full' >>gearman-2.1.4/php_gearman.c
@@ -219,7 +219,7 @@ fn what_cannot_be_built_is_told_before_anything_changes() {
     assert!(!host.exists("/usr/lib/php/20220829/gearman.so"));
 
     phase("no network, no archive");
-    // No network, and no archive.
+    // Neither network nor archive.
     let out = host.run(&SETUP).exits(1);
     assert!(out.stderr.contains("--extension-archive"), "{out}");
 

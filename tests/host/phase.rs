@@ -1,4 +1,4 @@
-//! The parts of a long test, named in what a failure prints.
+//! Names the phases of a long test in its failures.
 
 use std::cell::RefCell;
 use std::sync::Once;
@@ -8,7 +8,7 @@ thread_local! {
     static PHASE: RefCell<Option<(String, Instant)>> = const { RefCell::new(None) };
 }
 
-/// From here on a failure of this test names this phase.
+/// From now on, a failure of this test names this phase.
 pub fn phase(name: impl Into<String>) {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {

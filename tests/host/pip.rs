@@ -1,4 +1,4 @@
-//! Hosts that no package brings supervisor to: a virtual environment does.
+//! Hosts without a package of supervisor: it is installed in a virtual environment.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,10 +12,10 @@ use crate::support::{daemons, everything, jobs_run, none, on_site, refused, wp_g
 
 const WHEELS: &str = "/srv/wheels";
 const UNIT: &str = "wp-gears-supervisor";
-/// Without the network: what pip shall find, as an administrator would say it.
+/// Pip's configuration, as an administrator would write it, for hosts without network.
 const PIP_CONF: &str = "[global]\nno-index = true\nfind-links = /srv/wheels\n";
 
-/// What pip would download, from where this machine's own pip has it.
+/// What pip would download, from this machine's own pip.
 fn wheels() -> Result<PathBuf> {
     cache::entry("wheels", "supervisor 4.3", |folder| {
         let mut pip = std::process::Command::new("pip3");
@@ -26,7 +26,7 @@ fn wheels() -> Result<PathBuf> {
     })
 }
 
-/// A host with a site and all packages but supervisor, which is not to be had.
+/// A host with a site and all packages except supervisor, which is unavailable.
 fn without_supervisor(name: &str, shape: Shape) -> Host {
     let image = Image::site_made(Release::Bookworm, shape).unwrap();
     let bind = format!("{}:{WHEELS}:ro", wheels().unwrap().display());
@@ -40,7 +40,7 @@ fn without_supervisor(name: &str, shape: Shape) -> Host {
     host
 }
 
-/// The supervisord that runs, by what tells it from a restarted one.
+/// Identifies the running supervisord, to detect a restart.
 fn supervisord(host: &Host) -> Vec<(u32, u64)> {
     let found = host.processes_of("/opt/wp-gears/bin/supervisord");
     found.iter().map(|it| (it.pid, it.start)).collect()
@@ -92,7 +92,7 @@ fn without_a_package_supervisor_comes_by_pip_and_goes_again() {
     );
 
     phase("another Python");
-    // Python was replaced by another: what pip installed for the old one is not seen.
+    // Python was upgraded, so what pip installed for the old one is not found.
     host.shell("mv /opt/wp-gears/lib/python3.* /opt/wp-gears/lib/python3.1")
         .ok();
     let running = supervisord(&host);
@@ -101,7 +101,7 @@ fn without_a_package_supervisor_comes_by_pip_and_goes_again() {
     jobs_run(&Site::first(&host), 1);
 
     phase("remove");
-    // A link to elsewhere goes, what it leads to stays.
+    // A link is removed, its target is kept.
     host.shell("mkdir /srv/other && touch /srv/other/kept && ln -s /srv/other /opt/wp-gears/other")
         .ok();
     println!("{}", on_site(&host, "remove", &[]).exits(0).text());
@@ -133,8 +133,8 @@ fn without_systemd_an_init_script_starts_it() {
     for verb in ["status", "restart", "status"] {
         host.run(&["service", UNIT, verb]).exits(0);
     }
-    // supervisord loses a TERM to a child that it has forked and not yet
-    // turned into its program: the stop comes when the workers are up.
+    // supervisord loses a TERM that arrives between fork and exec of a child, so stop it
+    // only when the workers are running.
     jobs_run(&Site::first(&host), 2);
     host.run(&["service", UNIT, "stop"]).exits(0);
     host.run(&["service", UNIT, "status"]).exits(3);

@@ -1,5 +1,4 @@
-//! A container without init: services are started by hand, and by an init
-//! that comes later.
+//! A container without init: services are started by hand, and later by an init.
 
 use crate::harness::{Host, Image, Release, Shape, Site, site};
 use crate::phase::phase;
@@ -27,7 +26,7 @@ fn setup_works_without_init_and_holds_when_one_comes() {
     assert_eq!(processes, daemons(&host));
 
     phase("boot with systemd");
-    // The same files, and now systemd is process 1.
+    // The same files with systemd as process 1.
     host.power_cut();
     host.shape = Shape::Booted;
     host.power_on().unwrap();

@@ -1,5 +1,5 @@
-//! Queues that survive, passwords that stay out of sight, jobs that are never
-//! dropped without a word.
+//! Queues that survive, passwords that stay secret, and jobs that are never silently
+//! lost.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ const MYSQL: &[&str] = &["--queue", "mysql"];
 const JOBS: u32 = 200;
 const SECOND: Duration = Duration::from_secs(1);
 
-/// The state of a unit, waited for.
+/// Waits for a state of a unit.
 #[track_caller]
 fn until(host: &Host, what: &str, limit: Duration, script: &str) {
     let begun = Instant::now();
@@ -24,7 +24,7 @@ fn until(host: &Host, what: &str, limit: Duration, script: &str) {
     println!("{what}: {:.1?}", begun.elapsed());
 }
 
-/// Jobs that wait, as the job server counts them; it must answer.
+/// The number of waiting jobs at the job server, which must answer.
 fn waiting(host: &Host) -> String {
     let ask = "exec 3<>/dev/tcp/127.0.0.1/4730 || exit 1; echo status >&3; while read -r l <&3; do [ \"$l\" = . ] && break; echo \"$l\"; done | awk '{n += $2} END {print n + 0}'";
     host.run(&["bash", "-c", ask]).stdout.trim().to_owned()
@@ -53,7 +53,7 @@ fn all_ran_once(host: &Host) {
     assert_eq!(done, (1..=JOBS).collect::<Vec<_>>());
 }
 
-/// 200 jobs wait through all that may happen to a server, and then run, once.
+/// 200 jobs survive everything that may happen to a server, and then run once each.
 fn jobs_survive(host: &mut Host, needs_database: bool) {
     let unit = "gearman-job-server";
     phase("jobs are submitted");
@@ -74,7 +74,7 @@ fn jobs_survive(host: &mut Host, needs_database: bool) {
     all_wait(host, "after the database was restarted");
 
     phase("boot without the database");
-    // Its socket would start it too.
+    // Its socket would start it again.
     host.shell("systemctl mask mariadb.socket mariadb").ok();
     host.reboot().unwrap();
     std::thread::sleep(60 * SECOND);
@@ -159,7 +159,7 @@ fn the_rhel_family_has_a_mysql_queue_too() {
     is_same(&host);
 }
 
-/// A database whose server knows this host by an address only.
+/// A database server that knows this host only by its address.
 fn a_server_elsewhere(host: &Host) {
     host.shell("ip address add 10.97.3.1/32 dev lo").ok();
     let config = "[mariadbd]\nbind-address = 0.0.0.0\nmax_allowed_packet = 1M\n";
@@ -169,7 +169,7 @@ fn a_server_elsewhere(host: &Host) {
 }
 
 const FAR: &[&str] = &["--queue", "mysql", "--mysql-host", "10.97.3.1"];
-/// All that a shell, SQL, an options file and gearmand's own might stumble over.
+/// Characters that are special to a shell, SQL, option files or gearmand.
 const ODD: &str = "a\\b'c\"d$e`f;g#h%i=j--k&l\u{e4}(m)";
 
 #[test]
@@ -177,7 +177,7 @@ fn a_server_elsewhere_and_an_odd_password_will_do() {
     let host = ready_host("far");
     a_server_elsewhere(&host);
     phase("without rights on the server");
-    // Nobody here may make users there: setup says which statements to run.
+    // This host cannot create users there, so setup prints the statements to run.
     let words = [&["wp-gears", "setup", "--site", site::FOLDER, "--yes"], FAR].concat();
     refused(
         &host,
@@ -212,7 +212,7 @@ fn a_server_elsewhere_and_an_odd_password_will_do() {
     assert!(doctor.text().contains("database is 1 MB"), "{doctor}");
 
     phase("another password is refused");
-    // Another password: the account is somebody's by now.
+    // With another password, the account is not ours to change.
     let admin = ["--mysql-admin-defaults-file", "/root/boss.cnf"];
     let given = [&["--mysql-password-file", "-"], &admin[..]].concat();
     let other = setup_logged(&host, &given, "other").exits(1);
@@ -220,7 +220,7 @@ fn a_server_elsewhere_and_an_odd_password_will_do() {
     let blank = setup_logged(&host, &["--mysql-password-file", "-"], "two words").exits(2);
     assert!(blank.text().contains("white space"), "{blank}");
     phase("a changed password is taken");
-    // Changed there by its administrator, it is taken up.
+    // A password changed by the administrator is adopted.
     let sql = "SET PASSWORD FOR gearman@'10.97.3.1' = PASSWORD('other')";
     host.run(&["mysql", "-e", sql]).ok();
     setup_logged(&host, &["--mysql-password-file", "-"], "other").exits(0);
@@ -254,13 +254,13 @@ fn a_queue_is_left_only_when_it_is_empty() {
     assert!(soon.text().contains("3 jobs wait"), "{soon}");
     host.run(&["wp-gears", "resume"]).exits(0);
     phase("--drain waits for jobs");
-    // Jobs that take a while: the run waits for them, and loses none.
+    // The run waits for slow jobs, and loses none.
     site.send(4, 8, 0.4).ok();
     on_site(&host, "setup", &["--queue", "sqlite", "--drain", "30"]).exits(0);
     assert_eq!(site.wait_for(8, 5 * SECOND).len(), 8);
 
     phase("from a file to a table");
-    // From a file to a table: another queue too; a new port alone is not.
+    // Moving from a file to a table changes the queue, a new port does not.
     host.run(&["wp-gears", "pause", "--wait"]).exits(0);
     site.send(9, 9, 0.0).ok();
     refused(&host, &[&words, MYSQL].concat(), 1, &["1 job waits"]);

@@ -1,4 +1,4 @@
-//! Not a test: the run that the README shows, drawn from a real one.
+//! Not a test: draws the run in the README from a real one.
 //! `tests/run record`
 
 use std::fmt::Write;
@@ -12,7 +12,7 @@ use crate::support::fresh_host;
 
 const PATIENCE: Duration = Duration::from_secs(120);
 const COLUMNS: u16 = 90;
-/// All of the run is on one screen.
+/// The whole run fits on one screen.
 const LINES: u16 = 160;
 
 #[test]
@@ -41,7 +41,7 @@ fn record() {
     println!("{}", file.display());
 }
 
-/// One place of the screen.
+/// One cell of the screen.
 #[derive(Clone, Default)]
 struct Cell {
     text: String,
@@ -119,7 +119,7 @@ fn svg(cells: &[Vec<Cell>]) -> String {
     svg + "</svg>\n"
 }
 
-/// A line as runs of cells that look alike, each with its column.
+/// Splits a line into runs of cells with the same style, each with its column.
 fn runs(line: &[Cell]) -> Vec<(usize, &[Cell])> {
     let mut column = 0;
     let alike = |a: &Cell, b: &Cell| (a.color, a.bold, a.dim) == (b.color, b.bold, b.dim);

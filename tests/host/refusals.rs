@@ -1,4 +1,4 @@
-//! What setup refuses, it refuses before it changes anything.
+//! Setup refuses before it changes anything.
 
 use crate::harness::{Site, site};
 use crate::phase::phase;
@@ -26,7 +26,7 @@ fn bad_input_is_refused_before_anything_changes() {
     refused(&host, &wrong, 2, &["--workers", "some"]);
 
     phase("no terminal");
-    // Standard input is no terminal here.
+    // Standard input is not a terminal here.
     let asks = ["wp-gears", "setup", "--site", site::FOLDER];
     refused(&host, &asks, 1, &["--yes"]);
 
@@ -42,7 +42,7 @@ fn bad_input_is_refused_before_anything_changes() {
     refused(&host, &root_worker, 1, &["root"]);
 
     phase("a PHP without json or fork");
-    // PHPs that lack what jobs need: this one, with the name of a part changed.
+    // PHPs that lack something that jobs need: this PHP, with a function renamed.
     for (name, part) in [("php-no-json", "json"), ("php-no-fork", "pcntl_fork")] {
         let other = part.replace('o', "0");
         let changed = format!("s/{part}\\x00/{other}\\x00/g");
@@ -90,7 +90,7 @@ fn bad_input_is_refused_before_anything_changes() {
     assert_eq!(Site::first(&host).get("http://localhost/").0, 200);
 
     phase("spawn where PHP cannot fork");
-    // Where no fork was asked for, each job gets a PHP of its own.
+    // If fork was not requested, each job gets its own PHP process.
     let salt = "sed -i '/WP_ASYNC_TASK_SALT/d' /var/www/site/wp-config.php";
     host.shell(salt).ok();
     let spawned = host.run(&no_fork).exits(0);

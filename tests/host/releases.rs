@@ -1,5 +1,5 @@
-//! Release deploys: the site is a `current` link, which is kept as given, and
-//! workers notice when it moves.
+//! Deployments by release: the site is a `current` link, which is used as given, and
+//! workers notice when it changes.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use crate::support::ready_host;
 
 const CURRENT: &str = "/srv/shop/current";
 
-/// A job that leaves the release's name in a file.
+/// A job that writes the release's name to a file.
 const PLUGIN: &str = "<?php add_action( 'release', function () {
     file_put_contents( '/srv/jobs/release', 'RELEASE' );
 } );";
@@ -26,17 +26,18 @@ fn workers_follow_the_current_link() {
     assert_eq!(job(&host, "one"), "one");
 
     release(&host, "/srv/shop/one", "two");
-    // While jobs come in a row workers look for changes every half second; a second is promised.
+    // While jobs follow each other, workers check for changes every half second; one
+    // second is promised.
     std::thread::sleep(Duration::from_millis(1100));
     let log = || host.read("/var/log/wp-gears/shop.log").unwrap_or_default();
     assert_eq!(job(&host, "two"), "two", "{}", log());
-    // The new release came with what the old one had: nothing is left to do.
+    // The new release includes what the old one had, so nothing is left to do.
     host.run(&[&setup[..], &["--no-prove"]].concat()).exits(0);
     let plan = ["wp-gears", "plan", "--site", CURRENT, "--check"];
     host.run(&plan).exits(0);
 }
 
-/// A new release, made of another, becomes the current one.
+/// Copies a release to a new one, and makes it the current one.
 fn release(host: &Host, from: &str, name: &str) {
     let folder = format!("/srv/shop/{name}");
     let link = format!("{CURRENT}.new");
@@ -51,7 +52,7 @@ fn release(host: &Host, from: &str, name: &str) {
         .unwrap();
 }
 
-/// Sends the job from the current release and waits for what it leaves.
+/// Submits the job from the current release and waits for its file.
 fn job(host: &Host, wanted: &str) -> String {
     let code = "define( 'WP_GEARS_TIMEOUT', 5000 ); require '/srv/shop/current/wp-load.php'; exit( wp_async_task_add( 'release' ) ? 0 : 1 );";
     host.as_user("www-data", &["php", "-r", code]).ok();

@@ -1,4 +1,4 @@
-//! remove gives back what was there.
+//! remove restores what was there before.
 
 use crate::harness::Site;
 use crate::phase::phase;
@@ -9,7 +9,7 @@ const SERVICES: [&str; 2] = ["gearman-job-server", "supervisor"];
 #[test]
 fn remove_gives_back_a_hand_made_state() {
     let host = ready_host("remove");
-    // A person's own settings, links and odd formats, and a stopped service.
+    // An administrator's own settings, links and unusual formats, and a stopped service.
     let options = "# mine\nPARAMS=\"--daemon --threads=2 \\\n  --log-file=/var/log/gearman-job-server/mine.log\"\n";
     host.put("/etc/default/gearman-job-server", options, 0o640)
         .unwrap();
@@ -57,7 +57,7 @@ fn purge_takes_out_the_packages_that_setup_brought() {
     assert_eq!(before.1, packages(), "{removed}");
 
     phase("what is left");
-    // What packages leave behind is theirs: users, and what names or caches them.
+    // Packages leave users behind, and files that list or cache them.
     let left = before
         .0
         .changes_to(&everything(&host))

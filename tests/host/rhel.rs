@@ -1,4 +1,4 @@
-//! The RHEL-shaped hosts themselves: that they are what they claim.
+//! Tests the RHEL-shaped hosts themselves.
 
 use crate::harness::{Host, Site, rhel};
 
@@ -76,7 +76,7 @@ fn a_rhel_shaped_host_with_packages_has_them_untouched() {
     }
     host.run(&["id", "www-data"]).exits(1);
 
-    // CRB is switched on as on CentOS, and as a subscribed RHEL does it.
+    // CRB is enabled as on CentOS, and as on a subscribed RHEL.
     let wheel = ["dnf", "-q", "repoquery", "--available", "python3-wheel"];
     let crb = |verb: &str| host.run(&["crb", verb]).ok();
     assert_eq!(host.run(&wheel).ok(), "");

@@ -1,5 +1,5 @@
-//! Secrets are seen by nobody whom they are not for: in no process's words or
-//! environment, no output, no log, no file that was not secret before.
+//! Secrets are not disclosed: not in arguments or environments of processes, output,
+//! logs, or files that were not secret before.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -16,9 +16,9 @@ const PLANTED: [&str; 4] = [
     "planted-new-salt",
 ];
 
-/// Where they may stand: the site's own file and the person's; with us the
-/// originals, and for the site's user what PHP compiled of the site's file and
-/// the function's name, which has the salt in it.
+/// Files that may contain them: the site's and the administrator's own; our copies of
+/// originals; and for the site's user the opcode cache and the function's name, which
+/// contains the salt.
 const AT_HOME: [&str; 2] = ["/var/www/", "/etc/wp-gears.toml"];
 const WITH_US: [&str; 3] = [
     "/var/lib/wp-gears/state/originals/",
@@ -29,7 +29,7 @@ const WITH_US: [&str; 3] = [
 const FOLDERS: &str =
     "/etc /root /run /tmp /usr/local /var/lib/wp-gears /var/log /var/tmp /var/www";
 
-/// Tells of what is open to others than root, or the site's user.
+/// Reports what others than root or the site's user can read.
 const OPEN: &str = "
     cd /var/lib/wp-gears
     test $(ls state/originals | wc -l) -gt 1 || echo no originals
@@ -46,7 +46,7 @@ fn plant(host: &Host) -> Vec<String> {
         .unwrap();
     let password = password.split('\'').nth(3).unwrap().to_owned();
     assert!(password.len() > 5, "{password}");
-    // Around the very lines that are edited.
+    // Next to the lines that are edited.
     let lines = "define( 'AUTH_KEY', 'planted-auth-key' );\n\
         define( 'WP_ASYNC_TASK_SALT', 'planted-old-salt' ); define( 'NONCE_KEY', 'planted-nonce' );\n";
     let (before, after) = text.split_once("/* That's all").unwrap();
@@ -65,7 +65,7 @@ fn plant(host: &Host) -> Vec<String> {
     secrets
 }
 
-/// Every process's words and environment, as long as `run` runs.
+/// The arguments and environments of all processes while `run` runs.
 fn watched<T>(host: &Host, secrets: &[String], run: impl FnOnce() -> T) -> (T, u32) {
     let ended = AtomicBool::new(false);
     std::thread::scope(|scope| {

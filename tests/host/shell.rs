@@ -1,4 +1,4 @@
-//! Not a test: a host to look around in, until standard input ends.
+//! Not a test: a host to explore, until standard input ends.
 //! `HOST=fresh tests/run host shell --ignored --nocapture`
 
 use std::io::Read;

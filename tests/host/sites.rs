@@ -21,7 +21,7 @@ fn each_site_runs_its_own_jobs_as_its_own_user() {
         assert_eq!(owner.trim(), site.user);
     }
 
-    // One of them goes; the other stays as it is.
+    // Removing one does not affect the other.
     host.run(&["wp-gears", "remove", "--site", SECOND, "--yes"])
         .exits(0);
     let before = everything(&host);

@@ -1,4 +1,4 @@
-//! What several tests do: bring the program onto a host, run it, look at it.
+//! Shared by several tests: installing the program on a host, running it, checking it.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -21,7 +21,7 @@ pub fn fresh_host(name: &str) -> Host {
     host_of(&Image::site(Release::Bookworm).unwrap(), name)
 }
 
-/// A host with a site and our packages as installed: saves apt's time.
+/// A host with a site and our packages, without any configuration; saves time.
 pub fn ready_host(name: &str) -> Host {
     host_of(&Image::with_packages(Release::Bookworm).unwrap(), name)
 }
@@ -32,7 +32,7 @@ pub fn host_of(image: &Image, name: &str) -> Host {
     host
 }
 
-/// `wp-gears VERB --site /var/www/site …`, answered with yes where it asks.
+/// `wp-gears VERB --site /var/www/site …`, with `--yes` if it asks.
 pub fn on_site(host: &Host, verb: &str, more: &[&str]) -> Out {
     let yes: &[&str] = if verb == "plan" { &[] } else { &["--yes"] };
     host.run(&[&["wp-gears", verb, "--site", site::FOLDER], yes, more].concat())
@@ -51,13 +51,13 @@ pub fn on_both(verb: &str) -> [&str; 7] {
     ]
 }
 
-/// Adds a second site, of a user of its own.
+/// Adds a second site, with its own user.
 pub fn add_second(host: &Host) {
     site::add(host, SECOND, "second", "second.test").unwrap();
     host.run(&["chmod", "1777", "/srv/jobs"]).ok();
 }
 
-/// Sends jobs number 1 to `count`; each must run, and once.
+/// Submits jobs number 1 to `count`; each must run exactly once.
 #[track_caller]
 pub fn jobs_run(site: &Site, count: u32) {
     site.forget_done();
@@ -67,7 +67,7 @@ pub fn jobs_run(site: &Site, count: u32) {
     assert_eq!(done, (1..=count).collect::<Vec<_>>());
 }
 
-/// The extension as the web's PHP has it, asked over HTTP.
+/// Whether the web's PHP has the extension, asked over HTTP.
 pub fn web_has_it(host: &Host) -> bool {
     let page = format!("{}/has.php", site::FOLDER);
     let text = "<?php echo class_exists('GearmanClient') ? 'yes' : 'no';";
@@ -77,7 +77,7 @@ pub fn web_has_it(host: &Host) -> bool {
     answer.trim() == "yes"
 }
 
-/// The web's PHP hands in a job, and it runs.
+/// The web's PHP submits a job, and it runs.
 #[track_caller]
 pub fn a_page_hands_in_a_job(host: &Host) {
     let page = format!("{}/send.php", site::FOLDER);
@@ -93,7 +93,7 @@ pub fn a_page_hands_in_a_job(host: &Host) {
     assert_eq!(site.wait_for(1, Duration::from_secs(20)), [7]);
 }
 
-/// All that a run could have changed.
+/// Everything that a run could change.
 pub fn everything(host: &Host) -> Tree {
     let folders = [
         "/etc",
@@ -104,12 +104,12 @@ pub fn everything(host: &Host) -> Tree {
         "/var/lib/wp-gears",
     ];
     let tree = host.tree(&[&folders[..], &["/var/spool/cron", "/usr/lib/systemd"]].concat());
-    // Idle workers come and go there.
+    // Files of idle workers come and go there.
     tree.without("/var/lib/wp-gears/cache")
         .without("/var/lib/wp-gears/run")
 }
 
-/// The daemons and workers, each with what tells it from a restarted one.
+/// The daemons and workers, identified so that restarts are detected.
 pub fn daemons(host: &Host) -> Vec<(u32, u64, String)> {
     let names = [
         "gearmand",
@@ -140,7 +140,7 @@ pub fn none(differences: Vec<String>, what: &str) {
     );
 }
 
-/// Runs what must be refused: one clear error, and nothing changed.
+/// Runs something that must be refused with one clear error and no changes.
 #[track_caller]
 pub fn refused(host: &Host, words: &[&str], code: i32, says: &[&str]) {
     let (before, daemons_before) = (everything(host), daemons(host));
@@ -159,8 +159,8 @@ pub fn refused(host: &Host, words: &[&str], code: i32, says: &[&str]) {
     }
 }
 
-/// The addresses to which a host's port 4730 is open, looked at all the time
-/// meanwhile: a daemon that is open to all for its first moments is seen.
+/// Watches the addresses on which port 4730 of a host is open, to detect a daemon that
+/// is open to everyone for a moment.
 pub struct PortWatch {
     ended: Arc<AtomicBool>,
     seen: JoinHandle<BTreeSet<String>>,
@@ -186,7 +186,7 @@ impl PortWatch {
         PortWatch { ended, seen }
     }
 
-    /// It was open, and never to other hosts.
+    /// Asserts that it was open, but never to other hosts.
     #[track_caller]
     pub fn saw_loopback_alone(self) {
         const LOOPBACK: [&str; 2] = ["0100007F", "00000000000000000000000001000000"];
@@ -197,7 +197,7 @@ impl PortWatch {
     }
 }
 
-/// The address of a row that listens on port 4730, as the kernel writes it.
+/// The address in a row of the kernel's table that listens on port 4730.
 fn listening(row: &str) -> Option<String> {
     let fields: Vec<&str> = row.split_whitespace().collect();
     let (address, port) = fields.get(1)?.split_once(':')?;

@@ -26,7 +26,7 @@ fn neither_worker_user_reaches_the_others_folders() {
         jobs_run(&of_user, 3);
         let owner = host.run(&["stat", "-c", "%U", "/srv/jobs/done"]).ok();
         assert_eq!(owner.trim(), user);
-        // The walk is real: what is one's own is found.
+        // The search works: a user's own files are found.
         assert_ne!(reached(&host, user, user), "", "{user}");
     }
     phase("neither reaches the other");
@@ -44,7 +44,7 @@ fn neither_worker_user_reaches_the_others_folders() {
     assert_eq!(state.trim(), "root 700");
 }
 
-/// Files and logs of `owner` that `user` can read, and folders of the state.
+/// Files and logs of `owner`, and state folders, that `user` can read.
 fn reached(host: &Host, user: &str, owner: &str) -> String {
     let script = r#"find /var/lib/wp-gears /var/log/wp-gears -user "$1" 2>/dev/null |
         while read -r path; do
@@ -70,7 +70,7 @@ fn a_copy_of_a_site_is_refused_with_what_to_do() {
     phase("the copy is refused");
     refused(&host, &setup, 1, &says);
     phase("with a salt of its own");
-    // As it says: with a salt of its own the copy is another site.
+    // Following the help works: with its own salt, the copy is another site.
     host.run(&[&setup[..], &["--salt", "staging"]].concat())
         .exits(0);
     let staging = Site {

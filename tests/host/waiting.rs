@@ -1,10 +1,10 @@
-//! Jobs that wait when setup comes: a restart would lose those in memory, and
-//! a new salt would leave behind those of a site without one.
+//! Jobs that are queued when setup runs: a restart would lose those in memory, and a
+//! new salt would strand those of a site without one.
 
 use crate::harness::site;
 use crate::support::{on_site, ready_host};
 
-/// Hands in a job, or fails; the stock gearmand may listen on either address.
+/// Submits a job, or fails; the stock gearmand may listen on either address.
 const SEND: &str = "foreach ( array( '127.0.0.1', '::1' ) as $host ) { try {
     $c = new GearmanClient(); $c->setTimeout( 2000 ); $c->addServer( $host );
     @$c->doBackground( 'other', 'x' );
@@ -25,7 +25,7 @@ fn jobs_in_memory_stop_a_restart() {
     assert!(!host.exists(&format!("{}/wp-gears-runner.php", site::FOLDER)));
     host.run(&["php", "-r", TAKE]).ok();
     on_site(&host, "setup", &[]).exits(0);
-    // From now on the queue is a file: a restart loses nothing.
+    // From now on the queue is a file, so that a restart loses nothing.
     host.run(&["php", "-r", SEND]).ok();
     on_site(&host, "setup", &["--port", "4731"]).exits(0);
 }

@@ -6,7 +6,7 @@ use crate::harness::Site;
 use crate::phase::phase;
 use crate::support::{on_site, ready_host};
 
-/// How long the call took that a page makes, and where the job went.
+/// How long a page's call took, and where the job went.
 const SEND: &str = r#"<?php
 require '/var/www/site/wp-load.php';
 $began = microtime(true);
@@ -45,7 +45,7 @@ fn pages_work_with_and_without_a_job_server() {
     assert_eq!(site.wait_for(1, Duration::from_secs(10)), [1]);
 
     phase("the job server hangs");
-    // A job server that takes connections and never answers.
+    // A job server that accepts connections and never answers.
     host.run(&["pkill", "-STOP", "gearmand"]).ok();
     let silent = send(2);
     host.run(&["pkill", "-CONT", "gearmand"]).ok();
@@ -70,7 +70,7 @@ fn pages_work_with_and_without_a_job_server() {
     assert_eq!(site.get("http://localhost/").0, 200);
 
     phase("WP-Cron runs the jobs");
-    // WP-Cron runs what went to it.
+    // WP-Cron runs the jobs passed to it.
     host.as_user("www-data", &["php", "/var/www/site/wp-cron.php"])
         .ok();
     let mut done = site.wait_for(3, Duration::from_secs(10));

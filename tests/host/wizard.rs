@@ -1,5 +1,5 @@
-//! The wizard on a booted host, answered through a terminal, against the same
-//! by options on another.
+//! The wizard on a booted host, answered through a terminal, compared with the same
+//! setup by options on another host.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ fn the_wizard_makes_the_same_host_as_the_options_that_it_tells_at_the_end() {
     jobs_run(&Site::first(&asked), 3);
 }
 
-/// A host with the wizard on it, until it has to be answered.
+/// A host with the wizard, up to its first question.
 fn wizard(host: &Host) -> Terminal {
     let mut command = host.command(&["wp-gears", "setup"]);
     command.env("TERM", "xterm-256color");
@@ -45,7 +45,7 @@ fn wait(terminal: &Terminal, text: &str) -> String {
     screen
 }
 
-/// Enter at each question, up to the plan's.
+/// Presses Enter at each question, up to the plan.
 fn suggested(terminal: &mut Terminal) -> String {
     let screen = wait(terminal, "Which sites?");
     let site = r#"[x] /var/www/site  "Test", WordPress 6.1.9, no plugin yet"#;
@@ -61,7 +61,7 @@ fn suggested(terminal: &mut Terminal) -> String {
     wait(terminal, "Apply these changes?")
 }
 
-/// The package manager ends its work, and nothing comes after it.
+/// The package manager finishes its work, and nothing follows.
 fn stopped_while_packages_come(host: &Host) {
     let mut terminal = wizard(host);
     let screen = suggested(&mut terminal);
@@ -70,7 +70,7 @@ fn stopped_while_packages_come(host: &Host) {
     terminal.wait_until("what apt does", |screen| {
         screen.contains("install packages Unpacking") || screen.contains("install packages Setting")
     });
-    // What enters the host would die of the key itself, and take the terminal along.
+    // The key would kill the program that entered the host, along with the terminal.
     let pids = host.processes_of("wp-gears setup");
     let inside = pids.iter().find(|it| it.command.starts_with("wp-gears"));
     let pid = inside.unwrap().pid.to_string();
@@ -83,7 +83,7 @@ fn stopped_while_packages_come(host: &Host) {
     host.run(&["dpkg", "--audit"]).exits(0);
 }
 
-/// To the end, with the test job and the command line that does the same.
+/// Waits for the end, with the test job and the equivalent command line.
 fn by_answers(host: &Host) {
     let mut terminal = wizard(host);
     suggested(&mut terminal);
@@ -95,7 +95,7 @@ fn by_answers(host: &Host) {
     assert!(terminal.ends().success());
 }
 
-/// All but what is random or tells of the way there.
+/// Everything except random values and traces of how it was set up.
 fn tree(host: &Host) -> Tree {
     everything(host)
         .without("/var/lib/wp-gears/state")

@@ -1,4 +1,4 @@
-//! Workers under a real supervisor that is restarted, and killed, while jobs run.
+//! Workers under a real supervisor that is restarted and killed while jobs run.
 
 use std::time::Duration;
 
@@ -21,12 +21,12 @@ fn no_job_is_lost_or_run_twice_by_what_happens_to_supervisor() {
         host.run(&["wp-gears", "reload", "--wait"]).exits(0);
     });
     phase("another number of workers");
-    // More workers: the group is renewed, the jobs at hand are finished first.
+    // More workers: the group is replaced after running jobs have finished.
     during_jobs(&host, |host| {
         on_site(host, "setup", &["--workers", "2"]).exits(0);
     });
     phase("supervisord is killed");
-    // Its workers go on without it; systemd brings it back.
+    // Its workers go on without it, and systemd restarts it.
     during_jobs(&host, |host| {
         let supervisord = host.processes_of("supervisord");
         assert_eq!(supervisord.len(), 1);
@@ -34,7 +34,7 @@ fn no_job_is_lost_or_run_twice_by_what_happens_to_supervisor() {
     });
 }
 
-/// Twelve jobs of 1.5 s, and what is done to the host once some run.
+/// Twelve jobs of 1.5 s, and what to do to the host while some of them run.
 fn during_jobs(host: &Host, act: impl FnOnce(&Host)) {
     let site = Site::first(host);
     site.forget_done();

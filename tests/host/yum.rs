@@ -1,5 +1,5 @@
-//! A host of the RHEL family as it was: yum and no dnf, init scripts and
-//! chkconfig and no systemd. The scripts stand in for those of EPEL 6.
+//! An old host of the RHEL family: yum instead of dnf, and init scripts with chkconfig
+//! instead of systemd. The init scripts are stand-ins for those of EPEL 6.
 
 use crate::harness::{Host, Shape, Site, rhel, site};
 use crate::phase::phase;
@@ -31,7 +31,7 @@ status) pid ;;
 esac
 "#;
 
-/// CentOS 7's name, the places of init scripts, and what a site needs started.
+/// CentOS 7's os-release, folders of init scripts, and the services of a site.
 const TURN: &str = r#"
 rm /usr/bin/dnf
 sed -i 's/^VERSION_ID=.*/VERSION_ID="7"/; s/^NAME=.*/NAME="CentOS Linux"/' /usr/lib/os-release
@@ -58,7 +58,7 @@ fn yum_and_chkconfig_do_what_dnf_and_systemd_do() {
     assert_eq!(Site::first(&host).get("http://localhost/").0, 200);
 
     phase("without init scripts");
-    // Neither systemd nor an init script: nobody could start them.
+    // With neither systemd nor an init script, nothing could start them.
     let setup = ["wp-gears", "setup", "--site", site::FOLDER, "--yes"];
     refused(&host, &setup, 1, &["init script"]);
     for (name, script) in [("gearmand", GEARMAND), ("supervisord", SUPERVISORD)] {

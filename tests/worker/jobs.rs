@@ -1,4 +1,4 @@
-//! Jobs in a row: all run, none twice, none sees another.
+//! Consecutive jobs: all run, none runs twice, none notices another.
 
 use std::collections::HashSet;
 use std::time::Instant;
@@ -26,7 +26,7 @@ fn a_burst_with_three_workers_runs_each_job_once() {
     site.assert_once(numbers(300));
     worker.stop();
     assert!(site.log().contains("fork"));
-    // An idle worker needs no PHP: its function is remembered.
+    // An idle worker needs no PHP, as its function is remembered.
     let worker = site.worker(&[]);
     wait_for(5, "a worker", || {
         site.gearmand
@@ -34,7 +34,7 @@ fn a_burst_with_three_workers_runs_each_job_once() {
             .is_some_and(|q| q.workers == 1)
     });
     assert_eq!(worker.php(), None);
-    // Idle, it ends at once.
+    // When idle, it exits at once.
     assert!(worker.stop().as_millis() < 1000);
 }
 
@@ -190,7 +190,7 @@ fn payloads_of_all_kinds() {
         kept.iter()
             .all(|(_, error)| error.contains("not a job of wp_async_task_add()"))
     );
-    // Byte for byte, by the command line.
+    // Byte for byte, with the command line.
     let ids: Vec<_> = site
         .failed()
         .iter()
@@ -261,7 +261,7 @@ add_action( 't_mended', function () { if ( ! file_exists( WP_CONTENT_DIR . '/upl
             "{hook}: {kept:#?}"
         );
     }
-    // What the job itself says is not tried again, a death is.
+    // A failure reported by the job is not retried, a death is.
     for failed in site.failed() {
         let tries = failed["job"]["tries"].as_array().unwrap().len();
         let hook = failed["job"]["hook"].as_str().unwrap();
@@ -305,7 +305,7 @@ fn warm_jobs_begin_soon() {
         })
         .collect();
     times.sort();
-    // Much more than it takes, for machines that do other things too.
+    // Much more than it takes, as the machine may be busy.
     assert!(times[10] < 200, "{times:?}");
 }
 
@@ -324,7 +324,7 @@ fn another_try_of_a_job_holds_up_nobody() {
     let workers = [site.worker(&[]), site.worker(&[])];
     site.add("t_twice", json!([]));
     wait_for(20, "the second try", || site.lines("tries").len() == 2);
-    // One is at it; the other waits at no cost, and takes what comes.
+    // One worker retries it; the other is idle, and takes new jobs.
     let before: u64 = workers.iter().map(|w| processor_ms(w.pid())).sum();
     sleep(1000);
     let used = workers.iter().map(|w| processor_ms(w.pid())).sum::<u64>() - before;
@@ -333,7 +333,7 @@ fn another_try_of_a_job_holds_up_nobody() {
     site.wait_for_out(20, 3);
     site.write("wp-content/uploads/go", "");
     assert_eq!(site.wait_for_out(20, 4)[3], "twice", "{}", site.log());
-    // After it there is no pause for the next.
+    // The next job is not delayed.
     site.add("t_line", json!(["next"]));
     site.wait_for_out(5, 5);
     assert!(site.failed().is_empty());

@@ -1,4 +1,4 @@
-//! Whatever dies, at whatever moment: every accepted job runs.
+//! Every accepted job runs, no matter what dies when.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -33,7 +33,7 @@ fn term_finishes_the_job_at_hand() {
         wait_for(20, "a job", || {
             site.lines("begun").len() > begun || site.out().len() == 6
         });
-        // As supervisor does: TERM, wait, start again. Every process of it gets one.
+        // Restart it like supervisor does: TERM to all its processes, wait, start.
         for worker in &mut workers {
             for pid in children(worker.pid()) {
                 children(pid)
@@ -105,8 +105,8 @@ fn kills_of_all_kinds_lose_nothing() {
             false
         }
     });
-    // Twice only what was at hand when something died: two kills of a worker,
-    // two of a job, one of the job server, each with two jobs at hand.
+    // Only jobs that were running when something died run twice: two kills of a
+    // worker, two of a job, one of the job server, each with two running jobs.
     let twice = counts(&site).values().filter(|n| **n > 1).count();
     assert!(twice <= 10, "{twice} jobs ran twice");
     assert!(
@@ -140,7 +140,7 @@ fn a_job_ends_with_its_worker() {
     let php = worker.php().unwrap();
     let job = children(php)[0];
     signal(worker.pid(), "KILL");
-    // Its server gives the job to another at once; it must not run on beside that.
+    // Its server gives the job to another worker at once, so it must not go on running.
     wait_for(2, "the end of the job", || {
         children(php).is_empty() && !alive(job) && !alive(php)
     });
@@ -159,7 +159,7 @@ fn a_worker_without_a_job_server_costs_nothing_and_comes_back() {
     let worker = site.worker(&["--idle-timeout", "1"]);
     site.add("t_line", json!(["1"]));
     site.wait_for_out(20, 1);
-    wait_for(10, "PHP to end", || worker.php().is_none());
+    wait_for(10, "PHP to exit", || worker.php().is_none());
     site.gearmand.kill();
     sleep(500);
     let (start, before) = (Instant::now(), processor_ms(worker.pid()));
@@ -176,7 +176,7 @@ fn a_worker_without_a_job_server_costs_nothing_and_comes_back() {
     site.add("t_line", json!(["2"]));
     site.wait_for_out(8, 2);
     assert!(back.as_secs() < 8);
-    // Said once, not at each try.
+    // Logged once, not at each attempt.
     assert!(
         site.log().matches("trying again").count() <= 3,
         "{}",
@@ -201,7 +201,7 @@ fn pause_lets_jobs_finish_and_takes_no_more() {
     assert_eq!(site.out().len(), 2);
     site.wp_gears(&["resume"]);
     site.wait_for_out(10, 3);
-    // The jobs that the pause found running are over for their job server too.
+    // The job server also knows that the jobs that ran during the pause have finished.
     sleep(500);
     assert_eq!(site.lines("begun").len(), 2, "{}", site.log());
     site.assert_once(vec!["0".into(), "1".into(), "later".into()]);

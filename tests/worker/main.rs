@@ -1,5 +1,5 @@
-//! The worker from outside: the compiled program, a real gearmand, a real
-//! PHP, real WordPress on a real database.
+//! The worker from outside: the compiled program with a real gearmand, PHP,
+//! WordPress and database.
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -1,4 +1,4 @@
-//! The plugins that sites use, by stand-ins with the same public names.
+//! The supported plugins, represented by stand-ins with the same public names.
 
 use std::fs;
 use std::path::Path;
@@ -124,7 +124,7 @@ fn without_a_salt_the_function_is_the_plugins() {
         let worker = site.worker(&[]);
         site.add("t_line", json!(["salted"]));
         site.wait_for_out(20, 1);
-        // On this signal the worker looks again, without a job, and sees that the salt is gone.
+        // The signal makes the worker check without a job, and notice that the salt is gone.
         let salt = format!("define( 'WP_ASYNC_TASK_SALT', 'salt-of-{name}' );");
         site.write("wp-config.php", &config.replace(&salt, ""));
         super::lab::signal(worker.pid(), "USR1");
@@ -154,14 +154,14 @@ fn without_a_job_server_jobs_go_to_wp_cron_and_pages_do_not_wait() {
     let words: Vec<_> = said.split(' ').collect();
     assert_eq!(words[0], "true", "{said}");
     assert!(words[2].parse::<u64>().unwrap() < 200, "{said}");
-    // The hook gets the same from WP-Cron as from a worker.
+    // The hook receives the same arguments from WP-Cron as from a worker.
     site.php(
         "foreach ( _get_cron_array() as $events ) { foreach ( $events['t_line'] ?? array() as $event ) {
             if ( array( 'x' ) === $event['args'][0] ) { do_action_ref_array( 't_line', $event['args'] ); } } }",
     );
     assert_eq!(site.out(), ["x"]);
 
-    // A server that accepts and says nothing.
+    // A server that accepts connections and never answers.
     let listener = std::net::TcpListener::bind(("127.0.0.1", site.gearmand.server.port)).unwrap();
     let start = Instant::now();
     let said = site.php(add);
@@ -219,7 +219,7 @@ fn the_runner_by_hand_takes_one_job() {
         );
         site.add("t_line", json!(["1"]));
         site.add("t_line", json!(["2"]));
-        // The readme's way: by the link in the WordPress root, from anywhere.
+        // As in the readme: through the link in the WordPress root, from any folder.
         run(lab()
             .command("php")
             .arg(site.dir.join("wp-gears-runner.php"))

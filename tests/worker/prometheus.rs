@@ -1,4 +1,4 @@
-//! Reads our metrics with Debian's python3-prometheus-client.
+//! Parses our metrics with Debian's python3-prometheus-client.
 
 use crate::common::python;
 

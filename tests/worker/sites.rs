@@ -1,4 +1,4 @@
-//! Sites that change, are networks, have drop-ins, or are asked.
+//! Sites that change, networks, drop-ins, and queries of a site.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
@@ -39,7 +39,7 @@ fn what_changes_is_seen_by_the_next_job() {
     job("anew  far -");
     site.php("update_option( 'not_autoloaded', 'near' );");
     job("anew  near -");
-    // What a plugin read at boot.
+    // A plugin read this at boot.
     site.php("update_option( 'of_a_plugin', 'set' );");
     job("anew set near -");
 
@@ -86,7 +86,7 @@ fn an_option_that_changes_all_the_time_is_left_alone() {
 #[test]
 fn old_and_grown_php_is_renewed() {
     let site = Site::new("renewed");
-    // A new site's first load writes options, which would renew PHP once more.
+    // The first load of a new site writes options, which would restart PHP.
     site.php("");
     let worker = site.worker(&["--max-jobs", "3"]);
     for n in 0..7 {
@@ -107,14 +107,14 @@ fn old_and_grown_php_is_renewed() {
         sleep(600);
     }
     assert!(worker.php().is_some());
-    wait_for(10, "PHP to end", || worker.php().is_none());
+    wait_for(10, "PHP to exit", || worker.php().is_none());
     worker.stop();
     assert!(site.log().contains("MB of memory"), "{}", site.log());
 }
 
 #[test]
 fn a_networks_job_runs_in_its_blog() {
-    // Each leaves another blog switched to, which the next must not see.
+    // Each job switches to another blog, which the next must not notice.
     let jobs = "add_action( 't_blog', function ( $args ) { out( get_current_blog_id() . ' ' . home_url() . ' ' . $_SERVER['HTTP_HOST'] . ' ' . get_option( 'blogname' ) . ' ' . $args[0] ); switch_to_blog( 2 ); } );";
     let site = Site::with(
         "network",
@@ -147,7 +147,7 @@ fn a_networks_job_runs_in_its_blog() {
     }
 }
 
-/// A persistent object cache in a folder, over a socket that it keeps open.
+/// A persistent object cache in a folder, which keeps a socket open.
 const CACHE: &str = r#"<?php
 class WP_Object_Cache {
 	public $global_groups = array();
@@ -155,7 +155,7 @@ class WP_Object_Cache {
 	public $cache = array();
 	private $peer;
 	public $flushed = 0;
-	// Any server that accepts will do.
+	// Any server that accepts connections will do.
 	public function __construct() { $this->peer = stream_socket_client( 'tcp://' . $GLOBALS['gearman_servers'][0] ); }
 	public function close() { $this->peer = null; }
 	private function file( $key, $group ) { return WP_CONTENT_DIR . '/uploads/cache-' . md5( "$group:$key" ); }
@@ -208,7 +208,7 @@ add_action( 't_cache', function ( $args ) { global $wpdb;
             },
         );
         site.write("wp-content/object-cache.php", CACHE);
-        // Our clients of the database have it so; the tests' own do not.
+        // Only connections of our workers have this setting.
         lab().sql(&format!("CREATE OR REPLACE USER 'hasty-{name}' IDENTIFIED BY 'wp'; GRANT ALL ON *.* TO 'hasty-{name}'"));
         site.write(
             "wp-content/mu-plugins/hasty.php",
@@ -259,7 +259,7 @@ fn sockets_that_stay_open_mean_spawn() {
     worker.stop();
 }
 
-/// What went wrong when the site was asked.
+/// Why a query of the site failed.
 fn why(error: anyhow::Error) -> String {
     error.downcast::<Problem>().unwrap().why
 }
@@ -298,7 +298,7 @@ fn a_site_tells_what_it_is_and_proves_that_jobs_run() {
     assert!(facts.max_connections > 1 && facts.can_add && facts.settings.salt.is_some());
     assert!(facts.settings.on && facts.early == Some(facts.settings.clone()));
     assert_eq!(target.identify(&host).unwrap(), facts.identity);
-    // A value that the plugin does not take for Gearman.
+    // A value that does not enable Gearman.
     let config = fs::read_to_string(site.dir.join("wp-config.php")).unwrap();
     let off = config.replace(
         "'WP_MINIONS_BACKEND', 'gearman'",
@@ -313,7 +313,7 @@ fn a_site_tells_what_it_is_and_proves_that_jobs_run() {
     assert!(!minions.facts(&host).unwrap().settings.on);
     site.write("wp-config.php", &config);
     assert!(minions.facts(&host).unwrap().settings.on);
-    // From the workers' opcode cache too, whoever fills it.
+    // Also with the workers' opcode cache.
     let cache = site.state("cache");
     let cached = Target {
         cache: Some(&cache),
@@ -340,7 +340,7 @@ fn a_site_tells_what_it_is_and_proves_that_jobs_run() {
         .collect();
     assert!(left.len() <= 1, "{left:?}");
 
-    // A site that ends, or says nothing sensible.
+    // A site that exits, or prints garbage.
     for (file, text, says) in [
         (
             "wp-content/mu-plugins/z.php",
@@ -380,7 +380,7 @@ fn a_cache_that_is_anothers_by_now_is_left_alone_until_it_is_not() {
     };
     job(1);
     let cache = site.state("cache");
-    // A PHP that was booted before runs the first job yet.
+    // A PHP that was already booted runs the first job.
     let (uid, mode) = match lab().is_root() {
         true => (Some(0), 0o700),
         false => (None, 0o755),

@@ -1,4 +1,4 @@
-//! `wp-gears status` against a real job server, by root and by nobody.
+//! `wp-gears status` against a real job server, run by root and by nobody.
 
 use std::process::{Command, Output};
 
@@ -110,14 +110,15 @@ fn counts_are_those_of_the_job_server_and_of_the_workers() {
         assert!(samples.contains(&wanted), "no {wanted} in {samples:#?}");
     }
     if lab().is_root() {
-        // Nobody sees the queue too, and its site by its workers, but not their numbers.
+        // The user nobody also sees the queue, and its site from its workers, but not their
+        // counts.
         let nobody = document(&out(&mut status(&site, Some("nobody"), &["--json"])));
         assert_eq!(nobody["queues"], root["queues"]);
         assert_eq!(nobody["sites"][0]["done"], Value::Null);
         let why = nobody["sites"][0]["why_null"].as_str().unwrap();
         assert!(why.contains("root"), "{why}");
     }
-    // Workers that ended are still in the sum.
+    // Jobs of workers that exited still count.
     site.wait_for_out(60, 8);
     worker.stop();
     let after = document(&out(&mut status(&site, None, &["--json"])));
@@ -159,7 +160,7 @@ fn watching_draws_in_place_and_gives_the_terminal_back() {
     let _worker = site.worker(&[]);
     site.add("t_line", json!(["1"]));
     site.wait_for_out(60, 1);
-    // Queues of another program, of which one is the longest.
+    // Queues of another program, one of them the longest.
     for (name, jobs) in [("aaa", 1), ("zzz", 30)] {
         for _ in 0..jobs {
             site.gearmand.submit(name, b"");
@@ -194,7 +195,7 @@ fn watching_draws_in_place_and_gives_the_terminal_back() {
     terminal.wait_until("the longest queue first", |screen| {
         screen.contains("by waiting") && !order(screen)
     });
-    // It is drawn in place: new numbers, still one table.
+    // It is redrawn in place: new numbers, still one table.
     site.gearmand.submit("zzz", b"");
     let screen = terminal.wait_until("31 jobs", |screen| screen.contains(" 31 "));
     assert_eq!(screen.matches("SITE").count(), 1, "{screen}");
@@ -220,7 +221,7 @@ fn watching_draws_in_place_and_gives_the_terminal_back() {
         signal(terminal.pid(), name);
         assert_eq!(terminal.ends().code(), Some(0), "{name}");
     }
-    // Ctrl-C as a key, and a terminal too small for anything.
+    // Ctrl-C as a key, in a terminal that is too small.
     let mut terminal = watch(10, 3);
     terminal.wait_for("q quit");
     terminal.keys("\x03");
@@ -241,6 +242,6 @@ fn without_a_terminal_each_look_is_a_plain_block() {
     });
     assert!(screen.contains("no queues"), "{screen}");
     signal(terminal.pid(), "INT");
-    // By the signal itself: there is nothing to give back.
+    // By the signal itself: there is nothing to restore.
     assert_eq!(terminal.ends().code(), None);
 }

@@ -1,5 +1,5 @@
-//! One host: its root, the stand-ins in it, and the program run there, with
-//! processes and a network of its own.
+//! A host: its root, the stand-ins in it, and the program that runs there, with its
+//! own processes and network.
 
 use std::fmt::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const SITE: &str = "/var/www/site";
-/// Stands for each program that a plan asks.
+/// A stand-in for every program that a plan runs.
 pub const COMMAND: &str = include_str!("command.sh");
 const PACKAGES: &str = include_str!("packages.awk");
 
@@ -16,15 +16,15 @@ const APT: &[&str] = &["dpkg-query", "apt-cache", "apt-get", "systemctl"];
 const DNF: &[&str] = &["rpm", "dnf", "systemctl", "getenforce", "getsebool"];
 const YUM: &[&str] = &["rpm", "yum", "systemctl", "getenforce", "getsebool"];
 
-/// A host to be planned for.
+/// A host to plan for.
 pub struct Host {
     pub name: String,
     pub release: String,
-    /// The host whose plan this one's is told by, where it differs from that.
+    /// The host whose plan is the base of this one's, which only shows differences.
     pub like: String,
     tools: &'static [&'static str],
     php: &'static str,
-    /// Tables of fixtures/packages, with what stands for their `{…}`.
+    /// Tables of fixtures/packages, with the values of their `{…}`.
     pub tables: Vec<&'static str>,
     words: Vec<(&'static str, String)>,
     systemd: bool,
@@ -48,7 +48,7 @@ impl Host {
         }
     }
 
-    /// Debian's kind: PHP in folders of its version.
+    /// Like Debian: PHP in folders with its version.
     pub fn debian(release: &str, php: &'static str) -> Host {
         let mut host = Host::new(release, APT, php).tables(&["debian"]);
         for way in ["cli", "fpm"] {
@@ -63,7 +63,7 @@ impl Host {
             .file("/var/lib/apt/lists/partial/.keep", "")
     }
 
-    /// RHEL's kind; `el` is the number that EPEL goes by.
+    /// Like RHEL; `el` is the release number in EPEL.
     pub fn el(release: &str, el: &str, php: &'static str) -> Host {
         let tools = if el == "7" { YUM } else { DNF };
         let mut host = Host::new(release, tools, php).tables(&["el"]);
@@ -98,7 +98,7 @@ impl Host {
         self
     }
 
-    /// In the place of those of its kind.
+    /// Replaces the tables of its kind.
     pub fn only(mut self, table: &'static str) -> Host {
         self.tables = vec![table];
         self
@@ -109,7 +109,7 @@ impl Host {
         self
     }
 
-    /// One that is odd, told by an ordinary one of its release.
+    /// An unusual host, shown as differences from the usual one of its release.
     pub fn but(mut self, what: &str) -> Host {
         self.name = format!("{}-{what}", self.release);
         self.like = self.release.clone();
@@ -133,7 +133,7 @@ impl Host {
         text
     }
 
-    /// What the person reads.
+    /// What the user reads.
     pub fn plan(&self) -> String {
         let root = Root::new(self);
         let mut args = vec!["plan", "--site", SITE];
@@ -143,7 +143,7 @@ impl Host {
         text += &String::from_utf8_lossy(&output.stdout);
         text += &String::from_utf8_lossy(&output.stderr);
         writeln!(text, "exit {}", output.status.code().unwrap_or(-1)).unwrap();
-        // Who runs the tests owns the site.
+        // The user that runs the tests owns the site.
         let owner = std::fs::metadata(root.at(SITE)).unwrap();
         text.replace(
             &format!("{}:{} 0755", owner.uid(), owner.gid()),
@@ -152,14 +152,14 @@ impl Host {
     }
 }
 
-/// A folder that is the whole world of the program.
+/// A folder that is the whole file system of the program.
 struct Root(tempfile::TempDir);
 
 impl Root {
     pub fn new(host: &Host) -> Root {
         let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let root = Root(dir);
-        // The worker user walks through it.
+        // The worker user needs to enter it.
         set_mode(root.0.path(), 0o755);
         let release = fixtures().join("os-release").join(&host.release);
         root.put(
@@ -234,7 +234,7 @@ impl Root {
         set_mode(&self.at(path), 0o755);
     }
 
-    /// A program of this machine's, with the libraries that it loads.
+    /// A program of this machine, with the libraries that it loads.
     fn bring(&self, program: &Path) {
         let target = self.at("/usr/bin").join(program.file_name().unwrap());
         std::fs::create_dir_all(target.parent().unwrap()).unwrap();

@@ -1,8 +1,8 @@
-//! The hosts: a fresh one of each release, and some that are odd in one way.
+//! The hosts: a fresh one of each release, and some that are unusual in one way.
 
 use super::host::{COMMAND, Host};
 
-/// Not from a package of the release's own.
+/// Not from a package of the release itself.
 const AN_ADDRESS: &str = "an address";
 
 const DEBIAN_UNIT: &str = "[Service]\nType=forking\nEnvironmentFile=-/etc/default/gearman-job-server\nExecStart=/usr/sbin/gearmand --pid-file=/run/gearman/gearmand.pid $PARAMS\n";
@@ -89,7 +89,7 @@ pub fn hosts() -> Vec<Host> {
     hosts
 }
 
-/// Odd in one way each.
+/// Hosts that are unusual in one way each.
 fn odd_hosts() -> Vec<Host> {
     let centos = || Host::el("centos-stream-9", "9", "8.0");
     let with_epel = || centos().tables(&["epel-installed"]);

@@ -1,7 +1,7 @@
-//! The plan of each release's fresh host, and of hosts that are odd in one way,
-//! as a person reads it: fixtures/plans holds them. The program itself makes
-//! them, on a live host whose package manager, systemd and PHP are stand-ins
-//! that answer from fixtures/packages.
+//! The plans for a fresh host of each release, and for hosts that are unusual in one
+//! way, as the user reads them, held in fixtures/plans. The program itself creates
+//! them, on a live host whose package manager, systemd and PHP are stand-ins that
+//! answer from fixtures/packages.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -53,7 +53,7 @@ fn plans(hosts: &[Host]) -> BTreeMap<&str, String> {
         .collect()
 }
 
-/// What is other than in an elder's plan.
+/// The differences from the base plan.
 fn difference(like: &str, other: &str, plan: &str) -> String {
     if other == plan {
         return format!("as {like}\n");

@@ -1,12 +1,12 @@
-//! The faults that are planted on a healthy host, each with the check that has
-//! to name it and what repairs it.
+//! The faults to plant on a healthy host, each with the check that must detect it and
+//! its repair.
 
 pub struct Fault {
     pub name: &'static str,
-    /// A script that root runs.
+    /// A script, run by root.
     pub plant: &'static str,
     pub check: &'static str,
-    /// What the check has to report.
+    /// What the check must report.
     pub status: &'static str,
     pub repair: Repair,
 }
@@ -14,9 +14,9 @@ pub struct Fault {
 pub enum Repair {
     /// `doctor --fix`.
     Fix,
-    /// This script. Doctor cannot do it, and must not say that it can.
+    /// This script. Doctor cannot repair it, and must not claim that it can.
     Hand(&'static str),
-    /// `doctor --fix`; then this script clears away what else the fault left.
+    /// `doctor --fix`, followed by this script, which cleans up after the fault.
     FixThen(&'static str),
 }
 use Repair::{Fix, FixThen, Hand};
@@ -36,7 +36,7 @@ const fn fault(
     }
 }
 
-/// A fault with which jobs still run.
+/// A fault that does not prevent jobs from running.
 const fn warning(
     name: &'static str,
     plant: &'static str,
@@ -49,7 +49,7 @@ const fn warning(
     }
 }
 
-/// Run before the first fault, so that `BACK` has what to restore.
+/// Run before the first fault, to save what `BACK` restores.
 pub const KEEP: &str = "cp -p /var/www/site/wp-config.php /root/wp-config.php";
 const BACK: &str = "cp -p /root/wp-config.php /var/www/site/wp-config.php";
 
@@ -309,8 +309,8 @@ s.bind((\"127.0.0.1\", 4730)); s.listen(); time.sleep(600)' >/dev/null 2>&1 </de
     ),
 ];
 
-/// The site becomes a network, and a plugin takes its address from the request,
-/// which the command line does not have.
+/// The site becomes a network, and a plugin takes its address from the request, which
+/// does not exist on the command line.
 const NETWORK: &str = r#"cd /var/www/site; runuser -u www-data -- php -r '
     define( "WP_INSTALLING", true ); require "wp-load.php"; require ABSPATH . "wp-admin/includes/upgrade.php";
     foreach ( $wpdb->tables( "ms_global" ) as $name => $table ) { $wpdb->$name = $table; }
@@ -321,7 +321,7 @@ const NETWORK: &str = r#"cd /var/www/site; runuser -u www-data -- php -r '
     echo '<?php add_filter( "option_home", function () { return "http://" . ( $_SERVER["HTTP_HOST"] ?? "" ); } );' \
         >wp-content/mu-plugins/address.php"#;
 
-/// On a host of the RHEL family, whose SELinux is a stand-in.
+/// On a host of the RHEL family, with a stand-in for SELinux.
 pub const EL_FAULTS: &[Fault] = &[fault(
     "SELinux keeps the web server from the network",
     "setsebool -P httpd_can_network_connect off",
@@ -329,7 +329,7 @@ pub const EL_FAULTS: &[Fault] = &[fault(
     Fix,
 )];
 
-/// On a host with two sites: the second gets the first one's salt.
+/// On a host with two sites: the second one gets the salt of the first.
 pub const SHARED_SALT: Fault = fault(
     "two sites share a salt",
     r#"salt=$(sed -n "s/.*WP_ASYNC_TASK_SALT', '\([^']*\)'.*/\1/p" /var/www/site/wp-config.php)

@@ -1,4 +1,4 @@
-//! Doctor on a real host: silent where all is well, and each of many faults named.
+//! Doctor on a real host: silent on a healthy one, and naming each of many faults.
 
 mod faults;
 
@@ -13,8 +13,8 @@ use crate::support::{add_second, host_of, on_both, on_site, ready_host, wp_gears
 use faults::Repair::{Fix, FixThen, Hand};
 use faults::{EL_FAULTS, EXEMPT, FAULTS, Fault, KEEP, SHARED_SALT};
 
-/// Parts of faults' names or checks, with commas between them: only these
-/// faults are planted.
+/// Parts of names of faults or checks, separated by commas: only these faults are
+/// planted.
 const ONLY: &str = "WP_GEARS_FAULTS";
 
 #[test]
@@ -38,7 +38,7 @@ fn doctor_names_faults_that_only_the_rhel_family_has() {
     each_is_named_and_repaired(&host, EL_FAULTS);
 }
 
-/// A check that nobody has seen fail may be one that cannot.
+/// A check that was never seen to fail may be unable to.
 #[test]
 fn each_check_has_a_planted_fault_or_a_reason() {
     let list = Command::new(wp_gears()).args(["doctor", "--list"]).output();
@@ -103,7 +103,7 @@ fn a_healthy_host_has_no_problem(host: &Host) {
     assert!(fastest.took < Duration::from_secs(4), "{fastest}");
     let some = host.run(&["wp-gears", "doctor", "clock", "disk"]).exits(0);
     assert!(!some.stdout.contains("runner"), "{some}");
-    // Who is not root is told what was not looked at, and is shown no fault that is none.
+    // Without root, doctor reports what it could not check, and no false faults.
     let user = host.as_user("nobody", &["wp-gears", "doctor", "--json"]);
     let document: Value = serde_json::from_str(&user.stdout).unwrap_or_else(|_| panic!("{user}"));
     let checks = document["checks"].as_array();
@@ -119,7 +119,7 @@ fn doctor(host: &Host, more: &[&str]) -> Out {
     host.run(&[&["wp-gears", "doctor", "--site", site::FOLDER], more].concat())
 }
 
-/// The finding of this check, where it has this status.
+/// The finding of this check, if it has this status.
 fn finding(out: &Out, check: &str, status: &str) -> Result<Value, String> {
     let document: Value = serde_json::from_str(&out.stdout).map_err(|e| format!("{e}: {out}"))?;
     crate::common::judge::is_valid("doctor", &document);
@@ -157,7 +157,7 @@ fn is_named(host: &Host, fault: &Fault) -> Result<(), String> {
     Ok(())
 }
 
-/// What doctor says after the repair.
+/// Doctor's output after the repair.
 fn repaired(host: &Host, fault: &Fault) -> Result<Out, String> {
     let fix = || doctor(host, &["--fix", "--yes", "--json"]);
     let script = match fault.repair {
@@ -169,7 +169,7 @@ fn repaired(host: &Host, fault: &Fault) -> Result<Out, String> {
         Hand(script) => script,
     };
     host.shell(script).check().map_err(|e| e.to_string())?;
-    // Workers that could not run jobs try again within 30 s.
+    // Workers that could not run jobs retry within 30 s.
     let began = Instant::now();
     loop {
         let out = doctor(host, &["--json"]);
@@ -204,7 +204,7 @@ fn two_sites_with_one_salt_are_named(host: &Host) {
     host.run(&on_both("setup")).exits(0);
     host.run(&["wp-gears", "doctor"]).exits(0);
     host.shell(SHARED_SALT.plant).ok();
-    // With all checks the proof would wait for a worker of the wrong site.
+    // With all checks, the test job would wait for a worker of the wrong site.
     let words = ["wp-gears", "doctor", "--json", SHARED_SALT.check];
     let out = host.run(&words).exits(1);
     let found = finding(&out, SHARED_SALT.check, SHARED_SALT.status);

@@ -1,4 +1,4 @@
-//! A folder of things that are costly to make, each made once and whole.
+//! A cache of things that are expensive to build, each built once and completely.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -12,8 +12,8 @@ pub fn folder() -> PathBuf {
         .map_or_else(|| PathBuf::from("/var/cache/wp-gears-tests"), PathBuf::from)
 }
 
-/// The entry `name`, made by `build` in a folder beside it unless it is there.
-/// `made_of` is all that decides what comes out: another text, another entry.
+/// The entry `name`, built by `build` unless it exists. `made_of` contains everything
+/// that determines the result: another text means another entry.
 pub fn entry(
     name: &str,
     made_of: &str,
@@ -41,7 +41,7 @@ pub fn entry(
     Ok(path)
 }
 
-/// Entries of earlier states of the recipes, which nobody used for a week.
+/// Removes entries from earlier recipes that were not used for a week.
 fn remove_old() {
     let week = Duration::from_secs(7 * 24 * 3600);
     for entry in fs::read_dir(folder()).into_iter().flatten().flatten() {

@@ -1,4 +1,4 @@
-//! Runs a command with a time limit and keeps all that it said.
+//! Runs a command with a time limit and captures all its output.
 
 use std::io::{Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -40,7 +40,7 @@ impl Out {
         self
     }
 
-    /// Both outputs, for looking up words.
+    /// Both outputs, to search for words.
     pub fn text(&self) -> String {
         format!("{}{}", self.stdout, self.stderr)
     }
@@ -57,7 +57,7 @@ impl std::fmt::Display for Out {
     }
 }
 
-/// The last lines: a page of WordPress's is long, and the reason comes last.
+/// The last lines: pages of WordPress are long, and the reason comes last.
 fn tail(text: &str) -> &str {
     let line_before = text.trim_end().rmatch_indices('\n').nth(59);
     line_before
@@ -65,7 +65,7 @@ fn tail(text: &str) -> &str {
         .trim_end()
 }
 
-/// Runs it to its end or to the limit; then its whole process group is killed.
+/// Runs it until it ends or reaches the limit, and then kills its process group.
 pub fn run(mut command: Command, input: &[u8], limit: Duration) -> Out {
     let began = Instant::now();
     let mut out = Out {
@@ -135,8 +135,8 @@ fn collect(pipe: Option<impl Read + Send + 'static>) -> Collected {
 }
 
 impl Collected {
-    /// A daemon that the command started may hold the pipe open for ever, so
-    /// the end is waited for briefly only.
+    /// A daemon started by the command may hold the pipe open forever, so this only waits
+    /// briefly for its end.
     fn text(self) -> String {
         let patience = Instant::now();
         while !self.thread.is_finished() && patience.elapsed() < Duration::from_secs(1) {
@@ -155,7 +155,7 @@ pub fn kill_group(leader: u32) {
         .status();
 }
 
-/// As a person would type it.
+/// As a user would type it.
 pub fn shown(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     words
@@ -164,7 +164,7 @@ pub fn shown(command: &Command) -> String {
         .join(" ")
 }
 
-/// A `Command` out of a list of words.
+/// A `Command` from a list of words.
 pub fn command(words: &[&str]) -> Command {
     let mut command = Command::new(words[0]);
     command.args(&words[1..]);

@@ -1,4 +1,4 @@
-//! One throw-away host: boots, runs commands, loses power, and leaves nothing.
+//! A disposable host: boots, runs commands, loses power, and leaves nothing behind.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -15,11 +15,11 @@ use super::{Image, Tree, cache, machine};
 
 #[derive(Clone, Copy, PartialEq)]
 pub enum Shape {
-    /// systemd is process 1, the network is a loopback of its own.
+    /// Systemd is process 1, and the network is a private loopback.
     Booted,
     /// A container: process 1 only waits, and nothing starts services.
     Plain,
-    /// Plain, on the machine's own network: for building images.
+    /// Like a container, but on the machine's network, to build images.
     Networked,
 }
 
@@ -92,7 +92,7 @@ impl Host {
         Ok(host)
     }
 
-    /// Starts it, or starts it again after it went down: its files stay.
+    /// Starts it, possibly again after it went down. Its files are kept.
     pub fn power_on(&mut self) -> Result<()> {
         let mut start = Command::new("setsid");
         start
@@ -168,13 +168,13 @@ impl Host {
             .is_some_and(|running| Path::new(&format!("/proc/{}/root/etc", running.init)).exists())
     }
 
-    /// Copies the program under test to where people put it.
+    /// Copies the program under test to its usual path.
     pub fn install(&self, wp_gears: &Path) -> Result<()> {
         let bytes = fs::read(wp_gears).with_context(|| format!("no {}", wp_gears.display()))?;
         self.put("/usr/local/bin/wp-gears", bytes, 0o755)
     }
 
-    /// What a person types on the machine to be inside.
+    /// The command that enters the host from the machine.
     pub fn enter_command(&self, shell: &str) -> String {
         shown(&self.command(&[shell]))
     }
@@ -189,7 +189,7 @@ impl Host {
         let enter = [
             "nsenter", "-t", &init, "-m", "-u", "-i", "-n", "-p", "-C", "-r", "-w",
         ];
-        // What a plain container shares with the machine is entered to no effect.
+        // Entering namespaces that a container shares with the machine has no effect.
         let mut inside = command(&[&enter[..], &["--"], words].concat());
         inside
             .env_clear()
@@ -220,7 +220,7 @@ impl Host {
         self.run(&[&["runuser", "-u", user, "--"], words].concat())
     }
 
-    /// Writes a file as root, its folder too.
+    /// Writes a file as root, and creates its folder.
     pub fn put(&self, path: &str, bytes: impl AsRef<[u8]>, mode: u32) -> Result<()> {
         let script = r#"mkdir -p "$(dirname "$1")" && cat >"$1" && chmod "$2" "$1""#;
         let words = ["sh", "-c", script, "put", path, &format!("{mode:o}")];
@@ -229,7 +229,7 @@ impl Host {
             .map(drop)
     }
 
-    /// A file's text; an error if there is none.
+    /// The text of a file; an error if there is none.
     pub fn read(&self, path: &str) -> Result<String> {
         self.run(&["cat", path]).check()
     }
@@ -250,13 +250,13 @@ impl Host {
             .map_or_else(Vec::new, |running| process::list(running.init))
     }
 
-    /// Those whose command line holds `word`.
+    /// The processes with `word` in their command lines.
     pub fn processes_of(&self, word: &str) -> Vec<Process> {
         let holds = |process: &Process| process.command.contains(word);
         self.processes().into_iter().filter(holds).collect()
     }
 
-    /// Processor time of all that runs or ran under its init.
+    /// The processor time of all processes that run or ran under its init.
     pub fn cpu(&self) -> Duration {
         let usage = cgroups(&self.name).iter().find_map(|group| {
             let stat = fs::read_to_string(group.join("cpu.stat")).ok()?;
@@ -270,7 +270,7 @@ impl Host {
         self.shell(&format!("kill -KILL {pid}"));
     }
 
-    /// Shuts down in order and comes up again.
+    /// Reboots properly.
     pub fn reboot(&mut self) -> Result<()> {
         self.shut_down()?;
         self.power_on()
@@ -291,7 +291,7 @@ impl Host {
         Ok(())
     }
 
-    /// Everything in it dies at once. What was written stays, fsynced or not.
+    /// Kills everything in it at once. Everything written is kept, whether fsynced or not.
     pub fn power_cut(&mut self) {
         if let Some(mut running) = self.running.take() {
             drop(running.end);
@@ -300,7 +300,7 @@ impl Host {
         }
     }
 
-    /// Ends it in order and hands over what it wrote, as a layer of an image.
+    /// Shuts it down and returns what it wrote, as a layer of an image.
     pub fn into_layer(mut self, layer: &Path) -> Result<()> {
         self.shut_down()?;
         fs::rename(self.folder.join("upper"), layer).context("keeping a layer")
@@ -318,7 +318,7 @@ fn hosts_folder() -> PathBuf {
     cache::folder().join("hosts")
 }
 
-/// Hosts of a run that was killed: nobody holds their lock any more.
+/// Removes hosts of a killed run, whose lock is not held any more.
 fn remove_leftovers() {
     for entry in fs::read_dir(hosts_folder()).into_iter().flatten().flatten() {
         let lock = File::open(entry.path().join("lock"));
@@ -340,7 +340,7 @@ fn cgroups(name: &str) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Kills what may be left in them: they are this host's alone.
+/// Kills what may be left in its control groups, which belong only to this host.
 fn remove_cgroups(name: &str) {
     for group in cgroups(name) {
         let began = Instant::now();

@@ -1,5 +1,5 @@
-//! Images of hosts, as layers that are built once: the release as installed,
-//! a site on it, and our packages on that. All packages come from a folder.
+//! Images of hosts, as layers that are built once: the fresh release, a site on it,
+//! and our packages on top. All packages come from a folder.
 
 use std::path::PathBuf;
 
@@ -48,13 +48,13 @@ impl Image {
             .collect()
     }
 
-    /// This image, whose hosts see another folder as `PACKAGES`.
+    /// This image, with another folder that hosts see as `PACKAGES`.
     pub fn with_repository(mut self, folder: PathBuf) -> Image {
         self.packages = Some(folder);
         self
     }
 
-    /// This image with a layer on it: what `build` makes of a running host.
+    /// This image with another layer: what `build` does to a running host.
     pub fn layer(
         &self,
         name: &str,
@@ -92,19 +92,19 @@ impl Image {
         })
     }
 
-    /// The base with MariaDB, nginx, PHP and WordPress, installed and answering.
+    /// The base with MariaDB, nginx, PHP and a WordPress site that answers.
     pub fn site(release: Release) -> Result<Image> {
         Image::site_made(release, Shape::Booted)
     }
 
-    /// The same where nothing can be booted: made in a plain container.
+    /// The same, built in a plain container, if nothing can be booted.
     pub fn site_made(release: Release, shape: Shape) -> Result<Image> {
         let name = format!("{}-site-{}", release.name(), shape.name());
         Image::base(release)?.layer(&name, site::MADE_OF, shape, site::install)
     }
 
-    /// The site's host with the packages that setup brings, and nothing done
-    /// with them.
+    /// The host with a site and the packages that setup installs, without any
+    /// configuration.
     pub fn with_packages(release: Release) -> Result<Image> {
         let name = format!("{}-ready", release.name());
         Image::site(release)?.layer(&name, &OURS.join(" "), Shape::Booted, |host| {

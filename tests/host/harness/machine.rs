@@ -1,4 +1,4 @@
-//! The machine that the hosts run on: what it lacks, and its package mirror.
+//! The machine that runs the hosts: what is missing on it, and its package mirror.
 
 use std::path::Path;
 use std::process::Command;
@@ -20,7 +20,7 @@ const TOOLS: [(&str, &str); 6] = [
     ("pip3", "python3-pip"),
 ];
 
-/// Installs what is missing; an error says in one line why hosts can't run.
+/// Installs what is missing. An error says in one line why hosts cannot run.
 pub fn prepare() -> Result<()> {
     static DONE: OnceLock<Result<(), String>> = OnceLock::new();
     let done = DONE.get_or_init(|| try_prepare().map_err(|error| format!("{error:#}")));
@@ -50,8 +50,8 @@ fn try_prepare() -> Result<()> {
     apt(&[&["install", "-y", "--no-install-recommends"], &missing[..]].concat())
 }
 
-/// Hosts are overlay mounts, which neither every container nor every file
-/// system allows.
+/// Checks overlay mounts, which hosts need and not every container or file system
+/// allows.
 fn overlay() -> Result<()> {
     let probe = cache::folder().join(format!("probe-{}", std::process::id()));
     for part in ["lower", "upper", "work", "root"] {
@@ -83,7 +83,7 @@ fn on_path(tool: &str) -> bool {
         .any(|dir| Path::new(dir).join(tool).exists())
 }
 
-/// Mirrors fail for a moment now and then: three tries.
+/// Retries twice, as mirrors fail occasionally.
 fn apt(words: &[&str]) -> Result<()> {
     let mut retries = 0..2;
     loop {

@@ -1,5 +1,5 @@
-//! Real hosts to test on: images that are built once and kept, and booted
-//! containers on a throw-away layer over them. Needs root; see `machine`.
+//! Real hosts to test on: images that are built once and cached, and containers that
+//! boot from them with a disposable layer. Needs root; see `machine`.
 #![allow(dead_code, unused_imports)] // the tests and the demo each use a part
 
 pub mod cache;

@@ -1,23 +1,23 @@
-//! The processes of a host, read from outside of it.
+//! The processes of a host, read from outside.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Process {
-    /// Its id inside the host.
+    /// Its process ID inside the host.
     pub pid: u32,
-    /// Its id on the machine.
+    /// Its process ID on the machine.
     pub outer: u32,
     pub uid: u32,
-    /// When it started, in clock ticks: with the pid, what tells two apart.
+    /// When it started, in clock ticks: identifies a process together with its ID.
     pub start: u64,
-    /// Processor time so far, in clock ticks of 10 ms.
+    /// The processor time used so far, in clock ticks of 10 ms.
     pub ticks: u64,
     pub command: String,
 }
 
-/// All that share the pid namespace of the process `init`.
+/// All processes in the PID namespace of the process `init`.
 pub fn list(init: u32) -> Vec<Process> {
     let Ok(namespace) = fs::read_link(format!("/proc/{init}/ns/pid")) else {
         return vec![];
@@ -51,7 +51,7 @@ fn read(outer: u32) -> Option<Process> {
     })
 }
 
-/// The pid in the innermost namespace, if there is more than one namespace.
+/// The process ID in the innermost namespace, if there is more than one namespace.
 fn inner_pid(outer: u32) -> Option<u32> {
     let status = fs::read_to_string(format!("/proc/{outer}/status")).ok()?;
     let line = status
@@ -65,7 +65,7 @@ fn inner_pid(outer: u32) -> Option<u32> {
     }
 }
 
-/// The process 1 of the pid namespace that `ancestor` started.
+/// Process 1 of the PID namespace started by `ancestor`.
 pub fn init_below(ancestor: u32) -> Option<u32> {
     let mut generation = vec![ancestor];
     while !generation.is_empty() {

@@ -1,6 +1,6 @@
-//! CentOS Stream 9's shape on Debian's programs: its package manager, package
-//! names, places and users. Debian's files stand in RPMs laid out as CentOS's
-//! and EPEL's are; `rhel/` has the scripts that make and install them.
+//! CentOS Stream 9 simulated with Debian's programs: its package manager, package
+//! names, paths and users. Debian's files are packed into RPMs like those of CentOS
+//! and EPEL; `rhel/` has the scripts that build and install them.
 
 use std::path::PathBuf;
 
@@ -8,10 +8,10 @@ use anyhow::Result;
 
 use super::{Host, Image, Release, Shape, cache, debian, site};
 
-/// What setup brings.
+/// What setup installs.
 pub const OURS: [&str; 4] = ["gearmand", "php-pecl-gearman", "php-process", "supervisor"];
 
-/// All that a RHEL-shaped host or a repository of its is made of.
+/// Everything that determines a RHEL-shaped host or one of its repositories.
 const DEBIAN: [&str; 29] = [
     "createrepo-c",
     "cron",
@@ -47,9 +47,9 @@ const DEBIAN: [&str; 29] = [
 const PACKAGES: &str = include_str!("rhel/packages.py");
 const TURN: &str = include_str!("rhel/turn.sh");
 
-/// What Debian has no package of: programs that keep a state, and no more.
-/// Where SELinux is enforced, `/var/lib/fake-selinux/mode` says so; the booleans
-/// stand beside it, and each change in its `log`.
+/// Stand-ins for programs that Debian does not package, which only keep a state.
+/// `/var/lib/fake-selinux` contains SELinux's `mode`, its booleans, and a `log` of
+/// changes.
 const FAKES: [(&str, &str); 5] = [
     ("getenforce", include_str!("rhel/fakes/getenforce")),
     ("getsebool", include_str!("rhel/fakes/getsebool")),
@@ -60,7 +60,7 @@ const FAKES: [(&str, &str); 5] = [
 
 pub const SELINUX_LOG: &str = "/var/lib/fake-selinux/log";
 
-/// The system as installed: neither PHP nor EPEL.
+/// The fresh system, without PHP and EPEL.
 pub fn base() -> Result<Image> {
     let debian = Image::base(Release::Bookworm)?;
     let names = DEBIAN.join(" ");
@@ -110,8 +110,8 @@ pub fn site() -> Result<Image> {
     })
 }
 
-/// The site's host with EPEL and the packages that setup brings, and nothing
-/// done with them.
+/// The host with a site, EPEL and the packages that setup installs, without any
+/// configuration.
 pub fn with_packages() -> Result<Image> {
     site()?.layer("el-ready", &OURS.join(" "), Shape::Booted, |host| {
         install(host, &["epel-release"])?;
@@ -125,13 +125,13 @@ pub fn install(host: &Host, packages: &[&str]) -> Result<()> {
         .map(drop)
 }
 
-/// From now on SELinux is `Enforcing`, `Permissive` or `Disabled`.
+/// Sets SELinux to `Enforcing`, `Permissive` or `Disabled`.
 pub fn set_selinux(host: &Host, mode: &str) -> Result<()> {
     host.put("/var/lib/fake-selinux/mode", format!("{mode}\n"), 0o644)
 }
 
-/// RHEL's own tool for its repositories, which its kin do not have; it logs to
-/// `/var/lib/fake-subscription/log`.
+/// A stand-in for RHEL's own tool for repositories, which other distributions of the
+/// family lack. It logs to `/var/lib/fake-subscription/log`.
 pub fn put_subscription_manager(host: &Host) -> Result<()> {
     let text = include_str!("rhel/fakes/subscription-manager");
     host.put("/usr/sbin/subscription-manager", text, 0o755)

@@ -1,4 +1,4 @@
-//! What stands in a folder, to the byte, and how two such states differ.
+//! The exact contents of folders, and the differences between two states.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,13 +12,13 @@ struct Entry {
     kind: &'static str,
     mode: u32,
     owner: (u32, u32),
-    /// A file's hash and length, a link's target.
+    /// The hash and length of a file, or the target of a link.
     content: String,
     modified: (i64, i64),
     inode: u64,
 }
 
-/// Paths as the host sees them, each with its entry.
+/// Entries by path, as the host sees them.
 #[derive(Clone, Default)]
 pub struct Tree(BTreeMap<PathBuf, Entry>);
 
@@ -73,19 +73,19 @@ impl Tree {
         }
     }
 
-    /// Leaves out a path and all below it.
+    /// Excludes a path and everything below it.
     pub fn without(mut self, prefix: &str) -> Tree {
         self.0.retain(|path, _| !path.starts_with(prefix));
         self
     }
 
-    /// A line for each path that was made, removed, or changed in its bytes,
-    /// mode, owner or target.
+    /// A line for each path that was created, removed, or changed in its contents, mode,
+    /// owner or target.
     pub fn changes_to(&self, later: &Tree) -> Vec<String> {
         self.differences(later, false)
     }
 
-    /// The same, where a touched or replaced file counts as well.
+    /// The same, but touched and replaced files count as well.
     pub fn touches_to(&self, later: &Tree) -> Vec<String> {
         self.differences(later, true)
     }

@@ -1,4 +1,4 @@
-//! A job server of a site's own.
+//! A job server for a site.
 
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use wp_gears::gearman::text::{Admin, FunctionStatus};
 
 use super::{lab, wait_for};
 
-/// A gearmand with a durable queue, on a port of its own.
+/// A gearmand with a durable queue, on its own port.
 pub struct Gearmand {
     pub server: Server,
     queue: PathBuf,

@@ -1,5 +1,5 @@
-//! What the tests need around them: a folder, a database, the program itself,
-//! and everything ended with the tests.
+//! The environment of the tests: a folder, a database, the program itself, and a
+//! cleanup at the end.
 
 mod gearmand;
 mod process;
@@ -19,17 +19,17 @@ use super::common::needs::missing;
 pub use process::{children, processor_ms, run, signal, sleep, wait_for};
 pub use site::{Plan, Site};
 
-/// Where Debian's package keeps WordPress.
+/// Where Debian's package installs WordPress.
 const WORDPRESS: &str = "/usr/share/wordpress";
 
-/// The user that sites belong to if the tests run as root: workers refuse root.
+/// The owner of the sites if the tests run as root, as workers refuse to run as root.
 const USER: &str = "www-data";
 
 pub struct Lab {
     pub dir: PathBuf,
     root: bool,
     database: Option<Child>,
-    /// Open as long as the tests run; at its end a shell cleans up.
+    /// Open while the tests run; when it is closed, a shell cleans up.
     _guard: Child,
 }
 
@@ -51,7 +51,7 @@ impl Lab {
             .arg("cat >/dev/null; cat \"$0\"/pids | xargs -r kill 2>/dev/null; sleep 1; rm -rf \"$0\"")
             .arg(&dir)
             .stdin(Stdio::piped())
-            // It outlives a kill of the tests' own group.
+            // It survives a kill of the tests' process group.
             .process_group(0)
             .spawn()
             .unwrap();
@@ -76,7 +76,7 @@ impl Lab {
         lab
     }
 
-    /// A program as the user that sites belong to.
+    /// A command that runs as the owner of the sites.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         if !self.root {
             return Command::new(program);
@@ -88,7 +88,7 @@ impl Lab {
         command
     }
 
-    /// The user that sites belong to.
+    /// The owner of the sites.
     pub fn user(&self) -> String {
         match self.root {
             true => USER.into(),
@@ -155,7 +155,7 @@ impl Lab {
             .unwrap_or_else(|| panic!("the database refuses: {text}"))
     }
 
-    /// To be ended with the tests, however they end.
+    /// Registers a process to be killed when the tests end in any way.
     pub fn remember(&self, pid: u32) {
         let mut pids = fs::OpenOptions::new()
             .append(true)

@@ -1,4 +1,4 @@
-//! Running programs, waiting for them, and looking at their processes.
+//! Runs programs, waits for them, and inspects their processes.
 
 use std::fs;
 use std::io::Read;
@@ -36,7 +36,7 @@ pub fn sleep(millis: u64) {
 }
 
 pub fn signal(pid: i32, name: &str) {
-    // 0 and less are whole groups, the tests' own too.
+    // 0 and below address process groups, including that of the tests.
     if pid <= 1 {
         return;
     }
@@ -54,7 +54,7 @@ pub fn children(pid: i32) -> Vec<i32> {
         .collect()
 }
 
-/// Processor time of a process so far, in milliseconds.
+/// The processor time used by a process, in milliseconds.
 pub fn processor_ms(pid: i32) -> u64 {
     let mut text = String::new();
     fs::File::open(format!("/proc/{pid}/stat"))

@@ -1,5 +1,4 @@
-//! A WordPress with a job server: making it, adding jobs, and looking at what
-//! became of them.
+//! A WordPress with a job server: creating it, adding jobs, and checking their results.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -15,7 +14,7 @@ use super::worker::Worker;
 use super::{WORDPRESS, lab, run, sleep};
 use crate::common::judge::is_valid;
 
-/// Real WordPress, with a salt, a log and folders of its own.
+/// A real WordPress with its own salt, log and folders.
 pub struct Site {
     pub name: String,
     pub dir: PathBuf,
@@ -25,16 +24,16 @@ pub struct Site {
 
 #[derive(Default)]
 pub struct Plan {
-    /// A plugin's source in place of the bundled one.
+    /// The source of a plugin that replaces the bundled one.
     pub plugin: Option<String>,
-    /// Lines of wp-config.php.
+    /// Additional lines of wp-config.php.
     pub config: String,
-    /// A must-use plugin with the test's own jobs.
+    /// A must-use plugin with the jobs of the test.
     pub jobs: String,
     pub network: bool,
 }
 
-/// Jobs that most tests use: each writes a line.
+/// The jobs of most tests: each writes a line.
 const JOBS: &str = r#"<?php
 function out( $line, $file = 'out' ) {
 	file_put_contents( WP_CONTENT_DIR . "/uploads/$file", $line . "\n", FILE_APPEND | LOCK_EX );
@@ -61,7 +60,7 @@ impl Site {
         for entry in fs::read_dir(WORDPRESS).unwrap() {
             let path = entry.unwrap().path();
             let file = path.file_name().unwrap().to_str().unwrap();
-            // Where wp-load.php really is, is where WordPress is.
+            // WordPress resolves the path of wp-load.php, so it must not be a link.
             if file.ends_with(".php") && file != "wp-config.php" {
                 fs::copy(&path, dir.join(file)).unwrap();
             } else if ["wp-includes", "wp-admin"].contains(&file) {
@@ -129,12 +128,12 @@ impl Site {
                 &format!("<?php\n{}", plan.jobs),
             );
         }
-        // What is as young as the PHP that loads it counts as changed.
+        // A file as new as the PHP that loads it counts as changed.
         sleep(50);
         site
     }
 
-    /// Installs WordPress the first time, and copies those tables after that.
+    /// Installs WordPress once, and copies its tables after that.
     fn install(&self) {
         static FIRST: Mutex<Option<String>> = Mutex::new(None);
         let prefix = self.name.replace('-', "_");
@@ -146,7 +145,7 @@ impl Site {
                  wp_install( 'test', 'admin', 'a@site.test', true, '', 'pw' );
                  update_option( 'siteurl', 'http://site.test' ); update_option( 'home', 'http://site.test' );",
             );
-            // Some options come with the first page.
+            // The first page writes some options.
             self.php("");
             for table in lab()
                 .sql(&format!("USE wp; SHOW TABLES LIKE '{prefix}\\_%'"))
@@ -176,7 +175,7 @@ impl Site {
     }
 
     pub fn write(&self, file: &str, text: &str) {
-        // As an editor or a deployment does: in place of the old one.
+        // Replace the file, like editors and deployments do.
         let path = self.dir.join(file);
         let new = path.with_extension("new");
         fs::write(&new, text).unwrap();
@@ -184,7 +183,7 @@ impl Site {
         fs::rename(new, path).unwrap();
     }
 
-    /// Runs PHP with the site loaded (`load()` where the code does that itself).
+    /// Runs PHP with the site loaded, unless the code calls `load()` itself.
     pub fn php(&self, code: &str) -> String {
         let load = if code.contains("load();") {
             ""
@@ -221,7 +220,7 @@ impl Site {
         assert_eq!(said, "");
     }
 
-    /// What the jobs wrote.
+    /// The lines that the jobs wrote.
     pub fn lines(&self, file: &str) -> Vec<String> {
         fs::read_to_string(self.dir.join("wp-content/uploads").join(file))
             .unwrap_or_default()
@@ -250,7 +249,7 @@ impl Site {
         self.out()
     }
 
-    /// These lines and no others, none twice, in any order.
+    /// Asserts that exactly these lines were written, once each, in any order.
     pub fn assert_once(&self, mut expected: Vec<String>) {
         let mut got = self.out();
         got.sort();
@@ -286,7 +285,8 @@ impl Site {
         Worker::start(self, options)
     }
 
-    /// The command line, as root where the tests are: `wp-gears pause` and the like.
+    /// Runs the command line as the tests' user, for `wp-gears pause` and similar
+    /// commands.
     pub fn wp_gears(&self, words: &[&str]) -> Output {
         run(Command::new(lab().dir.join("lib/wp-gears"))
             .args(words)
@@ -303,7 +303,7 @@ impl Site {
         document["failed"].as_array().unwrap().clone()
     }
 
-    /// Those that are kept, not those that wait.
+    /// The failed jobs, without those that wait for a retry.
     pub fn kept(&self) -> Vec<(String, String)> {
         let mut kept: Vec<_> = self
             .failed()

@@ -44,12 +44,12 @@ impl Worker {
         signal(self.pid(), name);
     }
 
-    /// TERM, and how long it took to end.
+    /// Sends TERM, and returns how long the worker took to exit.
     pub fn stop(mut self) -> Duration {
         let start = Instant::now();
         self.signal("TERM");
         let status = self.child.wait().unwrap();
-        // The signal's default, where it came before the worker was set up.
+        // The signal killed it, because it came before the worker had handlers.
         assert!(status.success() || status.signal() == Some(15), "{status}");
         start.elapsed()
     }
@@ -58,7 +58,7 @@ impl Worker {
         self.child.try_wait().unwrap().is_none()
     }
 
-    /// The PHP process below it.
+    /// Its PHP process.
     pub fn php(&self) -> Option<i32> {
         children(self.pid()).first().copied()
     }
