@@ -57,6 +57,17 @@ impl ProgramSection {
     }
 }
 
+/// Whether two texts define the program alike. Comments and layout do not count.
+pub fn same(program: &str, one: &str, other: &str) -> bool {
+    let values = |text| {
+        let all = parse(text, Path::new(""));
+        all.into_iter()
+            .find(|it| it.name == program)
+            .map(|it| it.values)
+    };
+    values(one).is_some() && values(one) == values(other)
+}
+
 /// The site whose worker these words start, if they start a worker of ours.
 pub fn site_of(words: &[String]) -> Option<PathBuf> {
     words.iter().find(|word| *word == "worker")?;
@@ -248,6 +259,15 @@ pub fn split_words(line: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn comments_and_layout_make_no_other_program() {
+        let one = "[program:a]\n; ours\ncommand=x worker\nuser=b\n";
+        let other = "; theirs\n[program:a]\ncommand = x worker ; really\nuser: b\n\n[program:c]\n";
+        assert!(same("a", one, other));
+        assert!(!same("a", one, &other.replace("user: b", "user: c")));
+        assert!(!same("a", one, "[program:b]\n") && !same("d", one, one));
+    }
 
     #[test]
     fn words_survive_joining_and_splitting() {

@@ -1,10 +1,12 @@
 //! The intent for a host is stored in `/etc/wp-gears.toml`, and obeyed.
 
-use std::process::Output;
+use std::path::Path;
+use std::process::{Command, Output};
 
-use crate::root::{Root, SITE, code, text, wp_gears_command};
+use crate::root::{CONFIG, PARAMS, Root, SITE, code, text, wp_gears_command};
 
 const INTENT: &str = "/etc/wp-gears.toml";
+const CONFIG_FILE: &str = "/var/www/site/wp-config.php";
 const PROGRAM: &str = "/etc/supervisor/conf.d/wp-gears-site.conf";
 
 fn setup(root: &Root, words: &[&str]) -> Output {
@@ -403,4 +405,48 @@ fn a_site_that_is_gone_is_taken_out_of_the_file_by_remove() {
     }
     assert!(root.get(INTENT).contains("# later"));
     is_settled(&root);
+}
+
+/// What the version before the intent file left on a host, its own code apart.
+fn host_of_the_version_before(kind: &str) -> Root {
+    let root = Root::new();
+    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/before");
+    if kind == "pip" {
+        std::fs::remove_dir_all(root.at("/etc/supervisor")).unwrap();
+    }
+    let copied = Command::new("cp")
+        .args(["-r", "--no-preserve=all", "--"])
+        .args([from.join(kind).join("."), root.path().into()])
+        .status();
+    assert!(copied.unwrap().success());
+    root
+}
+
+#[test]
+fn what_the_version_before_wrote_stays_as_it_is() {
+    for kind in ["package", "pip"] {
+        let root = host_of_the_version_before(kind);
+        let etc = || {
+            let mut tree = root.tree();
+            tree.retain(|path, _| path.starts_with("etc") || path.ends_with("wp-config.php"));
+            tree
+        };
+        let mut before = etc();
+        setup(&root, &[]);
+        let mut after = etc();
+        assert!(after.remove(Path::new(&INTENT[1..])).is_some());
+        for tree in [&mut before, &mut after] {
+            // Only systemd reads that again: supervisord does not restart.
+            tree.retain(|path, _| !path.ends_with("wp-gears-supervisor.service"));
+        }
+        assert_eq!(after, before, "{kind}");
+        let recorded = root.get(INTENT);
+        assert!(recorded.contains("\nworkers = 3\njob-timeout = 90\n"));
+        is_settled(&root);
+        let output = root.run(&["remove", "--yes"]);
+        assert_eq!(code(&output), 0, "{}", text(&output));
+        assert_eq!(root.get(CONFIG_FILE), CONFIG);
+        assert_eq!(root.get("/etc/default/gearman-job-server"), PARAMS);
+        assert!(!root.at(INTENT).exists());
+    }
 }

@@ -16,37 +16,42 @@ use crate::resource::file::File;
 use crate::supervisor::{block, programs};
 use crate::worker::options::WorkerOptions;
 
-/// The program's definition: a file of its own, or a marked block in the main
-/// file where that includes no folder.
+/// The program's definition: in place of the one that serves the site already,
+/// in a file of its own, or, if supervisor's main file includes no folder, in a
+/// marked block in it. A definition that differs only in comments stays: an
+/// earlier version wrote them, or a person did.
 pub fn file(host: &Host, supervisor: &Supervisord, site: &SiteResolved) -> Result<File> {
     let text = program_text(host, site)?;
-    if let Some(existing) = &site.existing {
-        let program = existing.name.clone();
-        return Ok(File {
-            make: Box::new(move |_, now| {
-                let now = String::from_utf8_lossy(now.unwrap_or_default()).into_owned();
-                let text = block::replace_section(&now, &program, &text)
-                    .with_context(|| format!("the program {program} is not there any more"))?;
-                Ok(Some(text.into_bytes()).into())
-            }),
-            ..File::whole(&existing.file, Vec::new(), 0o644).edit(Edit::Section)
-        });
-    }
-    let mut file = if programs::folder_is_included(host, supervisor)? {
-        let path = own_file(supervisor, site);
-        File::whole(path, text.into_bytes(), 0o644).edit(Edit::Program)
-    } else {
-        let program = site.program.clone();
-        File {
-            make: Box::new(move |_, now| {
-                let now = String::from_utf8_lossy(now.unwrap_or_default()).into_owned();
-                Ok(Some(block::set(&now, &program, &text).into_bytes()).into())
-            }),
-            ..File::whole(supervisor.config, Vec::new(), 0o644).edit(Edit::Block)
+    let (path, edit) = match &site.existing {
+        Some(existing) => (existing.file.clone(), Edit::Section),
+        None if programs::folder_is_included(host, supervisor)? => {
+            (own_file(supervisor, site), Edit::Program)
         }
+        None => (supervisor.config.into(), Edit::Block),
     };
-    // Our own has its folder before this.
-    file.package = supervisor.package;
+    let program = site.program.clone();
+    let old = site.existing.as_ref().map(|existing| existing.name.clone());
+    let make = move |_: &Host, bytes: Option<&[u8]>| {
+        let now = String::from_utf8_lossy(bytes.unwrap_or_default());
+        if programs::same(&program, &now, &text) {
+            return Ok(bytes.map(<[u8]>::to_vec).into());
+        }
+        let next = match (&old, edit) {
+            (Some(old), _) => block::replace_section(&now, old, &text)
+                .with_context(|| format!("the program {old} is not there any more"))?,
+            (None, Edit::Block) => block::set(&now, &program, &text),
+            (None, _) => text.clone(),
+        };
+        Ok(Some(next.into_bytes()).into())
+    };
+    let mut file = File {
+        make: Box::new(make),
+        ..File::whole(path, Vec::new(), 0o644).edit(edit)
+    };
+    if site.existing.is_none() {
+        // A supervisor of our own has its folder before this.
+        file.package = supervisor.package;
+    }
     Ok(file)
 }
 
