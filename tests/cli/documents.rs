@@ -23,7 +23,7 @@ fn the_printed_configuration_gives_the_same_plan() {
     let hosts: [(&str, &[&str], &str); 4] = [
         ("fresh", &[], ""),
         (
-            "told by options",
+            "set by options",
             &[
                 "--workers",
                 "5",
@@ -47,7 +47,7 @@ fn the_printed_configuration_gives_the_same_plan() {
             "",
         ),
         (
-            "told by a file",
+            "set by a file",
             &[],
             "listen = '0.0.0.0'\njob-retries = 7\n",
         ),

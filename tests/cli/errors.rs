@@ -28,7 +28,7 @@ macro_rules! setup {
 const CASES: &[Case] = &[
     ("no site is named", nothing, &["setup", "--yes"]),
     (
-        "the site's folder is not there",
+        "the site's folder does not exist",
         nothing,
         &["setup", "--site", "/nowhere", "--yes"],
     ),
@@ -56,7 +56,7 @@ const CASES: &[Case] = &[
         setup!["--wp-config", "/var/www/site/wp-config.php"],
     ),
     (
-        "wp-config.php is no PHP",
+        "wp-config.php is not PHP",
         |root| config(root, "if ( ! defined", "if ( ( ! defined"),
         setup![],
     ),
@@ -66,7 +66,7 @@ const CASES: &[Case] = &[
         setup![],
     ),
     (
-        "a definition stands in a branch",
+        "a definition is in a branch",
         |root| {
             config(
                 root,
@@ -99,22 +99,22 @@ const CASES: &[Case] = &[
         setup!["--salt", "very-secret"],
     ),
     (
-        "root is to run the jobs",
+        "root should run the jobs",
         nothing,
         setup!["--worker-user", "root"],
     ),
     (
-        "the worker user is not there",
+        "the worker user does not exist",
         nothing,
         setup!["--worker-user", "nobody9"],
     ),
     (
-        "the plugin is not there",
+        "the plugin is not installed",
         nothing,
         setup!["--plugin", "wp-minions"],
     ),
     (
-        "the PHP is not there",
+        "the PHP does not exist",
         nothing,
         setup!["--php", "/usr/bin/php9"],
     ),
@@ -172,7 +172,7 @@ const CASES: &[Case] = &[
         ],
     ),
     (
-        "nobody can be asked",
+        "there is no terminal to ask on",
         nothing,
         &["setup", "--site", "/var/www/site", "-q"],
     ),
@@ -192,7 +192,7 @@ const CASES: &[Case] = &[
         setup!["--port", "99999"],
     ),
     (
-        "the file is not there",
+        "the file does not exist",
         nothing,
         setup!["--config", "/nowhere/wp-gears.toml"],
     ),
@@ -202,7 +202,7 @@ const CASES: &[Case] = &[
         setup![],
     ),
     (
-        "the file has a key like no other",
+        "the file has a key unlike any other",
         |root| root.put(FILE, "zzz = 1\n"),
         setup![],
     ),
@@ -217,7 +217,7 @@ const CASES: &[Case] = &[
         setup![],
     ),
     (
-        "the file is no TOML",
+        "the file is not TOML",
         |root| root.put(FILE, "port = 4730\nsalt = 'geheim\n"),
         setup![],
     ),
@@ -232,7 +232,7 @@ const CASES: &[Case] = &[
         setup![],
     ),
     (
-        "the platform does not say what it is",
+        "the platform does not identify itself",
         |root| std::fs::remove_file(root.at("/etc/os-release")).unwrap(),
         setup![],
     ),
@@ -245,7 +245,7 @@ const CASES: &[Case] = &[
         setup![],
     ),
     (
-        "remove of a site that is not there",
+        "remove a site that does not exist",
         nothing,
         &["remove", "--site", "/nowhere", "--yes"],
     ),
@@ -276,7 +276,7 @@ const OTHERS: &[(&str, &[&str])] = &[
     ),
     ("remove without root's rights", &["remove", "--yes"]),
     (
-        "the folder of --root is not there",
+        "the folder of --root does not exist",
         &["plan", "--root", "/nowhere"],
     ),
     ("a command that is nearly right", &["setpu"]),
@@ -290,7 +290,7 @@ const OTHERS: &[(&str, &[&str])] = &[
         &["pause", "--state", "STATE"],
     ),
     (
-        "a failed job that is not there",
+        "a failed job that does not exist",
         &["failed", "show", "1-2", "--state", "STATE", "--site", "b"],
     ),
     (
@@ -302,7 +302,7 @@ const OTHERS: &[(&str, &[&str])] = &[
         &["status", "--state", "STATE", "--site", "/srv/none"],
     ),
     (
-        "a worker's name that is no name",
+        "an invalid name of a worker",
         &["worker", "--site", "/", "--name", "../x"],
     ),
 ];

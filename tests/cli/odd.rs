@@ -95,7 +95,7 @@ fn outcome(root: &Root, place: &str) -> Result<Outcome, String> {
         };
     }
     if code(&run) != 0 {
-        return Err(format!("ended with {}: {said}", code(&run)));
+        return Err(format!("exited with {}: {said}", code(&run)));
     }
     let again = root.run(&["plan", "--site", SITE, "--check"]);
     if code(&again) != 0 {
@@ -105,7 +105,7 @@ fn outcome(root: &Root, place: &str) -> Result<Outcome, String> {
     let differs = given_back(&before, &root.tree());
     match code(&removed) == 0 && differs.is_empty() {
         true => Ok(Outcome::SetUp),
-        false => Err(format!("not given back: {} {differs:?}", code(&removed))),
+        false => Err(format!("not restored: {} {differs:?}", code(&removed))),
     }
 }
 

@@ -73,7 +73,7 @@ fn hosts() -> Vec<Made> {
             ..BY_README
         },
         Made {
-            name: "three processes beside another program, in a linked file",
+            name: "three processes along with another program, in a linked file",
             options: Some("PARAMS='--daemon --listen=127.0.0.1 --verbose=INFO'\n"),
             program: (
                 "conf.d/all.conf",
@@ -137,7 +137,7 @@ fn hosts() -> Vec<Made> {
             ..BY_README
         },
         Made {
-            name: "everything stopped and off, servers and salt by hand alone",
+            name: "everything stopped and disabled, only servers and salt set by hand",
             options: None,
             constants: "if ( ! defined( 'WP_ASYNC_TASK_SALT' ) ) {\n\tdefine( 'WP_ASYNC_TASK_SALT', 'guarded' );\n}\n\
                         $gearman_servers = array(\n\t'localhost:4730', // this host\n);\n",

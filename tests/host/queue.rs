@@ -60,7 +60,7 @@ fn jobs_survive(host: &mut Host, needs_database: bool) {
     host.run(&["wp-gears", "pause", "--wait"]).exits(0);
     Site::first(host).forget_done();
     Site::first(host).send(1, JOBS, 0.0).ok();
-    all_wait(host, "handed in");
+    all_wait(host, "submitted");
 
     phase("gearmand is killed");
     let gearmand = host.processes_of("gearmand ")[0].pid;

@@ -7,7 +7,7 @@ use crate::harness::{Host, Image, Release, Shape, rhel, site};
 use crate::support::wp_gears;
 
 #[test]
-#[ignore = "waits for a person"]
+#[ignore = "interactive"]
 fn shell() {
     let wanted = std::env::var("HOST").unwrap_or_else(|_| "ready".into());
     let image = match wanted.as_str() {

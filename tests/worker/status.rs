@@ -67,7 +67,7 @@ fn counts_are_those_of_the_job_server_and_of_the_workers() {
     for n in 0..5 {
         site.add("t_sleep", json!([n.to_string(), 4000]));
     }
-    wait_for(20, "two jobs in hand", || site.lines("begun").len() == 2);
+    wait_for(20, "two running jobs", || site.lines("begun").len() == 2);
 
     let output = out(&mut status(&site, None, &["--json"]));
     assert_eq!(output.status.code(), Some(0), "{output:?}");

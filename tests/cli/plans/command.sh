@@ -1,6 +1,6 @@
 #!/bin/sh
-# Answers in the stead of a host's own programs, under whose names it stands;
-# what there is stands in /packages (packages.awk), /etc and the unit files.
+# A stand-in for a host's programs, installed under their names. It answers from
+# /packages (packages.awk), /etc and the unit files.
 name=${0##*/}
 all=$*
 words=
@@ -16,7 +16,7 @@ answer() {
     exec awk -f /packages.awk -- "$@"
 }
 
-# As 'systemctl show' tells of a unit from its file.
+# Imitates 'systemctl show' from a unit's file.
 unit() {
     file=/usr/lib/systemd/system/$1
     echo "Id=$1"

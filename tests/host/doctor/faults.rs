@@ -136,7 +136,7 @@ s.bind((\"127.0.0.1\", 4730)); s.listen(); time.sleep(600)' >/dev/null 2>&1 </de
         Hand("systemctl restart gearman-job-server"),
     ),
     fault(
-        "a job that nobody serves",
+        "a job without a worker",
         "php -r '$c = new GearmanClient(); $c->addServer( \"127.0.0.1\" ); $c->doBackground( \"other\", \"x\" );'",
         "queue",
         Hand(

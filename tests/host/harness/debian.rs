@@ -1,4 +1,4 @@
-//! Stock Debian: a root folder, and a folder with packages.
+//! Debian as it comes: a root folder, and its packages in a folder beside it.
 
 use std::path::Path;
 use std::time::Duration;
@@ -8,16 +8,16 @@ use anyhow::Result;
 use super::command::{command, run};
 use super::{Host, Image, Release, Shape, machine};
 
-/// Everything that determines the result.
+/// What decides how these come out.
 pub const MADE_OF: &str = include_str!("debian.rs");
 
-/// Where hosts have the package repository, read-only.
+/// Where a host has the package repository, read-only.
 pub const PACKAGES: &str = "/srv/packages";
 
-/// What setup installs, including what apt recommends.
+/// What setup brings, with what apt recommends beside it.
 pub const OURS: [&str; 3] = ["gearman-job-server", "php-gearman", "supervisor"];
 
-/// What a host with a site has, and what tests may install.
+/// What a site's host has, and what tests may want to install.
 const POOL: &[&str] = &[
     "mariadb-server",
     "nginx",
@@ -47,7 +47,7 @@ const POOL: &[&str] = &[
     "cron",
     "php-redis",
     "redis-server",
-    // Needed to build RHEL-shaped hosts.
+    // What a host is made RHEL-shaped with.
     "createrepo-c",
     "dnf",
     "dnf-plugins-core",
@@ -73,15 +73,15 @@ pub fn debootstrap(release: Release, root: &Path) -> Result<()> {
         &format!("deb [trusted=yes] file:{PACKAGES} ./\n"),
     )?;
     write("etc/hosts", "127.0.0.1 localhost testhost\n::1 localhost\n")?;
-    // Debian's daily runs of apt could lock it at the wrong time.
+    // Debian's own daily runs of apt would lock it at a bad moment.
     for timer in ["apt-daily.timer", "apt-daily-upgrade.timer"] {
         std::os::unix::fs::symlink("/dev/null", root.join("etc/systemd/system").join(timer))?;
     }
     Ok(())
 }
 
-/// A repository with all packages that any test installs, and their dependencies, so
-/// that hosts have a real apt and need no network.
+/// All packages that any test installs, with all that they need, as a
+/// repository: hosts then have a real apt, and need no network.
 pub fn download(base: &Image, release: Release, folder: &Path) -> Result<()> {
     const FOLDER: &str = "/srv/download";
     let bind = format!("{}:{FOLDER}:rw", folder.display());
@@ -115,7 +115,7 @@ pub fn download(base: &Image, release: Release, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Installs packages without what apt recommends.
+/// Installs packages as a person would, with nothing that apt recommends.
 pub fn install(host: &Host, packages: &[&str]) -> Result<()> {
     host.run(&["apt-get", "update"]).check()?;
     let install = [

@@ -1,4 +1,4 @@
-//! WordPress on a host: installing it, and using it in tests.
+//! WordPress on a host: how it is installed, and what tests do with it.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use super::debian::install as packages;
 use super::{Host, Out, Shape};
 
-/// Everything that determines the layer with a site.
+/// What decides how a site's layer comes out.
 pub const MADE_OF: &str = concat!(
     include_str!("site.rs"),
     include_str!("site.php"),
@@ -17,10 +17,10 @@ pub const MADE_OF: &str = concat!(
 pub const FOLDER: &str = "/var/www/site";
 pub const USER: &str = DEBIAN.user;
 
-/// The paths and names of a distribution family that a site needs.
+/// Where a family of distributions has what a site is made of.
 struct Places {
     user: &'static str,
-    /// The pools of PHP-FPM, as a pattern.
+    /// Pools of PHP-FPM, as a pattern.
     pools: &'static str,
     sockets: &'static str,
     /// Who may connect to a pool's socket.
@@ -54,7 +54,7 @@ impl Places {
     }
 }
 
-/// Installs the first site of a host.
+/// Puts the first site on a host without any.
 pub fn install(host: &Host) -> Result<()> {
     let stack = [
         "mariadb-server",
@@ -67,8 +67,8 @@ pub fn install(host: &Host) -> Result<()> {
     ];
     let more = ["iproute2", "wordpress", "wordpress-theme-twentytwentythree"];
     packages(host, &[&stack[..], &more].concat())?;
-    // The package spreads a site over /etc, /usr and /var. Usual sites are in one folder,
-    // with the layout of wordpress.org's archive.
+    // The package spreads a site over /etc, /usr and /var; people's sites stand
+    // in one folder, as wordpress.org's archive lays it out.
     host.shell(
         "cp -rL /usr/share/wordpress /srv/wordpress
          rm -f /srv/wordpress/wp-config.php
@@ -83,7 +83,7 @@ pub fn install(host: &Host) -> Result<()> {
     add_first(host)
 }
 
-/// The first site, which belongs to the web user.
+/// The first site, of the web user.
 pub fn add_first(host: &Host) -> Result<()> {
     add(host, FOLDER, Places::of(host).user, "localhost")?;
     let page = host.run(&["curl", "-sSf", "http://localhost/"]);
@@ -97,7 +97,7 @@ pub fn add_first(host: &Host) -> Result<()> {
     Ok(())
 }
 
-/// Starts the services of a site in a container without init.
+/// What a site needs, in a container where no init starts it.
 pub fn start(host: &Host) -> Result<()> {
     if host.shape == Shape::Booted {
         Ok(())
@@ -114,7 +114,7 @@ fn services(host: &Host, verb: &str) -> Result<()> {
         .map(drop)
 }
 
-/// Adds a site in `folder` that belongs to `user` and answers to `domain`.
+/// Adds a site in `folder`, of `user`, answering to `domain`.
 pub fn add(host: &Host, folder: &str, user: &str, domain: &str) -> Result<()> {
     let database = folder
         .rsplit('/')
@@ -173,7 +173,7 @@ pub fn add(host: &Host, folder: &str, user: &str, domain: &str) -> Result<()> {
     Ok(())
 }
 
-/// A site to which tests submit jobs.
+/// A site that tests send jobs to.
 pub struct Site<'a> {
     pub host: &'a Host,
     pub folder: &'a str,
@@ -189,9 +189,9 @@ impl<'a> Site<'a> {
         }
     }
 
-    /// Submits jobs number `from` to `to`, each of which sleeps for `seconds`.
+    /// Sends jobs number `from` to `to`, each of which sleeps for `seconds`.
     pub fn send(&self, from: u32, to: u32, seconds: f32) -> Out {
-        // A burst on a busy machine takes longer than a page would wait.
+        // A burst on a busy machine is not a page that must not wait.
         let code = r#"define("WP_GEARS_TIMEOUT", 5000); require "$argv[1]/wp-load.php";
             for ($n = $argv[2]; $n <= $argv[3]; $n++) {
                 if (!wp_async_task_add("test_job", ["n" => $n, "sleep" => $argv[4]])) exit(9);
@@ -206,7 +206,7 @@ impl<'a> Site<'a> {
         self.column(0)
     }
 
-    /// The processes that ran the jobs.
+    /// The processes that ran them.
     pub fn done_by(&self) -> Vec<u32> {
         self.column(1)
     }
@@ -217,7 +217,7 @@ impl<'a> Site<'a> {
         lines.lines().filter_map(number).collect()
     }
 
-    /// Waits until `count` jobs have run or the time is up, and returns those that ran.
+    /// Waits until `count` jobs ran, or the time is up; then what ran.
     pub fn wait_for(&self, count: usize, limit: Duration) -> Vec<u32> {
         let began = Instant::now();
         loop {
@@ -233,7 +233,7 @@ impl<'a> Site<'a> {
         self.host.run(&["rm", "-f", "/srv/jobs/done"]);
     }
 
-    /// The status and body of a page over HTTP.
+    /// Status and body of a page over HTTP.
     pub fn get(&self, url: &str) -> (u32, String) {
         let out = self
             .host
