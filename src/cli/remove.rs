@@ -57,7 +57,7 @@ pub fn run_on(host: &Host, args: &RemoveArgs, ui: Ui) -> Result<u8> {
     let mut outcome = Outcome::default();
     if plan.changes() || !chosen.scopes.is_empty() {
         confirm(ui, args.yes, "remove wp-gears", false)?;
-        for folder in &chosen.removal.torn {
+        for folder in &chosen.removal.interrupted {
             host.tidy(folder)?;
         }
         // Sites come first: what they share is removed only after all succeeded.
@@ -94,7 +94,7 @@ pub fn run_on(host: &Host, args: &RemoveArgs, ui: Ui) -> Result<u8> {
     left.sort();
     left.dedup();
     for line in &left {
-        ui.line(&format!("kept: {line}"));
+        ui.line(&format!("note: {line}"));
     }
     for one in &refused {
         ui.refused(std::slice::from_ref(*one));
@@ -123,7 +123,7 @@ struct Chosen {
     recorded: Option<Recorded>,
     /// Journals to close after this run.
     scopes: Vec<Scope>,
-    /// The intent file cannot be read, and stays.
+    /// The intent file cannot be edited, so it is kept.
     unreadable: bool,
 }
 
@@ -223,14 +223,14 @@ fn choose(host: &Host, dirs: &[PathBuf], wish: Wish) -> Result<Chosen> {
     if let Some(item) = chosen.intent(&[]) {
         match item.resource.inspect(host) {
             Ok(_) => chosen.removal.items.push(item),
-            // It stays, but everything else can go.
+            // Keep it, but remove everything else.
             Err(error) => {
                 chosen.unreadable = true;
                 let why = match error.downcast_ref::<Problem>() {
                     Some(problem) => problem.why.clone(),
                     None => format!("{error:#}"),
                 };
-                let left = format!("{}, which cannot be edited ({why})", file::DEFAULT);
+                let left = format!("kept {}, which cannot be edited ({why})", file::DEFAULT);
                 chosen.removal.left.push(left);
             }
         }

@@ -1,5 +1,5 @@
-//! What a host has that no file says yet: hosts that were set up by hand, or
-//! by a version that kept no intent. Read once, then recorded.
+//! Derives options from a host that was set up by hand, or by a version that
+//! recorded no intent. They are read once and then recorded.
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,8 @@ use crate::site::find;
 use crate::supervisor::programs::ProgramSection;
 use crate::worker::options::WorkerOptions;
 
-/// What the job server's options file asks for. A package's own value is not an intent.
+/// The options in the job server's options file, except values that come with
+/// the package.
 pub fn host_options(host: &Host, platform: &Platform) -> Result<HostOptions> {
     let gearmand = &platform.family.gearmand;
     let Some(file) = host.read(Path::new(gearmand.options_file))? else {
@@ -35,19 +36,19 @@ pub fn host_options(host: &Host, platform: &Platform) -> Result<HostOptions> {
     })
 }
 
-/// Where this host's own job server is reached, by its options file.
+/// The address of this host's own job server, from its options file.
 pub fn own_server(host: &Host) -> Option<String> {
     let options = host_options(host, host.platform().ok()?).ok()?;
     Some(server_of(&options))
 }
 
-/// Where a job server with these options is reached from its own host.
+/// The address at which a job server with these options is reached from its own host.
 pub fn server_of(options: &HostOptions) -> String {
     let listen = options.listen.as_deref().unwrap_or("127.0.0.1");
     reached_at(listen, options.port.unwrap_or(4730))
 }
 
-/// How a server that listens there is reached from its own host.
+/// The address at which a server that listens there is reached from its own host.
 pub fn reached_at(listen: &str, port: u16) -> String {
     match listen {
         "0.0.0.0" | "::" | "localhost" => format!("127.0.0.1:{port}"),
@@ -56,11 +57,11 @@ pub fn reached_at(listen: &str, port: u16) -> String {
     }
 }
 
-/// What a program asks for, ours or one by the plugin's readme.
+/// The options of a program, ours or one written by the plugin's readme.
 pub fn site_options(program: &ProgramSection) -> SiteOptions {
     SiteOptions {
         name: program.option("--name"),
-        // Whoever left numprocs out got supervisor's own default.
+        // Without numprocs, supervisor's own default applies.
         workers: program.get("numprocs").unwrap_or("1").parse().ok(),
         worker_user: program.get("user").map(str::to_owned),
         worker_dir: program.get("directory").map(PathBuf::from),
@@ -70,8 +71,8 @@ pub fn site_options(program: &ProgramSection) -> SiteOptions {
     }
 }
 
-/// The worker options among the words of a program's command. What is no such
-/// option, or no value of it, counts as absent.
+/// The worker options in a program's command. Unknown options and invalid
+/// values are ignored.
 fn worker_options(program: &ProgramSection) -> WorkerOptions {
     let known = WorkerOptions::augment_args(clap::Command::new("worker").no_binary_name(true));
     let mut read = WorkerOptions::default();
@@ -89,7 +90,7 @@ fn worker_options(program: &ProgramSection) -> WorkerOptions {
     read
 }
 
-/// What of a site's options is worth recording: not what is so by default.
+/// The options of a site that differ from the defaults, and are worth recording.
 pub fn beyond_defaults(options: SiteOptions, dir: &Path, name: &str) -> SiteOptions {
     options.changed_from(&SiteOptions {
         name: Some(find::name(dir)),

@@ -1,4 +1,4 @@
-//! What was resolved, written as the file that would give the same.
+//! Writes resolved options as a config file or a command line.
 
 use std::path::Path;
 
@@ -12,12 +12,12 @@ use crate::intent::usage;
 use crate::site::plugins::PluginChoice;
 use crate::worker::options::WorkerOptions;
 
-/// Every option with what it is for; those that nobody set and that have no
-/// fixed value are comments. A salt is not shown.
+/// A config file with every option and its help. Options that are not set and
+/// have no fixed default are comments. A salt is not shown.
 pub fn toml(spec: &Spec, resolved: &Resolved) -> String {
     let mut text = String::from(
-        "# What 'wp-gears setup' does here, as /etc/wp-gears.toml would say it.\n\
-         # The command line and the environment go over this file.\n",
+        "# The options of 'wp-gears setup' in effect on this host, for /etc/wp-gears.toml.\n\
+         # The environment and the command line override this file.\n",
     );
     section::<HostOptions>(&of_host(spec, resolved), &mut text);
     for site in &resolved.sites {
@@ -27,22 +27,22 @@ pub fn toml(spec: &Spec, resolved: &Resolved) -> String {
     text
 }
 
-/// Every option, none of them said: what a person fills in.
+/// A config file to fill in, with every option as a comment.
 pub fn sample() -> String {
     let mut text = String::from(
-        "# /etc/wp-gears.toml: what 'wp-gears setup' does on this host.\n\
-         # The command line and the environment go over this file.\n",
+        "# /etc/wp-gears.toml: the options of 'wp-gears setup' on this host.\n\
+         # The environment and the command line override this file.\n",
     );
     section::<HostOptions>(&HostOptions::default(), &mut text);
     text.push_str(
-        "\n# A table for each site; without dir, for all of them.\n# [[site]]\n# dir =\n",
+        "\n# A table for each site. Above all tables, its options apply to every site.\n# [[site]]\n# dir =\n",
     );
     section::<SiteOptions>(&SiteOptions::default(), &mut text);
     text
 }
 
-/// Only what was said, as command lines: several where sites have options of
-/// their own. Each item is an option with its value.
+/// The options that were given, as command lines: one per site if sites have
+/// options of their own. Each item is an option with its value.
 pub fn command_lines(spec: &Spec) -> Vec<Vec<String>> {
     let named = |site: &Site| format!("--site {}", quoted(&site.dir.to_string_lossy()));
     let of_host = options(&spec.host);
@@ -63,18 +63,18 @@ pub fn command_lines(spec: &Spec) -> Vec<Vec<String>> {
     groups.into_iter().map(line).collect()
 }
 
-/// Each option of the host with its value in words, the effective one.
+/// Each host option with its effective value as the command line takes it.
 pub fn host_values(spec: &Spec, resolved: &Resolved) -> Vec<(Arg, Option<String>)> {
     values(&of_host(spec, resolved))
 }
 
-/// The same of one site.
+/// Each site option with its effective value as the command line takes it.
 pub fn site_values(spec: &Spec, site: &SiteResolved) -> Vec<(Arg, Option<String>)> {
     values(&of_wish(spec, site))
 }
 
 fn values<T: Args + Serialize>(options: &T) -> Vec<(Arg, Option<String>)> {
-    let set = said(options).into_iter();
+    let set = set_options(options).into_iter();
     let set: Vec<(Arg, Value)> = set.collect();
     let all = T::augment_args(clap::Command::new("file"));
     let value = |arg: &Arg| {
@@ -94,34 +94,34 @@ pub fn set_words<T: Args + Serialize>(options: &T) -> Vec<(String, String)> {
         let name = arg.get_long().unwrap_or_default().to_owned();
         (name, words(&value))
     };
-    said(options).into_iter().map(word).collect()
+    set_options(options).into_iter().map(word).collect()
 }
 
 /// The name of each option that is set, with its value as the file takes it.
 pub fn set_values<T: Args + Serialize>(options: &T) -> Vec<(String, Value)> {
     let named = |(arg, value): (Arg, Value)| (arg.get_long().unwrap_or_default().to_owned(), value);
-    said(options).into_iter().map(named).collect()
+    set_options(options).into_iter().map(named).collect()
 }
 
 /// The names of the options that are set.
 pub fn names<T: Args + Serialize>(options: &T) -> Vec<String> {
     let name = |(arg, _): (Arg, Value)| arg.get_long().unwrap_or_default().to_owned();
-    said(options).into_iter().map(name).collect()
+    set_options(options).into_iter().map(name).collect()
 }
 
 /// The options that are set, in the order of the command line.
-fn said<T: Args + Serialize>(options: &T) -> Vec<(Arg, Value)> {
+fn set_options<T: Args + Serialize>(options: &T) -> Vec<(Arg, Value)> {
     let mut values = Table::try_from(options).unwrap_or_default();
     let command = T::augment_args(clap::Command::new("file"));
-    let mut said = Vec::new();
+    let mut set = Vec::new();
     for arg in command.get_arguments() {
         let value = arg.get_long().and_then(|name| values.remove(name));
-        said.extend(value.map(|value| (arg.clone(), value)));
+        set.extend(value.map(|value| (arg.clone(), value)));
     }
-    said
+    set
 }
 
-/// Each option that is set, as the command line has it.
+/// Each option that is set, as on the command line.
 pub fn options<T: Args + Serialize>(options: &T) -> Vec<String> {
     let option = |(arg, value): (Arg, Value)| {
         let name = arg.get_long().unwrap_or_default();
@@ -135,10 +135,10 @@ pub fn options<T: Args + Serialize>(options: &T) -> Vec<String> {
             _ => format!("--{name}{gap}{}", quoted(&words(&value))),
         }
     };
-    said(options).into_iter().map(option).collect()
+    set_options(options).into_iter().map(option).collect()
 }
 
-/// As the command line takes it.
+/// The value as the command line takes it.
 fn words(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
@@ -147,7 +147,7 @@ fn words(value: &Value) -> String {
     }
 }
 
-/// As a shell reads it back.
+/// The word, quoted for a shell where needed.
 pub fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:,@%+=".contains(c);
     match !word.is_empty() && word.chars().all(plain) {
@@ -208,16 +208,14 @@ fn section<T: Args + Serialize>(options: &T, text: &mut String) {
         let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
         text.push_str(&format!("\n# {help}\n"));
         text.push_str(&match values.get(name) {
-            Some(_) if name == "salt" => {
-                "# salt = \"…\"  # as it was given; a salt is not shown\n".to_owned()
-            }
+            Some(_) if name == "salt" => "# salt = \"…\"  # set, but not shown\n".to_owned(),
             Some(value) => format!("{name} = {value}\n"),
             None => format!("# {name} =\n"),
         });
     }
 }
 
-/// An option as the command line reads it.
+/// Parses an option like the command line does.
 pub fn parsed<T: Args + FromArgMatches>(name: &str, text: &str) -> Result<T, String> {
     let command = T::augment_args(clap::Command::new("answer").no_binary_name(true));
     let command = command.mut_args(|arg| arg.env(None::<&str>));
@@ -228,7 +226,7 @@ pub fn parsed<T: Args + FromArgMatches>(name: &str, text: &str) -> Result<T, Str
         .and_then(read)
         .map_err(|error| {
             let line = usage::line(&error).unwrap_or_else(|| error.to_string());
-            // Which option and which value is plain from the question.
+            // The question already shows the option and the value.
             let why = line
                 .rsplit_once("': ")
                 .map_or(line.as_str(), |(_, why)| why);

@@ -1,5 +1,5 @@
-//! /etc/wp-gears.toml: options of the host and of all sites at the top, each
-//! site's own in a `[[site]]` table. Strict: what is not known is an error.
+//! Reads /etc/wp-gears.toml: options of the host and of all sites at the top,
+//! those of one site in a `[[site]]` table. Unknown keys are errors.
 
 use std::any::TypeId;
 use std::collections::BTreeSet;
@@ -17,18 +17,18 @@ use crate::intent::usage::nearest;
 
 pub const DEFAULT: &str = "/etc/wp-gears.toml";
 
-/// What a file says.
+/// The options in a file.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct FileOptions {
     pub host: HostOptions,
-    /// For every site that says nothing of its own.
+    /// Options for all sites, unless a site has its own.
     pub common: SiteOptions,
-    /// Each site's own, by its folder.
+    /// Each site's own options, by folder.
     pub sites: Vec<(PathBuf, SiteOptions)>,
 }
 
 impl FileOptions {
-    /// What it says of this site: its own table over what all sites have.
+    /// The options of a site: its own, over those of all sites.
     pub fn of_site(&self, dir: &Path) -> SiteOptions {
         let own = self.sites.iter().find(|(known, _)| known == dir);
         let own = own.map(|(_, options)| options.clone());
@@ -49,12 +49,11 @@ pub fn read(host: &Host, path: Option<&Path>) -> Result<FileOptions> {
         Some(path) => (std::path::absolute(path)?, true),
         None => (PathBuf::from(DEFAULT), false),
     };
-    // A file that is named on the command line is the caller's, not one below --root.
+    // A file named on the command line is not below --root.
     let bytes = if must {
         std::fs::read(&path).map_err(|error| {
-            Problem::usage(format!("read the configuration {}", path.display()), error).help(
-                "--config names the file; without it /etc/wp-gears.toml is read where there is one",
-            )
+            Problem::usage(format!("read the config file {}", path.display()), error)
+                .help("pass the path of a config file, or omit --config to use /etc/wp-gears.toml")
         })?
     } else {
         match host.read(&path)? {
@@ -73,7 +72,7 @@ pub fn utf8<'b>(bytes: &'b [u8], path: &Path) -> Result<&'b str> {
     std::str::from_utf8(bytes).map_err(|error| {
         let before = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
         let why = format!("{}not valid UTF-8", place(&before, Some(before.len())));
-        let what = format!("read the configuration {}", path.display());
+        let what = format!("read the config file {}", path.display());
         Problem::usage(what, why)
             .help("save the file as UTF-8")
             .into()
@@ -85,7 +84,7 @@ pub fn utf8<'b>(bytes: &'b [u8], path: &Path) -> Result<&'b str> {
 /// would refuse, with the line and column. The line itself is not quoted: it
 /// may hold a secret.
 pub fn parse(text: &str, path: &Path) -> Result<FileOptions> {
-    let what = || format!("read the configuration {}", path.display());
+    let what = || format!("read the config file {}", path.display());
     // The parser's own message quotes the line, which may hold a secret: only the place is shown.
     let table: Table = text.parse().map_err(|error: toml::de::Error| {
         let why = format!(
@@ -130,7 +129,7 @@ pub fn parse(text: &str, path: &Path) -> Result<FileOptions> {
         let dir = match site.remove("dir") {
             Some(Value::String(dir)) => PathBuf::from(dir),
             _ => {
-                let why = "each [[site]] has a dir = \"…\", the WordPress folder";
+                let why = "each [[site]] needs dir = \"…\", its WordPress folder";
                 return Err(Problem::usage(what(), why).into());
             }
         };
@@ -171,7 +170,7 @@ pub fn without_trailing_slash(dir: &Path) -> PathBuf {
     dir.components().collect()
 }
 
-/// The options' names, as the command line has them.
+/// The names of the options, as on the command line.
 fn names<T: Args>() -> BTreeSet<String> {
     T::augment_args(clap::Command::new("names"))
         .get_arguments()
@@ -187,7 +186,7 @@ fn typed<T: DeserializeOwned + Args>(
     // One key at a time, so that the error can name it.
     for (key, value) in &table {
         let one = Table::from_iter([(key.clone(), value.clone())]);
-        // What is not allowed the command line says better; of a type it knows nothing.
+        // The command line explains invalid values better, but knows nothing of types.
         let why = match T::deserialize(Value::Table(one)) {
             Err(error) if error.message().starts_with("invalid type") => {
                 Some(wrong_type(key, value, error.message()))
@@ -203,19 +202,19 @@ fn typed<T: DeserializeOwned + Args>(
         .map_err(|error| Problem::usage(what(), error.message()).into())
 }
 
-/// Without the value, which may be a secret at the wrong place.
+/// Describes a wrong type without the value, which may be a misplaced secret.
 fn wrong_type(key: &str, value: &Value, message: &str) -> String {
     let expected = message.rsplit("expected ").next().unwrap_or_default();
     let wanted = match expected.trim() {
         "u16" | "u32" | "u64" => "a whole number",
         "a boolean" => "true or false",
-        "a sequence" => "a list, as [\"one\", \"two\"]",
+        "a sequence" => "a list, such as [\"one\", \"two\"]",
         _ => "a string",
     };
-    format!("'{key}' is {wanted}, not of the type {}", value.type_str())
+    format!("'{key}': expected {wanted}, found {}", value.type_str())
 }
 
-/// What the command line says against such a value: both allow the same.
+/// The command line's error for such a value: both allow the same values.
 fn refused<T: Args>(key: &str, value: &Value) -> Option<String> {
     let word = |value: &Value| match value {
         Value::String(text) => text.clone(),
@@ -226,7 +225,7 @@ fn refused<T: Args>(key: &str, value: &Value) -> Option<String> {
         value => word(value),
     };
     let command = T::augment_args(clap::Command::new("file").no_binary_name(true));
-    // Variables are read where the command line is.
+    // Environment variables belong to the command line, not to the file.
     let command = command.mut_args(|arg| arg.env(None::<&str>));
     let is_path = |arg: &clap::Arg| {
         arg.get_long() == Some(key) && arg.get_value_parser().type_id() == TypeId::of::<PathBuf>()
@@ -245,7 +244,7 @@ fn unknown(text: &str, key: &str, known: &[&str], what: String) -> anyhow::Error
     let problem = Problem::usage(what, why);
     match nearest(key, known.iter().copied()) {
         Some(name) => problem.help(format!("did you mean '{name}'?")),
-        None => problem.help("'wp-gears setup --help' lists the options"),
+        None => problem.help("run 'wp-gears setup --help' to list the options"),
     }
     .into()
 }
@@ -286,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn a_site_has_its_own_over_what_all_have() {
+    fn a_sites_own_options_override_those_of_all_sites() {
         let file = read("queue = 'sqlite'\nworkers = 2\n[[site]]\ndir = '/a'\nworkers = 5\n[[site]]\ndir = '/b'\n").unwrap();
         assert_eq!(file.of_site(Path::new("/a")).workers, Some(5));
         assert_eq!(file.of_site(Path::new("/b")).workers, Some(2));
@@ -300,7 +299,7 @@ mod tests {
         assert!(error.contains("did you mean 'workers'"), "{error}");
         let error = read("port = 'x'\n").unwrap_err().to_string();
         assert!(
-            error.contains("line 1, column 1: 'port' is a whole number"),
+            error.contains("line 1, column 1: 'port': expected a whole number"),
             "{error}"
         );
         for (text, says) in [
@@ -317,10 +316,13 @@ mod tests {
                 "'--program <NAME>': expected at most 100 letters",
             ),
             ("servers = ['a b']\n", "expected HOST:PORT"),
-            ("salt = 7\n", "'salt' is a string, not of the type integer"),
-            ("servers = 'a'\n", "'servers' is a list"),
-            ("allow-upgrades = 1\n", "'allow-upgrades' is true or false"),
-            ("queue = 1\n", "'queue' is a string"),
+            ("salt = 7\n", "'salt': expected a string, found integer"),
+            ("servers = 'a'\n", "'servers': expected a list"),
+            (
+                "allow-upgrades = 1\n",
+                "'allow-upgrades': expected true or false",
+            ),
+            ("queue = 1\n", "'queue': expected a string"),
             ("queue = 'disk'\n", "expected one of memory, sqlite, mysql"),
             ("[[site]]\ndir = '/a'\nworkers = 999\n", "line 3, column 1"),
             (

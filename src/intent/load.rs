@@ -1,6 +1,5 @@
-//! What is wanted of a host, from all who say something: the command line and
-//! the environment over the file, with what earlier runs did where no file
-//! says it yet.
+//! Combines the sources of options: the command line and the environment
+//! override the file, and what earlier runs did counts until a file records it.
 
 use std::path::{Path, PathBuf};
 
@@ -12,26 +11,26 @@ use crate::intent::file::{self, FileOptions, absolute};
 use crate::intent::options::{HostOptions, Role, Site, SiteOptions, Spec};
 use crate::intent::past::Past;
 
-/// What a run was asked on its command line and in its environment.
+/// What was given on the command line and in the environment.
 #[derive(Debug, Clone, Copy)]
 pub struct Given<'a> {
-    /// The file to read instead of the host's; it is never written.
+    /// A file to read instead of the host's; it is never written.
     pub config: Option<&'a Path>,
     pub sites: &'a [PathBuf],
     pub host: &'a HostOptions,
     pub site: &'a SiteOptions,
 }
 
-/// Reads the file and lays what was given over it.
+/// Reads the file and combines it with what was given.
 ///
 /// # Errors
-/// What the file gets wrong.
+/// An invalid file.
 pub fn load(host: &Host, given: &Given, past: Past) -> Result<Spec> {
     combine(host, &file::read(host, given.config)?, given, past)
 }
 
-/// Lays what was given over a file that was read, and adds the sites of earlier
-/// runs that no file names yet.
+/// Combines a file with what was given, and adds the sites of earlier runs that
+/// no file names yet.
 ///
 /// # Errors
 /// The current folder cannot be determined.
@@ -39,7 +38,7 @@ pub fn combine(host: &Host, file: &FileOptions, given: &Given, past: Past) -> Re
     let mut spec = layers(file, given.sites, given.host, given.site, past)?;
     spec.config = given.config.map(Path::to_owned);
     if given.sites.is_empty() && !spec.past.recorded {
-        // Sites that an earlier version set up are in no file.
+        // Sites that an earlier version set up are not in a file yet.
         let known: Vec<PathBuf> = spec.past.sites.clone();
         for dir in known {
             if host.is_dir(&dir) && !spec.sites.iter().any(|site| site.dir == dir) {
@@ -55,10 +54,10 @@ pub fn combine(host: &Host, file: &FileOptions, given: &Given, past: Past) -> Re
     Ok(spec)
 }
 
-/// The given sites, or those of the file, with what is said of each.
+/// The given sites, or those of the file, with the options of each.
 ///
 /// # Errors
-/// A folder of which the current one is not known.
+/// The current folder cannot be determined.
 pub fn layers(
     file: &FileOptions,
     sites: &[PathBuf],
@@ -94,23 +93,23 @@ pub fn layers(
     })
 }
 
-/// Refuses what makes no sense for these sites.
+/// Checks that the options fit the sites.
 ///
 /// # Errors
-/// Options of one site for several, and no site where one is needed.
+/// Options of one site for several sites, or no site where one is needed.
 pub fn need_sites(spec: &Spec, over_site: &SiteOptions) -> Result<()> {
     if *over_site != SiteOptions::default() && spec.sites.len() != 1 {
         return Err(Problem::usage(
-            "use options of one site (as --salt, --program, --workers)",
+            "use options for a single site (such as --salt, --program or --workers)",
             format!("there are {} sites", spec.sites.len()),
         )
-        .help("give exactly one --site, or put each site's options into a [[site]] table")
+        .help("pass exactly one --site, or put each site's options in a [[site]] table")
         .into());
     }
     if spec.sites.is_empty() && spec.host.role.as_deref() != Some(&[Role::Server]) {
-        return Err(Problem::usage("find the sites", "none is named")
+        return Err(Problem::usage("choose the sites", "no site was specified")
             .help(format!(
-                "name a WordPress folder with --site DIR, or in {}; a host with '--role server' needs none",
+                "pass a WordPress folder with --site DIR or add one to {}; only '--role server' needs no site",
                 file::DEFAULT
             ))
             .into());

@@ -1,5 +1,5 @@
-//! What was asked of this host: its options, the file that remembers them,
-//! and their resolution against what the host has.
+//! The options of a host: what was given, the file that records it, and how it
+//! is resolved against the state of the host.
 
 pub mod adopt;
 pub mod effective;

@@ -1,5 +1,5 @@
-//! What the person wants, as plain data with nothing of the host in it. The
-//! same types are the command line's options, the environment's, and the file's.
+//! The options of a host and its sites, as plain data. The command line, the
+//! environment and the config file share these types.
 
 use std::path::PathBuf;
 
@@ -22,36 +22,36 @@ use crate::worker::options::{WorkerOptions, WorkerSettings};
 pub enum SupervisorFrom {
     /// The distribution's package
     Package,
-    /// A virtual environment of our own, filled by pip
+    /// A virtual environment of our own, installed with pip
     Pip,
 }
 
 options! {
-    /// What one site may have for itself.
+    /// The options of a site.
     #[command(next_help_heading = "Site options")]
     pub struct SiteOptions => SiteSettings {
-        /// The site's name, for its log, its folders and its program [default: from the folder]
+        /// Name of the site, used for its log, folders and program [default: from the folder]
         #[arg(value_name = "NAME", hide_short_help = true, value_parser = name)]
         name: String,
-        /// The wp-config.php to edit [default: the one WordPress loads]
+        /// The wp-config.php to edit [default: the one that WordPress loads]
         #[arg(value_name = "FILE", hide_short_help = true, value_parser = path)]
         wp_config: PathBuf,
-        /// The plugin that submits jobs
+        /// Plugin that submits jobs
         #[arg(value_enum, value_name = "PLUGIN")]
         plugin: PluginChoice = PluginChoice::Auto,
-        /// WP_ASYNC_TASK_SALT, which keeps sites apart [default: present, else random]
+        /// WP_ASYNC_TASK_SALT, which keeps sites apart [default: existing, or random]
         #[arg(value_name = "TEXT", hide_env_values = true)]
         salt: String,
-        /// How many workers [default: 2 within the host's budget]
+        /// Number of workers [default: 2, or 1 if the host is too small]
         #[arg(value_name = "N", value_parser = number::<u32>(1, 512))]
         workers: u32,
-        /// The user that jobs run as; never root [default: the site's own]
+        /// User that runs the jobs; never root [default: the site's own]
         #[arg(value_name = "NAME")]
         worker_user: String,
         /// Working directory of the workers [default: the site's folder]
         #[arg(value_name = "DIR", hide_short_help = true, value_parser = path)]
         worker_dir: PathBuf,
-        /// The program's name in supervisor [default: wp-gears-SITE]
+        /// Name of the program in supervisor [default: wp-gears-NAME]
         #[arg(value_name = "NAME", hide_short_help = true, value_parser = name)]
         program: String,
     }
@@ -59,31 +59,31 @@ options! {
 }
 
 options! {
-    /// What all sites of a host share.
+    /// The options that all sites of a host share.
     #[command(next_help_heading = "Host options")]
     pub struct HostOptions => HostSettings {
-        /// What this host does [default: all three]
+        /// Roles of this host [default: all three]
         #[arg(value_enum, value_name = "ROLE", value_delimiter = ',')]
         role: Vec<Role> = vec![Role::Server, Role::Worker, Role::Web],
         /// Job servers that the sites use [default: this host's]
         #[arg(value_name = "HOST:PORT", value_delimiter = ',', value_parser = server)]
         servers: Vec<String>,
-        /// Where jobs wait
+        /// Where queued jobs are stored
         #[arg(value_enum, value_name = "QUEUE")]
         queue: Queue = Queue::default(),
-        /// The address that the job server listens on
+        /// Address that the job server listens on
         #[arg(value_name = "ADDR", value_parser = listen)]
         listen: String = "127.0.0.1".into(),
-        /// The job server's port
+        /// Port of the job server
         #[arg(value_name = "N", value_parser = number::<u16>(1, 65_535))]
         port: u16 = 4730,
-        /// Where supervisor comes from [default: as it is; else the package, or pip]
+        /// Where to install supervisor from [default: existing, or package, or pip]
         #[arg(value_enum, value_name = "FROM", hide_short_help = true)]
         supervisor: SupervisorFrom,
-        /// Build PHP's extension from this pecl archive [default: use a package]
+        /// Build PHP's gearman extension from this pecl archive [default: use a package]
         #[arg(value_name = "FILE", hide_short_help = true, value_parser = path)]
         extension_archive: PathBuf,
-        /// Let the package manager upgrade or remove other packages too
+        /// Let the package manager upgrade or remove other packages
         #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true",
               value_name = "BOOL", hide_short_help = true)]
         allow_upgrades: bool = false,
@@ -96,20 +96,20 @@ options! {
 pub struct Site {
     pub dir: PathBuf,
     pub options: SiteOptions,
-    /// The intent file has all of it: what the host has says nothing more.
+    /// The intent file has all its options, so none are derived from the host.
     pub recorded: bool,
 }
 
-/// All that is wanted of a host.
+/// Everything that was asked of a host.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Spec {
     pub host: HostOptions,
     pub sites: Vec<Site>,
-    /// The password of the queue's user, typed by a person; no file or option holds it.
+    /// The password of the queue's user, typed at a prompt; no file or option holds it.
     pub password: Option<Password>,
     /// The file that was read instead of the host's, if one was.
     pub config: Option<PathBuf>,
-    /// What earlier runs did here, for what the file does not say yet.
+    /// What earlier runs did here, for what the file does not record yet.
     pub past: Past,
 }
 

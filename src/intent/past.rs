@@ -1,5 +1,5 @@
-//! What earlier runs did on this host, as far as a later one has to know
-//! before the intent file says it.
+//! What earlier runs did on this host, as far as it matters before the intent
+//! file records it.
 
 use std::path::PathBuf;
 
@@ -13,24 +13,24 @@ pub enum Role {
     Server,
     /// Workers run here
     Worker,
-    /// Pages of the site are served here, and submit jobs
+    /// The site's pages are served here and submit jobs
     Web,
 }
 
-/// What the journals know of earlier runs.
+/// What the journals record about earlier runs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Past {
-    /// An earlier run recorded its intent: the file is the whole truth.
+    /// An earlier run recorded its intent, so only the file counts.
     pub recorded: bool,
     /// The folders of the sites that were set up here.
     pub sites: Vec<PathBuf>,
     /// Whether a job server was set up here, and whether workers were;
-    /// `None` where nothing was.
+    /// `None` if nothing was.
     pub served: Option<(bool, bool)>,
 }
 
 impl Past {
-    /// What this host did so far, where that is not what a host does by default.
+    /// The roles of this host so far, unless they are the default.
     pub fn role(&self) -> Option<Vec<Role>> {
         match self.served? {
             (true, true) => None,

@@ -1,4 +1,4 @@
-//! The queue: the store that was asked for, and what to do about the jobs in it.
+//! The chosen queue store, and what to do about the jobs in it.
 
 use anyhow::Result;
 use clap::Args;
@@ -12,17 +12,17 @@ use crate::queue::Store;
 #[derive(Debug, Clone, Copy, Default, Args)]
 #[command(next_help_heading = "Behavior")]
 pub struct WaitingJobs {
-    /// Wait until the workers ran the jobs that would be lost [default: refuse]
+    /// Wait for workers to run jobs that would be lost [default: refuse]
     #[arg(long, value_name = "SECONDS",
           value_parser = number::<u64>(1, 86_400))]
     pub drain: Option<u64>,
-    /// Let the jobs that wait be lost
+    /// Proceed even if queued jobs are lost
     #[arg(long, conflicts_with = "drain")]
     pub lose_queued_jobs: bool,
 }
 
-/// Opens the store that was asked for. `options` are what was asked, over what
-/// the host has.
+/// Opens the chosen store. `options` are those in effect: what was asked, over
+/// what the host has.
 ///
 /// # Errors
 /// Options of another kind of store, or options that cannot be used.

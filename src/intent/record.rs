@@ -1,5 +1,5 @@
-//! Writes an intent into the file's text and takes it out again. Comments,
-//! order and spacing of the rest stay as they are.
+//! Writes an intent into the config file's text and removes it again. Comments,
+//! order and spacing of the rest are preserved.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -15,29 +15,29 @@ use crate::intent::file::{parse, place, without_trailing_slash};
 use crate::intent::options::{HostOptions, SiteOptions};
 use crate::queue::{STDIN, passwords};
 
-/// The first lines of a file that we create.
+/// The header of a file that we create.
 const HEADER: &str = "\
 # What wp-gears does on this host. 'wp-gears setup' with options changes this
 # file. After editing it, run 'wp-gears setup' to apply it.
 ";
 
-/// What the file is to say. Secrets are left out when it is written.
+/// What to record. Secrets are left out when it is written.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Intent {
     pub host: HostOptions,
     pub sites: Vec<(PathBuf, SiteOptions)>,
 }
 
-/// What a run wrote into the file, so that it can be given back: the options of
-/// the host, each with the TOML value that was there before, and new sites.
+/// What a run wrote into the file, so that it can be reverted: the options of
+/// the host, each with its previous TOML value, and new sites.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recorded {
     pub path: PathBuf,
-    /// There was no file.
+    /// The file did not exist before.
     pub created: bool,
     pub set: BTreeMap<String, Setting>,
-    /// The folders of the sites whose tables are new. A run that was cut off
-    /// here has no journal of these sites yet.
+    /// The folders of the sites whose tables are new. After an interruption at
+    /// this point, these sites have no journal yet.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub sites: BTreeSet<PathBuf>,
 }
@@ -50,7 +50,7 @@ pub struct Setting {
 }
 
 impl Recorded {
-    /// What this run sets, from the text before (`None`: no file) and after.
+    /// What a run sets, from the text before (`None` without a file) and after.
     ///
     /// # Errors
     /// Text that is not TOML.
@@ -74,7 +74,7 @@ impl Recorded {
         })
     }
 
-    /// Two runs as one. What a person set between them is theirs, and comes back.
+    /// Combines two runs. A value that the user set between them is the one to restore.
     pub fn fold(mut self, later: Recorded) -> Self {
         for (key, next) in later.set {
             let first = match self.set.remove(&key) {
@@ -95,15 +95,16 @@ impl Recorded {
     }
 }
 
-/// Returns the text with everything that the intent says. What the text
-/// already says, for one site or for all sites, is not written again.
+/// Returns the text with the intent added. Options that the text already has,
+/// for one site or for all sites, are not written again.
 ///
 /// # Errors
 /// Text that `parse` refuses, and a change to sites in an inline array.
 pub fn record(text: Option<&str>, path: &Path, intent: &Intent) -> Result<String> {
     let known = parse(text.unwrap_or_default(), path)?;
     let mut doc = document(text.unwrap_or_default(), path)?;
-    // Comments alone are the document's end; what is set comes behind them.
+    // In a file with only comments, these are the document's trailing text: put
+    // the options after them.
     let head = match (text, doc.is_empty()) {
         (None, _) => HEADER.to_owned(),
         (Some(text), true) => {
@@ -112,7 +113,7 @@ pub fn record(text: Option<&str>, path: &Path, intent: &Intent) -> Result<String
         }
         (Some(_), false) => String::new(),
     };
-    set(doc.as_table_mut(), news(&intent.host, &known.host));
+    set(doc.as_table_mut(), missing(&intent.host, &known.host));
     for (dir, options) in &intent.sites {
         if !known.has_site(dir) {
             let mut table = Table::new();
@@ -120,14 +121,14 @@ pub fn record(text: Option<&str>, path: &Path, intent: &Intent) -> Result<String
             table.decor_mut().set_prefix("\n");
             tables(&mut doc, path)?.push(table);
         }
-        let news = news(options, &known.of_site(dir));
+        let missing = missing(options, &known.of_site(dir));
         // An inline array is left alone as long as nothing in it changes.
-        if news.is_empty() {
+        if missing.is_empty() {
             continue;
         }
         let mut tables = tables(&mut doc, path)?.iter_mut();
         if let Some(table) = tables.find(|table| is_of(table.get("dir"), dir)) {
-            set(table, news);
+            set(table, missing);
         }
     }
     let rest = doc.to_string();
@@ -138,18 +139,18 @@ pub fn record(text: Option<&str>, path: &Path, intent: &Intent) -> Result<String
     Ok(format!("{head}{gap}{rest}"))
 }
 
-/// Returns the text without these sites. Comments that people wrote in their
-/// tables stay.
+/// Returns the text without these sites. The user's comments in their tables are
+/// kept.
 ///
 /// # Errors
 /// Text that is not TOML.
 pub fn without_sites(text: &str, path: &Path, dirs: &[PathBuf]) -> Result<String> {
     let mut doc = document(text, path)?;
-    let goes = |named: Option<&Item>| dirs.iter().any(|dir| is_of(named, dir));
+    let is_removed = |named: Option<&Item>| dirs.iter().any(|dir| is_of(named, dir));
     if let Some(inline) = doc.get_mut("site").and_then(Item::as_array_mut) {
         inline.retain(|site| {
             let dir = site.as_inline_table().and_then(|site| site.get("dir"));
-            !goes(dir.cloned().map(Item::Value).as_ref())
+            !is_removed(dir.cloned().map(Item::Value).as_ref())
         });
         if inline.is_empty() {
             doc.remove("site");
@@ -162,7 +163,7 @@ pub fn without_sites(text: &str, path: &Path, dirs: &[PathBuf]) -> Result<String
     let mut kept = ArrayOfTables::new();
     let mut left = String::new();
     for table in all.iter() {
-        if goes(table.get("dir")) {
+        if is_removed(table.get("dir")) {
             left.push_str(&comments(table));
             continue;
         }
@@ -187,12 +188,12 @@ pub fn without_sites(text: &str, path: &Path, dirs: &[PathBuf]) -> Result<String
     Ok(doc.to_string())
 }
 
-/// The text as it was before `Recorded`; `None` where nothing of people's is
-/// left in a file that we created. An option that was changed since stays.
+/// Restores the options that were recorded, except those changed since. Returns
+/// `None` if a file that we created now holds nothing of the user's.
 ///
 /// # Errors
 /// Text that is not TOML.
-pub fn give_back(text: &str, path: &Path, recorded: &Recorded) -> Result<Option<String>> {
+pub fn restore(text: &str, path: &Path, recorded: &Recorded) -> Result<Option<String>> {
     let mut doc = document(text, path)?;
     for (key, setting) in &recorded.set {
         if doc.get(key).map(plain).as_ref() != Some(&setting.after) {
@@ -220,19 +221,19 @@ pub fn give_back(text: &str, path: &Path, recorded: &Recorded) -> Result<Option<
 
 fn document(text: &str, path: &Path) -> Result<DocumentMut> {
     text.parse().map_err(|error: toml_edit::TomlError| {
-        // The parser's own text quotes the line, which may hold a secret.
+        // The parser's full message quotes the line, which may hold a secret.
         let place = place(text, error.span().map(|span| span.start));
         let why = format!("{place}{}", error.message());
         Problem::usage(format!("edit {}", path.display()), why).into()
     })
 }
 
-/// The options whose values the file does not have yet, except secrets.
-fn news<T: Args + Serialize>(options: &T, known: &T) -> Vec<(String, toml::Value)> {
+/// The options whose values are not in the file yet, except secrets.
+fn missing<T: Args + Serialize>(options: &T, known: &T) -> Vec<(String, toml::Value)> {
     let known = set_values(known);
-    let mut news = set_values(options);
-    news.retain(|new| !known.contains(new) && !is_secret(&new.0, &new.1));
-    news
+    let mut missing = set_values(options);
+    missing.retain(|new| !known.contains(new) && !is_secret(&new.0, &new.1));
+    missing
 }
 
 fn set(table: &mut Table, values: Vec<(String, toml::Value)>) {
@@ -243,13 +244,13 @@ fn set(table: &mut Table, values: Vec<(String, toml::Value)>) {
     }
 }
 
-/// A salt stands in wp-config.php; standard input is read once.
+/// A salt belongs in wp-config.php, and standard input can be read only once.
 fn is_secret(name: &str, value: &toml::Value) -> bool {
     let of_stdin = || value.as_str() == Some(STDIN);
     name == "salt" || (of_stdin() && passwords().any(|it| it.file_option == name))
 }
 
-/// Sets a value, with the spacing and the comment of the one that it replaces.
+/// Sets a value, keeping the spacing and comment of the one it replaces.
 fn replace(table: &mut Table, key: &str, mut value: Value) {
     match table.get_mut(key).and_then(Item::as_value_mut) {
         Some(old) => {
@@ -277,7 +278,7 @@ fn tables<'d>(doc: &'d mut DocumentMut, path: &Path) -> Result<&'d mut ArrayOfTa
     item.as_array_of_tables_mut().ok_or_else(|| {
         let what = format!("add a site to {}", path.display());
         Problem::usage(what, "its sites are written as an inline array")
-            .help("write each site as a [[site]] table, then run again")
+            .help("write each site as a [[site]] table, then run it again")
             .into()
     })
 }
@@ -345,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_file_says_what_was_asked_but_no_secret_and_reads_back() {
+    fn a_new_file_has_the_options_but_no_secret_and_reads_back() {
         let text = record(None, path(), &intent()).unwrap();
         let expected = format!(
             "{HEADER}\nrole = [\"worker\", \"web\"]\nservers = [\"jobs:4730\"]\n\n[[site]]\ndir = \"/srv/a\"\nworkers = 4\n"
@@ -357,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn new_sites_are_given_back_and_known_ones_are_not() {
+    fn new_sites_are_recorded_and_known_ones_are_not() {
         let before = "[[site]]\ndir = \"/srv/b\"\n";
         let mut wanted = intent();
         wanted.sites.push(("/srv/b".into(), SiteOptions::default()));
@@ -375,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_person_wrote_stays() {
+    fn what_the_user_wrote_is_kept() {
         let text = "# ours\nport = 4731 # not the usual one\nworkers = 4\n\n# the shop\n[[site]]\ndir = \"/srv/b/\"\n# two are enough\nworkers = 2\n# end\n";
         let mut wanted = intent();
         wanted.host.port = Some(4732);
@@ -415,14 +416,14 @@ mod tests {
     }
 
     #[test]
-    fn what_was_recorded_is_given_back() {
+    fn what_was_recorded_is_restored() {
         let text = record(None, path(), &intent()).unwrap();
         let recorded = Recorded::between(None, &text, path()).unwrap();
         let without = without_sites(&text, path(), &["/srv/a".into()]).unwrap();
-        assert_eq!(give_back(&without, path(), &recorded).unwrap(), None);
-        // A person's own line keeps the file.
+        assert_eq!(restore(&without, path(), &recorded).unwrap(), None);
+        // With a line of the user's, the file stays.
         let edited = format!("queue = \"memory\"\n{without}# kept\n");
-        let left = give_back(&edited, path(), &recorded).unwrap().unwrap();
+        let left = restore(&edited, path(), &recorded).unwrap().unwrap();
         assert!(
             left.contains("queue = \"memory\"") && left.contains("# kept"),
             "{left}"
@@ -431,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_a_person_set_between_two_runs_comes_back() {
+    fn a_value_that_the_user_set_between_two_runs_is_restored() {
         let host = |port| Intent {
             host: HostOptions {
                 port: Some(port),
@@ -446,7 +447,7 @@ mod tests {
         let second = record(Some(&by_hand), path(), &host(3)).unwrap();
         let two = Recorded::between(Some(&by_hand), &second, path()).unwrap();
         let both = one.fold(two);
-        let left = give_back(&second, path(), &both).unwrap().unwrap();
+        let left = restore(&second, path(), &both).unwrap().unwrap();
         assert!(
             left.contains("port = 2") && !left.contains("queue"),
             "{left}"

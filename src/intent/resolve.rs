@@ -1,5 +1,5 @@
-//! From what the person wants, over what the host already has, over the
-//! defaults, to a decision for every option. Reads the host, changes nothing.
+//! Resolves every option: what was given, or what the host already has, or the
+//! default. Reads the host and changes nothing.
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -31,42 +31,42 @@ use crate::site::web::{Served, Servers};
 use crate::supervisor::programs::{self, ProgramSection};
 use crate::worker::options::{WorkerOptions, WorkerSettings};
 
-/// Everything resolved.
+/// The resolved host and sites.
 pub struct Resolved {
     pub host: HostResolved,
     pub sites: Vec<SiteResolved>,
-    /// Sites that an earlier run set up, that this one leaves alone, and that
-    /// no file names yet.
+    /// Sites that an earlier run set up, that this run does not touch, and that no
+    /// file names yet.
     pub others: Vec<(PathBuf, SiteOptions)>,
-    /// Sites that cannot be done, by their folder.
+    /// Sites that cannot be set up, by folder.
     pub refused: Vec<(PathBuf, anyhow::Error)>,
-    /// What a person should know about it.
+    /// Notes for the user.
     pub notes: Vec<String>,
 }
 
 pub struct HostResolved {
     pub roles: Vec<Role>,
     pub queue: Queue,
-    /// Where jobs wait; `None` without a job server here.
+    /// Where queued jobs are stored; `None` without a job server here.
     pub store: Option<Box<dyn Store>>,
     pub listen: String,
     pub port: u16,
-    /// Where it was reached before this run: sites that name it move along.
+    /// Its address before this run: sites that use it get the new one.
     pub former_server: String,
     pub allow_upgrades: bool,
     pub supervisor: &'static Supervisord,
     pub extension_archive: Option<PathBuf>,
-    /// What the host has and no file or option says.
+    /// Options that the host has but no file or option sets.
     pub adopted: HostOptions,
 }
 
 impl HostResolved {
-    /// Where this host's own job server is reached from here.
+    /// The address of this host's own job server, as seen from this host.
     pub fn own_server(&self) -> String {
         reached_at(&self.listen, self.port)
     }
 
-    /// The options that its job server is to have.
+    /// The options that the job server needs.
     pub fn options_of_gearmand(&self) -> Vec<options::Wanted> {
         let store = self.store.as_deref();
         let of_queue = store.map_or_else(Vec::new, |store| self.queue.wanted(store));
@@ -75,7 +75,7 @@ impl HostResolved {
 }
 
 pub struct SiteResolved {
-    /// Names its folders, its log and its program.
+    /// The name of its folders, log and program.
     pub name: String,
     pub dir: PathBuf,
     pub version: String,
@@ -84,21 +84,21 @@ pub struct SiteResolved {
     pub plugin: &'static Plugin,
     pub salt: Want<String>,
     pub servers: Want<Vec<String>>,
-    /// 0 until the host's budget is shared out.
+    /// 0 until the host's budget is divided.
     pub workers: u32,
-    /// A fork was asked for by name; else a PHP that cannot is served otherwise.
+    /// Fork mode was requested explicitly, so a PHP that cannot fork is refused.
     pub must_fork: bool,
     pub user: String,
     pub worker_dir: PathBuf,
     pub program: String,
-    /// The program that there is already, ours or one by the plugin's readme:
-    /// it is taken over where it stands.
+    /// The existing program, ours or one written by the plugin's readme. It is
+    /// adopted in its file.
     pub existing: Option<ProgramSection>,
     pub php: Php,
-    /// What the workers' command says, and what that means.
+    /// The options in the workers' command, and what they resolve to.
     pub worker_options: WorkerOptions,
     pub worker: WorkerSettings,
-    /// What the host has and no file or option says.
+    /// Options that the host has but no file or option sets.
     pub adopted: SiteOptions,
 }
 
@@ -111,8 +111,8 @@ impl SiteResolved {
         }
     }
 
-    /// The functions that the site hands its jobs to now and will no more, as
-    /// each plugin names them.
+    /// The functions to which the site submits its jobs now and will not any more,
+    /// as each plugin names them.
     pub fn names_left_behind(&self) -> Vec<String> {
         let old = self.found.salt.as_deref();
         let changes = match (&self.salt, old) {
@@ -126,7 +126,7 @@ impl SiteResolved {
         plugins::functions(old)
     }
 
-    /// The site as it is asked about itself.
+    /// How to ask the site about itself.
     pub fn target(&self) -> Target<'_> {
         Target {
             dir: &self.dir,
@@ -137,7 +137,7 @@ impl SiteResolved {
         }
     }
 
-    /// The salt that the site will have, where it is told: a new one is not.
+    /// The salt that the site will have; `None` for a new one.
     pub fn effective_salt(&self) -> Option<&str> {
         match &self.salt {
             Want::Exactly(salt) => Some(salt),
@@ -148,12 +148,12 @@ impl SiteResolved {
 
 pub fn resolve(host: &Host, spec: &Spec) -> Result<Resolved> {
     let platform = host.platform()?;
-    let there = adopt::host_options(host, platform)?;
-    let former_server = adopt::server_of(&there);
+    let on_host = adopt::host_options(host, platform)?;
+    let former_server = adopt::server_of(&on_host);
     let programs = programs::all(host, host.supervisor()?)?;
     let adopted = match spec.past.recorded {
         true => HostOptions::default(),
-        false => adopted_host(host, spec, there, &programs),
+        false => adopted_host(host, spec, on_host, &programs),
     };
     let options = spec.host.clone().over(adopted.clone());
     let explicit_servers = options.servers.clone();
@@ -231,7 +231,7 @@ pub fn resolve(host: &Host, spec: &Spec) -> Result<Resolved> {
     })
 }
 
-/// The one that there is; else the package's, and our own where there is none.
+/// Keeps the present supervisor, or chooses the package or, without one, our own.
 fn choose_supervisor(
     host: &Host,
     platform: &Platform,
@@ -255,22 +255,19 @@ fn choose_supervisor(
     let changes = chosen != there && (in_use || there.package.is_none());
     if changes {
         let what = match chosen.package {
-            Some(_) => "use the supervisor of the package (--supervisor package)",
-            None => "use a supervisor of our own (--supervisor pip)",
+            Some(_) => "use the packaged supervisor (--supervisor package)",
+            None => "use a supervisor installed with pip (--supervisor pip)",
         };
-        let why = format!(
-            "the programs of this host are run by {} already",
-            there.unit
-        );
+        let why = format!("the programs of this host already run under {}", there.unit);
         return Err(Problem::new(what, why)
-            .help("'wp-gears remove' first, or leave the option out")
+            .help("run 'wp-gears remove' first, or omit --supervisor")
             .into());
     }
     Ok(chosen)
 }
 
-/// What a program asks for, without the user and the PHP that a site has
-/// anyway: they are found again by each run.
+/// The options of a program, except a user and a PHP that each run would find
+/// again by itself.
 fn without_found(
     host: &Host,
     platform: &Platform,
@@ -291,7 +288,8 @@ fn without_found(
     Ok(there)
 }
 
-/// Sites of earlier runs that this one does not touch, as their programs say.
+/// Sites of earlier runs that this run does not touch, with the options of their
+/// programs.
 fn others(
     host: &Host,
     platform: &Platform,
@@ -314,7 +312,7 @@ fn others(
     known.filter(|dir| host.is_dir(dir)).map(of).collect()
 }
 
-/// What an earlier version, or a person, set up here and no file says.
+/// Options that an earlier version or a user set up here and no file records.
 fn adopted_host(
     host: &Host,
     spec: &Spec,
@@ -374,7 +372,7 @@ fn resolve_site(
         Some(program) => adopt::site_options(program),
         None => SiteOptions::default(),
     };
-    // A PHP that was removed since is nobody's intent.
+    // Ignore a PHP that has been removed since.
     there.worker.php = there.worker.php.filter(|php| host.exists(php));
     let options = wish.options.clone().over(there.clone());
     let paths = [
@@ -392,8 +390,8 @@ fn resolve_site(
     let plugin = choice.or_installed(installed);
     if plugin.bundled.is_none() && installed != Some(plugin) {
         let what = format!("use {} in {}", plugin.label, wish.dir.display());
-        return Err(Problem::new(what, "its files are not there")
-            .help("install it, or use --plugin bundled")
+        return Err(Problem::new(what, "the plugin's files are missing")
+            .help("install the plugin, or use --plugin bundled")
             .into());
     }
 
@@ -404,7 +402,7 @@ fn resolve_site(
     let Some(file) = host.read(&config)? else {
         let what = format!("edit {}", config.display());
         return Err(Problem::new(what, "there is no such file")
-            .help("--wp-config names the site's file; without it the one is taken that WordPress loads")
+            .help("pass the site's config file, or omit --wp-config to use the one that WordPress loads")
             .into());
     };
     let found = config::scan(&file.bytes, &settings::includes(host, &config))
@@ -433,10 +431,10 @@ fn resolve_site(
         Some(servers) => Want::Exactly(servers),
         None if named.is_empty() && !resolved.roles.contains(&Role::Server) => {
             return Err(Problem::usage(
-                "set up a host without a job server of its own (--role)",
+                "set up a host without its own job server (--role)",
                 "no job servers were specified",
             )
-            .help("name them with --servers HOST:PORT")
+            .help("pass them with --servers HOST:PORT")
             .into());
         }
         None => match reachable(resolved, named) {
@@ -444,7 +442,7 @@ fn resolve_site(
             None => Want::Default(vec![resolved.own_server()]),
         },
     };
-    // A number that nobody asked for changes only where somebody asks.
+    // Keep the present number of workers unless another one was requested.
     let running = program.and_then(|program| program.get("numprocs")?.parse().ok());
     Ok(SiteResolved {
         adopted: adopt::beyond_defaults(
@@ -480,9 +478,9 @@ fn resolve_site(
     })
 }
 
-/// The site's servers with this host's own one by its address as it is now.
-/// PHP's extension tries the first address of a name alone, which for localhost
-/// may be ::1: pages would wait for ever. `None` where none is named otherwise.
+/// The site's servers with this host's own server at its current address. PHP's
+/// extension tries only the first address of a name, which for localhost may be
+/// ::1: pages would hang. `None` if nothing needs to change.
 fn reachable(resolved: &HostResolved, servers: &[String]) -> Option<Vec<String>> {
     let by_name = format!("localhost:{}", resolved.port);
     let own = resolved.own_server();
@@ -505,16 +503,19 @@ fn reachable(resolved: &HostResolved, servers: &[String]) -> Option<Vec<String>>
     Some(by_address.collect())
 }
 
-/// Who runs the site's code already: the user that its pages run as, else the
-/// owner of its folder, else the platform's web user; never root, and never
-/// another site's user by a guess.
+/// The user that already runs the site's code: the one that serves its pages, or
+/// the owner of its folder, or the platform's web user. Never root, and never a
+/// guess that could be another site's user.
 fn user_of(host: &Host, platform: &Platform, served: &Served, dir: &Path) -> Result<String> {
     if let Served::Unclear(ways) = served {
         let ways: Vec<String> = ways.iter().map(ToString::to_string).collect();
-        let what = format!("tell which user runs the pages of {}", dir.display());
-        let why = format!("more than one virtual host serves it: {}", ways.join("; "));
+        let what = format!(
+            "determine the user that runs the pages of {}",
+            dir.display()
+        );
+        let why = format!("several virtual hosts serve it: {}", ways.join("; "));
         return Err(Problem::new(what, why)
-            .help("name the user with --worker-user and its PHP with --php")
+            .help("pass the user with --worker-user and its PHP with --php")
             .into());
     }
     if let Some(name) = served.user()
@@ -560,13 +561,13 @@ impl LazyServers {
 }
 
 fn refuse_root(host: &Host, name: &str) -> Result<()> {
-    let what = format!("let jobs run as the user {name}");
+    let what = format!("run jobs as user {name}");
     match host.user(name)? {
         None => Err(Problem::new(what, "there is no such user")
-            .help("name the site's own user with --worker-user")
+            .help("pass the site's own user with --worker-user")
             .into()),
         Some(user) if user.uid == 0 => Err(Problem::new(what, "root never runs a site's code")
-            .help("name the site's own user with --worker-user")
+            .help("pass the site's own user with --worker-user")
             .into()),
         Some(_) => Ok(()),
     }
@@ -581,8 +582,8 @@ fn check_salt(salt: &str) -> Result<()> {
         return Ok(());
     }
     Err(Problem::usage(
-        "use the --salt that was given",
-        "a salt is 1 to 200 letters, digits, '.', '_', '-'",
+        "use the given --salt",
+        "expected 1 to 200 letters, digits, '.', '_' and '-'",
     )
     .into())
 }
@@ -599,8 +600,8 @@ fn unique_name(taken: &BTreeMap<String, PathBuf>, dir: &Path) -> String {
         .unwrap_or(name)
 }
 
-/// Two sites with one salt would run each other's jobs. A site that was set
-/// up earlier keeps it; the newcomers are refused.
+/// Two sites with the same salt would run each other's jobs. A site that was set
+/// up earlier keeps it; new ones are refused.
 fn refuse_shared_salts(
     host: &Host,
     programs: &HashMap<PathBuf, ProgramSection>,
@@ -631,17 +632,18 @@ fn refuse_shared_salts(
         sites.retain(|site| site.dir != dir);
         let what = format!("set up {}", dir.display());
         let why = format!(
-            "it has the same WP_ASYNC_TASK_SALT as {}: each would run the other's jobs",
+            "it has the same WP_ASYNC_TASK_SALT as {}, so each would run the other's jobs",
             other.display()
         );
         let problem = Problem::new(what, why).help(
-            "if it is a copy, take the salt out of its wp-config.php or give it one with --salt",
+            "if it is a copy, delete the salt from its wp-config.php or set another with --salt",
         );
         refused.push((dir, problem.into()));
     }
 }
 
-/// Programs by the site that they serve: ours before those by the plugin's readme.
+/// Programs by the site that they serve. Ours take precedence over those written
+/// by the plugin's readme.
 fn by_site(programs: Vec<ProgramSection>) -> HashMap<PathBuf, ProgramSection> {
     let mut found = HashMap::new();
     for program in &programs {
@@ -657,8 +659,8 @@ fn by_site(programs: Vec<ProgramSection>) -> HashMap<PathBuf, ProgramSection> {
     found
 }
 
-/// Sites for which nobody said a number get two workers while that fits the
-/// host, else one. What does not fit is said.
+/// Gives sites without a requested number two workers each if the host has room,
+/// otherwise one. Returns a note if there are too many.
 fn share_budget(
     host: &Host,
     programs: &HashMap<PathBuf, ProgramSection>,
@@ -670,10 +672,10 @@ fn share_budget(
         .filter(|(dir, _)| !planned.contains(dir.as_path()))
         .filter_map(|(_, program)| program.get("numprocs")?.parse::<u32>().ok())
         .sum();
-    let said: u32 = sites.iter().map(|site| site.workers).sum();
+    let requested: u32 = sites.iter().map(|site| site.workers).sum();
     let open = sites.iter().filter(|site| site.workers == 0).count() as u32;
     let budget = host.worker_budget();
-    let each = if others + said + 2 * open <= budget.max(2) {
+    let each = if others + requested + 2 * open <= budget.max(2) {
         2
     } else {
         1
@@ -684,13 +686,13 @@ fn share_budget(
     let sum = others + sites.iter().map(|site| site.workers).sum::<u32>();
     if host.live() && sum > budget.max(2) {
         return vec![format!(
-            "{sum} workers on this host; its cores and memory are enough for about {budget} jobs at a time"
+            "this host will have {sum} workers, but its cores and memory suit about {budget}"
         )];
     }
     Vec::new()
 }
 
-/// Each site's folder with its salt: these, and all others that have workers here.
+/// The folder and salt of these sites and of all others that have workers here.
 pub fn salts(
     host: &Host,
     supervisor: &Supervisord,
@@ -717,15 +719,15 @@ fn settings_of(host: &Host, dir: &Path) -> Option<Found> {
     config::scan(&file.bytes, &settings::includes(host, &path)).ok()
 }
 
-/// supervisor's files and the journal are UTF-8.
+/// Refuses paths that supervisor's files and the journal, which are UTF-8, cannot hold.
 fn need_utf8(path: &Path) -> Result<()> {
     if path.to_str().is_some() {
         return Ok(());
     }
     Err(Problem::new(
         format!("use {}", path.display()),
-        "its name is not UTF-8, as supervisor's files are",
+        "its name is not valid UTF-8, which supervisor's files require",
     )
-    .help("give it another name, then run again")
+    .help("rename it, then run it again")
     .into())
 }

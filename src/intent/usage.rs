@@ -1,22 +1,21 @@
-//! Wrong words on the command line, in one line: which option, which value,
-//! what is allowed.
+//! Usage errors in one line: the option, the value and what is allowed.
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-/// clap's error without its usage and with its lists in the same line; `None`
-/// where it is no error but the help that was asked for.
+/// clap's error without the usage and with its lists on the same line; `None` if
+/// it is not an error but requested help.
 pub fn line(error: &clap::Error) -> Option<String> {
     if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         return None;
     }
     let text = error.render().to_string();
     let mut line = String::new();
-    let said = text
+    let parts = text
         .lines()
         .map(str::trim)
         .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"))
         .filter(|line| !line.is_empty() && !line.starts_with("tip:"));
-    for part in said {
+    for part in parts {
         let part = part.strip_prefix("error: ").unwrap_or(part);
         match line.is_empty() {
             true => line.push_str(part),
@@ -44,19 +43,19 @@ fn suggested(error: &clap::Error) -> Option<&str> {
     .iter()
     .find_map(|kind| match error.get(*kind)? {
         ContextValue::String(word) => Some(word.as_str()),
-        // In ascending order of likeness.
+        // In ascending order of similarity.
         ContextValue::Strings(words) => words.last().map(String::as_str),
         _ => None,
     })
 }
 
-/// The word that was probably meant, by the measure that clap uses too; for
-/// words that clap does not know.
+/// The word that was probably meant, by clap's own measure, for words that clap
+/// does not check.
 pub fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known
         .into_iter()
         .map(|word| (strsim::jaro(wrong, word), word))
-        .filter(|(likeness, _)| *likeness > 0.7)
+        .filter(|(similarity, _)| *similarity > 0.7)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, word)| word)
 }

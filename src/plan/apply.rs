@@ -1,4 +1,4 @@
-//! Applies a plan. Each act is written to the journal first.
+//! Applies a plan. Each change is written to the journal first.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -23,7 +23,7 @@ pub trait Reporter {
     }
 }
 
-/// An act that succeeded.
+/// A step that succeeded.
 #[derive(Debug, Clone)]
 pub struct Done {
     pub scope: Scope,
@@ -36,7 +36,7 @@ pub struct Done {
 pub struct Outcome {
     pub done: Vec<Done>,
     pub failed: Vec<Refused>,
-    /// The person stopped the run before its last step.
+    /// The user stopped the run before its last step.
     pub stopped: bool,
 }
 
@@ -61,7 +61,7 @@ pub fn apply(
             continue;
         }
         let resource = step.item.resource.as_ref();
-        let begun = Instant::now();
+        let start = Instant::now();
         let journal = match journals.entry(scope.clone()) {
             std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
             std::collections::btree_map::Entry::Vacant(entry) => {
@@ -79,7 +79,7 @@ pub fn apply(
                     scope: scope.clone(),
                     id: resource.id(),
                     verb,
-                    took: begun.elapsed(),
+                    took: start.elapsed(),
                 };
                 watch.end(&done);
                 outcome.done.push(done);
@@ -103,7 +103,7 @@ fn one(
     journal: &mut Journal,
     watch: &dyn Reporter,
 ) -> Result<Option<Verb>> {
-    // Earlier acts may have changed what was seen for the plan.
+    // Earlier steps may have changed what the plan saw.
     let change = match resource.inspect(host)? {
         State::Same => return Ok(None),
         State::Differs(change) | State::After(_, change) => change,

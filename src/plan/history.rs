@@ -1,4 +1,4 @@
-//! What the journals know of earlier runs, for an intent that no file has yet.
+//! What the journals record about earlier runs, for hosts without an intent file.
 
 use std::path::Path;
 
@@ -11,8 +11,8 @@ use crate::plan::journal::{self, History, Scope};
 use crate::resource::Inverse;
 use crate::resource::file::Edit;
 
-/// What is known of earlier runs. Reads one journal, or all of them if no run
-/// has recorded its intent yet.
+/// What earlier runs did. Reads one journal, or all of them if no run has
+/// recorded its intent yet.
 ///
 /// # Errors
 /// A journal that cannot be read.
@@ -20,7 +20,7 @@ pub fn past(host: &Host) -> Result<Past> {
     let recorded = host.exists(Path::new(DEFAULT))
         && match may_read(host) {
             true => journal::read(host, &Scope::Host)?.is_some_and(|it| has_intent(&it)),
-            // Everyone else has to trust the file.
+            // Other users have to trust the file.
             false => true,
         };
     match recorded {

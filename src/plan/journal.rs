@@ -1,6 +1,6 @@
-//! The journal: what is about to be done, and what was there before. There is
-//! one for each site and one for what sites share. It is append-only and
-//! flushed before each act. remove reads it; plans never do.
+//! The journal: what a step is about to change, and what was there before. There
+//! is one per site and one for what sites share. It is append-only and flushed
+//! before each change. remove reads it; plans never do.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,10 +16,10 @@ use crate::host::Host;
 use crate::host::files::Node;
 use crate::resource::{Inverse, ResourceId, originals};
 
-/// The version of the format. Older ones are read as long as hosts have them.
+/// The version of the format. Older versions stay readable as long as hosts have them.
 const VERSION: u32 = 1;
 
-/// What a resource belongs to, and so which journal tells of it.
+/// What a resource belongs to, which decides its journal.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Scope {
     Host,
@@ -39,7 +39,7 @@ impl Scope {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "record", rename_all = "kebab-case")]
 enum Record {
-    /// First line: the format's version and, of a site, its folder.
+    /// First line: the version of the format and, for a site, its folder.
     Opened {
         version: u32,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -57,8 +57,8 @@ enum Record {
     },
 }
 
-/// What one act changes: most often one thing. Several things are written as
-/// a kind of their own, "all".
+/// What one step changes: usually one resource. Several are written as a kind of
+/// their own, "all".
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", try_from = "Value")]
 enum Act {
@@ -69,7 +69,7 @@ enum Act {
     One(Inverse),
 }
 
-/// Not by serde's own way, which names neither the kind nor the field that is
+/// Replaces serde's own error, which names neither the kind nor the field that is
 /// wrong.
 impl TryFrom<Value> for Act {
     type Error = serde_json::Error;
@@ -102,11 +102,11 @@ impl Act {
     }
 }
 
-/// The history of one thing, folded: the first original and the last result.
+/// The history of one resource, folded: the first original and the last result.
 #[derive(Debug, Clone)]
 pub struct Entry {
     pub inverse: Inverse,
-    /// The last act on it began, and no end of it was written.
+    /// Its last change began, but its end was not written.
     pub unfinished: bool,
 }
 
@@ -114,10 +114,10 @@ pub struct Entry {
 #[derive(Debug, Clone, Default)]
 pub struct History {
     pub site: Option<PathBuf>,
-    /// In the order of the first act on each thing.
+    /// In the order of the first change to each resource.
     pub entries: Vec<Entry>,
     count: usize,
-    /// Its first line is there.
+    /// Whether its first line exists.
     opened: bool,
 }
 
@@ -159,8 +159,8 @@ impl<'a> Journal<'a> {
         })
     }
 
-    /// To be called before an act, with the inverses of what it changes.
-    /// Returns the act's number, for `done`.
+    /// Records a change before it is made, with its inverses. Returns its number
+    /// for `done`.
     pub fn begin(&mut self, inverses: Vec<Inverse>) -> Result<usize> {
         if !self.opened {
             originals::make_folders(self.host)?;
@@ -198,7 +198,7 @@ pub fn read(host: &Host, scope: &Scope) -> Result<Option<History>> {
     let path = scope.file();
     if let Node::Link { .. } = host.look(&path)? {
         let what = format!("read {}", path.display());
-        return Err(Problem::new(what, "it is a link")
+        return Err(Problem::new(what, "it is a symbolic link")
             .help("replace it with the file itself, then run again")
             .into());
     }
@@ -209,7 +209,7 @@ pub fn read(host: &Host, scope: &Scope) -> Result<Option<History>> {
     let mut known = BTreeMap::new();
     let mut open: Vec<(usize, usize)> = Vec::new();
     let mut lines: Vec<&[u8]> = file.bytes.split(|byte| *byte == b'\n').collect();
-    // Behind the last line end is nothing, or what a crash left of a line.
+    // After the last line break there is nothing, or a line that a crash cut off.
     lines.pop();
     for (index, line) in lines.into_iter().enumerate() {
         if line.is_empty() {
@@ -218,14 +218,16 @@ pub fn read(host: &Host, scope: &Scope) -> Result<Option<History>> {
         let record: Record = serde_json::from_slice(line).map_err(|error| {
             let what = format!("read line {} of {}", index + 1, path.display());
             Problem::new(what, error)
-                .help("correct or delete that line; with the whole file moved away, 'wp-gears remove --site DIR' takes out what it finds")
+                .help("fix or delete that line; if you move the file away, 'wp-gears remove --site DIR' still removes everything it recognizes")
         })?;
         match record {
             Record::Opened { version, .. } if version > VERSION => {
                 let what = format!("read {}", path.display());
-                return Err(Problem::new(what, "a newer wp-gears wrote it")
-                    .help("run that one, or a newer one")
-                    .into());
+                return Err(
+                    Problem::new(what, "it was written by a newer version of wp-gears")
+                        .help("install that version or a newer one")
+                        .into(),
+                );
             }
             Record::Opened { site, .. } => {
                 history.site = history.site.or(site);
@@ -247,7 +249,7 @@ pub fn read(host: &Host, scope: &Scope) -> Result<Option<History>> {
     Ok(Some(history))
 }
 
-/// Every scope that has a journal, the host's last.
+/// All scopes that have a journal; the host comes last.
 pub fn scopes(host: &Host) -> Result<Vec<Scope>> {
     let mut scopes = Vec::new();
     for name in host.list(Path::new(STATE))? {
@@ -265,7 +267,7 @@ pub fn scopes(host: &Host) -> Result<Vec<Scope>> {
     Ok(scopes)
 }
 
-/// Ends a journal: all that it tells of is restored.
+/// Deletes a journal after everything in it was restored.
 pub fn close(host: &Host, scope: &Scope) -> Result<()> {
     host.remove_file(&scope.file())
 }
@@ -280,7 +282,7 @@ fn now() -> u64 {
 mod tests {
     use super::*;
 
-    /// As the first release wrote it; the last line was cut off by a crash.
+    /// As written by the first release. A crash cut off the last line.
     const FIRST: &str = r#"{"record":"opened","version":1,"site":"/srv/a","at":1}
 {"record":"begin","number":0,"at":1,"undo":{"kind":"link","path":"/srv/a/wp-gears-runner.php","was":null,"will":"/x"}}
 {"record":"done","number":0}
@@ -331,7 +333,7 @@ mod tests {
         }
     }
 
-    /// Each kind as the first release that had it wrote it.
+    /// Each kind as written by the first release that had it.
     const KINDS: [&str; 14] = [
         r#"{"kind":"boolean","name":"httpd_can_network_connect","was":false}"#,
         r#"{"kind":"database","server":{"host":"h","port":3306,"admin":null},"database":"d","table":"t","had_database":false,"account":["u","c"]}"#,
@@ -379,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_has_an_identity_of_its_own() {
+    fn every_kind_has_its_own_identity() {
         let lines = KINDS.iter().enumerate().map(|(number, kind)| {
             format!("{{\"record\":\"begin\",\"number\":{number},\"at\":1,\"undo\":{kind}}}\n")
         });
@@ -390,12 +392,12 @@ mod tests {
             ids.collect()
         };
         let first = ids(&text);
-        assert_eq!(first.len(), KINDS.len() + 1); // "all" is about two things
+        assert_eq!(first.len(), KINDS.len() + 1); // "all" has two parts
         assert_eq!(ids(&text.repeat(2)), first);
     }
 
     #[test]
-    fn a_later_entry_adds_only_what_its_kind_lacks() {
+    fn a_later_entry_adds_only_what_is_new_for_its_kind() {
         let folded = |first: &str, later: &str| {
             let [first, later] = [first, later]
                 .map(|kind| serde_json::from_str::<Inverse>(&format!("{{{kind}}}")).unwrap());
@@ -435,7 +437,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_database_the_first_answer_and_any_user_that_was_made_stay() {
+    fn a_folded_database_keeps_the_first_answer_and_any_created_user() {
         let line = |number: u8, had: bool, account: &str| {
             format!(
                 "{{\"record\":\"begin\",\"number\":{number},\"at\":1,\"undo\":{{\"kind\":\"database\",\"server\":{{\"host\":\"h\",\"port\":3306,\"admin\":null}},\"database\":\"d\",\"table\":\"t\",\"had_database\":{had},\"account\":{account}}}}}\n"
@@ -453,7 +455,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_journal_and_a_damaged_one_are_told() {
+    fn a_newer_and_a_damaged_journal_are_refused() {
         let newer = FIRST.replace("\"version\":1", "\"version\":2");
         assert!(history(&newer).unwrap_err().to_string().contains("newer"));
         let damaged = FIRST.replacen("{\"record\":\"done\"", "{", 1);

@@ -10,8 +10,8 @@ use crate::plan::journal::Scope;
 use crate::plan::{Item, Plan, Refused, Step, preflight};
 use crate::resource::{Change, ResourceId, State, Verb};
 
-/// Inspects everything. A site that cannot be done is left out; if what sites
-/// share cannot be done, the whole plan fails.
+/// Inspects everything. A site that cannot be set up is left out; if what sites
+/// share cannot be set up, the whole plan fails.
 pub fn make(host: &Host, items: Vec<Item>) -> Result<Plan> {
     let threads = parallel::cores().min(8);
     let states = parallel::map(&items, threads, |item| item.resource.inspect(host));
@@ -30,7 +30,7 @@ pub fn make(host: &Host, items: Vec<Item>) -> Result<Plan> {
         }
     }
     steps.retain(|step| !bad.contains(&step.item.scope));
-    say_what_follows(&mut steps);
+    mark_followers(&mut steps);
     plan.steps = steps;
     for (scope, error) in preflight::check(host, &plan)? {
         match scope {
@@ -42,7 +42,7 @@ pub fn make(host: &Host, items: Vec<Item>) -> Result<Plan> {
 }
 
 /// Marks what has to restart once another resource has changed.
-fn say_what_follows(steps: &mut [Step]) {
+fn mark_followers(steps: &mut [Step]) {
     let differs = |step: &&Step| step.state != State::Same;
     let changing = steps.iter().filter(differs);
     let changing: BTreeSet<ResourceId> = changing.map(|step| step.item.resource.id()).collect();

@@ -1,4 +1,4 @@
-//! remove for a site without a journal: what is marked as ours goes.
+//! remove for a site without a journal: removes what is marked as ours.
 
 use std::path::{Path, PathBuf};
 
@@ -20,7 +20,7 @@ use crate::site::plugins::{self, PLUGINS};
 use crate::site::{config, settings};
 use crate::supervisor::{block, programs};
 
-/// Adds what is marked in the site; `None` where nothing is.
+/// Adds what is marked in the site; `None` if nothing is.
 pub fn of_site(
     host: &Host,
     dir: &Path,
@@ -44,7 +44,7 @@ pub fn of_site(
         resources.push(Box::new(
             match program.file == Path::new(supervisor.config) {
                 true => without_block(program.file, program.name.clone()),
-                false => gone(program.file, Edit::Program),
+                false => removed(program.file, Edit::Program),
             },
         ));
         if host.live() {
@@ -65,14 +65,14 @@ pub fn of_site(
     for place in PLUGINS.iter().filter_map(|plugin| plugin.bundled) {
         let path = dir.join(place);
         if host.read(&path)?.is_some() {
-            resources.push(Box::new(gone(path, Edit::Whole)));
+            resources.push(Box::new(removed(path, Edit::Whole)));
         }
     }
     if resources.is_empty() {
         return Ok(None);
     }
     removal.left.push(format!(
-        "{}: it has no journal, so what its files held before setup is not known",
+        "{} has no journal, so its original files cannot be restored",
         dir.display()
     ));
     let scope = Scope::Site(site_name(dir));
@@ -85,7 +85,7 @@ pub fn of_site(
     Ok(Some(scope))
 }
 
-fn gone(path: PathBuf, edit: Edit) -> File {
+fn removed(path: PathBuf, edit: Edit) -> File {
     File {
         make: Box::new(|_, _| Ok(Next::default())),
         ..File::whole(path, Vec::new(), 0o644).edit(edit)
@@ -95,7 +95,7 @@ fn gone(path: PathBuf, edit: Edit) -> File {
 fn wp_config(path: PathBuf) -> File {
     File {
         make: Box::new(|_, now| Ok(now.map(|text| config::remove(text).text).into())),
-        ..gone(path, Edit::WpConfig).secrets(Secrets::Php(plugins::shown_words()))
+        ..removed(path, Edit::WpConfig).secrets(Secrets::Php(plugins::shown_words()))
     }
 }
 
@@ -106,6 +106,6 @@ fn without_block(path: PathBuf, program: String) -> File {
             let text = block::remove(&now, &program).unwrap_or(now);
             Ok(Some(text.into_bytes()).into())
         }),
-        ..gone(path, Edit::Block)
+        ..removed(path, Edit::Block)
     }
 }

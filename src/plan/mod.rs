@@ -1,4 +1,4 @@
-//! The plan: what differs, and making it so, each act written down first.
+//! The plan: what differs from the intent, and how it is applied and reverted.
 
 pub mod apply;
 pub mod history;
@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use crate::plan::journal::Scope;
 use crate::resource::{Change, Resource, ResourceId, State};
 
-/// One thing that shall be so, and to whom it belongs.
+/// A resource in its wanted state, and what it belongs to.
 pub struct Item {
     pub scope: Scope,
     pub resource: Box<dyn Resource>,
@@ -30,7 +30,7 @@ pub struct Step {
     pub state: State,
 }
 
-/// A site as people know it. It has a name once it is resolved; until then
+/// A site as the user knows it. It has a name once it is resolved; until then
 /// only its folder is known.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum SiteKey {
@@ -47,7 +47,7 @@ impl fmt::Display for SiteKey {
     }
 }
 
-/// Why a site, or what sites share (`None`), is left out.
+/// Why a site, or what sites share (`None`), is left out of a plan.
 pub struct Refused {
     pub site: Option<SiteKey>,
     pub error: anyhow::Error,
@@ -79,7 +79,7 @@ impl Refused {
 
 #[derive(Default)]
 pub struct Plan {
-    /// All that was looked at, in the order of the recipe.
+    /// Everything that was inspected, in the order of the recipe.
     pub steps: Vec<Step>,
     /// Sites that are left out, with the reason.
     pub refused: Vec<Refused>,
@@ -98,7 +98,7 @@ impl Plan {
         self.differing().next().is_some()
     }
 
-    /// Takes the host's part out of it.
+    /// Splits off what sites share.
     pub fn split_off_host(&mut self) -> Plan {
         let steps = std::mem::take(&mut self.steps);
         let is_host = |step: &Step| step.item.scope == Scope::Host;
@@ -110,7 +110,7 @@ impl Plan {
         }
     }
 
-    /// Leaves out a site whose part cannot be done.
+    /// Leaves out a site that cannot be set up.
     pub fn refuse(&mut self, scope: Scope, error: anyhow::Error) {
         self.steps.retain(|step| step.item.scope != scope);
         self.refused.push(Refused::new(&scope, error));

@@ -1,6 +1,6 @@
-//! Whether all that a plan writes can be written: the folders are there,
-//! nothing is read-only or immutable, and there is room. Seen before the first
-//! change; what turns bad later, each act meets by itself.
+//! Checks before the first change that a plan can write its files: folders exist,
+//! nothing is read-only or immutable, and there is enough space. Each step still
+//! handles what goes wrong later.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -16,13 +16,13 @@ use crate::plan::journal::Scope;
 use crate::resource::Place;
 use crate::resource::file::Edit;
 
-/// For journals, and what folders need to grow.
+/// Space for journals and growing folders.
 const MARGIN: u64 = 64 << 10;
 const BLOCK: u64 = 4096;
-/// Of WordPress with some plugins, compiled.
+/// The opcode cache of WordPress with some plugins.
 const OPCODES: u64 = 32 << 20;
 
-/// What keeps the host's part, or a site's, from being done.
+/// The obstacles for what sites share and for each site.
 pub fn check(host: &Host, plan: &Plan) -> Result<Vec<(Scope, anyhow::Error)>> {
     let mut made: BTreeSet<&Path> = BTreeSet::new();
     let mut bad = Vec::new();
@@ -47,7 +47,7 @@ pub fn check(host: &Host, plan: &Plan) -> Result<Vec<(Scope, anyhow::Error)>> {
             bad.push((step.item.scope.clone(), problem.into()));
         }
         let mut bytes = BLOCK;
-        // Of what comes with a package only a preview is known.
+        // A file that comes with a package has only a preview.
         if let (Some(file), None) = (resource.as_file(), after) {
             let (now, next) = file.texts(host)?;
             let old = now.map_or(0, |file| file.bytes.len() as u64);
@@ -73,7 +73,7 @@ pub fn check(host: &Host, plan: &Plan) -> Result<Vec<(Scope, anyhow::Error)>> {
             host.look(&originals),
             Err(_) | Ok(Node::Absent | Node::Directory(_))
         ) {
-            let what = format!("keep originals in {}", originals.display());
+            let what = format!("store originals in {}", originals.display());
             let problem = Problem::new(what, "it is not a folder");
             bad.push((
                 Scope::Host,
@@ -85,12 +85,12 @@ pub fn check(host: &Host, plan: &Plan) -> Result<Vec<(Scope, anyhow::Error)>> {
                 bad.push((Scope::Host, problem.into()));
             }
         }
-        bad.extend(needs.lacking());
+        bad.extend(needs.shortages());
     }
     Ok(bad)
 }
 
-/// What is to be written to each file system.
+/// What will be written to each file system.
 #[derive(Default)]
 struct Needs {
     by_device: BTreeMap<u64, Need>,
@@ -120,19 +120,22 @@ impl Needs {
         Ok(())
     }
 
-    fn lacking(self) -> impl Iterator<Item = (Scope, anyhow::Error)> {
+    fn shortages(self) -> impl Iterator<Item = (Scope, anyhow::Error)> {
         self.by_device.into_values().filter_map(|need| {
             let why = if need.bytes > need.has_bytes {
                 let (wanted, there) = (need.bytes >> 10, need.has_bytes >> 10);
-                format!("this needs {wanted} KB, and {there} KB are free")
+                format!("{wanted} KB are needed, but only {there} KB are free")
             } else if need.has_files.is_some_and(|there| need.files > there) {
                 let there = need.has_files.unwrap_or_default();
-                format!("this needs {} files, and {there} are free", need.files)
+                format!(
+                    "{} files would be created, but only {there} inodes are free",
+                    need.files
+                )
             } else {
                 return None;
             };
-            let what = format!("write on the file system of {}", need.folder.display());
-            let problem = Problem::new(what, why).help("free some space, then run again");
+            let what = format!("write to the file system of {}", need.folder.display());
+            let problem = Problem::new(what, why).help("free up space, then run again");
             Some((Scope::Host, problem.into()))
         })
     }

@@ -1,5 +1,5 @@
-//! From an intent to a plan: resolved, inspected, and refused before the first
-//! change where it cannot be done.
+//! Turns an intent into a plan: resolves and inspects it, and refuses before the
+//! first change what cannot be done.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -26,7 +26,7 @@ use crate::site::{php, queue};
 use crate::supervisor::programs;
 use crate::worker;
 
-/// Everything resolved and looked at; nothing changed yet.
+/// Everything resolved and inspected; nothing is changed yet.
 pub struct Prepared {
     pub resolved: Resolved,
     pub plan: Plan,
@@ -34,14 +34,14 @@ pub struct Prepared {
 
 pub fn prepare(host: &Host, spec: &Spec, start: bool, waiting: WaitingJobs) -> Result<Prepared> {
     let mut resolved = resolve::resolve(host, spec)?;
-    let alone = resolved.sites.is_empty() && resolved.refused.is_empty();
+    let without_sites = resolved.sites.is_empty() && resolved.refused.is_empty();
     let mut items = recipe::setup(host, &resolved, start, waiting)?;
     items.retain(|item| host.live() || !is_pending(host, item));
     let mut plan = make(host, items)?;
     for (dir, error) in resolved.refused.drain(..) {
         plan.refused.push(Refused::unnamed(dir, error));
     }
-    if !alone {
+    if !without_sites {
         only_refusal(&resolved, &mut plan)?;
     }
     if host.live() {
@@ -62,7 +62,7 @@ pub fn prepare(host: &Host, spec: &Spec, start: bool, waiting: WaitingJobs) -> R
         for (scope, error) in bad {
             plan.refuse(scope, error);
         }
-        if !alone {
+        if !without_sites {
             only_refusal(&resolved, &mut plan)?;
         }
     }
@@ -70,7 +70,7 @@ pub fn prepare(host: &Host, spec: &Spec, start: bool, waiting: WaitingJobs) -> R
     Ok(Prepared { resolved, plan })
 }
 
-/// Puts the intent file first: whatever happens later, it is known what was asked.
+/// Puts the intent file first, so that it is recorded whatever happens later.
 fn record_intent(host: &Host, spec: &Spec, resolved: &Resolved, plan: &mut Plan) -> Result<()> {
     if spec.config.is_some() || (plan.steps.is_empty() && !plan.refused.is_empty()) {
         return Ok(());
@@ -85,13 +85,13 @@ fn record_intent(host: &Host, spec: &Spec, resolved: &Resolved, plan: &mut Plan)
     };
     for site in resolved.sites.iter().filter(|site| !is_refused(&site.name)) {
         let wish = spec.sites.iter().find(|wish| wish.dir == site.dir);
-        let asked = wish.map(|wish| wish.options.clone()).unwrap_or_default();
+        let given = wish.map(|wish| wish.options.clone()).unwrap_or_default();
         intent
             .sites
-            .push((site.dir.clone(), asked.over(site.adopted.clone())));
+            .push((site.dir.clone(), given.over(site.adopted.clone())));
     }
     intent.sites.extend(resolved.others.iter().cloned());
-    let file = IntentFile::saying(intent, spec.past.recorded);
+    let file = IntentFile::with(intent, spec.past.recorded);
     let state = file.inspect(host)?;
     let item = Item {
         scope: Scope::Host,
@@ -101,8 +101,8 @@ fn record_intent(host: &Host, spec: &Spec, resolved: &Resolved, plan: &mut Plan)
     Ok(())
 }
 
-/// With no site left the host's part is for nobody; where there was one site,
-/// its error is the whole answer.
+/// If no site is left, nothing is done for the host either. If there was only one
+/// site, its error is that of the whole run.
 fn only_refusal(resolved: &Resolved, plan: &mut Plan) -> Result<()> {
     let is_refused = |name: &String| {
         let scope = Scope::Site(name.clone());
@@ -121,14 +121,14 @@ fn only_refusal(resolved: &Resolved, plan: &mut Plan) -> Result<()> {
     }
 }
 
-/// Below `--root` a file that a package brings is left for when it is there.
+/// Below `--root`, a file that a package installs is skipped until it exists.
 fn is_pending(host: &Host, item: &Item) -> bool {
     item.resource
         .as_file()
         .is_some_and(|file| file.is_pending(host))
 }
 
-/// Whoever else holds the port would keep gearmand from starting.
+/// Refuses a port that another program uses, as gearmand could not start.
 fn port_is_free(host: &Host, port: u16, server: &str, plan: &Plan) -> Result<()> {
     let answers = ResourceId::Check(Condition::JobServerAnswers(server.to_owned()));
     if !plan
@@ -144,12 +144,12 @@ fn port_is_free(host: &Host, port: u16, server: &str, plan: &Plan) -> Result<()>
         let program = holder.args.first().cloned().unwrap_or_default();
         if !program.ends_with("gearmand") {
             let why = format!(
-                "the process {} ({program}) listens on port {port} already",
+                "process {} ({program}) already listens on port {port}",
                 holder.pid
             );
             return Err(
                 Problem::new(format!("let the job server listen on {server}"), why)
-                    .help("end that program, or take another port with --port")
+                    .help("stop that program, or choose another port with --port")
                     .into(),
             );
         }
@@ -157,7 +157,8 @@ fn port_is_free(host: &Host, port: u16, server: &str, plan: &Plan) -> Result<()>
     Ok(())
 }
 
-/// Sites whose jobs others serve, or whose waiting jobs a new salt would strand.
+/// Refuses sites whose jobs are served elsewhere, or whose queued jobs a new salt
+/// would strand.
 fn refused_by_queues(host: &Host, resolved: &Resolved) -> Vec<(Scope, anyhow::Error)> {
     let mut bad = Vec::new();
     for site in &resolved.sites {
@@ -187,7 +188,7 @@ fn workers_of(host: &Host, site: &SiteResolved) -> Vec<String> {
     pids.map(|pid| worker::client_id(&site.name, pid)).collect()
 }
 
-/// Without a job server of its own the host depends on others: they must be there.
+/// A host without its own job server depends on others, which must be reachable.
 fn servers_answer(resolved: &Resolved) -> Result<()> {
     let named: BTreeSet<String> = resolved
         .sites
@@ -196,14 +197,15 @@ fn servers_answer(resolved: &Resolved) -> Result<()> {
         .collect();
     for server in named {
         daemon::ask_version(&server).map_err(|error| {
-            Problem::new(format!("use the job server {server}"), format!("{error:#}"))
-                .help("start it and let this host reach it, or name another with --servers")
+            Problem::new(format!("use the job server {server}"), format!("{error:#}")).help(
+                "start it and make it reachable from this host, or pass another with --servers",
+            )
         })?;
     }
     Ok(())
 }
 
-/// PHPs that can run no job; only asked where something changes.
+/// PHPs that cannot run jobs; checked only if something changes.
 fn unfit_phps(
     host: &Host,
     resolved: &Resolved,
@@ -213,33 +215,33 @@ fn unfit_phps(
     if !plan.changes() {
         return Ok(bad);
     }
-    let mut asked: Vec<(&Path, PhpInfo)> = Vec::new();
+    let mut checked: Vec<(&Path, PhpInfo)> = Vec::new();
     for site in &resolved.sites {
         let php = site.php.path.as_path();
-        if !asked.iter().any(|(path, _)| *path == php) {
-            asked.push((
+        if !checked.iter().any(|(path, _)| *path == php) {
+            checked.push((
                 php,
                 extension::ask(host, php, &host.need_user(&site.user)?)?,
             ));
         }
-        let Some((_, facts)) = asked.iter().find(|(path, _)| *path == php) else {
-            continue; // it was asked just now
+        let Some((_, facts)) = checked.iter().find(|(path, _)| *path == php) else {
+            continue; // it was added just now
         };
         let (what, why, help) = if facts.is_too_old() {
-            let why = format!("is PHP {}, and workers need 7.1 or newer", facts.version);
-            ("run jobs", why, "name a newer PHP with --php")
+            let why = format!("is PHP {}, but workers need 7.1 or newer", facts.version);
+            ("run jobs", why, "pass a newer PHP with --php")
         } else if facts.lacks_json {
             let help = "install and enable PHP's json extension, then run again";
             (
                 "run jobs",
-                "has no json, in which jobs are written".into(),
+                "has no json extension, which jobs are encoded with".into(),
                 help,
             )
         } else if facts.lacks_pcntl && site.must_fork {
-            let help = "enable PHP's pcntl extension, or leave --worker-mode out: then each job gets a PHP of its own (spawn)";
+            let help = "enable PHP's pcntl extension, or omit --worker-mode to start a PHP process for each job (spawn)";
             (
                 "fork for jobs (--worker-mode fork)",
-                "has no pcntl".into(),
+                "has no pcntl extension".into(),
                 help,
             )
         } else {
@@ -253,7 +255,7 @@ fn unfit_phps(
     Ok(bad)
 }
 
-/// Every new wp-config.php must be PHP to the host's own PHP.
+/// Every new wp-config.php has to parse with the site's own PHP.
 fn unparsable(
     host: &Host,
     resolved: &Resolved,
@@ -307,16 +309,17 @@ fn unparsable(
         for ((scope, file), answer) in mine.iter().zip(answers) {
             if let Some(why) = answer {
                 let what = format!("edit {}", file.path.display());
-                let why = format!("PHP does not parse what it would become ({why})");
+                let why = format!("PHP cannot parse the edited file ({why})");
                 let problem = Problem::new(what, why)
-                    .help("nothing was written; please report this file's shape");
+                    .help("nothing was written; please report this with an outline of the file");
                 bad.push(((*scope).clone(), problem.into()));
             }
         }
     }
     Ok(bad)
 }
-/// Each site's folder by its name.
+
+/// The folder of each site by its name.
 pub fn folders(resolved: &Resolved) -> BTreeMap<String, PathBuf> {
     resolved
         .sites

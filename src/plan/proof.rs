@@ -1,4 +1,4 @@
-//! The proof: one job through WordPress itself, as the worker user.
+//! The test job: submitted through WordPress itself, as the worker user.
 
 use std::path::Path;
 use std::time::Duration;
@@ -27,7 +27,7 @@ pub fn run(host: &Host, site: &SiteResolved) -> Result<Proof> {
     let control = host.supervisor()?.control;
     site.target().prove(host, &run, PATIENCE).map_err(|error| {
         let help = format!(
-            "see {LOGS}/{}.log and '{control} status {}:*'; all other steps are done",
+            "see {LOGS}/{}.log and '{control} status {}:*'; all other steps succeeded",
             site.name, site.program
         );
         match error.downcast::<Problem>() {
@@ -40,12 +40,12 @@ pub fn run(host: &Host, site: &SiteResolved) -> Result<Proof> {
 
 pub fn sentence(site: &SiteResolved, proof: &Proof) -> String {
     let mut text = format!(
-        "✓ a job went through WordPress [{}]: handed in after {} ms, started after {} ms, done after {} ms",
+        "✓ ran a test job through WordPress [{}]: submitted after {} ms, started after {} ms, finished after {} ms",
         site.name, proof.add_ms, proof.started_ms, proof.done_ms
     );
     if site.worker.worker_mode == WorkerMode::Fork && !proof.forked {
         text.push_str(&format!(
-            "\neach job gets a PHP of its own (spawn): {LOGS}/{}.log says why a fork is not safe here",
+            "\nEach job gets its own PHP process (spawn); {LOGS}/{}.log says why forking is not safe here.",
             site.name
         ));
     }

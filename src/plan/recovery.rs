@@ -1,5 +1,5 @@
-//! A file that is a mount point is written in place. A run that is cut off
-//! meanwhile leaves it half old, half new; the next run restores the original.
+//! A file that is a mount point is written in place. A run that is interrupted
+//! meanwhile leaves it half written; the next run restores the original.
 
 use anyhow::Result;
 
@@ -8,7 +8,7 @@ use crate::plan::journal;
 use crate::resource::file::FileInverse;
 use crate::resource::{Inverse, originals};
 
-/// Restores files that an earlier run left half written; returns their names.
+/// Restores files that an interrupted run left half written; returns their names.
 pub fn run(host: &Host) -> Result<Vec<String>> {
     let mut restored = Vec::new();
     for scope in journal::scopes(host)? {
@@ -34,7 +34,7 @@ pub fn run(host: &Host) -> Result<Vec<String>> {
             let Some(now) = host.read(path)? else {
                 continue;
             };
-            if is_torn(&now.bytes, &old, &new) {
+            if is_partial(&now.bytes, &old, &new) {
                 host.write(path, &old, None, Some(&now.meta))?;
                 restored.push(path.display().to_string());
             }
@@ -43,13 +43,14 @@ pub fn run(host: &Host) -> Result<Vec<String>> {
     Ok(restored)
 }
 
-/// The beginning of the new text over the old one, and neither of them whole.
-fn is_torn(now: &[u8], old: &[u8], new: &[u8]) -> bool {
+/// Whether the start of the new text replaced that of the old one, so that it is
+/// neither.
+fn is_partial(now: &[u8], old: &[u8], new: &[u8]) -> bool {
     if now == old || now == new {
         return false;
     }
     let written = now.iter().zip(new).take_while(|(a, b)| a == b).count();
-    // What stood behind it is still the old text's.
+    // The rest is still that of the old text.
     (0..=written).rev().any(|at| {
         let rest = old.get(at..).unwrap_or_default();
         now.get(at..) == Some(rest)
@@ -61,11 +62,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn torn_is_neither_old_nor_new_nor_edited() {
+    fn partial_is_neither_old_nor_new_nor_edited() {
         let (old, new) = (b"<?php old and longer".as_slice(), b"<?php new".as_slice());
-        assert!(is_torn(b"<?php new and longer", old, new));
-        assert!(is_torn(b"<?php nld and longer", old, new));
-        assert!(!is_torn(old, old, new) && !is_torn(new, old, new));
-        assert!(!is_torn(b"<?php somebody's own", old, new));
+        assert!(is_partial(b"<?php new and longer", old, new));
+        assert!(is_partial(b"<?php nld and longer", old, new));
+        assert!(!is_partial(old, old, new) && !is_partial(new, old, new));
+        assert!(!is_partial(b"<?php edited by hand", old, new));
     }
 }

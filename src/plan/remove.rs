@@ -1,5 +1,5 @@
-//! remove: turns what a journal tells into resources that restore what was
-//! there, in the order of `Phase`.
+//! remove: turns a journal into resources that restore the original state, in the
+//! order of `Phase`.
 
 use std::path::{Path, PathBuf};
 
@@ -16,23 +16,23 @@ use crate::resource::package::{PackagesInverse, is_extension};
 use crate::resource::reload_php::UnloadExtension;
 use crate::resource::{Inverse, Phase, Resource, RevertContext};
 
-/// What remove does, and what people must know about what stays.
+/// What remove does, and what it keeps.
 #[derive(Default)]
 pub struct Removal {
     pub items: Vec<Item>,
     pub left: Vec<String>,
-    /// Folders in which an earlier run was cut off.
-    pub torn: Vec<PathBuf>,
+    /// Folders in which an earlier run was interrupted.
+    pub interrupted: Vec<PathBuf>,
 }
 
-/// How far it goes.
+/// How much to remove.
 #[derive(Debug, Clone, Copy)]
 pub struct Wish {
     pub purge: bool,
     pub waiting: WaitingJobs,
 }
 
-/// Adds what one journal tells of.
+/// Adds what one journal records.
 pub fn of_history(
     host: &Host,
     scope: &Scope,
@@ -42,7 +42,7 @@ pub fn of_history(
 ) -> Result<()> {
     if let Some(site) = history.site.as_ref().filter(|site| !host.is_dir(site)) {
         removal.left.push(format!(
-            "{} is gone; if the site moved, run 'wp-gears remove --site' with its new folder to remove what is marked there",
+            "{} no longer exists; if the site moved, run 'wp-gears remove --site' with its new folder to remove what is marked there",
             site.display()
         ));
     }
@@ -57,7 +57,7 @@ pub fn of_history(
         if entry.unfinished {
             let path = entry.inverse.kind().path();
             removal
-                .torn
+                .interrupted
                 .extend(path.and_then(Path::parent).map(Path::to_owned));
         }
         let reverted = entry.inverse.kind().revert(&context)?;
@@ -70,7 +70,7 @@ pub fn of_history(
     if unloads(history, wish.purge) {
         steps.push((Phase::WebPhp, Box::new(UnloadExtension)));
     }
-    // A stable sort: within a phase the last act stays the first.
+    // A stable sort: within a phase, the last change is reverted first.
     steps.sort_by_key(|(phase, _)| *phase);
     removal
         .items
@@ -81,7 +81,7 @@ pub fn of_history(
     Ok(())
 }
 
-/// What ends or restarts leaves no job behind.
+/// Drains the queues of what stops or restarts.
 fn drained(
     host: &Host,
     scope: &Scope,
@@ -112,14 +112,14 @@ fn of_job_server(host: &Host, history: &History, wish: WaitingJobs) -> Result<Op
         return Ok(None);
     };
     let options = match options.filter(|_| !stops) {
-        // What stays in it is listed where it is restored.
+        // What is kept in it is listed when it is restored.
         Some(file) => Some(file.restored(host)?.0),
         None => None,
     };
     waiting::of_job_server(host, family, options.as_ref(), wish).map(Some)
 }
 
-/// Whether the extension goes, from a package or as it was built.
+/// Whether the extension is removed, packaged or built.
 fn unloads(history: &History, purge: bool) -> bool {
     history.entries.iter().any(|entry| match &entry.inverse {
         Inverse::Packages(PackagesInverse { brought }) => {
@@ -130,11 +130,11 @@ fn unloads(history: &History, purge: bool) -> bool {
     })
 }
 
-/// Once nothing is left to restore, our own folders go too: with `purge`
-/// whatever is in them, else as far as they are empty.
+/// Removes our own folders after everything was restored: with `purge` including
+/// their contents, otherwise only if they are empty.
 pub fn forget(host: &Host, purge: bool) -> Result<()> {
     host.remove_tree(Path::new(STATE))?;
-    // The very first act of all comes before any journal.
+    // The very first change precedes any journal.
     if let Some(above) = Path::new(BASE).parent() {
         host.tidy(above)?;
     }
@@ -156,7 +156,7 @@ mod tests {
     use crate::plan::journal;
     use crate::resource::originals::hash;
 
-    /// A host with a journal of these acts, the last of them unfinished.
+    /// A host with a journal of these changes, the last of them unfinished.
     fn host(acts: &[&str]) -> (tempfile::TempDir, Host) {
         let dir = tempfile::tempdir().unwrap();
         let put = |path: &str, text: &str| {
@@ -214,7 +214,7 @@ mod tests {
     ];
 
     #[test]
-    fn the_switch_goes_first_and_the_rest_backwards() {
+    fn the_switch_is_reverted_first_and_the_rest_backwards() {
         let (_dir, host) = host(&ACTS);
         assert_eq!(
             ids(&removal(&host, true)),
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_purge_removes_stays_and_is_listed() {
+    fn what_only_purge_removes_is_kept_and_listed() {
         let (_dir, host) = host(&ACTS);
         let all = ids(&removal(&host, true));
         let kept = removal(&host, false);
@@ -260,13 +260,13 @@ mod tests {
     }
 
     #[test]
-    fn where_an_act_was_cut_off_its_folder_is_tidied() {
+    fn the_folder_of_an_interrupted_change_is_tidied() {
         let (_dir, host) = host(&[ACTS[7], ACTS[5]]);
-        assert_eq!(removal(&host, false).torn, [PathBuf::from("/x")]);
+        assert_eq!(removal(&host, false).interrupted, [PathBuf::from("/x")]);
     }
 
     #[test]
-    fn a_database_that_cannot_be_asked_stays_and_is_listed() {
+    fn a_database_that_cannot_be_queried_is_kept_and_listed() {
         let (_dir, host) = host(&[
             r#""kind":"database","server":{"host":"h","port":3306,"admin":null},"database":"d","table":"t","had_database":false,"account":null"#,
         ]);
@@ -290,9 +290,9 @@ mod tests {
         }
     }
 
-    /// From the journal to the files: edits by people stay.
+    /// From the journal to the files: the user's edits are kept.
     #[test]
-    fn files_are_restored_with_what_people_wrote_since() {
+    fn files_are_restored_with_later_edits() {
         let (old, ours, theirs) = ("a=1\n", "a=2\n", "a=3\n");
         let act = |path: &str| {
             format!(

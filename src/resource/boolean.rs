@@ -15,7 +15,7 @@ pub struct Boolean {
 }
 
 impl Boolean {
-    /// `None` where SELinux is off. Permissive mode counts as on: it is usually
+    /// `None` if SELinux is off. Permissive mode counts as on: it is usually
     /// temporary, and the boolean is needed as soon as SELinux enforces.
     fn now(&self, host: &Host) -> Result<Option<bool>> {
         if host.selinux()? == Enforcement::Off {

@@ -15,7 +15,7 @@ pub struct Check {
     pub condition: Condition,
     pub probe: Box<Probe>,
     pub patience: Duration,
-    /// The resource that makes the condition true, for the plan.
+    /// The resource that makes the condition true, for the preview in the plan.
     pub after: ResourceId,
 }
 
@@ -58,11 +58,11 @@ impl Resource for Check {
     }
 
     fn apply(&self, host: &Host, _watch: &dyn Fn(&str)) -> Result<()> {
-        let begun = Instant::now();
+        let start = Instant::now();
         loop {
             match (self.probe)(host) {
                 Ok(()) => return Ok(()),
-                Err(error) if begun.elapsed() > self.patience => return Err(error),
+                Err(error) if start.elapsed() > self.patience => return Err(error),
                 Err(_) => std::thread::sleep(Duration::from_millis(100)),
             }
         }

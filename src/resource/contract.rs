@@ -16,7 +16,7 @@ pub trait Resource: Send + Sync {
 
     fn inspect(&self, host: &Host) -> Result<State>;
 
-    /// What must happen before anyone can say what the act will do.
+    /// Work that has to be done before `inverses` can tell what `apply` will change.
     fn prepare(&self, _host: &Host, _watch: &dyn Fn(&str)) -> Result<()> {
         Ok(())
     }
@@ -27,7 +27,7 @@ pub trait Resource: Send + Sync {
         Ok(Vec::new())
     }
 
-    /// Removes the difference. `watch` is told what goes on meanwhile.
+    /// Removes the difference. `watch` receives lines of progress.
     fn apply(&self, host: &Host, watch: &dyn Fn(&str)) -> Result<()>;
 
     /// Where it writes, for checks before the first change.
@@ -75,11 +75,11 @@ pub enum State {
     After(ResourceId, Change),
 }
 
-/// What an act does. The words in JSON are for scripts and never change.
+/// What a step does. The words in JSON are for scripts and never change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verb {
-    /// Takes a file that is there as the host's intent.
+    /// Takes an existing file as the host's intent.
     Adopt,
     Build,
     /// Changes owner, mode, or what a link leads to.
@@ -122,13 +122,13 @@ impl fmt::Display for Verb {
     }
 }
 
-/// A difference as people read it; secrets are masked already.
+/// A difference to show. Secrets are masked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
     pub verb: Verb,
-    /// What a summary lists, where it is not the resource itself.
+    /// What a summary lists instead of the resource itself.
     pub names: Vec<String>,
-    /// Lines that say more.
+    /// Further lines of explanation.
     pub details: Vec<String>,
     /// A unified diff.
     pub diff: Option<String>,
@@ -150,10 +150,10 @@ impl Change {
     }
 }
 
-/// The part of the journal that tells what one thing was before setup. It
-/// stands beside the resource that writes it.
+/// The part of the journal that records what one resource was before setup. It is
+/// defined in the file of the resource that writes it.
 pub trait Revert {
-    /// What it is about: entries of one identity are one thing's history.
+    /// The resource that it is about. Entries with the same identity are its history.
     fn id(&self) -> ResourceId;
 
     /// What it is about, if that is in the file system: a run that was cut off
@@ -162,8 +162,8 @@ pub trait Revert {
         None
     }
 
-    /// Joins a later entry about the same thing. Most often the first one says
-    /// what there was, and the later one says nothing more.
+    /// Combines this entry with a later one about the same resource. By default
+    /// the first one counts: it has the original state.
     fn fold(self, _later: Self) -> Self
     where
         Self: Sized,
@@ -177,19 +177,19 @@ pub trait Revert {
 /// The removal in which something is reverted.
 pub struct RevertContext<'a> {
     pub host: &'a Host,
-    /// Packages, logs, queues and failed jobs go too.
+    /// Also remove packages, logs, queues and failed jobs.
     pub purge: bool,
     pub lose_queued_jobs: bool,
-    /// All that the same journal tells of, in the order of the first act.
+    /// All inverses in the same journal, in the order in which they were first written.
     pub inverses: Vec<&'a Inverse>,
 }
 
 /// How something is reverted.
 #[derive(Default)]
 pub struct Reverted {
-    /// `None` where it stays.
+    /// `None` to keep it.
     pub step: Option<(Phase, Box<dyn Resource>)>,
-    /// What stays, for people.
+    /// What is kept, for the user.
     pub left: Vec<String>,
 }
 
@@ -201,18 +201,18 @@ impl Reverted {
         }
     }
 
-    pub fn stays(why: impl Into<String>) -> Self {
+    pub fn kept(what: impl Into<String>) -> Self {
         Reverted {
             step: None,
-            left: vec![why.into()],
+            left: vec![format!("kept {}", what.into())],
         }
     }
 }
 
-/// The order of a removal. Within a phase the last act is reverted first.
+/// The order of a removal. Within a phase, the last change is reverted first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
-    /// Pages submit no more jobs.
+    /// Pages stop submitting jobs.
     Switch,
     /// The jobs that were submitted are run.
     Drain,
@@ -222,10 +222,10 @@ pub enum Phase {
     Workers,
     Files,
     Services,
-    /// What they rest on: folders, databases, booleans of SELinux.
+    /// What services depend on: folders, databases, SELinux booleans.
     Foundations,
     Packages,
     Repositories,
-    /// The web's PHP drops what the packages brought.
+    /// The web's PHP unloads what the packages installed.
     WebPhp,
 }

@@ -40,7 +40,7 @@ impl Database {
         let why = format!("{refused}\nand as an administrator: {admin}");
         Problem::new(self.what(), why)
             .help(format!(
-                "run these statements there and give the password with --mysql-password-file, \
+                "run these statements there and pass the password with --mysql-password-file, \
                  or let setup run them with --mysql-admin-defaults-file:\n{statements}"
             ))
             .into()
@@ -78,10 +78,10 @@ impl Resource for Database {
             Err(why) => return Err(self.by_hand(&refused.why, &why)),
         };
         if refused.is_wrong_password() && admin.has_user(&mysql.user, &admin.client)? {
-            let why = format!("the user exists, with another password\n{}", refused.why);
+            let why = format!("the user exists with another password\n{}", refused.why);
             return Err(Problem::new(self.what(), why)
                 .help(
-                    "give its password with --mysql-password-file, or choose another --mysql-user",
+                    "pass its password with --mysql-password-file, or choose another --mysql-user",
                 )
                 .into());
         }
@@ -165,9 +165,9 @@ impl Revert for DatabaseInverse {
             made: self.clone(),
             lose: context.lose_queued_jobs,
         };
-        Ok(match without.stays(context.host)? {
+        Ok(match without.obstacle(context.host)? {
             None => Reverted::by(Phase::Foundations, without),
-            Some(why) => Reverted::stays(format!(
+            Some(why) => Reverted::kept(format!(
                 "the queue's database {} on {}:{} and its user: {why}",
                 self.database, self.server.host, self.server.port
             )),
@@ -175,21 +175,23 @@ impl Revert for DatabaseInverse {
     }
 }
 
-/// Removes what setup created, unless jobs wait in it.
+/// Removes what setup created, unless jobs are queued in it.
 struct RemoveDatabase {
     made: DatabaseInverse,
-    /// Remove it even if jobs wait in it.
+    /// Remove it even if jobs are queued in it.
     lose: bool,
 }
 
 impl RemoveDatabase {
     /// Why it cannot be removed; `None` if it can.
-    fn stays(&self, host: &Host) -> Result<Option<String>> {
+    fn obstacle(&self, host: &Host) -> Result<Option<String>> {
         if !host.live() {
-            return Ok(Some("with --root, no database is asked".into()));
+            return Ok(Some("databases are not accessed with --root".into()));
         }
         if client::path(host).is_none() {
-            return Ok(Some("there is no client to remove them with".into()));
+            return Ok(Some(
+                "there is no database client to remove them with".into(),
+            ));
         }
         let admin = match Administrator::log_in(host, &self.made.server)? {
             Ok(admin) => admin,
@@ -198,7 +200,8 @@ impl RemoveDatabase {
         let rows = admin
             .rows(&self.made.database, &self.made.table)?
             .unwrap_or(0);
-        Ok((rows > 0 && !self.lose).then(|| format!("{rows} job(s) wait in it")))
+        let jobs = if rows == 1 { "job" } else { "jobs" };
+        Ok((rows > 0 && !self.lose).then(|| format!("it holds {rows} queued {jobs}")))
     }
 
     /// The statements that remove what is left of it.
@@ -207,7 +210,7 @@ impl RemoveDatabase {
         let (database, table) = (&self.made.database, &self.made.table);
         match admin.rows(database, table)? {
             None => {}
-            // Jobs wait: they and the user stay.
+            // Jobs are queued: keep them and the user.
             Some(1..) if !self.lose => return Ok(statements),
             Some(_) => statements.push(format!("DROP TABLE `{database}`.`{table}`")),
         }

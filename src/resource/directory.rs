@@ -19,7 +19,7 @@ pub struct Directory {
     pub path: PathBuf,
     pub owner: Owner,
     pub mode: u32,
-    /// An existing folder keeps its owner and mode: it may be somebody else's.
+    /// An existing folder keeps its owner and mode, as others may use it too.
     pub shared: bool,
 }
 
@@ -54,9 +54,11 @@ impl Resource for Directory {
             ))),
             _ => {
                 let what = format!("create the folder {}", self.path.display());
-                return Err(Problem::new(what, "something else has that name")
-                    .help("move it away, then run again")
-                    .into());
+                return Err(
+                    Problem::new(what, "a file of another type already exists there")
+                        .help("move it away, then run again")
+                        .into(),
+                );
             }
         })
     }
@@ -89,7 +91,7 @@ impl Resource for Directory {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DirectoryInverse {
     pub path: PathBuf,
-    /// Owner, group and mode; `None` where there was no folder.
+    /// Owner, group and mode; `None` if there was no folder.
     #[serde(rename = "was")]
     pub before: Option<(u32, u32, u32)>,
 }
@@ -113,14 +115,14 @@ impl Revert for DirectoryInverse {
         if has_jobs && !context.purge && host.has_files(path)? {
             return Ok(if is_queue {
                 let queue = path.display();
-                Reverted::stays(format!(
+                Reverted::kept(format!(
                     "the job server's queue in {queue} (--purge removes it)"
                 ))
             } else if path == failed {
                 Reverted::default() // the sites' folders in it are listed
             } else {
                 let jobs = path.display();
-                Reverted::stays(format!("failed jobs in {jobs} (--purge removes them)"))
+                Reverted::kept(format!("failed jobs in {jobs} (--purge removes them)"))
             });
         }
         let is_ours = is_queue
@@ -158,7 +160,7 @@ impl Resource for RestoreDirectory {
                 State::Differs(Change::new(Verb::Change).detail("to its former owner and mode"))
             }
             None if self.contents => State::Differs(Change::new(Verb::Remove)),
-            // Known only once our files in it are gone.
+            // Known only after our files in it have been removed.
             None => State::Differs(Change::new(Verb::Remove).detail("if it is empty by then")),
         })
     }
@@ -171,7 +173,7 @@ impl Resource for RestoreDirectory {
             return host.remove_tree(&self.path);
         }
         if !host.remove_dir(&self.path)? {
-            watch("it is not empty, so it stays");
+            watch("it is not empty, so it is kept");
         }
         Ok(())
     }

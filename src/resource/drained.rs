@@ -1,4 +1,4 @@
-//! Waits until no job is queued where this run would strand it.
+//! Waits until the queues hold no jobs that this run would strand.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -24,7 +24,7 @@ pub struct Drained {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Purpose {
     RestartJobServer,
-    /// It stops, or gets its old options back and with them another queue.
+    /// It stops, or gets back its old options and with them another queue.
     StopJobServer,
     /// Of the site in this folder.
     StopWorkers(PathBuf),
@@ -43,11 +43,11 @@ impl fmt::Display for Purpose {
 impl Drained {
     fn refusal(&self, waiting: u64) -> anyhow::Error {
         let them = if waiting == 1 { "it" } else { "them" };
-        let why = format!("{} there, and no worker would run {them}", jobs(waiting));
+        let why = format!("{}, and no worker would run {them}", jobs(waiting));
         Problem::new(self.purpose.to_string(), why)
             .help(
                 "use --drain SECONDS to wait until the workers have finished, \
-                 or --lose-queued-jobs to give these jobs up",
+                 or --lose-queued-jobs to discard these jobs",
             )
             .into()
     }
@@ -74,13 +74,13 @@ impl Resource for Drained {
 
     fn apply(&self, host: &Host, watch: &dyn Fn(&str)) -> Result<()> {
         let limit = Duration::from_secs(self.wish.drain.unwrap_or(0));
-        let begun = Instant::now();
+        let start = Instant::now();
         loop {
             let waiting = (self.waiting)(host)?;
             if waiting == 0 {
                 return Ok(());
             }
-            if begun.elapsed() > limit {
+            if start.elapsed() > limit {
                 return Err(self.refusal(waiting));
             }
             watch(&jobs(waiting));
@@ -91,7 +91,7 @@ impl Resource for Drained {
 
 fn jobs(waiting: u64) -> String {
     match waiting {
-        1 => "1 job waits".into(),
-        many => format!("{many} jobs wait"),
+        1 => "1 job is queued".into(),
+        many => format!("{many} jobs are queued"),
     }
 }

@@ -1,4 +1,4 @@
-//! The virtual environment with supervisor in it, where there is no package of
+//! The virtual environment with supervisor, for platforms without a package of
 //! it. The whole folder is ours.
 
 use std::path::{Path, PathBuf};
@@ -32,16 +32,16 @@ impl Environment {
         match host.look(Path::new(VENV))? {
             Node::Absent => return Ok(Some("with pip, into a new virtual environment")),
             Node::Directory(meta) if meta.uid == 0 => {}
-            _ => return Err(foreign("something else has that name")),
+            _ => return Err(foreign("a file of another type already exists there")),
         }
         if !host.exists(&complete()) {
             let half_made = host.exists(&Path::new(VENV).join("pyvenv.cfg"));
             if !half_made && !host.list(Path::new(VENV))?.is_empty() {
-                return Err(foreign("a folder with other files in it has that name"));
+                return Err(foreign("the folder already exists and holds other files"));
             }
             return Ok(Some("again: the last installation did not finish"));
         }
-        // Another version of Python does not see what was installed for the old one.
+        // A new version of Python does not see what was installed for the old one.
         let python = match host.look_through(&Path::new(VENV).join("bin/python3"))? {
             Node::File(meta) => meta.path,
             _ => return Ok(Some("again: its Python is gone")),
@@ -84,7 +84,7 @@ impl Resource for Environment {
     }
 
     fn apply(&self, host: &Host, watch: &dyn Fn(&str)) -> Result<()> {
-        // Whoever runs this, with whatever umask.
+        // Set the mode explicitly, as the umask may be anything.
         host.make_dir(Path::new(VENV), Attributes::root(0o755))?;
         let make = Command::new("python3").args(["-m", "venv", "--clear", VENV]);
         step(
@@ -102,7 +102,7 @@ impl Resource for Environment {
             host,
             pip,
             &format!("install {WANTED} with pip"),
-            "let the host reach PyPI, or name a mirror or a folder of packages in /etc/pip.conf, then run again",
+            "allow access to PyPI, or set a mirror or a folder of packages in /etc/pip.conf, then run again",
             watch,
         )?;
         let version = host.check(&Command::new(PIP.program).args(["--version"]))?;

@@ -54,7 +54,7 @@ impl Extension {
             return Ok(true);
         };
         if installed.contains_key(own) {
-            return Ok(false); // somebody removed its ini file: the check says so
+            return Ok(false); // its ini file was removed, which the check reports
         }
         if general.iter().any(|name| installed.contains_key(name)) {
             // It may be for another PHP.
@@ -120,7 +120,7 @@ impl Extension {
             .into())
     }
 
-    /// The archive that was given, or the one that pecl downloads.
+    /// The given archive, or the one that pecl downloads.
     fn fetch(&self, host: &Host, watch: &dyn Fn(&str)) -> Result<PathBuf> {
         if let Some(archive) = &self.archive {
             return Ok(archive.clone());
@@ -147,7 +147,7 @@ impl Extension {
         });
         archive.map(|name| folder.join(name)).ok_or_else(|| {
             Problem::new("download the gearman extension (pecl download gearman)", explain(&output))
-                .help("let the host reach pecl.php.net, or download the archive elsewhere and give it with --extension-archive FILE")
+                .help("allow access to pecl.php.net, or download the archive elsewhere and pass it with --extension-archive FILE")
                 .into()
         })
     }

@@ -1,4 +1,4 @@
-//! A file. Its new content is a pure function of its present content.
+//! A file whose new content is a pure function of its present content.
 
 use std::path::{Path, PathBuf};
 
@@ -29,7 +29,7 @@ pub type Make = dyn Fn(&Host, Option<&[u8]>) -> Result<Next> + Send + Sync;
 pub struct Next {
     /// `None`: no file.
     pub bytes: Option<Vec<u8>>,
-    /// What people should know about it.
+    /// Notes for the user.
     pub notes: Vec<String>,
 }
 
@@ -42,8 +42,8 @@ impl From<Option<Vec<u8>>> for Next {
     }
 }
 
-/// How a file was made or edited, and so how it is restored if somebody edited
-/// it since.
+/// How a file was created or edited, which decides how it is restored if it was
+/// edited again after that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Edit {
@@ -56,7 +56,7 @@ pub enum Edit {
     Program,
     /// A marked block in a file of supervisor's.
     Block,
-    /// A program's section in a file of supervisor's that a person wrote.
+    /// A program's section in a file of supervisor's that was written by hand.
     Section,
     /// Empty, for others to fill.
     Log,
@@ -295,17 +295,17 @@ impl Resource for File {
 pub struct FileInverse {
     pub path: PathBuf,
     pub edit: Edit,
-    /// `None` where there was no file.
+    /// `None` if there was no file.
     #[serde(rename = "was")]
     pub before: Option<Backup>,
-    /// SHA-256 of what setup writes; `None` where it removes the file.
+    /// SHA-256 of what setup writes; `None` if it removes the file.
     #[serde(rename = "will")]
     pub after: Option<String>,
 }
 
 impl FileInverse {
-    /// The file as it was, with people's edits since, and what of ours stays
-    /// in it, for people.
+    /// The original file with later edits of the user, and notes on our edits that
+    /// are kept in it.
     pub fn restored(&self, host: &Host) -> Result<(File, Vec<String>)> {
         let load = |sha: &String| originals::load(host, sha);
         let before = self.before.as_ref();
@@ -330,7 +330,7 @@ impl FileInverse {
             path: self.path.clone(),
             edit: self.edit,
             make: Box::new(move |host, now| {
-                // Nothing is restored into a folder that is gone.
+                // Nothing is restored into a folder that no longer exists.
                 if now.is_none() && !folder.as_deref().is_some_and(|folder| host.is_dir(folder)) {
                     return Ok(Next::default());
                 }
@@ -373,7 +373,7 @@ impl Revert for FileInverse {
         let phase = match self.edit {
             Edit::Log if !context.purge => {
                 let log = self.path.display();
-                return Ok(Reverted::stays(format!(
+                return Ok(Reverted::kept(format!(
                     "the log {log} (--purge removes it)"
                 )));
             }
@@ -406,11 +406,11 @@ struct Restore {
 }
 
 impl Restore {
-    /// The original where nobody else edited the file; else their text with
+    /// The original, or if the file was edited after setup, its present text with
     /// only our edits reverted.
     fn next(&self, now: Option<&[u8]>) -> Next {
         let Some(current) = now else {
-            // Somebody removed it: only what was there before setup returns.
+            // The file was removed: restore only an original.
             return self.original.clone().into();
         };
         if self.after == Some(originals::hash(current)) || self.original.as_deref() == Some(current)
@@ -444,11 +444,11 @@ impl Restore {
             ),
             (Edit::Program, original, _) => Next {
                 bytes: original.clone(),
-                notes: vec!["it was edited since; the edits go with the program".into()],
+                notes: vec!["removed together with edits made after setup".into()],
             },
             (Edit::Whole | Edit::Options | Edit::Block | Edit::Section | Edit::Log, ..) => next(
                 current.to_vec(),
-                vec!["somebody edited it since, so it stays".into()],
+                vec!["kept, because it was edited after setup".into()],
             ),
         }
     }

@@ -1,4 +1,4 @@
-//! The intent file: says what was asked of this host.
+//! The intent file, which records what was asked of this host.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::host::Host;
 use crate::intent::file::{DEFAULT, utf8};
-use crate::intent::record::{Intent, Recorded, give_back, record, without_sites};
+use crate::intent::record::{Intent, Recorded, record, restore, without_sites};
 use crate::resource::file::{File, Next};
 use crate::resource::{
     Change, Inverse, Place, Resource, ResourceId, Revert, RevertContext, Reverted, State, Verb,
@@ -19,17 +19,17 @@ pub struct IntentFile {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Writes {
-    /// What was asked, for the first time on this host.
+    /// The intent, for the first time on this host.
     First,
     Again,
-    /// It takes out what earlier runs wrote.
+    /// Removes what earlier runs wrote.
     Removal,
 }
 
 impl IntentFile {
-    /// With all that was asked. `recorded`: an earlier run has seen to it
-    /// already, so the file is the whole truth.
-    pub fn saying(intent: Intent, recorded: bool) -> Self {
+    /// The file with this intent. `recorded` says that an earlier run has already
+    /// recorded its intent, so that only the file counts.
+    pub fn with(intent: Intent, recorded: bool) -> Self {
         let make = move |text: Option<&str>| match (text, intent == Intent::default()) {
             (None, true) => Ok(None),
             _ => record(text, Path::new(DEFAULT), &intent).map(Some),
@@ -43,8 +43,8 @@ impl IntentFile {
         }
     }
 
-    /// Without the tables of these sites and, where nothing of the host's part
-    /// stays, without what earlier runs recorded.
+    /// The file without the tables of these sites and, with the last of them, without
+    /// the host options in `recorded`.
     pub fn without(dirs: Vec<PathBuf>, recorded: Option<Recorded>) -> Self {
         let make = move |text: Option<&str>| {
             let Some(text) = text else {
@@ -56,7 +56,7 @@ impl IntentFile {
             };
             let sites: Vec<PathBuf> = recorded.sites.iter().cloned().collect();
             let text = without_sites(&text, Path::new(DEFAULT), &sites)?;
-            give_back(&text, Path::new(DEFAULT), recorded)
+            restore(&text, Path::new(DEFAULT), recorded)
         };
         IntentFile {
             file: file(make),
@@ -86,7 +86,8 @@ impl Resource for IntentFile {
         let state = self.file.inspect(host)?;
         let is_there = host.exists(Path::new(DEFAULT));
         if state == State::Same && self.writes == Writes::First && is_there {
-            let change = Change::new(Verb::Adopt).detail("from now on it says what this host does");
+            let change =
+                Change::new(Verb::Adopt).detail("from now on, it defines what this host does");
             return Ok(State::Differs(change));
         }
         Ok(state)
@@ -129,8 +130,8 @@ impl Revert for Recorded {
         Recorded::fold(self, later)
     }
 
-    /// Not by itself: the file loses the tables of all sites that go in one
-    /// edit, by `IntentFile::without`.
+    /// Does nothing: `IntentFile::without` removes the tables of all sites in one
+    /// edit.
     fn revert(&self, _context: &RevertContext) -> Result<Reverted> {
         Ok(Reverted::default())
     }

@@ -47,7 +47,7 @@ impl Resource for Link {
 
     fn inspect(&self, host: &Host) -> Result<State> {
         let now = host.look(&self.path)?;
-        // setup saw the site's folder; nothing is restored into one that is gone.
+        // setup saw the folder; nothing is restored into one that no longer exists.
         if self
             .path
             .parent()
@@ -88,7 +88,7 @@ impl Resource for Link {
             }
             _ => {
                 let what = format!("create the link {}", self.path.display());
-                return Err(Problem::new(what, "a file has that name")
+                return Err(Problem::new(what, "a file already exists there")
                     .help("move it away, then run again")
                     .into());
             }
@@ -134,7 +134,7 @@ impl Resource for Link {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LinkInverse {
     pub path: PathBuf,
-    /// Where a link led before; `None` where there was none.
+    /// The previous target; `None` if there was no link.
     #[serde(rename = "was")]
     before: Option<PathBuf>,
     /// That link's owner and group.

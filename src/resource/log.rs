@@ -13,7 +13,7 @@ const MODE: u32 = 0o640;
 
 pub struct Log {
     pub path: PathBuf,
-    /// A user's name.
+    /// The name of the user.
     pub owner: String,
 }
 
@@ -36,9 +36,11 @@ impl Resource for Log {
             }
             _ => {
                 let what = format!("create the log {}", self.path.display());
-                return Err(Problem::new(what, "something else has that name")
-                    .help("move it away, then run again")
-                    .into());
+                return Err(
+                    Problem::new(what, "a file of another type already exists there")
+                        .help("move it away, then run again")
+                        .into(),
+                );
             }
         })
     }

@@ -1,4 +1,4 @@
-//! Resources: one thing each that can be inspected, applied and reverted.
+//! Resources: the parts of a host that can be inspected, applied and reverted.
 //!
 //! This file lists the kinds. To add one, write a file that implements
 //! `Resource` (and `Revert`, if `remove` has something to restore), add its
@@ -34,7 +34,7 @@ use crate::base::paths::VENV;
 pub use contract::{Change, Phase, Place, Resource, Revert, RevertContext, Reverted, State, Verb};
 
 /// What a resource is, and which one. Code compares identities; their text is
-/// for people alone.
+/// What a resource is, and which one. Code compares identities; their text is
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ResourceId {
     /// An SELinux boolean.
@@ -94,7 +94,7 @@ impl fmt::Display for ResourceId {
 /// case.
 macro_rules! inverses {
     ($($kind:ident($inverse:ty)),* $(,)?) => {
-        /// What the journal keeps of one thing, so that remove can restore it.
+        /// What the journal records about one resource, so that remove can restore it.
         #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
         #[serde(tag = "kind", rename_all = "kebab-case")]
         pub enum Inverse {
@@ -102,14 +102,14 @@ macro_rules! inverses {
         }
 
         impl Inverse {
-            /// What its kind knows how to do.
+            /// The operations of its kind.
             pub fn kind(&self) -> &dyn Revert {
                 match self {
                     $(Inverse::$kind(inverse) => inverse),*
                 }
             }
 
-            /// Joins a later entry about the same thing.
+            /// Combines this entry with a later one about the same resource.
             pub fn fold(self, later: Inverse) -> Inverse {
                 match (self, later) {
                     $((Inverse::$kind(first), Inverse::$kind(later)) => {
@@ -136,7 +136,7 @@ inverses! {
 }
 
 impl Inverse {
-    /// The journal keeps a log as a file, since its first release.
+    /// The journal has recorded logs as files since its first release.
     fn of_log(path: &Path) -> Inverse {
         Inverse::File(file::FileInverse {
             path: path.to_owned(),

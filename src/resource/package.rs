@@ -16,17 +16,17 @@ use crate::resource::{
 
 #[derive(Default)]
 pub struct Packages {
-    /// For each thing that is needed, the packages that have it, best first.
-    pub needs: Vec<Vec<String>>,
-    /// Like `needs`, but if none is available, a later step does without.
-    pub offers: Vec<Vec<String>>,
-    /// They are only for building this, if it has to be built.
+    /// For each requirement, the packages that provide it, best first.
+    pub required: Vec<Vec<String>>,
+    /// Like `required`, but if none is available, a later step does without it.
+    pub preferred: Vec<Vec<String>>,
+    /// The packages are only for building this, if it has to be built.
     pub builds: Option<Extension>,
     /// Installed as well, if available.
-    pub likes: Vec<String>,
-    /// The repository that has what the enabled ones lack.
+    pub optional: Vec<String>,
+    /// The repository for packages that the enabled ones do not have.
     pub source: Option<Arc<Source>>,
-    /// The job server's package, and what to do where no repository has it.
+    /// The job server's package, and the error if no repository has it.
     pub no_server: Option<(String, Problem)>,
     /// Whether other packages may be upgraded or removed.
     pub allow_upgrades: bool,
@@ -42,29 +42,31 @@ impl Packages {
         }
         let installed = host.installed()?;
         let open: Vec<&Vec<String>> = self
-            .needs
+            .required
             .iter()
-            .chain(&self.offers)
+            .chain(&self.preferred)
             .filter(|choices| {
                 choices
                     .first()
                     .is_none_or(|best| !installed.contains_key(best))
             })
             .collect();
-        let likes = self
-            .likes
+        let optional = self
+            .optional
             .iter()
             .filter(|name| !installed.contains_key(*name));
-        let likes: Vec<String> = likes.cloned().collect();
-        if open.is_empty() && likes.is_empty() {
+        let optional: Vec<String> = optional.cloned().collect();
+        if open.is_empty() && optional.is_empty() {
             return Ok(Vec::new());
         }
         let mut names: Vec<String> = open.iter().flat_map(|choices| (*choices).clone()).collect();
-        names.extend(likes.iter().cloned());
+        names.extend(optional.iter().cloned());
         let candidates = host.candidates(&names)?;
         // Neither old lists nor those of a missing repository tell what is available.
         let unknown = host.lists_are_old() || self.is_source_pending(host)?;
-        let likes = likes.into_iter().filter(|name| candidates.contains(name));
+        let optional = optional
+            .into_iter()
+            .filter(|name| candidates.contains(name));
         Ok(open
             .into_iter()
             .filter_map(|choices| {
@@ -73,10 +75,10 @@ impl Packages {
                     .find(|name| installed.contains_key(*name) || candidates.contains(name))
                     .or(choices
                         .last()
-                        .filter(|_| unknown || !self.offers.contains(choices)))?;
+                        .filter(|_| unknown || !self.preferred.contains(choices)))?;
                 (!installed.contains_key(best)).then(|| best.clone())
             })
-            .chain(likes)
+            .chain(optional)
             .collect())
     }
 
@@ -85,15 +87,15 @@ impl Packages {
         source.map_or(Ok(false), |source| source.is_pending(host))
     }
 
-    /// Refuses packages that the administrator excludes: no repository can help.
+    /// Refuses packages that the administrator excluded: no repository can help.
     fn refuse_excluded(&self, host: &Host) -> Result<()> {
         let installed = host.installed()?;
         let manager = host.package_manager()?;
         let is_there = |name: &String| installed.contains_key(name);
-        for choices in self.needs.iter().filter(|all| !all.iter().any(is_there)) {
+        for choices in self.required.iter().filter(|all| !all.iter().any(is_there)) {
             if manager.excluded(host, choices)?.len() == choices.len() {
                 let what = format!("install {}", choices.join(" or "));
-                let why = "the package manager's settings exclude it on this host";
+                let why = "the package manager is configured to exclude it on this host";
                 let help = format!("{}, then run again", manager.exclusion_hint(host));
                 return Err(Problem::new(what, why).help(help).into());
             }
@@ -177,7 +179,7 @@ impl Resource for Packages {
         {
             let after = ResourceId::Repository(source.name.to_owned());
             let mut change = change;
-            for choices in &self.offers {
+            for choices in &self.preferred {
                 if host.candidates(choices)?.is_empty() {
                     change = change.detail(format!(
                         "{} if {} has it for this PHP; otherwise the extension is built, which needs a compiler and headers",
@@ -205,7 +207,7 @@ impl Resource for Packages {
                 change
             }
             Err(error) if !host.lists_are_old() => return Err(error),
-            // They are fetched first.
+            // The lists are fetched first.
             Err(_) => change.detail("the package lists are old and are fetched first"),
         }))
     }
@@ -251,7 +253,7 @@ pub fn is_extension(name: &str) -> bool {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PackagesInverse {
-    /// Those that the package manager announced as new.
+    /// The packages that the package manager announced as new.
     pub brought: Vec<String>,
 }
 
@@ -270,7 +272,7 @@ impl Revert for PackagesInverse {
 
     fn revert(&self, context: &RevertContext) -> Result<Reverted> {
         if !context.purge {
-            return Ok(Reverted::stays(format!(
+            return Ok(Reverted::kept(format!(
                 "the packages that setup installed: {} (--purge removes them)",
                 self.brought.join(" ")
             )));
@@ -280,7 +282,7 @@ impl Revert for PackagesInverse {
     }
 }
 
-/// Removes what setup installed, unless something else needs it by now.
+/// Removes what setup installed, unless other packages need it by now.
 struct RemovePackages {
     brought: Vec<String>,
 }
@@ -293,7 +295,7 @@ impl RemovePackages {
         if present.is_empty() || self.only_ours(host, &present)? {
             return Ok(present);
         }
-        // Something else needs one of them: find those that can be removed.
+        // Other packages need some of them: find those that can be removed.
         let mut removable = Vec::new();
         for name in present {
             if self.only_ours(host, std::slice::from_ref(&name))? {
@@ -353,7 +355,7 @@ impl Resource for RemovePackages {
                         change.detail("then the web's PHP is reloaded to unload the extension");
                 }
                 for (package, user) in self.used(host, &self.brought_now(host)?)? {
-                    change = change.detail(format!("{package} stays: {user} came from it"));
+                    change = change.detail(format!("{package} is kept: {user} came from it"));
                 }
                 State::Differs(change)
             }

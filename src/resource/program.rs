@@ -37,7 +37,7 @@ pub struct Program {
 pub enum Ensure {
     /// Loaded with its present definition, and running.
     Running,
-    /// Loaded with the definition that a person wrote, running or not.
+    /// Loaded with the definition that was written by hand, running or not.
     Restored,
     Absent,
 }
@@ -70,7 +70,7 @@ impl Program {
         }
     }
 
-    /// A group to be removed once its jobs are finished.
+    /// A group to remove after its jobs have finished.
     pub fn removed(group: &str, supervisor: &'static Supervisord) -> Self {
         Program::new(group, Ensure::Absent, supervisor, LONGEST_JOB)
     }
@@ -85,8 +85,8 @@ impl Program {
 
     fn look(&self, host: &Host, supervisor: &SupervisorClient) -> Result<(Act, String)> {
         let reread = supervisor.reread().map_err(|error| {
-            Problem::new("let supervisord read its files", format!("{error:#}"))
-                .help("fix the file that it names, then run again")
+            Problem::new("make supervisord read its files", format!("{error:#}"))
+                .help("fix the file that the message names, then run again")
         })?;
         let processes = self.processes(supervisor)?;
         if self.ensure == Ensure::Absent {
@@ -147,19 +147,19 @@ impl Program {
     }
 
     fn wait(&self, supervisor: &SupervisorClient) -> Result<()> {
-        let begun = Instant::now();
+        let start = Instant::now();
         loop {
             let processes = self.processes(supervisor)?;
             if !processes.is_empty() && processes.iter().all(|p| p.state == "RUNNING") {
                 return Ok(());
             }
             let bad = processes.iter().find(|p| p.state == "FATAL");
-            if bad.is_some() || begun.elapsed() > Duration::from_secs(20) {
+            if bad.is_some() || start.elapsed() > Duration::from_secs(20) {
                 let why = match bad.or(processes.first()) {
                     Some(process) => {
                         let (name, state, error) = (&process.name, &process.state, &process.error);
-                        let said = supervisor.output_tail(process, 2000).unwrap_or_default();
-                        format!("{name} is {state} {error}{}", last_lines(&said))
+                        let output = supervisor.output_tail(process, 2000).unwrap_or_default();
+                        format!("{name} is {state} {error}{}", last_lines(&output))
                     }
                     None => "supervisord has no such group".into(),
                 };
@@ -177,9 +177,9 @@ impl Program {
     }
 }
 
-/// The last lines of its output, each on a line of its own.
-fn last_lines(said: &str) -> String {
-    let lines: Vec<&str> = said.lines().collect();
+/// The last lines of its output, each on its own line.
+fn last_lines(output: &str) -> String {
+    let lines: Vec<&str> = output.lines().collect();
     let last = &lines[lines.len().saturating_sub(8)..];
     last.iter()
         .map(|line| format!("\n{}", printable(line)))
@@ -240,7 +240,7 @@ impl Resource for Program {
             }
             Act::Start => supervisor.start(&self.group).map_err(|error| {
                 let what = format!("start the workers ({})", self.group);
-                Problem::new(what, format!("{error:#}")).help("fix that, then run again")
+                Problem::new(what, format!("{error:#}")).help("fix the cause, then run again")
             })?,
             Act::Remove => return supervisor.remove(&self.group, self.patience),
         }
@@ -257,8 +257,8 @@ pub struct ProgramInverse {
 }
 
 impl ProgramInverse {
-    /// Whether a person defined the group before setup edited their section.
-    fn was_by_hand(&self, context: &RevertContext) -> Result<bool> {
+    /// Whether the group was defined by hand before setup edited its section.
+    fn was_defined_by_hand(&self, context: &RevertContext) -> Result<bool> {
         for inverse in &context.inverses {
             if let Inverse::File(file) = inverse
                 && file.edit == Edit::Section
@@ -281,7 +281,7 @@ impl Revert for ProgramInverse {
     }
 
     fn revert(&self, context: &RevertContext) -> Result<Reverted> {
-        let ensure = match self.was_by_hand(context)? {
+        let ensure = match self.was_defined_by_hand(context)? {
             true => Ensure::Restored,
             false => Ensure::Absent,
         };
@@ -300,7 +300,7 @@ mod tests {
     use crate::resource::originals::Backup;
 
     #[test]
-    fn a_section_that_a_person_wrote_before_setup_is_seen_in_the_original() {
+    fn a_section_written_by_hand_before_setup_is_seen_in_the_original() {
         let dir = tempfile::tempdir().unwrap();
         let host = Host::new(Some(dir.path())).unwrap();
         let section = b"[program:mine]\ncommand=/bin/x\n";
@@ -326,7 +326,9 @@ mod tests {
                 inverses: vec![&file],
             };
             let group = group.to_owned();
-            ProgramInverse { group }.was_by_hand(&context).unwrap()
+            ProgramInverse { group }
+                .was_defined_by_hand(&context)
+                .unwrap()
         };
         assert!(by_hand(Edit::Section, "mine"));
         assert!(!by_hand(Edit::Section, "other"));

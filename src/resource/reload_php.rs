@@ -1,5 +1,5 @@
-//! The web's PHP takes up the extension: it reads its ini files only when it
-//! starts, so it is reloaded.
+//! Reloads the web's PHP to load the extension, as PHP reads its ini files only
+//! when it starts.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -12,11 +12,11 @@ use crate::resource::{Change, Resource, ResourceId, State, Verb};
 use crate::site::php::{Php, without_extension};
 use crate::site::web_php::{self, WebPhp};
 
-/// How long a reload may take: the signal returns before PHP read its files.
+/// How long a reload may take: PHP reads its files after the signal returns.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 pub struct ReloadPhp {
-    /// The PHPs of the sites' workers, which setup gives the extension to.
+    /// The PHPs of the sites' workers, which have the extension by now.
     pub phps: Vec<Php>,
 }
 
@@ -65,32 +65,34 @@ impl Resource for ReloadPhp {
     fn apply(&self, host: &Host, watch: &dyn Fn(&str)) -> Result<()> {
         let (all, ready) = self.lacking(host)?;
         if !ready {
-            return Ok(()); // the check that follows says so
+            return Ok(()); // the check that follows reports it
         }
         for one in &all {
-            watch(&format!("reload {one}"));
+            watch(&format!("reloading {one}"));
             one.reload(host)?;
         }
-        let begun = Instant::now();
+        let start = Instant::now();
         loop {
             let (left, _) = self.lacking(host)?;
             let Some(one) = left.first() else {
                 return Ok(());
             };
-            if begun.elapsed() > PATIENCE {
+            if start.elapsed() > PATIENCE {
                 let what = format!("load the gearman extension into {one}");
                 let restart = one.restart_hint(host.platform()?);
-                let help = format!("see its log and 'php -m', then {restart} and run again");
-                return Err(Problem::new(what, "it runs without it after a reload")
-                    .help(help)
-                    .into());
+                let help = format!("check its log and 'php -m', then {restart} and run again");
+                return Err(
+                    Problem::new(what, "it still runs without it after a reload")
+                        .help(help)
+                        .into(),
+                );
             }
             std::thread::sleep(Duration::from_millis(100));
         }
     }
 }
 
-/// The inverse: PHP drops an extension that was removed.
+/// Reloads PHP to unload an extension that was removed.
 pub struct UnloadExtension;
 
 impl UnloadExtension {
@@ -118,12 +120,12 @@ impl Resource for UnloadExtension {
 
     fn apply(&self, host: &Host, watch: &dyn Fn(&str)) -> Result<()> {
         for one in &UnloadExtension::holding(host)? {
-            watch(&format!("reload {one}"));
+            watch(&format!("reloading {one}"));
             one.reload(host)?;
         }
-        // A process that takes longer drops it after its last request.
-        let begun = Instant::now();
-        while begun.elapsed() < PATIENCE && !UnloadExtension::holding(host)?.is_empty() {
+        // A process that takes longer unloads it after its last request.
+        let start = Instant::now();
+        while start.elapsed() < PATIENCE && !UnloadExtension::holding(host)?.is_empty() {
             std::thread::sleep(Duration::from_millis(100));
         }
         Ok(())

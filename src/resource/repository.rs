@@ -1,5 +1,5 @@
 //! A repository besides those of the distribution, such as EPEL: added only if
-//! a package is not available without it.
+//! A repository besides those of the distribution, such as EPEL: added only if
 
 use std::sync::Arc;
 
@@ -47,21 +47,21 @@ impl Resource for Repository {
 
 /// A repository that is configured, to be enabled or disabled.
 pub struct Enabled {
-    /// What its id begins with.
-    pub begins: String,
+    /// The prefix of its ID.
+    pub prefix: String,
     /// Enable it only while one of these is missing; if empty, always.
-    pub needs: Vec<Vec<String>>,
+    pub required: Vec<Vec<String>>,
     pub on: bool,
 }
 
 impl Enabled {
     fn differing(&self, host: &Host) -> Result<Option<String>> {
-        if !self.needs.is_empty() && open(host, &self.needs)?.is_empty() {
+        if !self.required.is_empty() && open(host, &self.required)?.is_empty() {
             return Ok(None);
         }
         let all = host.package_manager()?.repositories(host)?;
         let of = |id: &str| {
-            id.starts_with(&self.begins) && !id.contains("debug") && !id.contains("source")
+            id.starts_with(&self.prefix) && !id.contains("debug") && !id.contains("source")
         };
         let ids: Vec<(String, bool)> = all.into_iter().filter(|(id, _)| of(id)).collect();
         if self.on && ids.iter().any(|(_, on)| *on) {
@@ -74,7 +74,7 @@ impl Enabled {
 
 impl Resource for Enabled {
     fn id(&self) -> ResourceId {
-        ResourceId::Repository(self.begins.trim_end_matches('-').to_owned())
+        ResourceId::Repository(self.prefix.trim_end_matches('-').to_owned())
     }
 
     fn inspect(&self, host: &Host) -> Result<State> {
@@ -100,7 +100,7 @@ impl Resource for Enabled {
     }
 }
 
-/// Of a repository that was disabled.
+/// A repository that was disabled before.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RepositoryInverse {
     id: String,
@@ -113,14 +113,14 @@ impl Revert for RepositoryInverse {
 
     fn revert(&self, context: &RevertContext) -> Result<Reverted> {
         if !context.purge {
-            return Ok(Reverted::stays(format!(
+            return Ok(Reverted::kept(format!(
                 "the repository {}, which setup enabled (--purge disables it)",
                 self.id
             )));
         }
         let off = Enabled {
-            begins: self.id.clone(),
-            needs: Vec::new(),
+            prefix: self.id.clone(),
+            required: Vec::new(),
             on: false,
         };
         Ok(Reverted::by(Phase::Repositories, off))

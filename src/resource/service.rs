@@ -1,4 +1,4 @@
-//! A service: enabled at boot, running, and running what its files say.
+//! A service: enabled at boot, running, and up to date with its files.
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
@@ -15,12 +15,12 @@ use crate::resource::{
     Change, Inverse, Phase, Resource, ResourceId, Revert, RevertContext, Reverted, State, Verb,
 };
 
-/// Why the running process is not what its files say now, for people; `None`
-/// where it is.
+/// Why the running process does not match its files, for the user; `None` if it
+/// does.
 pub type Staleness = dyn Fn(&Host, &Unit) -> Result<Option<String>> + Send + Sync;
 
-/// The staleness of gearmand, which is to run with these options; with none,
-/// as its file says.
+/// The staleness of gearmand compared with these options or, if empty, with its
+/// options file.
 pub fn of_gearmand(
     family: &'static Family,
     wanted: Vec<Wanted>,
@@ -30,21 +30,21 @@ pub fn of_gearmand(
     Box::new(move |host, unit| Ok(staleness(host, unit)?.map(|stale| stale.to_string())))
 }
 
-/// Of a service that runs whatever its files say.
+/// The staleness of a service that is never restarted for its files.
 pub fn never() -> Box<Staleness> {
     Box::new(|_, _| Ok(None))
 }
 
 pub struct Service {
     pub unit: String,
-    /// `None`: left alone.
+    /// `None` to leave it alone.
     pub enabled: Option<bool>,
     pub active: Option<bool>,
     pub stale: Box<Staleness>,
     /// Units to ask about in the same query.
     pub also: Vec<&'static str>,
     /// The resource that installs it.
-    pub needs: ResourceId,
+    pub installed_by: ResourceId,
 }
 
 impl From<Action> for Verb {
@@ -61,7 +61,7 @@ impl From<Action> for Verb {
 }
 
 impl Service {
-    /// What to do, in order, each with the reason if there is more to say.
+    /// What to do, in order, each with a reason if it is not obvious.
     fn actions(&self, host: &Host, unit: &Unit) -> Result<Vec<(Action, Option<String>)>> {
         let mut actions = Vec::new();
         if let Some(enabled) = self.enabled.filter(|wanted| *wanted != unit.enabled) {
@@ -73,7 +73,7 @@ impl Service {
         }
         let is = || Some(format!("it is {}", unit.state));
         match self.active {
-            // A start that hangs would be waited for until it gives up.
+            // Waiting for a start that hangs would take until it times out.
             Some(true) if unit.starting => actions.push((Action::Restart, is())),
             Some(true) if !unit.active => actions.push((Action::Start, is())),
             Some(false) if unit.active => actions.push((Action::Stop, None)),
@@ -104,7 +104,7 @@ impl Resource for Service {
             let what = format!("start the service {}", self.unit);
             let unmask = host.platform()?.services().unmask_hint(&self.unit);
             return Err(Problem::new(what, "it is masked")
-                .help(format!("run '{unmask}', then run again"))
+                .help(format!("run '{unmask}', then run setup again"))
                 .into());
         }
         if !unit.present {
@@ -118,7 +118,7 @@ impl Resource for Service {
                     .into());
             }
             let change = Change::new(Verb::Start).detail("now and at boot");
-            return Ok(State::After(self.needs.clone(), change));
+            return Ok(State::After(self.installed_by.clone(), change));
         }
         let reload = (Verb::Reload, Some("its definition changed".to_owned()));
         let acts: Vec<(Verb, Option<String>)> = unit
@@ -155,7 +155,7 @@ impl Resource for Service {
     }
 
     fn apply(&self, host: &Host, watch: &dyn Fn(&str)) -> Result<()> {
-        // Once a new definition is loaded, there may be more to do.
+        // After loading a new definition, there may be more to do.
         if self.look(host)?.needs_reload {
             watch("reloading unit files");
             host.reload_units()?;
@@ -188,7 +188,7 @@ impl Revert for ServiceInverse {
             true => of_gearmand(family, Vec::new(), None),
             false => never(),
         };
-        // Our own has to stop before its files go.
+        // Our own supervisord has to stop before its files are removed.
         let phase = match self.unit == PIP.unit {
             true => Phase::Workers,
             false => Phase::Services,
@@ -199,7 +199,7 @@ impl Revert for ServiceInverse {
             active: Some(self.active),
             stale,
             also: vec![family.gearmand.unit, host.supervisor()?.unit],
-            needs: ResourceId::Packages,
+            installed_by: ResourceId::Packages,
         };
         Ok(Reverted::by(phase, service))
     }

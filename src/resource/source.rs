@@ -5,21 +5,21 @@ use anyhow::Result;
 use crate::base::problem::Problem;
 use crate::host::Host;
 
-/// A package that adds a repository, and what is needed from there.
+/// A package that adds a repository, and what is required from it.
 pub struct Source {
     pub name: &'static str,
     /// A package's name, or a URL to fetch it from.
     pub package: String,
-    /// Its name once it is installed.
+    /// Its name when it is installed.
     pub installed: String,
     /// As in `Packages`.
-    pub needs: Vec<Vec<String>>,
+    pub required: Vec<Vec<String>>,
 }
 
 impl Source {
-    /// Something is needed that is neither installed nor available.
+    /// Whether something is required that is neither installed nor available.
     fn is_called_for(&self, host: &Host) -> Result<bool> {
-        let open = open(host, &self.needs)?;
+        let open = open(host, &self.required)?;
         if open.is_empty() {
             return Ok(false);
         }
@@ -58,9 +58,9 @@ impl Source {
     }
 }
 
-/// What is needed and not installed.
-pub fn open<'a>(host: &Host, needs: &'a [Vec<String>]) -> Result<Vec<&'a Vec<String>>> {
+/// What is required but not installed.
+pub fn open<'a>(host: &Host, required: &'a [Vec<String>]) -> Result<Vec<&'a Vec<String>>> {
     let installed = host.installed()?;
     let is_open = |choices: &&Vec<String>| !choices.iter().any(|name| installed.contains_key(name));
-    Ok(needs.iter().filter(is_open).collect())
+    Ok(required.iter().filter(is_open).collect())
 }

@@ -374,7 +374,7 @@ fn a_file_that_cannot_be_read_stops_setup_but_not_remove() {
         assert_eq!(root.tree(), before);
         let output = root.run(&["remove", "--yes", "--purge"]);
         assert_eq!(code(&output), 0, "{}", text(&output));
-        let left = format!("kept: {INTENT}, which cannot be edited (line 6, column");
+        let left = format!("note: kept {INTENT}, which cannot be edited (line 6, column");
         assert!(text(&output).contains(&left), "{}", text(&output));
         assert_eq!(std::fs::read(root.at(INTENT)).unwrap(), bytes);
         std::fs::remove_file(root.at(INTENT)).unwrap();

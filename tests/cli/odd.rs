@@ -165,7 +165,7 @@ fn any_name_of_a_sites_folder_is_right_or_refused() {
     const REFUSED: [(&[u8], &str); 6] = [
         (b"a ;b", "';'"),
         (b"a #b", "'#'"),
-        (b"blank ", "blanks"),
+        (b"blank ", "a space at either end"),
         (b"line\nbreak", "a line break"),
         (b"line\rbreak", "a line break"),
         (b"latin\xe9", "UTF-8"),

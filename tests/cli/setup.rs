@@ -173,7 +173,7 @@ fn bad_input_is_one_clear_error_before_anything_changes() {
             1,
             "contains no WordPress",
         ),
-        (vec!["setup", "--yes"], 2, "none is named"),
+        (vec!["setup", "--yes"], 2, "no site was specified"),
         (vec!["setup", "--site", SITE], 1, "terminal or --yes"),
         (
             vec!["setup", "--site", SITE, "--salt", "a b", "--yes"],
@@ -213,7 +213,7 @@ fn bad_input_is_one_clear_error_before_anything_changes() {
         (
             vec!["setup", "--site", SITE, "--plugin", "wp-minions", "--yes"],
             1,
-            "not there",
+            "files are missing",
         ),
         (
             vec!["setup", "--site", SITE, "--role", "worker,web", "--yes"],
@@ -433,7 +433,7 @@ fn a_site_that_is_gone_or_moved_can_be_removed() {
     let output = root.run(&["remove", "--yes", "--purge"]);
     assert_eq!(code(&output), 0, "{}", text(&output));
     assert!(
-        text(&output).contains("/srv/b is gone"),
+        text(&output).contains("/srv/b no longer exists"),
         "{}",
         text(&output)
     );

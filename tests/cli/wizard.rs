@@ -114,7 +114,7 @@ const TALKS: &[Talk] = &[
             ("Is this right?", "\x1b[B\x1b[B\x1b[B\r"),
             ("Which option?", "\x1b[B\x1b[B\x1b[B\x1b[B\r"),
             ("worker-user", "root\r"),
-            ("cannot let jobs run", "\x1b[B\r"),
+            ("cannot run jobs as", "\x1b[B\r"),
             ("How many workers?", "4\r"),
             ("Is this right?", ENTER),
             ("Apply these changes?", "d"),

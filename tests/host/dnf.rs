@@ -89,7 +89,7 @@ fn a_release_without_gearmand(host: &Host) {
         .ok();
     let words = [
         "gearmand",
-        "EPEL 10 and Fedora from 42 on",
+        "EPEL 10 and Fedora since 42",
         "--role worker,web --servers",
     ];
     refused(host, &SETUP, 1, &words);

@@ -119,7 +119,7 @@ fn a_supervisor_that_does_not_come_up_is_told() {
     // supervisord runs yet: it tells what it cannot read.
     fails(&host, &["broken", "command"]);
     host.run(&["systemctl", "stop", "supervisor"]).ok();
-    stops_before_the_switch(&host, &["ask supervisord what", "program:broken"]);
+    stops_before_the_switch(&host, &["query supervisord", "program:broken"]);
     host.run(&["rm", broken]).ok();
     host.run(&["systemctl", "reset-failed", "supervisor"]).ok();
 

@@ -198,7 +198,7 @@ fn what_cannot_be_built_is_told_before_anything_changes() {
     phase("no compiler");
     // A compiler is unavailable.
     withhold(&host, "gcc*");
-    refused(&host, &setup(ARCHIVE), 1, &["gcc", "no repository"]);
+    refused(&host, &setup(ARCHIVE), 1, &["gcc", "no enabled repository"]);
     host.run(&["rm", "/etc/apt/preferences.d/gcc"]).ok();
 
     phase("the compiler fails");

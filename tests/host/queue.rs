@@ -242,16 +242,16 @@ fn a_queue_is_left_only_when_it_is_empty() {
     let words = ["wp-gears", "setup", "--site", site::FOLDER, "--yes"];
     for more in [&["--queue", "sqlite"], MYSQL, &["--port", "4731"]] {
         let words = [&words, more].concat();
-        refused(&host, &words, 1, &["3 jobs wait", "--drain"]);
+        refused(&host, &words, 1, &["3 jobs are queued", "--drain"]);
     }
     refused(
         &host,
         &["wp-gears", "remove", "--yes"],
         1,
-        &["3 jobs wait", "--drain"],
+        &["3 jobs are queued", "--drain"],
     );
     let soon = on_site(&host, "setup", &["--queue", "sqlite", "--drain", "1"]).exits(1);
-    assert!(soon.text().contains("3 jobs wait"), "{soon}");
+    assert!(soon.text().contains("3 jobs are queued"), "{soon}");
     host.run(&["wp-gears", "resume"]).exits(0);
     phase("--drain waits for jobs");
     // The run waits for slow jobs, and loses none.
@@ -263,7 +263,7 @@ fn a_queue_is_left_only_when_it_is_empty() {
     // Moving from a file to a table changes the queue, a new port does not.
     host.run(&["wp-gears", "pause", "--wait"]).exits(0);
     site.send(9, 9, 0.0).ok();
-    refused(&host, &[&words, MYSQL].concat(), 1, &["1 job waits"]);
+    refused(&host, &[&words, MYSQL].concat(), 1, &["1 job is queued"]);
     on_site(&host, "setup", &["--port", "4731", "--no-prove"]).exits(0);
     let lost = [MYSQL, &["--lose-queued-jobs", "--no-prove"]].concat();
     on_site(&host, "setup", &lost).exits(0);

@@ -37,7 +37,7 @@ fn a_full_disk_is_told_before_anything_changes() {
         phase(format!("no room in {folder}"));
         mounted(&host, folder, "size=4m");
         filled(&host, folder);
-        refused(&host, &SETUP, 1, &[folder, "free", "free some space"]);
+        refused(&host, &SETUP, 1, &[folder, "free", "free up space"]);
         host.run(&["umount", "-l", folder]).ok();
     }
     phase("no free inode");
@@ -49,7 +49,7 @@ fn a_full_disk_is_told_before_anything_changes() {
         &host,
         &SETUP,
         1,
-        &["/etc/supervisor/conf.d", "files", "free some space"],
+        &["/etc/supervisor/conf.d", "files", "free up space"],
     );
     host.run(&["umount", "-l", "/etc/supervisor/conf.d"]).ok();
 

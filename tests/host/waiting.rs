@@ -21,7 +21,7 @@ fn jobs_in_memory_stop_a_restart() {
     let host = ready_host("memory");
     host.run(&["php", "-r", SEND]).ok();
     let refused = on_site(&host, "setup", &[]).exits(1);
-    assert!(refused.text().contains("1 job waits there"), "{refused}");
+    assert!(refused.text().contains("1 job is queued"), "{refused}");
     assert!(!host.exists(&format!("{}/wp-gears-runner.php", site::FOLDER)));
     host.run(&["php", "-r", TAKE]).ok();
     on_site(&host, "setup", &[]).exits(0);

@@ -91,7 +91,7 @@ fn by_answers(host: &Host) {
     let screen = wait(&terminal, "setup --yes'.");
     assert!(screen.contains("verified with a test job"), "{screen}");
     assert!(screen.contains(&format!("\n  {SAME}\n")), "{screen}");
-    assert!(terminal.sent().contains("handed in after"));
+    assert!(terminal.sent().contains("submitted after"));
     assert!(terminal.ends().success());
 }
 

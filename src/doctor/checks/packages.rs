@@ -17,7 +17,7 @@ fn run(context: &Context) -> Vec<Finding> {
         Ok(installed) => installed,
         Err(error) => return vec![Finding::skipped(format!("{error:#}"))],
     };
-    let needed = recipe::needs(context.host, context.platform, &context.resolved);
+    let needed = recipe::required(context.host, context.platform, &context.resolved);
     let (mut there, mut missing) = (Vec::new(), Vec::new());
     for names in &needed {
         match names.iter().find_map(|name| installed.get_key_value(name)) {

@@ -1,5 +1,5 @@
-//! The recipe's part for PHP's gearman extension: it comes from a package if one
-//! has it for that PHP, and is built otherwise. Then the web's PHP is reloaded.
+//! PHP's gearman extension in the recipe: it comes from a package, or is built if
+//! no package has it for that PHP. Then the web's PHP is reloaded.
 
 use std::time::Duration;
 
@@ -17,25 +17,26 @@ use crate::resource::package::Packages;
 use crate::resource::reload_php::ReloadPhp;
 use crate::site::php;
 
-/// The packages that bring it to PHPs which lack it, if they can be had.
-pub fn offers(host: &Host, resolved: &Resolved) -> Result<Vec<Vec<String>>> {
-    let mut offers = Vec::new();
+/// The packages of the extension for PHPs that lack it.
+pub fn packages(host: &Host, resolved: &Resolved) -> Result<Vec<Vec<String>>> {
+    let mut packages = Vec::new();
     for extension in all(host, resolved)? {
         let lacks = !php::without_extension(host, &extension.php)?.is_empty();
         let by_package = extension.archive.is_none() && !extension.packages.is_empty();
-        if lacks && by_package && !offers.contains(&extension.packages) {
-            offers.push(extension.packages);
+        if lacks && by_package && !packages.contains(&extension.packages) {
+            packages.push(extension.packages);
         }
     }
-    Ok(offers)
+    Ok(packages)
 }
 
-/// What builds it, with the packages that this takes; nothing where it is not called for.
+/// The build of the extension and the packages for it. They do nothing if no build
+/// is needed.
 pub fn build(host: &Host, items: &mut Items, resolved: &Resolved) -> Result<()> {
     for extension in all(host, resolved)? {
-        let needs = extension.builds_with.iter();
+        let required = extension.builds_with.iter();
         items.host(Packages {
-            needs: needs.map(|name| vec![name.clone()]).collect(),
+            required: required.map(|name| vec![name.clone()]).collect(),
             builds: Some(extension.clone()),
             allow_upgrades: resolved.host.allow_upgrades,
             ..Packages::default()
@@ -45,8 +46,8 @@ pub fn build(host: &Host, items: &mut Items, resolved: &Resolved) -> Result<()> 
     Ok(())
 }
 
-/// Reloads the web's PHP, unless systemd does that for the package; nothing
-/// does it for what was built.
+/// Reloads the web's PHP, unless installing the package does. A build always needs
+/// the reload.
 pub fn reload_php(
     host: &Host,
     platform: &Platform,
@@ -62,7 +63,7 @@ pub fn reload_php(
     Ok((!phps.is_empty()).then_some(ReloadPhp { phps }))
 }
 
-/// Whether it was built, or is to be.
+/// Whether the extension was built or will be.
 fn is_built(host: &Host, extension: &Extension) -> Result<bool> {
     if !php::without_extension(host, &extension.php)?.is_empty() {
         return extension.is_called_for(host);
@@ -72,7 +73,7 @@ fn is_built(host: &Host, extension: &Extension) -> Result<bool> {
     Ok(!packages.any(|name| installed.contains_key(name)))
 }
 
-/// One for each PHP.
+/// The extension for each PHP.
 fn all(host: &Host, resolved: &Resolved) -> Result<Vec<Extension>> {
     let mut all: Vec<Extension> = Vec::new();
     for site in &resolved.sites {

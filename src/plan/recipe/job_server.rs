@@ -1,5 +1,4 @@
-//! The recipe's part for the job server: its queue's place, its options, its
-//! service.
+//! The job server in the recipe: its queue store, options and service.
 
 use std::time::Duration;
 
@@ -91,17 +90,17 @@ pub fn resources(
         return Ok(());
     }
     let stale = running::staleness(family, wanted.clone(), secret.clone());
-    let (to_be, unit, supervisor) = (wanted.clone(), gearmand.unit, resolved.supervisor.unit);
+    let (planned, unit, supervisor) = (wanted.clone(), gearmand.unit, resolved.supervisor.unit);
     items.host(Drained {
         purpose: Purpose::RestartJobServer,
         waiting: Box::new(move |host| {
             let unit = host.unit(unit, &[supervisor])?;
             match stale(host, &unit)? {
                 Some(_) => {
-                    let to_be = running::planned_words(host, family, &to_be)?;
-                    // Those in hand too: a gearmand that ends takes a job from the
-                    // worker that it lets go first, and gives it to the next one.
-                    running::would_lose(host, family, &to_be.unwrap_or_default(), |queue| {
+                    let planned = running::planned_words(host, family, &planned)?;
+                    // Count running jobs too: a gearmand that stops takes a job from
+                    // the worker it disconnects first and gives it to the next one.
+                    running::would_lose(host, family, &planned.unwrap_or_default(), |queue| {
                         queue.jobs
                     })
                 }
@@ -116,7 +115,7 @@ pub fn resources(
         active: Some(true),
         stale: service::of_gearmand(family, wanted, secret),
         also: vec![resolved.supervisor.unit],
-        needs: ResourceId::Packages,
+        installed_by: ResourceId::Packages,
     });
     items.host(answers(&resolved.own_server(), gearmand.unit));
     Ok(())
@@ -137,12 +136,12 @@ fn options_file(gearmand: &'static Gearmand, wanted: Vec<options::Wanted>) -> Fi
     File {
         path: gearmand.options_file.into(),
         edit: Edit::Options,
-        // What the unit has itself is only seen once the package is there.
+        // The unit's own options are known only after the package is installed.
         make: Box::new(move |host, now| {
             let now = now.unwrap_or_default();
-            let to_be = definition(host, &wanted)?;
+            let planned = definition(host, &wanted)?;
             let variable = gearmand.options_variable;
-            let text = options::merge(now, variable, &to_be.for_file, &to_be.unwanted)?;
+            let text = options::merge(now, variable, &planned.for_file, &planned.unwanted)?;
             Ok(Some(text).into())
         }),
         owner: Owner::Root,
@@ -162,8 +161,8 @@ fn answers(server: &str, unit: &str) -> Check {
             daemon::ask_version(&server).map(|_| ()).with_context(|| {
                 let log = host.service_log(&unit);
                 match log.is_empty() {
-                    true => format!("ask the job server on {server}"),
-                    false => format!("ask the job server on {server}; its log ends with:\n{log}"),
+                    true => format!("query the job server on {server}"),
+                    false => format!("query the job server on {server}; its log ends with:\n{log}"),
                 }
             })
         }),

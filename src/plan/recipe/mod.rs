@@ -1,5 +1,5 @@
-//! The recipe: which resources a decision means, in order. Host part, sites,
-//! end. remove goes through what the journal tells, backwards (`remove.rs`).
+//! The recipe: the resources of a resolved intent, in order. remove goes through
+//! the journal backwards instead (`plan/remove.rs`).
 
 mod extension;
 mod job_server;
@@ -33,7 +33,7 @@ use crate::resource::source::Source;
 use crate::site::config::{self, Desired};
 use crate::site::{plugins, settings};
 
-/// The PHP that workers run, in root's folder.
+/// The PHP code of the workers, in a folder of root's.
 const PHP: [(&str, &str); 3] = [
     ("runner.php", include_str!("../../../templates/runner.php")),
     ("fork.php", include_str!("../../../templates/fork.php")),
@@ -41,7 +41,7 @@ const PHP: [(&str, &str); 3] = [
 ];
 const BUNDLED_PLUGIN: &str = include_str!("../../../templates/bundled.php");
 
-/// All that shall be so.
+/// All resources in their wanted state.
 pub fn setup(
     host: &Host,
     resolved: &Resolved,
@@ -59,7 +59,7 @@ pub fn setup(
     let live = host.live() && start;
 
     if host.live() {
-        bring(host, &mut items, platform, resolved)?;
+        packages(host, &mut items, platform, resolved)?;
     }
     if server {
         job_server::resources(host, &mut items, platform, of_host, waiting, live)?;
@@ -68,8 +68,8 @@ pub fn setup(
         own_files(&mut items, worker)?;
     }
     if host.live() {
-        if let Some(renewal) = extension::reload_php(host, platform, resolved)? {
-            items.host(renewal);
+        if let Some(reload) = extension::reload_php(host, platform, resolved)? {
+            items.host(reload);
         }
         for site in &resolved.sites {
             items.site(site, extension::check(platform.family, site));
@@ -126,30 +126,30 @@ impl Items {
     }
 }
 
-/// The packages that it takes, each with its choices; PHP's extension apart.
-pub fn needs(host: &Host, platform: &Platform, resolved: &Resolved) -> Vec<Vec<String>> {
+/// The required packages, each with its alternatives, except PHP's extension.
+pub fn required(host: &Host, platform: &Platform, resolved: &Resolved) -> Vec<Vec<String>> {
     let family = platform.family;
     let roles = &resolved.host.roles;
-    let mut needs: Vec<Vec<String>> = Vec::new();
+    let mut required: Vec<Vec<String>> = Vec::new();
     if roles.contains(&Role::Server) {
-        needs.push(vec![family.gearmand.package.into()]);
+        required.push(vec![family.gearmand.package.into()]);
         let of_queue = job_server::packages(host, platform, &resolved.host);
-        needs.extend(of_queue.into_iter().map(|package| vec![package]));
+        required.extend(of_queue.into_iter().map(|package| vec![package]));
     }
     if roles.contains(&Role::Worker) {
         let of_supervisor = match resolved.host.supervisor.package {
             Some(package) => vec![package],
             None => family.python.to_vec(),
         };
-        needs.push(of_supervisor.into_iter().map(str::to_owned).collect());
+        required.push(of_supervisor.into_iter().map(str::to_owned).collect());
     }
-    needs
+    required
 }
 
-/// The packages without which PHP cannot fork. Workers that were set up
-/// without them do as well: the package manager is not asked again each time.
-fn likes(host: &Host, resolved: &Resolved) -> Result<Vec<String>> {
-    let mut likes = Vec::new();
+/// The packages without which PHP cannot fork. Workers that were set up without
+/// them work too, so the package manager is not asked about them every time.
+fn optional(host: &Host, resolved: &Resolved) -> Result<Vec<String>> {
+    let mut optional = Vec::new();
     for site in &resolved.sites {
         let there = site.existing.as_ref();
         if resolved.host.roles.contains(&Role::Worker)
@@ -157,22 +157,27 @@ fn likes(host: &Host, resolved: &Resolved) -> Result<Vec<String>> {
             && there
                 .is_none_or(|program| program.option("--worker-mode").as_deref() != Some("fork"))
             && let Some(package) = site.php.missing_process_package(host)?
-            && !likes.contains(&package)
+            && !optional.contains(&package)
         {
-            likes.push(package);
+            optional.push(package);
         }
     }
-    Ok(likes)
+    Ok(optional)
 }
 
-/// The packages, and before them the repositories that have them.
-fn bring(host: &Host, items: &mut Items, platform: &Platform, resolved: &Resolved) -> Result<()> {
+/// The packages, preceded by the repositories that have them.
+fn packages(
+    host: &Host,
+    items: &mut Items,
+    platform: &Platform,
+    resolved: &Resolved,
+) -> Result<()> {
     let family = platform.family;
     let server = resolved.host.roles.contains(&Role::Server);
-    let needs = needs(host, platform, resolved);
-    let likes = likes(host, resolved)?;
-    let offers = extension::offers(host, resolved)?;
-    let all = [&needs[..], &offers[..]].concat();
+    let required = required(host, platform, resolved);
+    let optional = optional(host, resolved)?;
+    let preferred = extension::packages(host, resolved)?;
+    let all = [&required[..], &preferred[..]].concat();
     let mut source = None;
     let mut no_server = None;
     if let Some(row) = platform.source() {
@@ -182,7 +187,7 @@ fn bring(host: &Host, items: &mut Items, platform: &Platform, resolved: &Resolve
                 name: row.name,
                 package,
                 installed,
-                needs: all.clone(),
+                required: all.clone(),
             })
         });
         no_server = Some((
@@ -199,8 +204,8 @@ fn bring(host: &Host, items: &mut Items, platform: &Platform, resolved: &Resolve
         }
         if let Some(builder) = row.builder(platform) {
             items.host(Enabled {
-                begins: builder,
-                needs: all.clone(),
+                prefix: builder,
+                required: all.clone(),
                 on: true,
             });
         }
@@ -211,10 +216,10 @@ fn bring(host: &Host, items: &mut Items, platform: &Platform, resolved: &Resolve
         });
     }
     items.host(Packages {
-        needs,
-        offers,
+        required,
+        preferred,
         builds: None,
-        likes,
+        optional,
         source,
         no_server: no_server.filter(|_| server),
         allow_upgrades: resolved.host.allow_upgrades,
@@ -227,10 +232,10 @@ fn no_server_here(platform: &Platform, family: &Family) -> Problem {
     let what = format!("install the job server ({package}) on {}", platform.name);
     Problem::new(
         what,
-        "no repository that is enabled here has it (EPEL 10 and Fedora from 42 on have none)",
+        "no enabled repository has it (EPEL 10 and Fedora since 42 do not)",
     )
     .help(format!(
-        "use another host's job server with '--role worker,web --servers HOST:PORT', or enable a repository that has {package} and run again"
+        "use the job server of another host with '--role worker,web --servers HOST:PORT', or enable a repository that has {package}, then run again"
     ))
 }
 
@@ -285,7 +290,7 @@ fn own_files(items: &mut Items, worker: bool) -> Result<()> {
 fn plugin_and_runner(host: &Host, items: &mut Items, site: &SiteResolved) -> Result<()> {
     if let Some(place) = site.plugin.bundled {
         let path = site.dir.join(place);
-        // The site's owner owns what stands in the site.
+        // The site's owner owns the files in the site.
         let (uid, gid) = ids_of(host, &site.dir.join("wp-content"))?;
         let owner = Owner::Ids(uid, gid);
         if let Some(parent) = path.parent() {
@@ -309,7 +314,7 @@ fn plugin_and_runner(host: &Host, items: &mut Items, site: &SiteResolved) -> Res
     items.site(
         site,
         Link {
-            // A copy does not find its code; the plugin's readme asks for a link.
+            // A copy would not find its code; the plugin's readme asks for a link.
             replaces: |text| text.windows(11).any(|part| part == b"wp-load.php"),
             owner: ids_of(host, &site.dir)?,
             ..Link::to(site.dir.join(site.plugin.runner), runner())
@@ -327,7 +332,7 @@ fn ids_of(host: &Host, path: &Path) -> Result<(u32, u32)> {
     })
 }
 
-/// The switch.
+/// wp-config.php, with the settings that switch background jobs on.
 fn wp_config(site: &SiteResolved) -> File {
     let desired = Desired {
         switch: site.plugin.switch,

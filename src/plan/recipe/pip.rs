@@ -1,5 +1,5 @@
-//! supervisor where there is no package of it: a virtual environment that pip
-//! fills, with its configuration, its folders, and what starts it at boot.
+//! supervisor for platforms without a package of it: a virtual environment filled
+//! by pip, with its configuration, folders and service.
 
 use std::path::Path;
 
@@ -17,7 +17,7 @@ use crate::resource::directory::Directory;
 use crate::resource::environment;
 use crate::resource::file::{File, Owner};
 
-/// What is to be there before its service can start; `live`: not a folder that stands for a host.
+/// What its service needs before it can start. `live` is false below `--root`.
 pub fn resources(platform: &Platform, live: bool) -> Result<Vec<Box<dyn Resource>>> {
     let folder = |path: &str, mode| {
         Box::new(Directory {
@@ -72,7 +72,7 @@ fn context() -> tera::Context {
     context
 }
 
-/// Whether the supervisord that runs is older than what it is made of.
+/// Why the running supervisord is older than its files; `None` if it is not.
 pub fn is_stale(host: &Host, unit: &Unit) -> Result<Option<String>> {
     let Some(process) = host.process(unit.main_pid) else {
         return Ok(None);
@@ -81,7 +81,7 @@ pub fn is_stale(host: &Host, unit: &Unit) -> Result<Option<String>> {
         if let Node::File(meta) = host.look(&path)?
             && meta.mtime() > process.started
         {
-            return Ok(Some(format!("{} is newer than it", path.display())));
+            return Ok(Some(format!("{} changed after it started", path.display())));
         }
     }
     Ok(None)

@@ -16,10 +16,10 @@ use crate::resource::file::File;
 use crate::supervisor::{block, programs};
 use crate::worker::options::WorkerOptions;
 
-/// The program's definition: in place of the one that serves the site already,
-/// in a file of its own, or, if supervisor's main file includes no folder, in a
-/// marked block in it. A definition that differs only in comments stays: an
-/// earlier version wrote them, or a person did.
+/// The program's definition: in place of the one that already serves the site, in
+/// its own file, or, if supervisor's main file includes no folder, in a marked
+/// block in that file. A definition that differs only in comments is kept: they
+/// come from an earlier version or from the user.
 pub fn file(host: &Host, supervisor: &Supervisord, site: &SiteResolved) -> Result<File> {
     let text = program_text(host, site)?;
     let (path, edit) = match &site.existing {
@@ -38,7 +38,7 @@ pub fn file(host: &Host, supervisor: &Supervisord, site: &SiteResolved) -> Resul
         }
         let next = match (&old, edit) {
             (Some(old), _) => block::replace_section(&now, old, &text)
-                .with_context(|| format!("the program {old} is not there any more"))?,
+                .with_context(|| format!("the program {old} no longer exists"))?,
             (None, Edit::Block) => block::set(&now, &program, &text),
             (None, _) => text.clone(),
         };
@@ -49,19 +49,20 @@ pub fn file(host: &Host, supervisor: &Supervisord, site: &SiteResolved) -> Resul
         ..File::whole(path, Vec::new(), 0o644).edit(edit)
     };
     if site.existing.is_none() {
-        // A supervisor of our own has its folder before this.
+        // Our own supervisor already has its folder.
         file.package = supervisor.package;
     }
     Ok(file)
 }
 
-/// The file that holds this program alone.
+/// The file that holds only this program.
 pub fn own_file(supervisor: &Supervisord, site: &SiteResolved) -> PathBuf {
     let name = format!("{}.{}", site.program, supervisor.ending);
     Path::new(supervisor.programs).join(name)
 }
 
-/// The worker's words: what was asked for, and what all versions have written.
+/// The worker's command: the options that differ from the defaults, and those that
+/// all versions have written.
 fn worker_command(site: &SiteResolved) -> Vec<String> {
     let path = |path: &Path| path.to_string_lossy().into_owned();
     let mut words = vec![
@@ -81,9 +82,9 @@ fn worker_command(site: &SiteResolved) -> Vec<String> {
         stop_timeout: Some(site.worker.stop_timeout),
         ..WorkerOptions::default()
     };
-    let asked = site.worker_options.clone();
-    let said = always.over(asked.changed_from(&WorkerOptions::defaults()));
-    for (name, value) in effective::set_words(&said) {
+    let given = site.worker_options.clone();
+    let written = always.over(given.changed_from(&WorkerOptions::defaults()));
+    for (name, value) in effective::set_words(&written) {
         words.extend([format!("--{name}"), value]);
     }
     words
@@ -93,9 +94,9 @@ fn program_text(host: &Host, site: &SiteResolved) -> Result<String> {
     let written = |what: &str, text: &str| {
         programs::value(text).ok_or_else(|| {
             let why = format!(
-                "{what} ({text:?}) holds what supervisor's files cannot: a line break, blanks at an end, or a blank before ';' or '#'"
+                "{what} ({text:?}) contains what supervisor's files cannot hold: a line break, a space at either end, or a space before ';' or '#'"
             );
-            Problem::new("write supervisor's program", why).help("give it another name, then run again")
+            Problem::new("write supervisor's program", why).help("rename it, then run again")
         })
     };
     let command = programs::join_words(&worker_command(site));
@@ -104,7 +105,7 @@ fn program_text(host: &Host, site: &SiteResolved) -> Result<String> {
         .map(|user| user.home)
         .unwrap_or_else(|| "/".into());
     if home.contains(['"', '\'']) {
-        let why = format!("the home of {} ({home}) holds a quote", site.user);
+        let why = format!("the home of {} ({home}) contains a quote", site.user);
         return Err(Problem::new("write supervisor's program", why).into());
     }
     let mut context = tera::Context::new();
@@ -121,7 +122,7 @@ fn program_text(host: &Host, site: &SiteResolved) -> Result<String> {
     );
     context.insert("user", &site.user);
     context.insert("home", &written("the user's home", &home)?);
-    // supervisor kills a little later than the worker gives up by itself.
+    // supervisor kills the worker a little after the worker itself gives up.
     context.insert("stop_wait", &(site.worker.stop_timeout.0 + 10));
     template::render(
         include_str!("../../../templates/program.conf.tera"),

@@ -1,4 +1,4 @@
-//! What serves the jobs: supervisord, and each site's program under it.
+//! The workers in the recipe: supervisord and the program of each site.
 
 use std::path::Path;
 use std::time::Duration;
@@ -25,7 +25,7 @@ use crate::resource::program::{Ensure, Program};
 use crate::resource::service::{self, Service};
 use crate::supervisor::rpc::SupervisorClient;
 
-/// supervisord, up before any site counts on it.
+/// supervisord, which has to run before any site depends on it.
 pub fn supervisor(
     items: &mut Items,
     platform: &Platform,
@@ -56,7 +56,7 @@ pub fn supervisor(
                 false => service::never(),
             },
             also: vec![],
-            needs: match own {
+            installed_by: match own {
                 true => ResourceId::Environment,
                 false => ResourceId::Packages,
             },
@@ -76,17 +76,15 @@ pub fn supervisor(
                     true => error.to_string(),
                     false => format!("{error}; its log ends with:\n{log}"),
                 };
-                let help = "mend what it complains of, then run again";
-                Err(Problem::new("ask supervisord what it runs", why)
-                    .help(help)
-                    .into())
+                let help = "fix what it reports, then run again";
+                Err(Problem::new("query supervisord", why).help(help).into())
             }),
         });
     }
     Ok(())
 }
 
-/// A worker that cannot even start, seen before the first switch of its site.
+/// Checks that a worker can start, before the site is switched on.
 pub fn starts(host: &Host, items: &mut Items, supervisor: &Supervisord, site: &SiteResolved) {
     if site.existing.is_some() || host.exists(&definition::own_file(supervisor, site)) {
         return;
@@ -107,7 +105,7 @@ pub fn starts(host: &Host, items: &mut Items, supervisor: &Supervisord, site: &S
     );
 }
 
-/// Each site's folders, log and program.
+/// The folders, log and program of each site.
 pub fn programs(host: &Host, items: &mut Items, resolved: &Resolved, live: bool) -> Result<()> {
     let supervisor = resolved.host.supervisor;
     for site in &resolved.sites {
@@ -122,7 +120,7 @@ pub fn programs(host: &Host, items: &mut Items, resolved: &Resolved, live: bool)
                 },
             );
         }
-        // The worker rotates by copying: both files are there for it.
+        // The worker rotates its log by copying, so both files have to exist.
         for ending in ["log", "log.1"] {
             items.site(
                 site,
@@ -134,7 +132,7 @@ pub fn programs(host: &Host, items: &mut Items, resolved: &Resolved, live: bool)
         }
         let file = definition::file(host, supervisor, site)?;
         let patience = Duration::from(site.worker.stop_timeout) + Duration::from_secs(30);
-        let group = |name: &str, shall| Program::new(name, shall, supervisor, patience);
+        let group = |name: &str, ensure| Program::new(name, ensure, supervisor, patience);
         let workers = group(&site.program, Ensure::Running).defined_in(&file);
         items.site(site, file);
         if !live {
