@@ -35,8 +35,8 @@ impl PhpInfo {
     }
 }
 
-/// Starts PHP as this user, with its ini files, to query it. The program works in every PHP,
-/// however old it is and whatever it lacks.
+/// Starts PHP as this user, with its ini files, to query it. The program works in any
+/// PHP, even if that is old or lacks extensions.
 pub fn ask(host: &Host, php: &Path, user: &User) -> Result<PhpInfo> {
     const PROGRAM: &str = r#"
         echo "\n", PHP_VERSION, "\n", ini_get('extension_dir'), "\n";

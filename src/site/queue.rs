@@ -26,7 +26,7 @@ pub fn refuse_copy(
         };
         let what = format!("set up {dir}");
         let why = format!(
-            "other workers already run its jobs ({served_by} on {name}), so another site has the same salt, such as one that this is a copy of"
+            "other workers already run its jobs ({served_by} on {name}): another site has the same salt, perhaps because one is a copy of the other"
         );
         return Err(Problem::new(what, why).help(
             "if this site is a copy, remove WP_ASYNC_TASK_SALT from its wp-config.php or set another with --salt; \

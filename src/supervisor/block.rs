@@ -158,9 +158,9 @@ mod tests {
         assert_eq!(replace_section(text, "c", ""), None);
     }
 
-    /// `original`, what setup made of it, and what people made of that.
+    /// A file before setup, after it, and after later edits by others.
     #[test]
-    fn what_people_wrote_since_stays_when_ours_is_reverted() {
+    fn later_edits_of_others_survive_a_revert() {
         let original = "[program:b]\ncommand=/b\n";
         let ours = set(original, "a", "[program:a]\ncommand=/a\n");
         let current = format!("{ours}\n[program:c]\ncommand=/c\n");

@@ -194,7 +194,7 @@ impl SupervisorClient {
     }
 
     fn call(&self, method: &str, params: Vec<Value>, limit: Duration) -> Result<Value> {
-        let what = || format!("ask supervisord ({method} on {})", self.socket.display());
+        let what = || format!("call {method} of supervisord on {}", self.socket.display());
         let body = MethodCall {
             name: method.into(),
             params,

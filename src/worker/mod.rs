@@ -122,6 +122,6 @@ fn create(dir: &Path) -> Result<(), Problem> {
         .or_else(|e| if dir.is_dir() { Ok(()) } else { Err(e) })
         .map_err(|e| {
             Problem::new(format!("create {}", dir.display()), e)
-                .help("`wp-gears setup` creates it, for the worker user")
+                .help("run 'wp-gears setup', which creates it for the worker user")
         })
 }

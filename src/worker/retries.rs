@@ -40,7 +40,7 @@ impl<'a> Retries<'a> {
     ) -> Result<Retries<'a>, Problem> {
         let store = JobStore::open(&paths.failed).map_err(|e| {
             Problem::new(format!("open {}", paths.failed.display()), e)
-                .help("`wp-gears setup` creates this folder, for the worker user")
+                .help("run 'wp-gears setup', which creates this folder for the worker user")
         })?;
         store.sweep(clock::millis(SystemTime::now()));
         Ok(Retries {

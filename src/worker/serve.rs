@@ -73,7 +73,7 @@ impl<'a> Worker<'a> {
         heartbeat::sweep(&paths.run);
         let heartbeat = Heartbeat::start(&paths.run).map_err(|e| {
             Problem::new(format!("write in {}", paths.run.display()), e)
-                .help("`wp-gears setup` creates this folder, for the worker user")
+                .help("run 'wp-gears setup', which creates this folder for the worker user")
         })?;
         let client_id = client_id(&args.name, std::process::id());
         Ok(Worker {

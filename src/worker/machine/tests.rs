@@ -1,4 +1,4 @@
-//! Lives of jobs, with a clock of their own and no process.
+//! Runs the state machine of jobs with its own clock, and without processes.
 
 use super::*;
 
