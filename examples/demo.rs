@@ -1,6 +1,5 @@
-//! The main job from start to end on a throw-away host with real WordPress:
-//! setup, 200 jobs, what became of them. Nothing is left but a cache of the
-//! host's image.
+//! A complete run on a throw-away host with real WordPress: setup, 200 jobs and
+//! their outcome. Only a cache of the host's image is left behind.
 
 #[path = "../tests/host/harness/mod.rs"]
 mod harness;
@@ -27,31 +26,31 @@ fn main() -> ExitCode {
 
 fn demo() -> Result<()> {
     let wp_gears = build()?;
-    say("A host: Debian 12 with MariaDB, nginx, PHP and WordPress, no Gearman");
+    say("A host with Debian 12, MariaDB, nginx, PHP and WordPress, but no Gearman");
     let host = host(std::env::args().any(|arg| arg == "--plain"))?;
     host.install(&wp_gears)?;
-    println!("{}, in {}", host.shape.name(), host.folder.display());
+    println!("{} in {}", host.shape.name(), host.folder.display());
 
     let setup = ["wp-gears", "setup", "--site", site::FOLDER, "--yes"];
     say(&format!("# {}", setup.join(" ")));
     let status = host.command(&setup).status()?;
     ensure!(status.success(), "setup failed: {status}");
 
-    say(&format!("{JOBS} jobs, sent by WordPress"));
+    say(&format!("{JOBS} jobs, submitted by WordPress"));
     let site = Site::first(&host);
     site.forget_done();
-    let began = Instant::now();
+    let start = Instant::now();
     site.send(1, JOBS, 0.0).check()?;
-    let sent = began.elapsed();
+    let sent = start.elapsed();
     site.wait_for(JOBS as usize, Duration::from_secs(120));
-    let took = began.elapsed();
+    let took = start.elapsed();
     let mut runs: BTreeMap<u32, u32> = BTreeMap::new();
     for job in site.done() {
         *runs.entry(job).or_default() += 1;
     }
     let twice = runs.values().filter(|times| **times > 1).count();
     println!(
-        "sent in {sent:.1?}; {} of {JOBS} ran in {took:.1?}, {twice} twice",
+        "submitted in {sent:.1?}; {} of {JOBS} ran within {took:.1?}, {twice} of them twice",
         runs.len()
     );
     println!("{:.0} jobs/s", runs.len() as f64 / took.as_secs_f64());
@@ -60,22 +59,22 @@ fn demo() -> Result<()> {
         "not every job ran exactly once"
     );
 
-    say("the workers");
+    say("The workers");
     print!("{}", host.run(&["supervisorctl", "status"]).stdout);
     drop(host);
     println!(
-        "\nThe host is gone. Its image is kept in {}",
+        "\nThe host was removed. Its image is cached in {}",
         harness::cache::folder().display()
     );
     Ok(())
 }
 
-/// Booted where it may be, else a plain container.
+/// A booted host, or a plain container if it cannot boot here.
 fn host(plain: bool) -> Result<Host> {
     if !plain {
         match Image::site(Release::Bookworm).and_then(|image| Host::boot(&image, "demo")) {
             Ok(host) => return Ok(host),
-            Err(error) => println!("no host boots here, so a plain container: {error:#}"),
+            Err(error) => println!("cannot boot a host, so using a plain container: {error:#}"),
         }
     }
     let image = Image::site_made(Release::Bookworm, Shape::Plain)?;
@@ -88,7 +87,7 @@ fn say(text: &str) {
     println!("\n== {text}");
 }
 
-/// The program itself: cargo builds only the example by itself.
+/// Builds wp-gears, as cargo builds only the example.
 fn build() -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut cargo = Command::new(cargo);
@@ -96,7 +95,10 @@ fn build() -> Result<PathBuf> {
     cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
     command::run(cargo, b"", Duration::from_secs(900)).check()?;
     let me = std::env::current_exe()?;
-    let target = me.ancestors().nth(3).context("where cargo builds")?;
+    let target = me
+        .ancestors()
+        .nth(3)
+        .context("find cargo's target folder")?;
     let built = target.join("release/wp-gears");
     if !built.exists() {
         bail!("cargo did not build {}", built.display());

@@ -1,4 +1,4 @@
-//! What several checks look at, looked at once.
+//! What several checks need, inspected only once.
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -33,8 +33,8 @@ pub struct Context<'h> {
     pub host: &'h Host,
     pub platform: &'h Platform,
     pub spec: Spec,
-    /// Why the intent file could not be read. The checks then take what runs
-    /// here for what was asked.
+    /// Why the intent file could not be read. The checks then assume that what runs
+    /// here is what was asked.
     pub unreadable: Option<&'h anyhow::Error>,
     pub resolved: Resolved,
     pub root: bool,
@@ -46,7 +46,7 @@ pub struct Context<'h> {
     servers: Vec<(String, OnceLock<Result<ServerStatus, String>>)>,
 }
 
-/// What a job server said of itself.
+/// What a job server reports.
 #[derive(Debug, Clone)]
 pub struct ServerStatus {
     pub version: String,
@@ -95,7 +95,7 @@ impl<'h> Context<'h> {
         self.prepared.get_or_init(|| {
             if !self.root {
                 return Err(
-                    Problem::new("compare this host with setup", "you are not root").into(),
+                    Problem::new("compare this host with setup", "it requires root").into(),
                 );
             }
             prepare(self.host, &self.spec, true, WaitingJobs::default())
@@ -112,12 +112,12 @@ impl<'h> Context<'h> {
         })
     }
 
-    /// What the site's WordPress says about itself, asked as its worker user.
+    /// What the site's WordPress reports, asked as its worker user.
     pub fn facts(&self, site: &SiteResolved) -> &Result<SiteFacts> {
         self.facts[self.index(site)].get_or_init(|| {
             let user = self.host.need_user(&site.user)?;
             if !self.root && user.uid != rustix::process::geteuid().as_raw() {
-                return Err(self.no_root("load WordPress as its worker user").into());
+                return Err(self.not_root("load WordPress as its worker user").into());
             }
             let cache = self.paths(site).cache;
             let target = Target {
@@ -128,7 +128,7 @@ impl<'h> Context<'h> {
         })
     }
 
-    /// Who serves the site's pages, by the web servers' configuration.
+    /// Who serves the site's pages, according to the web servers' configuration.
     pub fn served(&self, site: &SiteResolved) -> &Served {
         let all = self.served.get_or_init(|| {
             let servers = Servers::read(self.host).unwrap_or_default();
@@ -139,7 +139,7 @@ impl<'h> Context<'h> {
     }
 
     fn index(&self, site: &SiteResolved) -> usize {
-        // Sites are only ever handed out from this list, so one matches.
+        // All sites come from this list, so one of them matches.
         self.resolved
             .sites
             .iter()
@@ -167,12 +167,12 @@ impl<'h> Context<'h> {
             .unit(self.resolved.host.supervisor.unit, &[family.gearmand.unit])
     }
 
-    /// The init system, which knows the commands that a person types.
+    /// The init system, which knows the commands to suggest.
     pub fn services(&self) -> &'static dyn ServiceManager {
         self.platform.services()
     }
 
-    /// The command with which a person controls this host's supervisord.
+    /// The command that controls this host's supervisord.
     pub fn supervisorctl(&self, arguments: &str) -> String {
         format!("{} {arguments}", self.resolved.host.supervisor.control)
     }
@@ -181,7 +181,7 @@ impl<'h> Context<'h> {
         SupervisorClient::new(Path::new(self.resolved.host.supervisor.socket))
     }
 
-    /// What supervisord runs, or why it cannot be asked.
+    /// What supervisord runs, or why it cannot be queried.
     pub fn programs(&self) -> &Result<Vec<ProcessInfo>, Unreachable> {
         self.supervisor.get_or_init(|| {
             let supervisor = self.supervisor();
@@ -197,7 +197,7 @@ impl<'h> Context<'h> {
         self.servers.iter().map(|(name, _)| name.as_str())
     }
 
-    /// What a job server says, or why it does not.
+    /// What a job server reports, or why it does not answer.
     pub fn look(&self, server: &str) -> Result<&ServerStatus, String> {
         let Some((_, known)) = self.servers.iter().find(|(name, _)| name == server) else {
             return Err("no site uses it".into());
@@ -218,10 +218,10 @@ impl<'h> Context<'h> {
     pub fn admin(&self, server: &str) -> Result<Admin, String> {
         let at: Server = server.parse()?;
         Admin::connect(&at, ANSWER)
-            .map_err(|error| format!("nothing answers on {server} ({error})"))
+            .map_err(|error| format!("no job server answers on {server} ({error})"))
     }
 
-    /// Looks at every site, several at a time.
+    /// Checks every site, several in parallel.
     pub fn each_site(&self, look: impl Fn(&SiteResolved) -> Vec<Finding> + Sync) -> Vec<Finding> {
         let sites = &self.resolved.sites;
         if sites.is_empty() {
@@ -236,7 +236,7 @@ impl<'h> Context<'h> {
         found.into_iter().flatten().collect()
     }
 
-    /// Where the gearmand that runs writes its log and its queue.
+    /// An option of the running gearmand.
     pub fn option_of_gearmand(&self, name: &str) -> Option<String> {
         let unit = self.gearmand().ok()?;
         let process = self.host.process(unit.main_pid)?;
@@ -254,17 +254,17 @@ impl<'h> Context<'h> {
         None
     }
 
-    /// The resource that is the job server's options file.
+    /// The job server's options file.
     pub fn options_file(&self) -> PathBuf {
         PathBuf::from(self.platform.family.gearmand.options_file)
     }
 
-    pub fn no_root(&self, what: &str) -> Problem {
-        Problem::new(what, "that needs root").help("run it with sudo")
+    pub fn not_root(&self, what: &str) -> Problem {
+        Problem::new(what, "it requires root").help("run it with sudo")
     }
 
-    /// A finding for what only root sees.
+    /// Skips a check that requires root.
     pub fn needs_root(&self) -> Option<Finding> {
-        (!self.root).then(|| Finding::skipped("that needs root"))
+        (!self.root).then(|| Finding::skipped("it requires root"))
     }
 }

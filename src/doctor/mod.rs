@@ -1,13 +1,13 @@
-//! `wp-gears doctor`: looks at what runs, not only at files, and says what to do.
+//! `wp-gears doctor`: checks what runs, not only files, and says what to do.
 //!
 //! To add a check, write `checks/NAME.rs` with a `pub const CHECK: Check` and add
-//! it to the list in `checks/mod.rs`. Its function gets the `Context`, which looks
-//! once at what several checks need; it changes nothing and returns at least one
-//! `Finding`: `ok` with what was seen, `skipped` with the reason, or `warning` or
-//! `failed` with what to do. If setup would fix it, `fixed_by` names the plan's
-//! resource; the plan itself then tells whether `--fix` can. Scripts use the name
-//! of a check, so it never changes. Plant a fault that makes the check fail in
-//! `tests/host/doctor/faults.rs`.
+//! it to the list in `checks/mod.rs`. Its function gets the `Context`, which
+//! inspects once what several checks need. The function changes nothing and returns
+//! at least one `Finding`: `ok` with what was found, `skipped` with the reason, or
+//! `warning` or `failed` with what to do. If setup would fix it, `fixed_by` names
+//! the resource in the plan, and the plan decides whether `--fix` can. Scripts use
+//! the name of a check, so it never changes. Plant a fault that makes the check
+//! fail in `tests/host/doctor/faults.rs`.
 
 pub mod checks;
 pub mod context;
@@ -22,12 +22,12 @@ use crate::plan::SiteKey;
 use crate::resource::ResourceId;
 use context::Context;
 
-/// One thing that doctor looks at.
+/// A check of doctor.
 pub struct Check {
-    /// In small letters and dashes.
+    /// In lowercase letters and dashes.
     pub name: &'static str,
     pub describes: &'static str,
-    /// No job can run where this fails: the proof is not tried then.
+    /// If it fails, no job can run, so the test job is skipped.
     pub vital: bool,
     pub run: fn(&Context) -> Vec<Finding>,
 }
@@ -41,45 +41,45 @@ pub enum Status {
     Failed,
 }
 
-/// What one check found on the host, or of one site.
+/// What a check found, on the host or for one site.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
     pub site: Option<SiteKey>,
     pub status: Status,
-    pub seen: String,
+    pub message: String,
     pub help: String,
-    /// Resources of the plan, any of which would mend it.
+    /// Resources in the plan, any of which would fix it.
     pub fixed_by: Vec<ResourceId>,
 }
 
 impl Finding {
-    fn new(status: Status, seen: impl Into<String>, help: impl Into<String>) -> Self {
+    fn new(status: Status, message: impl Into<String>, help: impl Into<String>) -> Self {
         Finding {
             site: None,
             status,
-            seen: seen.into(),
+            message: message.into(),
             help: help.into(),
             fixed_by: Vec::new(),
         }
     }
 
-    pub fn ok(seen: impl Into<String>) -> Self {
-        Finding::new(Status::Ok, seen, "")
+    pub fn ok(message: impl Into<String>) -> Self {
+        Finding::new(Status::Ok, message, "")
     }
 
     pub fn skipped(why: impl Into<String>) -> Self {
         Finding::new(Status::Skipped, why, "")
     }
 
-    pub fn warning(seen: impl Into<String>, help: impl Into<String>) -> Self {
-        Finding::new(Status::Warning, seen, help)
+    pub fn warning(message: impl Into<String>, help: impl Into<String>) -> Self {
+        Finding::new(Status::Warning, message, help)
     }
 
-    pub fn failed(seen: impl Into<String>, help: impl Into<String>) -> Self {
-        Finding::new(Status::Failed, seen, help)
+    pub fn failed(message: impl Into<String>, help: impl Into<String>) -> Self {
+        Finding::new(Status::Failed, message, help)
     }
 
-    /// Failed, in the words of the innermost problem.
+    /// A failure with the text of the innermost problem.
     pub fn of_error(error: &anyhow::Error) -> Self {
         let problem = error
             .chain()
@@ -87,8 +87,8 @@ impl Finding {
             .last();
         match problem {
             Some(problem) => {
-                let seen = format!("{}: {}", problem.what, problem.why.trim_end());
-                Finding::failed(seen, problem.help.clone())
+                let message = format!("{}: {}", problem.what, problem.why.trim_end());
+                Finding::failed(message, problem.help.clone())
             }
             None => Finding::failed(format!("{error:#}"), ""),
         }
@@ -109,15 +109,15 @@ impl Finding {
     }
 }
 
-/// Problems, or what was seen where there are none.
-pub fn or_ok(problems: Vec<Finding>, seen: impl FnOnce() -> String) -> Vec<Finding> {
+/// The problems, or a finding that the check passed if there are none.
+pub fn or_ok(problems: Vec<Finding>, message: impl FnOnce() -> String) -> Vec<Finding> {
     if problems.is_empty() {
-        return vec![Finding::ok(seen())];
+        return vec![Finding::ok(message())];
     }
     problems
 }
 
-/// A finding with its check's name and time.
+/// A finding with the name and duration of its check.
 #[derive(Debug, Clone)]
 pub struct Reported {
     pub check: &'static str,
@@ -132,7 +132,7 @@ impl Reported {
             "name": self.check,
             "site": self.finding.site.as_ref().map(ToString::to_string),
             "status": self.finding.status,
-            "seen": self.finding.seen,
+            "seen": self.finding.message,
             "do": self.finding.help,
             "fixable": self.fixable,
             "ms": self.took.as_millis() as u64,
@@ -140,7 +140,8 @@ impl Reported {
     }
 }
 
-/// The checks side by side, then the proof: in the order of the list.
+/// Runs the checks in parallel and then the test job. The findings come in the order
+/// of the list.
 pub fn run(context: &Context, wanted: &[&'static Check]) -> Vec<Reported> {
     let (last, first): (Vec<&Check>, Vec<&Check>) = wanted
         .iter()
@@ -165,7 +166,7 @@ pub fn run(context: &Context, wanted: &[&'static Check]) -> Vec<Reported> {
                 .any(|resource| context.differs(resource));
     }
     for check in last {
-        let in_the_way = |site: &str| {
+        let blocked_by = |site: &str| {
             let site = SiteKey::Named(site.to_owned());
             reports
                 .iter()
@@ -176,20 +177,20 @@ pub fn run(context: &Context, wanted: &[&'static Check]) -> Vec<Reported> {
                 })
                 .map(|report| report.check)
         };
-        let begun = Instant::now();
-        let findings = checks::job::run(context, &in_the_way);
-        reports.extend(reported(check, findings, begun));
+        let start = Instant::now();
+        let findings = checks::job::run(context, &blocked_by);
+        reports.extend(reported(check, findings, start));
     }
     reports
 }
 
 fn one(context: &Context, check: &Check) -> Vec<Reported> {
-    let begun = Instant::now();
-    reported(check, (check.run)(context), begun)
+    let start = Instant::now();
+    reported(check, (check.run)(context), start)
 }
 
-fn reported(check: &Check, findings: Vec<Finding>, begun: Instant) -> Vec<Reported> {
-    let took = begun.elapsed();
+fn reported(check: &Check, findings: Vec<Finding>, start: Instant) -> Vec<Reported> {
+    let took = start.elapsed();
     findings
         .into_iter()
         .map(|finding| Reported {
@@ -201,9 +202,9 @@ fn reported(check: &Check, findings: Vec<Finding>, begun: Instant) -> Vec<Report
         .collect()
 }
 
-/// A check that panicked says so, rather than nothing.
+/// Reports a check that panicked.
 fn broken(check: &Check) -> Vec<Reported> {
-    let why = "the check itself came to an unexpected end";
+    let why = "the check itself crashed";
     let finding = Finding::failed(why, "please report this");
     reported(check, vec![finding], Instant::now())
 }

@@ -1,24 +1,24 @@
-//! Problems that any service may have.
+//! Problems that any service can have.
 
 use crate::doctor::Finding;
 use crate::host::services::{Action, ServiceManager, Unit};
 use crate::resource::ResourceId;
 
-/// A masked service cannot start, and setup leaves it alone.
+/// A masked service, which cannot start and which setup leaves alone.
 pub fn masked(services: &dyn ServiceManager, name: &str, unit: &Unit) -> Option<Finding> {
     unit.masked.then(|| {
         let unmask = services.unmask_hint(name);
         Finding::failed(
             format!("the service {name} is masked"),
-            format!("{unmask}, then wp-gears doctor --fix"),
+            format!("run '{unmask}', then 'wp-gears doctor --fix'"),
         )
     })
 }
 
 pub fn not_at_boot(services: &dyn ServiceManager, name: &str, unit: &Unit) -> Option<Finding> {
     (!unit.enabled).then(|| {
-        let seen = format!("the service {name} does not start at boot");
-        Finding::failed(seen, services.command(Action::Enable, name))
-            .fixed_by(ResourceId::Service(name.to_owned()))
+        let message = format!("the service {name} does not start at boot");
+        let help = format!("run '{}'", services.command(Action::Enable, name));
+        Finding::failed(message, help).fixed_by(ResourceId::Service(name.to_owned()))
     })
 }

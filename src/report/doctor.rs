@@ -60,7 +60,7 @@ impl Ui {
                 if report.finding.status != wanted {
                     continue;
                 }
-                let mut text = lines(&report.finding.seen, indent, columns);
+                let mut text = lines(&report.finding.message, indent, columns);
                 if indent == 4 {
                     text = format!("{name}\n{:indent$}{text}", "");
                 } else {

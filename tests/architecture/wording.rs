@@ -260,7 +260,7 @@ const ALLOWED: &[(&str, &[&str], &str)] = &[
     ),
     (
         "site/config/layout.rs",
-        &["begin", "end", "salt"],
+        &["begin", "salt"],
         "marks of other programs, and a program's name",
     ),
     (

@@ -1,4 +1,4 @@
-//! The clock, as far as it can be told wrong without asking the network.
+//! Checks the clock, as far as that is possible without the network.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -11,7 +11,7 @@ use crate::host::files::Node;
 
 pub const CHECK: Check = Check {
     name: "clock",
-    describes: "whether the clock stands before what was written here, and whether it is kept right",
+    describes: "whether the clock is plausible and synchronized",
     vital: false,
     run,
 };
@@ -20,8 +20,8 @@ const DAY: Duration = Duration::from_secs(86_400);
 
 fn run(context: &Context) -> Vec<Finding> {
     let now = SystemTime::now();
-    let todo = format!(
-        "set the clock and keep it right: {}",
+    let help = format!(
+        "set the clock and keep it synchronized: {}",
         context.services().clock_hint()
     );
     let files = [binary(), Path::new("/etc/passwd").to_owned()];
@@ -30,20 +30,20 @@ fn run(context: &Context) -> Vec<Finding> {
             continue;
         };
         if meta.mtime() > now + DAY {
-            let seen = format!(
-                "it is {}, and {} was written at {}: jobs that are tried again wait until then",
+            let message = format!(
+                "the clock is at {}, but {} was written at {}: retries of jobs wait until then",
                 utc(millis(now)),
                 path.display(),
                 utc(millis(meta.mtime()))
             );
-            return vec![Finding::failed(seen, todo)];
+            return vec![Finding::failed(message, help)];
         }
     }
-    // Where hosts share a queue their clocks must agree.
+    // The clocks of hosts that share a queue must agree.
     let alone = context
         .servers()
         .all(|server| server.starts_with("127.") || server.starts_with("[::1]"));
-    let kept = context
+    let synchronized = context
         .host
         .exists(Path::new("/run/systemd/timesync/synchronized"))
         || ["chronyd", "ntpd", "ntpsec", "openntpd"]
@@ -56,12 +56,12 @@ fn run(context: &Context) -> Vec<Finding> {
                     .any(|process| process.args.first().is_some_and(is))
             });
     let at = utc(millis(now));
-    vec![match (kept, alone) {
-        (true, _) => Finding::ok(format!("{at}, kept right")),
-        (false, true) => Finding::ok(format!("{at}, by this host's own clock")),
+    vec![match (synchronized, alone) {
+        (true, _) => Finding::ok(format!("{at}, synchronized")),
+        (false, true) => Finding::ok(format!("{at}, not synchronized")),
         (false, false) => Finding::warning(
-            format!("{at}, and nothing seems to keep it right, while hosts share a queue"),
-            todo,
+            format!("{at}, but apparently not synchronized, although hosts share a queue"),
+            help,
         ),
     }]
 }

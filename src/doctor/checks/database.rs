@@ -1,4 +1,4 @@
-//! The site's database: reached by its workers, with room for their connections.
+//! Whether workers reach the site's database, and its limits.
 
 use crate::base::problem::Problem;
 use crate::doctor::context::Context;
@@ -6,14 +6,14 @@ use crate::doctor::{Check, Finding, or_ok};
 
 pub const CHECK: Check = Check {
     name: "database",
-    describes: "whether the site reaches its database, max_connections against workers, max_allowed_packet",
+    describes: "whether workers reach the site's database; max_connections and max_allowed_packet",
     vital: false,
     run,
 };
 
-/// What pages, cron and people need besides the workers.
+/// Connections for pages, cron and administrators, besides the workers.
 const OTHERS: u64 = 10;
-/// A job's data in the database of a queue, or in what a job writes.
+/// Enough for the data of a job in a queue, or for what a job writes.
 const SMALL_PACKET: u64 = 1 << 20;
 
 fn run(context: &Context) -> Vec<Finding> {
@@ -27,7 +27,7 @@ fn run(context: &Context) -> Vec<Finding> {
         let facts = match context.facts(site) {
             Ok(facts) => facts,
             Err(error) => {
-                // In the words of WordPress, or of PHP.
+                // The message of WordPress or PHP.
                 let why = error.downcast_ref::<Problem>().map(|problem| &problem.why);
                 let of_database = ["database", "mysqli", "MySQL"]
                     .iter()
@@ -36,7 +36,7 @@ fn run(context: &Context) -> Vec<Finding> {
                     true => Finding::failed(
                         format!("{} cannot reach the site's database", site.user),
                         format!(
-                            "see DB_HOST, DB_USER and DB_PASSWORD in {}, and that the server runs",
+                            "check DB_HOST, DB_USER and DB_PASSWORD in {}, and that the server runs",
                             site.config.display()
                         ),
                     ),
@@ -49,15 +49,15 @@ fn run(context: &Context) -> Vec<Finding> {
         if most > 0 && workers + OTHERS > most {
             problems.push(Finding::warning(
                 format!(
-                    "the database takes {most} connections, and {workers} workers may hold one each"
+                    "the database allows {most} connections, but {workers} workers may need one each"
                 ),
-                "raise max_connections, or take fewer workers: wp-gears setup --workers N",
+                "raise max_connections, or use fewer workers: 'wp-gears setup --workers N'",
             ));
         }
         if facts.max_allowed_packet > 0 && facts.max_allowed_packet < SMALL_PACKET {
             problems.push(Finding::warning(
                 format!(
-                    "max_allowed_packet is {} bytes: larger jobs are lost",
+                    "max_allowed_packet is only {} bytes: larger jobs are lost",
                     facts.max_allowed_packet
                 ),
                 "raise it to 16M or more",
@@ -65,7 +65,7 @@ fn run(context: &Context) -> Vec<Finding> {
         }
         or_ok(problems, || {
             format!(
-                "reached as {}; {most} connections, packets up to {} MB",
+                "reachable as {}; {most} connections, packets up to {} MB",
                 site.user,
                 facts.max_allowed_packet >> 20
             )

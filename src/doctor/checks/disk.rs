@@ -1,4 +1,4 @@
-//! Free space where the queue, the logs and the failed jobs are written.
+//! Free space for the queue, logs and failed jobs.
 
 use std::path::{Path, PathBuf};
 
@@ -9,13 +9,13 @@ use crate::intent::options::Role;
 
 pub const CHECK: Check = Check {
     name: "disk",
-    describes: "free space and inodes where the queue, logs and failed jobs are written",
+    describes: "free space and inodes for the queue, logs and failed jobs",
     vital: false,
     run,
 };
 
 const MEGABYTE: u64 = 1 << 20;
-/// Less stops jobs soon, or is a reason to look.
+/// Less than this stops jobs soon, or deserves a warning: bytes and inodes.
 const FAILS: (u64, u64) = (16 * MEGABYTE, 100);
 const WARNS: (u64, u64) = (200 * MEGABYTE, 2000);
 
@@ -51,25 +51,25 @@ fn run(context: &Context) -> Vec<Finding> {
         let below = |(bytes, files): (u64, u64)| {
             space.bytes < bytes || space.files.is_some_and(|n| n < files)
         };
-        let seen = format!("{left} are left in {} for {what}", folder.display());
-        let todo = format!("free some space: df {}", folder.display());
+        let message = format!("{left} are free in {} for {what}", folder.display());
+        let help = format!("free up space; 'df {}' shows the usage", folder.display());
         if space.read_only {
-            let seen = format!(
+            let message = format!(
                 "{} is read-only: {what} cannot be written",
                 folder.display()
             );
             problems.push(Finding::failed(
-                seen,
-                "see 'dmesg' for the reason, then remount it",
+                message,
+                "find the reason with 'dmesg', then remount it",
             ));
         } else if below(FAILS) {
-            problems.push(Finding::failed(seen, todo));
+            problems.push(Finding::failed(message, help));
         } else if below(WARNS) {
-            problems.push(Finding::warning(seen, todo));
+            problems.push(Finding::warning(message, help));
         }
     }
     or_ok(problems, || match least {
-        u64::MAX => "no folder of ours is there yet".into(),
-        least => format!("{} MB are left at least", least / MEGABYTE),
+        u64::MAX => "our folders do not exist yet".into(),
+        least => format!("at least {} MB are free", least / MEGABYTE),
     })
 }

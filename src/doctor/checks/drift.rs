@@ -1,4 +1,4 @@
-//! Whether setup would change anything: what a person or an update changed since.
+//! Whether setup would change anything, because a user or an update did.
 
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding, or_ok};
@@ -8,7 +8,7 @@ use crate::resource::{State, Verb};
 
 pub const CHECK: Check = Check {
     name: "drift",
-    describes: "whether a setup run now would change anything",
+    describes: "whether setup would change anything",
     vital: false,
     run,
 };
@@ -30,19 +30,19 @@ fn run(context: &Context) -> Vec<Finding> {
     let mut problems = Vec::new();
     for (step, change, _) in plan.differing() {
         let id = step.item.resource.id();
-        // What is only waited for is not changed.
+        // A step that only waits changes nothing.
         if matches!(&step.state, State::After(..)) && change.verb == Verb::Wait {
             continue;
         }
-        let mut seen = format!("setup would {} {id}", change.verb);
+        let mut message = format!("setup would {} {id}", change.verb);
         if let Some(detail) = change.details.first() {
-            seen.push_str(&format!(" ({detail})"));
+            message.push_str(&format!(" ({detail})"));
         }
-        let todo = "wp-gears plan shows it, wp-gears doctor --fix does it";
-        problems.push(of(&step.item.scope, Finding::warning(seen, todo)).fixed_by(id));
+        let help = "review it with 'wp-gears plan', apply it with 'wp-gears doctor --fix'";
+        problems.push(of(&step.item.scope, Finding::warning(message, help)).fixed_by(id));
     }
     for refused in &plan.refused {
-        // The check 'sites' reports those that cannot be read.
+        // The check 'sites' reports sites that cannot be read.
         if !matches!(refused.site, Some(SiteKey::Unnamed(_))) {
             let mut finding = Finding::of_error(&refused.error);
             finding.site = refused.site.clone();

@@ -1,4 +1,4 @@
-//! Jobs that were kept for a person.
+//! Failed jobs that are stored.
 
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding};
@@ -6,7 +6,7 @@ use crate::worker::store::count;
 
 pub const CHECK: Check = Check {
     name: "failed-jobs",
-    describes: "jobs that failed and were kept, or dropped for want of room",
+    describes: "failed jobs that are stored, or were dropped to save space",
     vital: false,
     run,
 };
@@ -17,13 +17,16 @@ fn run(context: &Context) -> Vec<Finding> {
     }
     context.each_site(|site| {
         let (kept, again, dropped) = count(&context.paths(site).failed);
-        let seen = format!("{kept} kept, {again} tried again soon, {dropped} dropped");
+        let message = format!("{kept} stored, {again} waiting for a retry, {dropped} dropped");
         vec![match kept > 0 || dropped > 0 {
             true => Finding::warning(
-                seen,
-                format!("wp-gears failed --site {}", site.dir.display()),
+                message,
+                format!(
+                    "list them with 'wp-gears failed --site {}'",
+                    site.dir.display()
+                ),
             ),
-            false => Finding::ok(seen),
+            false => Finding::ok(message),
         }]
     })
 }

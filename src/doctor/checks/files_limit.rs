@@ -1,4 +1,4 @@
-//! How many connections gearmand may hold: at its limit it eats a processor.
+//! How many connections gearmand can hold. At its limit, it uses a whole CPU core.
 
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding};
@@ -9,12 +9,12 @@ use crate::resource::ResourceId;
 
 pub const CHECK: Check = Check {
     name: "files-limit",
-    describes: "how many files (connections) the running gearmand may open",
+    describes: "how many files (connections) the running gearmand can open",
     vital: false,
     run,
 };
 
-/// systemd's and the shells' own default, which a busy host reaches.
+/// The default of systemd and shells, which a busy host reaches.
 const TOO_FEW: u64 = 1024;
 
 fn run(context: &Context) -> Vec<Finding> {
@@ -24,28 +24,30 @@ fn run(context: &Context) -> Vec<Finding> {
     let pid = context.gearmand().map(|unit| unit.main_pid).unwrap_or(0);
     let Some((soft, hard)) = context.host.files_limits(pid) else {
         return vec![match context.host.process(pid) {
-            Some(_) => Finding::skipped("that needs root"),
-            None => Finding::skipped("gearmand does not run"),
+            Some(_) => Finding::skipped("it requires root"),
+            None => Finding::skipped("gearmand is not running"),
         }];
     };
     let name = context.platform.family.gearmand.unit;
-    let seen = format!("gearmand may open {soft} files");
+    let message = format!("gearmand can open {soft} files");
     let services = context.services();
-    let todo = format!(
-        "raise {}, then {}",
+    let help = format!(
+        "raise {}, then run '{}'",
         services.files_limit_hint(name),
         services.command(Action::Restart, name)
     );
     let service = ResourceId::Service(name.to_owned());
     vec![if soft <= TOO_FEW {
         Finding::failed(
-            format!("{seen} only: with more connections it stops answering"),
-            todo,
+            format!(
+                "gearmand can open only {soft} files: with more connections, it stops answering"
+            ),
+            help,
         )
         .fixed_by(service)
     } else if soft < FILES_LIMIT.min(hard) {
-        Finding::warning(format!("{seen}, setup asks for {FILES_LIMIT}"), todo).fixed_by(service)
+        Finding::warning(format!("{message}, but setup sets {FILES_LIMIT}"), help).fixed_by(service)
     } else {
-        Finding::ok(seen)
+        Finding::ok(message)
     }]
 }

@@ -10,7 +10,7 @@ use crate::supervisor::programs;
 
 pub const CHECK: Check = Check {
     name: "intent",
-    describes: "/etc/wp-gears.toml: readable, and naming all workers that run here",
+    describes: "whether /etc/wp-gears.toml can be read and names all workers that run here",
     vital: false,
     run,
 };
@@ -18,7 +18,8 @@ pub const CHECK: Check = Check {
 fn run(context: &Context) -> Vec<Finding> {
     if let Some(error) = context.unreadable {
         let mut finding = Finding::of_error(error);
-        let until = "correct the file; until then the other checks go by what runs here";
+        let until =
+            "fix the file; until then, the other checks assume that what runs here is intended";
         finding.help = match finding.help.as_str() {
             "" => until.to_owned(),
             help => format!("{help}; {until}"),
@@ -29,8 +30,8 @@ fn run(context: &Context) -> Vec<Finding> {
         return vec![Finding::ok(format!("read from {}", path.display()))];
     }
     if !context.host.exists(Path::new(DEFAULT)) {
-        let seen = format!("there is no {DEFAULT}; the next setup writes it");
-        return vec![Finding::skipped(seen)];
+        let message = format!("there is no {DEFAULT} yet; the next setup creates it");
+        return vec![Finding::skipped(message)];
     }
     let named = match file::read(context.host, None) {
         Ok(named) => named,
@@ -50,13 +51,13 @@ fn run(context: &Context) -> Vec<Finding> {
                 format!(
                     "workers of {dir_named} run here, but this host does not have the role 'worker'"
                 ),
-                format!("add 'worker' to role in {DEFAULT}, or remove them: {remove}"),
+                format!("add 'worker' to role in {DEFAULT}, or remove them with {remove}"),
             )
         } else if context.spec.past.recorded && !named.has_site(&dir) {
             Finding::warning(
                 format!("workers of {dir_named} run here, but {DEFAULT} does not name this site"),
                 format!(
-                    "'wp-gears setup --site {dir_named}' adds it, {remove} removes the workers"
+                    "add it with 'wp-gears setup --site {dir_named}', or remove the workers with {remove}"
                 ),
             )
         } else {

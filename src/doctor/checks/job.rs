@@ -1,4 +1,4 @@
-//! The proof, last: a job through WordPress itself, timed at each station.
+//! The test job, which runs last: submitted by WordPress itself and timed.
 
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding};
@@ -7,15 +7,15 @@ use crate::plan::proof;
 
 pub const CHECK: Check = Check {
     name: "job",
-    describes: "a real job: handed in by WordPress, taken by a worker, run to its end",
+    describes: "a test job: submitted by WordPress, taken by a worker, run to the end",
     vital: false,
     run: |context| run(context, &|_| None),
 };
 
-/// `in_the_way` names the check that failed and lets no job of the site run.
+/// `blocked_by` names a failed check that keeps the site's jobs from running.
 pub fn run<'n>(
     context: &Context,
-    in_the_way: &(dyn Fn(&str) -> Option<&'n str> + Sync),
+    blocked_by: &(dyn Fn(&str) -> Option<&'n str> + Sync),
 ) -> Vec<Finding> {
     if let Some(skipped) = context.needs_root() {
         return vec![skipped];
@@ -24,8 +24,8 @@ pub fn run<'n>(
         return vec![Finding::skipped("workers or pages are on other hosts")];
     }
     context.each_site(|site| {
-        if let Some(check) = in_the_way(&site.name) {
-            return vec![Finding::skipped(format!("'{check}' failed"))];
+        if let Some(check) = blocked_by(&site.name) {
+            return vec![Finding::skipped(format!("the check '{check}' failed"))];
         }
         if matches!(
             context.host.look(&context.paths(site).paused),
@@ -35,7 +35,7 @@ pub fn run<'n>(
         }
         vec![match proof::run(context.host, site) {
             Ok(proof) => Finding::ok(format!(
-                "handed in after {} ms, started after {} ms, done after {} ms",
+                "submitted after {} ms, started after {} ms, finished after {} ms",
                 proof.add_ms, proof.started_ms, proof.done_ms
             )),
             Err(error) => Finding::of_error(&error),

@@ -1,4 +1,4 @@
-//! The job server: running, on at boot, and answering.
+//! Whether the job server runs, starts at boot and answers.
 
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding, service};
@@ -8,7 +8,7 @@ use crate::resource::ResourceId;
 
 pub const CHECK: Check = Check {
     name: "job-server",
-    describes: "whether gearmand runs, starts at boot, and answers on its port",
+    describes: "whether gearmand runs, starts at boot and answers on its port",
     vital: true,
     run,
 };
@@ -26,11 +26,11 @@ fn run(context: &Context) -> Vec<Finding> {
                     looked.version
                 )));
             }
-            // One line where the unit says why.
+            // The finding about the service already says why.
             Err(_) if findings.iter().any(Finding::is_problem) => {}
             Err(why) => findings.push(Finding::failed(
                 why,
-                "make sure that it runs there (see its log) and that no firewall is in the way",
+                "make sure that it runs there (see its log) and that no firewall blocks it",
             )),
         }
     }
@@ -52,9 +52,9 @@ fn unit(context: &Context) -> Vec<Finding> {
         return vec![masked];
     }
     if !unit.present {
-        let seen = format!("there is no service {name}");
+        let message = format!("there is no service {name}");
         return vec![
-            Finding::failed(seen, "wp-gears doctor --fix installs it")
+            Finding::failed(message, "install it with 'wp-gears doctor --fix'")
                 .fixed_by(ResourceId::Packages),
         ];
     }
@@ -65,18 +65,19 @@ fn unit(context: &Context) -> Vec<Finding> {
             .lines()
             .last()
             .map_or(String::new(), |line| format!("; {line}"));
-        let seen = format!(
-            "the service {name} does not run: it is {}{last}",
-            unit.state
-        );
+        let message = format!("the service {name} is {}{last}", unit.state);
         let start = services.command(Action::Start, name);
-        let todo = format!("{start}; its log: {}", services.log_hint(name));
-        problems.push(Finding::failed(seen, todo).fixed_by(resource.clone()));
+        let help = format!(
+            "run '{start}'; see its log with '{}'",
+            services.log_hint(name)
+        );
+        problems.push(Finding::failed(message, help).fixed_by(resource.clone()));
     }
     problems.extend(service::not_at_boot(services, name, &unit));
     if unit.needs_reload {
-        let seen = format!("the definition of the service {name} changed since it was loaded");
-        problems.push(Finding::warning(seen, services.reload_hint()).fixed_by(resource.clone()));
+        let message = format!("the definition of the service {name} changed after it was loaded");
+        let help = format!("run '{}'", services.reload_hint());
+        problems.push(Finding::warning(message, help).fixed_by(resource.clone()));
     }
     problems
 }

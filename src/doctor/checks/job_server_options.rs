@@ -1,4 +1,4 @@
-//! What gearmand was really started with, and whether its file will start it again.
+//! The options that gearmand was started with, and whether its options file is sound.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use crate::resource::ResourceId;
 
 pub const CHECK: Check = Check {
     name: "job-server-options",
-    describes: "gearmand's command line as it runs against its file; the folder of its log",
+    describes: "gearmand's command line compared with its options file; the folder of its log",
     vital: false,
     run,
 };
@@ -35,12 +35,12 @@ fn run(context: &Context) -> Vec<Finding> {
         let process = context.host.process(unit.main_pid);
         match process {
             Some(process) => format!("runs as {}", shown(&process.args)),
-            None => "its file is in order; it does not run".into(),
+            None => "its options file is valid; it is not running".into(),
         }
     })
 }
 
-/// What its next start will meet.
+/// Problems in the file that would affect its next start.
 fn file(context: &Context, unit: &Unit) -> Vec<Finding> {
     let gearmand = &context.platform.family.gearmand;
     let path = gearmand.options_file;
@@ -50,30 +50,30 @@ fn file(context: &Context, unit: &Unit) -> Vec<Finding> {
     let by = ResourceId::File(path.into());
     let words = options::all_words(&file.bytes, gearmand.options_variable);
     let given = options::given(&words.join(" "));
-    let Ok(to_be) = definition(context.host, &[]) else {
+    let Ok(planned) = definition(context.host, &[]) else {
         return Vec::new();
     };
     let mut problems = Vec::new();
-    let needs_daemon = unit.forking && to_be.for_file.iter().any(|o| o.name == "daemon");
+    let needs_daemon = unit.forking && planned.for_file.iter().any(|o| o.name == "daemon");
     if needs_daemon && !given.iter().any(|(name, _)| name == "daemon") {
-        let seen = format!(
-            "{} in {path} lacks --daemon: the next start hangs until systemd gives up",
+        let message = format!(
+            "{} in {path} lacks --daemon: the next start will hang until systemd gives up",
             gearmand.options_variable
         );
         problems
-            .push(Finding::failed(seen, format!("add --daemon to {path}")).fixed_by(by.clone()));
+            .push(Finding::failed(message, format!("add --daemon to {path}")).fixed_by(by.clone()));
     }
-    let fixed = to_be.unwanted;
+    let fixed = planned.unwanted;
     let mut seen_names = HashSet::new();
     for name in given.iter().map(|(name, _)| name.as_str()) {
         if passwords().any(|it| it.gearmand_option == name) {
-            let seen = format!("--{name} stands in {path}: every local user reads it in ps");
-            let todo = format!("move it to {} (mode 0640)", password::CONFIG);
-            problems.push(Finding::failed(seen, todo).fixed_by(by.clone()));
+            let message = format!("--{name} is in {path}: every local user can see it with ps");
+            let help = format!("move it to {} (mode 0640)", password::CONFIG);
+            problems.push(Finding::failed(message, help).fixed_by(by.clone()));
         } else if !seen_names.insert(name) || fixed.iter().any(|other| other == name) {
-            let seen = format!("--{name} is given twice: gearmand will not start again");
+            let message = format!("--{name} is set twice: gearmand will not start again");
             problems.push(
-                Finding::failed(seen, format!("take one out of {path}")).fixed_by(by.clone()),
+                Finding::failed(message, format!("remove one from {path}")).fixed_by(by.clone()),
             );
         }
     }
@@ -86,21 +86,19 @@ fn running(context: &Context, unit: &Unit) -> Option<Finding> {
     let why = running::staleness(family, wanted, None)(context.host, unit)
         .ok()
         .flatten()?;
-    // The limit of open files has a check of its own.
+    // The limit of open files has its own check.
     if matches!(why, Stale::FilesLimit(_)) {
         return None;
     }
-    let todo = context
+    let restart = context
         .services()
         .command(Action::Restart, family.gearmand.unit);
+    let help = format!("run '{restart}'");
     let service = ResourceId::Service(family.gearmand.unit.to_owned());
-    Some(
-        Finding::failed(format!("gearmand is not what setup makes it: {why}"), todo)
-            .fixed_by(service),
-    )
+    Some(Finding::failed(format!("gearmand differs from setup: {why}"), help).fixed_by(service))
 }
 
-/// gearmand's own user writes its log. The queue's file has a check of its own.
+/// gearmand's user has to be able to write its log. The queue has its own check.
 fn log_folder(context: &Context) -> Option<Finding> {
     const OPTION: &str = "log-file";
     let user = context.platform.family.gearmand.user;
@@ -108,7 +106,7 @@ fn log_folder(context: &Context) -> Option<Finding> {
     let path = PathBuf::from(context.option_of_gearmand(OPTION)?);
     let folder = path.parent().filter(|folder| folder.is_absolute())?;
     let why = context.host.cannot_write_in(folder, &user).ok()??;
-    let help = format!("chown {} {}", user.name, folder.display());
+    let help = format!("run 'chown {} {}'", user.name, folder.display());
     Some(Finding::failed(format!("--{OPTION}: {why}"), help))
 }
 

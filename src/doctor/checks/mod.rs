@@ -1,4 +1,4 @@
-//! One small file a check, in the order in which they are told.
+//! One file per check. The list has the order in which they are reported.
 
 mod clock;
 mod database;
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_told_apart_and_easy_to_type() {
+    fn names_are_unique_and_easy_to_type() {
         for (at, check) in ALL.iter().enumerate() {
             let fits = |c: char| c.is_ascii_lowercase() || c == '-';
             assert!(check.name.chars().all(fits), "{}", check.name);

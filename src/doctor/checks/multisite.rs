@@ -1,4 +1,4 @@
-//! A network's main domain, which the command line must know without a request.
+//! The main domain of a network, which has to be known without a request.
 
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding};
@@ -7,21 +7,21 @@ use crate::site::config::Network;
 
 pub const CHECK: Check = Check {
     name: "multisite",
-    describes: "whether a network's main domain is known where there is no request",
+    describes: "whether a network's main domain is known on the command line",
     vital: false,
     run,
 };
 
 fn run(context: &Context) -> Vec<Finding> {
     context.each_site(|site| {
-        let todo = format!(
-            "set DOMAIN_CURRENT_SITE in {} to the main domain, in plain words",
+        let help = format!(
+            "set DOMAIN_CURRENT_SITE in {} to the main domain, as a literal string",
             site.config.display()
         );
         let by = ResourceId::File(site.config.clone());
         let Ok(facts) = context.facts(site) else {
             return vec![match site.found.network {
-                Network::No => Finding::ok("no network"),
+                Network::No => Finding::ok("not a network"),
                 _ => Finding::skipped("WordPress does not load (see 'wordpress')"),
             }];
         };
@@ -30,15 +30,15 @@ fn run(context: &Context) -> Vec<Finding> {
             .split_once("://")
             .is_some_and(|(_, rest)| !rest.is_empty());
         vec![match (facts.identity.network, has_host) {
-            (false, _) => Finding::ok("no network"),
+            (false, _) => Finding::ok("not a network"),
             (true, true) => Finding::ok(format!(
                 "a network of {} sites, {}",
                 facts.blogs, facts.home
             )),
             (true, false) => {
-                let seen =
-                    "the network has no main domain on the command line: links in jobs are broken";
-                Finding::failed(seen, todo).fixed_by(by)
+                let message =
+                    "the network has no main domain on the command line, so links in jobs are broken";
+                Finding::failed(message, help).fixed_by(by)
             }
         }]
     })

@@ -1,5 +1,5 @@
-//! Workers without a supervisord: left over from one that died, they take
-//! jobs and nobody stops or renews them.
+//! Workers without a supervisord. They are left over from one that died, and still
+//! take jobs, but nothing stops or restarts them.
 
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding};
@@ -7,7 +7,7 @@ use crate::host::process::Process;
 
 pub const CHECK: Check = Check {
     name: "orphans",
-    describes: "workers that no supervisord watches any more",
+    describes: "workers that no supervisord controls",
     vital: false,
     run,
 };
@@ -21,13 +21,13 @@ fn run(context: &Context) -> Vec<Finding> {
     let orphans: Vec<&&Process> = workers
         .iter()
         .filter(|worker| {
-            // Process 1 may be such a worker itself: in a container.
+            // In a container, process 1 may itself be such a worker.
             worker.parent == 1 && !workers.iter().any(|other| other.pid == 1)
         })
         .collect();
     if orphans.is_empty() {
         return vec![Finding::ok(format!(
-            "{} workers, each watched",
+            "{} workers, all controlled by supervisord",
             workers.len()
         ))];
     }
@@ -38,13 +38,13 @@ fn run(context: &Context) -> Vec<Finding> {
     vec![Finding::failed(
         format!("workers without a supervisord: process {}", pids.join(", ")),
         format!(
-            "kill -TERM {} (each finishes its job first)",
+            "run 'kill -TERM {}'; they finish their jobs first",
             pids.join(" ")
         ),
     )]
 }
 
-/// Ours, by its words, or one by the plugin's readme.
+/// Whether the process is one of our workers.
 pub fn is_worker(process: &Process) -> bool {
     let mut words = process.args.iter();
     let program = words.next().is_some_and(|word| word.ends_with("wp-gears"));

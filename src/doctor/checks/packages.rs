@@ -1,4 +1,4 @@
-//! Whether the packages are there that setup would install.
+//! Whether the packages that setup installs are there.
 
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding};
@@ -7,7 +7,7 @@ use crate::resource::ResourceId;
 
 pub const CHECK: Check = Check {
     name: "packages",
-    describes: "the packages of the job server, supervisor and PHP's extension",
+    describes: "packages of the job server, supervisor and PHP's extension",
     vital: false,
     run,
 };
@@ -26,14 +26,12 @@ fn run(context: &Context) -> Vec<Finding> {
         }
     }
     if needed.is_empty() {
-        return vec![Finding::skipped(
-            "pages need no packages except PHP's extension",
-        )];
+        return vec![Finding::skipped("only PHP's extension is needed here")];
     }
     if missing.is_empty() {
         return vec![Finding::ok(there.join(", "))];
     }
-    // The extension may come from elsewhere: the check of PHP itself tells that.
-    let seen = format!("not installed: {}", missing.join(", "));
-    vec![Finding::failed(seen, "wp-gears doctor --fix").fixed_by(ResourceId::Packages)]
+    // The extension may come from elsewhere: 'php-extension' checks that.
+    let message = format!("not installed: {}", missing.join(", "));
+    vec![Finding::failed(message, "run 'wp-gears doctor --fix'").fixed_by(ResourceId::Packages)]
 }

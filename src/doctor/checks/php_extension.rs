@@ -1,4 +1,4 @@
-//! PHP's extension, in the PHP of the workers and in that of the web server.
+//! PHP's gearman extension, in the PHP of the workers and of the web server.
 
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding, or_ok};
@@ -8,7 +8,7 @@ use crate::site::{extension, find, php, web_php};
 
 pub const CHECK: Check = Check {
     name: "php-extension",
-    describes: "the gearman extension in the workers' PHP and in the processes that serve pages",
+    describes: "the gearman extension in the PHP of the workers and of the web server",
     vital: false,
     run,
 };
@@ -33,12 +33,12 @@ fn run(context: &Context) -> Vec<Finding> {
     })
 }
 
-/// Asks the workers' PHP itself: the version of its library.
+/// Asks the workers' PHP itself for the version of its library.
 fn command_line(context: &Context, site: &SiteResolved) -> Result<Option<String>, Box<Finding>> {
     let php = site.php.path.display();
-    let failed = |seen: String, todo: String| {
+    let failed = |message: String, help: String| {
         Err(Box::new(
-            Finding::failed(seen, todo).fixed_by(ResourceId::Packages),
+            Finding::failed(message, help).fixed_by(ResourceId::Packages),
         ))
     };
     let user = match context.host.need_user(&site.user) {
@@ -54,8 +54,8 @@ fn command_line(context: &Context, site: &SiteResolved) -> Result<Option<String>
             ),
         },
         Err(error) => failed(
-            format!("{php} does not run: {error:#}"),
-            format!("make sure that it starts: {php} -v"),
+            format!("{php} fails: {error:#}"),
+            format!("make sure that '{php} -v' works"),
         ),
     }
 }
@@ -65,10 +65,10 @@ fn enable(context: &Context, site: &SiteResolved) -> String {
     hint.unwrap_or_else(|_| "enable it".into())
 }
 
-/// The processes that serve pages load it only when they start.
+/// The processes that serve pages load the extension only when they start.
 fn web(context: &Context, site: &SiteResolved, problems: &mut Vec<Finding>) -> String {
     if !context.root {
-        return "only root can look into the web server's PHP".into();
+        return "the web server's PHP can be checked only by root".into();
     }
     let host = context.host;
     let serving = || {
@@ -96,16 +96,16 @@ fn web(context: &Context, site: &SiteResolved, problems: &mut Vec<Finding>) -> S
                 without_extension(context, site)
             ),
             format!(
-                "{}; if that does not help, first {}",
+                "{}; if that does not help, {} first",
                 web.restart_hint(context.platform),
                 enable(context, site)
             ),
         ));
     }
-    format!("{web} has it")
+    format!("{web} has the extension")
 }
 
-/// What happens to the jobs of its pages.
+/// What happens to jobs that are submitted without the extension.
 fn without_extension(context: &Context, site: &SiteResolved) -> &'static str {
     let installed = find::plugin_in(context.host, &site.dir).ok().flatten();
     let major = installed
@@ -114,28 +114,31 @@ fn without_extension(context: &Context, site: &SiteResolved) -> &'static str {
     site.plugin.without_extension(major)
 }
 
-/// What runs PHP for the web, if it is not the PHP that should serve the site.
+/// A web server process with another PHP than the one that should serve the site.
 fn another_php(context: &Context) -> Option<Finding> {
     let mut others = web_php::all(context.host, context.processes()).ok()?;
     others.retain(|web| !web.has_extension(context.host));
     let web = others.first()?;
     Some(Finding::warning(
         format!("{web} runs another PHP, without the gearman extension"),
-        "if it serves this site, run wp-gears setup --php with the program of that PHP",
+        "if it serves this site, run 'wp-gears setup --php PATH' with that PHP's command-line program",
     ))
 }
 
-/// What a restart of the web server's PHP would find.
+/// Missing ini files, which would matter after a restart of the web server's PHP.
 fn ini_files(context: &Context, site: &SiteResolved) -> Option<Finding> {
     let missing = php::without_extension(context.host, &site.php).ok()?;
     let dir = missing.first()?;
-    let seen = format!(
+    let message = format!(
         "{} has no ini file for the gearman extension",
         dir.display()
     );
     let enable = context.platform.family.enable_extension(dir);
     Some(
-        Finding::failed(seen, format!("{enable}, then restart the web server's PHP"))
-            .fixed_by(ResourceId::Packages),
+        Finding::failed(
+            message,
+            format!("{enable}, then restart the web server's PHP"),
+        )
+        .fixed_by(ResourceId::Packages),
     )
 }

@@ -1,11 +1,11 @@
-//! Which platform this is, and which init system starts its services.
+//! The platform and its init system.
 
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding};
 
 pub const CHECK: Check = Check {
     name: "platform",
-    describes: "the system's release and what starts its services",
+    describes: "release of the operating system, and its init system",
     vital: false,
     run,
 };

@@ -1,4 +1,4 @@
-//! Which plugin takes the site's jobs, and where it really sends them.
+//! Which plugin takes the site's jobs, and through which client it sends them.
 
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding};
@@ -6,7 +6,7 @@ use crate::resource::ResourceId;
 
 pub const CHECK: Check = Check {
     name: "plugin",
-    describes: "whether the plugin is active, and the class that WordPress really gives jobs to",
+    describes: "whether the plugin is active, and which class WordPress hands jobs to",
     vital: true,
     run,
 };
@@ -29,14 +29,14 @@ fn run(context: &Context) -> Vec<Finding> {
                     .clone()
                     .unwrap_or_else(|| "wp_async_task_add() is missing".into());
                 let help = match site.plugin.bundled {
-                    Some(_) => "wp-gears doctor --fix".to_owned(),
+                    Some(_) => "run 'wp-gears doctor --fix'".to_owned(),
                     None => format!(
                         "activate {} in {}, or use --plugin bundled",
                         site.plugin.label,
                         site.dir.display()
                     ),
                 };
-                let finding = Finding::failed(format!("no job reaches Gearman: {why}"), help);
+                let finding = Finding::failed(format!("jobs do not reach Gearman: {why}"), help);
                 let finding = finding.fixed_by(config);
                 match site.plugin.bundled {
                     Some(place) => finding.fixed_by(ResourceId::File(site.dir.join(place))),

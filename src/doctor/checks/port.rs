@@ -1,5 +1,5 @@
-//! Who listens on the job server's port, and to whom it is open: gearmand has
-//! no passwords, and who reaches it runs any WordPress hook.
+//! Who listens on the job server's port, and who can reach it. gearmand has no
+//! passwords: anyone who reaches it can run any WordPress hook.
 
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding, or_ok};
@@ -7,7 +7,7 @@ use crate::intent::options::Role;
 
 pub const CHECK: Check = Check {
     name: "port",
-    describes: "who listens on the job server's port, and to whom it is open",
+    describes: "who listens on the job server's port, and who can reach it",
     vital: false,
     run,
 };
@@ -24,7 +24,7 @@ fn run(context: &Context) -> Vec<Finding> {
             Ok(unit) if unit.active => vec![Finding::failed(
                 format!("gearmand runs, but nothing listens on port {port}"),
                 format!(
-                    "see --port and --listen in {}",
+                    "check --port and --listen in {}",
                     context.options_file().display()
                 ),
             )],
@@ -45,11 +45,11 @@ fn run(context: &Context) -> Vec<Finding> {
             let program = holder.args.first().map_or("?", String::as_str);
             problems.push(Finding::failed(
                 format!(
-                    "{program} (process {}) holds port {port}, not gearmand",
+                    "port {port} belongs to {program} (process {}), not to gearmand",
                     holder.pid
                 ),
                 format!(
-                    "end it, or move the job server: wp-gears setup --port {}",
+                    "stop it, or move the job server with 'wp-gears setup --port {}'",
                     port.wrapping_add(1)
                 ),
             ));
@@ -59,23 +59,22 @@ fn run(context: &Context) -> Vec<Finding> {
             continue;
         }
         let asked = context.spec.host.listen.is_some();
-        let seen = format!(
-            "open to {}: who reaches it can run any hook of the sites, as gearmand asks for no password",
+        let message = format!(
+            "open to {}: anyone who reaches it can run any hook of the sites, because gearmand has no passwords",
             match listener.address.is_unspecified() {
-                true => "every network that this host is in".to_owned(),
+                true => "every network of this host".to_owned(),
                 false => format!("the network of {}", listener.address),
             }
         );
-        let todo =
-            "let a firewall pass the workers' hosts alone, or: wp-gears setup --listen 127.0.0.1";
+        let help = "allow only the workers' hosts in a firewall, or run 'wp-gears setup --listen 127.0.0.1'";
         problems.push(match asked {
-            true => Finding::warning(seen, todo),
-            false => Finding::failed(seen, todo),
+            true => Finding::warning(message, help),
+            false => Finding::failed(message, help),
         });
     }
     or_ok(problems, || {
         format!(
-            "gearmand listens on port {port} of {} alone",
+            "gearmand listens on port {port} of {} only",
             addresses.join(", ")
         )
     })

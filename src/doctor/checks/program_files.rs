@@ -1,5 +1,5 @@
-//! Whether supervisord reads the programs' files, other people's too: one that
-//! is broken keeps all from being read again.
+//! Whether supervisord can read its program files, including those of others: a
+//! single broken one keeps it from reading any of them again.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use crate::supervisor::programs;
 
 pub const CHECK: Check = Check {
     name: "program-files",
-    describes: "supervisor's program files: included, readable, loaded as they are (other people's too)",
+    describes: "supervisor's program files, including those of others: included, readable, loaded",
     vital: false,
     run,
 };
@@ -37,7 +37,7 @@ fn run(context: &Context) -> Vec<Finding> {
                     supervisor.config, supervisor.programs
                 ),
                 format!(
-                    "give it an [include] with files = {}/*.{}",
+                    "add an [include] section with files = {}/*.{}",
                     supervisor.programs, supervisor.ending
                 ),
             ));
@@ -50,9 +50,9 @@ fn run(context: &Context) -> Vec<Finding> {
         .filter(|site| site.existing.is_none())
     {
         let file = own_file(supervisor, site);
-        let seen = format!("no program runs its workers: {} is missing", file.display());
+        let message = format!("its workers have no program: {} is missing", file.display());
         problems.push(
-            Finding::failed(seen, "wp-gears doctor --fix")
+            Finding::failed(message, "run 'wp-gears doctor --fix'")
                 .fixed_by(ResourceId::File(file))
                 .of_site(&site.name),
         );
@@ -73,7 +73,7 @@ fn run(context: &Context) -> Vec<Finding> {
             if found.is_empty() {
                 problems.push(Finding::failed(
                     format!("supervisord cannot read its files: {from_supervisord}"),
-                    format!("fix the file that it names, then {reread}"),
+                    format!("fix the file that the message names, then run '{reread}'"),
                 ));
             }
             problems.extend(
@@ -85,15 +85,18 @@ fn run(context: &Context) -> Vec<Finding> {
         Ok(reread) => {
             for site in &context.resolved.sites {
                 if reread.changed.contains(&site.program) || reread.added.contains(&site.program) {
-                    let seen = format!(
-                        "supervisord has not loaded {} as its file says",
+                    let message = format!(
+                        "supervisord has not loaded the present definition of {}",
                         site.program
                     );
                     let by = ResourceId::Program(site.program.clone());
                     problems.push(
-                        Finding::failed(seen, context.supervisorctl("update"))
-                            .fixed_by(by)
-                            .of_site(&site.name),
+                        Finding::failed(
+                            message,
+                            format!("run '{}'", context.supervisorctl("update")),
+                        )
+                        .fixed_by(by)
+                        .of_site(&site.name),
                     );
                 }
             }
@@ -106,7 +109,7 @@ fn run(context: &Context) -> Vec<Finding> {
 
 fn or_ok_or_skipped(problems: Vec<Finding>) -> Vec<Finding> {
     match problems.is_empty() {
-        true => vec![Finding::skipped("supervisord cannot be asked")],
+        true => vec![Finding::skipped("supervisord cannot be queried")],
         false => problems,
     }
 }
@@ -114,17 +117,17 @@ fn or_ok_or_skipped(problems: Vec<Finding>) -> Vec<Finding> {
 fn broken_file(context: &Context, file: &Path, why: &str) -> Finding {
     Finding::failed(
         format!(
-            "{} is broken ({why}): until it is fixed, supervisord reads no file again",
+            "{} is broken ({why}): until it is fixed, supervisord cannot reload any program file",
             file.display()
         ),
         format!(
-            "fix it or move it away, then {}",
+            "fix it or move it away, then run '{}'",
             context.supervisorctl("reread")
         ),
     )
 }
 
-/// Files that supervisor's parser stops at, with the line.
+/// Files that supervisor's parser rejects, with the line.
 fn broken(context: &Context) -> Vec<(PathBuf, String)> {
     let supervisor = context.resolved.host.supervisor;
     let folder = Path::new(supervisor.programs);
@@ -147,7 +150,7 @@ fn broken(context: &Context) -> Vec<(PathBuf, String)> {
     found
 }
 
-/// The first line that an ini parser refuses.
+/// The first line that an ini parser rejects.
 fn fault(text: &str) -> Option<String> {
     let mut inside = false;
     for (at, line) in text.lines().enumerate() {
@@ -158,16 +161,16 @@ fn fault(text: &str) -> Option<String> {
         }
         if bare.starts_with('[') {
             if !bare.contains(']') {
-                return Some(format!("line {at}: the section's name has no end"));
+                return Some(format!("line {at}: the section name is not closed"));
             }
             inside = true;
         } else if !inside {
-            return Some(format!("line {at} stands before any section"));
+            return Some(format!("line {at} is outside of any section"));
         } else if !line.starts_with([' ', '\t']) && !bare.contains(['=', ':']) {
-            return Some(format!("line {at} is no KEY=VALUE"));
+            return Some(format!("line {at} is not KEY=VALUE"));
         }
     }
-    // supervisor itself wants a command for each program.
+    // supervisor requires a command in every program.
     let programs = programs::parse(text, Path::new(""));
     let without = programs
         .into_iter()
@@ -180,7 +183,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_line_that_stops_supervisor_is_named() {
+    fn the_line_that_supervisor_rejects_is_named() {
         assert_eq!(
             fault("; fine\n[program:x]\ncommand=/bin/true\n  and more\n"),
             None
@@ -196,6 +199,6 @@ mod tests {
                 .unwrap()
                 .contains("no command")
         );
-        assert!(fault("[program:x\n").unwrap().contains("no end"));
+        assert!(fault("[program:x\n").unwrap().contains("not closed"));
     }
 }

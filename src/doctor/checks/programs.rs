@@ -1,4 +1,4 @@
-//! The state of each program in supervisor; our own must run.
+//! The state of each program in supervisor. Our own have to run.
 
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding, or_ok};
@@ -8,7 +8,7 @@ use crate::supervisor::rpc::ProcessInfo;
 
 pub const CHECK: Check = Check {
     name: "programs",
-    describes: "the states of supervisor's programs: ours, and other people's that gave up",
+    describes: "states of supervisor's programs: ours, and other programs that failed",
     vital: true,
     run,
 };
@@ -18,11 +18,11 @@ fn run(context: &Context) -> Vec<Finding> {
         return vec![Finding::skipped("no workers run here")];
     }
     let Ok(all) = context.programs() else {
-        return vec![Finding::skipped("supervisord cannot be asked")];
+        return vec![Finding::skipped("supervisord cannot be queried")];
     };
     let mut findings = Vec::new();
     for site in &context.resolved.sites {
-        // Until setup ran, an older program may serve the site under its own name.
+        // Before setup, an older program may serve the site under another name.
         let group = site
             .existing
             .as_ref()
@@ -33,32 +33,37 @@ fn run(context: &Context) -> Vec<Finding> {
             .filter(|process| process.group == *group)
             .collect();
         let start = format!(
-            "{}; its log: {}/{}.log",
+            "run '{}'; its log is {}/{}.log",
             context.supervisorctl(&format!("start {group}:*")),
             crate::base::paths::LOGS,
             site.name
         );
         let mut problems = Vec::new();
         if mine.is_empty() {
-            let seen = format!("supervisord knows no program {group}");
-            problems
-                .push(Finding::failed(seen, context.supervisorctl("update")).fixed_by(by.clone()));
+            let message = format!("supervisord does not know the program {group}");
+            problems.push(
+                Finding::failed(
+                    message,
+                    format!("run '{}'", context.supervisorctl("update")),
+                )
+                .fixed_by(by.clone()),
+            );
         }
         for process in &mine {
             let why = match process.state.as_str() {
                 "RUNNING" | "STARTING" => continue,
-                "FATAL" => "supervisord gave it up",
-                "BACKOFF" => "it ends as soon as it starts",
-                _ => "it does not run",
+                "FATAL" => "supervisord gave up on it",
+                "BACKOFF" => "it exits as soon as it starts",
+                _ => "it is not running",
             };
-            let seen = format!(
+            let message = format!(
                 "{} is {}: {why} {}",
                 process.name, process.state, process.error
             );
-            problems.push(Finding::failed(seen.trim_end(), &start).fixed_by(by.clone()));
+            problems.push(Finding::failed(message.trim_end(), &start).fixed_by(by.clone()));
         }
         let found = or_ok(problems, || {
-            format!("{} of {} processes run", mine.len(), site.workers)
+            format!("{} of {} processes are running", mine.len(), site.workers)
         });
         findings.extend(found.into_iter().map(|finding| finding.of_site(&site.name)));
     }
@@ -73,13 +78,13 @@ fn run(context: &Context) -> Vec<Finding> {
     };
     for process in all.iter().filter(|process| !ours(process)) {
         if matches!(process.state.as_str(), "FATAL" | "BACKOFF") {
-            let seen = format!(
-                "{} of other people is {} {}",
+            let message = format!(
+                "unrelated program {} is {} {}",
                 process.name, process.state, process.error
             );
             let tail = format!("tail {}:{} stderr", process.group, process.name);
-            let todo = context.supervisorctl(&tail);
-            findings.push(Finding::warning(seen.trim_end(), todo));
+            let help = format!("see '{}'", context.supervisorctl(&tail));
+            findings.push(Finding::warning(message.trim_end(), help));
         }
     }
     if findings.is_empty() {

@@ -1,4 +1,4 @@
-//! What waits in the job servers: jobs that nobody serves, and queues that stand still.
+//! The queues of the job servers: jobs without workers, and stalled queues.
 
 use std::time::Duration;
 
@@ -11,13 +11,13 @@ use crate::site::plugins;
 
 pub const CHECK: Check = Check {
     name: "queue",
-    describes: "waiting jobs, jobs that no worker serves, queues that stand still between two looks",
+    describes: "queued jobs, jobs without workers, and stalled queues",
     vital: false,
     run,
 };
 
-/// Between the two looks at a queue that may stand still: a worker that is
-/// free takes the next job in some milliseconds.
+/// The time between two looks at a queue that may have stalled. A free worker takes
+/// the next job within milliseconds.
 const PAUSE: Duration = Duration::from_millis(700);
 
 fn run(context: &Context) -> Vec<Finding> {
@@ -49,24 +49,24 @@ fn look(context: &Context, server: &str, queues: &[FunctionStatus]) -> Vec<Findi
         .filter(|queue| queue.jobs > 0 && queue.workers == 0)
     {
         let site = owner(context, queue);
-        let seen = format!(
-            "{} of {} on {server}, and no worker serves them",
+        let message = format!(
+            "{} for {} on {server}, but no worker serves them",
             jobs(queue.jobs),
             name(queue, site)
         );
         problems.push(match site {
             Some(site) if paused(context, site) => {
-                Finding::warning(seen, format!("wp-gears resume --site {}", site.dir.display()))
+                Finding::warning(message, format!("run 'wp-gears resume --site {}'", site.dir.display()))
             }
-            Some(site) => Finding::failed(seen, format!("start the workers: {}", context.supervisorctl(&format!("start {}:*", site.program)))),
+            Some(site) => Finding::failed(message, format!("start the workers with '{}'", context.supervisorctl(&format!("start {}:*", site.program)))),
             None => Finding::failed(
-                seen,
-                "start the worker that they are for; 'gearadmin --show-jobs' and '--cancel-job' take them out",
+                message,
+                "start a worker for them, or remove them with 'gearadmin --show-jobs' and 'gearadmin --cancel-job'",
             ),
         });
     }
-    let still: Vec<&FunctionStatus> = queues.iter().filter(|queue| stands(queue)).collect();
-    if still.is_empty() {
+    let stalled: Vec<&FunctionStatus> = queues.iter().filter(|queue| is_stalled(queue)).collect();
+    if stalled.is_empty() {
         return problems;
     }
     std::thread::sleep(PAUSE);
@@ -75,42 +75,42 @@ fn look(context: &Context, server: &str, queues: &[FunctionStatus]) -> Vec<Findi
         .ok()
         .and_then(|mut admin| admin.status().ok())
         .unwrap_or_default();
-    for queue in still {
+    for queue in stalled {
         let same = later.iter().find(|other| other.function == queue.function);
-        if same.is_some_and(|now| stands(now) && now.jobs >= queue.jobs) {
+        if same.is_some_and(|now| is_stalled(now) && now.jobs >= queue.jobs) {
             let site = owner(context, queue);
-            let seen = format!(
-                "{} of {} on {server}: {} workers are there and take none",
+            let message = format!(
+                "{} for {} on {server}, but its {} workers take none",
                 jobs(queue.jobs),
                 name(queue, site),
                 queue.workers
             );
-            let todo = match site {
+            let help = match site {
                 Some(site) => format!(
-                    "see {}/{}.log; {}",
+                    "see {}/{}.log, then run '{}'",
                     crate::base::paths::LOGS,
                     site.name,
                     context.supervisorctl(&format!("restart {}:*", site.program))
                 ),
-                None => "see what its workers wait for".into(),
+                None => "find out what its workers are waiting for".into(),
             };
-            problems.push(Finding::failed(seen, todo));
+            problems.push(Finding::failed(message, help));
         }
     }
     problems
 }
 
-/// Jobs wait, workers are there, and none runs one.
-fn stands(queue: &FunctionStatus) -> bool {
+/// Jobs are queued and workers are connected, but none runs a job.
+fn is_stalled(queue: &FunctionStatus) -> bool {
     queue.jobs > 0 && queue.workers > 0 && queue.running == 0
 }
 
 fn jobs(count: u64) -> String {
-    format!(
-        "{count} job{} wait{}",
-        if count == 1 { "" } else { "s" },
-        if count == 1 { "s" } else { "" }
-    )
+    let (jobs, are) = match count {
+        1 => ("job", "is"),
+        _ => ("jobs", "are"),
+    };
+    format!("{count} {jobs} {are} queued")
 }
 
 fn owner<'c>(context: &'c Context, queue: &FunctionStatus) -> Option<&'c SiteResolved> {
@@ -133,7 +133,7 @@ fn paused(context: &Context, site: &SiteResolved) -> bool {
     )
 }
 
-/// A function's name without the salt in it.
+/// The site, or the name of the function without a salt.
 fn name(queue: &FunctionStatus, site: Option<&SiteResolved>) -> String {
     match site {
         Some(site) => format!("the site {}", site.name),

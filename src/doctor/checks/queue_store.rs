@@ -1,4 +1,4 @@
-//! Where jobs wait, and whether they would be there after a restart.
+//! Where queued jobs are stored, and whether they would survive a restart.
 
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding};
@@ -8,7 +8,7 @@ use crate::queue::{Condition, Running};
 
 pub const CHECK: Check = Check {
     name: "queue-store",
-    describes: "the queue's kind; its file: owner, header, whether gearmand writes to that very file",
+    describes: "the queue store and its file: owner, header, and whether gearmand writes to it",
     vital: false,
     run,
 };
@@ -38,7 +38,7 @@ fn run(context: &Context) -> Vec<Finding> {
 
 fn finding(condition: Condition) -> Finding {
     match condition {
-        Condition::Sound(seen) => Finding::ok(seen),
+        Condition::Sound(message) => Finding::ok(message),
         Condition::Warning(fault) => Finding::warning(fault.message, fault.help),
         Condition::Fault(fault) => Finding::failed(fault.message, fault.help),
         Condition::Unchecked(why) => Finding::skipped(why),

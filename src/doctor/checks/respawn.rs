@@ -1,4 +1,4 @@
-//! Workers that supervisor starts again and again.
+//! Workers that supervisor keeps restarting.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,13 +8,13 @@ use crate::intent::options::Role;
 
 pub const CHECK: Check = Check {
     name: "respawn",
-    describes: "supervisord's log: workers that end soon after each start",
+    describes: "workers that keep exiting soon after they start, from supervisord's log",
     vital: false,
     run,
 };
 
 const LOG: i32 = 16 << 10;
-/// So many ends of one group in the log's tail, and a worker that is this young.
+/// This many exits of a group at the end of the log, and a worker this young.
 const MANY: usize = 5;
 const YOUNG: Duration = Duration::from_secs(30);
 
@@ -23,21 +23,21 @@ fn run(context: &Context) -> Vec<Finding> {
         return vec![Finding::skipped("no workers run here")];
     }
     let Ok(all) = context.programs() else {
-        return vec![Finding::skipped("supervisord cannot be asked")];
+        return vec![Finding::skipped("supervisord cannot be queried")];
     };
     let Ok(log) = context.supervisor().log_tail(LOG) else {
-        return vec![Finding::skipped("supervisord keeps no log")];
+        return vec![Finding::skipped("supervisord has no log")];
     };
     context.each_site(|site| {
         let mine = || all.iter().filter(|process| process.group == site.program);
-        // "exited: NAME (exit status 1; not expected)", once an end that nobody asked for.
-        let ends = log.lines().filter(|line| {
+        // "exited: NAME (exit status 1; not expected)", for an exit that was not requested.
+        let exits = log.lines().filter(|line| {
             line.split_once("exited: ").is_some_and(|(_, rest)| {
                 let name = rest.split(' ').next().unwrap_or_default();
                 mine().any(|process| process.name == name)
             })
         });
-        let ends = ends.count();
+        let exits = exits.count();
         let young = mine().any(|process| {
             let started = context
                 .host
@@ -46,9 +46,11 @@ fn run(context: &Context) -> Vec<Finding> {
             started
                 .is_some_and(|at| SystemTime::now().duration_since(at).unwrap_or_default() < YOUNG)
         });
-        vec![match ends >= MANY && young {
+        vec![match exits >= MANY && young {
             true => Finding::failed(
-                format!("its workers ended {ends} times of late, and one started just now"),
+                format!(
+                    "its workers exited {exits} times recently, and one has just started again"
+                ),
                 format!(
                     "see {}/{}.log and '{}'",
                     crate::base::paths::LOGS,
@@ -56,7 +58,7 @@ fn run(context: &Context) -> Vec<Finding> {
                     context.supervisorctl(&format!("tail {}:* stderr", site.program))
                 ),
             ),
-            false => Finding::ok("no worker is started again and again"),
+            false => Finding::ok("no worker keeps restarting"),
         }]
     })
 }

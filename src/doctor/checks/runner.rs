@@ -1,4 +1,4 @@
-//! The runner in the WordPress root: a link to ours, closed to the web.
+//! The runner in the WordPress root: a link to ours that refuses web requests.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -25,23 +25,27 @@ fn run(context: &Context) -> Vec<Finding> {
         let name = site.plugin.runner;
         let path = site.dir.join(name);
         let by = ResourceId::Link(path.clone());
-        let todo = format!("ln -s {} {}", paths::runner().display(), path.display());
+        let help = format!(
+            "run 'ln -sfn {} {}'",
+            paths::runner().display(),
+            path.display()
+        );
         match context.host.look(&path) {
             Ok(Node::Link { to, .. }) if to == paths::runner() => {}
             Ok(Node::Absent) => {
-                let seen = format!("{} is missing", path.display());
-                return vec![Finding::failed(seen, todo).fixed_by(by)];
+                let message = format!("{} is missing", path.display());
+                return vec![Finding::failed(message, help).fixed_by(by)];
             }
             Ok(Node::Link { to, .. }) => {
-                let seen = format!("{} leads to {}", path.display(), to.display());
-                return vec![Finding::failed(seen, todo).fixed_by(by)];
+                let message = format!("{} points to {}", path.display(), to.display());
+                return vec![Finding::failed(message, help).fixed_by(by)];
             }
             Ok(_) => {
-                let seen = format!(
-                    "{} is a copy, not a link: it does not find its code",
+                let message = format!(
+                    "{} is a copy, not a link, so it cannot find its code",
                     path.display()
                 );
-                return vec![Finding::failed(seen, todo).fixed_by(by)];
+                return vec![Finding::failed(message, help).fixed_by(by)];
             }
             Err(error) => return vec![Finding::skipped(format!("{error:#}"))],
         }
@@ -49,38 +53,38 @@ fn run(context: &Context) -> Vec<Finding> {
     })
 }
 
-/// Asks this host's own web server, by the site's name.
+/// Requests the runner from this host's own web server, by the site's name.
 fn over_http(context: &Context, site: &SiteResolved, name: &str) -> Finding {
-    let linked = "the link is right";
+    let linked = "the link is correct";
     let Ok(facts) = context.facts(site) else {
         return Finding::ok(format!(
-            "{linked}; its address on the web is not known (see 'wordpress')"
+            "{linked}; the site's address is unknown (see 'wordpress')"
         ));
     };
     let Some((host, port, folder)) = parts(&facts.home) else {
         return Finding::ok(format!(
-            "{linked}; its address {} cannot be asked",
+            "{linked}; its address {} cannot be requested",
             facts.home
         ));
     };
     let address = SocketAddr::from(([127, 0, 0, 1], port));
     match status(address, &host, &format!("{folder}/{name}")) {
         Ok(403) => Finding::ok(format!("{linked}, and it answers 403 on http://{host}")),
-        // Elsewhere than in the web root, as some lay a site out, nobody can ask it.
+        // In some layouts it is outside of the web root, where no request can reach it.
         Ok(404) | Ok(301) | Ok(302) | Ok(307) | Ok(308) => {
-            Finding::ok(format!("{linked}, and the web does not show it"))
+            Finding::ok(format!("{linked}, and the web server does not serve it"))
         }
         Ok(code) => Finding::failed(
-            format!("over HTTP the runner answers {code}, not 403"),
+            format!("over HTTP, the runner answers {code} instead of 403"),
             format!(
-                "see what the web server does with {name} on {host}: it must run PHP, or refuse"
+                "check what the web server does with {name} on {host}: it must run it as PHP or refuse it"
             ),
         ),
-        Err(why) => Finding::ok(format!("{linked}; not asked over HTTP ({why})")),
+        Err(why) => Finding::ok(format!("{linked}; not checked over HTTP ({why})")),
     }
 }
 
-/// Host, port and folder of a site's address. One with https is asked on port 80.
+/// Host, port and folder of a site's address. An https site is requested on port 80.
 fn parts(home: &str) -> Option<(String, u16, String)> {
     let (scheme, rest) = home.split_once("://")?;
     let (authority, folder) = rest.split_once('/').unwrap_or((rest, ""));
@@ -102,16 +106,16 @@ fn parts(home: &str) -> Option<(String, u16, String)> {
 }
 
 fn status(address: SocketAddr, host: &str, path: &str) -> Result<u16, String> {
-    let said = |error: std::io::Error| format!("{address}: {error}");
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE).map_err(said)?;
-    stream.set_read_timeout(Some(PATIENCE)).map_err(said)?;
-    stream.set_write_timeout(Some(PATIENCE)).map_err(said)?;
+    let failed = |error: std::io::Error| format!("{address}: {error}");
+    let mut stream = TcpStream::connect_timeout(&address, PATIENCE).map_err(failed)?;
+    stream.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
+    stream.set_write_timeout(Some(PATIENCE)).map_err(failed)?;
     let request = format!(
         "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: wp-gears\r\nConnection: close\r\n\r\n"
     );
-    stream.write_all(request.as_bytes()).map_err(said)?;
+    stream.write_all(request.as_bytes()).map_err(failed)?;
     let mut head = Vec::new();
-    stream.take(4096).read_to_end(&mut head).map_err(said)?;
+    stream.take(4096).read_to_end(&mut head).map_err(failed)?;
     let head = String::from_utf8_lossy(&head).into_owned();
     let mut words = head.split_whitespace();
     let http = words.next().is_some_and(|word| word.starts_with("HTTP/"));
@@ -126,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sites_address_is_taken_apart() {
+    fn a_sites_address_is_split() {
         let of = |host: &str, port, folder: &str| Some((host.to_owned(), port, folder.to_owned()));
         assert_eq!(parts("http://a.test"), of("a.test", 80, ""));
         assert_eq!(

@@ -1,4 +1,4 @@
-//! SELinux: whether it keeps the web server from the job server.
+//! Whether SELinux keeps the web server from reaching the job server.
 
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding};
@@ -26,23 +26,23 @@ fn run(context: &Context) -> Vec<Finding> {
         Ok(state) => state,
         Err(error) => return vec![Finding::of_error(&error)],
     };
-    // A policy without the boolean does not restrict the web server so.
+    // A policy without the boolean does not restrict the web server in this way.
     let allowed = allowed.unwrap_or(true) || !context.has_role(Role::Web);
-    let help = format!("setsebool -P {name} on");
+    let help = format!("run 'setsebool -P {name} on'");
     let fixed_by = ResourceId::Boolean(name.into());
     vec![match (mode, allowed) {
         (Enforcement::Off, _) => Finding::ok("SELinux is not in use"),
         (Enforcement::Enforcing, true) => {
-            Finding::ok("SELinux is enforcing, and lets pages reach the job server")
+            Finding::ok("SELinux is enforcing and lets pages reach the job server")
         }
         (Enforcement::Permissive, true) => Finding::ok("SELinux is permissive"),
         (Enforcement::Enforcing, false) => Finding::failed(
-            "SELinux keeps pages from the job server: their jobs go to WP-Cron",
+            "SELinux keeps pages from reaching the job server, so their jobs go to WP-Cron",
             help,
         )
         .fixed_by(fixed_by),
         (Enforcement::Permissive, false) => Finding::warning(
-            "SELinux is permissive; once it enforces, it keeps pages from the job server",
+            "SELinux is permissive; when enforcing, it would keep pages from reaching the job server",
             help,
         )
         .fixed_by(fixed_by),

@@ -1,5 +1,5 @@
-//! The settings as WordPress sees them, against wp-config.php and against the
-//! moment at which plugins read them.
+//! The settings as WordPress sees them, compared with wp-config.php, and whether
+//! they are set before plugins read them.
 
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding, or_ok};
@@ -10,7 +10,7 @@ use crate::site::plugins::SALT;
 
 pub const CHECK: Check = Check {
     name: "settings",
-    describes: "the switch, job servers and salt as WordPress has them, against wp-config.php; set too late",
+    describes: "switch, job servers and salt as WordPress sees them, compared with wp-config.php",
     vital: false,
     run,
 };
@@ -36,12 +36,12 @@ fn run(context: &Context) -> Vec<Finding> {
         problems.extend(other_salt(site, facts));
         or_ok(problems, || {
             let servers = list(&site.effective_servers());
-            format!("{} is on, jobs go to {servers}, with a salt", switch(site))
+            format!("{} is set, jobs go to {servers}, with a salt", switch(site))
         })
     })
 }
 
-/// Constants that changed after plugins were about to load.
+/// Constants that are set only after plugins were loaded.
 fn too_late(site: &SiteResolved, facts: &SiteFacts) -> Vec<Finding> {
     let (Some(early), now) = (&facts.early, &facts.settings) else {
         return Vec::new();
@@ -53,7 +53,7 @@ fn too_late(site: &SiteResolved, facts: &SiteFacts) -> Vec<Finding> {
     let late = constants.into_iter().filter(|(_, late)| *late);
     late.map(|(name, _)| {
         Finding::failed(
-            format!("{name} is set too late: plugins have loaded by then"),
+            format!("{name} is set too late, after plugins were loaded"),
             format!(
                 "move it before the line with wp-settings.php in {}",
                 site.config.display()
@@ -64,9 +64,12 @@ fn too_late(site: &SiteResolved, facts: &SiteFacts) -> Vec<Finding> {
 }
 
 fn switched_off(site: &SiteResolved, facts: &SiteFacts) -> Option<Finding> {
-    let seen = format!("WordPress has no {}: jobs go to WP-Cron", switch(site));
+    let message = format!(
+        "WordPress does not see {}, so jobs go to WP-Cron",
+        switch(site)
+    );
     let help = format!("set it in {}", site.config.display());
-    (!facts.settings.on).then(|| Finding::failed(seen, help))
+    (!facts.settings.on).then(|| Finding::failed(message, help))
 }
 
 fn other_servers(site: &SiteResolved, facts: &SiteFacts) -> Option<Finding> {
@@ -77,37 +80,38 @@ fn other_servers(site: &SiteResolved, facts: &SiteFacts) -> Option<Finding> {
     }
     Some(Finding::failed(
         format!(
-            "WordPress sends jobs to {}, but its workers ask {}",
+            "WordPress sends jobs to {}, but its workers use {}",
             list(&has),
             list(&wanted)
         ),
         format!(
-            "see $gearman_servers in {} and what it includes",
+            "check $gearman_servers in {} and its includes",
             site.config.display()
         ),
     ))
 }
 
 fn no_salt(facts: &SiteFacts) -> Option<Finding> {
-    let seen = format!("WordPress has no {SALT}: another site without one would run its jobs");
-    let help = "wp-gears doctor --fix makes one";
+    let message =
+        format!("WordPress has no {SALT}, so another site without one would run its jobs");
+    let help = "create one with 'wp-gears doctor --fix'";
     facts
         .settings
         .salt
         .is_none()
-        .then(|| Finding::failed(seen, help))
+        .then(|| Finding::failed(message, help))
 }
 
-/// A salt that something else defines, which setup cannot change.
+/// A salt that is defined outside of wp-config.php, which setup cannot change.
 fn other_salt(site: &SiteResolved, facts: &SiteFacts) -> Option<Finding> {
     let has = facts.settings.salt.as_ref()?;
     let in_file = site.found.salt.as_deref().map(fingerprint)?;
     let help = format!(
-        "see what else defines {SALT}: an include or a plugin before {}",
+        "find where else {SALT} is defined: in an include, or in code that runs before {}",
         site.config.display()
     );
-    let seen = "WordPress has another salt than wp-config.php";
-    (in_file != *has).then(|| Finding::failed(seen, help))
+    let message = "WordPress has another salt than wp-config.php";
+    (in_file != *has).then(|| Finding::failed(message, help))
 }
 
 /// The plugin's switch, turned on.
@@ -116,7 +120,7 @@ fn switch(site: &SiteResolved) -> String {
     format!("{} {}", switch.constant, switch.php())
 }
 
-/// Where plugins send jobs if they are told no server.
+/// Where plugins send jobs if no server is configured.
 const STOCK: &str = "127.0.0.1:4730";
 
 fn list(servers: &[String]) -> String {

@@ -1,4 +1,4 @@
-//! Whether each site that shall have workers can be read.
+//! Whether every site with workers can be read.
 
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding};
@@ -7,7 +7,7 @@ use crate::plan::SiteKey;
 
 pub const CHECK: Check = Check {
     name: "sites",
-    describes: "the WordPress folders and wp-config.php of the sites that have workers here",
+    describes: "WordPress folders and wp-config.php files of the sites with workers here",
     vital: false,
     run,
 };
@@ -18,14 +18,14 @@ fn run(context: &Context) -> Vec<Finding> {
         .sites
         .iter()
         .map(|site| {
-            let seen = format!("WordPress {} in {}", site.version, site.dir.display());
-            Finding::ok(seen).of_site(&site.name)
+            let message = format!("WordPress {} in {}", site.version, site.dir.display());
+            Finding::ok(message).of_site(&site.name)
         })
         .collect();
     for (dir, error) in &resolved.refused {
         let mut finding = match context.root {
             true => Finding::of_error(error),
-            false => Finding::skipped(format!("{error:#} (that may need root)")),
+            false => Finding::skipped(format!("{error:#} (may require root)")),
         };
         finding.site = Some(SiteKey::Unnamed(dir.clone()));
         findings.push(finding);
@@ -36,7 +36,7 @@ fn run(context: &Context) -> Vec<Finding> {
     if findings.is_empty() {
         findings.push(Finding::warning(
             "no site has workers on this host",
-            "wp-gears setup --site DIR",
+            "set one up with 'wp-gears setup --site DIR'",
         ));
     }
     findings

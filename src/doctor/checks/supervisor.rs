@@ -1,4 +1,4 @@
-//! Whether supervisord can be asked; if not, which of the reasons it is.
+//! Whether supervisord can be queried, and if not, why.
 
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding, service};
@@ -9,7 +9,7 @@ use crate::supervisor::rpc::Unreachable;
 
 pub const CHECK: Check = Check {
     name: "supervisor",
-    describes: "whether supervisord is installed, runs, starts at boot, and answers on its socket",
+    describes: "whether supervisord is installed, runs, starts at boot and answers on its socket",
     vital: true,
     run,
 };
@@ -30,39 +30,44 @@ fn run(context: &Context) -> Vec<Finding> {
         return vec![masked];
     }
     if !unit.present {
-        let todo = "wp-gears doctor --fix installs it";
+        let help = "install it with 'wp-gears doctor --fix'";
         return vec![
-            Finding::failed("supervisor is not installed", todo).fixed_by(ResourceId::Packages),
+            Finding::failed("supervisor is not installed", help).fixed_by(ResourceId::Packages),
         ];
     }
     let mut findings = Vec::new();
     findings.extend(service::not_at_boot(services, name, &unit));
     if !unit.active {
-        let seen = format!("supervisord does not run: its service is {}", unit.state);
-        findings
-            .push(Finding::failed(seen, services.command(Action::Start, name)).fixed_by(resource));
+        let message = format!("supervisord is not running: its service is {}", unit.state);
+        findings.push(
+            Finding::failed(
+                message,
+                format!("run '{}'", services.command(Action::Start, name)),
+            )
+            .fixed_by(resource),
+        );
         return findings;
     }
     let restart = format!(
-        "{} (the check 'orphans' finds workers that outlive it)",
+        "run '{}', then check 'orphans' for leftover workers",
         services.command(Action::Restart, name)
     );
     let why = match context.programs() {
         Ok(programs) => {
             findings.push(Finding::ok(format!(
-                "supervisord answers, with {} processes",
+                "supervisord answers and runs {} processes",
                 programs.len()
             )));
             return findings;
         }
         Err(Unreachable::Denied) => {
-            findings.push(Finding::skipped(format!("{socket} is for root")));
+            findings.push(Finding::skipped(format!("only root can use {socket}")));
             return findings;
         }
         Err(Unreachable::NoSocket) => format!("supervisord runs, but its socket {socket} is gone"),
         Err(Unreachable::Refused) => format!("supervisord runs, but does not listen on {socket}"),
         Err(Unreachable::Other(answer)) => {
-            format!("what listens on {socket} does not answer as supervisord does: {answer}")
+            format!("what listens on {socket} does not answer like supervisord: {answer}")
         }
     };
     findings.push(Finding::failed(why, restart));

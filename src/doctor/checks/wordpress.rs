@@ -1,11 +1,11 @@
-//! Whether WordPress loads for its worker user.
+//! Whether WordPress loads for the worker user.
 
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding};
 
 pub const CHECK: Check = Check {
     name: "wordpress",
-    describes: "whether WordPress loads on the command line, as the worker user",
+    describes: "whether WordPress loads on the command line as the worker user",
     vital: true,
     run,
 };
@@ -13,7 +13,7 @@ pub const CHECK: Check = Check {
 fn run(context: &Context) -> Vec<Finding> {
     context.each_site(|site| {
         if !context.root && context.facts(site).is_err() {
-            return vec![Finding::skipped("that needs root")];
+            return vec![Finding::skipped("it requires root")];
         }
         vec![match context.facts(site) {
             Ok(facts) => Finding::ok(format!(
@@ -24,7 +24,7 @@ fn run(context: &Context) -> Vec<Finding> {
                 let mut finding = Finding::of_error(error);
                 if finding.help.is_empty() {
                     finding.help = format!(
-                        "see it for yourself: cd {} && sudo -u {} {} wp-cron.php",
+                        "reproduce it with 'cd {} && sudo -u {} {} wp-cron.php'",
                         site.dir.display(),
                         site.user,
                         site.php.path.display()

@@ -1,4 +1,4 @@
-//! Whether workers run the program that is installed, and that is this one.
+//! Whether workers run the installed binary, and whether it is this one.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use crate::resource::ResourceId;
 
 pub const CHECK: Check = Check {
     name: "worker-code",
-    describes: "workers that run an older program than the installed one, and the PHP beside it",
+    describes: "workers that run an older binary than the installed one, and outdated PHP files",
     vital: false,
     run,
 };
@@ -32,15 +32,15 @@ fn run(context: &Context) -> Vec<Finding> {
         let Some(exe) = &process.exe else { continue };
         let gone = exe.to_string_lossy().ends_with(" (deleted)");
         if gone && exe.starts_with(LIB) {
-            let seen = format!(
-                "process {} runs a program that was replaced since",
+            let message = format!(
+                "process {} runs a binary that has been replaced",
                 process.pid
             );
             let groups = context.resolved.sites.iter();
             let groups: Vec<String> = groups.map(|site| format!("{}:*", site.program)).collect();
             let restart = context.supervisorctl(&format!("restart {}", groups.join(" ")));
-            let todo = format!("wp-gears doctor --fix, or {restart}");
-            let mut finding = Finding::failed(seen, todo);
+            let help = format!("run 'wp-gears doctor --fix' or '{restart}'");
+            let mut finding = Finding::failed(message, help);
             for site in &context.resolved.sites {
                 finding = finding.fixed_by(ResourceId::Program(site.program.clone()));
             }
@@ -51,17 +51,18 @@ fn run(context: &Context) -> Vec<Finding> {
         let path = Path::new(LIB).join(name);
         let resource = ResourceId::File(path.clone());
         if context.differs(&resource) {
-            let seen = format!(
-                "{} is not this program's ({})",
+            let message = format!(
+                "{} is not the one of this version ({})",
                 path.display(),
                 env!("CARGO_PKG_VERSION")
             );
             problems.push(
-                Finding::failed(seen, "wp-gears doctor --fix puts it there").fixed_by(resource),
+                Finding::failed(message, "install it with 'wp-gears doctor --fix'")
+                    .fixed_by(resource),
             );
         }
     }
     or_ok(problems, || {
-        format!("workers run {} as it is installed", binary().display())
+        format!("workers run the installed {}", binary().display())
     })
 }

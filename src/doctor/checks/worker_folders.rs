@@ -1,5 +1,5 @@
-//! The worker user's own folders: who else could write the opcode cache could
-//! run code as that user.
+//! The worker user's own folders. Anyone else who could write the opcode cache
+//! could run code as that user.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use crate::resource::ResourceId;
 
 pub const CHECK: Check = Check {
     name: "worker-folders",
-    describes: "owner and mode of the workers' run, cache and failed folders, and of their log",
+    describes: "owner and mode of the workers' run, cache and failed folders and of their log",
     vital: false,
     run,
 };
@@ -25,15 +25,15 @@ fn run(context: &Context) -> Vec<Finding> {
         let Ok(Some(user)) = context.host.user(&site.user) else {
             return vec![Finding::failed(
                 format!("there is no user {}", site.user),
-                "wp-gears setup --worker-user",
+                "choose another with 'wp-gears setup --worker-user NAME'",
             )];
         };
         let paths = context.paths(site);
         let mut problems = Vec::new();
         for (folder, what) in [
-            (&paths.run, "workers cannot say what they do"),
-            (&paths.cache, "PHP compiles WordPress anew each time"),
-            (&paths.failed, "failed jobs cannot be kept"),
+            (&paths.run, "workers cannot report their status"),
+            (&paths.cache, "PHP has to compile WordPress every time"),
+            (&paths.failed, "failed jobs cannot be stored"),
         ] {
             let why = match context.host.look(folder) {
                 Ok(Node::Directory(meta)) if meta.uid == user.uid && meta.mode & 0o077 == 0 => {
@@ -45,34 +45,40 @@ fn run(context: &Context) -> Vec<Finding> {
                     meta.mode,
                     user.name
                 ),
-                Ok(_) => "is no folder".into(),
-                Err(error) => format!("cannot be looked at ({error:#})"),
+                Ok(_) => "is not a folder".into(),
+                Err(error) => format!("cannot be inspected ({error:#})"),
             };
-            let seen = format!("{} {why}: {what}", folder.display());
-            let todo = format!("install -d -o {} -m 700 {}", user.name, folder.display());
-            problems
-                .push(Finding::failed(seen, todo).fixed_by(ResourceId::Directory(folder.clone())));
+            let message = format!("{} {why}: {what}", folder.display());
+            let help = format!(
+                "run 'install -d -o {} -m 700 {}'",
+                user.name,
+                folder.display()
+            );
+            problems.push(
+                Finding::failed(message, help).fixed_by(ResourceId::Directory(folder.clone())),
+            );
         }
         let log = Path::new(LOGS).join(format!("{}.log", site.name));
         match context.host.look(&log) {
             Ok(Node::File(meta)) if meta.uid != user.uid => {
-                let seen = format!(
+                let message = format!(
                     "{} belongs to {}: workers cannot log",
                     log.display(),
                     context.host.user_name(meta.uid)
                 );
-                let todo = format!("chown {} {}", user.name, log.display());
-                problems.push(Finding::failed(seen, todo).fixed_by(ResourceId::Log(log.clone())));
+                let help = format!("run 'chown {} {}'", user.name, log.display());
+                problems
+                    .push(Finding::failed(message, help).fixed_by(ResourceId::Log(log.clone())));
             }
             Ok(Node::Absent) => {
-                let seen = format!("{} is not there: workers cannot log", log.display());
+                let message = format!("{} is missing: workers cannot log", log.display());
                 problems.push(
-                    Finding::failed(seen, "wp-gears doctor --fix")
+                    Finding::failed(message, "run 'wp-gears doctor --fix'")
                         .fixed_by(ResourceId::Log(log.clone())),
                 );
             }
             _ => {}
         }
-        or_ok(problems, || format!("{}'s alone", user.name))
+        or_ok(problems, || format!("they belong to {} only", user.name))
     })
 }

@@ -1,4 +1,4 @@
-//! As whom jobs run, against who serves the site and who owns it.
+//! The user that jobs run as, compared with who serves and who owns the site.
 
 use crate::doctor::checks::orphans::is_worker;
 use crate::doctor::context::Context;
@@ -7,7 +7,7 @@ use crate::host::files::Node;
 
 pub const CHECK: Check = Check {
     name: "worker-user",
-    describes: "the user of the workers against the web server's pool and the site's owner; their folder",
+    describes: "user of the workers compared with the web server's pool and the site's owner; their folder",
     vital: false,
     run,
 };
@@ -19,8 +19,8 @@ fn run(context: &Context) -> Vec<Finding> {
         for process in context.processes().iter().filter(|process| is_worker(process)) {
             let of_site = process.args.windows(2).any(|pair| pair == words);
             if of_site && process.uid == Some(0) {
-                let seen = format!("process {} runs the site's code as root", process.pid);
-                problems.push(Finding::failed(seen, format!("give the program a user, then {}", context.supervisorctl("update"))));
+                let message = format!("process {} runs the site's code as root", process.pid);
+                problems.push(Finding::failed(message, format!("set the program's user, then run '{}'", context.supervisorctl("update"))));
             }
         }
         let user = &site.user;
@@ -34,8 +34,8 @@ fn run(context: &Context) -> Vec<Finding> {
             && owner.as_ref() != Some(user)
         {
             problems.push(Finding::warning(
-                format!("jobs run as {user}, pages as {serving}: each may find files that it cannot write"),
-                format!("wp-gears setup --site {} --worker-user {serving}", site.dir.display()),
+                format!("jobs run as {user}, but pages as {serving}: each may create files that the other cannot write"),
+                format!("run 'wp-gears setup --site {} --worker-user {serving}'", site.dir.display()),
             ));
         }
         if let Ok(Some(account)) = context.host.user(user)
@@ -43,8 +43,8 @@ fn run(context: &Context) -> Vec<Finding> {
             && let Ok(Node::Absent) = context.host.look_through(&site.worker_dir)
         {
             problems.push(Finding::failed(
-                format!("{} is gone: {} has no folder to work in", site.worker_dir.display(), account.name),
-                "make it again, or name another with wp-gears setup --worker-dir",
+                format!("{} does not exist: workers of {} have no working directory", site.worker_dir.display(), account.name),
+                "create it, or choose another with 'wp-gears setup --worker-dir DIR'",
             ));
         }
         or_ok(problems, || match serving {

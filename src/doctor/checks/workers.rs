@@ -1,4 +1,4 @@
-//! What the site's workers say of themselves.
+//! What the site's workers report about themselves.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -10,7 +10,7 @@ use crate::worker::heartbeat::{self, Activity};
 
 pub const CHECK: Check = Check {
     name: "workers",
-    describes: "what the workers are at: paused, unable to run jobs, hours at one job",
+    describes: "whether workers are paused, unable to run jobs, or busy with one job for hours",
     vital: false,
     run,
 };
@@ -23,75 +23,78 @@ fn run(context: &Context) -> Vec<Finding> {
     }
     context.each_site(|site| {
         let paths = context.paths(site);
-        let seen = match heartbeat::read(&paths.run) {
-            Ok(seen) => seen,
+        let statuses = match heartbeat::read(&paths.run) {
+            Ok(statuses) => statuses,
             Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
-                return vec![Finding::skipped("that needs root")];
+                return vec![Finding::skipped("it requires root")];
             }
-            Err(_) => return vec![Finding::skipped("no worker of the site ran yet")],
+            Err(_) => return vec![Finding::skipped("no worker of the site has run yet")],
         };
         let mut problems = Vec::new();
         if matches!(context.host.look(&paths.paused), Ok(Node::File(_))) {
-            let todo = format!("wp-gears resume --site {}", site.dir.display());
+            let help = format!("run 'wp-gears resume --site {}'", site.dir.display());
             problems.push(Finding::warning(
-                "its workers are paused: no job runs",
-                todo,
+                "its workers are paused, so no jobs run",
+                help,
             ));
         }
         let log = format!("{}/{}.log", crate::base::paths::LOGS, site.name);
-        let broken = seen
+        let broken = statuses
             .iter()
             .filter(|worker| worker.activity == Activity::Broken)
             .count();
         if broken > 0 {
-            let todo = format!("{log} says why; they try again within 30 s");
-            let what = format!("{broken} of {} workers cannot run jobs for now", seen.len());
-            problems.push(match broken == seen.len() {
-                true => Finding::failed(what, todo),
-                false => Finding::warning(what, todo),
+            let help = format!("see {log} for the reason; they retry within 30 s");
+            let what = format!("{broken} of {} workers cannot run jobs", statuses.len());
+            problems.push(match broken == statuses.len() {
+                true => Finding::failed(what, help),
+                false => Finding::warning(what, help),
             });
         }
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default()
             .as_millis() as u64;
-        for worker in seen
+        for worker in statuses
             .iter()
             .filter(|worker| worker.activity == Activity::Busy)
         {
             let hours = now.saturating_sub(worker.since) / 3_600_000;
             if hours >= LONG_HOURS && site.worker.job_limit().is_none() {
-                let seen = format!("process {} has been at one job for {hours} h", worker.pid);
+                let message = format!(
+                    "process {} has been running one job for {hours} h",
+                    worker.pid
+                );
                 problems.push(Finding::warning(
-                    seen,
-                    "if that is too long: wp-gears setup --job-timeout SECONDS",
+                    message,
+                    "if that is too long, set a limit with 'wp-gears setup --job-timeout SECONDS'",
                 ));
             }
         }
-        if let Some(finding) = fewer(context, site.workers, seen.len()) {
+        if let Some(finding) = fewer(context, site.workers, statuses.len()) {
             problems.push(finding);
         }
         or_ok(problems, || {
-            let jobs: u64 = seen.iter().map(|worker| worker.jobs).sum();
+            let jobs: u64 = statuses.iter().map(|worker| worker.jobs).sum();
             format!(
-                "{} workers, {jobs} jobs done since they started",
-                seen.len()
+                "{} workers, {jobs} jobs completed since they started",
+                statuses.len()
             )
         })
     })
 }
 
-/// Supervisor's check tells what does not run; this one what runs and is not a worker of ours.
-fn fewer(context: &Context, wanted: u32, seen: usize) -> Option<Finding> {
+/// Processes that run but have not reported. 'programs' checks those that do not run.
+fn fewer(context: &Context, wanted: u32, reported: usize) -> Option<Finding> {
     let all_run = context
         .programs()
         .as_ref()
         .is_ok_and(|all| all.iter().all(|process| process.state == "RUNNING"));
-    (all_run && (seen as u64) < u64::from(wanted)).then(|| {
+    (all_run && (reported as u64) < u64::from(wanted)).then(|| {
         Finding::warning(
-            format!("{seen} of {wanted} workers have reported"),
+            format!("{reported} of {wanted} workers have reported"),
             format!(
-                "look again in a moment; if that does not help, {}",
+                "check again in a moment; if that does not help, see '{}'",
                 context.supervisorctl("status")
             ),
         )
