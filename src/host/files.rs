@@ -18,6 +18,9 @@ use crate::host::walk::{Found, dir_of, names_in, path_of, stat_in};
 /// We edit no file larger than this.
 const FILE_LIMIT: u64 = 512 << 20;
 
+/// How much of a file is compared at a time.
+const CHUNK: usize = 128 << 10;
+
 /// What is known of a file besides its bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Meta {
@@ -167,6 +170,29 @@ impl Host {
             .read_to_end(&mut bytes)
             .with_context(|| format!("read {}", path.display()))?;
         Ok(Some(FileData { bytes, meta }))
+    }
+
+    /// Compares a file with another one of any size, holding neither in memory.
+    /// Returns what is known of the file if their bytes are equal.
+    pub fn equals(&self, path: &Path, other: &mut File) -> Result<Option<Meta>> {
+        let doing = || format!("read {}", path.display());
+        let Some((mut file, meta)) = self.open(path)? else {
+            return Ok(None);
+        };
+        if other.metadata().with_context(doing)?.len() != meta.size {
+            return Ok(None);
+        }
+        let (mut left, mut one, mut two) = (meta.size, vec![0; CHUNK], vec![0; CHUNK]);
+        while left > 0 {
+            let length = CHUNK.min(usize::try_from(left).unwrap_or(CHUNK));
+            file.read_exact(&mut one[..length]).with_context(doing)?;
+            other.read_exact(&mut two[..length]).with_context(doing)?;
+            if one[..length] != two[..length] {
+                return Ok(None);
+            }
+            left -= length as u64;
+        }
+        Ok(Some(meta))
     }
 
     /// Opens a regular file for reading; `None` if there is nothing.

@@ -150,7 +150,8 @@ pub fn resolve(host: &Host, spec: &Spec) -> Result<Resolved> {
     let platform = host.platform()?;
     let on_host = adopt::host_options(host, platform)?;
     let former_server = adopt::server_of(&on_host);
-    let programs = programs::all(host, host.supervisor()?)?;
+    let there = host.supervisor()?;
+    let programs = programs::all(host, there)?;
     let adopted = match spec.past.recorded {
         true => HostOptions::default(),
         false => adopted_host(host, spec, on_host, &programs),
@@ -170,8 +171,11 @@ pub fn resolve(host: &Host, spec: &Spec) -> Result<Resolved> {
     };
     let resolved = HostResolved {
         supervisor: match roles.contains(&Role::Worker) {
-            true => choose_supervisor(host, platform, options.supervisor)?,
-            false => host.supervisor()?,
+            true => {
+                let in_use = !programs.is_empty();
+                choose_supervisor(host, platform, options.supervisor, in_use)?
+            }
+            false => there,
         },
         roles,
         extension_archive: options.extension_archive,
@@ -192,7 +196,10 @@ pub fn resolve(host: &Host, spec: &Spec) -> Result<Resolved> {
             .help("add the roles that the site needs, for example --role server,worker,web")
             .into());
     }
-    let programs = by_site(programs::all(host, resolved.supervisor)?);
+    let programs = by_site(match resolved.supervisor == there {
+        true => programs,
+        false => programs::all(host, resolved.supervisor)?,
+    });
     let mut sites: Vec<SiteResolved> = Vec::new();
     let mut refused = Vec::new();
     let mut names: BTreeMap<String, PathBuf> = programs
@@ -236,10 +243,10 @@ fn choose_supervisor(
     host: &Host,
     platform: &Platform,
     wish: Option<SupervisorFrom>,
+    in_use: bool,
 ) -> Result<&'static Supervisord> {
     let there = host.supervisor()?;
     let package = &platform.family.supervisor;
-    let in_use = !programs::all(host, there)?.is_empty();
     let chosen = match wish {
         Some(SupervisorFrom::Package) => package,
         Some(SupervisorFrom::Pip) => &PIP,

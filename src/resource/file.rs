@@ -10,7 +10,7 @@ use crate::base::problem::Problem;
 use crate::base::secrets::{self, Secrets};
 use crate::gearman::options;
 use crate::host::Host;
-use crate::host::files::{Attributes, FileData, Node};
+use crate::host::files::{Attributes, FileData, Meta, Node};
 use crate::resource::log::RemoveLog;
 use crate::resource::originals::{self, Backup};
 use crate::resource::{
@@ -73,6 +73,8 @@ pub struct File {
     /// The package with the file, or with its folder if the file is ours.
     pub package: Option<&'static str>,
     pub secrets: Secrets,
+    /// The file that this one is a copy of, if it is one.
+    pub source: Option<&'static Path>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,6 +122,21 @@ impl File {
             mode,
             package: None,
             secrets: Secrets::None,
+            source: None,
+        }
+    }
+
+    /// A copy of a file, which may be large: as long as they are equal, neither
+    /// is held in memory.
+    pub fn copy_of(source: &'static Path, path: impl Into<PathBuf>, mode: u32) -> Self {
+        let read = move || {
+            let what = || format!("read {}", source.display());
+            std::fs::read(source).with_context(what)
+        };
+        File {
+            make: Box::new(move |_, _| Ok(Some(read()?).into())),
+            source: Some(source),
+            ..File::whole(path, Vec::new(), mode)
         }
     }
 
@@ -179,13 +196,25 @@ impl File {
         self.owner.attributes(host, self.mode)
     }
 
+    /// Whether the file is a right copy of its source.
+    fn is_copied(&self, host: &Host) -> Result<bool> {
+        let Some(source) = self.source else {
+            return Ok(false);
+        };
+        let what = || format!("read {}", source.display());
+        let mut source = std::fs::File::open(source).with_context(what)?;
+        match host.equals(&self.path, &mut source)? {
+            Some(meta) => Ok(!self.misowned(host, &meta)?),
+            None => Ok(false),
+        }
+    }
+
     /// Whether a file of ours has the wrong owner or mode.
-    fn misowned(&self, host: &Host, now: &FileData) -> Result<bool> {
+    fn misowned(&self, host: &Host, meta: &Meta) -> Result<bool> {
         if !self.is_ours() {
             return Ok(false);
         }
         let wanted = self.attributes(host)?;
-        let meta = &now.meta;
         let owned = (meta.uid, meta.gid) == (wanted.uid, wanted.gid)
             || !rustix::process::geteuid().is_root();
         Ok(!owned || meta.mode != wanted.mode)
@@ -213,6 +242,9 @@ impl Resource for File {
 
     fn inspect(&self, host: &Host) -> Result<State> {
         self.is_no_link(host)?;
+        if self.is_copied(host)? {
+            return Ok(State::Same);
+        }
         let (now, next) = self.texts(host)?;
         let Next { bytes: next, notes } = next;
         let bytes = now.as_ref().map(|file| file.bytes.as_slice());
@@ -221,7 +253,7 @@ impl Resource for File {
             (None, Some(_)) => Verb::Create,
             (Some(_), None) => Verb::Remove,
             (Some(file), Some(next)) if file.bytes == *next => {
-                if !self.misowned(host, file)? {
+                if !self.misowned(host, &file.meta)? {
                     return Ok(State::Same);
                 }
                 let to = self.attributes(host)?;
@@ -345,6 +377,7 @@ impl FileInverse {
                 Edit::Whole => Secrets::Hidden,
                 Edit::Program | Edit::Block | Edit::Section | Edit::Log => Secrets::None,
             },
+            source: None,
         };
         Ok((file, left))
     }

@@ -1,15 +1,13 @@
 //! The intent for a host is stored in `/etc/wp-gears.toml`, and obeyed.
 
-use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 
-use crate::root::{CONFIG, PARAMS, Root, SITE, code, text, wp_gears_command};
+use crate::root::{Root, SITE, code, text, wp_gears_command};
 
-const INTENT: &str = "/etc/wp-gears.toml";
-const CONFIG_FILE: &str = "/var/www/site/wp-config.php";
-const PROGRAM: &str = "/etc/supervisor/conf.d/wp-gears-site.conf";
+pub const INTENT: &str = "/etc/wp-gears.toml";
+pub const PROGRAM: &str = "/etc/supervisor/conf.d/wp-gears-site.conf";
 
-fn setup(root: &Root, words: &[&str]) -> Output {
+pub fn setup(root: &Root, words: &[&str]) -> Output {
     let output = root.run(&[&["setup", "--yes"], words].concat());
     assert_eq!(code(&output), 0, "{}", text(&output));
     output
@@ -17,25 +15,12 @@ fn setup(root: &Root, words: &[&str]) -> Output {
 
 /// Asserts that neither plan nor a second setup have anything to do.
 #[track_caller]
-fn is_settled(root: &Root) {
+pub fn is_settled(root: &Root) {
     let output = root.run(&["plan", "--check"]);
     assert_eq!(code(&output), 0, "{}", text(&output));
     let before = root.tree();
     assert!(text(&setup(root, &[])).contains("Nothing to change."));
     assert_eq!(root.tree(), before);
-}
-
-/// The state that the version without this file left: journals and programs.
-fn forget_the_intent(root: &Root) {
-    std::fs::remove_file(root.at(INTENT)).unwrap();
-    let journal = "/var/lib/wp-gears/state/host.jsonl";
-    let lines: Vec<String> = root.get(journal).lines().map(str::to_owned).collect();
-    let kept = lines
-        .iter()
-        .filter(|line| !line.contains("\"kind\":\"intent\""));
-    let kept: Vec<&str> = kept.map(String::as_str).collect();
-    assert!(kept.len() < lines.len(), "{lines:?}");
-    root.put(journal, &format!("{}\n", kept.join("\n")));
 }
 
 #[test]
@@ -139,33 +124,6 @@ fn variables_are_recorded_and_secrets_are_not() {
     assert!(recorded.contains("queue = \"memory\"\n"), "{recorded}");
     assert!(!recorded.contains("geheim"), "{recorded}");
     is_settled(&root);
-}
-
-#[test]
-fn a_host_of_the_version_before_is_adopted_by_its_next_run() {
-    for words in [
-        &["--workers", "3", "--job-timeout", "90", "--port", "4731"][..],
-        &["--role", "worker,web", "--servers", "jobs:4730,more:4731"],
-    ] {
-        let root = Root::new();
-        root.site("/srv/b");
-        setup(&root, &[&["--site", SITE], words].concat());
-        setup(&root, &["--site", "/srv/b", "--workers", "1"]);
-        let asked = root.get(INTENT);
-        let program = root.get(PROGRAM);
-        forget_the_intent(&root);
-        let plan = text(&root.run(&["plan"]));
-        assert!(plan.contains(&format!("create file {INTENT}")), "{plan}");
-        // A run for one site records all sites.
-        let one = text(&setup(&root, &["--site", SITE]));
-        assert_eq!(one.matches("create ").count(), 2, "{one}"); // in the plan, and done
-        assert_eq!(root.get(PROGRAM), program);
-        let adopted = root.get(INTENT);
-        for line in asked.lines() {
-            assert!(adopted.lines().any(|it| it == line), "{line}: {adopted}");
-        }
-        is_settled(&root);
-    }
 }
 
 #[test]
@@ -304,33 +262,6 @@ fn pages_alone_have_the_php_that_they_need() {
     assert!(own.join("runner.php").is_file() && !own.join("wp-gears").exists());
     assert!(root.at(SITE).join("wp-gears-runner.php").is_symlink());
     is_settled(&root);
-    // The previous version left no program that names the job servers.
-    let asked = root.get(INTENT);
-    forget_the_intent(&root);
-    setup(&root, &[]);
-    assert_eq!(root.get(INTENT), asked);
-}
-
-#[test]
-fn sites_of_the_version_before_keep_their_own_job_servers() {
-    let root = Root::new();
-    root.site("/srv/b");
-    let role = ["--role", "worker,web", "--servers"];
-    setup(
-        &root,
-        &[&["--site", SITE], &role[..], &["one:4730"]].concat(),
-    );
-    setup(
-        &root,
-        &[&["--site", "/srv/b"], &role[..], &["two:4730"]].concat(),
-    );
-    forget_the_intent(&root);
-    let programs = || [PROGRAM, &PROGRAM.replace("site.conf", "b.conf")].map(|it| root.get(it));
-    let before = programs();
-    assert!(before[0].contains("one:4730") && before[1].contains("two:4730"));
-    setup(&root, &[]);
-    assert_eq!(programs(), before);
-    is_settled(&root);
 }
 
 #[test]
@@ -405,48 +336,4 @@ fn a_site_that_is_gone_is_taken_out_of_the_file_by_remove() {
     }
     assert!(root.get(INTENT).contains("# later"));
     is_settled(&root);
-}
-
-/// What the version before the intent file left on a host, its own code apart.
-fn host_of_the_version_before(kind: &str) -> Root {
-    let root = Root::new();
-    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/before");
-    if kind == "pip" {
-        std::fs::remove_dir_all(root.at("/etc/supervisor")).unwrap();
-    }
-    let copied = Command::new("cp")
-        .args(["-r", "--no-preserve=all", "--"])
-        .args([from.join(kind).join("."), root.path().into()])
-        .status();
-    assert!(copied.unwrap().success());
-    root
-}
-
-#[test]
-fn what_the_version_before_wrote_stays_as_it_is() {
-    for kind in ["package", "pip"] {
-        let root = host_of_the_version_before(kind);
-        let etc = || {
-            let mut tree = root.tree();
-            tree.retain(|path, _| path.starts_with("etc") || path.ends_with("wp-config.php"));
-            tree
-        };
-        let mut before = etc();
-        setup(&root, &[]);
-        let mut after = etc();
-        assert!(after.remove(Path::new(&INTENT[1..])).is_some());
-        for tree in [&mut before, &mut after] {
-            // Only systemd reads that again: supervisord does not restart.
-            tree.retain(|path, _| !path.ends_with("wp-gears-supervisor.service"));
-        }
-        assert_eq!(after, before, "{kind}");
-        let recorded = root.get(INTENT);
-        assert!(recorded.contains("\nworkers = 3\njob-timeout = 90\n"));
-        is_settled(&root);
-        let output = root.run(&["remove", "--yes"]);
-        assert_eq!(code(&output), 0, "{}", text(&output));
-        assert_eq!(root.get(CONFIG_FILE), CONFIG);
-        assert_eq!(root.get("/etc/default/gearman-job-server"), PARAMS);
-        assert!(!root.at(INTENT).exists());
-    }
 }

@@ -18,6 +18,7 @@ mod order;
 mod pages;
 mod plans;
 mod setup;
+mod upgrade;
 mod usage;
 mod wizard;
 mod wp_config;

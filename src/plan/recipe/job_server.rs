@@ -148,6 +148,7 @@ fn options_file(gearmand: &'static Gearmand, wanted: Vec<options::Wanted>) -> Fi
         mode: 0o644,
         package: Some(gearmand.package),
         secrets: Secrets::Options,
+        source: None,
     }
 }
 

@@ -10,7 +10,7 @@ mod workers;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use crate::base::paths::{BASE, LIB, LOGS, binary, runner};
 use crate::base::problem::Problem;
@@ -65,7 +65,7 @@ pub fn setup(
         job_server::resources(host, &mut items, platform, of_host, waiting, live)?;
     }
     if !resolved.sites.is_empty() {
-        own_files(&mut items, worker)?;
+        own_files(&mut items, worker);
     }
     if host.live() {
         if let Some(reload) = extension::reload_php(host, platform, resolved)? {
@@ -260,7 +260,7 @@ fn drop_in(
 
 /// What sites share and only root may write: the PHP that the runner links
 /// lead to and, for workers, their program and folders.
-fn own_files(items: &mut Items, worker: bool) -> Result<()> {
+fn own_files(items: &mut Items, worker: bool) {
     let directory = |path: &Path, shared| Directory {
         path: path.to_owned(),
         owner: Owner::Root,
@@ -275,16 +275,14 @@ fn own_files(items: &mut Items, worker: bool) -> Result<()> {
         for below in ["run", "cache", "failed"] {
             items.host(directory(&base.join(below), false));
         }
-        let program = std::env::current_exe()
-            .and_then(std::fs::read)
-            .context("read this program, to install it for the workers")?;
-        items.host(File::whole(binary(), program, 0o755).secrets(Secrets::Hidden));
+        let this_program = Path::new("/proc/self/exe");
+        let program = File::copy_of(this_program, binary(), 0o755);
+        items.host(program.secrets(Secrets::Hidden));
     }
     for (name, text) in PHP {
         let file = File::whole(Path::new(LIB).join(name), text.into(), 0o644);
         items.host(file.secrets(Secrets::Hidden));
     }
-    Ok(())
 }
 
 fn plugin_and_runner(host: &Host, items: &mut Items, site: &SiteResolved) -> Result<()> {
@@ -356,5 +354,6 @@ fn wp_config(site: &SiteResolved) -> File {
         mode: 0o640,
         package: None,
         secrets: Secrets::Php(plugins::shown_words()),
+        source: None,
     }
 }
