@@ -26,7 +26,7 @@ use crate::intent::effective;
 use crate::intent::options::{HostOptions, SiteOptions};
 use crate::worker::options::WorkerArgs;
 
-/// Set up background jobs for WordPress (Gearman, supervisor and workers) and keep them running
+/// Set up and run background jobs for WordPress with Gearman and supervisor
 #[derive(Debug, Parser)]
 #[command(
     name = "wp-gears",

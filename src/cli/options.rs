@@ -37,8 +37,8 @@ pub struct Common {
   wp-gears setup --site /srv/a --site /srv/b --yes --json
   wp-gears setup --site /var/www/site --print-config >wp-gears.toml
 
-What you ask for is recorded in /etc/wp-gears.toml. Environment variables such
-as WP_GEARS_WORKERS=4 override it; options override both.")]
+The options are saved in /etc/wp-gears.toml. Environment variables such as
+WP_GEARS_WORKERS=4 override that file; options override both.")]
 pub struct SetupArgs {
     #[command(flatten)]
     pub common: Common,

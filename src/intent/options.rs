@@ -22,7 +22,7 @@ use crate::worker::options::{WorkerOptions, WorkerSettings};
 pub enum SupervisorFrom {
     /// The distribution's package
     Package,
-    /// A virtual environment of our own, installed with pip
+    /// A separate virtual environment, filled with pip
     Pip,
 }
 

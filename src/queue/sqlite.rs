@@ -90,13 +90,13 @@ impl Store for SqliteStore {
         let mut conditions: Vec<Condition> = faults
             .into_iter()
             .map(|fault| {
-                let help = format!("{}, then {restart}", fault.help);
+                let help = format!("{}, then run '{restart}'", fault.help);
                 Condition::Fault(Fault { help, ..fault })
             })
             .collect();
         let mut sound = String::new();
         let mut lost = |message: String| {
-            let help = format!("wait until no more jobs are waiting, then {restart}");
+            let help = format!("wait until no more jobs are waiting, then run '{restart}'");
             conditions.push(Condition::Fault(Fault { message, help }));
         };
         match host.look(&path) {
@@ -135,7 +135,7 @@ fn faults(host: &Host, gearmand: &Gearmand, path: &Path) -> Result<Vec<Fault>> {
         if let Some(user) = &user
             && let Some(why) = host.cannot_write_in(folder, user)?
         {
-            let help = format!("chown {} {}", user.name, folder.display());
+            let help = format!("run 'chown {} {}'", user.name, folder.display());
             add(format!("{why}, so no jobs can be stored"), help);
         }
         let space = host.space(folder)?;
@@ -163,7 +163,7 @@ fn faults(host: &Host, gearmand: &Gearmand, path: &Path) -> Result<Vec<Fault>> {
             format!(
                 "{shown} belongs to {owner}, so gearmand, which runs as {user}, cannot store jobs"
             ),
-            format!("chown {user} {shown}"),
+            format!("run 'chown {user} {shown}'"),
         );
     }
     if let Some(head) = host.read_head(path, 100)?

@@ -31,7 +31,7 @@ impl Ui {
         if self.plain {
             self.line(question);
             self.numbered(items);
-            let ask = format!("Number, 1 to {} [{}]: ", items.len(), default + 1);
+            let ask = format!("Number from 1 to {} [{}]: ", items.len(), default + 1);
             let index = |text: &str| number(text, items.len());
             let text = self.read(&ask, &|text| match text {
                 "" => Ok(()),

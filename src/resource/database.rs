@@ -63,7 +63,10 @@ impl Resource for Database {
         let mysql = &self.mysql;
         let preview = || {
             let place = format!("on {}:{}, unless it exists", mysql.host, mysql.port);
-            let user = format!("user {} with rights on {} only", mysql.user, mysql.table);
+            let user = format!(
+                "user {} with privileges on {} only",
+                mysql.user, mysql.table
+            );
             Change::new(Verb::Create).detail(place).detail(user)
         };
         if client::path(host).is_none() {

@@ -21,7 +21,7 @@ use crate::site::php::{Php, without_extension};
 const LIMIT: Duration = Duration::from_secs(1200);
 const LIBRARY: &str = "gearman.so";
 /// In the format of Debian's phpenmod.
-const INI: &[u8] = b"; PHP's gearman extension, built by wp-gears; 'wp-gears remove' takes it out.\n; priority=20\nextension=gearman.so\n";
+const INI: &[u8] = b"; PHP's gearman extension, built by wp-gears. 'wp-gears remove' removes it.\n; priority=20\nextension=gearman.so\n";
 
 /// What makes PHP load it: files, and links to them.
 struct Ini {

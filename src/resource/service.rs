@@ -113,8 +113,8 @@ impl Resource for Service {
             }
             if !host.can_have_unit(&self.unit)? {
                 let what = format!("start the service {}", self.unit);
-                return Err(Problem::new(what, "systemd does not run here, and the package has no init script")
-                    .help("boot the host with systemd; in a container, set up with --no-start, name the job server of another host with --servers, and run 'wp-gears worker' as the container's process")
+                return Err(Problem::new(what, "systemd is not running here, and the package has no init script")
+                    .help("boot the host with systemd; in a container, run setup with --no-start, pass the job server of another host with --servers, and run 'wp-gears worker' as the container's process")
                     .into());
             }
             let change = Change::new(Verb::Start).detail("now and at boot");

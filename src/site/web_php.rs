@@ -167,7 +167,10 @@ impl WebPhp {
     /// Advice on how to restart it.
     pub fn restart_hint(&self, platform: &Platform) -> String {
         match &self.unit {
-            Some(unit) => platform.services().command(Action::Restart, unit),
+            Some(unit) => format!(
+                "run '{}'",
+                platform.services().command(Action::Restart, unit)
+            ),
             None => format!("restart {self}"),
         }
     }

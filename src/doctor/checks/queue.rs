@@ -80,7 +80,7 @@ fn look(context: &Context, server: &str, queues: &[FunctionStatus]) -> Vec<Findi
         if same.is_some_and(|now| is_stalled(now) && now.jobs >= queue.jobs) {
             let site = owner(context, queue);
             let message = format!(
-                "{} for {} on {server}, but its {} workers take none",
+                "{} for {} on {server}, but none of its {} workers takes one",
                 jobs(queue.jobs),
                 name(queue, site),
                 queue.workers

@@ -110,7 +110,7 @@ fn other_salt(site: &SiteResolved, facts: &SiteFacts) -> Option<Finding> {
         "find where else {SALT} is defined: in an include, or in code that runs before {}",
         site.config.display()
     );
-    let message = "WordPress has another salt than wp-config.php";
+    let message = "WordPress uses a different salt than wp-config.php";
     (in_file != *has).then(|| Finding::failed(message, help))
 }
 

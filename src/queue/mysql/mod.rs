@@ -23,7 +23,7 @@ options! {
         /// Server of the MySQL queue; localhost means its socket
         #[arg(value_name = "HOST", hide_short_help = true, value_parser = server)]
         mysql_host: String = "localhost".into(),
-        /// Its port
+        /// Port of the MySQL server
         #[arg(value_name = "N", hide_short_help = true, value_parser = number::<u16>(1, 65_535))]
         mysql_port: u16 = 3306,
         /// MySQL user for the job server
