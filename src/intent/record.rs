@@ -102,18 +102,18 @@ impl Recorded {
 /// Text that `parse` refuses, and a change to sites in an inline array.
 pub fn record(text: Option<&str>, path: &Path, intent: &Intent) -> Result<String> {
     let known = parse(text.unwrap_or_default(), path)?;
-    let mut doc = document(text.unwrap_or_default(), path)?;
-    // In a file with only comments, these are the document's trailing text: put
-    // the options after them.
-    let head = match (text, doc.is_empty()) {
-        (None, _) => HEADER.to_owned(),
-        (Some(text), true) => {
-            doc.set_trailing("");
-            text.to_owned()
+    let (head, body) = text.map_or((HEADER, ""), split_head);
+    let mut doc = document(body, path)?;
+    let of_host = missing(&intent.host, &known.host);
+    if !of_host.is_empty() && doc.iter().all(|(_, item)| !item.is_value()) {
+        let tables = doc.get_mut("site").and_then(Item::as_array_of_tables_mut);
+        if let Some(first) = tables.and_then(|tables| tables.get_mut(0)) {
+            let prefix = first.decor().prefix().and_then(|it| it.as_str());
+            let prefix = format!("\n{}", prefix.unwrap_or_default().trim_start());
+            first.decor_mut().set_prefix(prefix);
         }
-        (Some(_), false) => String::new(),
-    };
-    set(doc.as_table_mut(), missing(&intent.host, &known.host));
+    }
+    set(doc.as_table_mut(), of_host);
     for (dir, options) in &intent.sites {
         if !known.has_site(dir) {
             let mut table = Table::new();
@@ -132,11 +132,29 @@ pub fn record(text: Option<&str>, path: &Path, intent: &Intent) -> Result<String
         }
     }
     let rest = doc.to_string();
-    let gap = match head.is_empty() || rest.starts_with('\n') {
+    let is_apart = head.is_empty() || head.ends_with("\n\n") || rest.starts_with('\n');
+    let gap = match is_apart || rest.is_empty() {
         true => "",
         false => "\n",
     };
     Ok(format!("{head}{gap}{rest}"))
+}
+
+/// Splits off the comments at the top of a file without options, which stay
+/// above the options that are added. Those right before a table are the table's.
+fn split_head(text: &str) -> (&str, &str) {
+    let mut at = 0;
+    let mut head = 0;
+    for line in text.split_inclusive('\n') {
+        at += line.len();
+        match line.trim().chars().next() {
+            None => head = at,
+            Some('#') => {}
+            Some('[') => return text.split_at(head),
+            Some(_) => return ("", text),
+        }
+    }
+    (text, "")
 }
 
 /// Returns the text without these sites. The user's comments in their tables are
@@ -455,8 +473,26 @@ mod tests {
     }
 
     #[test]
-    fn comments_alone_stay_above_what_is_set() {
+    fn comments_at_the_top_stay_above_what_is_set() {
         let text = record(Some("# mine\n"), path(), &intent()).unwrap();
         assert!(text.starts_with("# mine\n\nrole"), "{text}");
+        assert_eq!(
+            record(Some("# mine\n"), path(), &Intent::default()).unwrap(),
+            "# mine\n"
+        );
+        let role = "role = [\"worker\", \"web\"]\nservers = [\"jobs:4730\"]\n";
+        let site = "[[site]]\ndir = \"/srv/a\"\nworkers = 4\n";
+        for (top, of_site) in [
+            (HEADER, ""),
+            ("", ""),
+            ("", "# the shop\n"),
+            ("# ours\n\n# more\n", "# the shop\n"),
+        ] {
+            let gap = if top.is_empty() { "" } else { "\n" };
+            let before = format!("{top}{gap}{of_site}{site}");
+            let after = record(Some(&before), path(), &intent()).unwrap();
+            assert_eq!(after, format!("{top}{gap}{role}\n{of_site}{site}"));
+            assert_eq!(record(Some(&after), path(), &intent()).unwrap(), after);
+        }
     }
 }
