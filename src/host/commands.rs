@@ -292,7 +292,7 @@ fn last_lines(bytes: &[u8], lines: usize) -> String {
 /// kill), and only the user's rights.
 fn become_child(user: Option<&User>) -> std::io::Result<()> {
     rustix::process::setsid()?;
-    // We block signals while we ask a person. A daemon that inherits that could
+    // We block signals during prompts. A daemon that inherits that could
     // not be stopped.
     SigSet::empty().thread_set_mask()?;
     let Some(user) = user else { return Ok(()) };

@@ -14,7 +14,7 @@ pub struct Space {
     /// How many files can be created; `None` if the file system does not count them.
     pub files: Option<u64>,
     pub read_only: bool,
-    /// The device number, which tells one file system from another.
+    /// The device number, which identifies the file system.
     pub device: u64,
     for_root: u64,
 }

@@ -14,7 +14,7 @@ pub struct Supervisord {
     /// The extension of program files, without the dot.
     pub ending: &'static str,
     pub socket: &'static str,
-    /// The command that controls it, as a person types it.
+    /// The command that controls it, as typed in a shell.
     pub control: &'static str,
     /// Its unit does not restart it after a crash.
     pub lacks_restart: bool,

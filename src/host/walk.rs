@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_loop_is_told() {
+    fn a_loop_is_reported() {
         let (dir, host) = scratch();
         std::os::unix::fs::symlink("b", dir.path().join("a")).unwrap();
         std::os::unix::fs::symlink("a", dir.path().join("b")).unwrap();

@@ -91,7 +91,7 @@ pub trait PackageManager: Debug + Sync {
         Ok(Vec::new())
     }
 
-    /// What a person does about excluded packages.
+    /// Advice on how to allow excluded packages.
     fn exclusion_hint(&self, _host: &Host) -> String {
         String::new()
     }

@@ -58,7 +58,7 @@ pub struct Family {
     pub php_ini: &'static str,
     /// The command that enables the extension in these folders, if there is one.
     extension_command: Option<&'static str>,
-    /// The package that tells PHP's version where its path does not.
+    /// The package whose version is PHP's, if the path does not contain it.
     pub php_cli: Option<&'static str>,
     /// What PHP's extensions are built with.
     pub php_headers: &'static str,
@@ -143,7 +143,7 @@ pub struct Gearmand {
 }
 
 impl Family {
-    /// What a person does so that PHP loads the extension, where `dir` is the
+    /// Advice on how to make PHP load the extension, where `dir` is the
     /// folder of ini files that lacks it.
     pub fn enable_extension(&self, dir: &Path) -> String {
         let packaged = self.php_ini.split("{v}").next().unwrap_or_default();
@@ -265,7 +265,7 @@ mod tests {
     use super::*;
     use crate::host::services::Action;
 
-    /// All that a platform tells a person to type.
+    /// All commands that a platform suggests.
     fn advice(platform: &Platform) -> String {
         use Action::{Disable, Enable, Reload, Restart, Start, Stop};
         let services = platform.services();

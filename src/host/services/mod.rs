@@ -14,7 +14,7 @@ use crate::host::Host;
 
 pub type Units = BTreeMap<String, Unit>;
 
-/// What an init system can be told to do with a service.
+/// What an init system can do with a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
     Start,
@@ -94,24 +94,24 @@ pub trait ServiceManager: Debug + Sync {
     /// Whether a unit that its package brings can run here.
     fn can_start(&self, unit: &str) -> bool;
 
-    /// The command that a person types to change a service.
+    /// The command that changes a service.
     fn command(&self, action: Action, unit: &str) -> String;
 
-    /// The command that a person types to unmask a service, where they can be masked.
+    /// The command that unmasks a service, if services can be masked.
     fn unmask_hint(&self, _unit: &str) -> String {
         String::new()
     }
 
-    /// Where a person reads what a service logged.
+    /// Where to read the log of a service.
     fn log_hint(&self, unit: &str) -> String;
 
-    /// What a person does about a changed definition that is not in use yet.
+    /// Advice on a changed definition that is not in use yet.
     fn reload_hint(&self) -> &'static str;
 
     /// The setting that limits a service's open files, and where it is.
     fn files_limit_hint(&self, unit: &str) -> String;
 
-    /// What a person does so that the host's clock stays right.
+    /// Advice on how to keep the host's clock synchronized.
     fn clock_hint(&self) -> &'static str;
 }
 

@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_kind_of_row_of_a_transaction_is_told_apart() {
+    fn every_kind_of_row_of_a_transaction_is_recognized() {
         let simulation = parse(
             "Last metadata expiration check: 0:00:13 ago\nDependencies resolved.\n====\n Package  Arch  Version  Repository  Size\n====\nInstalling:\n supervisor   noarch 4.2.5-1.el9  epel 5.4 k\n a-name-that-is-too-long-for-its-column\n              noarch 1.0-1        epel 5 k\nInstalling dependencies:\n libgearman   x86_64 1.1.20-1     epel 5 k\n     replacing  oldgearman.x86_64 0.9-1\nUpgrading:\n python3-base noarch 2-1          epel 5 k\n   replacing python3-base noarch 1-1 epel 5 k\nRemoving dependent packages:\n other        noarch 1-1          @epel 0\nEnabling module streams:\n php                 8.2\n\nTransaction Summary\n====\nInstall  3 Packages\n\nTotal size: 27 k\n",
         );
