@@ -11,6 +11,7 @@ use crate::cli::options::RemoveArgs;
 use crate::host::Host;
 use crate::intent::file;
 use crate::intent::file::absolute;
+use crate::intent::options::Role;
 use crate::intent::record::Recorded;
 use crate::plan::apply::{Outcome, apply};
 use crate::plan::journal::{self, Scope};
@@ -200,8 +201,10 @@ fn choose(host: &Host, dirs: &[PathBuf], wish: Wish) -> Result<Chosen> {
             }
         }
     }
-    // Naming a folder that was never set up does not remove a job server.
-    let is_last = !others && (dirs.is_empty() || !scopes.is_empty());
+    // A host that is only a job server is there for no site.
+    let serves_others =
+        file::read(host, None).is_ok_and(|file| file.host.role == Some(vec![Role::Server]));
+    let is_last = !others && (dirs.is_empty() || !serves_others);
     if is_last && let Some(history) = journal::read(host, &Scope::Host)? {
         remove::of_history(host, &Scope::Host, &history, wish, &mut removal)?;
         scopes.push(Scope::Host);

@@ -15,7 +15,7 @@ use crate::intent::record::Intent;
 use crate::intent::resolve::{self, Resolved, SiteResolved};
 use crate::plan::journal::Scope;
 use crate::plan::make::make;
-use crate::plan::{Item, Plan, Refused, Step, recipe};
+use crate::plan::{Item, Plan, Refused, Step, preflight, recipe};
 use crate::resource::Resource;
 use crate::resource::check::Condition;
 use crate::resource::file::{Edit, File};
@@ -70,7 +70,8 @@ pub fn prepare(host: &Host, spec: &Spec, start: bool, waiting: WaitingJobs) -> R
     Ok(Prepared { resolved, plan })
 }
 
-/// Puts the intent file first, so that it is recorded whatever happens later.
+/// Puts the intent file right after the packages, so that it is recorded
+/// whatever happens later. A package manager that fails leaves no trace.
 fn record_intent(host: &Host, spec: &Spec, resolved: &Resolved, plan: &mut Plan) -> Result<()> {
     if spec.config.is_some() || (plan.steps.is_empty() && !plan.refused.is_empty()) {
         return Ok(());
@@ -97,7 +98,17 @@ fn record_intent(host: &Host, spec: &Spec, resolved: &Resolved, plan: &mut Plan)
         scope: Scope::Host,
         resource: Box::new(file),
     };
-    plan.steps.insert(0, Step { item, state });
+    let mut alone = Plan {
+        steps: vec![Step { item, state }],
+        ..Plan::default()
+    };
+    if let Some((_, error)) = preflight::check(host, &alone)?.pop() {
+        return Err(error);
+    }
+    let is_packages = |step: &Step| step.item.resource.id() == ResourceId::Packages;
+    let packages = plan.steps.iter().rposition(is_packages);
+    let after = packages.map_or(0, |at| at + 1);
+    plan.steps.splice(after..after, alone.steps.drain(..));
     Ok(())
 }
 

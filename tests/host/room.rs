@@ -95,6 +95,11 @@ fn what_nobody_may_change_is_told_before_anything_changes() {
             [&config, "read-only"],
         ),
         (
+            "touch /etc/wp-gears.toml; chattr +i /etc/wp-gears.toml".to_owned(),
+            "chattr -i /etc/wp-gears.toml; rm /etc/wp-gears.toml".to_owned(),
+            ["/etc/wp-gears.toml is immutable", "chattr -ia"],
+        ),
+        (
             binds("/etc/systemd"),
             "umount /etc/systemd".to_owned(),
             ["/etc/systemd", "read-only"],
