@@ -58,6 +58,8 @@ final class WP_Gears_Ask {
 				self::reply( array( 'answer' => self::identify() ) );
 			case 'prove':
 				self::reply( self::prove() );
+			case 'web':
+				self::reply( array( 'answer' => self::prove_by_a_page() ) );
 			default:
 				self::reply( array( 'answer' => self::facts() ) );
 		}
@@ -127,7 +129,6 @@ final class WP_Gears_Ask {
 			return array( 'error' => $plugin );
 		}
 		$token  = bin2hex( random_bytes( 16 ) );
-		$file   = self::$request['run'] . "/probe-$token.json";
 		$sent   = microtime( true );
 		$handle = wp_async_task_add( 'wp_gears_probe', array( $token ), 'high' );
 		$added  = microtime( true );
@@ -135,26 +136,140 @@ final class WP_Gears_Ask {
 			wp_clear_scheduled_hook( 'wp_gears_probe', array( array( $token ) ) );
 			return array( 'error' => 'the plugin did not submit the job to Gearman (' . $plugin->client_class() . ')' );
 		}
-		$until = $added + max( 1, min( 600, (int) self::$request['seconds'] ) );
+		$seen = self::await( $token, $added + max( 1, min( 600, (int) self::$request['seconds'] ) ) );
+		if ( $seen ) {
+			return array(
+				'answer' => array(
+					'handle'     => $handle,
+					'function'   => $plugin->function_name(),
+					'add_ms'     => self::ms( $added - $sent ),
+					'started_ms' => self::ms( $seen['started'] - $sent ),
+					'done_ms'    => self::ms( $seen['done'] - $sent ),
+					'forked'     => (bool) $seen['fork'],
+				),
+			);
+		}
+		return array( 'error' => 'no worker ran the job ' . $handle . ' within ' . (int) self::$request['seconds'] . ' s' );
+	}
+
+	/**
+	 * Has a page of the site submit a job: asks the web server of this host, and waits until a worker has run it. The
+	 * must-use plugin answers only who knows the secret that this process writes into the database.
+	 */
+	private static function prove_by_a_page() {
+		global $wpdb;
+
+		$secret = bin2hex( random_bytes( 32 ) );
+		$token  = bin2hex( random_bytes( 16 ) );
+		$until  = time() + 60;
+		$table  = $wpdb->base_prefix . 'options';
+		$known  = json_encode(
+			array(
+				'hash'  => hash( 'sha256', $secret ),
+				'until' => $until,
+				'token' => $token,
+				'files' => array_merge( self::$request['forget'], array( self::$site . '/wp-config.php' ) ),
+			)
+		);
+		$wpdb->delete( $table, array( 'option_name' => 'wp_gears_proof' ) );
+		$wpdb->insert(
+			$table,
+			array(
+				'option_name'  => 'wp_gears_proof',
+				'option_value' => $known,
+				'autoload'     => 'no',
+			)
+		);
+		$page  = self::page( $secret, microtime( true ) + (int) self::$request['seconds'] );
+		$wpdb->delete( $table, array( 'option_name' => 'wp_gears_proof' ) );
+		if ( empty( $page['handle'] ) ) {
+			return $page;
+		}
+		$seen = self::await( $token, microtime( true ) + (int) self::$request['seconds'] );
+		if ( ! $seen ) {
+			return array( 'error' => 'no worker ran the job ' . $page['handle'] . ' within ' . (int) self::$request['seconds'] . ' s' ) + $page;
+		}
+		return $page + array(
+			'started_ms' => self::ms( $seen['started'] - $page['sent'] ),
+			'done_ms'    => self::ms( $seen['done'] - $page['sent'] ),
+		);
+	}
+
+	/** The page's answer: that of the first server that gives one, once its PHP has seen the new wp-config.php. */
+	private static function page( $secret, $until ) {
+		$home = wp_parse_url( home_url( '/' ) );
+		$mark = substr( hash( 'sha256', "mark $secret" ), 0, 32 );
+		$why  = 'no web server listens on this host';
+		do {
+			foreach ( self::$request['listeners'] as $listener ) {
+				list( $answer, $why_not ) = self::request( $listener, $home, $secret, $mark );
+				if ( null === $answer ) {
+					$why = $why_not;
+					continue;
+				}
+				$answer['server'] = $listener['program'];
+				$answer['url']    = $why_not;
+				$settled          = ! empty( $answer['handle'] ) || microtime( true ) > $until || ! empty( $answer['extension'] ) && empty( $answer['opcache'] );
+				if ( $settled ) {
+					return $answer;
+				}
+				// An opcode cache may still hold the old wp-config.php; the plugin has told it to forget that.
+				usleep( 300000 );
+				continue 2;
+			}
+			return array( 'unreachable' => $why );
+		} while ( true );
+	}
+
+	/** One request, without a library: the page's host name goes to this host's own address. */
+	private static function request( array $listener, array $home, $secret, $mark ) {
+		$host   = isset( $home['host'] ) ? $home['host'] : 'localhost';
+		$https  = isset( $home['scheme'] ) && 'https' === $home['scheme'];
+		$port   = (int) $listener['port'];
+		$tls    = 443 === $port || ( $https && isset( $home['port'] ) && (int) $home['port'] === $port );
+		$at     = ( false !== strpos( $listener['address'], ':' ) ? "[{$listener['address']}]" : $listener['address'] ) . ":$port";
+		$url    = ( $tls ? 'https' : 'http' ) . "://$host" . ( $port === ( $tls ? 443 : 80 ) ? '' : ":$port" ) . ( isset( $home['path'] ) ? $home['path'] : '/' );
+		$ssl    = array(
+			'verify_peer'       => false,
+			'verify_peer_name'  => false,
+			'allow_self_signed' => true,
+			'peer_name'         => $host,
+			'SNI_enabled'       => true,
+		);
+		$socket = @stream_socket_client( ( $tls ? 'ssl' : 'tcp' ) . "://$at", $number, $error, 5, STREAM_CLIENT_CONNECT, stream_context_create( array( 'ssl' => $ssl ) ) );
+		if ( ! $socket ) {
+			return array( null, "{$listener['program']} on $at: $error" );
+		}
+		stream_set_timeout( $socket, 15 );
+		$name = $host . ( isset( $home['port'] ) ? ":{$home['port']}" : '' );
+		$path = ( isset( $home['path'] ) ? $home['path'] : '/' ) . '?wp-gears-proof=' . substr( $mark, 0, 8 );
+		// HTTP/1.0, so that the answer comes in one piece.
+		fwrite( $socket, "GET $path HTTP/1.0\r\nHost: $name\r\nUser-Agent: wp-gears\r\nCache-Control: no-cache\r\n" . ( $https && ! $tls ? "X-Forwarded-Proto: https\r\n" : '' ) . "X-WP-Gears-Proof: $secret\r\nConnection: close\r\n\r\n" );
+		$text = (string) stream_get_contents( $socket, 1 << 20 );
+		fclose( $socket );
+		if ( preg_match( "/^$mark (.*)$/m", $text, $found ) ) {
+			$answer = json_decode( $found[1], true );
+			if ( is_array( $answer ) ) {
+				return array( $answer, $url );
+			}
+		}
+		$status = preg_match( '#^HTTP/\S+ (\d+[^\r\n]*)#', $text, $found ) ? $found[1] : 'no HTTP answer';
+		return array( null, "{$listener['program']} answers $url with $status, and not as this site" );
+	}
+
+	/** What the worker wrote of the job, or null. */
+	private static function await( $token, $until ) {
+		$file = self::$request['run'] . "/probe-$token.json";
 		do {
 			clearstatcache( true, $file );
 			$seen = is_file( $file ) ? json_decode( (string) file_get_contents( $file ), true ) : null;
 			if ( is_array( $seen ) ) {
 				unlink( $file );
-				return array(
-					'answer' => array(
-						'handle'     => $handle,
-						'function'   => $plugin->function_name(),
-						'add_ms'     => self::ms( $added - $sent ),
-						'started_ms' => self::ms( $seen['started'] - $sent ),
-						'done_ms'    => self::ms( $seen['done'] - $sent ),
-						'forked'     => (bool) $seen['fork'],
-					),
-				);
+				return $seen;
 			}
 			usleep( 5000 );
 		} while ( microtime( true ) < $until );
-		return array( 'error' => 'no worker ran the job ' . $handle . ' within ' . (int) self::$request['seconds'] . ' s' );
+		return null;
 	}
 
 	private static function ms( $seconds ) {

@@ -6,6 +6,7 @@ use crate::cli::common::{DONE, FAILED, begin, host_of, spec_of};
 use crate::cli::options::SetupArgs;
 use crate::cli::talk::Talk;
 use crate::host::Host;
+use crate::intent::options::Role;
 use crate::intent::{effective, file, resolve};
 use crate::plan::Refused;
 use crate::plan::apply::{Outcome, apply};
@@ -93,12 +94,21 @@ pub fn run_on(host: &Host, args: &SetupArgs, ui: Ui) -> Result<u8> {
             }
             let progress = Progress::new(ui);
             progress.start(&format!("Running a test job [{}]", site.name));
-            let proved = proof::run(host, site);
+            // Pages first: they are what the site's visitors use.
+            let serves = resolved.host.roles.contains(&Role::Web);
+            let web = serves.then(|| proof::through_the_web(host, site));
+            let proved = match web.transpose() {
+                Ok(web) => proof::run(host, site).map(|proof| (proof, web)),
+                Err(error) => Err(error),
+            };
             progress.stop();
             match proved {
-                Ok(proof) => {
+                Ok((proof, web)) => {
+                    if let Some(web) = &web {
+                        ui.hanging(&proof::web_sentence(site, web));
+                    }
                     ui.hanging(&proof::sentence(site, &proof));
-                    proofs.push(proof::document(&site.name, &proof));
+                    proofs.push(proof::document(&site.name, &proof, web.as_ref()));
                 }
                 Err(error) => outcome.failed.push(Refused::new(&scope, error)),
             }

@@ -11,7 +11,9 @@ use crate::base::problem::Problem;
 use crate::host::Host;
 use crate::intent::options::{Role, WorkerMode};
 use crate::intent::resolve::SiteResolved;
-use crate::site::ask::Proof;
+use crate::site::ask::{PageProof, Proof};
+use crate::site::page::PROOF_PLUGIN;
+use crate::site::web::listeners;
 
 /// How long a job may wait for a worker that has just started.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -38,6 +40,83 @@ pub fn run(host: &Host, site: &SiteResolved) -> Result<Proof> {
     })
 }
 
+/// How the job of a page fared.
+#[derive(Debug, Clone)]
+pub enum Web {
+    /// A page submitted it to Gearman, and a worker ran it.
+    Proved(PageProof),
+    /// No page could be asked: nothing is known of the web's side.
+    NotVerified(String),
+}
+
+/// Has a page of the site submit a job, through the web server that serves it.
+///
+/// # Errors
+/// A page that answers, but whose job does not reach Gearman or is not run.
+pub fn through_the_web(host: &Host, site: &SiteResolved) -> Result<Web> {
+    if !host.exists(&site.dir.join(PROOF_PLUGIN)) {
+        let why = "its must-use plugin is not where this site reads such plugins";
+        return Ok(Web::NotVerified(why.into()));
+    }
+    let listeners = listeners::all(host);
+    if listeners.is_empty() {
+        return Ok(Web::NotVerified("no web server runs on this host".into()));
+    }
+    let run = Path::new(BASE).join("run").join(&site.name);
+    let forget = [site.config.clone()];
+    let asked = site
+        .target()
+        .prove_by_a_page(host, &run, &listeners, &forget, PATIENCE / 2);
+    let page = match asked {
+        Ok(page) => page,
+        Err(error) => return Ok(Web::NotVerified(format!("{error:#}"))),
+    };
+    if let Some(why) = page.unreachable {
+        return Ok(Web::NotVerified(why));
+    }
+    let Some(why) = page.error.clone() else {
+        return Ok(Web::Proved(page));
+    };
+    let what = format!("run a job that a page of {} submits", site.dir.display());
+    let why = format!("{why} ({})", php_of(&page));
+    let help = match page.extension {
+        true => format!("see {LOGS}/{}.log and 'wp-gears doctor'", site.name),
+        false => {
+            "run 'wp-gears doctor php-extension': it names the process that has to load it".into()
+        }
+    };
+    Err(Problem::new(what, why).help(help).into())
+}
+
+fn php_of(page: &PageProof) -> String {
+    let extension = match page.extension {
+        true => "",
+        false => " without the gearman extension",
+    };
+    format!(
+        "{}, PHP {} as {}{extension}",
+        page.server, page.php, page.sapi
+    )
+}
+
+/// What setup prints of it.
+pub fn web_sentence(site: &SiteResolved, web: &Web) -> String {
+    match web {
+        Web::Proved(page) => format!(
+            "✓ a page submitted a job [{}]: {} ({}); submitted after {} ms, started after {} ms, done after {} ms",
+            site.name,
+            page.url,
+            php_of(page),
+            page.add_ms,
+            page.started_ms,
+            page.done_ms
+        ),
+        Web::NotVerified(why) => {
+            format!("- jobs of pages are not verified [{}]: {why}", site.name)
+        }
+    }
+}
+
 pub fn sentence(site: &SiteResolved, proof: &Proof) -> String {
     let mut text = format!(
         "✓ ran a test job through WordPress [{}]: submitted after {} ms, started after {} ms, finished after {} ms",
@@ -52,7 +131,17 @@ pub fn sentence(site: &SiteResolved, proof: &Proof) -> String {
     text
 }
 
-pub fn document(site: &str, proof: &Proof) -> Value {
+pub fn document(site: &str, proof: &Proof, web: Option<&Web>) -> Value {
+    let web = match web {
+        Some(Web::Proved(page)) => json!({
+            "server": page.server,
+            "sapi": page.sapi,
+            "php": page.php,
+            "started_ms": page.started_ms,
+            "done_ms": page.done_ms,
+        }),
+        Some(Web::NotVerified(_)) | None => Value::Null,
+    };
     json!({
         "site": site,
         "function": proof.function.split_once(':').map_or("", |(_, name)| name),
@@ -60,5 +149,6 @@ pub fn document(site: &str, proof: &Proof) -> Value {
         "started_ms": proof.started_ms,
         "done_ms": proof.done_ms,
         "forked": proof.forked,
+        "web": web,
     })
 }

@@ -2,7 +2,7 @@
 //! and reads the one line of output that the program marks as its answer. Root
 //! only parses that line.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -17,6 +17,7 @@ use crate::host::Host;
 use crate::host::commands::{Command, explain};
 use crate::host::files::Node;
 use crate::site::plugins::{PLUGINS, Plugin, SwitchValue};
+use crate::site::web::listeners::WebListener;
 
 /// Part of this binary, so that a site can be queried before setup has installed
 /// anything.
@@ -56,6 +57,7 @@ enum Question {
     Identify,
     Facts,
     Prove,
+    Web,
 }
 
 #[derive(Serialize)]
@@ -70,6 +72,9 @@ struct Request<'a> {
     seconds: u64,
     switch: Switch,
     main_files: Vec<&'static str>,
+    listeners: &'a [WebListener],
+    /// Files that the web's opcode caches are to read again.
+    forget: &'a [PathBuf],
 }
 
 #[derive(Serialize)]
@@ -150,6 +155,36 @@ pub struct Proof {
     pub forked: bool,
 }
 
+/// What a page of the site says of the job that it submitted.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct PageProof {
+    /// Why no page could be asked.
+    pub unreachable: Option<String>,
+    /// Why its job did not go through Gearman, or was not run.
+    pub error: Option<String>,
+    /// The web server's program.
+    pub server: String,
+    /// What was requested.
+    pub url: String,
+    /// PHP's interface to the web server, as PHP names it: "fpm-fcgi".
+    pub sapi: String,
+    /// PHP's version.
+    pub php: String,
+    /// The user id of the process that answered.
+    pub user: Option<u32>,
+    /// Whether it has the gearman extension.
+    pub extension: bool,
+    /// The ini file that it has read.
+    pub ini: String,
+    pub client: Option<String>,
+    pub handle: Option<String>,
+    /// In milliseconds since the job was about to be submitted.
+    pub add_ms: u64,
+    pub started_ms: u64,
+    pub done_ms: u64,
+}
+
 impl Target<'_> {
     /// Asks the site to identify itself.
     pub fn identify(&self, host: &Host) -> Result<Identity> {
@@ -174,6 +209,38 @@ impl Target<'_> {
         self.ask(host, request, patience + PROVE)
     }
 
+    /// Has a page submit one job, through a web server of this host, and waits
+    /// up to `patience` until a worker has run it.
+    pub fn prove_by_a_page(
+        &self,
+        host: &Host,
+        run: &Path,
+        listeners: &[WebListener],
+        forget: &[PathBuf],
+        patience: Duration,
+    ) -> Result<PageProof> {
+        let request = Request {
+            run: Some(run),
+            seconds: patience.as_secs(),
+            listeners,
+            forget,
+            ..self.request(Question::Web)?
+        };
+        let mut proof: PageProof = self.ask(host, request, patience * 2 + PROVE)?;
+        for text in [&mut proof.error, &mut proof.unreachable] {
+            *text = text.take().map(|text| secrets::printable(&text));
+        }
+        for text in [
+            &mut proof.sapi,
+            &mut proof.php,
+            &mut proof.url,
+            &mut proof.ini,
+        ] {
+            *text = secrets::printable(text);
+        }
+        Ok(proof)
+    }
+
     fn request(&self, ask: Question) -> Result<Request<'_>> {
         let brought = PLUGINS.iter().filter(|plugin| plugin.bundled.is_none());
         let switch = self.plugin.switch;
@@ -191,6 +258,8 @@ impl Target<'_> {
                 },
             },
             main_files: brought.map(|plugin| plugin.main_file).collect(),
+            listeners: &[],
+            forget: &[],
         })
     }
 
@@ -214,7 +283,7 @@ impl Target<'_> {
                 why = format!("{why}\nPHP ended with {}", explain(&output));
             }
             let what = match request.ask {
-                Question::Prove => "run a test job in",
+                Question::Prove | Question::Web => "run a test job in",
                 Question::Identify | Question::Facts => "load",
             };
             Problem::new(format!("{what} WordPress in {}", self.dir.display()), why).into()

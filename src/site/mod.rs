@@ -5,6 +5,7 @@ pub mod ask;
 pub mod config;
 pub mod extension;
 pub mod find;
+pub mod page;
 pub mod php;
 pub mod plugins;
 pub mod queue;

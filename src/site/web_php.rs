@@ -33,6 +33,8 @@ pub struct WebPhp {
 enum Kind {
     Fpm,
     Apache,
+    /// php-cgi, which a web server has started.
+    Cgi,
 }
 
 impl fmt::Display for WebPhp {
@@ -40,6 +42,7 @@ impl fmt::Display for WebPhp {
         let name = match self.kind {
             Kind::Fpm => "php-fpm",
             Kind::Apache => "Apache",
+            Kind::Cgi => "php-cgi",
         };
         match &self.unit {
             Some(unit) => f.write_str(unit),
@@ -116,7 +119,7 @@ fn find(host: &Host, processes: &[Process]) -> Result<Vec<(WebPhp, Version)>> {
         let (kind, version) = match fpm_config(process) {
             Some(config) => (Kind::Fpm, Version::of_fpm(&config)),
             None if is_apache_with_php(host, platform, process) => (Kind::Apache, Version::Own),
-            None => return None,
+            None => (Kind::Cgi, of_cgi(host, process)?),
         };
         let web = WebPhp {
             unit: host.unit_of(process.pid),
@@ -133,6 +136,26 @@ fn fpm_config(process: &Process) -> Option<PathBuf> {
     let title = process.args.join(" ");
     let config = title.strip_prefix("php-fpm: master process (")?;
     Some(PathBuf::from(config.trim_end_matches(')')))
+}
+
+/// The version of php-cgi, if the process is the first one of it: its children
+/// read no ini files.
+fn of_cgi(host: &Host, process: &Process) -> Option<Version> {
+    let name = |process: &Process| {
+        let exe = process.exe.as_deref()?.file_name()?.to_str()?.to_owned();
+        exe.strip_prefix("php-cgi").map(str::to_owned)
+    };
+    let version = name(process)?;
+    if host
+        .process(process.parent)
+        .is_some_and(|parent| name(&parent).is_some())
+    {
+        return None;
+    }
+    Some(match version.as_str() {
+        "" => Version::Own,
+        number => Version::Number(number.to_owned()),
+    })
 }
 
 fn is_apache_with_php(host: &Host, platform: &Platform, process: &Process) -> bool {
@@ -161,6 +184,8 @@ impl WebPhp {
             (Some(unit), _) => host.service(Action::Reload, unit),
             (None, Kind::Fpm) => host.signal(self.pid, Signal::USR2),
             (None, Kind::Apache) => host.signal(self.pid, Signal::USR1),
+            // Its web server starts another one.
+            (None, Kind::Cgi) => host.signal(self.pid, Signal::TERM),
         }
     }
 

@@ -31,6 +31,7 @@ mod room;
 mod secrets;
 mod shell;
 mod sites;
+mod stacks;
 mod status;
 mod support;
 mod users;

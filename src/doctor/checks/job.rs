@@ -3,7 +3,7 @@
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding};
 use crate::host::files::Node;
-use crate::plan::proof;
+use crate::plan::proof::{self, Web};
 
 pub const CHECK: Check = Check {
     name: "job",
@@ -33,12 +33,23 @@ pub fn run<'n>(
         ) {
             return vec![Finding::skipped("the workers are paused")];
         }
-        vec![match proof::run(context.host, site) {
+        let web = match proof::through_the_web(context.host, site) {
+            Ok(Web::Proved(page)) => Finding::ok(format!(
+                "a page's job ({}): started after {} ms, done after {} ms",
+                page.url, page.started_ms, page.done_ms
+            )),
+            Ok(Web::NotVerified(why)) => {
+                Finding::skipped(format!("jobs of pages are not verified: {why}"))
+            }
+            Err(error) => Finding::of_error(&error),
+        };
+        let command_line = match proof::run(context.host, site) {
             Ok(proof) => Finding::ok(format!(
                 "submitted after {} ms, started after {} ms, finished after {} ms",
                 proof.add_ms, proof.started_ms, proof.done_ms
             )),
             Err(error) => Finding::of_error(&error),
-        }]
+        };
+        vec![web, command_line]
     })
 }

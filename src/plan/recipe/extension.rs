@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use crate::base::problem::Problem;
 use crate::host::Host;
-use crate::host::platform::{Family, Init, Platform};
+use crate::host::platform::Family;
 use crate::intent::resolve::{Resolved, SiteResolved};
 use crate::plan::recipe::Items;
 use crate::resource::ResourceId;
@@ -15,7 +15,7 @@ use crate::resource::check::{Check, Condition};
 use crate::resource::extension::Extension;
 use crate::resource::package::Packages;
 use crate::resource::reload_php::ReloadPhp;
-use crate::site::php;
+use crate::site::php::{self, Php};
 
 /// The packages of the extension for PHPs that lack it.
 pub fn packages(host: &Host, resolved: &Resolved) -> Result<Vec<Vec<String>>> {
@@ -46,31 +46,11 @@ pub fn build(host: &Host, items: &mut Items, resolved: &Resolved) -> Result<()> 
     Ok(())
 }
 
-/// Reloads the web's PHP, unless installing the package does. A build always needs
-/// the reload.
-pub fn reload_php(
-    host: &Host,
-    platform: &Platform,
-    resolved: &Resolved,
-) -> Result<Option<ReloadPhp>> {
-    let mut phps = Vec::new();
-    for extension in all(host, resolved)? {
-        let renews = platform.family.renews_php && platform.init == Init::Systemd;
-        if !renews || is_built(host, &extension)? {
-            phps.push(extension.php);
-        }
-    }
+/// Reloads the web's PHP where it has not loaded the extension by then: a
+/// package may restart php-fpm, but no web server with PHP in it.
+pub fn reload_php(host: &Host, resolved: &Resolved) -> Result<Option<ReloadPhp>> {
+    let phps: Vec<Php> = all(host, resolved)?.into_iter().map(|it| it.php).collect();
     Ok((!phps.is_empty()).then_some(ReloadPhp { phps }))
-}
-
-/// Whether the extension was built or will be.
-fn is_built(host: &Host, extension: &Extension) -> Result<bool> {
-    if !php::without_extension(host, &extension.php)?.is_empty() {
-        return extension.is_called_for(host);
-    }
-    let installed = host.installed()?;
-    let mut packages = extension.packages.iter();
-    Ok(!packages.any(|name| installed.contains_key(name)))
 }
 
 /// The extension for each PHP.

@@ -31,6 +31,7 @@ use crate::resource::package::Packages;
 use crate::resource::repository::{Enabled, Repository};
 use crate::resource::source::Source;
 use crate::site::config::{self, Desired};
+use crate::site::page::{self, PROOF_PLUGIN};
 use crate::site::{plugins, settings};
 
 /// The PHP code of the workers, in a folder of root's.
@@ -68,7 +69,7 @@ pub fn setup(
         own_files(&mut items, worker);
     }
     if host.live() {
-        if let Some(reload) = extension::reload_php(host, platform, resolved)? {
+        if let Some(reload) = extension::reload_php(host, resolved)? {
             items.host(reload);
         }
         for site in &resolved.sites {
@@ -82,7 +83,7 @@ pub fn setup(
         }
     }
     for site in &resolved.sites {
-        plugin_and_runner(host, &mut items, site)?;
+        plugin_and_runner(host, &mut items, site, of_host.roles.contains(&Role::Web))?;
     }
     if worker {
         workers::supervisor(
@@ -285,30 +286,13 @@ fn own_files(items: &mut Items, worker: bool) {
     }
 }
 
-fn plugin_and_runner(host: &Host, items: &mut Items, site: &SiteResolved) -> Result<()> {
-    if let Some(place) = site.plugin.bundled {
-        let path = site.dir.join(place);
-        // The site's owner owns the files in the site.
-        let (uid, gid) = ids_of(host, &site.dir.join("wp-content"))?;
-        let owner = Owner::Ids(uid, gid);
-        if let Some(parent) = path.parent() {
-            items.site(
-                site,
-                Directory {
-                    path: parent.to_owned(),
-                    owner: owner.clone(),
-                    mode: 0o755,
-                    shared: true,
-                },
-            );
-        }
-        items.site(
-            site,
-            File::whole(path, BUNDLED_PLUGIN.into(), 0o644)
-                .owner(owner)
-                .secrets(Secrets::Hidden),
-        );
-    }
+fn plugin_and_runner(
+    host: &Host,
+    items: &mut Items,
+    site: &SiteResolved,
+    serves: bool,
+) -> Result<()> {
+    must_use_plugins(host, items, site, serves)?;
     items.site(
         site,
         Link {
@@ -318,6 +302,48 @@ fn plugin_and_runner(host: &Host, items: &mut Items, site: &SiteResolved) -> Res
             ..Link::to(site.dir.join(site.plugin.runner), runner())
         },
     );
+    Ok(())
+}
+
+/// Our must-use plugins: the one that submits jobs where the site brings none,
+/// and, where its pages are served here, the one that proves that they do.
+fn must_use_plugins(
+    host: &Host,
+    items: &mut Items,
+    site: &SiteResolved,
+    serves: bool,
+) -> Result<()> {
+    let content = site.dir.join("wp-content");
+    let bundled = site
+        .plugin
+        .bundled
+        .map(|place| (place, BUNDLED_PLUGIN.to_owned()));
+    // A site whose content is elsewhere has no place for it that we know.
+    let proves = serves && host.is_dir(&content);
+    let proof = proves.then(|| (PROOF_PLUGIN, page::plugin()));
+    let all: Vec<(&str, String)> = bundled.into_iter().chain(proof).collect();
+    // The site's owner owns what is in the site.
+    let (uid, gid) = ids_of(host, &content)?;
+    let owner = Owner::Ids(uid, gid);
+    if let Some(folder) = all.first().and_then(|(place, _)| Path::new(place).parent()) {
+        items.site(
+            site,
+            Directory {
+                path: site.dir.join(folder),
+                owner: owner.clone(),
+                mode: 0o755,
+                shared: true,
+            },
+        );
+    }
+    for (place, text) in all {
+        items.site(
+            site,
+            File::whole(site.dir.join(place), text.into_bytes(), 0o644)
+                .owner(owner.clone())
+                .secrets(Secrets::Hidden),
+        );
+    }
     Ok(())
 }
 

@@ -8,6 +8,7 @@ pub mod apache;
 pub mod caddy;
 pub mod fpm;
 pub mod lighttpd;
+pub mod listeners;
 pub mod nginx;
 
 use std::fmt;

@@ -1,0 +1,62 @@
+//! The web servers that run on this host, and where they listen.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::host::Host;
+
+/// Programs that answer HTTP requests.
+const PROGRAMS: [&str; 9] = [
+    "nginx",
+    "apache2",
+    "httpd",
+    "caddy",
+    "lighttpd",
+    "litespeed",
+    "openlitespeed",
+    "haproxy",
+    "varnishd",
+];
+/// Where servers listen for HTTP; these come first.
+const USUAL: [u16; 2] = [80, 443];
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct WebListener {
+    pub program: &'static str,
+    /// An address of this host at which it answers.
+    pub address: IpAddr,
+    pub port: u16,
+}
+
+/// Each address and port once.
+pub fn all(host: &Host) -> Vec<WebListener> {
+    let mut found: Vec<WebListener> = Vec::new();
+    for process in host.processes() {
+        let program = process.exe.as_deref().and_then(Path::file_name);
+        let known = PROGRAMS
+            .iter()
+            .find(|name| program.is_some_and(|it| it == **name));
+        let Some(program) = known else {
+            continue;
+        };
+        for listener in host.listeners_of(process.pid) {
+            let address = match listener.address {
+                IpAddr::V4(address) if address.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+                IpAddr::V6(address) if address.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+                other => other,
+            };
+            let one = WebListener {
+                program,
+                address,
+                port: listener.port,
+            };
+            if !found.contains(&one) {
+                found.push(one);
+            }
+        }
+    }
+    found.sort_by_key(|it| (!USUAL.contains(&it.port), it.address.is_ipv6(), it.port));
+    found
+}

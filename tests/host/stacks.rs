@@ -1,0 +1,133 @@
+//! The web's side: whatever serves the pages, a page's job reaches Gearman
+//! after setup, and setup, doctor and reality agree.
+
+use std::time::Duration;
+
+use crate::harness::debian::install;
+use crate::harness::{Host, Site, site};
+use crate::phase::phase;
+use crate::support::{fresh_host, on_site};
+
+/// Submits a job as a plugin in a page does.
+const SEND: &str = r#"<?php
+require '/var/www/site/wp-load.php';
+wp_async_task_add('test_job', ['n' => (int) $_GET['n']]);
+echo PHP_SAPI, ' ', extension_loaded('gearman') ? 'gearman' : 'nothing';
+"#;
+
+/// A host whose site is served by something other than nginx and php-fpm.
+fn host_with(name: &str, packages: &[&str], script: &str) -> Host {
+    let host = fresh_host(name);
+    host.shell("systemctl disable --now nginx php8.2-fpm").ok();
+    install(&host, packages).unwrap();
+    host.put("/var/www/site/send.php", SEND, 0o644).unwrap();
+    host.shell(script).ok();
+    host
+}
+
+/// Setup proves the web's side, and what it says is so.
+fn is_proved(host: &Host, sapi: &str) {
+    phase("setup");
+    let setup = on_site(host, "setup", &[]).exits(0);
+    assert!(setup.stdout.contains("a page submitted a job"), "{setup}");
+    assert!(setup.stdout.contains(&format!("as {sapi}")), "{setup}");
+
+    phase("a page submits a job");
+    let site = Site::first(host);
+    site.forget_done();
+    let (code, body) = site.get("http://localhost/send.php?n=7");
+    assert_eq!((code, body.as_str()), (200, &*format!("{sapi} gearman")));
+    assert_eq!(site.wait_for(1, Duration::from_secs(20)), [7]);
+
+    phase("doctor and a second setup");
+    host.run(&["wp-gears", "doctor"]).exits(0);
+    let again = on_site(host, "setup", &[]).exits(0);
+    assert!(again.stdout.contains("Nothing to change."), "{again}");
+
+    phase("remove");
+    on_site(host, "remove", &["--purge"]).exits(0);
+    let (code, body) = site.get("http://localhost/send.php?n=8");
+    assert!(body.ends_with("nothing") || code == 500, "{code} {body}");
+    let holding = host.shell("grep -l gearman.so /proc/[0-9]*/maps 2>/dev/null || true");
+    assert_eq!(holding.stdout.trim(), "", "{holding}");
+}
+
+const APACHE: &str = "cat >/etc/apache2/sites-available/000-default.conf <<'END'
+<VirtualHost *:80>
+    DocumentRoot /var/www/site
+    <Directory /var/www/site>
+        Require all granted
+        AllowOverride All
+    </Directory>
+</VirtualHost>
+END
+";
+
+#[test]
+fn apache_with_mod_php() {
+    let script = format!("{APACHE}systemctl restart apache2");
+    let host = host_with("modphp", &["apache2", "libapache2-mod-php"], &script);
+    is_proved(&host, "apache2handler");
+}
+
+#[test]
+fn apache_with_php_fpm() {
+    let script = format!(
+        "{APACHE}a2enmod proxy_fcgi && a2enconf php8.2-fpm
+         systemctl enable --now php8.2-fpm && systemctl restart apache2"
+    );
+    let host = host_with("apachefpm", &["apache2"], &script);
+    is_proved(&host, "fpm-fcgi");
+}
+
+#[test]
+fn apache_with_mod_fcgid() {
+    let script = format!(
+        "{APACHE}cat >/etc/apache2/conf-available/fcgid-php.conf <<'END'
+<FilesMatch \\.php$>
+    SetHandler fcgid-script
+    FcgidWrapper /usr/bin/php-cgi .php
+    Options +ExecCGI
+</FilesMatch>
+END
+         a2enconf fcgid-php && a2enmod fcgid && systemctl restart apache2"
+    );
+    let packages = ["apache2", "libapache2-mod-fcgid", "php-cgi"];
+    let host = host_with("fcgid", &packages, &script);
+    is_proved(&host, "cgi-fcgi");
+}
+
+#[test]
+fn lighttpd_with_php_cgi() {
+    let script = "sed -i 's#^server.document-root.*#server.document-root = \"/var/www/site\"#' /etc/lighttpd/lighttpd.conf
+         lighty-enable-mod fastcgi fastcgi-php; systemctl restart lighttpd";
+    let host = host_with("lighttpd", &["lighttpd", "php-cgi"], script);
+    is_proved(&host, "cgi-fcgi");
+}
+
+#[test]
+fn caddy_with_php_fpm() {
+    let script = "cat >/etc/caddy/Caddyfile <<'END'
+:80 {
+    root * /var/www/site
+    php_fastcgi unix//run/php/php8.2-fpm.sock
+    file_server
+}
+END
+         systemctl enable --now php8.2-fpm; systemctl restart caddy";
+    let host = host_with("caddy", &["caddy"], script);
+    is_proved(&host, "fpm-fcgi");
+}
+
+#[test]
+fn a_site_of_another_virtual_host_does_not_lend_its_user() {
+    let host = fresh_host("vhosts");
+    phase("two customers in one file");
+    site::add(&host, "/var/www/second", "bob", "bob.test").unwrap();
+    let plan = host.run(&["wp-gears", "setup", "--site", "/var/www/second", "--yes"]);
+    plan.exits(0);
+    let program = host
+        .read("/etc/supervisor/conf.d/wp-gears-second.conf")
+        .unwrap();
+    assert!(program.contains("\nuser=bob\n"), "{program}");
+}
