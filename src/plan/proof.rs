@@ -44,7 +44,7 @@ pub fn run(host: &Host, site: &SiteResolved) -> Result<Proof> {
 #[derive(Debug, Clone)]
 pub enum Web {
     /// A page submitted it to Gearman, and a worker ran it.
-    Proved(PageProof),
+    Proved(Box<PageProof>),
     /// No page could be asked: nothing is known of the web's side.
     NotVerified(String),
 }
@@ -75,7 +75,7 @@ pub fn through_the_web(host: &Host, site: &SiteResolved) -> Result<Web> {
         return Ok(Web::NotVerified(why));
     }
     let Some(why) = page.error.clone() else {
-        return Ok(Web::Proved(page));
+        return Ok(Web::Proved(Box::new(page)));
     };
     let what = format!("run a job that a page of {} submits", site.dir.display());
     let why = format!("{why} ({})", php_of(&page));

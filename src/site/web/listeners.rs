@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::host::Host;
+use crate::site::web::Kind;
 
 /// Programs that answer HTTP requests.
 const PROGRAMS: [&str; 9] = [
@@ -19,6 +20,14 @@ const PROGRAMS: [&str; 9] = [
     "haproxy",
     "varnishd",
 ];
+/// The servers whose configuration `site::web` reads, by their programs.
+const READ: [(&str, Kind); 5] = [
+    ("nginx", Kind::Nginx),
+    ("apache2", Kind::Apache),
+    ("httpd", Kind::Apache),
+    ("caddy", Kind::Caddy),
+    ("lighttpd", Kind::Lighttpd),
+];
 /// Where servers listen for HTTP; these come first.
 const USUAL: [u16; 2] = [80, 443];
 
@@ -28,6 +37,22 @@ pub struct WebListener {
     /// An address of this host at which it answers.
     pub address: IpAddr,
     pub port: u16,
+}
+
+/// The servers that run now; none below `--root`.
+pub fn running(host: &Host) -> Vec<Kind> {
+    if !host.live() {
+        return Vec::new();
+    }
+    let processes = host.processes();
+    let runs = |name: &str| {
+        let mut programs = processes
+            .iter()
+            .filter_map(|it| it.exe.as_deref()?.file_name());
+        programs.any(|program| program == name)
+    };
+    let read = READ.iter().filter(|(name, _)| runs(name));
+    read.map(|(_, kind)| *kind).collect()
 }
 
 /// Each address and port once.

@@ -150,6 +150,11 @@ impl Servers {
         virtual_hosts.extend(apache::virtual_hosts(host, &web.apache));
         virtual_hosts.extend(caddy::virtual_hosts(host));
         virtual_hosts.extend(lighttpd::virtual_hosts(host));
+        let running = listeners::running(host);
+        if !running.is_empty() {
+            // A server that is installed and stopped serves nobody.
+            virtual_hosts.retain(|one| running.contains(&one.server));
+        }
         let real = |one: &VirtualHost| one.roots.iter().map(|root| real(host, root)).collect();
         Ok(Servers {
             real: virtual_hosts.iter().map(real).collect(),
@@ -200,7 +205,10 @@ impl Servers {
         let mut distinct: Vec<Serving> = Vec::new();
         for one in found {
             let php = |it: &Serving| it.pool.as_ref().map(|pool| pool.php.clone());
-            let same = |it: &Serving| it.user == one.user && php(it) == php(&one);
+            let same = |it: &Serving| {
+                let same_php = php(it).zip(php(&one)).is_none_or(|(a, b)| a == b);
+                it.user == one.user && same_php
+            };
             if !distinct.iter().any(same) {
                 distinct.push(one);
             }
