@@ -119,12 +119,6 @@ impl Program {
                 false => (Act::Nothing, String::new()),
             });
         }
-        if let Some(stale) = processes
-            .iter()
-            .find(|process| self.is_stale(host, process))
-        {
-            return Ok((Act::Renew, format!("{} runs an older binary", stale.name)));
-        }
         let down = processes
             .iter()
             .find(|process| !matches!(process.state.as_str(), "RUNNING" | "STARTING"));
@@ -138,12 +132,6 @@ impl Program {
         let mut all = supervisor.processes()?;
         all.retain(|process| process.group == self.group);
         Ok(all)
-    }
-
-    fn is_stale(&self, host: &Host, process: &ProcessInfo) -> bool {
-        host.process(process.pid)
-            .and_then(|running| running.exe)
-            .is_some_and(|exe| exe != binary())
     }
 
     fn wait(&self, supervisor: &SupervisorClient) -> Result<()> {

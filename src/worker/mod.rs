@@ -1,6 +1,7 @@
 //! The worker, which supervisor runs: gets jobs from Gearman and has PHP run them.
 
 mod backoff;
+mod binary;
 mod connection;
 pub(crate) mod heartbeat;
 mod job;

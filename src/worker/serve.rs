@@ -10,6 +10,7 @@ use crate::base::clock;
 use crate::base::problem::Problem;
 use crate::gearman::binary::{kind, request};
 use crate::worker::backoff::pause;
+use crate::worker::binary::Binary;
 use crate::worker::heartbeat::{self, Activity, Heartbeat};
 use crate::worker::job::{Job, JobSource};
 use crate::worker::log::SiteLog;
@@ -40,6 +41,9 @@ struct Worker<'a> {
     /// Set by TERM: when the current job has to be finished.
     stop: Option<Instant>,
     paused: bool,
+    binary: Option<Binary>,
+    /// An upgrade has replaced the program that this process runs.
+    is_replaced: bool,
     /// When to check again.
     look_at: Instant,
 }
@@ -54,6 +58,13 @@ pub(super) fn serve(args: &WorkerArgs) -> anyhow::Result<()> {
     log.line("started");
     while worker.step(&signals) {
         worker.wait(&signals);
+    }
+    let new = worker.binary.take().filter(|_| worker.is_replaced);
+    drop(worker);
+    if let Some(new) = new {
+        log.line("upgraded: continuing as the installed program");
+        // Supervisor starts it again if this process cannot become it.
+        log.line(&format!("cannot run it: {}", new.run_new()));
     }
     log.line("stopped");
     Ok(())
@@ -88,6 +99,8 @@ impl<'a> Worker<'a> {
             job: None,
             stop: None,
             paused: false,
+            binary: Binary::of_this_process(),
+            is_replaced: false,
             look_at: Instant::now(),
         })
     }
@@ -115,6 +128,11 @@ impl<'a> Worker<'a> {
         }
         if now >= self.look_at {
             self.look_around(now);
+        }
+        if self.is_replaced {
+            self.servers.close();
+            self.runtime.end(&mut self.heartbeat);
+            return false;
         }
         if self.paused {
             return true;
@@ -166,6 +184,7 @@ impl<'a> Worker<'a> {
             self.runtime.end(&mut self.heartbeat);
         }
         self.retries.look();
+        self.is_replaced = self.binary.as_ref().is_some_and(Binary::is_replaced);
     }
 
     /// Whether the worker may take another job now. Checks for a pause itself, as the

@@ -279,7 +279,11 @@ const ALLOWED: &[(&str, &[&str], &str)] = &[
         "the answer of our program in PHP",
     ),
     ("site/find.rs", &["home"], "a folder"),
-    ("site/page.rs", &["final class"], "PHP's own words in a template"),
+    (
+        "site/page.rs",
+        &["final class"],
+        "PHP's own words in a template",
+    ),
     (
         "site/web_php.rs",
         &["php-fpm: master process (", "{LIBRARY} (deleted)"],

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use super::lab::{Site, children, processor_ms, signal, sleep, wait_for};
+use super::lab::{Site, Worker, children, lab, processor_ms, signal, sleep, wait_for};
 
 fn sleeping(count: usize, millis: u64) -> Vec<(&'static str, Value)> {
     (0..count)
@@ -243,4 +243,38 @@ fn a_site_that_cannot_be_loaded_keeps_its_jobs() {
     site.write("wp-config.php", &config);
     site.wait_for_out(40, 1);
     worker.stop();
+}
+
+#[test]
+fn an_upgrade_changes_the_program_of_a_worker_and_not_its_process() {
+    let site = Site::new("upgrade");
+    let program = lab().dir.join("lib/wp-gears-upgrade");
+    let install = || {
+        let new = program.with_extension("new");
+        std::fs::copy(lab().dir.join("lib/wp-gears"), &new).unwrap();
+        std::fs::rename(&new, &program).unwrap();
+    };
+    install();
+    let worker = Worker::of_program(&program, &site, &[]);
+    let runs_installed = || {
+        let exe = std::fs::read_link(format!("/proc/{}/exe", worker.pid())).unwrap();
+        exe == program
+    };
+    site.add_many(&sleeping(1, 1500));
+    wait_for(20, "a job", || site.lines("begun").len() == 1);
+    install();
+    worker.signal("USR1");
+    sleep(300);
+    assert!(!runs_installed(), "it left its job");
+    site.wait_for_out(20, 1);
+    worker.signal("USR1");
+    wait_for(10, "the new program", runs_installed);
+    site.add_many(&sleeping(5, 1));
+    site.wait_for_out(20, 6);
+    assert!(
+        counts(&site).values().all(|n| *n <= 5),
+        "{:?}",
+        counts(&site)
+    );
+    assert_eq!(site.out().len(), 6);
 }

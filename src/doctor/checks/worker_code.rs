@@ -1,11 +1,13 @@
 //! Whether workers run the installed binary, and whether it is this one.
 
 use std::path::Path;
+use std::time::Duration;
 
 use crate::base::paths::{LIB, binary};
 use crate::doctor::checks::orphans::is_worker;
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding, or_ok};
+use crate::host::files::Node;
 use crate::intent::options::Role;
 use crate::resource::ResourceId;
 
@@ -15,6 +17,18 @@ pub const CHECK: Check = Check {
     vital: false,
     run,
 };
+
+/// How long workers may take to notice that their program was replaced.
+const SWITCH: Duration = Duration::from_secs(180);
+
+/// Whether the installed program is so new that workers may still switch to it
+/// by themselves, between two jobs.
+fn is_recent(context: &Context) -> bool {
+    let Ok(Node::File(meta)) = context.host.look(&binary()) else {
+        return false;
+    };
+    meta.mtime().elapsed().is_ok_and(|age| age < SWITCH)
+}
 
 fn run(context: &Context) -> Vec<Finding> {
     if !context.has_role(Role::Worker) {
@@ -31,7 +45,7 @@ fn run(context: &Context) -> Vec<Finding> {
     {
         let Some(exe) = &process.exe else { continue };
         let gone = exe.to_string_lossy().ends_with(" (deleted)");
-        if gone && exe.starts_with(LIB) {
+        if gone && exe.starts_with(LIB) && !is_recent(context) {
             let message = format!(
                 "process {} runs a binary that has been replaced",
                 process.pid
@@ -39,12 +53,8 @@ fn run(context: &Context) -> Vec<Finding> {
             let groups = context.resolved.sites.iter();
             let groups: Vec<String> = groups.map(|site| format!("{}:*", site.program)).collect();
             let restart = context.supervisorctl(&format!("restart {}", groups.join(" ")));
-            let help = format!("run 'wp-gears doctor --fix' or '{restart}'");
-            let mut finding = Finding::failed(message, help);
-            for site in &context.resolved.sites {
-                finding = finding.fixed_by(ResourceId::Program(site.program.clone()));
-            }
-            problems.push(finding);
+            let help = format!("run '{restart}': the jobs in progress are finished first");
+            problems.push(Finding::failed(message, help));
         }
     }
     for name in ["wp-gears", "runner.php", "fork.php", "plugin.php"] {

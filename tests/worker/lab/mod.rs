@@ -18,6 +18,7 @@ use super::common::needs::missing;
 
 pub use process::{children, processor_ms, run, signal, sleep, wait_for};
 pub use site::{Plan, Site};
+pub use worker::Worker;
 
 /// Where Debian's package installs WordPress.
 const WORDPRESS: &str = "/usr/share/wordpress";

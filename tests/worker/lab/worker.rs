@@ -1,6 +1,7 @@
 //! The compiled program as a worker of a site.
 
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
@@ -12,9 +13,14 @@ pub struct Worker {
 
 impl Worker {
     pub fn start(site: &Site, options: &[&str]) -> Worker {
+        Worker::of_program(&lab().dir.join("lib/wp-gears"), site, options)
+    }
+
+    /// The same of another copy of the program.
+    pub fn of_program(program: &Path, site: &Site, options: &[&str]) -> Worker {
         let lab = lab();
         let child = lab
-            .command(lab.dir.join("lib/wp-gears"))
+            .command(program)
             .arg("worker")
             .arg("--site")
             .arg(&site.dir)
