@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use toml::Table;
 
+use crate::base::secrets::MASK;
 use crate::host::Host;
 use crate::intent::file::{DEFAULT, utf8};
 use crate::intent::record::{Intent, Recorded, record, restore, without_sites};
@@ -83,7 +85,15 @@ impl Resource for IntentFile {
     }
 
     fn inspect(&self, host: &Host) -> Result<State> {
-        let state = self.file.inspect(host)?;
+        let mut state = self.file.inspect(host)?;
+        if let State::Differs(change) = &mut state
+            && let Some(diff) = &mut change.diff
+            && let Some(now) = host.read(Path::new(DEFAULT))?
+        {
+            for salt in salts(&String::from_utf8_lossy(&now.bytes)) {
+                *diff = diff.replace(&salt, MASK);
+            }
+        }
         let is_there = host.exists(Path::new(DEFAULT));
         if state == State::Same && self.writes == Writes::First && is_there {
             let change =
@@ -115,6 +125,17 @@ impl Resource for IntentFile {
     fn place(&self) -> Option<Place<'_>> {
         self.file.place()
     }
+}
+
+/// The salts in the file. We never write one, but the user may.
+fn salts(text: &str) -> Vec<String> {
+    let file: Table = text.parse().unwrap_or_default();
+    let sites = file.get("site").and_then(|sites| sites.as_array());
+    let sites = sites.into_iter().flatten().filter_map(|it| it.as_table());
+    let tables = sites.chain([&file]);
+    let salts = tables.filter_map(|table| table.get("salt")?.as_str());
+    let salts = salts.filter(|salt| !salt.is_empty());
+    salts.map(str::to_owned).collect()
 }
 
 impl Revert for Recorded {

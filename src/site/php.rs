@@ -146,15 +146,6 @@ impl Php {
         Ok((!has).then_some(package))
     }
 
-    /// The options that load the tokenizer without ini files. In packages, it is a
-    /// module.
-    fn tokenizer(&self, host: &Host) -> &'static [&'static str] {
-        match self.is_packaged(host) {
-            true => &["-d", "extension=tokenizer"],
-            false => &[],
-        }
-    }
-
     fn row(&self, family: &Family) -> Option<(&'static Collection, &str)> {
         Some((family.collections.first()?, self.collection.as_deref()?))
     }
@@ -293,7 +284,9 @@ pub fn check(host: &Host, php: &Php, user: &User, texts: &[&[u8]]) -> Result<Vec
     let output = host.check(
         &Command::new(&php.path)
             .args(["-n", "-d", "display_errors=0", "-d", "memory_limit=512M"])
-            .args(php.tokenizer(host))
+            // In packages, the tokenizer is a module. A PHP that has it built in
+            // only warns on standard error.
+            .args(["-d", "extension=tokenizer"])
             .args(["-r", PROGRAM])
             .stdin(input)
             .user(user)

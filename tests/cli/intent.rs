@@ -337,3 +337,24 @@ fn a_site_that_is_gone_is_taken_out_of_the_file_by_remove() {
     assert!(root.get(INTENT).contains("# later"));
     is_settled(&root);
 }
+
+#[test]
+fn a_salt_that_people_wrote_into_the_file_is_not_shown() {
+    for salt in ["'geheim'", "\"\"\"\ngeheim\"\"\""] {
+        let root = Root::new();
+        root.put(
+            INTENT,
+            &format!("port = 4731\nsalt = {salt}\n[[site]]\ndir = \"{SITE}\"\n"),
+        );
+        for words in [
+            &["setup", "--yes", "--workers", "3"][..],
+            &["plan", "--json", "--port", "4732", "--workers", "2"],
+            &["remove", "--yes"],
+        ] {
+            let output = root.run(words);
+            assert_eq!(code(&output), 0, "{}", text(&output));
+            assert!(text(&output).contains(INTENT), "{}", text(&output));
+            assert!(!text(&output).contains("geheim"), "{}", text(&output));
+        }
+    }
+}
