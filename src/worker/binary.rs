@@ -64,6 +64,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("program");
         std::fs::copy("/bin/true", &path).unwrap();
+        // As a process keeps its program: no other file may get the inode.
+        let _running = std::fs::File::open(&path).unwrap();
         let binary = Binary {
             file: file(&path).unwrap(),
             path: path.clone(),
