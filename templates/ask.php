@@ -168,6 +168,7 @@ final class WP_Gears_Ask {
 				'hash'  => hash( 'sha256', $secret ),
 				'until' => $until,
 				'token' => $token,
+				'is'    => self::identity( self::$site ),
 				'files' => array_merge( self::$request['forget'], array( self::$site . '/wp-config.php' ) ),
 			)
 		);
@@ -193,6 +194,12 @@ final class WP_Gears_Ask {
 			'started_ms' => self::ms( $seen['started'] - $page['sent'] ),
 			'done_ms'    => self::ms( $seen['done'] - $page['sent'] ),
 		);
+	}
+
+	/** What tells this copy of the site from another with the same database, in a chroot too. */
+	private static function identity( $site ) {
+		$stat = stat( "$site/wp-load.php" );
+		return array( $stat['dev'], $stat['ino'] );
 	}
 
 	/** The page's answer: that of the first server that gives one, once its PHP has seen the new wp-config.php. */

@@ -41,6 +41,11 @@ if ( ! class_exists( 'WP_Gears_Proof', false ) ) {
 			if ( time() > $known['until'] || ! hash_equals( (string) $known['hash'], hash( 'sha256', $secret ) ) ) {
 				return;
 			}
+			// A copy of the site may have the same database.
+			$stat = @stat( ABSPATH . 'wp-load.php' );
+			if ( ! $stat || ! isset( $known['is'] ) || array( $stat['dev'], $stat['ino'] ) !== $known['is'] ) {
+				return;
+			}
 			self::$mark  = substr( hash( 'sha256', "mark $secret" ), 0, 32 );
 			self::$token = (string) $known['token'];
 			if ( ! defined( 'DONOTCACHEPAGE' ) ) {

@@ -70,10 +70,14 @@ fn pages_work_with_and_without_a_job_server() {
     assert_eq!(site.get("http://localhost/").0, 200);
 
     phase("WP-Cron runs the jobs");
-    // WP-Cron runs the jobs passed to it.
-    host.as_user("www-data", &["php", "/var/www/site/wp-cron.php"])
-        .ok();
-    let mut done = site.wait_for(3, Duration::from_secs(10));
+    // WP-Cron runs the jobs passed to it. A run that a page started may hold its lock for a minute.
+    let start = std::time::Instant::now();
+    let mut done = Vec::new();
+    while done.len() < 3 && start.elapsed() < Duration::from_secs(75) {
+        host.as_user("www-data", &["php", "/var/www/site/wp-cron.php"])
+            .ok();
+        done = site.wait_for(3, Duration::from_secs(5));
+    }
     done.sort();
     assert_eq!(done, [1, 2, 3]);
 }
