@@ -1,6 +1,7 @@
 //! Derives options from a host that was set up by hand, or by a version that
 //! recorded no intent. They are read once and then recorded.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -11,7 +12,7 @@ use crate::host::Host;
 use crate::host::platform::Platform;
 use crate::intent::options::{HostOptions, SiteOptions};
 use crate::queue;
-use crate::site::find;
+use crate::site::{find, plugins};
 use crate::supervisor::programs::ProgramSection;
 use crate::worker::options::WorkerOptions;
 
@@ -98,4 +99,21 @@ pub fn beyond_defaults(options: SiteOptions, dir: &Path, name: &str) -> SiteOpti
         worker_dir: Some(dir.to_owned()),
         ..SiteOptions::defaults()
     })
+}
+
+/// Programs by the site that they serve. Ours take precedence over those written
+/// by the plugin's readme.
+pub fn by_site(programs: Vec<ProgramSection>) -> HashMap<PathBuf, ProgramSection> {
+    let mut found = HashMap::new();
+    for program in &programs {
+        if let Some(dir) = program.runner_site(&plugins::runners()) {
+            found.insert(dir, program.clone());
+        }
+    }
+    for program in programs {
+        if let Some(dir) = program.site() {
+            found.insert(dir, program);
+        }
+    }
+    found
 }

@@ -10,4 +10,7 @@ pub mod past;
 pub mod queue;
 pub mod record;
 pub mod resolve;
+pub mod resolve_site;
+pub mod resolved;
+pub mod salts;
 pub mod usage;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding, or_ok};
-use crate::intent::resolve;
+use crate::intent::salts;
 
 pub const CHECK: Check = Check {
     name: "salt",
@@ -14,7 +14,7 @@ pub const CHECK: Check = Check {
 };
 
 fn run(context: &Context) -> Vec<Finding> {
-    let salts: Vec<(PathBuf, String)> = resolve::salts(
+    let salts: Vec<(PathBuf, String)> = salts::salts(
         context.host,
         context.resolved.host.supervisor,
         &context.resolved.sites,

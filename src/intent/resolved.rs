@@ -1,0 +1,130 @@
+//! What every option of the host and of each site resolves to.
+
+use std::path::PathBuf;
+
+use crate::gearman::{daemon, options};
+use crate::host::supervisor::Supervisord;
+use crate::intent::adopt::reached_at;
+use crate::intent::options::{HostOptions, Queue, Role, SiteOptions};
+use crate::queue::Store;
+use crate::site::ask::Target;
+use crate::site::config::{Found, Want};
+use crate::site::php::Php;
+use crate::site::plugins::{self, Plugin};
+use crate::supervisor::programs::ProgramSection;
+use crate::worker::options::{WorkerOptions, WorkerSettings};
+
+/// The resolved host and sites.
+pub struct Resolved {
+    pub host: HostResolved,
+    pub sites: Vec<SiteResolved>,
+    /// Sites that an earlier run set up, that this run does not touch, and that no
+    /// file names yet.
+    pub others: Vec<(PathBuf, SiteOptions)>,
+    /// Sites that cannot be set up, by folder.
+    pub refused: Vec<(PathBuf, anyhow::Error)>,
+    /// Notes for the user.
+    pub notes: Vec<String>,
+}
+
+pub struct HostResolved {
+    pub roles: Vec<Role>,
+    pub queue: Queue,
+    /// Where queued jobs are stored; `None` without a job server here.
+    pub store: Option<Box<dyn Store>>,
+    pub listen: String,
+    pub port: u16,
+    /// Its address before this run: sites that use it get the new one.
+    pub former_server: String,
+    pub allow_upgrades: bool,
+    pub supervisor: &'static Supervisord,
+    pub extension_archive: Option<PathBuf>,
+    /// Options that the host has but no file or option sets.
+    pub adopted: HostOptions,
+}
+
+impl HostResolved {
+    /// The address of this host's own job server, as seen from this host.
+    pub fn own_server(&self) -> String {
+        reached_at(&self.listen, self.port)
+    }
+
+    /// The options that the job server needs.
+    pub fn options_of_gearmand(&self) -> Vec<options::Wanted> {
+        let store = self.store.as_deref();
+        let of_queue = store.map_or_else(Vec::new, |store| self.queue.wanted(store));
+        daemon::wanted(&self.listen, self.port, of_queue)
+    }
+}
+
+pub struct SiteResolved {
+    /// The name of its folders, log and program.
+    pub name: String,
+    pub dir: PathBuf,
+    pub version: String,
+    pub config: PathBuf,
+    pub found: Found,
+    pub plugin: &'static Plugin,
+    pub salt: Want<String>,
+    pub servers: Want<Vec<String>>,
+    /// 0 until the host's budget is divided.
+    pub workers: u32,
+    /// Fork mode was requested explicitly, so a PHP that cannot fork is refused.
+    pub must_fork: bool,
+    pub user: String,
+    pub worker_dir: PathBuf,
+    pub program: String,
+    /// The existing program, ours or one written by the plugin's readme. It is
+    /// adopted in its file.
+    pub existing: Option<ProgramSection>,
+    pub php: Php,
+    /// The options in the workers' command, and what they resolve to.
+    pub worker_options: WorkerOptions,
+    pub worker: WorkerSettings,
+    /// Options that the host has but no file or option sets.
+    pub adopted: SiteOptions,
+}
+
+impl SiteResolved {
+    /// The servers that the site will use.
+    pub fn effective_servers(&self) -> Vec<String> {
+        match &self.servers {
+            Want::Exactly(servers) => servers.clone(),
+            Want::Default(servers) => self.found.servers.clone().unwrap_or(servers.clone()),
+        }
+    }
+
+    /// The functions to which the site submits its jobs now and will not any more,
+    /// as each plugin names them.
+    pub fn names_left_behind(&self) -> Vec<String> {
+        let old = self.found.salt.as_deref();
+        let changes = match (&self.salt, old) {
+            (Want::Exactly(new), Some(old)) => new != old,
+            (Want::Default(_), Some(_)) => false,
+            (_, None) => !self.found.salt_computed,
+        };
+        if !changes || self.found.on.is_empty() {
+            return Vec::new();
+        }
+        plugins::functions(old)
+    }
+
+    /// How to ask the site about itself.
+    pub fn target(&self) -> Target<'_> {
+        Target {
+            dir: &self.dir,
+            php: &self.php.path,
+            user: &self.user,
+            plugin: self.plugin,
+            cache: None,
+        }
+    }
+
+    /// The salt that the site will have; `None` for a new one.
+    pub fn effective_salt(&self) -> Option<&str> {
+        match &self.salt {
+            Want::Exactly(salt) => Some(salt),
+            Want::Default(_) => self.found.salt.as_deref().filter(|salt| !salt.is_empty()),
+        }
+    }
+}
