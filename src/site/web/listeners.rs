@@ -8,25 +8,17 @@ use serde::Serialize;
 use crate::host::Host;
 use crate::site::web::Kind;
 
-/// Programs that answer HTTP requests.
-const PROGRAMS: [&str; 9] = [
-    "nginx",
-    "apache2",
-    "httpd",
-    "caddy",
-    "lighttpd",
-    "litespeed",
-    "openlitespeed",
-    "haproxy",
-    "varnishd",
-];
-/// The servers whose configuration `site::web` reads, by their programs.
-const READ: [(&str, Kind); 5] = [
-    ("nginx", Kind::Nginx),
-    ("apache2", Kind::Apache),
-    ("httpd", Kind::Apache),
-    ("caddy", Kind::Caddy),
-    ("lighttpd", Kind::Lighttpd),
+/// Programs that answer HTTP requests, and whose configuration `site::web` reads.
+const PROGRAMS: [(&str, Option<Kind>); 9] = [
+    ("nginx", Some(Kind::Nginx)),
+    ("apache2", Some(Kind::Apache)),
+    ("httpd", Some(Kind::Apache)),
+    ("caddy", Some(Kind::Caddy)),
+    ("lighttpd", Some(Kind::Lighttpd)),
+    ("litespeed", None),
+    ("openlitespeed", None),
+    ("haproxy", None),
+    ("varnishd", None),
 ];
 /// Where servers listen for HTTP; these come first.
 const USUAL: [u16; 2] = [80, 443];
@@ -51,8 +43,8 @@ pub fn running(host: &Host) -> Vec<Kind> {
             .filter_map(|it| it.exe.as_deref()?.file_name());
         programs.any(|program| program == name)
     };
-    let read = READ.iter().filter(|(name, _)| runs(name));
-    read.map(|(_, kind)| *kind).collect()
+    let running = PROGRAMS.iter().filter(|(name, _)| runs(name));
+    running.filter_map(|(_, kind)| *kind).collect()
 }
 
 /// Each address and port once.
@@ -62,8 +54,8 @@ pub fn all(host: &Host) -> Vec<WebListener> {
         let program = process.exe.as_deref().and_then(Path::file_name);
         let known = PROGRAMS
             .iter()
-            .find(|name| program.is_some_and(|it| it == **name));
-        let Some(program) = known else {
+            .find(|(name, _)| program.is_some_and(|it| it == *name));
+        let Some((program, _)) = known else {
             continue;
         };
         for listener in host.listeners_of(process.pid) {
