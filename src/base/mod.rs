@@ -9,3 +9,4 @@ pub mod problem;
 pub mod random;
 pub mod secrets;
 pub mod template;
+pub mod text;

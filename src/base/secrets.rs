@@ -72,14 +72,6 @@ pub fn diff(text: &str, secrets: Secrets) -> String {
     shown
 }
 
-/// Foreign text, with control characters replaced so that they cannot drive a
-/// terminal.
-pub fn printable(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect()
-}
-
 /// Masks every string literal that is not known to be harmless, and the rest
 /// of the line after an unclosed quote.
 fn php<'l>(line: &'l str, words: &[&str]) -> Cow<'l, str> {

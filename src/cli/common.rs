@@ -9,9 +9,9 @@ use crate::host::lock::Lock;
 use crate::intent::load::{Given, load, need_sites};
 use crate::intent::options::{HostOptions, SiteOptions, Spec};
 use crate::plan::{history, recovery};
-use crate::report::Ui;
 use crate::report::ask::Answer;
 use crate::report::interrupt::{Cancelled, Interrupts};
+use crate::report::{Ui, sink};
 
 pub const DONE: u8 = 0;
 pub const FAILED: u8 = 1;
@@ -21,7 +21,7 @@ pub const CHANGES: u8 = 3;
 pub fn host_of(common: &Common, ui: Ui) -> Result<Host> {
     let mut host = Host::new(common.root.as_deref())?;
     if ui.verbose {
-        host.trace = Some(|line| eprintln!("{line}"));
+        host.trace = Some(sink::err);
     }
     Ok(host)
 }

@@ -8,7 +8,7 @@ use anyhow::Result;
 
 use crate::base::clock::utc;
 use crate::base::problem::Problem;
-use crate::base::secrets::printable;
+use crate::base::text::printable;
 use crate::cli::common::{DONE, FAILED};
 use crate::gearman::binary::Client;
 use crate::gearman::server::Server;

@@ -8,9 +8,10 @@ use console::{Key, Style, Term, truncate_str};
 use dialoguer::theme::Theme;
 use dialoguer::{MultiSelect, Select};
 
-use crate::base::secrets::printable;
+use crate::base::text::printable;
 use crate::report::Ui;
 use crate::report::interrupt::Cancelled;
+use crate::report::sink::safe;
 use crate::report::width::lines;
 
 /// The answer to a request for consent.
@@ -110,7 +111,8 @@ impl Ui {
     pub fn secret(&self, question: &str, check: &Check) -> Result<String> {
         let term = Term::stdout();
         loop {
-            term.write_str(&format!("{}: ", self.style().bold().apply_to(question)))?;
+            let ask = format!("{}: ", self.style().bold().apply_to(question));
+            term.write_str(&safe(&ask))?;
             let text = term.read_secure_line()?;
             match check(&text) {
                 Ok(()) => return Ok(text),
@@ -216,7 +218,7 @@ impl Ui {
     fn read(&self, ask: &str, check: &Check) -> Result<String> {
         loop {
             let mut out = std::io::stdout();
-            out.write_all(ask.as_bytes())?;
+            out.write_all(safe(ask).as_bytes())?;
             out.flush()?;
             let mut line = String::new();
             if std::io::stdin().lock().read_line(&mut line)? == 0 {
@@ -265,7 +267,7 @@ type Out<'a> = &'a mut dyn std::fmt::Write;
 
 impl Theme for Look {
     fn format_prompt(&self, f: Out, prompt: &str) -> std::fmt::Result {
-        write!(f, "{}", Style::new().bold().apply_to(prompt))
+        write!(f, "{}", Style::new().bold().apply_to(safe(prompt)))
     }
 
     fn format_select_prompt_item(&self, f: Out, text: &str, active: bool) -> std::fmt::Result {
@@ -288,7 +290,7 @@ fn item(f: Out, check: &str, text: &str, active: bool) -> std::fmt::Result {
     let indent = format!("\n  {}", " ".repeat(check.len()));
     let text = format!("{mark} {check}{}", text.replace('\n', &indent));
     match active {
-        true => write!(f, "{}", Style::new().cyan().apply_to(text)),
-        false => f.write_str(&text),
+        true => write!(f, "{}", Style::new().cyan().apply_to(safe(&text))),
+        false => f.write_str(&safe(&text)),
     }
 }

@@ -8,10 +8,11 @@ mod plan;
 pub mod progress;
 pub mod prometheus;
 pub mod screen;
+pub mod sink;
 pub mod status;
 mod width;
 
-use std::io::{ErrorKind, IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal};
 
 use console::Style;
 
@@ -64,20 +65,19 @@ impl Ui {
             return;
         }
         if self.json {
-            let _ = writeln!(std::io::stderr(), "{text}");
+            sink::err(text);
         } else {
-            let _ = writeln!(std::io::stdout(), "{text}");
+            let _ = sink::out(text);
         }
     }
 
     /// Prints a line of text; false if the pipe is closed.
     pub fn try_line(&self, text: &str) -> bool {
-        writeln!(std::io::stdout(), "{text}").is_ok()
+        sink::out(text).is_ok()
     }
 
     pub fn document(&self, value: &serde_json::Value) {
-        let text = serde_json::to_string_pretty(value).unwrap_or_default();
-        let _ = writeln!(std::io::stdout(), "{text}");
+        let _ = sink::out(&sink::json(value));
     }
 
     fn style(&self) -> Style {
@@ -114,11 +114,7 @@ impl Ui {
     /// causes is printed only if it is needed to understand the error.
     pub fn error(&self, prefix: &str, error: &anyhow::Error) {
         let head = Style::new().for_stderr().red().bold().apply_to("error:");
-        let _ = writeln!(
-            std::io::stderr(),
-            "{head} {prefix}{}",
-            message(error, self.verbose)
-        );
+        sink::err(&format!("{head} {prefix}{}", message(error, self.verbose)));
     }
 }
 

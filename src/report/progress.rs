@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::base::text::printable;
 use crate::plan::apply::{Done, Reporter};
 use crate::plan::journal::Scope;
 use crate::report::Ui;
 use crate::report::interrupt::Interrupts;
+use crate::report::sink::safe;
 use crate::report::width::lines;
 use crate::resource::{ResourceId, Verb};
 
@@ -51,7 +53,7 @@ impl Progress {
         if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix} {wide_msg:.dim}") {
             bar.set_style(style);
         }
-        bar.set_prefix(text.into_owned());
+        bar.set_prefix(safe(&text).into_owned());
         bar.enable_steady_tick(Duration::from_millis(120));
         self.bar.replace(Some(bar));
     }
@@ -70,7 +72,7 @@ impl Reporter for Progress {
 
     fn progress(&self, line: &str) {
         if let Some(bar) = &*self.bar.borrow() {
-            bar.set_message(line.trim().to_owned());
+            bar.set_message(printable(line.trim()));
         }
     }
 

@@ -1,6 +1,7 @@
 //! A full-screen terminal view that is drawn in place and reads single keys. The
 //! terminal is restored at the end, unless SIGKILL ends the process.
 
+use crate::report::sink::safe;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -87,7 +88,7 @@ impl Screen {
             if at > 0 {
                 text.push_str("\r\n");
             }
-            text.push_str(line);
+            text.push_str(&safe(line));
             text.push_str("\x1b[K");
         }
         text.push_str("\x1b[J");

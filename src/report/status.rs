@@ -4,7 +4,7 @@ use console::{Alignment, Style, measure_text_width, pad_str, truncate_str};
 use serde_json::{Value, json};
 
 use crate::base::clock;
-use crate::base::secrets;
+use crate::base::text::printable;
 use crate::queue::probe::{QueueStatus, Snapshot};
 use crate::site::plugins;
 
@@ -159,17 +159,13 @@ pub fn server(snapshot: &Snapshot, at: usize, width: usize) -> String {
     let seen = &snapshot.servers[at];
     let text = match &seen.answer {
         Ok(version) => {
-            let version = secrets::printable(version);
+            let version = printable(version);
             format!(
                 "{}  gearmand {version}, answers in {} ms",
                 seen.server, seen.ms
             )
         }
-        Err(why) => format!(
-            "{}  not available: {}",
-            seen.server,
-            secrets::printable(why)
-        ),
+        Err(why) => format!("{}  not available: {}", seen.server, printable(why)),
     };
     let style = match seen.answer {
         Ok(_) => Style::new().bold(),

@@ -19,10 +19,7 @@ impl Ui {
     pub fn command(&self, command: &str, words: &[String]) {
         let room = self.columns().unwrap_or(usize::MAX);
         let mut line = format!("  {command}");
-        for word in words
-            .iter()
-            .map(|word| crate::base::secrets::printable(word))
-        {
+        for word in words.iter().map(|word| crate::base::text::printable(word)) {
             if measure_text_width(&line) + measure_text_width(&word) + 3 > room {
                 self.line(&format!("{line} \\"));
                 line = format!("    {word}");
@@ -59,7 +56,7 @@ pub fn lines(text: &str, indent: usize, columns: Option<usize>) -> String {
             if !row.is_empty() {
                 row.push(' ');
             }
-            let word = crate::base::secrets::printable(word);
+            let word = crate::base::text::printable(word);
             let mut rest = word.as_str();
             while let Some(at) = break_at(rest, room) {
                 rows.push(rest[..at].to_owned());

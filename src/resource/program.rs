@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::paths::binary;
 use crate::base::problem::Problem;
-use crate::base::secrets::printable;
+use crate::base::text::printable;
 use crate::host::Host;
 use crate::host::supervisor::Supervisord;
 use crate::resource::file::{Edit, File};

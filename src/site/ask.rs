@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use crate::base::problem::Problem;
 use crate::base::random;
-use crate::base::secrets;
+use crate::base::text::printable;
 use crate::host::Host;
 use crate::host::commands::{Command, explain};
 use crate::host::files::Node;
@@ -228,7 +228,7 @@ impl Target<'_> {
         };
         let mut proof: PageProof = self.ask(host, request, patience * 2 + PROVE)?;
         for text in [&mut proof.error, &mut proof.unreachable] {
-            *text = text.take().map(|text| secrets::printable(&text));
+            *text = text.take().map(|text| printable(&text));
         }
         for text in [
             &mut proof.sapi,
@@ -236,7 +236,7 @@ impl Target<'_> {
             &mut proof.url,
             &mut proof.ini,
         ] {
-            *text = secrets::printable(text);
+            *text = printable(text);
         }
         Ok(proof)
     }
@@ -328,10 +328,7 @@ fn read<T: DeserializeOwned>(stdout: &[u8], mark: &str) -> Result<T, String> {
 
 /// A site's name, safe to show.
 fn shown_name(name: &str) -> String {
-    secrets::printable(name)
-        .chars()
-        .take(LONGEST_NAME)
-        .collect()
+    printable(name).chars().take(LONGEST_NAME).collect()
 }
 
 /// A site's error message, safe to show.

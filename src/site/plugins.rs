@@ -7,7 +7,8 @@ use clap::ValueEnum;
 use clap::builder::PossibleValue;
 use serde::{Deserialize, Serialize};
 
-use crate::base::secrets::{MASK, printable};
+use crate::base::secrets::MASK;
+use crate::base::text::printable;
 
 /// The constant that separates the jobs of different sites.
 pub const SALT: &str = "WP_ASYNC_TASK_SALT";

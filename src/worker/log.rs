@@ -1,6 +1,7 @@
 //! The site's log, to which all its workers append: a line per job, and PHP's
 //! output.
 
+use crate::base::text::is_harmless;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -125,7 +126,7 @@ fn push_printable(line: &mut String, text: &str) {
             line.push('…');
             return;
         }
-        if c.is_control() && c != '\t' {
+        if !is_harmless(c) && c != '\t' {
             line.extend(c.escape_default());
         } else {
             line.push(c);

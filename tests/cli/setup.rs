@@ -49,6 +49,39 @@ fn plan_shows_the_diff_and_changes_nothing() {
     assert_eq!(code(&output), 0, "{}", text(&output));
 }
 
+/// What a terminal would obey, and what would show a text in another order.
+#[test]
+fn nothing_in_a_site_can_drive_the_terminal() {
+    let root = Root::new();
+    let hostile = "\x1b]0;title\x07 \x1b[2J \x1b[8m \u{9b}31m \u{202e}txt \u{2066}";
+    let servers = format!("$gearman_servers = array( '10.0.0.1:4730' ); // {hostile}\n");
+    let config = CONFIG.replacen("<?php\n", &format!("<?php\n{servers}"), 1);
+    root.put(&format!("{SITE}/wp-config.php"), &config);
+    for args in [
+        vec!["plan", "--site", SITE, "--servers", "10.0.0.2:4730"],
+        vec![
+            "plan",
+            "--site",
+            SITE,
+            "--servers",
+            "10.0.0.2:4730",
+            "--json",
+        ],
+        vec!["plan", "--site", SITE, "--servers", hostile],
+        vec!["plan", "--site", hostile],
+        vec!["setup", "--site", SITE, "--yes", "--verbose"],
+        vec!["doctor", "--site", SITE],
+    ] {
+        let output = root.run(&args);
+        let shown = text(&output);
+        let bad = shown.chars().find(|c| {
+            (c.is_control() && *c != '\n' && *c != '\t')
+                || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        });
+        assert_eq!(bad, None, "{args:?}: {shown:?}");
+    }
+}
+
 #[test]
 fn secrets_are_not_shown() {
     let root = Root::new();
