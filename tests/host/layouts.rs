@@ -1,137 +1,187 @@
-//! Hosts of the RHEL family with other packages: a unit with its own options, and a
-//! PHP alongside the distribution's, like Remi's.
+//! Sites that are not one folder that one pool serves: content elsewhere, WordPress
+//! below the web root, several users, and pools that see less of the host.
 
-use crate::harness::{Host, Site, rhel, site};
-use crate::support::{
-    PortWatch, a_page_hands_in_a_job, daemons, everything, host_of, jobs_run, none, on_site,
-    web_has_it,
-};
+use std::time::Duration;
 
-/// Command lines of gearmand's unit: one that conflicts with our options, and one that
-/// reads no options file.
-const COMMANDS: [&str; 2] = [
-    "/usr/sbin/gearmand -d --log-file none --syslog --listen=0.0.0.0 -q builtin $OPTIONS",
-    "/usr/sbin/gearmand -d --syslog --log-file=none --threads=2",
-];
+use crate::harness::debian::install;
+use crate::harness::{Host, Site, site};
+use crate::phase::phase;
+use crate::support::{everything, none, ready_host};
 
-/// A PHP 8.2 with Remi's paths that serves the site, packages for it in a repository,
-/// and the distribution's own PHP without the extension.
-const REMI: &str = r#"
-home=/opt/remi/php82/root etc=/etc/opt/remi/php82
-mkdir -p $home/usr/bin $etc/php.d $etc/php-fpm.d /root/files /srv/remi
-cp "$(php -r 'echo ini_get("extension_dir");')"/{gearman,posix}.so /root/files
-cp /etc/php.d/50-gearman.ini /etc/php.d/20-posix.ini /root/files
-dnf -q -y remove php-pecl-gearman php-process
-cp /etc/php.d/* $etc/php.d
-
-printf '#!/bin/sh\nPHP_INI_SCAN_DIR=%s/php.d exec /usr/bin/php "$@"\n' $etc >$home/usr/bin/php
-chmod +x $home/usr/bin/php
-printf 'include=%s/php-fpm.d/*.conf\n[global]\nerror_log=/var/log/php-fpm/82.log\n' $etc >$etc/php-fpm.conf
-mv /etc/php-fpm.d/site.conf $etc/php-fpm.d
-cat >/etc/systemd/system/php82-php-fpm.service <<END
-[Service]
-Type=notify
-Environment=PHP_INI_SCAN_DIR=$etc/php.d
-ExecStart=/usr/sbin/php-fpm --nodaemonize --fpm-config $etc/php-fpm.conf
-ExecReload=/bin/kill -USR2 \$MAINPID
-[Install]
-WantedBy=multi-user.target
-END
-systemctl daemon-reload
-systemctl restart php-fpm
-systemctl enable -q --now php82-php-fpm
-
-lib=$(php -r 'echo ini_get("extension_dir");')
-for one in pecl-gearman:gearman process:posix; do
-    name=php82-php-${one%:*} so=${one#*:}
-    cat >/root/$name.spec <<END
-Name: $name
-Version: 1
-Release: 1.el9.remi
-Summary: Made for a test
-License: as its files say
-AutoReqProv: no
-%description
-Made for a test.
-%install
-mkdir -p %{buildroot}$lib %{buildroot}$etc/php.d
-cp /root/files/$so.so %{buildroot}$lib
-cp /root/files/*-$so.ini %{buildroot}$etc/php.d
-%files
-$lib/$so.so
-$etc/php.d
-END
-    rpmbuild --quiet --define '_rpmdir /srv/remi' --define '__os_install_post %{nil}' \
-        --define 'debug_package %{nil}' -bb /root/$name.spec
-done
-createrepo_c --quiet /srv/remi
-printf '[remi]\nname=remi\nbaseurl=file:///srv/remi\ngpgcheck=0\n' >/etc/yum.repos.d/remi.repo
+/// A page that submits a job as a plugin would, and says how.
+const SEND: &str = r#"<?php
+require __DIR__ . '/wp-load.php';
+$sent = wp_async_task_add('test_job', ['n' => (int) $_GET['n']]);
+echo is_string($sent) ? 'gearman' : 'elsewhere';
 "#;
 
-#[test]
-fn other_layouts_than_epels_are_served_too() {
-    let host = host_of(&rhel::with_packages().unwrap(), "layouts");
-    for command in COMMANDS {
-        options_in_the_unit(&host, command);
-    }
-    a_php_of_its_own_places(&host);
+/// A layout, as its administrator knows it.
+struct Layout<'a> {
+    /// The WordPress folder.
+    folder: &'a str,
+    /// The user of the pool that serves it.
+    user: &'a str,
+    /// The address of the WordPress folder.
+    url: &'a str,
+    /// What setup says of the page that it asked.
+    proof: &'a str,
 }
 
-fn options_in_the_unit(host: &Host, command: &str) {
-    let unit = "/usr/lib/systemd/system/gearmand.service";
+impl Layout<'_> {
+    fn command(&self, host: &Host, verb: &str, more: &[&str]) -> crate::harness::Out {
+        let site = ["wp-gears", verb, "--site", self.folder, "--yes"];
+        host.run(&[&site[..], more].concat())
+    }
+
+    /// Everything that setup promises, and remove takes away again.
+    #[track_caller]
+    fn holds(&self, host: &Host) {
+        let page = format!("{}/send.php", self.folder);
+        host.put(&page, SEND, 0o644).unwrap();
+        host.run(&["chmod", "1777", "/srv/jobs"]).ok();
+        // The first page makes WordPress create folders for uploads.
+        host.run(&["curl", "-s", self.url]).ok();
+        let before = everything(host);
+        phase(format!("setup of {}", self.folder));
+        let setup = self.command(host, "setup", &[]).exits(0);
+        assert!(setup.stdout.contains(self.proof), "{setup}");
+
+        phase("a page submits a job");
+        let site = Site {
+            host,
+            folder: self.folder,
+            user: self.user,
+        };
+        site.forget_done();
+        let answer = site.get(&format!("{}/send.php?n=7", self.url));
+        assert_eq!(answer, (200, "gearman".into()));
+        assert_eq!(site.wait_for(1, Duration::from_secs(20)), [7]);
+        let owner = host.run(&["stat", "-c", "%U", "/srv/jobs/done"]).ok();
+        assert_eq!(owner.trim(), self.user, "ran the job");
+        site.forget_done();
+
+        phase("doctor and a second setup");
+        let doctor = host.run(&["wp-gears", "doctor"]).exits(0);
+        println!("{}", doctor.stdout);
+        let made = everything(host);
+        let again = self.command(host, "setup", &["-v"]).exits(0);
+        assert!(again.stdout.contains("Nothing to change."), "{again}");
+        assert!(!again.stderr.contains("/php"), "starts PHP: {again}");
+        none(made.touches_to(&everything(host)), "touched by a second");
+
+        phase("remove");
+        self.command(host, "remove", &["--purge"]).exits(0);
+        none(before.changes_to(&everything(host)), "left by remove");
+        host.run(&["rm", &page]).ok();
+    }
+}
+
+const PROOF: &str = "a page submitted a job";
+const SITE: Layout = Layout {
+    folder: site::FOLDER,
+    user: site::USER,
+    url: "http://localhost",
+    proof: PROOF,
+};
+
+#[test]
+fn wordpress_below_the_root_runs_as_the_pool_that_serves_it() {
+    let host = ready_host("below");
+    host.shell(
+        "cd /var/www/site; useradd --system alice; useradd --system deploy
+         mkdir wp; find . -mindepth 1 -maxdepth 1 ! -name wp -exec mv {} wp/ ';'
+         cp wp/index.php index.php; sed -i \"s#/wp-blog-header.php#/wp/wp-blog-header.php#\" index.php
+         chown -R deploy:alice .; chmod -R g+rX .
+         sed -i 's/= www-data$/= alice/' /etc/php/8.2/fpm/pool.d/site.conf
+         sed -i 's/^listen\\.\\(owner\\|group\\) = alice/listen.\\1 = www-data/' /etc/php/8.2/fpm/pool.d/site.conf
+         systemctl restart php8.2-fpm nginx
+         cd wp; runuser -u alice -- php -r 'require \"wp-load.php\"; update_option(\"siteurl\", \"http://localhost/wp\");'",
+    )
+    .ok();
+    let layout = Layout {
+        folder: "/var/www/site/wp",
+        user: "alice",
+        url: "http://localhost/wp",
+        proof: PROOF,
+    };
+    phase("nginx");
+    layout.holds(&host);
+
+    phase("Apache");
+    install(&host, &["apache2"]).unwrap();
+    host.shell(
+        "cat >/etc/apache2/sites-available/000-default.conf <<'END'
+<VirtualHost *:80>
+    DocumentRoot /var/www/site
+    <Directory /var/www/site>
+        Require all granted
+    </Directory>
+    <FilesMatch \\.php$>
+        SetHandler \"proxy:unix:/run/php/site.sock|fcgi://localhost\"
+    </FilesMatch>
+</VirtualHost>
+END
+         a2enmod proxy_fcgi; systemctl disable --now nginx; systemctl restart apache2",
+    )
+    .ok();
+    layout.holds(&host);
+
+    phase("Caddy");
+    install(&host, &["caddy"]).unwrap();
+    host.shell(
+        "cat >/etc/caddy/Caddyfile <<'END'
+:80 {
+    root * /var/www/site
+    php_fastcgi unix//run/php/site.sock
+    file_server
+}
+END
+         usermod -aG www-data caddy
+         systemctl disable --now apache2; systemctl restart caddy",
+    )
+    .ok();
+    layout.holds(&host);
+}
+
+#[test]
+fn each_pool_serves_with_its_own_user() {
+    let host = ready_host("pools");
+    site::add(&host, "/var/www/second", "bob", "bob.test").unwrap();
+    let second = Layout {
+        folder: "/var/www/second",
+        user: "bob",
+        url: "http://bob.test",
+        proof: PROOF,
+    };
+    host.shell("echo 127.0.0.1 bob.test >>/etc/hosts").ok();
+    SITE.holds(&host);
+    second.holds(&host);
+}
+
+#[test]
+fn a_pool_may_see_less_of_the_host() {
+    let host = ready_host("chroot");
+    let pool = "/etc/php/8.2/fpm/pool.d/site.conf";
+    phase("open_basedir");
     host.shell(&format!(
-        "sed -i 's|^ExecStart=.*|ExecStart={command}|' {unit}; systemctl daemon-reload"
+        "cp {pool} /root/pool
+         echo 'php_admin_value[open_basedir] = /var/www/site:/tmp' >>{pool}
+         systemctl restart php8.2-fpm"
     ))
     .ok();
-    let before = everything(host);
-    let port = PortWatch::start(host);
-    on_site(host, "setup", &[]).exits(0);
-    port.saw_loopback_alone();
-    jobs_run(&Site::first(host), 3);
-    let running = host.processes_of("gearmand -d");
-    assert!(
-        running.iter().any(|it| it.command.contains("libsqlite3")),
-        "{running:?}"
-    );
-    for kept in ["--syslog", "--threads=2"] {
-        let is_there = running.iter().any(|it| it.command.contains(kept));
-        assert_eq!(is_there, command.contains(kept), "{running:?}");
-    }
+    SITE.holds(&host);
 
-    let (made, daemons_before) = (everything(host), daemons(host));
-    on_site(host, "setup", &[]).exits(0);
-    none(made.touches_to(&everything(host)), "touched by a second");
-    assert_eq!(daemons_before, daemons(host));
-    on_site(host, "remove", &["--purge"]).exits(0);
-    none(before.changes_to(&everything(host)), "left by remove");
-    host.run(&["rpm", "-q", "gearmand", "epel-release"])
-        .exits(0);
-}
-
-fn a_php_of_its_own_places(host: &Host) {
-    host.run(&["bash", "-ec", REMI]).ok();
-    assert!(!web_has_it(host));
-    let (before, own) = (everything(host), host.tree(&["/etc/php.d"]));
-    let plan = on_site(host, "plan", &[]).exits(0);
-    for name in ["php82-php-pecl-gearman", "php82-php-process"] {
-        assert!(plan.stdout.contains(name), "{plan}");
-    }
-    on_site(host, "setup", &[]).exits(0);
-    a_page_hands_in_a_job(host);
-    none(
-        own.changes_to(&host.tree(&["/etc/php.d"])),
-        "changed of its own PHP",
-    );
-    let program = host.read("/etc/supervisord.d/wp-gears-site.ini").unwrap();
-    assert!(
-        program.contains("--php /opt/remi/php82/root/usr/bin/php "),
-        "{program}"
-    );
-    let second = on_site(host, "setup", &["-v"]).exits(0);
-    for word in ["$ dnf", "/php"] {
-        assert!(!second.stderr.contains(word), "runs {word}: {second}");
-    }
-    on_site(host, "remove", &["--purge"]).exits(0);
-    none(before.changes_to(&everything(host)), "left by remove");
-    assert!(!host.exists(&format!("{}/wp-gears-runner.php", site::FOLDER)));
+    phase("chroot");
+    // PHP needs the time zones, and reaches the database by its address.
+    host.shell(&format!(
+        "cp /root/pool {pool}; echo 'chroot = /var/www' >>{pool}
+         mkdir -p /var/www/usr/share /var/www/tmp; chmod 1777 /var/www/tmp
+         cp -r /usr/share/zoneinfo /var/www/usr/share
+         sed -i 's#include fastcgi.conf;#include fastcgi.conf; fastcgi_param SCRIPT_FILENAME /site$fastcgi_script_name; fastcgi_param DOCUMENT_ROOT /site;#' /etc/nginx/sites-enabled/site.conf
+         sed -i \"s/'localhost'/'127.0.0.1'/\" /var/www/site/wp-config.php
+         systemctl restart php8.2-fpm nginx
+         curl -sSf http://localhost/ >/dev/null"
+    ))
+    .ok();
+    SITE.holds(&host);
 }

@@ -25,6 +25,7 @@ mod queue;
 mod record;
 mod refusals;
 mod releases;
+mod remi;
 mod remove;
 mod rhel;
 mod room;

@@ -85,10 +85,14 @@ fn of_file(host: &Host, file: &Path, php: &Path) -> Vec<Pool> {
 /// Whether a web server's address is the one that a pool listens on.
 pub fn same_socket(pool: &str, named: &str) -> bool {
     let plain = |text: &str| {
-        let text = text.trim_start_matches("unix:").trim_end_matches('/');
-        let text = text
-            .strip_prefix("//")
-            .map_or(text.to_owned(), |rest| format!("/{rest}"));
+        // Caddy writes unix//run/php/a.sock, the others unix:/run/php/a.sock.
+        let socket = text.strip_prefix("unix");
+        let socket = socket.and_then(|rest| rest.strip_prefix([':', '/']));
+        let text = socket.unwrap_or(text).trim_end_matches('/');
+        let text = match text.strip_prefix("//") {
+            Some(rest) => format!("/{rest}"),
+            None => text.to_owned(),
+        };
         text.replacen("/var/run/", "/run/", 1)
             .replacen("localhost:", "127.0.0.1:", 1)
     };
@@ -96,4 +100,28 @@ pub fn same_socket(pool: &str, named: &str) -> bool {
     // A pool may listen on a port without an address.
     let port = |text: &str| text.rsplit(':').next().map(str::to_owned);
     pool == named || (!pool.contains(['/', ':']) && port(&named).as_deref() == Some(&pool))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_is_the_same_however_a_server_writes_it() {
+        for (pool, named, same) in [
+            ("/run/php/a.sock", "unix:/run/php/a.sock", true),
+            ("/run/php/a.sock", "unix:/var/run/php/a.sock", true),
+            ("/run/php/a.sock", "unix://run/php/a.sock", true),
+            ("/run/php/a.sock", "unix//run/php/a.sock", true),
+            ("/run/php/a.sock", "/run/php/a.sock", true),
+            ("/run/php/a.sock", "unix:/run/php/b.sock", false),
+            ("9001", "127.0.0.1:9001", true),
+            ("9001", "localhost:9001", true),
+            ("127.0.0.1:9001", "localhost:9001", true),
+            ("127.0.0.1:9001", "127.0.0.1:9002", false),
+            ("/run/php/9001", "127.0.0.1:9001", false),
+        ] {
+            assert_eq!(same_socket(pool, named), same, "{pool} {named}");
+        }
+    }
 }
