@@ -41,7 +41,7 @@ final class WP_Gears_Runner {
 
 	/** @var resource|null The pipe; null when run by hand. */
 	private static $pipe;
-	/** @var array The first message from the worker: name, site, run, fork, volatile. */
+	/** @var array The first message from the worker: name, site, run, fork, volatile; in a check also predefine. */
 	private static $hello = array();
 	/** @var string What an unexpected exit would interrupt: boot, idle, job, exit, done or left. */
 	private static $phase = 'boot';
@@ -78,6 +78,9 @@ final class WP_Gears_Runner {
 		$_SERVER['argv'] = $GLOBALS['argv'];
 		$_SERVER['argc'] = 1;
 
+		if ( isset( self::$hello['predefine'] ) ) {
+			self::predefine( self::$hello['predefine'] );
+		}
 		WP_Gears_Fork::before_boot();
 		// The way to add a hook before WordPress is loaded.
 		$GLOBALS['wp_filter']['wp_die_handler'][1][] = array(
@@ -86,6 +89,16 @@ final class WP_Gears_Runner {
 		);
 		// Must be the first shutdown function, so that no other can hide why PHP exits.
 		register_shutdown_function( array( __CLASS__, 'on_shutdown' ) );
+	}
+
+	/** In a check, the settings that wp-config.php is going to have. */
+	private static function predefine( array $settings ) {
+		foreach ( $settings['constants'] as $name => $value ) {
+			define( $name, $value );
+		}
+		if ( isset( $settings['servers'] ) ) {
+			$GLOBALS['gearman_servers'] = $settings['servers'];
+		}
 	}
 
 	public static function wp_load() {

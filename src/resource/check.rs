@@ -1,6 +1,7 @@
 //! A condition that the rest of the plan depends on: setup waits for it.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -17,6 +18,18 @@ pub struct Check {
     pub patience: Duration,
     /// The resource that makes the condition true, for the preview in the plan.
     pub after: ResourceId,
+    pub when: When,
+}
+
+/// Whether to look at a condition at all.
+pub type Needed = dyn Fn(&Host) -> Result<bool> + Send + Sync;
+
+/// When a condition is checked.
+pub enum When {
+    /// Always: the probe is quick, so the plan uses it too.
+    Always,
+    /// If this holds: the probe takes long, or runs the site's code.
+    Only(Box<Needed>),
 }
 
 /// What setup waits for.
@@ -27,8 +40,8 @@ pub enum Condition {
     /// This PHP has the gearman extension.
     PhpHasExtension(String),
     SupervisordAnswers,
-    /// A worker starts as this user.
-    WorkerStarts(String),
+    /// A worker of this user can load the site in this folder.
+    WordPressLoads(PathBuf, String),
 }
 
 impl fmt::Display for Condition {
@@ -40,7 +53,10 @@ impl fmt::Display for Condition {
                 "{php} has the gearman extension, on the command line and for the web"
             ),
             Condition::SupervisordAnswers => f.write_str("supervisord answers"),
-            Condition::WorkerStarts(user) => write!(f, "the worker starts as {user}"),
+            Condition::WordPressLoads(dir, user) => {
+                let dir = dir.display();
+                write!(f, "a worker can load WordPress in {dir} as {user}")
+            }
         }
     }
 }
@@ -51,9 +67,13 @@ impl Resource for Check {
     }
 
     fn inspect(&self, host: &Host) -> Result<State> {
-        Ok(match (self.probe)(host) {
-            Ok(()) => State::Same,
-            Err(_) => State::After(self.after.clone(), Change::new(Verb::Wait)),
+        let holds = match &self.when {
+            When::Always => (self.probe)(host).is_ok(),
+            When::Only(needed) => !needed(host)?,
+        };
+        Ok(match holds {
+            true => State::Same,
+            false => State::After(self.after.clone(), Change::new(Verb::Wait)),
         })
     }
 

@@ -16,7 +16,7 @@ use crate::base::text::printable;
 use crate::host::Host;
 use crate::host::commands::{Command, explain};
 use crate::host::files::Node;
-use crate::site::plugins::{PLUGINS, Plugin, SwitchValue};
+use crate::site::plugins::{PLUGINS, Plugin};
 use crate::site::web::listeners::WebListener;
 
 /// Part of this binary, so that a site can be queried before setup has installed
@@ -252,10 +252,7 @@ impl Target<'_> {
             seconds: 0,
             switch: Switch {
                 constant: switch.constant,
-                value: match switch.value {
-                    SwitchValue::True => true.into(),
-                    SwitchValue::Text(text) => text.into(),
-                },
+                value: switch.json(),
             },
             main_files: brought.map(|plugin| plugin.main_file).collect(),
             listeners: &[],

@@ -133,6 +133,14 @@ impl Switch {
             SwitchValue::Text(text) => format!("'{text}'"),
         }
     }
+
+    /// Its value in JSON, for PHP to define it.
+    pub fn json(self) -> serde_json::Value {
+        match self.value {
+            SwitchValue::True => true.into(),
+            SwitchValue::Text(text) => text.into(),
+        }
+    }
 }
 
 /// Removes duplicates: several plugins may share a name.

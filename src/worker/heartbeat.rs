@@ -40,6 +40,23 @@ pub struct WorkerStatus {
     pub php: Option<i32>,
 }
 
+impl WorkerStatus {
+    /// That of a worker that starts now.
+    fn new(pid: i32) -> WorkerStatus {
+        let started = clock::millis(SystemTime::now());
+        WorkerStatus {
+            pid,
+            activity: Activity::Idle,
+            since: started,
+            started,
+            jobs: 0,
+            failed: 0,
+            mode: None,
+            php: None,
+        }
+    }
+}
+
 pub struct Heartbeat {
     file: File,
     path: PathBuf,
@@ -61,21 +78,25 @@ impl Heartbeat {
             .mode(0o600)
             .open(&new)?;
         file.try_lock()?;
-        let started = clock::millis(SystemTime::now());
-        let status = WorkerStatus {
-            pid,
-            activity: Activity::Idle,
-            since: started,
-            started,
-            jobs: 0,
-            failed: 0,
-            mode: None,
-            php: None,
-        };
+        let status = WorkerStatus::new(pid);
         let heartbeat = Heartbeat { file, path, status };
         heartbeat.write();
         fs::rename(&new, &heartbeat.path)?;
         Ok(heartbeat)
+    }
+
+    /// One that nobody sees, for a process that serves no jobs.
+    pub fn unseen() -> io::Result<Heartbeat> {
+        let file = File::from(rustix::fs::memfd_create(
+            "heartbeat",
+            rustix::fs::MemfdFlags::CLOEXEC,
+        )?);
+        let pid = rustix::process::getpid().as_raw_nonzero().get();
+        Ok(Heartbeat {
+            file,
+            path: PathBuf::new(),
+            status: WorkerStatus::new(pid),
+        })
     }
 
     pub fn set(&mut self, activity: Activity) {
@@ -114,6 +135,9 @@ impl Heartbeat {
 
 impl Drop for Heartbeat {
     fn drop(&mut self) {
+        if self.path.as_os_str().is_empty() {
+            return; // unseen
+        }
         // If this fails, only the site's total is too low.
         if let Some(run) = self.path.parent() {
             let _ = retire(run, self.status.jobs, &self.path);

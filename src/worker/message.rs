@@ -1,6 +1,8 @@
 //! The protocol between the worker and the runner, over a pipe: lines of JSON, and
 //! the payload after a job's line.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// The first line to the runner.
@@ -12,6 +14,23 @@ pub struct Hello<'a> {
     pub fork: bool,
     /// Options that change so often that a change does not make PHP stale.
     pub volatile: &'a [String],
+    /// In a check: what wp-config.php does not set yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub predefine: Option<&'a Predefined>,
+}
+
+/// Settings that wp-config.php is going to have. One of them, the salt, is secret.
+#[derive(Serialize, Deserialize, Default, Clone, PartialEq)]
+pub struct Predefined {
+    pub constants: BTreeMap<String, serde_json::Value>,
+    pub servers: Option<Vec<String>>,
+}
+
+/// Shows no values.
+impl std::fmt::Debug for Predefined {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.constants.keys()).finish()
+    }
 }
 
 /// The line before a job's payload.

@@ -2,13 +2,14 @@
 
 mod backoff;
 mod binary;
+pub(crate) mod check;
 mod connection;
 pub(crate) mod heartbeat;
 mod job;
 mod log;
 mod machine;
 mod memory;
-mod message;
+pub(crate) mod message;
 mod opcache;
 pub mod options;
 mod outcome;
@@ -103,6 +104,9 @@ pub fn run(args: &WorkerArgs) -> anyhow::Result<()> {
     let paths = Paths::new(&args.state, &args.name);
     for dir in [&paths.run, &paths.cache, &paths.failed] {
         create(dir)?;
+    }
+    if args.check {
+        return check::run(args);
     }
     let first = rustix::process::getpid().is_init();
     if (args.workers > 1 || first) && !args.one {

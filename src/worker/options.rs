@@ -104,6 +104,10 @@ pub struct WorkerArgs {
     /// Set by a worker with --workers for those that it starts
     #[arg(long, hide = true)]
     pub one: bool,
+    /// Only load the site as for a job, with settings from standard input, and say
+    /// whether that worked
+    #[arg(long, hide = true, conflicts_with_all = ["workers", "one"])]
+    pub check: bool,
 }
 
 impl WorkerArgs {

@@ -11,7 +11,7 @@ use crate::base::problem::Problem;
 use crate::worker::Paths;
 use crate::worker::heartbeat::Heartbeat;
 use crate::worker::log::SiteLog;
-use crate::worker::message::{Ended, Hello, JobHeader, Ready, RunnerMessage};
+use crate::worker::message::{Ended, Hello, JobHeader, Predefined, Ready, RunnerMessage};
 use crate::worker::opcache::OpcodeCache;
 use crate::worker::options::{Mode, WorkerArgs, WorkerSettings};
 use crate::worker::php::{Booted, PhpProcess, Start, kill_tree};
@@ -19,7 +19,7 @@ use crate::worker::site::{self, ServedSite};
 use crate::worker::staleness::Stamps;
 
 /// How long WordPress may take to load.
-const BOOT: Duration = Duration::from_secs(120);
+pub(super) const BOOT: Duration = Duration::from_secs(120);
 
 /// How often files are compared while jobs follow each other.
 const CHECK: Duration = Duration::from_millis(500);
@@ -52,6 +52,8 @@ pub struct PhpRuntime<'a> {
     /// Keep a process ready for the next job (spawn).
     warm: bool,
     idle_since: Instant,
+    /// In a check: what wp-config.php does not set yet.
+    predefine: Option<Predefined>,
 }
 
 impl<'a> PhpRuntime<'a> {
@@ -78,7 +80,14 @@ impl<'a> PhpRuntime<'a> {
             leaving: Vec::new(),
             warm: false,
             idle_since: Instant::now(),
+            predefine: None,
         })
+    }
+
+    /// For a check: PHP starts with these settings.
+    pub fn with(mut self, predefine: Predefined) -> Self {
+        self.predefine = Some(predefine);
+        self
     }
 
     pub fn is_loaded(&self) -> bool {
@@ -106,6 +115,14 @@ impl<'a> PhpRuntime<'a> {
         self.check_boot_time(now)
     }
 
+    /// For a check: starts PHP if none runs.
+    pub fn load(&mut self, now: Instant, heartbeat: &mut Heartbeat) -> Result<(), String> {
+        match self.process {
+            None => self.boot(now, heartbeat),
+            Some(_) => self.check_boot_time(now),
+        }
+    }
+
     /// Starts PHP, unless it failed just before.
     fn boot(&mut self, now: Instant, heartbeat: &mut Heartbeat) -> Result<(), String> {
         if now < self.site.retry_at {
@@ -123,6 +140,7 @@ impl<'a> PhpRuntime<'a> {
                 run: &self.run.to_string_lossy(),
                 fork,
                 volatile: &self.site.volatile,
+                predefine: self.predefine.as_ref(),
             },
         };
         let php = PhpProcess::start(&start)

@@ -35,6 +35,7 @@ mod sites;
 mod stacks;
 mod status;
 mod support;
+mod switch;
 mod users;
 mod waiting;
 mod web;

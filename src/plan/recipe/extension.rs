@@ -11,7 +11,7 @@ use crate::host::platform::Family;
 use crate::intent::resolve::{Resolved, SiteResolved};
 use crate::plan::recipe::Items;
 use crate::resource::ResourceId;
-use crate::resource::check::{Check, Condition};
+use crate::resource::check::{Check, Condition, When};
 use crate::resource::extension::Extension;
 use crate::resource::package::Packages;
 use crate::resource::reload_php::ReloadPhp;
@@ -79,6 +79,7 @@ pub fn check(family: &'static Family, site: &SiteResolved) -> Check {
         condition: Condition::PhpHasExtension(label.clone()),
         after: ResourceId::Packages,
         patience: Duration::ZERO,
+        when: When::Always,
         probe: Box::new(move |host| {
             let missing = php::without_extension(host, &php)?;
             let Some(dir) = missing.first() else {

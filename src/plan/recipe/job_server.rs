@@ -16,7 +16,7 @@ use crate::queue::mysql::MysqlStore;
 use crate::queue::running::{self, definition};
 use crate::queue::{Store, passwords};
 use crate::resource::ResourceId;
-use crate::resource::check::{Check, Condition};
+use crate::resource::check::{Check, Condition, When};
 use crate::resource::database::Database;
 use crate::resource::directory::Directory;
 use crate::resource::drained::{Drained, Purpose};
@@ -158,6 +158,7 @@ fn answers(server: &str, unit: &str) -> Check {
         condition: Condition::JobServerAnswers(server.clone()),
         after: ResourceId::Service(unit.clone()),
         patience: Duration::from_secs(10),
+        when: When::Always,
         probe: Box::new(move |host| {
             daemon::ask_version(&server).map(|_| ()).with_context(|| {
                 let log = host.service_log(&unit);

@@ -5,6 +5,7 @@ mod extension;
 mod job_server;
 mod pip;
 pub mod program;
+mod switch;
 mod workers;
 
 use std::path::Path;
@@ -25,14 +26,12 @@ use crate::plan::journal::Scope;
 use crate::resource::Resource;
 use crate::resource::boolean::Boolean;
 use crate::resource::directory::Directory;
-use crate::resource::file::{Edit, File, Next, Owner};
+use crate::resource::file::{File, Owner};
 use crate::resource::link::Link;
 use crate::resource::package::Packages;
 use crate::resource::repository::{Enabled, Repository};
 use crate::resource::source::Source;
-use crate::site::config::{self, Desired};
 use crate::site::page::{self, PROOF_PLUGIN};
-use crate::site::{plugins, settings};
 
 /// The PHP code of the workers, in a folder of root's.
 const PHP: [(&str, &str); 3] = [
@@ -95,13 +94,16 @@ pub fn setup(
         )?;
     }
     for site in &resolved.sites {
-        if worker && live {
-            workers::starts(host, &mut items, resolved.host.supervisor, site);
+        if worker {
+            workers::folders(&mut items, site);
+            if live {
+                items.site(site, switch::can_load(site));
+            }
         }
-        items.site(site, wp_config(site));
-    }
-    if worker {
-        workers::programs(host, &mut items, resolved, live)?;
+        items.site(site, switch::wp_config(site));
+        if worker {
+            workers::program(host, &mut items, resolved.host.supervisor, site, live)?;
+        }
     }
     Ok(items.list)
 }
@@ -354,32 +356,4 @@ fn ids_of(host: &Host, path: &Path) -> Result<(u32, u32)> {
         Node::Directory(meta) => (meta.uid, meta.gid),
         _ => (0, 0),
     })
-}
-
-/// wp-config.php, with the settings that switch background jobs on.
-fn wp_config(site: &SiteResolved) -> File {
-    let desired = Desired {
-        switch: site.plugin.switch,
-        servers: site.servers.clone(),
-        salt: site.salt.clone(),
-    };
-    let path = site.config.clone();
-    File {
-        path: path.clone(),
-        edit: Edit::WpConfig,
-        make: Box::new(move |host, now| {
-            let include = settings::includes(host, &path);
-            let edited = config::edit(now.unwrap_or_default(), &desired, &include)
-                .map_err(|refusal| settings::explain(&path, refusal))?;
-            Ok(Next {
-                bytes: Some(edited.text),
-                notes: edited.warnings.iter().map(settings::note).collect(),
-            })
-        }),
-        owner: Owner::Root,
-        mode: 0o640,
-        package: None,
-        secrets: Secrets::Php(plugins::shown_words()),
-        source: None,
-    }
 }

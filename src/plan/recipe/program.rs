@@ -63,7 +63,7 @@ pub fn own_file(supervisor: &Supervisord, site: &SiteResolved) -> PathBuf {
 
 /// The worker's command: the options that differ from the defaults, and those that
 /// all versions have written.
-fn worker_command(site: &SiteResolved) -> Vec<String> {
+pub fn worker_command(site: &SiteResolved) -> Vec<String> {
     let path = |path: &Path| path.to_string_lossy().into_owned();
     let mut words = vec![
         path(&binary()),

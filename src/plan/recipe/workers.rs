@@ -5,19 +5,18 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::base::paths::{BASE, LOGS, binary};
+use crate::base::paths::{BASE, LOGS};
 use crate::base::problem::Problem;
 use crate::host::Host;
-use crate::host::commands::Command;
 use crate::host::platform::{Init, Platform};
 use crate::host::supervisor::Supervisord;
-use crate::intent::resolve::{Resolved, SiteResolved};
+use crate::intent::resolve::SiteResolved;
 use crate::plan::Item;
 use crate::plan::journal::Scope;
 use crate::plan::recipe::{Items, drop_in};
 use crate::plan::recipe::{pip as own_supervisor, program as definition};
 use crate::resource::ResourceId;
-use crate::resource::check::{Check, Condition};
+use crate::resource::check::{Check, Condition, When};
 use crate::resource::directory::Directory;
 use crate::resource::file::Owner;
 use crate::resource::log::Log;
@@ -66,6 +65,7 @@ pub fn supervisor(
             condition: Condition::SupervisordAnswers,
             after: ResourceId::Service(supervisor.unit.into()),
             patience: Duration::from_secs(10),
+            when: When::Always,
             probe: Box::new(move |host| {
                 let running = SupervisorClient::new(Path::new(socket));
                 let Err(error) = running.processes() else {
@@ -84,66 +84,52 @@ pub fn supervisor(
     Ok(())
 }
 
-/// Checks that a worker can start, before the site is switched on.
-pub fn starts(host: &Host, items: &mut Items, supervisor: &Supervisord, site: &SiteResolved) {
-    if site.existing.is_some() || host.exists(&definition::own_file(supervisor, site)) {
-        return;
+/// The folders and the log of a site's workers.
+pub fn folders(items: &mut Items, site: &SiteResolved) {
+    for folder in ["run", "cache", "failed"] {
+        items.site(
+            site,
+            Directory {
+                path: Path::new(BASE).join(folder).join(&site.name),
+                owner: Owner::User(site.user.clone()),
+                mode: 0o700,
+                shared: false,
+            },
+        );
     }
-    let (user, dir) = (site.user.clone(), site.worker_dir.clone());
-    items.site(
-        site,
-        Check {
-            condition: Condition::WorkerStarts(user.clone()),
-            after: ResourceId::File(binary()),
-            patience: Duration::ZERO,
-            probe: Box::new(move |host| {
-                let user = host.need_user(&user)?;
-                let worker = Command::new(binary()).args(["worker", "--help"]);
-                host.check(&worker.user(&user).dir(&dir)).map(|_| ())
-            }),
-        },
-    );
+    // The worker rotates its log by copying, so both files have to exist.
+    for ending in ["log", "log.1"] {
+        items.site(
+            site,
+            Log {
+                path: Path::new(LOGS).join(format!("{}.{ending}", site.name)),
+                owner: site.user.clone(),
+            },
+        );
+    }
 }
 
-/// The folders, log and program of each site.
-pub fn programs(host: &Host, items: &mut Items, resolved: &Resolved, live: bool) -> Result<()> {
-    let supervisor = resolved.host.supervisor;
-    for site in &resolved.sites {
-        for folder in ["run", "cache", "failed"] {
-            items.site(
-                site,
-                Directory {
-                    path: Path::new(BASE).join(folder).join(&site.name),
-                    owner: Owner::User(site.user.clone()),
-                    mode: 0o700,
-                    shared: false,
-                },
-            );
-        }
-        // The worker rotates its log by copying, so both files have to exist.
-        for ending in ["log", "log.1"] {
-            items.site(
-                site,
-                Log {
-                    path: Path::new(LOGS).join(format!("{}.{ending}", site.name)),
-                    owner: site.user.clone(),
-                },
-            );
-        }
-        let file = definition::file(host, supervisor, site)?;
-        let patience = Duration::from(site.worker.stop_timeout) + Duration::from_secs(30);
-        let group = |name: &str, ensure| Program::new(name, ensure, supervisor, patience);
-        let workers = group(&site.program, Ensure::Running).defined_in(&file);
-        items.site(site, file);
-        if !live {
-            continue;
-        }
-        if let Some(old) = &site.existing
-            && old.name != site.program
-        {
-            items.site(site, group(&old.name, Ensure::Absent));
-        }
-        items.site(site, workers);
+/// The definition of a site's workers, and the workers.
+pub fn program(
+    host: &Host,
+    items: &mut Items,
+    supervisor: &'static Supervisord,
+    site: &SiteResolved,
+    live: bool,
+) -> Result<()> {
+    let file = definition::file(host, supervisor, site)?;
+    let patience = Duration::from(site.worker.stop_timeout) + Duration::from_secs(30);
+    let group = |name: &str, ensure| Program::new(name, ensure, supervisor, patience);
+    let workers = group(&site.program, Ensure::Running).defined_in(&file);
+    items.site(site, file);
+    if !live {
+        return Ok(());
     }
+    if let Some(old) = &site.existing
+        && old.name != site.program
+    {
+        items.site(site, group(&old.name, Ensure::Absent));
+    }
+    items.site(site, workers);
     Ok(())
 }

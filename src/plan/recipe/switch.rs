@@ -1,0 +1,133 @@
+//! The switch of a site: the settings in wp-config.php with which pages submit jobs,
+//! and what has to work before that.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::base::paths::binary;
+use crate::base::problem::Problem;
+use crate::base::secrets::Secrets;
+use crate::host::Host;
+use crate::host::commands::Command;
+use crate::intent::resolve::SiteResolved;
+use crate::plan::recipe::program::worker_command;
+use crate::resource::check::{Check, Condition, When};
+use crate::resource::file::{Edit, File, Next, Owner};
+use crate::resource::{Resource, ResourceId, State};
+use crate::site::config::{self, Desired, Want};
+use crate::site::plugins::{self, SALT};
+use crate::site::settings;
+use crate::worker::check::{LIMIT, Verdict};
+use crate::worker::message::Predefined;
+
+/// wp-config.php, with the settings that switch background jobs on.
+pub fn wp_config(site: &SiteResolved) -> File {
+    let desired = Desired {
+        switch: site.plugin.switch,
+        servers: site.servers.clone(),
+        salt: site.salt.clone(),
+    };
+    let path = site.config.clone();
+    File {
+        path: path.clone(),
+        edit: Edit::WpConfig,
+        make: Box::new(move |host, now| {
+            let include = settings::includes(host, &path);
+            let edited = config::edit(now.unwrap_or_default(), &desired, &include)
+                .map_err(|refusal| settings::explain(&path, refusal))?;
+            Ok(Next {
+                bytes: Some(edited.text),
+                notes: edited.warnings.iter().map(settings::note).collect(),
+            })
+        }),
+        owner: Owner::Root,
+        mode: 0o640,
+        package: None,
+        secrets: Secrets::Php(plugins::shown_words()),
+        source: None,
+    }
+}
+
+/// Before the switch: a worker can load the site, with the settings that it will have
+/// then. WordPress is not loaded where nothing is going to be switched.
+pub fn can_load(site: &SiteResolved) -> Check {
+    let switch = wp_config(site);
+    Check {
+        condition: Condition::WordPressLoads(site.dir.clone(), site.user.clone()),
+        after: ResourceId::File(binary()),
+        patience: Duration::ZERO,
+        when: When::Only(Box::new(move |host| {
+            Ok(switch.inspect(host)? != State::Same)
+        })),
+        probe: probe(site),
+    }
+}
+
+fn probe(site: &SiteResolved) -> Box<crate::resource::check::Probe> {
+    let predefine = missing(site);
+    let words = worker_command(site);
+    let (dir, user) = (site.dir.clone(), site.user.clone());
+    let worker_dir = site.worker_dir.clone();
+    Box::new(move |host| {
+        let account = host.need_user(&user)?;
+        let command = Command::new(binary())
+            .args(&words[1..])
+            .args(["--check"])
+            // Not an argument: it has the salt.
+            .stdin(serde_json::to_vec(&predefine)?)
+            .env("USER", &user)
+            .dir(&worker_dir)
+            .user(&account)
+            .limit(LIMIT);
+        let why = match verdict(host, &command)? {
+            Verdict::Ready { .. } => return Ok(()),
+            Verdict::Broken(why) => why,
+        };
+        let what = format!(
+            "load WordPress in {} as {user}, as a worker does",
+            dir.display()
+        );
+        Err(Problem::new(what, shown(&why))
+            .help("fix that, then run setup again; wp-config.php was not changed, so pages submit no jobs to Gearman yet")
+            .into())
+    })
+}
+
+/// What the site says of its failure, without the end of a stack trace.
+fn shown(why: &str) -> String {
+    let lines: Vec<&str> = why.lines().take(4).collect();
+    lines.join("\n")
+}
+
+fn verdict(host: &Host, command: &Command) -> Result<Verdict> {
+    let output = host.check(command)?;
+    let line = output.stdout.strip_suffix(b"\n").unwrap_or_default();
+    serde_json::from_slice(line).context("read the worker's answer")
+}
+
+/// The settings that wp-config.php does not have yet.
+fn missing(site: &SiteResolved) -> Predefined {
+    let (found, switch) = (&site.found, site.plugin.switch);
+    let mut constants = BTreeMap::new();
+    if !found.on.contains(&switch) {
+        constants.insert(switch.constant.to_owned(), switch.json());
+    }
+    let salt = match &site.salt {
+        Want::Exactly(salt) => Some(salt).filter(|salt| found.salt.as_ref() != Some(salt)),
+        Want::Default(salt) => Some(salt)
+            .filter(|_| !found.salt_computed && found.salt.as_deref().is_none_or(str::is_empty)),
+    };
+    if let Some(salt) = salt {
+        constants.insert(SALT.to_owned(), salt.as_str().into());
+    }
+    let servers = match &site.servers {
+        Want::Exactly(servers) => Some(servers),
+        Want::Default(servers) => Some(servers).filter(|_| found.servers.is_none()),
+    };
+    Predefined {
+        constants,
+        servers: servers.cloned(),
+    }
+}
