@@ -12,6 +12,9 @@ require_once WP_Gears_Ask::$site . '/wp-load.php';
 WP_Gears_Ask::answer();
 
 final class WP_Gears_Ask {
+	/** Errors that terminate a process. */
+	const FATAL = E_ERROR | E_PARSE | E_CORE_ERROR | E_COMPILE_ERROR | E_USER_ERROR | E_RECOVERABLE_ERROR;
+
 	public static $site;
 	private static $request;
 	private static $loaded = false;
@@ -36,6 +39,8 @@ final class WP_Gears_Ask {
 		$_SERVER['argc']            = 1;
 		chdir( self::$site );
 
+		WP_Gears_Request::start( self::$request['home'], self::$request['host'], self::$request['settled'] ? null : array( __CLASS__, 'on_other_home' ) );
+		WP_Gears_Exits::watch( '' !== self::$request['trace'] );
 		register_shutdown_function( array( __CLASS__, 'on_shutdown' ) );
 		$GLOBALS['wp_filter']['wp_die_handler'][1][] = array(
 			'function'      => array( __CLASS__, 'wp_die_handler' ),
@@ -52,6 +57,11 @@ final class WP_Gears_Ask {
 	}
 
 	public static function answer() {
+		WP_Gears_Exits::end();
+		if ( '' !== self::$request['trace'] ) {
+			self::reply( array( 'error' => 'WordPress exited while loading, but not when loaded again: ' . self::$request['trace'] ) );
+		}
+		WP_Gears_Request::check();
 		self::$loaded = true;
 		switch ( self::$request['ask'] ) {
 			case 'identify':
@@ -62,6 +72,15 @@ final class WP_Gears_Ask {
 				self::reply( array( 'answer' => self::prove_by_a_page() ) );
 			default:
 				self::reply( array( 'answer' => self::facts() ) );
+		}
+	}
+
+	/** The site's home is another than this process assumed. */
+	public static function on_other_home( $home, $may_go_on ) {
+		if ( $may_go_on ) {
+			WP_Gears_Request::become( $home );
+		} else {
+			self::reply( array( 'home' => $home ) );
 		}
 	}
 
@@ -298,8 +317,17 @@ final class WP_Gears_Ask {
 		if ( ! self::$request ) {
 			return;
 		}
+		WP_Gears_Exits::end();
 		$error = error_get_last();
-		$text  = $error ? "{$error['message']} in {$error['file']}:{$error['line']}" : 'something called exit()';
+		if ( $error && ( $error['type'] & self::FATAL ) ) {
+			$text = "{$error['message']} in {$error['file']}:{$error['line']}";
+		} else {
+			WP_Gears_Request::look();
+			$text = WP_Gears_Exits::describe();
+			if ( ! self::$loaded && '' === self::$request['trace'] && WP_Gears_Exits::can_trace() ) {
+				self::reply( array( 'exited' => $text ) );
+			}
+		}
 		self::reply( array( 'error' => ( self::$loaded ? '' : 'WordPress exited while loading: ' ) . $text ) );
 	}
 
@@ -309,8 +337,10 @@ final class WP_Gears_Ask {
 
 	public static function on_wp_die( $message ) {
 		if ( self::$request ) {
+			WP_Gears_Request::look();
 			$text = is_wp_error( $message ) ? $message->get_error_message() : (string) $message;
-			self::reply( array( 'error' => 'WordPress reports: ' . trim( preg_replace( '/\s+/', ' ', strip_tags( $text ) ) ) ) );
+			$by   = WP_Gears_Exits::caller_of( 'wp_die' );
+			self::reply( array( 'error' => 'WordPress reports: ' . trim( preg_replace( '/\s+/', ' ', strip_tags( $text ) ) ) . ( '' === $by ? '' : " (wp_die() was called in $by)" ) ) );
 		}
 		exit( 1 );
 	}

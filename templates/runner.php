@@ -19,6 +19,8 @@ define( 'DOING_ASYNC', true );
 
 require_once __DIR__ . '/fork.php';
 require_once __DIR__ . '/plugin.php';
+require_once __DIR__ . '/request.php';
+require_once __DIR__ . '/exits.php';
 
 WP_Gears_Runner::start( isset( $argv[1] ) && '--worker' === $argv[1] );
 
@@ -41,7 +43,7 @@ final class WP_Gears_Runner {
 
 	/** @var resource|null The pipe; null when run by hand. */
 	private static $pipe;
-	/** @var array The first message from the worker: name, site, run, fork, volatile; in a check also predefine. */
+	/** @var array The first message from the worker, see Hello in src/worker/message.rs. */
 	private static $hello = array();
 	/** @var string What an unexpected exit would interrupt: boot, idle, job, exit, done or left. */
 	private static $phase = 'boot';
@@ -69,6 +71,13 @@ final class WP_Gears_Runner {
 		if ( ! is_array( self::$hello ) ) {
 			exit( 1 );
 		}
+		// A worker of an older version, which an upgrade has not replaced yet, knows nothing of these.
+		self::$hello += array(
+			'home'    => '',
+			'host'    => '',
+			'settled' => true,
+			'trace'   => null,
+		);
 		$script = self::$hello['site'] . '/wp-gears-runner.php';
 		foreach ( array( 'SCRIPT_FILENAME', 'SCRIPT_NAME', 'PHP_SELF', 'PATH_TRANSLATED' ) as $key ) {
 			$_SERVER[ $key ] = $script;
@@ -82,6 +91,8 @@ final class WP_Gears_Runner {
 			self::predefine( self::$hello['predefine'] );
 		}
 		WP_Gears_Fork::before_boot();
+		WP_Gears_Request::start( self::$hello['home'], self::$hello['host'], self::$hello['settled'] ? null : array( __CLASS__, 'on_other_home' ) );
+		WP_Gears_Exits::watch( (bool) self::$hello['trace'] );
 		// The way to add a hook before WordPress is loaded.
 		$GLOBALS['wp_filter']['wp_die_handler'][1][] = array(
 			'function'      => array( __CLASS__, 'wp_die_handler' ),
@@ -112,6 +123,13 @@ final class WP_Gears_Runner {
 	public static function run() {
 		add_action( 'wp_gears_probe', array( __CLASS__, 'probe' ) );
 
+		if ( self::$pipe ) {
+			WP_Gears_Exits::end();
+			if ( self::$hello['trace'] ) {
+				self::broken( 'WordPress exited while loading, but not when loaded again: ' . self::$hello['trace'] );
+			}
+			WP_Gears_Request::check();
+		}
 		$plugin = WP_Gears_Plugin::find();
 		if ( is_string( $plugin ) ) {
 			self::broken( $plugin );
@@ -292,16 +310,10 @@ final class WP_Gears_Runner {
 		return $changed;
 	}
 
-	/** Sets the host and path of the blog that the job belongs to. */
+	/** Makes this the request of the blog that the job belongs to. */
 	private static function set_host( array $data ) {
-		if ( ! is_multisite() || empty( $data['blog_id'] ) ) {
-			return;
-		}
-		$blog = get_site( $data['blog_id'] );
-		if ( $blog ) {
-			$_SERVER['HTTP_HOST']   = $blog->domain;
-			$_SERVER['SERVER_NAME'] = $blog->domain;
-			$_SERVER['REQUEST_URI'] = $blog->path;
+		if ( is_multisite() && ! empty( $data['blog_id'] ) ) {
+			WP_Gears_Request::of_blog( $data['blog_id'] );
 		}
 	}
 
@@ -327,8 +339,18 @@ final class WP_Gears_Runner {
 			ini_set( 'memory_limit', '-1' );
 		}
 		if ( 'boot' === self::$phase ) {
+			WP_Gears_Exits::end();
+			if ( $fatal ) {
+				self::$phase = 'left';
+				self::send( array( 'broken' => "{$error['message']} in {$error['file']}:{$error['line']}" ) );
+				return;
+			}
+			WP_Gears_Request::look();
 			self::$phase = 'left';
-			self::send( array( 'broken' => $fatal ? "{$error['message']} in {$error['file']}:{$error['line']}" : 'WordPress exited while loading' ) );
+			$what        = WP_Gears_Exits::describe();
+			// The worker starts PHP again at once, to trace it.
+			$again = '' === self::$hello['trace'] && WP_Gears_Exits::can_trace();
+			self::send( $again ? array( 'exited' => $what ) : array( 'broken' => "WordPress exited while loading: $what" ) );
 		} elseif ( 'job' === self::$phase ) {
 			self::$phase = $fatal ? 'left' : 'exit';
 			if ( $fatal ) {
@@ -349,7 +371,9 @@ final class WP_Gears_Runner {
 		$text = is_wp_error( $message ) ? $message->get_error_message() : (string) $message;
 		$text = trim( preg_replace( '/\s+/', ' ', strip_tags( $text ) ) );
 		if ( 'boot' === self::$phase ) {
-			self::broken( "WordPress exited while loading: $text" );
+			WP_Gears_Request::look();
+			$by = WP_Gears_Exits::caller_of( 'wp_die' );
+			self::broken( "WordPress exited while loading: $text" . ( '' === $by ? '' : " (wp_die() was called in $by)" ) );
 		}
 		if ( '' !== $text && in_array( self::$phase, array( 'job', 'done' ), true ) ) {
 			error_log( "wp_die: $text" );
@@ -408,6 +432,13 @@ final class WP_Gears_Runner {
 			}
 		}
 		return $job;
+	}
+
+	/** The site's home is another than this process assumed. */
+	public static function on_other_home( $home ) {
+		self::$phase = 'left';
+		self::send( array( 'home' => $home ) );
+		WP_Gears_Last::end();
 	}
 
 	/** @return never */

@@ -117,6 +117,7 @@ impl SiteResolved {
             user: &self.user,
             plugin: self.plugin,
             cache: None,
+            host: self.worker.host.as_deref(),
         }
     }
 

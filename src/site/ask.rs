@@ -18,13 +18,18 @@ use crate::host::commands::{Command, explain};
 use crate::host::files::Node;
 use crate::site::plugins::{PLUGINS, Plugin};
 use crate::site::web::listeners::WebListener;
+use crate::worker;
 
 /// Part of this binary, so that a site can be queried before setup has installed
 /// anything.
 const PROGRAM: &str = concat!(
     include_str!("../../templates/ask.php"),
     "?>",
-    include_str!("../../templates/plugin.php")
+    include_str!("../../templates/plugin.php"),
+    "?>",
+    include_str!("../../templates/request.php"),
+    "?>",
+    include_str!("../../templates/exits.php")
 );
 /// The longest line accepted as an answer, in bytes.
 const LONGEST_ANSWER: usize = 1 << 20;
@@ -48,6 +53,8 @@ pub struct Target<'a> {
     pub plugin: &'static Plugin,
     /// The workers' opcode cache, which makes WordPress load faster.
     pub cache: Option<&'a Path>,
+    /// The host or URL that its code is to see as the request's, if not its home's.
+    pub host: Option<&'a str>,
 }
 
 /// The questions that ask.php answers.
@@ -75,6 +82,20 @@ struct Request<'a> {
     listeners: &'a [WebListener],
     /// Files that the web's opcode caches are to read again.
     forget: &'a [PathBuf],
+    host: &'a str,
+    #[serde(flatten)]
+    start: Start,
+}
+
+/// What earlier starts of PHP found out about loading the site.
+#[derive(Default, Serialize)]
+struct Start {
+    /// The URL of the site's home; empty if it is unknown.
+    home: String,
+    /// Another home must not be looked for again.
+    settled: bool,
+    /// Why WordPress exited while loading, if this start is to find out where.
+    trace: String,
 }
 
 #[derive(Serialize)]
@@ -87,6 +108,16 @@ struct Switch {
 struct Reply<T> {
     answer: Option<T>,
     error: Option<String>,
+    /// PHP has to start again, with this home of the site.
+    home: Option<String>,
+    /// PHP can start again, to find out where WordPress exited.
+    exited: Option<String>,
+}
+
+enum Heard<T> {
+    Answer(T),
+    Home(String),
+    Exited(String),
 }
 
 /// How a site identifies itself, before or after setup.
@@ -257,20 +288,44 @@ impl Target<'_> {
             main_files: brought.map(|plugin| plugin.main_file).collect(),
             listeners: &[],
             forget: &[],
+            host: self.host.unwrap_or_default(),
+            start: Start::default(),
         })
     }
 
     fn ask<T: DeserializeOwned>(
         &self,
         host: &Host,
-        request: Request,
+        mut request: Request,
         limit: Duration,
     ) -> Result<T> {
+        let memory = request.run.and_then(worker::home_of);
+        request.start.home = memory.unwrap_or_default();
+        let mut homes = 0;
+        loop {
+            match self.ask_once(host, &request, limit)? {
+                Heard::Answer(answer) => return Ok(answer),
+                Heard::Home(home) => {
+                    homes += 1;
+                    request.start.home = home;
+                    request.start.settled = homes >= 2;
+                }
+                Heard::Exited(why) => request.start.trace = why,
+            }
+        }
+    }
+
+    fn ask_once<T: DeserializeOwned>(
+        &self,
+        host: &Host,
+        request: &Request,
+        limit: Duration,
+    ) -> Result<Heard<T>> {
         let user = host.need_user(self.user)?;
         let command = Command::new(self.php)
             .args(["-d", "display_errors=stderr", "-d", "memory_limit=512M"])
             .args(self.opcode_cache(host, user.uid))
-            .args(["--", &serde_json::to_string(&request)?])
+            .args(["--", &serde_json::to_string(request)?])
             .stdin(PROGRAM)
             .user(&user)
             .limit(limit);
@@ -308,7 +363,7 @@ impl Target<'_> {
 }
 
 /// Finds the answer in a site's output, or the reason why there is none.
-fn read<T: DeserializeOwned>(stdout: &[u8], mark: &str) -> Result<T, String> {
+fn read<T: DeserializeOwned>(stdout: &[u8], mark: &str) -> Result<Heard<T>, String> {
     let start = format!("{mark} ");
     let line = stdout
         .split(|byte| *byte == b'\n')
@@ -316,10 +371,21 @@ fn read<T: DeserializeOwned>(stdout: &[u8], mark: &str) -> Result<T, String> {
         .filter(|line| line.len() <= LONGEST_ANSWER)
         .ok_or("PHP exited without an answer")?;
     let reply: Reply<T> = serde_json::from_slice(line).map_err(|error| error.to_string())?;
-    match (reply.answer, reply.error) {
-        (_, Some(error)) => Err(shown_error(&error)),
-        (Some(answer), None) => Ok(answer),
-        (None, None) => Err("its answer is empty".into()),
+    match reply {
+        Reply {
+            error: Some(error), ..
+        } => Err(shown_error(&error)),
+        Reply {
+            answer: Some(answer),
+            ..
+        } => Ok(Heard::Answer(answer)),
+        Reply {
+            home: Some(home), ..
+        } => Ok(Heard::Home(shown_error(&home))),
+        Reply {
+            exited: Some(why), ..
+        } => Ok(Heard::Exited(shown_error(&why))),
+        _ => Err("its answer is empty".into()),
     }
 }
 
@@ -354,7 +420,9 @@ mod tests {
     #[test]
     fn an_answer_is_found_in_the_output_of_a_site() {
         let stdout = "Warning: x\n<p>0123 {}\nm1 {\"answer\":{\"wordpress\":\"6.1\",\"blogs\":2,\"network\":true,\"new\":1}}\nbye";
-        let facts: SiteFacts = read(stdout.as_bytes(), "m1").unwrap();
+        let Heard::Answer(facts) = read::<SiteFacts>(stdout.as_bytes(), "m1").unwrap() else {
+            panic!("no answer");
+        };
         assert_eq!((facts.wordpress.as_str(), facts.blogs), ("6.1", 2));
         assert!(facts.identity.network);
         for (stdout, why) in [
@@ -364,7 +432,7 @@ mod tests {
             ("m2 {}\n", "empty"),
             ("{\"answer\":{}}\n", "without an answer"),
         ] {
-            let error = read::<Proof>(stdout.as_bytes(), "m2").unwrap_err();
+            let error = read::<Proof>(stdout.as_bytes(), "m2").err().unwrap();
             assert!(error.contains(why), "{stdout}: {error}");
         }
     }

@@ -61,7 +61,7 @@ fn verdict(args: &WorkerArgs, predefine: Predefined) -> anyhow::Result<Verdict> 
         }
         while runtime.reap().is_some() {}
         runtime.receive();
-        if let Some(message) = runtime.next_message() {
+        if let Some(message) = runtime.next_message(&mut heartbeat) {
             match message {
                 RunnerMessage::Ready(ready) => {
                     break Verdict::Ready {
@@ -75,6 +75,9 @@ fn verdict(args: &WorkerArgs, predefine: Predefined) -> anyhow::Result<Verdict> 
                 // The others are about jobs.
                 _ => continue,
             }
+        }
+        if !runtime.is_started() {
+            continue; // It has to start in another way.
         }
         if runtime.died_at_boot() {
             break Verdict::Broken(runtime.with_output("PHP exited while loading the site"));

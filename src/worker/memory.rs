@@ -21,6 +21,9 @@ const MAX_SIZE: u64 = 8 << 20;
 pub struct SiteMemory {
     /// The Gearman function that the site's plugin submits jobs to.
     pub function: String,
+    /// The URL of the site's home; empty if it is unknown.
+    #[serde(default)]
+    pub home: String,
     /// The files that determine the function.
     pub stamps: Stamps,
 }

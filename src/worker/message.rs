@@ -14,6 +14,14 @@ pub struct Hello<'a> {
     pub fork: bool,
     /// Options that change so often that a change does not make PHP stale.
     pub volatile: &'a [String],
+    /// The URL of the site's home, as far as it is known; or empty.
+    pub home: &'a str,
+    /// The host that replaces the one in it; or empty.
+    pub host: &'a str,
+    /// Another home must not be looked for again.
+    pub settled: bool,
+    /// Why WordPress exited while loading, if this start is to find out where.
+    pub trace: &'a str,
     /// In a check: what wp-config.php does not set yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub predefine: Option<&'a Predefined>,
@@ -50,6 +58,10 @@ pub enum RunnerMessage {
     Ready(Ready),
     /// The site cannot run jobs, and why.
     Broken(String),
+    /// The site has another home: PHP has to start again with it.
+    Home(String),
+    /// WordPress exited while loading: PHP can start again to trace it.
+    Exited(String),
     /// The job runs in the process with this id.
     Started(i32),
     /// The job's process is gone.

@@ -79,6 +79,11 @@ pub fn function_of(run: &Path) -> Option<String> {
     SiteMemory::read(run).map(|memory| memory.function)
 }
 
+/// The URL of the site's home, if one of its workers has learned it.
+pub fn home_of(run: &Path) -> Option<String> {
+    SiteMemory::read(run).map(|memory| memory.home)
+}
+
 /// The WordPress root of the site, if one of its workers has loaded it.
 pub fn dir_of(run: &Path) -> Option<PathBuf> {
     SiteMemory::read(run).map(|memory| memory.stamps.site)

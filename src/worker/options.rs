@@ -56,6 +56,9 @@ options! {
         /// The log file; - is standard error [default: /var/log/wp-gears/NAME.log]
         #[arg(value_name = "FILE", hide_short_help = true, value_parser = path)]
         log: PathBuf,
+        /// Host or URL of the request that the site's code sees in jobs [default: the site's home]
+        #[arg(value_name = "HOST", hide_short_help = true, value_parser = host)]
+        host: String,
     }
 }
 
@@ -64,6 +67,27 @@ impl WorkerSettings {
     pub fn job_limit(&self) -> Option<Duration> {
         self.job_timeout.map(Duration::from)
     }
+}
+
+/// A host name, perhaps with a port, or a URL of the site.
+fn host(text: &str) -> Result<String, String> {
+    let rest = text
+        .strip_prefix("https://")
+        .or_else(|| text.strip_prefix("http://"));
+    let name = rest.map_or(text, |rest| rest.split('/').next().unwrap_or(rest));
+    let is_name = |name: &str| {
+        !name.is_empty()
+            && name
+                .chars()
+                .all(|c| c.is_alphanumeric() || "-._:[]".contains(c))
+    };
+    let is_path = |text: &str| {
+        text.chars()
+            .all(|c| c.is_ascii_graphic() && c != '"' && c != '\'')
+    };
+    (is_name(name) && is_path(rest.unwrap_or_default()))
+        .then(|| text.to_owned())
+        .ok_or_else(|| "expected a host such as www.example.com, or a URL".into())
 }
 
 /// Options of `wp-gears worker`.

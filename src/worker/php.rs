@@ -99,10 +99,8 @@ impl PhpProcess {
             // What jobs call may print pages meant for browsers.
             .stdout(Stdio::null())
             .stderr(Stdio::from(write));
-        // Set but empty, it would make isset() true and the host empty.
-        if std::env::var_os("HTTP_HOST").is_some_and(|host| host.is_empty()) {
-            command.env_remove("HTTP_HOST");
-        }
+        // The runner sets it, if the host is known.
+        command.env_remove("HTTP_HOST");
         let (pipe, worker) = (theirs.as_raw_fd(), rustix::process::getpid());
         // SAFETY: only system calls between fork and exec.
         unsafe {

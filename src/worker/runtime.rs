@@ -54,6 +54,10 @@ pub struct PhpRuntime<'a> {
     idle_since: Instant,
     /// In a check: what wp-config.php does not set yet.
     predefine: Option<Predefined>,
+    /// The host that jobs see, if not that of the site's home.
+    host: Option<String>,
+    /// Why WordPress exited while loading, if the next start traces that.
+    trace: String,
 }
 
 impl<'a> PhpRuntime<'a> {
@@ -81,6 +85,8 @@ impl<'a> PhpRuntime<'a> {
             warm: false,
             idle_since: Instant::now(),
             predefine: None,
+            host: settings.host.clone().or_else(host_of_environment),
+            trace: String::new(),
         })
     }
 
@@ -129,11 +135,16 @@ impl<'a> PhpRuntime<'a> {
             return Ok(());
         }
         let fork = self.may_fork();
+        let trace = std::mem::take(&mut self.trace);
+        let cache = self
+            .cache
+            .usable(now, self.log)
+            .filter(|_| trace.is_empty());
         let start = Start {
             php: &self.program,
             runner: &self.args.runner,
             site: &self.args.site,
-            cache: self.cache.usable(now, self.log),
+            cache,
             hello: Hello {
                 site: &self.args.site.to_string_lossy(),
                 name: &self.args.name,
@@ -141,6 +152,10 @@ impl<'a> PhpRuntime<'a> {
                 fork,
                 volatile: &self.site.volatile,
                 predefine: self.predefine.as_ref(),
+                home: &self.site.home,
+                host: self.host.as_deref().unwrap_or_default(),
+                settled: self.site.has_settled(),
+                trace: &trace,
             },
         };
         let php = PhpProcess::start(&start)
@@ -173,8 +188,28 @@ impl<'a> PhpRuntime<'a> {
         }
     }
 
-    pub fn next_message(&mut self) -> Option<RunnerMessage> {
-        self.process.as_mut()?.next()
+    /// The next message that is not about how PHP has to be started.
+    pub fn next_message(&mut self, heartbeat: &mut Heartbeat) -> Option<RunnerMessage> {
+        match self.process.as_mut()?.next()? {
+            RunnerMessage::Home(home) => {
+                // The next PHP starts with it.
+                self.end(heartbeat);
+                self.site.home_is(home, self.log);
+                None
+            }
+            RunnerMessage::Exited(why) => {
+                // The next PHP finds out where.
+                self.end(heartbeat);
+                self.trace = why;
+                None
+            }
+            message => Some(message),
+        }
+    }
+
+    /// Whether PHP runs.
+    pub fn is_started(&self) -> bool {
+        self.process.is_some()
     }
 
     /// Whether PHP died before it had loaded the site.
@@ -377,4 +412,12 @@ impl<'a> PhpRuntime<'a> {
         };
         leaving.chain(process)
     }
+}
+
+/// `HTTP_HOST` in the environment, by which administrators named a host before there
+/// was an option.
+fn host_of_environment() -> Option<String> {
+    std::env::var("HTTP_HOST")
+        .ok()
+        .filter(|host| !host.is_empty())
 }

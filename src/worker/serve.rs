@@ -240,7 +240,7 @@ impl<'a> Worker<'a> {
 
     fn hear_php(&mut self, now: Instant) {
         self.runtime.receive();
-        while let Some(message) = self.runtime.next_message() {
+        while let Some(message) = self.runtime.next_message(&mut self.heartbeat) {
             match message {
                 RunnerMessage::Ready(ready) => {
                     if self.runtime.loaded(ready, &mut self.heartbeat)

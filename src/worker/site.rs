@@ -19,10 +19,17 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// An option that changes this often in a minute is not a setting.
 const VOLATILE: usize = 3;
 
+/// How often PHP starts again because it learned another home of the site.
+const MAX_HOME_CHANGES: u32 = 2;
+
 pub struct ServedSite {
     dir: PathBuf,
     run: PathBuf,
     pub function: Option<String>,
+    /// The URL of its home; empty if it is unknown.
+    pub home: String,
+    /// How often that changed since PHP last loaded the site.
+    home_changes: u32,
     memory: Option<SiteMemory>,
     /// The function may have changed.
     relearn: bool,
@@ -51,6 +58,8 @@ impl ServedSite {
             dir: dir.to_path_buf(),
             run: paths.run.clone(),
             function: memory.as_ref().map(|m| m.function.clone()),
+            home: memory.as_ref().map(|m| m.home.clone()).unwrap_or_default(),
+            home_changes: 0,
             relearn: memory.is_none(),
             memory,
             learning: None,
@@ -106,6 +115,7 @@ impl ServedSite {
             && self.function.as_ref().is_none_or(|f| *f == memory.function)
         {
             self.function = Some(memory.function.clone());
+            self.home.clone_from(&memory.home);
             self.memory = Some(memory);
             self.relearn = false;
             return false;
@@ -126,6 +136,7 @@ impl ServedSite {
             log.line("the site can run jobs again");
         }
         self.failures = 0;
+        self.home_changes = 0;
         self.last_error.clear();
         let mode = mode(ready.fork);
         let what = format!("{}, PHP {}, {mode}", ready.plugin, ready.php);
@@ -151,6 +162,7 @@ impl ServedSite {
         }
         let memory = SiteMemory {
             function: ready.function,
+            home: self.home.clone(),
             stamps: stamps.without_core(),
         };
         if self.memory.as_ref() != Some(&memory) {
@@ -164,8 +176,24 @@ impl ServedSite {
         changed
     }
 
+    /// The site's home is another one than was assumed.
+    pub fn home_is(&mut self, home: String, log: &SiteLog) {
+        log.line(&format!("the site's home is {home}"));
+        self.home = home;
+        self.home_changes += 1;
+    }
+
+    /// Whether a home that differs again is due to the site: it depends on something
+    /// else than the request's host.
+    pub fn has_settled(&self) -> bool {
+        self.home_changes >= MAX_HOME_CHANGES
+    }
+
     /// PHP could not load the site, or cannot run jobs.
     pub fn failed(&mut self, why: &str, log: &SiteLog) {
+        // What is remembered may be the cause.
+        self.home.clear();
+        self.home_changes = 0;
         let wait = pause(self.failures, Duration::from_secs(1), LONGEST_PAUSE);
         self.failures += 1;
         self.retry_at = Instant::now() + wait;

@@ -10,5 +10,6 @@ mod lab;
 mod losses;
 mod plugins;
 mod prometheus;
+mod request;
 mod sites;
 mod status;

@@ -244,7 +244,14 @@ fn over_http_there_is_only_403() {
         .port();
     let dir = lab().dir.join("http");
     fs::create_dir_all(&dir).unwrap();
-    for file in ["runner.php", "fork.php", "plugin.php", "bundled.php"] {
+    const PRIVATE: [&str; 5] = [
+        "runner.php",
+        "fork.php",
+        "plugin.php",
+        "request.php",
+        "exits.php",
+    ];
+    for file in PRIVATE.into_iter().chain(["bundled.php"]) {
         fs::copy(lab().dir.join("lib").join(file), dir.join(file)).unwrap();
     }
     std::os::unix::fs::symlink(
@@ -271,12 +278,7 @@ fn over_http_there_is_only_403() {
         Some(text)
     };
     wait_for(10, "the web server", || get("/").is_some());
-    for file in [
-        "wp-gears-runner.php",
-        "runner.php",
-        "fork.php",
-        "plugin.php",
-    ] {
+    for file in PRIVATE.into_iter().chain(["wp-gears-runner.php"]) {
         let answer = get(&format!("/{file}")).unwrap();
         assert!(answer.starts_with("HTTP/1.1 403"), "{file}: {answer}");
         assert_eq!(answer.split("\r\n\r\n").nth(1), Some(""), "{file}");

@@ -281,6 +281,7 @@ fn a_site_tells_what_it_is_and_proves_that_jobs_run() {
         user: &user,
         plugin: &BUNDLED,
         cache: None,
+        host: None,
     };
     let run = site.state("run");
     let facts = target.facts(&host).unwrap();
@@ -345,7 +346,7 @@ fn a_site_tells_what_it_is_and_proves_that_jobs_run() {
         (
             "wp-content/mu-plugins/z.php",
             "<?php exit( 'bye' );",
-            "called exit()",
+            "exit() was called in",
         ),
         (
             "wp-content/mu-plugins/z.php",

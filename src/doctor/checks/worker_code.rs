@@ -9,6 +9,7 @@ use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding, or_ok};
 use crate::host::files::Node;
 use crate::intent::options::Role;
+use crate::plan::recipe;
 use crate::resource::ResourceId;
 
 pub const CHECK: Check = Check {
@@ -57,7 +58,8 @@ fn run(context: &Context) -> Vec<Finding> {
             problems.push(Finding::failed(message, help));
         }
     }
-    for name in ["wp-gears", "runner.php", "fork.php", "plugin.php"] {
+    let php = recipe::PHP.iter().map(|(name, _)| *name);
+    for name in ["wp-gears"].into_iter().chain(php) {
         let path = Path::new(LIB).join(name);
         let resource = ResourceId::File(path.clone());
         if context.differs(&resource) {

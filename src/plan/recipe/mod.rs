@@ -34,10 +34,15 @@ use crate::resource::source::Source;
 use crate::site::page::{self, PROOF_PLUGIN};
 
 /// The PHP code of the workers, in a folder of root's.
-const PHP: [(&str, &str); 3] = [
+pub const PHP: [(&str, &str); 5] = [
     ("runner.php", include_str!("../../../templates/runner.php")),
     ("fork.php", include_str!("../../../templates/fork.php")),
     ("plugin.php", include_str!("../../../templates/plugin.php")),
+    (
+        "request.php",
+        include_str!("../../../templates/request.php"),
+    ),
+    ("exits.php", include_str!("../../../templates/exits.php")),
 ];
 const BUNDLED_PLUGIN: &str = include_str!("../../../templates/bundled.php");
 

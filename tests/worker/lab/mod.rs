@@ -57,12 +57,11 @@ impl Lab {
             .spawn()
             .unwrap();
         let source = Path::new(env!("CARGO_MANIFEST_DIR"));
-        for name in ["runner.php", "fork.php", "plugin.php", "bundled.php"] {
-            fs::copy(
-                source.join("templates").join(name),
-                dir.join("lib").join(name),
-            )
-            .unwrap();
+        for entry in fs::read_dir(source.join("templates")).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|ending| ending == "php") {
+                fs::copy(&path, dir.join("lib").join(path.file_name().unwrap())).unwrap();
+            }
         }
         fs::copy(env!("CARGO_BIN_EXE_wp-gears"), dir.join("lib/wp-gears")).unwrap();
         let mut lab = Lab {
