@@ -10,6 +10,7 @@ pub mod process;
 pub mod selinux;
 pub mod services;
 pub mod space;
+mod spare_user;
 pub mod supervisor;
 mod unwritable;
 pub mod users;

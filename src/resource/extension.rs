@@ -1,22 +1,25 @@
 //! PHP's gearman extension, built the way pecl builds it, for a PHP that no
-//! package has it for.
+//! package has it for. A user without rights downloads and compiles it; root only
+//! installs the library.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::base::paths::STATE;
+use crate::base::paths::{BASE, STATE};
 use crate::base::problem::Problem;
 use crate::host::Host;
 use crate::host::commands::{Command, explain};
 use crate::host::files::{Attributes, Node};
+use crate::host::users::User;
 use crate::resource::file::{Edit, FileInverse};
 use crate::resource::link::LinkInverse;
 use crate::resource::originals::{self, Backup};
 use crate::resource::{Change, Inverse, Resource, ResourceId, State, Verb};
-use crate::site::extension::{PhpInfo, Release, ask, quiet};
+use crate::site::extension::{PhpInfo, ask, quiet};
 use crate::site::php::{Php, without_extension};
+use crate::site::release::{Known, Release};
 
 const LIMIT: Duration = Duration::from_secs(1200);
 const LIBRARY: &str = "gearman.so";
@@ -34,7 +37,7 @@ pub struct Extension {
     pub php: Php,
     /// The user that starts PHP: never root.
     pub user: String,
-    /// The archive as pecl publishes it; `None` to let pecl download it.
+    /// The archive as pecl publishes it; `None` to download the release for this PHP.
     pub archive: Option<PathBuf>,
     /// The packages of it for this PHP, the most specific first.
     pub packages: Vec<String>,
@@ -68,13 +71,18 @@ impl Extension {
         ask(host, &self.php.path, &host.need_user(&self.user)?)
     }
 
+    /// Where it is compiled, by a user without rights.
     fn folder(&self) -> PathBuf {
-        Path::new(STATE).join("build")
+        Path::new(BASE).join("build")
     }
 
-    /// The library that was built, before it is installed.
+    /// The library that was built, until it is installed.
+    fn kept(&self) -> PathBuf {
+        Path::new(STATE).join(LIBRARY)
+    }
+
     fn built(&self, host: &Host) -> Result<Vec<u8>> {
-        let file = host.read(&self.folder().join(LIBRARY))?;
+        let file = host.read(&self.kept())?;
         Ok(file.context("the extension was not built")?.bytes)
     }
 
@@ -120,36 +128,92 @@ impl Extension {
             .into())
     }
 
-    /// The given archive, or the one that pecl downloads.
-    fn fetch(&self, host: &Host, watch: &dyn Fn(&str)) -> Result<PathBuf> {
+    /// The release to download for this PHP.
+    fn known(&self, php: &str) -> Result<&'static Known> {
+        Known::for_php(php).ok_or_else(|| {
+            let what = format!("build the gearman extension for PHP {php}");
+            let why = "no release that wp-gears knows supports it";
+            Problem::new(what, why)
+                .help("see https://pecl.php.net/package/gearman for a release that does, and pass its archive with --extension-archive")
+                .into()
+        })
+    }
+
+    /// The path or name, and the bytes, of the given archive or of a release.
+    fn fetch(
+        &self,
+        host: &Host,
+        php: &str,
+        spare: &User,
+        watch: &dyn Fn(&str),
+    ) -> Result<(PathBuf, Vec<u8>)> {
         if let Some(archive) = &self.archive {
-            return Ok(archive.clone());
+            return Ok((archive.clone(), given(host, archive)?));
         }
-        let folder = self.folder();
-        let setting = |name: &str| format!("{name}={}", folder.join("pear").display());
-        let pecl = Command::new("pecl")
-            .args(
-                ["cache_dir", "temp_dir", "download_dir"]
-                    .map(setting)
-                    .iter()
-                    .flat_map(|it| ["-d", it]),
-            )
-            .args(["download", "gearman"])
-            .dir(&folder)
+        let known = self.known(php)?;
+        let url = known.url();
+        let curl = Command::new("curl")
+            .args(["--fail", "--silent", "--show-error", "--location"])
+            .args(["--proto", "=https", "--max-filesize", "10000000"])
+            .args([&url])
+            .user(spare)
             .caller_env(|_| false)
             .changes()
             .limit(Duration::from_secs(300));
-        watch("pecl download gearman");
-        let output = host.run_watched(&pecl, watch)?;
-        let archive = host.list(&folder)?.into_iter().find(|name| {
-            let name = name.to_string_lossy();
-            name.starts_with("gearman-") && name.ends_with(".tgz")
-        });
-        archive.map(|name| folder.join(name)).ok_or_else(|| {
-            Problem::new("download the gearman extension (pecl download gearman)", explain(&output))
+        watch(&url);
+        let output = host.run(&curl)?;
+        let what = format!("download the gearman extension ({url})");
+        if !output.success() {
+            return Err(Problem::new(what, explain(&output))
                 .help("allow access to pecl.php.net, or download the archive elsewhere and pass it with --extension-archive FILE")
-                .into()
-        })
+                .into());
+        }
+        let sum = originals::hash(&output.stdout);
+        if sum != known.sha256 {
+            let why = format!("its SHA-256 checksum is {sum}, not {}", known.sha256);
+            return Err(Problem::new(what, why)
+                .help("do not use what this network delivers; download the archive elsewhere, verify it, and pass it with --extension-archive FILE")
+                .into());
+        }
+        Ok((known.file().into(), output.stdout))
+    }
+
+    /// Builds it in the folder, and returns the path of the library.
+    fn build(&self, host: &Host, spare: &User, watch: &dyn Fn(&str)) -> Result<PathBuf> {
+        let facts = self.ask(host)?;
+        let (archive, bytes) = self.fetch(host, &facts.version, spare, watch)?;
+        let release = Release::of(host, &archive, bytes.clone(), spare)?;
+        release.permit(&facts.version)?;
+        let name = format!("gearman-{}", release.version);
+        let folder = self.folder();
+        let source = folder.join(&name);
+        let unpack = Command::new("tar")
+            .args(["--extract", "--gzip", "--no-same-owner", "--file", "-"])
+            .args([&name])
+            .dir(&folder)
+            .stdin(bytes);
+        let step = |command: Command, what| self.step(host, command.user(spare), what, watch);
+        step(unpack, "unpack")?;
+        let config = self.tool(host, "php-config")?;
+        let phpize = Command::new(self.tool(host, "phpize")?).dir(&source);
+        step(phpize, "phpize")?;
+        let configure = Command::new(source.join("configure"))
+            .args([format!("--with-php-config={}", config.display())])
+            .dir(&source);
+        step(configure, "configure")?;
+        let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
+        let make = Command::new("make")
+            .args([format!("-j{cores}")])
+            .dir(&source);
+        step(make, "make")?;
+        // Only PHP and the new library: no site's code, no ini files.
+        let library = source.join("modules").join(LIBRARY);
+        let try_out = Command::new(&self.php.path)
+            .args(["-n", "-d"])
+            .args([format!("extension={}", library.display())])
+            .args(["-r", "new GearmanClient;"]);
+        step(try_out, "load it into PHP")?;
+        Ok(library)
     }
 
     /// A program of this PHP: phpize8.2, or phpize in the same folder.
@@ -186,10 +250,12 @@ impl Resource for Extension {
         let facts = self.ask(host)?;
         let from = match &self.archive {
             Some(archive) => {
-                Release::of(host, archive)?.permit(&facts.version)?;
+                let spare = host.spare_user()?;
+                let release = Release::of(host, archive, given(host, archive)?, &spare)?;
+                release.permit(&facts.version)?;
                 archive.display().to_string()
             }
-            None => "pecl.php.net".to_owned(),
+            None => self.known(&facts.version)?.url(),
         };
         let Ini { files, links } = self.ini(host)?;
         let mut change = Change::new(Verb::Build).detail(format!(
@@ -210,45 +276,21 @@ impl Resource for Extension {
     /// Does the whole build. PHP is not changed yet.
     fn prepare(&self, host: &Host, watch: &dyn Fn(&str)) -> Result<()> {
         let folder = self.folder();
+        let spare = host.spare_user()?;
         originals::make_folders(host)?;
         host.remove_tree(&folder)?;
-        host.make_dir(&folder, Attributes::root(0o700))?;
-        let facts = self.ask(host)?;
-        let archive = self.fetch(host, watch)?;
-        let release = Release::of(host, &archive)?;
-        release.permit(&facts.version)?;
-        let name = format!("gearman-{}", release.version);
-        let source = folder.join(&name);
-        let unpack = Command::new("tar")
-            .args(["--extract", "--gzip", "--no-same-owner", "--file"])
-            .args([&archive])
-            .args(["--directory"])
-            .args([&folder])
-            .args([&name]);
-        self.step(host, unpack, "unpack", watch)?;
-        let config = self.tool(host, "php-config")?;
-        let phpize = Command::new(self.tool(host, "phpize")?).dir(&source);
-        self.step(host, phpize, "phpize", watch)?;
-        let configure = Command::new(source.join("configure"))
-            .args([format!("--with-php-config={}", config.display())])
-            .dir(&source);
-        self.step(host, configure, "configure", watch)?;
-        let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
-        let make = Command::new("make")
-            .args([format!("-j{cores}")])
-            .dir(&source);
-        self.step(host, make, "make", watch)?;
-        // Only PHP and the new library: no site's code, no ini files.
-        let library = source.join("modules").join(LIBRARY);
-        let try_out = Command::new(&self.php.path)
-            .args(["-n", "-d"])
-            .args([format!("extension={}", library.display())])
-            .args(["-r", "new GearmanClient;"]);
-        self.step(host, try_out, "load it into PHP", watch)?;
-        let built = host
-            .read(&library)?
-            .context("find the gearman.so that make should have built")?;
-        host.write(&folder.join(LIBRARY), &built.bytes, None, None)
+        let owned = Attributes {
+            uid: spare.uid,
+            gid: spare.gid,
+            mode: 0o700,
+        };
+        host.make_dir(&folder, owned)?;
+        let library = self.build(host, &spare, watch);
+        // From here on nobody can change what is in the folder.
+        host.end_all_of(&spare)?;
+        let built = library.and_then(|library| made_by(host, &spare, &library));
+        host.remove_tree(&folder)?;
+        host.write(&self.kept(), &built?, Some(Attributes::root(0o600)), None)
     }
 
     fn inverses(&self, host: &Host) -> Result<Vec<Inverse>> {
@@ -287,13 +329,33 @@ impl Resource for Extension {
         for (path, to) in &links {
             host.make_link(path, to, (0, 0))?;
         }
-        host.remove_tree(&self.folder())?;
+        host.remove_file(&self.kept())?;
         let user = host.need_user(&self.user)?;
         let proof = quiet(&self.php.path)
             .args(["-r", "new GearmanClient;"])
             .user(&user);
         self.step(host, proof, "check that PHP has it", watch)
     }
+}
+
+/// The bytes of a file that this user made: no link to what only root can read.
+fn made_by(host: &Host, user: &User, path: &Path) -> Result<Vec<u8>> {
+    if !matches!(host.look(path)?, Node::File(meta) if meta.uid == user.uid) {
+        let why = "it is not a file that the build made";
+        return Err(Problem::new(format!("install {}", path.display()), why).into());
+    }
+    let file = host.read(path)?.context("the library disappeared")?;
+    Ok(file.bytes)
+}
+
+/// The bytes of the archive that was passed.
+fn given(host: &Host, archive: &Path) -> Result<Vec<u8>> {
+    let file = host.read(archive)?.ok_or_else(|| {
+        let what = format!("build PHP's gearman extension from {}", archive.display());
+        Problem::new(what, "there is no such file")
+            .help("pass an archive from pecl.php.net, such as gearman-2.1.4.tgz")
+    })?;
+    Ok(file.bytes)
 }
 
 #[cfg(test)]

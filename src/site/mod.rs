@@ -9,6 +9,7 @@ pub mod page;
 pub mod php;
 pub mod plugins;
 pub mod queue;
+pub mod release;
 pub mod roots;
 pub mod settings;
 pub mod web;

@@ -25,6 +25,18 @@ pub struct Php {
     pub collection: Option<String>,
 }
 
+/// What a download needs: files, one of which has to exist, and their package.
+const DOWNLOAD: [(&[&str], &str); 2] = [
+    (&["/usr/bin/curl"], "curl"),
+    (
+        &[
+            "/etc/ssl/certs/ca-certificates.crt",
+            "/etc/pki/tls/certs/ca-bundle.crt",
+        ],
+        "ca-certificates",
+    ),
+];
+
 impl Php {
     /// "PHP 8.2", or its path if the version is unknown.
     pub fn label(&self) -> String {
@@ -59,7 +71,14 @@ impl Php {
             );
         }
         if from_network {
-            names.push("php-pear".into());
+            let lacks =
+                |(any, _): &&(&[&str], &str)| !any.iter().any(|path| host.exists(Path::new(path)));
+            names.extend(
+                DOWNLOAD
+                    .iter()
+                    .filter(lacks)
+                    .map(|(_, name)| (*name).to_owned()),
+            );
         }
         Ok(names)
     }

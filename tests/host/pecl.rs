@@ -169,6 +169,28 @@ fn a_package_for_another_php_is_no_package() {
     none(php.changes_to(&of_php()), "left of PHP's");
 }
 
+/// pecl.php.net on this host, with a certificate that it trusts and another archive.
+const IMPOSTOR: &str = r#"
+cd /srv
+openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=pecl.php.net \
+    -addext subjectAltName=DNS:pecl.php.net -keyout made.key -out made.crt
+cp made.crt /usr/local/share/ca-certificates/made.crt
+update-ca-certificates
+echo '127.0.0.1 pecl.php.net' >>/etc/hosts
+mkdir -p impostor/get
+cp /srv/pecl/gearman.tgz impostor/get/gearman-2.2.1.tgz
+cat >/etc/nginx/conf.d/impostor.conf <<END
+server {
+    listen 443 ssl;
+    server_name pecl.php.net;
+    ssl_certificate /srv/made.crt;
+    ssl_certificate_key /srv/made.key;
+    root /srv/impostor;
+}
+END
+systemctl reload nginx
+"#;
+
 #[test]
 fn what_cannot_be_built_is_told_before_anything_changes() {
     let host = without_extension("pecl-bad");
@@ -218,9 +240,50 @@ fn what_cannot_be_built_is_told_before_anything_changes() {
     );
     assert!(!host.exists("/usr/lib/php/20220829/gearman.so"));
 
-    phase("no network, no archive");
-    // Neither network nor archive: the broken one was recorded.
+    phase("a build that attacks the host");
+    // It runs as nobody: it can neither leave files and processes behind, nor make
+    // root install what only root can read.
+    host.shell(
+        "cd /srv/made && mkdir evil && cp -r package.xml gearman-2.1.4 evil && cd evil
+         sed -i '/moon is full/d' gearman-2.1.4/php_gearman.c
+         cat >gearman-2.1.4/config.m4 <<'END'
+PHP_ARG_WITH(gearman,,[  --with-gearman])
+[id -u >/tmp/built-as
+touch /etc/from-the-build /var/lib/wp-gears/from-the-build /usr/lib/php/20220829/gearman.so
+(setsid sleep 987 &)
+mkdir -p modules
+ln -s /etc/shadow modules/gearman.so
+printf 'all:\\n\\ttrue\\n' >Makefile.evil]
+PHP_NEW_EXTENSION(gearman, php_gearman.c, $ext_shared)
+END
+         tar czf /srv/evil.tgz package.xml gearman-2.1.4",
+    )
+    .ok();
+    let out = host.run(&setup("/srv/evil.tgz")).exits(1);
+    println!("{}", out.text());
+    let built_as: u32 = host.read("/tmp/built-as").unwrap().trim().parse().unwrap();
+    assert!(built_as > 61_000, "{built_as}");
+    for path in ["/etc", "/var/lib/wp-gears"] {
+        assert!(!host.exists(&format!("{path}/from-the-build")), "{path}");
+    }
+    assert!(!host.exists("/usr/lib/php/20220829/gearman.so"));
+    assert!(!host.exists("/var/lib/wp-gears/build"));
+    host.shell("! pgrep -f 'sleep [9]87'").ok();
+    host.run(&["rm", "-f", "/tmp/built-as"]).ok();
+
+    phase("another server answers for pecl.php.net");
     host.run(&["rm", "/etc/wp-gears.toml"]).ok();
+    host.shell(IMPOSTOR).ok();
+    let out = host.run(&SETUP).exits(1);
+    assert!(out.stderr.contains("SHA-256"), "{out}");
+    assert!(!host.exists("/usr/lib/php/20220829/gearman.so"));
+    host.shell("rm /usr/local/share/ca-certificates/made.crt && update-ca-certificates --fresh")
+        .ok();
+    let out = host.run(&SETUP).exits(1);
+    assert!(out.stderr.contains("certificate"), "{out}");
+    host.shell("sed -i /pecl.php.net/d /etc/hosts").ok();
+
+    phase("no network, no archive");
     let out = host.run(&SETUP).exits(1);
     assert!(out.stderr.contains("--extension-archive"), "{out}");
 
