@@ -15,8 +15,13 @@ use crate::host::supervisor::PIP;
 use crate::resource::directory::DirectoryInverse;
 use crate::resource::{Change, Inverse, Resource, ResourceId, State, Verb};
 
-/// Older ones need a setuptools that new Pythons do not have.
-const WANTED: &str = "supervisor>=4.3";
+/// What pip installs; older versions need a setuptools that new Pythons do not have.
+const WANTED: &str = "supervisor==4.3.0";
+/// The SHA-256 checksums of its wheel and of its source, as PyPI publishes them.
+const CHECKSUMS: [&str; 2] = [
+    "0bcb763fddafba410f35cbde226aa7f8514b9fb82eb05a0c85f6588d1c13f8db",
+    "4a2bf149adf42997e1bb44b70c43b613275ec9852c3edacca86a9166b27e945e",
+];
 const LIMIT: Duration = Duration::from_secs(900);
 
 /// The file that is written last: without it the environment is incomplete.
@@ -96,7 +101,9 @@ impl Resource for Environment {
         )?;
         let pip = Command::new(Path::new(VENV).join("bin/python3"))
             .args(["-m", "pip", "install", "--no-input"])
-            .args(["--disable-pip-version-check", WANTED])
+            .args(["--disable-pip-version-check", "--no-deps"])
+            .args(["--require-hashes", "--requirement", "/dev/stdin"])
+            .stdin(requirement())
             .caller_env(|name| name.starts_with("PIP_"));
         step(
             host,
@@ -109,6 +116,12 @@ impl Resource for Environment {
         let version = version.text();
         host.write(&complete(), version.as_bytes(), None, None)
     }
+}
+
+/// What to install, in the format of pip's requirements files.
+fn requirement() -> String {
+    let checksums = CHECKSUMS.map(|sum| format!(" --hash=sha256:{sum}"));
+    format!("{WANTED}{}\n", checksums.concat())
 }
 
 fn step(host: &Host, command: Command, what: &str, help: &str, watch: &dyn Fn(&str)) -> Result<()> {

@@ -17,11 +17,11 @@ const PIP_CONF: &str = "[global]\nno-index = true\nfind-links = /srv/wheels\n";
 
 /// What pip would download, from this machine's own pip.
 fn wheels() -> Result<PathBuf> {
-    cache::entry("wheels", "supervisor 4.3", |folder| {
+    cache::entry("wheels", "supervisor 4.3.0", |folder| {
         let mut pip = std::process::Command::new("pip3");
         pip.args(["download", "--no-deps", "--dest"])
             .arg(folder)
-            .arg("supervisor>=4.3");
+            .arg("supervisor==4.3.0");
         run(pip, b"", Duration::from_secs(300)).check().map(drop)
     })
 }
@@ -53,6 +53,18 @@ fn without_a_package_supervisor_comes_by_pip_and_goes_again() {
     let etc = everything(&host);
     let failed = on_site(&host, "setup", &[]).exits(1);
     assert!(failed.stderr.contains("/etc/pip.conf"), "{failed}");
+
+    phase("a wheel that somebody changed is not installed");
+    host.shell(
+        "mkdir /srv/changed; cd /srv/wheels; for wheel in *.whl; do (cat $wheel; echo) >/srv/changed/$wheel; done",
+    )
+    .ok();
+    let changed = PIP_CONF.replace("/srv/wheels", "/srv/changed");
+    host.put("/etc/pip.conf", changed, 0o644).unwrap();
+    let failed = on_site(&host, "setup", &[]).exits(1);
+    assert!(failed.stderr.contains("HASHES"), "{failed}");
+    assert!(!host.exists("/opt/wp-gears/bin/supervisord"));
+    host.run(&["rm", "/etc/pip.conf"]).ok();
     on_site(&host, "remove", &[]).exits(0);
     none(etc.changes_to(&everything(&host)), "left by a failed setup");
 
@@ -60,7 +72,7 @@ fn without_a_package_supervisor_comes_by_pip_and_goes_again() {
     host.put("/etc/pip.conf", PIP_CONF, 0o644).unwrap();
     let before = everything(&host);
     let plan = on_site(&host, "plan", &[]).exits(0);
-    assert!(plan.stdout.contains("supervisor>=4.3"), "{plan}");
+    assert!(plan.stdout.contains("supervisor==4.3.0"), "{plan}");
     none(before.touches_to(&everything(&host)), "touched by plan");
 
     phase("setup");
