@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Result;
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::base::clock;
 use crate::base::problem::Problem;
@@ -70,7 +69,7 @@ pub fn run(action: Action, args: &PauseArgs) -> Result<u8> {
         all.push((site, workers(&paths)?));
     }
     for (_, workers) in &all {
-        workers.iter().for_each(notify);
+        workers.iter().for_each(heartbeat::wake);
     }
     if args.wait {
         let until = Instant::now() + Duration::from_secs(args.timeout);
@@ -141,16 +140,6 @@ fn unlink(path: &Path) -> std::io::Result<()> {
 fn workers(paths: &Paths) -> Result<Vec<WorkerStatus>> {
     heartbeat::read(&paths.run)
         .map_err(|e| Problem::new(format!("find workers in {}", paths.run.display()), e).into())
-}
-
-/// Makes a worker look at the markers. The signal reaches only the process that
-/// was inspected, which belongs to the worker user (`heartbeat::read` checks).
-fn notify(seen: &WorkerStatus) {
-    let process = Pid::from_raw(seen.pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
-    if let Some(process) = process.filter(|_| heartbeat::is_worker(seen.pid)) {
-        // Without the signal the worker sees the marker before its next job.
-        let _ = pidfd_send_signal(process, Signal::USR1);
-    }
 }
 
 /// The workers that are still running the job they had at the time of the request.

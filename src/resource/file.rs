@@ -24,6 +24,9 @@ use crate::supervisor::block;
 /// for reading what the file includes.
 pub type Make = dyn Fn(&Host, Option<&[u8]>) -> Result<Next> + Send + Sync;
 
+/// What is done after a file was written.
+pub type Then = dyn Fn(&Host) + Send + Sync;
+
 /// What a file will be.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Next {
@@ -75,6 +78,8 @@ pub struct File {
     pub secrets: Secrets,
     /// The file that this one is a copy of, if it is one.
     pub source: Option<&'static Path>,
+    /// Called after it was written: whoever reads it only now and then learns of it.
+    pub then: Option<Box<Then>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,6 +128,7 @@ impl File {
             package: None,
             secrets: Secrets::None,
             source: None,
+            then: None,
         }
     }
 
@@ -311,7 +317,11 @@ impl Resource for File {
             Some(_) if !self.is_ours() => None,
             _ => Some(self.attributes(host)?),
         };
-        host.write(&self.path, &next, attributes, now.as_ref().map(|f| &f.meta))
+        host.write(&self.path, &next, attributes, now.as_ref().map(|f| &f.meta))?;
+        if let Some(then) = &self.then {
+            then(host);
+        }
+        Ok(())
     }
 
     fn place(&self) -> Option<Place<'_>> {
@@ -378,6 +388,7 @@ impl FileInverse {
                 Edit::Program | Edit::Block | Edit::Section | Edit::Log => Secrets::None,
             },
             source: None,
+            then: None,
         };
         Ok((file, left))
     }

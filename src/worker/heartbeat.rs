@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use rustix::fs::OFlags;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 
 use crate::base::clock;
@@ -240,6 +241,17 @@ pub fn is_worker(pid: i32) -> bool {
     let mut words = words.split(|b| *b == 0);
     let program = words.next().unwrap_or_default();
     program.ends_with(b"wp-gears") && words.next() == Some(b"worker")
+}
+
+/// Makes a worker look at the markers and files that it looks at now and then. The
+/// signal reaches only the process that was inspected, which belongs to the worker user
+/// (`read` checks).
+pub fn wake(seen: &WorkerStatus) {
+    let process = Pid::from_raw(seen.pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+    if let Some(process) = process.filter(|_| is_worker(seen.pid)) {
+        // Without the signal it looks before its next job, or within a minute.
+        let _ = pidfd_send_signal(process, Signal::USR1);
+    }
 }
 
 /// Removes files that killed workers left behind.

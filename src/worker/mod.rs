@@ -16,6 +16,7 @@ mod outcome;
 mod output;
 mod php;
 mod pool;
+pub mod rest;
 mod retries;
 mod runtime;
 mod serve;
@@ -40,6 +41,9 @@ pub struct Paths {
     pub failed: PathBuf,
     /// While this file exists, no worker of the site takes a job. In root's folder.
     pub paused: PathBuf,
+    /// Until wp-config.php is another file than this one describes, no worker loads the
+    /// site. In root's folder.
+    pub unswitched: PathBuf,
     /// When this file changes, every worker restarts PHP before its next job. In
     /// root's folder.
     pub reload: PathBuf,
@@ -52,6 +56,7 @@ impl Paths {
             cache: state.join("cache").join(name),
             failed: state.join("failed").join(name),
             paused: state.join("run").join(format!("{name}.paused")),
+            unswitched: state.join("run").join(format!("{name}.unswitched")),
             reload: state.join("run").join(format!("{name}.reload")),
         }
     }

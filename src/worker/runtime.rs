@@ -399,11 +399,11 @@ impl<'a> PhpRuntime<'a> {
             .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
     }
 
-    /// When to call again. `busy`: there is a job.
-    pub fn wakes_at(&self, busy: bool) -> impl Iterator<Item = Instant> {
+    /// When to call again. `busy`: there is a job. `rests`: no PHP is started.
+    pub fn wakes_at(&self, busy: bool, rests: bool) -> impl Iterator<Item = Instant> {
         let leaving = self.leaving.iter().map(|(_, until)| *until);
         let idle = self.idle_since + Duration::from(self.settings.idle_timeout);
-        let wanted = self.site.has_to_learn() || self.warm || busy;
+        let wanted = !rests && (self.site.has_to_learn() || self.warm) || busy;
         let process = match &self.process {
             Some(php) if php.ready.is_none() => Some(php.born + BOOT),
             Some(_) if !busy => Some(idle),

@@ -19,6 +19,7 @@ use crate::worker::message::{JobHeader, RunnerMessage};
 use crate::worker::options::{WorkerArgs, WorkerSettings};
 use crate::worker::outcome::JobOutcome;
 use crate::worker::php::kill_tree;
+use crate::worker::rest::Rest;
 use crate::worker::retries::Retries;
 use crate::worker::runtime::{Handover, PhpRuntime};
 use crate::worker::servers::{ConnectionId, JobServers, ServerEvent};
@@ -40,7 +41,8 @@ struct Worker<'a> {
     job: Option<Job>,
     /// Set by TERM: when the current job has to be finished.
     stop: Option<Instant>,
-    paused: bool,
+    /// Why it takes no jobs, although it could.
+    rest: Option<Rest>,
     binary: Option<Binary>,
     /// An upgrade has replaced the program that this process runs.
     is_replaced: bool,
@@ -98,7 +100,7 @@ impl<'a> Worker<'a> {
             paths,
             job: None,
             stop: None,
-            paused: false,
+            rest: None,
             binary: Binary::of_this_process(),
             is_replaced: false,
             look_at: Instant::now(),
@@ -134,7 +136,7 @@ impl<'a> Worker<'a> {
             self.runtime.end(&mut self.heartbeat);
             return false;
         }
-        if self.paused {
+        if self.rest.is_some() {
             return true;
         }
         if let Err(why) = self.runtime.keep_ready(now, &mut self.heartbeat) {
@@ -163,22 +165,22 @@ impl<'a> Worker<'a> {
     /// Checks for markers, jobs to retry and changed files.
     fn look_around(&mut self, now: Instant) {
         self.look_at = now + pause(0, LOOK, LOOK);
-        let paused = self.paths.paused.exists();
-        if paused != self.paused {
-            self.paused = paused;
-            self.log.line(if paused { "paused" } else { "resumed" });
-            if paused {
+        let before = std::mem::replace(&mut self.rest, Rest::of(&self.paths));
+        if before != self.rest {
+            let line = self.rest.map(Rest::begins).or(before.map(Rest::ends));
+            self.log.line(line.unwrap_or_default());
+            if self.rest.is_some() {
                 self.servers.close();
                 self.runtime.end(&mut self.heartbeat);
             }
-            self.heartbeat.set(match paused {
-                true => Activity::Paused,
-                false => Activity::Idle,
-            });
+            let activity = self.rest.map_or(Activity::Idle, Rest::activity);
+            self.heartbeat.set(activity);
+            self.runtime.site.retry_at = now;
         }
         if self.runtime.site.reload_requested() {
             self.log.line("reloaded");
             self.runtime.end(&mut self.heartbeat);
+            self.runtime.site.retry_at = now;
         }
         if self.runtime.site.look_around(self.log) && self.runtime.is_loaded() {
             self.runtime.end(&mut self.heartbeat);
@@ -190,7 +192,7 @@ impl<'a> Worker<'a> {
     /// Whether the worker may take another job now. Checks for a pause itself, as the
     /// loop notices one only after the current job has been answered.
     fn may_take(&mut self) -> bool {
-        if self.stop.is_some() || self.paused {
+        if self.stop.is_some() || self.rest.is_some() {
             return false;
         }
         let paused = self.paths.paused.exists();
@@ -469,7 +471,7 @@ impl<'a> Worker<'a> {
         fds.extend(self.runtime.poll_fds());
         let now = Instant::now();
         let mut wait = self.wakes_at(now).saturating_duration_since(now);
-        let takes_jobs = self.job.is_none() && !self.paused && !self.servers.is_asking();
+        let takes_jobs = self.job.is_none() && self.rest.is_none() && !self.servers.is_asking();
         if let Some(due) = self.retries.next_due()
             && takes_jobs
             && self.runtime.site.function.is_some()
@@ -481,12 +483,13 @@ impl<'a> Worker<'a> {
 
     fn wakes_at(&self, now: Instant) -> Instant {
         let job = self.job.as_ref();
-        let mut times: Vec<Instant> = self.runtime.wakes_at(job.is_some()).collect();
+        let rests = self.rest.is_some();
+        let mut times: Vec<Instant> = self.runtime.wakes_at(job.is_some(), rests).collect();
         match job {
             Some(job) => times.extend(job.state.wakes_at(self.settings.job_limit(), self.stop)),
             None => {
                 times.push(self.look_at);
-                if !self.paused {
+                if self.rest.is_none() {
                     times.extend(self.servers.deadlines());
                 }
             }

@@ -13,3 +13,4 @@ mod prometheus;
 mod request;
 mod sites;
 mod status;
+mod switch;

@@ -149,6 +149,7 @@ fn options_file(gearmand: &'static Gearmand, wanted: Vec<options::Wanted>) -> Fi
         package: Some(gearmand.package),
         secrets: Secrets::Options,
         source: None,
+        then: None,
     }
 }
 

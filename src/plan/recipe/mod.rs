@@ -103,12 +103,13 @@ pub fn setup(
             workers::folders(&mut items, site);
             if live {
                 items.site(site, switch::can_load(site));
+                if !site.found.on.contains(&site.plugin.switch) {
+                    items.site(site, switch::held(site));
+                }
             }
-        }
-        items.site(site, switch::wp_config(site));
-        if worker {
             workers::program(host, &mut items, resolved.host.supervisor, site, live)?;
         }
+        items.site(site, switch::wp_config(site));
     }
     Ok(items.list)
 }

@@ -2,11 +2,12 @@
 //! and what has to work before that.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::base::paths::binary;
+use crate::base::paths::{BASE, binary};
 use crate::base::problem::Problem;
 use crate::base::secrets::Secrets;
 use crate::host::Host;
@@ -14,13 +15,15 @@ use crate::host::commands::Command;
 use crate::intent::resolve::SiteResolved;
 use crate::plan::recipe::program::worker_command;
 use crate::resource::check::{Check, Condition, When};
-use crate::resource::file::{Edit, File, Next, Owner};
+use crate::resource::file::{Edit, File, Next, Owner, Then};
 use crate::resource::{Resource, ResourceId, State};
 use crate::site::config::{self, Desired, Want};
 use crate::site::plugins::{self, SALT};
 use crate::site::settings;
 use crate::worker::check::{LIMIT, Verdict};
 use crate::worker::message::Predefined;
+use crate::worker::rest::unswitched;
+use crate::worker::{Paths, heartbeat};
 
 /// wp-config.php, with the settings that switch background jobs on.
 pub fn wp_config(site: &SiteResolved) -> File {
@@ -47,6 +50,27 @@ pub fn wp_config(site: &SiteResolved) -> File {
         package: None,
         secrets: Secrets::Php(plugins::shown_words()),
         source: None,
+        then: Some(wake(site)),
+    }
+}
+
+/// Makes the site's workers look at wp-config.php now, not within a minute.
+fn wake(site: &SiteResolved) -> Box<Then> {
+    let run = Paths::new(Path::new(BASE), &site.name).run;
+    Box::new(move |host| {
+        // Without workers there is no folder.
+        let workers = host.live().then(|| heartbeat::read(&run).ok()).flatten();
+        workers.iter().flatten().for_each(heartbeat::wake);
+    })
+}
+
+/// The marker by which the workers of a site that is not switched on wait for that.
+pub fn held(site: &SiteResolved) -> File {
+    let (dir, config) = (site.dir.clone(), site.config.clone());
+    let path = Paths::new(Path::new(BASE), &site.name).unswitched;
+    File {
+        make: Box::new(move |_, _| Ok(Some(unswitched(&dir, &config)?).into())),
+        ..File::whole(path, Vec::new(), 0o644).secrets(Secrets::Hidden)
     }
 }
 
