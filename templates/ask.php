@@ -96,7 +96,23 @@ final class WP_Gears_Ask {
 			'name'    => (string) get_option( 'blogname' ),
 			'network' => is_multisite(),
 			'active'  => function_exists( 'wp_async_task_add' ) || array() !== $found,
+			'content' => array(
+				'dir'      => self::folder( WP_CONTENT_DIR ),
+				'plugins'  => self::folder( WP_PLUGIN_DIR ),
+				'must_use' => self::folder( WPMU_PLUGIN_DIR ),
+			),
 		);
+	}
+
+	/** A folder without links; the last part of its name need not exist yet. */
+	private static function folder( $dir ) {
+		$dir  = rtrim( (string) $dir, '/' );
+		$real = realpath( $dir );
+		if ( false === $real ) {
+			$above = realpath( dirname( $dir ) );
+			$real  = false === $above ? $dir : rtrim( $above, '/' ) . '/' . basename( $dir );
+		}
+		return $real;
 	}
 
 	private static function facts() {

@@ -54,6 +54,15 @@ options! {
         /// Name of the program in supervisor [default: wp-gears-NAME]
         #[arg(value_name = "NAME", hide_short_help = true, value_parser = name)]
         program: String,
+        /// Folder of WordPress's content [default: WP_CONTENT_DIR, or wp-content]
+        #[arg(value_name = "DIR", hide_short_help = true, value_parser = path)]
+        content_dir: PathBuf,
+        /// Folder of its plugins [default: WP_PLUGIN_DIR, or plugins in the content folder]
+        #[arg(value_name = "DIR", hide_short_help = true, value_parser = path)]
+        plugin_dir: PathBuf,
+        /// Folder of its must-use plugins [default: WPMU_PLUGIN_DIR, or mu-plugins in the content folder]
+        #[arg(value_name = "DIR", hide_short_help = true, value_parser = path)]
+        mu_plugin_dir: PathBuf,
     }
     with worker: WorkerOptions => WorkerSettings
 }

@@ -15,10 +15,12 @@ use crate::host::platform::Platform;
 use crate::intent::adopt::{self};
 use crate::intent::options::{Role, Site, SiteOptions, WorkerMode};
 use crate::intent::resolved::{HostResolved, SiteResolved};
+use crate::site::ask::Target;
 use crate::site::config::{self, Want};
+use crate::site::content::{self, SomeFolders};
 use crate::site::find;
 use crate::site::php::{self};
-use crate::site::plugins::PluginChoice;
+use crate::site::plugins::{self, PluginChoice};
 use crate::site::settings;
 use crate::site::web::{Served, Servers};
 use crate::supervisor::programs::ProgramSection;
@@ -49,21 +51,14 @@ pub fn resolve_site(
     let paths = [
         &options.wp_config,
         &options.worker_dir,
+        &options.content_dir,
+        &options.plugin_dir,
+        &options.mu_plugin_dir,
         &options.worker.php,
         &options.worker.log,
     ];
     for path in paths.into_iter().flatten().chain([&wish.dir]) {
         need_utf8(path)?;
-    }
-
-    let installed = found_site.plugin.map(|it| it.plugin);
-    let choice = options.plugin.unwrap_or(PluginChoice::Auto);
-    let plugin = choice.or_installed(installed);
-    if plugin.bundled.is_none() && installed != Some(plugin) {
-        let what = format!("use {} in {}", plugin.label, wish.dir.display());
-        return Err(Problem::new(what, "the plugin's files are missing")
-            .help("install the plugin, or use --plugin bundled")
-            .into());
     }
 
     let config = match &options.wp_config {
@@ -88,6 +83,40 @@ pub fn resolve_site(
         None => user_of(host, platform, &served, &wish.dir)?,
     };
     refuse_root(host, &user)?;
+    let php = match options.worker.php.as_deref() {
+        Some(path) => php::find(host, Some(path))?,
+        None => php::of_pool(host, served.pool())?,
+    };
+
+    let given = SomeFolders {
+        dir: options.content_dir.clone(),
+        plugins: options.plugin_dir.clone(),
+        must_use: options.mu_plugin_dir.clone(),
+    };
+    let target = Target {
+        dir: &wish.dir,
+        php: &php.path,
+        user: &user,
+        plugin: &plugins::BUNDLED,
+        cache: None,
+        host: options.worker.host.as_deref(),
+    };
+    let of = content::Of {
+        dir: &wish.dir,
+        config: &file.meta,
+        stated: &found.folders,
+        given: &given,
+    };
+    let (content, learned) = of.find(host, &target)?;
+    let installed = find::plugin_in(host, &content)?.map(|it| it.plugin);
+    let choice = options.plugin.unwrap_or(PluginChoice::Auto);
+    let plugin = choice.or_installed(installed);
+    if !plugin.bundled && installed != Some(plugin) {
+        let what = format!("use {} in {}", plugin.label, wish.dir.display());
+        return Err(Problem::new(what, "the plugin's files are missing")
+            .help("install the plugin, or use --plugin bundled")
+            .into());
+    }
 
     let name = match options.name.clone() {
         Some(name) => name,
@@ -115,12 +144,14 @@ pub fn resolve_site(
     };
     // Keep the present number of workers unless another one was requested.
     let running = program.and_then(|program| program.get("numprocs")?.parse().ok());
+    let adopted = SiteOptions {
+        content_dir: learned.dir,
+        plugin_dir: learned.plugins,
+        mu_plugin_dir: learned.must_use,
+        ..without_found(host, platform, &wish.dir, there, web)?
+    };
     Ok(SiteResolved {
-        adopted: adopt::beyond_defaults(
-            without_found(host, platform, &wish.dir, there, web)?,
-            &wish.dir,
-            &name,
-        ),
+        adopted: adopt::beyond_defaults(adopted, &wish.dir, &name),
         program: options
             .program
             .unwrap_or_else(|| format!("wp-gears-{name}")),
@@ -130,6 +161,7 @@ pub fn resolve_site(
         version: found_site.version,
         config: file.meta.path,
         found,
+        content,
         plugin,
         salt: match options.salt {
             Some(salt) => Want::Exactly(salt),
@@ -140,10 +172,7 @@ pub fn resolve_site(
         must_fork: wish.options.worker.worker_mode == Some(WorkerMode::Fork),
         user,
         worker_dir: options.worker_dir.unwrap_or_else(|| wish.dir.clone()),
-        php: match options.worker.php.as_deref() {
-            Some(path) => php::find(host, Some(path))?,
-            None => php::of_pool(host, served.pool())?,
-        },
+        php,
         worker: options.worker.clone().settings(),
         worker_options: options.worker,
     })

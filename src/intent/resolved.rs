@@ -9,6 +9,7 @@ use crate::intent::options::{HostOptions, Queue, Role, SiteOptions};
 use crate::queue::Store;
 use crate::site::ask::Target;
 use crate::site::config::{Found, Want};
+use crate::site::content::Content;
 use crate::site::php::Php;
 use crate::site::plugins::{self, Plugin};
 use crate::supervisor::programs::ProgramSection;
@@ -64,6 +65,8 @@ pub struct SiteResolved {
     pub version: String,
     pub config: PathBuf,
     pub found: Found,
+    /// Where its content and plugins are.
+    pub content: Content,
     pub plugin: &'static Plugin,
     pub salt: Want<String>,
     pub servers: Want<Vec<String>>,

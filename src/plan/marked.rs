@@ -16,8 +16,9 @@ use crate::resource::file::{Edit, File, Next};
 use crate::resource::link::Link;
 use crate::resource::program::Program;
 use crate::site::find::name as site_name;
+use crate::site::page::PROOF_PLUGIN;
 use crate::site::plugins::{self, PLUGINS};
-use crate::site::{config, settings};
+use crate::site::{config, content, settings};
 use crate::supervisor::{block, programs};
 
 /// Adds what is marked in the site; `None` if nothing is.
@@ -28,6 +29,7 @@ pub fn of_site(
     removal: &mut Removal,
 ) -> Result<Option<Scope>> {
     let supervisor = host.supervisor()?;
+    let content = content::by_files(host, dir);
     let mut resources: Vec<Box<dyn Resource>> = Vec::new();
     if let Ok(path) = settings::locate(host, dir)
         && let Some(file) = host.read(&path)?
@@ -62,8 +64,9 @@ pub fn of_site(
             }));
         }
     }
-    for place in PLUGINS.iter().filter_map(|plugin| plugin.bundled) {
-        let path = dir.join(place);
+    let bundled = PLUGINS.iter().filter(|plugin| plugin.bundled);
+    let names = bundled.map(|plugin| plugin.main_file).chain([PROOF_PLUGIN]);
+    for path in names.map(|name| content.must_use.join(name)) {
         if host.read(&path)?.is_some() {
             resources.push(Box::new(removed(path, Edit::Whole)));
         }

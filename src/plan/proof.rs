@@ -54,7 +54,7 @@ pub enum Web {
 /// # Errors
 /// A page that answers, but whose job does not reach Gearman or is not run.
 pub fn through_the_web(host: &Host, site: &SiteResolved) -> Result<Web> {
-    if !host.exists(&site.dir.join(PROOF_PLUGIN)) {
+    if !host.exists(&site.content.must_use.join(PROOF_PLUGIN)) {
         let why = "its must-use plugin is not where this site reads such plugins";
         return Ok(Web::NotVerified(why.into()));
     }

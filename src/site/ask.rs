@@ -128,6 +128,16 @@ pub struct Identity {
     pub network: bool,
     /// A plugin that submits jobs is active, though its switch may be off.
     pub active: bool,
+    /// Where its content is.
+    pub content: Option<ToldFolders>,
+}
+
+/// The folders of a site's content, as WordPress says.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+pub struct ToldFolders {
+    pub dir: String,
+    pub plugins: String,
+    pub must_use: String,
 }
 
 /// What a site reports about itself.
@@ -273,7 +283,7 @@ impl Target<'_> {
     }
 
     fn request(&self, ask: Question) -> Result<Request<'_>> {
-        let brought = PLUGINS.iter().filter(|plugin| plugin.bundled.is_none());
+        let brought = PLUGINS.iter().filter(|plugin| !plugin.bundled);
         let switch = self.plugin.switch;
         Ok(Request {
             ask,

@@ -6,6 +6,7 @@ use anyhow::Result;
 
 use crate::base::problem::Problem;
 use crate::host::Host;
+use crate::site::content::Content;
 use crate::site::plugins::{PLUGINS, Plugin};
 
 /// WordPress looks for a plugin's header in the first 8 KB of its main file.
@@ -15,8 +16,6 @@ const HEAD: usize = 8 << 10;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WordPress {
     pub version: String,
-    /// The plugin whose files are installed.
-    pub plugin: Option<InstalledPlugin>,
 }
 
 /// A plugin that is installed in a site, active or not.
@@ -61,20 +60,16 @@ pub fn find(host: &Host, dir: &Path) -> Result<WordPress> {
         .and_then(|rest| rest.split(['\'', '"']).nth(1))
         .unwrap_or("unknown")
         .to_owned();
-    Ok(WordPress {
-        version,
-        plugin: plugin_in(host, dir)?,
-    })
+    Ok(WordPress { version })
 }
 
 /// The plugin in a site, identified by its main file. The bundled one counts
 /// only if the site has no other.
-pub fn plugin_in(host: &Host, dir: &Path) -> Result<Option<InstalledPlugin>> {
-    let (own, bundled): (Vec<&Plugin>, Vec<&Plugin>) =
-        PLUGINS.iter().partition(|plugin| plugin.bundled.is_none());
-    for folder in ["wp-content/plugins", "wp-content/mu-plugins"] {
-        let folder = dir.join(folder);
-        for name in host.list(&folder)? {
+pub fn plugin_in(host: &Host, content: &Content) -> Result<Option<InstalledPlugin>> {
+    let (bundled, own): (Vec<&Plugin>, Vec<&Plugin>) =
+        PLUGINS.iter().partition(|plugin| plugin.bundled);
+    for folder in [&content.plugins, &content.must_use] {
+        for name in host.list(folder)? {
             for plugin in &own {
                 let main = match name == plugin.main_file {
                     true => folder.join(&name),
@@ -87,8 +82,8 @@ pub fn plugin_in(host: &Host, dir: &Path) -> Result<Option<InstalledPlugin>> {
         }
     }
     for plugin in bundled {
-        let main = plugin.bundled.map(|place| dir.join(place));
-        if let Some(main) = main.filter(|main| host.exists(main)) {
+        let main = content.must_use.join(plugin.main_file);
+        if host.exists(&main) {
             return Ok(Some(InstalledPlugin { plugin, main }));
         }
     }

@@ -3,6 +3,7 @@
 
 pub mod ask;
 pub mod config;
+pub mod content;
 pub mod extension;
 pub mod find;
 pub mod page;

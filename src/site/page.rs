@@ -1,8 +1,8 @@
 //! The must-use plugin by which a page of the site proves that its jobs reach
 //! Gearman.
 
-/// Its place below the WordPress folder.
-pub const PROOF_PLUGIN: &str = "wp-content/mu-plugins/wp-gears-proof.php";
+/// Its name among the must-use plugins.
+pub const PROOF_PLUGIN: &str = "wp-gears-proof.php";
 
 const PROOF: &str = include_str!("../../templates/proof.php");
 const PLUGIN: &str = include_str!("../../templates/plugin.php");

@@ -24,9 +24,9 @@ pub struct Plugin {
     pub label: &'static str,
     /// Its main file, which identifies it among a site's plugins.
     pub main_file: &'static str,
-    /// Where setup installs it, relative to the WordPress folder; `None` if the site
-    /// must already have it.
-    pub bundled: Option<&'static str>,
+    /// Setup installs it among the must-use plugins. The site must already have any
+    /// other.
+    pub bundled: bool,
     /// The name of its runner in the WordPress folder.
     pub runner: &'static str,
     /// The constant that enables it.
@@ -59,7 +59,7 @@ pub static WP_GEARS: Plugin = Plugin {
     help: "The WP Gears plugin",
     label: "WP Gears",
     main_file: "wp-gears.php",
-    bundled: None,
+    bundled: false,
     runner: "wp-gears-runner.php",
     switch: Switch {
         constant: "WP_GEARS",
@@ -76,7 +76,7 @@ pub static WP_MINIONS: Plugin = Plugin {
     help: "The WP Minions plugin",
     label: "WP Minions",
     main_file: "wp-minions.php",
-    bundled: None,
+    bundled: false,
     runner: "wp-minions-runner.php",
     switch: Switch {
         constant: "WP_MINIONS_BACKEND",
@@ -92,7 +92,7 @@ pub static BUNDLED: Plugin = Plugin {
     help: "A small must-use plugin included in wp-gears",
     label: "the bundled plugin",
     main_file: "wp-gears-bundled.php",
-    bundled: Some("wp-content/mu-plugins/wp-gears-bundled.php"),
+    bundled: true,
     runner: "wp-gears-runner.php",
     switch: Switch {
         constant: "WP_GEARS",

@@ -167,7 +167,7 @@ const TALKS: &[Talk] = &[
             ("Invalid answer:", "/var/www/blog\r"),
             ("Where should queued jobs", ENTER),
             ("Is this right?", "4\r"),
-            ("allow-upgrades", "9\r"),
+            ("allow-upgrades", "12\r"),
             ("1 fork", "2\r"),
             ("worker-mode spawn …", "5\r"),
             ("Nothing was changed.", ""),

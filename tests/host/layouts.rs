@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::harness::debian::install;
 use crate::harness::{Host, Site, site};
 use crate::phase::phase;
-use crate::support::{everything, none, ready_host};
+use crate::support::{everything, none, ready_host, refused};
 
 /// A page that submits a job as a plugin would, and says how.
 const SEND: &str = r#"<?php
@@ -83,6 +83,86 @@ const SITE: Layout = Layout {
     url: "http://localhost",
     proof: PROOF,
 };
+
+/// Puts lines at the top of the site's wp-config.php.
+fn define(host: &Host, folder: &str, lines: &str) {
+    let config = format!("{folder}/wp-config.php");
+    let text = host.read(&config).unwrap();
+    let text = text.replacen("<?php", &format!("<?php\n{lines}"), 1);
+    host.run_with(
+        &["sh", "-c", "cat >\"$1\"", "define", &config],
+        text.as_bytes(),
+        Duration::from_secs(20),
+    )
+    .ok();
+}
+
+#[test]
+fn content_may_be_elsewhere() {
+    let host = ready_host("moved");
+    phase("a plain definition, and no wp-content");
+    host.shell("cd /var/www/site; cp -p wp-config.php /root/kept; mv wp-content content")
+        .ok();
+    let plain = "define( 'WP_CONTENT_DIR', __DIR__ . '/content' );\n\
+                 define( 'WP_CONTENT_URL', 'http://localhost/content' );\n";
+    define(&host, site::FOLDER, plain);
+    SITE.holds(&host);
+    let kept = host.shell("ls /var/www/site/content/mu-plugins").ok();
+    assert_eq!(kept, "count.php\n");
+
+    phase("computed, outside of the root, with an empty wp-content beside it");
+    host.shell(
+        "cd /var/www/site; cp -p /root/kept wp-config.php
+         mkdir /srv/shared; mv content /srv/shared/app; chown www-data: /srv/shared
+         mv /srv/shared/app/mu-plugins /srv/shared/must
+         mkdir -p wp-content/mu-plugins wp-content/plugins; chown -R www-data: wp-content",
+    )
+    .ok();
+    let computed = "foreach ( array( 'WP_CONTENT_DIR' => 'app', 'WPMU_PLUGIN_DIR' => 'must' ) as $name => $below ) {\n\
+                    \tdefine( $name, '/srv/shared/' . $below );\n}\n";
+    define(&host, site::FOLDER, computed);
+    let shared = host.tree(&["/srv/shared"]);
+    SITE.holds(&host);
+    none(
+        shared.changes_to(&host.tree(&["/srv/shared"])),
+        "left by remove",
+    );
+
+    phase("folders that are not the site's own");
+    host.shell("useradd --system --create-home victim; mkdir -p /home/victim/c; chown victim: /home/victim/c")
+        .ok();
+    host.as_user(site::USER, &["ln", "-s", "/etc", "/var/www/site/link"])
+        .ok();
+    let computed = |dir: &str| {
+        format!("foreach ( array( 'WP_CONTENT_DIR' ) as $name ) {{ define( $name, {dir} ); }}\n")
+    };
+    for (lines, says) in [
+        (
+            "define( 'WP_CONTENT_DIR', '/etc/cron.d' );\n".to_owned(),
+            "belongs to root",
+        ),
+        (computed("'/etc/cron' . '.d'"), "belongs to root"),
+        (
+            "define( 'WP_CONTENT_DIR', '/home/victim/c' );\n".to_owned(),
+            "belongs to victim",
+        ),
+        (
+            "define( 'WPMU_PLUGIN_DIR', __DIR__ . '/link/cron.d' );\n".to_owned(),
+            "follow the link",
+        ),
+        // The command line has no such variable.
+        (
+            computed("$_SERVER['DOCUMENT_ROOT'] . '/content'"),
+            "no such folder",
+        ),
+    ] {
+        host.shell("cp -p /root/kept /var/www/site/wp-config.php")
+            .ok();
+        define(&host, site::FOLDER, &lines);
+        let setup = ["wp-gears", "setup", "--site", site::FOLDER, "--yes"];
+        refused(&host, &setup, 1, &[says, "help: "]);
+    }
+}
 
 #[test]
 fn wordpress_below_the_root_runs_as_the_pool_that_serves_it() {

@@ -205,7 +205,7 @@ impl Wizard<'_> {
     fn notes(&self, resolved: &Resolved) -> Vec<String> {
         let applies = |site: &&Found| {
             let chosen = resolved.sites.iter().find(|it| it.dir == site.dir);
-            chosen.is_some_and(|it| it.plugin.bundled.is_none())
+            chosen.is_some_and(|it| !it.plugin.bundled)
         };
         let found = self.found.iter().filter(applies);
         found.filter_map(|site| site.note.clone()).collect()

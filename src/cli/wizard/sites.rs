@@ -65,7 +65,7 @@ fn one(host: &Host, layers: &Layers, dir: &Path, until: Instant) -> Result<Found
             found.about.push_str(", not responding");
         }
         found.has_workers = site.existing.is_some();
-        let has_plugin = site.plugin.bundled.is_none();
+        let has_plugin = !site.plugin.bundled;
         found.likely = has_plugin || found.has_workers;
         if has_plugin && identity.is_some_and(|identity| !identity.active) {
             found.note = Some(format!(
@@ -91,7 +91,7 @@ fn about(site: &SiteResolved, identity: Option<&Identity>) -> String {
     parts.push(format!("WordPress {}{kind}", site.version));
     let label = site.plugin.label;
     parts.push(match identity.map(|identity| identity.active) {
-        _ if site.plugin.bundled.is_some() => "no plugin yet".into(),
+        _ if site.plugin.bundled => "no plugin yet".into(),
         None => label.to_owned(),
         Some(true) => format!("{label} active"),
         Some(false) => format!("{label} not active"),

@@ -107,7 +107,7 @@ fn web(context: &Context, site: &SiteResolved, problems: &mut Vec<Finding>) -> S
 
 /// What happens to jobs that are submitted without the extension.
 fn without_extension(context: &Context, site: &SiteResolved) -> &'static str {
-    let installed = find::plugin_in(context.host, &site.dir).ok().flatten();
+    let installed = find::plugin_in(context.host, &site.content).ok().flatten();
     let major = installed
         .filter(|it| it.plugin == site.plugin)
         .and_then(|it| it.major(context.host));

@@ -25,7 +25,7 @@ fn run(context: &Context) -> Vec<Finding> {
         }
         let user = &site.user;
         let serving = context.served(site).user().map(str::to_owned);
-        let owner = match context.host.look_through(&site.dir.join("wp-content")) {
+        let owner = match context.host.look_through(&site.content.dir) {
             Ok(Node::Directory(meta)) => Some(context.host.user_name(meta.uid)),
             _ => None,
         };

@@ -31,6 +31,7 @@ use crate::resource::link::Link;
 use crate::resource::package::Packages;
 use crate::resource::repository::{Enabled, Repository};
 use crate::resource::source::Source;
+use crate::site::content::Content;
 use crate::site::page::{self, PROOF_PLUGIN};
 
 /// The PHP code of the workers, in a folder of root's.
@@ -321,33 +322,35 @@ fn must_use_plugins(
     site: &SiteResolved,
     serves: bool,
 ) -> Result<()> {
-    let content = site.dir.join("wp-content");
-    let bundled = site
-        .plugin
-        .bundled
-        .map(|place| (place, BUNDLED_PLUGIN.to_owned()));
-    // A site whose content is elsewhere has no place for it that we know.
-    let proves = serves && host.is_dir(&content);
+    let folder = &site.content.must_use;
+    let brings = site.plugin.bundled;
+    let bundled = brings.then(|| (site.plugin.main_file, BUNDLED_PLUGIN.to_owned()));
+    let above = folder.parent().unwrap_or(folder);
+    let proves = serves && host.is_dir(above);
     let proof = proves.then(|| (PROOF_PLUGIN, page::plugin()));
     let all: Vec<(&str, String)> = bundled.into_iter().chain(proof).collect();
     // The site's owner owns what is in the site.
-    let (uid, gid) = ids_of(host, &content)?;
+    let is_moved = site.content != Content::usual(&site.dir);
+    let (uid, gid) = match is_moved && host.is_dir(folder) {
+        true => ids_of(host, folder)?,
+        false => ids_of(host, above)?,
+    };
     let owner = Owner::Ids(uid, gid);
-    if let Some(folder) = all.first().and_then(|(place, _)| Path::new(place).parent()) {
+    if !all.is_empty() {
         items.site(
             site,
             Directory {
-                path: site.dir.join(folder),
+                path: folder.clone(),
                 owner: owner.clone(),
                 mode: 0o755,
                 shared: true,
             },
         );
     }
-    for (place, text) in all {
+    for (name, text) in all {
         items.site(
             site,
-            File::whole(site.dir.join(place), text.into_bytes(), 0o644)
+            File::whole(folder.join(name), text.into_bytes(), 0o644)
                 .owner(owner.clone())
                 .secrets(Secrets::Hidden),
         );

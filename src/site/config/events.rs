@@ -1,5 +1,6 @@
 //! What the walk through a file finds, and the conditions under which it runs.
 
+use crate::site::config::folders::Folder;
 use crate::site::config::php::Trivia;
 use crate::site::config::value::Value;
 use crate::site::config::worker::Truth;
@@ -77,6 +78,12 @@ pub enum Kind {
     Host {
         worker: Truth,
         usable: bool,
+    },
+    /// A definition of a constant that names a folder of WordPress's content, or
+    /// another use of that name; `None` if the folder cannot be evaluated.
+    Folder {
+        name: String,
+        folder: Option<Folder>,
     },
     Load,
     /// An included file, with its path if that is known.

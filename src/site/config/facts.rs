@@ -2,10 +2,12 @@
 //! result for each setting.
 
 use crate::site::config::events::{Event, Kind, Opaque, Place, Seen, is_watched};
+use crate::site::config::folders::Folders;
 use crate::site::config::includes::{From, Lines, splice};
 use crate::site::config::network::{Domain, Network, domain, network};
 use crate::site::config::php::{self, line_of};
 use crate::site::config::refusal::Refusal;
+use crate::site::config::stated;
 use crate::site::config::value::Value;
 use crate::site::config::worker::Truth;
 use crate::site::config::{Include, Warning};
@@ -41,6 +43,7 @@ pub struct Facts {
     pub global: bool,
     pub network: Network,
     pub domain: Domain,
+    pub folders: Folders,
     /// Whether the file sets `HTTP_HOST` for workers.
     pub host: bool,
     /// Code before the load that cannot be read and may define our settings, with
@@ -121,6 +124,7 @@ pub fn read(source: &[u8], include: &Include<'_>) -> Result<Facts, Refusal> {
         global,
         network: network(&before, opaque.is_some()),
         domain: domain(&before, opaque.is_some()),
+        folders: stated::read(&before),
         host,
         opaque,
         warnings,

@@ -75,8 +75,12 @@ pub fn splice(from: From, include: &Include<'_>, files: &mut Vec<String>, out: &
             branch: outer.branch || event.place.branch,
             function: outer.function || event.place.function,
         };
-        if let Kind::Include(Some(inner)) = &mut event.kind {
-            *inner = beside(&path, inner);
+        match &mut event.kind {
+            Kind::Include(Some(inner)) => *inner = beside(&path, inner),
+            Kind::Folder { folder, .. } => {
+                *folder = folder.take().map(|folder| folder.in_file(&path));
+            }
+            _ => {}
         }
         let line = lines.at(event.at);
         event.top = from.event.top;

@@ -4,6 +4,7 @@ mod block;
 mod change;
 mod events;
 mod facts;
+pub mod folders;
 mod includes;
 mod layout;
 mod locate;
@@ -12,6 +13,7 @@ mod php;
 mod place;
 mod refusal;
 mod shapes;
+mod stated;
 mod undo;
 mod value;
 mod walk;
@@ -25,6 +27,7 @@ pub use undo::{Undone, remove, undo};
 use block::{Missing, ServerLines};
 use change::Change;
 use facts::{Fact, Facts};
+use folders::Folders;
 use network::Domain;
 use value::Value;
 
@@ -101,6 +104,7 @@ pub struct Found {
     /// There is a salt, but it is computed at run time.
     pub salt_computed: bool,
     pub network: Network,
+    pub folders: Folders,
     /// Whether the file sets `HTTP_HOST` for workers.
     pub host: bool,
 }
@@ -180,6 +184,7 @@ fn found(facts: &Facts) -> Found {
             .and_then(|fact| fact.value.text())
             .filter(|it| !it.is_empty()),
         network: facts.network,
+        folders: facts.folders.clone(),
         host: facts.host,
     }
 }

@@ -4,6 +4,7 @@
 use crate::site::config::events::{
     Event, Kind, Opaque, Place, Seen, Top, is_watched, resembles_watched,
 };
+use crate::site::config::folders::{self, KnownFolders, is_folder};
 use crate::site::config::php::Trivia;
 use crate::site::config::shapes::{
     defined, defines_abspath, names_settings, servers_target, short_circuits,
@@ -33,6 +34,7 @@ pub fn see(
         place: Place::default(),
         worker: Truth::Yes,
         known: Known::new(),
+        folders: KnownFolders::new(),
         host_variables: HashSet::new(),
         settings_variables: HashSet::new(),
         namespaced: false,
@@ -53,6 +55,7 @@ struct Walker<'w> {
     /// Whether a worker on the command line runs this code.
     worker: Truth,
     known: Known,
+    folders: KnownFolders,
     host_variables: HashSet<String>,
     settings_variables: HashSet<String>,
     namespaced: bool,
@@ -182,7 +185,12 @@ impl Walker<'_> {
 
     fn define(&mut self, name: String, value: &Expr<'_, '_>, at: usize) {
         let value_at = span(value);
+        let folder = folders::folder(value, &self.reader(), &self.folders);
         let value = self.reader().value(value);
+        if is_folder(&name) {
+            let (name, folder) = (name.clone(), folder.clone());
+            self.note(Kind::Folder { name, folder }, at);
+        }
         // Behind a guard it is known only if nothing unseen came first.
         let unseen = |event: &Event| matches!(event.kind, Kind::Include(_) | Kind::Opaque(_));
         let guarded = self.place.unless == [name.clone()]
@@ -192,6 +200,9 @@ impl Walker<'_> {
             self.known
                 .entry(name.clone())
                 .or_insert_with(|| value.clone());
+            if let Some(folder) = folder {
+                self.folders.entry(name.clone()).or_insert(folder);
+            }
         }
         if resembles_watched(&name) {
             self.note(
@@ -271,6 +282,11 @@ impl Walker<'_> {
         }
         if let ExprKind::Variable(name) = &assign.target.kind {
             let name = name.as_str().to_owned();
+            let folder = folders::folder(assign.value, &self.reader(), &self.folders);
+            match folder.filter(|_| plain && self.place.sure()) {
+                Some(folder) => drop(self.folders.insert(format!("${name}"), folder)),
+                None => drop(self.folders.remove(&format!("${name}"))),
+            }
             if self.reader().depends_on_host(assign.value) {
                 self.host_variables.insert(name.clone());
             }
@@ -499,6 +515,9 @@ impl<'a, 's> Visitor<'a, 's> for Walker<'_> {
                 let text = String::from_utf8_lossy(text.as_bytes());
                 if constants().contains(&&*text) {
                     self.note(Kind::Mention(text.into_owned()), at);
+                } else if is_folder(&text) {
+                    let name = text.into_owned();
+                    self.note(Kind::Folder { name, folder: None }, at);
                 } else if text == "/etc/wordpress/config-"
                     || text.ends_with("config/application.php")
                 {
