@@ -1,12 +1,12 @@
 //! Parses Apache's configuration like Apache does: follows includes, keeps
 //! virtual hosts apart, and lets them inherit the handlers of the main server.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use crate::host::Host;
 use crate::host::platform::WebServer;
-use crate::site::web::{Handler, Kind, VirtualHost, glob, main_files, text_of};
+use crate::site::web::{ANY, Handler, Kind, VirtualHost, glob, main_files, text_of};
 
 /// More files than this mean a cycle of includes.
 const MAX_FILES: usize = 2000;
@@ -26,14 +26,53 @@ pub fn virtual_hosts(host: &Host, server: &WebServer) -> Vec<VirtualHost> {
         files: 0,
         main: VirtualHost::new(Kind::Apache, config),
         hosts: Vec::new(),
+        folders: Vec::new(),
+        users: Vec::new(),
+        modules: HashSet::new(),
         open: Vec::new(),
     };
     reader.environment();
     for file in main_files(host, server) {
         reader.file(&file);
     }
-    let main = reader.main;
-    let mut found = reader.hosts;
+    let (main, mut found) = (reader.main, reader.hosts);
+    let bare: Vec<bool> = found.iter().map(|one| one.handlers.is_empty()).collect();
+    let mut folders: Vec<VirtualHost> = Vec::new();
+    for (of, folder, handler) in reader.folders {
+        // A section about the folder of a whole site says what runs its PHP.
+        let mut whole = false;
+        for (at, one) in found.iter_mut().enumerate() {
+            // The first root is the DocumentRoot; the others are aliases.
+            let root = one.roots.first();
+            let is_about = root.is_some_and(|root| root.starts_with(&folder));
+            if is_about && (of == Some(at) || (of.is_none() && bare[at])) {
+                set(one, handler.clone());
+                whole |= of.is_some();
+            }
+        }
+        if !whole {
+            let host = match of {
+                Some(at) => {
+                    // An alias leads there: it is this entry's now.
+                    found[at].roots.retain(|root| *root != folder);
+                    &found[at]
+                }
+                None => &main,
+            };
+            folders.push(VirtualHost {
+                roots: vec![folder],
+                handlers: vec![handler],
+                ..host.clone()
+            });
+        }
+    }
+    found.extend(folders);
+    if !reader.users.is_empty() {
+        found.push(VirtualHost {
+            roots: reader.users,
+            ..main.clone()
+        });
+    }
     for one in &mut found {
         // A virtual host's own handler overrides the server's.
         if one.handlers.is_empty() {
@@ -58,8 +97,19 @@ struct Reader<'a> {
     files: usize,
     main: VirtualHost,
     hosts: Vec<VirtualHost>,
-    /// The names of the open sections, in lowercase.
-    open: Vec<String>,
+    /// Handlers of single folders, each with the virtual host that it is in.
+    folders: Vec<(Option<usize>, PathBuf, Handler)>,
+    /// The folders of users' sites.
+    users: Vec<PathBuf>,
+    /// The names of the modules that are loaded.
+    modules: HashSet<String>,
+    open: Vec<Section>,
+}
+
+/// A section that is open: its name, in lowercase, and its first argument.
+struct Section {
+    name: String,
+    of: String,
 }
 
 impl Reader<'_> {
@@ -90,7 +140,7 @@ impl Reader<'_> {
             let line = self.with_variables(line);
             if let Some(name) = line.strip_prefix("</") {
                 let name = name.trim_end_matches('>').to_ascii_lowercase();
-                if let Some(at) = self.open.iter().rposition(|open| *open == name) {
+                if let Some(at) = self.open.iter().rposition(|open| open.name == name) {
                     self.open.truncate(at);
                 }
                 continue;
@@ -99,15 +149,18 @@ impl Reader<'_> {
                 let words = words(head.trim_end_matches('>'));
                 let name = words.first().map(|it| it.to_ascii_lowercase());
                 let name = name.unwrap_or_default();
+                let of = words.get(1).cloned().unwrap_or_default();
                 if name == "virtualhost" {
                     let mut one = VirtualHost::new(Kind::Apache, path);
                     one.listens.extend(words.into_iter().skip(1));
                     self.hosts.push(one);
                 }
-                self.open.push(name);
+                self.open.push(Section { name, of });
                 continue;
             }
-            self.directive(&words(&line));
+            if !self.open.iter().any(|open| self.is_skipped(open)) {
+                self.directive(&words(&line));
+            }
         }
     }
 
@@ -116,8 +169,15 @@ impl Reader<'_> {
             return;
         };
         let first = args.first().map(String::as_str).unwrap_or_default();
-        let in_host = self.open.iter().any(|it| it == "virtualhost");
-        let in_folder = self.open.iter().any(|it| it == "directory");
+        let in_host = self.open.iter().any(|it| it.name == "virtualhost");
+        let of = in_host.then(|| self.hosts.len() - 1);
+        let mut sections = self.open.iter();
+        let folder = sections.find(|it| it.name == "directory");
+        let folder = folder.map(|it| it.of.clone());
+        // A handler for a location is that of a status page.
+        let sections = self.open.iter();
+        let mut locations = sections.filter(|it| it.name.starts_with("location"));
+        let in_location = locations.any(|it| it.of != "/");
         let target = match (in_host, self.hosts.last_mut()) {
             (true, Some(one)) => one,
             _ => &mut self.main,
@@ -133,18 +193,35 @@ impl Reader<'_> {
                 let value = args.get(1).cloned().unwrap_or_default();
                 self.variables.insert(first.to_owned(), value);
             }
-            "documentroot" => target.roots = vec![PathBuf::from(first)],
+            "documentroot" => target.roots.insert(0, self.root.join(first)),
+            "virtualdocumentroot" => target.roots.push(self.root.join(interpolated(first))),
             "alias" => target.roots.extend(args.get(1).map(PathBuf::from)),
+            "userdir" if !["enabled", "disabled"].contains(&first) => {
+                self.users.extend(args.iter().map(|it| user_folder(it)));
+            }
+            "loadmodule" => {
+                // php_module is also known by its file, mod_php.c.
+                let name = first.trim_end_matches("_module");
+                self.modules.insert(format!("mod_{name}.c"));
+                self.modules.insert(first.to_owned());
+            }
             "servername" | "serveralias" => target.names.extend(args.iter().cloned()),
             "user" => self.main.user = Some(first.to_owned()),
             "assignuserid" | "suexecusergroup" | "ruserid" | "ruidgid" => {
                 target.user = Some(first.to_owned());
             }
             "sethandler" | "addhandler" | "fcgidwrapper" | "addtype" => {
-                // A handler for a single folder may belong to another site.
-                let handler = handler_of(first);
-                if let Some(handler) = handler.filter(|_| in_host || !in_folder) {
-                    add(target, handler);
+                let Some(handler) = handler_of(first).filter(|_| !in_location) else {
+                    return;
+                };
+                match folder {
+                    Some(folder) if folder.starts_with('/') => {
+                        let folder = PathBuf::from(folder.trim_end_matches('*'));
+                        self.folders.push((of, folder, handler));
+                    }
+                    Some(_) if !in_host => {}
+                    _ if name.eq_ignore_ascii_case("sethandler") => set(target, handler),
+                    _ => add(target, handler),
                 }
             }
             "proxypassmatch" | "proxypass" => {
@@ -155,6 +232,12 @@ impl Reader<'_> {
             }
             _ => {}
         }
+    }
+
+    /// Whether a section is for a module that is not there, such as `!mod_php7.c`.
+    fn is_skipped(&self, section: &Section) -> bool {
+        let absent = section.of.strip_prefix('!');
+        section.name == "ifmodule" && absent.is_some_and(|it| self.modules.contains(it))
     }
 
     fn with_variables(&self, line: &str) -> String {
@@ -168,9 +251,42 @@ impl Reader<'_> {
     }
 }
 
+/// `SetHandler` overrides what was set before.
+fn set(target: &mut VirtualHost, handler: Handler) {
+    target.handlers = vec![handler];
+}
+
 fn add(target: &mut VirtualHost, handler: Handler) {
     if !target.handlers.contains(&handler) {
         target.handlers.push(handler);
+    }
+}
+
+/// A `VirtualDocumentRoot`, in which `%0` stands for the request's host name and
+/// `%2.1` for a part of it.
+fn interpolated(root: &str) -> String {
+    let mut out = String::new();
+    let mut chars = root.chars().peekable();
+    while let Some(c) = chars.next() {
+        if c != '%' {
+            out.push(c);
+            continue;
+        }
+        while chars
+            .next_if(|c| c.is_ascii_digit() || "-.+p%".contains(*c))
+            .is_some()
+        {}
+        out.push_str(ANY);
+    }
+    out
+}
+
+/// Where users' sites are: below their home folders, or `*` stands for their names.
+fn user_folder(named: &str) -> PathBuf {
+    match (named.starts_with('/'), named.contains(ANY)) {
+        (true, true) => PathBuf::from(named),
+        (true, false) => Path::new(named).join(ANY),
+        (false, _) => Path::new("/home").join(ANY).join(named),
     }
 }
 

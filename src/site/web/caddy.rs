@@ -4,22 +4,33 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use crate::host::Host;
-use crate::site::web::{Handler, Kind, VirtualHost, glob, text_of};
+use crate::site::web::{ANY, Handler, Kind, VirtualHost, glob, text_of};
 
 pub const CONFIG: &str = "/etc/caddy/Caddyfile";
 
-/// One virtual host per site block.
+/// Each site block, and each part of one with a root of its own.
 pub fn virtual_hosts(host: &Host) -> Vec<VirtualHost> {
     let mut lines = Vec::new();
     read(host, Path::new(CONFIG), &mut lines, 0);
     let (snippets, blocks) = blocks(&lines);
     let mut found = Vec::new();
     for (head, body) in blocks {
-        let mut one = VirtualHost::new(Kind::Caddy, Path::new(CONFIG));
-        let names = head.split([',', ' ']).filter(|it| !it.is_empty());
-        one.names.extend(names.map(str::to_owned));
-        read_block(&body, &snippets, &mut one, 0);
-        found.push(one);
+        let mut names = VirtualHost::new(Kind::Caddy, Path::new(CONFIG));
+        let all = head.split([',', ' ']).filter(|it| !it.is_empty());
+        names.names.extend(all.map(str::to_owned));
+        let mut site = Site {
+            snippets: &snippets,
+            found: vec![names.clone()],
+            names,
+        };
+        site.block(&body, 0, 0);
+        let handlers = site.found[0].handlers.clone();
+        for mut one in site.found {
+            if one.handlers.is_empty() {
+                one.handlers.clone_from(&handlers);
+            }
+            found.push(one);
+        }
     }
     found
 }
@@ -55,6 +66,13 @@ type Block = (String, Vec<String>);
 fn blocks(lines: &[String]) -> (HashMap<String, Vec<String>>, Vec<Block>) {
     let mut snippets = HashMap::new();
     let mut sites = Vec::new();
+    // A file for a single site needs no braces around it.
+    let is_plain = |line: &String| !line.ends_with('{');
+    if let Some((head, body)) = lines.split_first()
+        && is_plain(head)
+    {
+        return (snippets, vec![(head.clone(), body.to_vec())]);
+    }
     let mut current: Option<Block> = None;
     let mut depth = 0;
     for line in lines {
@@ -81,34 +99,135 @@ fn blocks(lines: &[String]) -> (HashMap<String, Vec<String>>, Vec<Block>) {
     (snippets, sites)
 }
 
-fn read_block(
-    body: &[String],
-    snippets: &HashMap<String, Vec<String>>,
-    into: &mut VirtualHost,
-    depth: usize,
-) {
-    for line in body {
-        let mut words = line.split_whitespace();
-        match words.next() {
-            Some("import") if depth < 16 => {
-                let snippet = words.next().and_then(|name| snippets.get(name));
-                if let Some(inner) = snippet {
-                    read_block(inner, snippets, into, depth + 1);
+struct Site<'a> {
+    snippets: &'a HashMap<String, Vec<String>>,
+    names: VirtualHost,
+    /// The site, then its parts.
+    found: Vec<VirtualHost>,
+}
+
+impl Site<'_> {
+    /// Reads a block whose requests are those of this entry of `found`.
+    fn block(&mut self, body: &[String], of: usize, depth: usize) {
+        if depth > 16 {
+            return;
+        }
+        let mut at = 0;
+        while let Some(line) = body.get(at) {
+            let inner = &body[at + 1..at + 1 + length(&body[at..])];
+            at += 1;
+            let words: Vec<&str> = line.split_whitespace().collect();
+            match words.first().copied().unwrap_or_default() {
+                "handle" | "handle_path" | "route" => {
+                    let has_root = inner.iter().any(|it| it.starts_with("root "));
+                    let part = match has_root {
+                        true => {
+                            self.found.push(self.names.clone());
+                            self.found.len() - 1
+                        }
+                        false => of,
+                    };
+                    self.block(inner, part, depth + 1);
+                    at += inner.len();
                 }
+                "import" => {
+                    let [_, name, args @ ..] = &words[..] else {
+                        continue;
+                    };
+                    if let Some(snippet) = self.snippets.get(*name) {
+                        let body: Vec<String> =
+                            snippet.iter().map(|it| with_args(it, args)).collect();
+                        self.block(&body, of, depth + 1);
+                    }
+                }
+                "root" => {
+                    // The path may be preceded by a matcher.
+                    let mut named = words.iter().skip(1).map(|it| it.trim_matches('"'));
+                    let path = named.rfind(|it| it.starts_with('/'));
+                    let roots = path.map(|it| self.roots(it));
+                    self.found[of].roots.extend(roots.unwrap_or_default());
+                }
+                "php_fastcgi" => self.found[of].handlers.extend(upstreams(&words)),
+                "reverse_proxy" if inner.iter().any(|it| is_fastcgi(it)) => {
+                    self.found[of].handlers.extend(upstreams(&words));
+                }
+                _ => {}
             }
-            Some("root") => {
-                // The path may be preceded by a matcher.
-                let path = words.rfind(|word| word.starts_with('/'));
-                into.roots.extend(path.map(PathBuf::from));
-            }
-            Some("php_fastcgi") => {
-                let target = words.find(|word| *word != "{" && !word.starts_with('@'));
-                into.handlers
-                    .extend(target.map(|it| Handler::Fpm(it.to_owned())));
-            }
-            _ => {}
         }
     }
+
+    /// What a root stands for: its placeholders are parts of the request.
+    fn roots(&self, path: &str) -> Vec<PathBuf> {
+        let with = |name: &str| {
+            let path = path.replace("{host}", name);
+            PathBuf::from(path.replace("{http.request.host}", name))
+        };
+        let names = self.names.names.iter().map(|name| {
+            let name = name.split("://").last().unwrap_or_default();
+            name.split([':', '/']).next().unwrap_or_default()
+        });
+        let names: Vec<&str> = names.collect();
+        let mut found: Vec<PathBuf> = match names.iter().all(|it| it.contains('.')) {
+            true => names.into_iter().map(with).collect(),
+            false => vec![with(ANY)],
+        };
+        found.dedup();
+        found
+            .into_iter()
+            .map(|path| without_placeholders(&path.to_string_lossy()))
+            .collect()
+    }
+}
+
+/// How many lines the block has that the first line opens.
+fn length(lines: &[String]) -> usize {
+    if !lines.first().is_some_and(|line| line.ends_with('{')) {
+        return 0;
+    }
+    let mut depth = 0;
+    for (at, line) in lines.iter().enumerate() {
+        depth += usize::from(line.ends_with('{'));
+        depth = depth.saturating_sub(usize::from(line == "}"));
+        if depth == 0 {
+            return at.saturating_sub(1);
+        }
+    }
+    lines.len() - 1
+}
+
+/// Whether a line of a proxy's block makes it speak FastCGI.
+fn is_fastcgi(line: &str) -> bool {
+    let mut words = line.split_whitespace();
+    words.next() == Some("transport") && words.next() == Some("fastcgi")
+}
+
+/// The addresses of a proxy, which a matcher may precede.
+fn upstreams(words: &[&str]) -> Vec<Handler> {
+    let targets = words.iter().skip(1);
+    let targets = targets.filter(|word| !word.starts_with(['/', '@', '*', '{']));
+    targets.map(|it| Handler::Fpm((*it).to_owned())).collect()
+}
+
+/// A line of a snippet with the arguments of its import.
+fn with_args(line: &str, args: &[&str]) -> String {
+    let mut line = line.to_owned();
+    for (number, arg) in args.iter().enumerate() {
+        line = line.replace(&format!("{{args[{number}]}}"), arg);
+        line = line.replace(&format!("{{args.{number}}}"), arg);
+    }
+    line
+}
+
+fn without_placeholders(path: &str) -> PathBuf {
+    let mut out = String::new();
+    let mut rest = path;
+    while let Some((before, after)) = rest.split_once('{') {
+        out.push_str(before);
+        out.push_str(ANY);
+        rest = after.split_once('}').map_or("", |(_, rest)| rest);
+    }
+    out.push_str(rest);
+    PathBuf::from(out)
 }
 
 #[cfg(test)]

@@ -21,6 +21,10 @@ use crate::host::files::Node;
 use crate::host::platform::WebServer;
 use fpm::{Pool, same_socket};
 
+/// In a root: a part of a name that depends on the request.
+const ANY: &str = "*";
+/// The number of folders that such a root may stand for.
+const MAX_FOLDERS: usize = 2000;
 /// Larger configuration files are cut off.
 const MAX_SIZE: usize = 4 << 20;
 
@@ -68,6 +72,9 @@ pub struct VirtualHost {
     /// The user for PHP that the web server runs itself.
     pub user: Option<String>,
     pub file: PathBuf,
+    /// Its roots are only those that match a pattern, such as /srv/*, so that another
+    /// virtual host that names the same folder has precedence.
+    matched: bool,
 }
 
 impl VirtualHost {
@@ -80,7 +87,24 @@ impl VirtualHost {
             handlers: Vec::new(),
             user: None,
             file: file.to_owned(),
+            matched: false,
         }
+    }
+
+    /// Itself, and another one for those of its roots that are patterns.
+    fn expanded(mut self, host: &Host) -> impl Iterator<Item = VirtualHost> {
+        let is_pattern = |root: &PathBuf| root.to_string_lossy().contains(ANY);
+        let (patterns, named) = std::mem::take(&mut self.roots)
+            .into_iter()
+            .partition(is_pattern);
+        let patterns: Vec<PathBuf> = patterns;
+        let matched = (!patterns.is_empty()).then(|| VirtualHost {
+            roots: patterns.iter().flat_map(|it| folders(host, it)).collect(),
+            matched: true,
+            ..self.clone()
+        });
+        self.roots = named;
+        [self].into_iter().chain(matched)
     }
 }
 
@@ -155,6 +179,8 @@ impl Servers {
             // A server that is installed and stopped serves nobody.
             virtual_hosts.retain(|one| running.contains(&one.server));
         }
+        let all = virtual_hosts.into_iter();
+        let virtual_hosts: Vec<VirtualHost> = all.flat_map(|one| one.expanded(host)).collect();
         let real = |one: &VirtualHost| one.roots.iter().map(|root| real(host, root)).collect();
         Ok(Servers {
             real: virtual_hosts.iter().map(real).collect(),
@@ -166,8 +192,7 @@ impl Servers {
     /// The folders that the servers serve.
     pub fn roots(&self) -> impl Iterator<Item = &Path> {
         let all = self.virtual_hosts.iter().flat_map(|one| &one.roots);
-        all.map(PathBuf::as_path)
-            .filter(|root| root.is_absolute() && !root.to_string_lossy().contains('$'))
+        all.map(PathBuf::as_path).filter(|root| root.is_absolute())
     }
 
     /// What serves a folder: of the virtual hosts whose root contains it, those with
@@ -178,18 +203,19 @@ impl Servers {
             let below = own.strip_prefix(root).or_else(|_| dir.strip_prefix(root));
             below.ok().map(|rest| rest.components().count())
         };
-        let mut nearest = usize::MAX;
+        let mut nearest = (usize::MAX, true);
         let mut found: Vec<Serving> = Vec::new();
         for (one, reals) in self.virtual_hosts.iter().zip(&self.real) {
             let roots = one.roots.iter().chain(reals);
             let Some(distance) = roots.filter_map(|root| distance(root)).min() else {
                 continue;
             };
-            if distance > nearest || one.handlers.is_empty() {
+            let rank = (distance, one.matched);
+            if rank > nearest || one.handlers.is_empty() {
                 continue;
             }
-            if distance < nearest {
-                nearest = distance;
+            if rank < nearest {
+                nearest = rank;
                 found.clear();
             }
             found.extend(
@@ -245,6 +271,12 @@ impl Servers {
             pool,
         }
     }
+}
+
+/// The folders that match a pattern.
+fn folders(host: &Host, pattern: &Path) -> Vec<PathBuf> {
+    let found = glob(host, pattern).into_iter().filter(|it| host.is_dir(it));
+    found.take(MAX_FOLDERS).collect()
 }
 
 fn real(host: &Host, path: &Path) -> PathBuf {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::host::Host;
 use crate::host::platform::WebServer;
-use crate::site::web::{Handler, Kind, VirtualHost, glob, main_files, text_of};
+use crate::site::web::{ANY, Handler, Kind, VirtualHost, glob, main_files, text_of};
 
 /// A simple directive, or one with a block.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub fn virtual_hosts(host: &Host, server: &WebServer) -> Vec<VirtualHost> {
     collect(&all, &mut upstreams, &mut found);
     found
         .iter()
-        .map(|(server, root)| virtual_host(server, root.as_deref(), &upstreams))
+        .flat_map(|(server, root)| of_server(server, root.as_deref(), &upstreams))
         .collect()
 }
 
@@ -169,50 +169,141 @@ fn collect(
     }
 }
 
-fn virtual_host(
+/// A server, and each of its locations that has a root or alias of its own.
+fn of_server(
     server: &Directive,
     inherited_root: Option<&str>,
     upstreams: &HashMap<String, Vec<String>>,
-) -> VirtualHost {
-    let mut found = VirtualHost::new(Kind::Nginx, &server.file);
+) -> Vec<VirtualHost> {
+    let mut names = VirtualHost::new(Kind::Nginx, &server.file);
     let mut variables = HashMap::new();
-    walk(&server.block, &mut |directive| {
-        if directive.name == "set"
-            && let [name, value] = &directive.args[..]
-        {
-            variables.insert(name.trim_start_matches('$').to_owned(), value.clone());
-        }
-    });
-    let resolved = |text: &str| with_variables(text, &variables);
-    walk(&server.block, &mut |directive| {
-        let first = directive.args.first();
-        match directive.name.as_str() {
-            "server_name" => found.names.extend(directive.args.iter().cloned()),
-            "listen" => found.listens.extend(first.cloned()),
-            "root" | "alias" => {
-                let root = first.and_then(|it| resolved(it));
-                found.roots.extend(root.map(PathBuf::from));
+    walk(
+        &server.block,
+        &mut |directive| match (directive.name.as_str(), &directive.args[..]) {
+            ("set", [name, value]) => {
+                variables.insert(name.trim_start_matches('$').to_owned(), value.clone());
             }
-            "fastcgi_pass" => {
-                let Some(target) = first.and_then(|it| resolved(it)) else {
-                    found.handlers.push(Handler::Unknown);
-                    return;
-                };
-                match upstreams.get(&target) {
-                    Some(members) => {
-                        let members = members.iter().cloned().map(Handler::Fpm);
-                        found.handlers.extend(members);
-                    }
-                    None => found.handlers.push(Handler::Fpm(target)),
-                }
-            }
+            ("server_name", names_here) => names.names.extend(names_here.iter().cloned()),
+            ("listen", [address, ..]) => names.listens.push(address.clone()),
             _ => {}
-        }
-    });
-    if found.roots.is_empty() {
-        found.roots.extend(inherited_root.map(PathBuf::from));
+        },
+    );
+    let mut reader = ServerReader {
+        upstreams,
+        variables,
+        found: vec![names.clone()],
+        names,
+        of_php: Vec::new(),
+    };
+    reader.block(&server.block, 0, false);
+    let (mut found, of_php) = (reader.found, reader.of_php);
+    let main = &mut found[0];
+    if main.roots.is_empty() {
+        main.roots.extend(inherited_root.map(in_prefix));
+    }
+    if main.handlers.is_empty() {
+        // The location for PHP may name a root of its own, such as one in a chroot.
+        main.handlers = of_php;
+    }
+    let handlers = main.handlers.clone();
+    for one in found.iter_mut().filter(|one| one.handlers.is_empty()) {
+        one.handlers.clone_from(&handlers);
     }
     found
+}
+
+struct ServerReader<'a> {
+    upstreams: &'a HashMap<String, Vec<String>>,
+    variables: HashMap<String, String>,
+    names: VirtualHost,
+    /// The server, then its locations.
+    found: Vec<VirtualHost>,
+    /// What runs PHP in locations for PHP files.
+    of_php: Vec<Handler>,
+}
+
+impl ServerReader<'_> {
+    /// Reads a block whose requests are those of this entry of `found`.
+    fn block(&mut self, block: &[Directive], of: usize, for_php: bool) {
+        for directive in block {
+            let first = directive.args.first().map(String::as_str);
+            match directive.name.as_str() {
+                "root" | "alias" => {
+                    let roots = self.roots(first.unwrap_or_default());
+                    self.found[of].roots.extend(roots);
+                }
+                "fastcgi_pass" => {
+                    let handlers = self.handlers(first.unwrap_or_default());
+                    if for_php {
+                        self.of_php.extend(handlers.iter().cloned());
+                    }
+                    self.found[of].handlers.extend(handlers);
+                }
+                "location" => {
+                    let has_root = |it: &Directive| matches!(it.name.as_str(), "root" | "alias");
+                    let of = match directive.block.iter().any(has_root) {
+                        true => {
+                            self.found.push(self.names.clone());
+                            self.found.len() - 1
+                        }
+                        false => of,
+                    };
+                    let for_php = directive.args.iter().any(|it| it.contains("php"));
+                    self.block(&directive.block, of, for_php);
+                }
+                _ => self.block(&directive.block, of, for_php),
+            }
+        }
+    }
+
+    /// What a root stands for: one folder for each of the server's names if it
+    /// contains the name, and a pattern if it contains other parts of the request.
+    fn roots(&self, text: &str) -> Vec<PathBuf> {
+        let literal = |name: &&String| !name.contains(['*', '~']) && name.contains('.');
+        let names: Vec<&String> = self.names.names.iter().filter(literal).collect();
+        let all_literal = !names.is_empty() && names.len() == self.names.names.len();
+        let mut found = Vec::new();
+        let mut add = |known: &HashMap<String, String>| {
+            let root = pattern(text, known).as_deref().map(in_prefix);
+            found.extend(root.filter(|root| !found.contains(root)));
+        };
+        match all_literal {
+            true => {
+                for name in names {
+                    let mut known = self.variables.clone();
+                    for variable in ["host", "http_host", "server_name"] {
+                        known.insert(variable.to_owned(), name.clone());
+                    }
+                    add(&known);
+                }
+            }
+            false => add(&self.variables),
+        }
+        found
+    }
+
+    fn handlers(&self, target: &str) -> Vec<Handler> {
+        let Some(target) = with_variables(target, &self.variables, None) else {
+            return vec![Handler::Unknown];
+        };
+        match self.upstreams.get(&target) {
+            Some(members) => members.iter().cloned().map(Handler::Fpm).collect(),
+            None => vec![Handler::Fpm(target)],
+        }
+    }
+}
+
+/// A root, which may be relative to nginx's prefix.
+fn in_prefix(root: &str) -> PathBuf {
+    Path::new("/usr/share/nginx").join(root)
+}
+
+/// A root with `*` for variables that depend on the request.
+fn pattern(text: &str, known: &HashMap<String, String>) -> Option<String> {
+    let found = with_variables(text, known, Some(ANY))?;
+    // It must name at least one folder.
+    let first = found.trim_start_matches('/').split('/').next()?;
+    (!first.contains(ANY)).then_some(found)
 }
 
 fn walk(block: &[Directive], see: &mut dyn FnMut(&Directive)) {
@@ -222,8 +313,13 @@ fn walk(block: &[Directive], see: &mut dyn FnMut(&Directive)) {
     }
 }
 
-/// Substitutes the variables in the text; `None` if one was not defined by `set`.
-fn with_variables(text: &str, known: &HashMap<String, String>) -> Option<String> {
+/// Substitutes the variables in the text. Those that `set` does not define become
+/// `unknown`; without it, the result is `None`.
+fn with_variables(
+    text: &str,
+    known: &HashMap<String, String>,
+    unknown: Option<&str>,
+) -> Option<String> {
     let mut out = String::new();
     let mut rest = text;
     while let Some(at) = rest.find('$') {
@@ -242,8 +338,11 @@ fn with_variables(text: &str, known: &HashMap<String, String>) -> Option<String>
             }
         };
         // A variable may refer to others; nginx itself rejects cycles.
-        let value = known.get(name).filter(|value| !value.contains(text))?;
-        out.push_str(&with_variables(value, known)?);
+        let value = known.get(name).filter(|value| !value.contains(text));
+        match value {
+            Some(value) => out.push_str(&with_variables(value, known, unknown)?),
+            None => out.push_str(unknown?),
+        }
     }
     out.push_str(rest);
     Some(out)
@@ -289,7 +388,7 @@ mod tests {
         assert_eq!(a.handlers, [Handler::Fpm("unix:/run/php/a.sock".into())]);
         assert_eq!(b.roots, [Path::new("/srv/b")]);
         assert_eq!(b.handlers, [Handler::Fpm("unix:/run/php/b.sock".into())]);
-        assert!(c.roots.is_empty());
+        assert_eq!(c.roots, [Path::new("/srv/*")]);
         assert_eq!(c.handlers, [Handler::Unknown]);
     }
 
