@@ -242,6 +242,9 @@ final class WP_Gears_Ask {
 		$home = wp_parse_url( home_url( '/' ) );
 		$mark = substr( hash( 'sha256', "mark $secret" ), 0, 32 );
 		$why  = 'no web server listens on this host';
+		if ( ! function_exists( 'stream_socket_client' ) || ! function_exists( 'stream_context_create' ) ) {
+			return array( 'unreachable' => 'PHP has no stream_socket_client(), which disable_functions may disable' );
+		}
 		do {
 			foreach ( self::$request['listeners'] as $listener ) {
 				list( $answer, $why_not ) = self::request( $listener, $home, $secret, $mark );
@@ -336,7 +339,7 @@ final class WP_Gears_Ask {
 		WP_Gears_Exits::end();
 		$error = error_get_last();
 		if ( $error && ( $error['type'] & self::FATAL ) ) {
-			$text = "{$error['message']} in {$error['file']}:{$error['line']}";
+			$text = explode( "\nStack trace:", $error['message'] )[0] . " in {$error['file']}:{$error['line']}";
 		} else {
 			WP_Gears_Request::look();
 			$text = WP_Gears_Exits::describe();

@@ -10,6 +10,27 @@ if ( ! defined( 'DOING_ASYNC' ) && ! defined( 'WP_GEARS_ASK' ) ) {
 }
 
 final class WP_Gears_Exits {
+	/** The functions that adding the notes takes, with those for access to files. */
+	const NEEDS = array(
+		'array_pop',
+		'closedir',
+		'feof',
+		'fflush',
+		'flock',
+		'fread',
+		'fseek',
+		'fstat',
+		'ftell',
+		'ftruncate',
+		'readdir',
+		'rewind',
+		'rewinddir',
+		'stream_wrapper_register',
+		'stream_wrapper_restore',
+		'stream_wrapper_unregister',
+		'token_get_all',
+	);
+
 	/** @var string The file and line that called exit(). */
 	private static $at = '';
 	/** @var string The last address that the site redirected to. */
@@ -32,7 +53,12 @@ final class WP_Gears_Exits {
 	}
 
 	public static function can_trace() {
-		return function_exists( 'token_get_all' ) && function_exists( 'stream_wrapper_register' ) && function_exists( 'stream_wrapper_unregister' ) && function_exists( 'stream_wrapper_restore' );
+		return array() === array_filter(
+			self::NEEDS,
+			function ( $function ) {
+				return ! function_exists( $function );
+			}
+		);
 	}
 
 	public static function on_redirect( $location ) {
@@ -91,11 +117,11 @@ final class WP_Gears_Exits {
 			}
 			try {
 				$code = is_array( $function ) ? new ReflectionMethod( $function[0], $function[1] ) : new ReflectionFunction( $function );
+				if ( $code->getFileName() ) {
+					$found[] = $code->getName() . '() in ' . $code->getFileName() . ':' . $code->getStartLine();
+				}
 			} catch ( Throwable $ignored ) {
 				continue;
-			}
-			if ( $code->getFileName() ) {
-				$found[] = $code->getName() . '() in ' . $code->getFileName() . ':' . $code->getStartLine();
 			}
 		}
 		return $found;

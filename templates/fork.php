@@ -10,6 +10,27 @@ if ( ! defined( 'DOING_ASYNC' ) ) {
 }
 
 final class WP_Gears_Fork {
+	/** The functions without which each job gets a process of its own instead. */
+	const NEEDS = array(
+		'getmypid',
+		'lcg_value',
+		'mt_srand',
+		'pcntl_fork',
+		'pcntl_get_last_error',
+		'pcntl_sigprocmask',
+		'pcntl_sigwaitinfo',
+		'pcntl_strerror',
+		'pcntl_waitpid',
+		'pcntl_wexitstatus',
+		'pcntl_wifexited',
+		'pcntl_wifsignaled',
+		'pcntl_wtermsig',
+		'posix_kill',
+		'random_int',
+		'readlink',
+		'scandir',
+	);
+
 	/** @var string[] The sockets that were open before the site booted. */
 	private static $before = array();
 	/** @var array Groups of the object cache, see cache_groups(). */
@@ -37,21 +58,32 @@ final class WP_Gears_Fork {
 			$wpdb->close();
 		}
 		$wpdb->queries = array();
-		gc_collect_cycles();
-		gc_mem_caches();
+		foreach ( array( 'gc_collect_cycles', 'gc_mem_caches' ) as $function ) {
+			if ( function_exists( $function ) ) {
+				$function();
+			}
+		}
 	}
 
 	/** The reason why forking this process is unsafe, or ''. */
 	public static function why_not() {
-		foreach ( array( 'pcntl_fork', 'pcntl_sigwaitinfo', 'pcntl_sigprocmask', 'posix_kill' ) as $function ) {
-			if ( ! function_exists( $function ) ) {
-				return "PHP has no $function()";
+		$missing = array_filter(
+			self::NEEDS,
+			function ( $function ) {
+				return ! function_exists( $function );
 			}
+		);
+		if ( $missing ) {
+			return 'PHP has no ' . implode( '(), ', $missing ) . '()';
 		}
 		if ( extension_loaded( 'grpc' ) ) {
 			return 'the PHP extension grpc does not survive a fork';
 		}
-		if ( count( (array) glob( '/proc/self/task/*' ) ) > 1 ) {
+		$tasks = @scandir( '/proc/self/task' );
+		if ( ! $tasks || ! @scandir( '/proc/self/fd' ) ) {
+			return 'PHP may not read /proc/self, which shows its threads and sockets (open_basedir)';
+		}
+		if ( count( $tasks ) > 3 ) { // two of them are . and ..
 			return 'something in PHP runs threads';
 		}
 		$more = array_diff( self::open_sockets(), self::$before );
@@ -63,8 +95,11 @@ final class WP_Gears_Fork {
 
 	private static function open_sockets() {
 		$sockets = array();
-		foreach ( (array) glob( '/proc/self/fd/*' ) as $link ) {
-			$target = @readlink( $link );
+		if ( ! function_exists( 'scandir' ) || ! function_exists( 'readlink' ) ) {
+			return $sockets;
+		}
+		foreach ( @scandir( '/proc/self/fd' ) ?: array() as $number ) {
+			$target = @readlink( "/proc/self/fd/$number" );
 			if ( $target && 0 === strpos( $target, 'socket:' ) ) {
 				$sockets[] = $target;
 			}

@@ -9,8 +9,6 @@ if ( 'cli' !== PHP_SAPI ) {
 	exit;
 }
 
-ignore_user_abort( true );
-
 if ( defined( 'DOING_AJAX' ) || defined( 'DOING_ASYNC' ) ) {
 	exit;
 }
@@ -66,6 +64,8 @@ final class WP_Gears_Runner {
 			exit( 1 );
 		}
 		stream_set_read_buffer( $pipe, 1 << 16 );
+		// It is a socket, and reading from one ends after default_socket_timeout.
+		stream_set_timeout( $pipe, 1 << 30 );
 		self::$pipe  = $pipe;
 		self::$hello = json_decode( (string) fgets( $pipe ), true );
 		if ( ! is_array( self::$hello ) ) {
@@ -140,7 +140,9 @@ final class WP_Gears_Runner {
 		}
 
 		$name = self::$hello['name'];
-		@cli_set_process_title( "wp-gears $name: waiting for jobs" );
+		if ( function_exists( 'cli_set_process_title' ) ) {
+			@cli_set_process_title( "wp-gears $name: waiting for jobs" );
+		}
 		self::$options = self::autoloaded();
 		self::$engine  = $plugin->engine();
 		WP_Gears_Fork::quiesce();
@@ -210,7 +212,7 @@ final class WP_Gears_Runner {
 	private static function perform( array $job, $forked ) {
 		self::$phase = 'job';
 		self::$began = microtime( true );
-		if ( function_exists( 'pcntl_signal' ) ) {
+		if ( function_exists( 'pcntl_signal' ) && function_exists( 'pcntl_async_signals' ) ) {
 			self::keep_on_term();
 		}
 		if ( $forked ) {
@@ -241,7 +243,7 @@ final class WP_Gears_Runner {
 		$result = array( 'done' => true );
 		try {
 			self::$phase = 'job';
-			$answer      = self::$engine->do_job( new WP_Gears_Job( $job ) );
+			$answer      = self::$engine->do_job( @new WP_Gears_Job( $job ) );
 			if ( false === $answer ) {
 				$log    = ini_get( 'error_log' );
 				$result = array( 'failed' => array( 'message' => 'the plugin caught an exception in the job and logged it' . ( $log ? " in $log" : '' ) ) );
@@ -320,7 +322,7 @@ final class WP_Gears_Runner {
 	/** All files from which this process has loaded code or settings. */
 	private static function files() {
 		$files = get_included_files();
-		$ini   = array( php_ini_loaded_file(), WPMU_PLUGIN_DIR );
+		$ini   = array( php_ini_loaded_file(), PHP_CONFIG_FILE_SCAN_DIR, WPMU_PLUGIN_DIR );
 		foreach ( array_merge( $ini, explode( ',', (string) php_ini_scanned_files() ) ) as $file ) {
 			$file = trim( (string) $file );
 			if ( '' !== $file ) {
@@ -336,13 +338,17 @@ final class WP_Gears_Runner {
 		$fatal = $error && ( $error['type'] & self::FATAL );
 		if ( $fatal ) {
 			// The following needs memory, which may have run out.
-			ini_set( 'memory_limit', '-1' );
+			if ( function_exists( 'ini_set' ) ) {
+				ini_set( 'memory_limit', '-1' );
+			}
 		}
 		if ( 'boot' === self::$phase ) {
 			WP_Gears_Exits::end();
 			if ( $fatal ) {
 				self::$phase = 'left';
-				self::send( array( 'broken' => "{$error['message']} in {$error['file']}:{$error['line']}" ) );
+				// Without a stack trace.
+				$what = explode( "\nStack trace:", $error['message'] )[0];
+				self::send( array( 'broken' => "$what in {$error['file']}:{$error['line']}" ) );
 				return;
 			}
 			WP_Gears_Request::look();
@@ -466,7 +472,7 @@ final class WP_Gears_Runner {
 			return;
 		}
 		$file = self::$hello['run'] . "/probe-$token.json";
-		$text = json_encode( array( 'started' => self::$began, 'done' => microtime( true ), 'fork' => (bool) self::$hello['fork'], 'pid' => getmypid() ) );
+		$text = json_encode( array( 'started' => self::$began, 'done' => microtime( true ), 'fork' => (bool) self::$hello['fork'] ) );
 		if ( false === file_put_contents( "$file.new", $text ) || ! rename( "$file.new", $file ) ) {
 			throw new RuntimeException( "cannot write $file" );
 		}
@@ -483,9 +489,9 @@ final class WP_Gears_Last {
 		global $wpdb;
 		// Closed properly, so that the database does not log an aborted connection.
 		if ( isset( $wpdb->dbh ) && $wpdb->dbh instanceof mysqli ) {
-			@mysqli_close( $wpdb->dbh );
+			$wpdb->dbh->close();
 		}
-		if ( function_exists( 'posix_kill' ) ) {
+		if ( function_exists( 'posix_kill' ) && function_exists( 'getmypid' ) ) {
 			posix_kill( getmypid(), SIGKILL );
 		}
 		exit( 0 );

@@ -1,7 +1,8 @@
 //! What every option of the host and of each site resolves to.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use crate::base::paths::{BASE, LIB};
 use crate::gearman::{daemon, options};
 use crate::host::supervisor::Supervisord;
 use crate::intent::adopt::reached_at;
@@ -110,6 +111,21 @@ impl SiteResolved {
             return Vec::new();
         }
         plugins::functions(old)
+    }
+
+    /// The folders and files that PHP has to reach to run its jobs.
+    pub fn places(&self) -> Vec<PathBuf> {
+        let run = Path::new(BASE).join("run").join(&self.name);
+        vec![
+            self.dir.clone(),
+            self.config.clone(),
+            self.dir.join("wp-includes"),
+            self.content.dir.clone(),
+            self.content.plugins.clone(),
+            self.content.must_use.clone(),
+            PathBuf::from(LIB),
+            run,
+        ]
     }
 
     /// How to ask the site about itself.

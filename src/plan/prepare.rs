@@ -22,6 +22,7 @@ use crate::resource::file::{Edit, File};
 use crate::resource::intent::IntentFile;
 use crate::resource::{ResourceId, State};
 use crate::site::extension::{self, PhpInfo};
+use crate::site::php_settings::{self, IniSettings};
 use crate::site::{php, queue};
 use crate::supervisor::programs;
 use crate::worker;
@@ -256,6 +257,13 @@ fn unfit_phps(
                 help,
             )
         } else {
+            let settings = IniSettings::read(host, &facts.ini_files)?;
+            let user = host.need_user(&site.user)?;
+            let unfit = php_settings::unfit(host, php, &user, &settings, &site.places())?;
+            if !unfit.is_empty() {
+                let problem = php_settings::refusal(&site.dir, php, &unfit);
+                bad.push((Scope::Site(site.name.clone()), problem.into()));
+            }
             continue;
         };
         let what = format!("{what} of {}", site.dir.display());

@@ -173,6 +173,14 @@ pub struct SiteFacts {
     pub early: Option<Settings>,
 }
 
+impl SiteFacts {
+    /// Whether its home is known, and not only the scheme.
+    pub fn has_host(&self) -> bool {
+        let rest = self.home.split_once("://").map(|(_, rest)| rest);
+        rest.is_some_and(|rest| !rest.trim_matches('/').is_empty())
+    }
+}
+
 /// The settings that plugins read while they load.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]

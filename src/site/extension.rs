@@ -22,6 +22,8 @@ pub struct PhpInfo {
     pub lacks_pcntl: bool,
     /// The version of the gearman extension's library; `None` without the extension.
     pub libgearman: Option<String>,
+    /// The ini files that it reads, in their order.
+    pub ini_files: Vec<PathBuf>,
 }
 
 impl PhpInfo {
@@ -38,11 +40,17 @@ pub fn ask(host: &Host, php: &Path, user: &User) -> Result<PhpInfo> {
         echo "\n", PHP_VERSION, "\n", ini_get('extension_dir'), "\n";
         echo extension_loaded('json') ? 'json' : 'none', "\n";
         echo function_exists('pcntl_fork') ? 'pcntl' : 'none', "\n";
-        echo extension_loaded('gearman') ? gearman_version() : 'none', "\n";"#;
-    let command = quiet(php).args(["-r", PROGRAM]).user(user);
+        echo extension_loaded('gearman') ? gearman_version() : 'none', "\n";
+        echo str_replace("\n", '', php_ini_loaded_file() . ',' . php_ini_scanned_files()), "\n";"#;
+    // It answers whatever its ini files disable.
+    let command = quiet(php)
+        .args(["-d", "disable_functions=", "-d", "disable_classes="])
+        .args(["-d", "open_basedir=", "-d", "memory_limit=128M"])
+        .args(["-r", PROGRAM])
+        .user(user);
     let text = host.check(&command)?.text();
     let lines: Vec<&str> = text.trim().lines().collect();
-    let [version, extension_dir, json, pcntl, gearman] = lines[..] else {
+    let [version, extension_dir, json, pcntl, gearman, ini] = lines[..] else {
         let what = format!("query {}", php.display());
         return Err(Problem::new(what, format!("it printed {text:?}")).into());
     };
@@ -52,15 +60,22 @@ pub fn ask(host: &Host, php: &Path, user: &User) -> Result<PhpInfo> {
         lacks_json: json == "none",
         lacks_pcntl: pcntl == "none",
         libgearman: (gearman != "none").then(|| gearman.to_owned()),
+        ini_files: ini
+            .split(',')
+            .map(str::trim)
+            .filter(|file| !file.is_empty())
+            .map(PathBuf::from)
+            .collect(),
     })
 }
 
 /// A command that runs PHP without the files that its ini files prepend and
-/// append to every program.
+/// append to every program, or load before it.
 pub fn quiet(php: &Path) -> Command {
-    const SETTINGS: [&str; 4] = [
+    const SETTINGS: [&str; 5] = [
         "auto_prepend_file=",
         "auto_append_file=",
+        "opcache.preload=",
         "display_errors=stderr",
         "display_startup_errors=0",
     ];

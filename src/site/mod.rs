@@ -8,6 +8,7 @@ pub mod extension;
 pub mod find;
 pub mod page;
 pub mod php;
+pub mod php_settings;
 pub mod plugins;
 pub mod queue;
 pub mod release;

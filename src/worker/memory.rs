@@ -47,8 +47,11 @@ impl SiteMemory {
 
     /// Reads it, if it belongs to this site and is still valid.
     pub fn recall(run: &Path, site: &Path) -> Option<SiteMemory> {
-        let memory = SiteMemory::read(run)?;
-        (memory.stamps.site == site && memory.stamps.changed().is_none()).then_some(memory)
+        SiteMemory::read(run).filter(|memory| memory.is_valid(site))
+    }
+
+    pub fn is_valid(&self, site: &Path) -> bool {
+        self.stamps.site == site && self.stamps.changed().is_none()
     }
 
     pub fn write(&self, run: &Path) -> std::io::Result<()> {

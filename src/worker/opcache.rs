@@ -20,6 +20,9 @@ pub struct OpcodeCache {
     /// Why it could not be used when last checked.
     unusable: Option<String>,
     trim_at: Instant,
+    /// What it holds was compiled with other settings, such as disable_functions: PHP
+    /// may crash.
+    is_stale: bool,
 }
 
 impl OpcodeCache {
@@ -28,7 +31,13 @@ impl OpcodeCache {
             dir,
             unusable: None,
             trim_at: Instant::now(),
+            is_stale: false,
         }
+    }
+
+    /// To be emptied before PHP uses it again.
+    pub fn distrust(&mut self) {
+        self.is_stale = true;
     }
 
     /// The folder for the next PHP, if it can be used. It is checked each time, as PHP
@@ -45,6 +54,9 @@ impl OpcodeCache {
         }
         if self.unusable.is_some() {
             return None;
+        }
+        if std::mem::take(&mut self.is_stale) && empty(&self.dir).is_ok() {
+            log.line("emptied the opcode cache, as PHP's settings may have changed");
         }
         if now >= self.trim_at {
             self.trim_at = now + TRIM;
@@ -83,6 +95,11 @@ fn trim(dir: &Path) -> io::Result<bool> {
     if size(dir)? <= MAX_SIZE {
         return Ok(false);
     }
+    empty(dir)?;
+    Ok(true)
+}
+
+fn empty(dir: &Path) -> io::Result<()> {
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
         // Another worker of the site may be doing the same.
@@ -91,7 +108,7 @@ fn trim(dir: &Path) -> io::Result<bool> {
             false => fs::remove_file(entry.path()),
         };
     }
-    Ok(true)
+    Ok(())
 }
 
 fn size(dir: &Path) -> io::Result<u64> {

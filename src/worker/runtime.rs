@@ -134,6 +134,9 @@ impl<'a> PhpRuntime<'a> {
         if now < self.site.retry_at {
             return Ok(());
         }
+        if std::mem::take(&mut self.site.php_changed) {
+            self.cache.distrust();
+        }
         let fork = self.may_fork();
         let trace = std::mem::take(&mut self.trace);
         let cache = self
@@ -303,6 +306,7 @@ impl<'a> PhpRuntime<'a> {
             return None;
         }
         booted.checked = now;
+        self.site.php_changed |= booted.stamps.settings_changed();
         let changed = booted.stamps.changed();
         if let Some(path) = changed.or_else(|| booted.stamps.newer_than(php.born_at)) {
             return Some(format!("{} changed", path.display()));

@@ -262,6 +262,8 @@ impl<'a> Worker<'a> {
             }
         }
         if self.runtime.died_at_boot() {
+            // It may have crashed on code that was compiled with other settings.
+            self.runtime.site.php_changed = true;
             let why = self
                 .runtime
                 .with_output("PHP exited while loading the site");

@@ -31,6 +31,8 @@ pub struct ServedSite {
     /// How often that changed since PHP last loaded the site.
     home_changes: u32,
     memory: Option<SiteMemory>,
+    /// PHP has other settings than when it last loaded the site, or may have.
+    pub php_changed: bool,
     /// The function may have changed.
     relearn: bool,
     /// A lock held by the one worker of the site that determines the function.
@@ -53,8 +55,13 @@ pub struct ServedSite {
 impl ServedSite {
     /// From what the site's workers remember.
     pub fn remembered(dir: &Path, paths: &Paths) -> ServedSite {
-        let memory = SiteMemory::recall(&paths.run, dir);
+        let memory = SiteMemory::read(&paths.run);
+        let php_changed = memory
+            .as_ref()
+            .is_some_and(|it| it.stamps.settings_changed());
+        let memory = memory.filter(|memory| memory.is_valid(dir));
         ServedSite {
+            php_changed,
             dir: dir.to_path_buf(),
             run: paths.run.clone(),
             function: memory.as_ref().map(|m| m.function.clone()),

@@ -60,6 +60,16 @@ impl Stamps {
         changed.map(|(path, _)| path.as_path())
     }
 
+    /// Whether the settings of PHP itself have changed.
+    pub fn settings_changed(&self) -> bool {
+        let is_ini = |path: &Path| {
+            let folder_of_ini = path.file_name().is_some_and(|name| name == "conf.d");
+            folder_of_ini || path.extension().is_some_and(|ending| ending == "ini")
+        };
+        let mut all = self.files.iter();
+        all.any(|(path, was)| is_ini(path) && Stamp::of(path) != *was)
+    }
+
     /// A file that was modified after `then`, by the file system's clock.
     pub fn newer_than(&self, then: SystemTime) -> Option<&Path> {
         let then = then

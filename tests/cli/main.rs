@@ -16,6 +16,7 @@ mod intent;
 mod odd;
 mod order;
 mod pages;
+mod php_needs;
 mod plans;
 mod setup;
 mod upgrade;

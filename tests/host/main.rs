@@ -19,6 +19,7 @@ mod life;
 mod packages;
 mod pecl;
 mod phase;
+mod php_settings;
 mod pip;
 mod plain;
 mod queue;

@@ -8,6 +8,7 @@ mod check;
 mod jobs;
 mod lab;
 mod losses;
+mod php_settings;
 mod plugins;
 mod prometheus;
 mod request;

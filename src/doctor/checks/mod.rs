@@ -14,6 +14,7 @@ mod multisite;
 mod orphans;
 mod packages;
 mod php_extension;
+mod php_settings;
 mod platform;
 mod plugin;
 mod port;
@@ -49,6 +50,7 @@ pub static ALL: &[&Check] = &[
     &queue_store::CHECK,
     &queue::CHECK,
     &php_extension::CHECK,
+    &php_settings::CHECK,
     &supervisor::CHECK,
     &program_files::CHECK,
     &programs::CHECK,

@@ -25,11 +25,7 @@ fn run(context: &Context) -> Vec<Finding> {
                 _ => Finding::skipped("WordPress does not load (see 'wordpress')"),
             }];
         };
-        let has_host = facts
-            .home
-            .split_once("://")
-            .is_some_and(|(_, rest)| !rest.is_empty());
-        vec![match (facts.identity.network, has_host) {
+        vec![match (facts.identity.network, facts.has_host()) {
             (false, _) => Finding::ok("not a network"),
             (true, true) => Finding::ok(format!(
                 "a network of {} sites, {}",

@@ -16,6 +16,17 @@ fn run(context: &Context) -> Vec<Finding> {
             return vec![Finding::skipped("it requires root")];
         }
         vec![match context.facts(site) {
+            // 'multisite' judges the host of a network.
+            Ok(facts) if !facts.has_host() && !facts.identity.network => Finding::warning(
+                format!(
+                    "WordPress loads, but takes its address from the request, so links in jobs begin with {:?}",
+                    facts.home
+                ),
+                format!(
+                    "name the host with 'wp-gears setup --site {} --host HOST'",
+                    site.dir.display()
+                ),
+            ),
             Ok(facts) => Finding::ok(format!(
                 "WordPress {} loads with PHP {} as {}: {}",
                 facts.wordpress, facts.php, site.user, facts.home

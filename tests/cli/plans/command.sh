@@ -78,7 +78,7 @@ php*)
     *PHP_VERSION*)
         read -r version </version-of-php
         printf '\n%s\n%s\n%s\n' "$version" /usr/lib64/php/modules json
-        printf '%s\n%s\n' pcntl none
+        printf '%s\n%s\n,\n' pcntl none
         ;;
     *) exit 64 ;;
     esac

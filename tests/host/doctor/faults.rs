@@ -156,6 +156,12 @@ s.bind((\"127.0.0.1\", 4730)); s.listen(); time.sleep(600)' >/dev/null 2>&1 </de
         "php-extension",
         Hand("systemctl restart 'php*-fpm.service'"),
     ),
+    fault(
+        "a function that WordPress needs is disabled on the command line",
+        "echo 'disable_functions = exec, opendir' >/etc/php/8.2/cli/conf.d/99-hardening.ini",
+        "php-settings",
+        Hand("rm /etc/php/8.2/cli/conf.d/99-hardening.ini"),
+    ),
     fault("supervisord is stopped", "systemctl stop supervisor", "supervisor", Fix),
     fault("supervisord's socket is gone", "rm /run/supervisor.sock", "supervisor", Hand("systemctl restart supervisor; sleep 2")),
     fault(
@@ -309,8 +315,7 @@ s.bind((\"127.0.0.1\", 4730)); s.listen(); time.sleep(600)' >/dev/null 2>&1 </de
     ),
 ];
 
-/// The site becomes a network, and a plugin takes its address from the request, which
-/// does not exist on the command line.
+/// The site becomes a network, and a plugin takes its address away on the command line.
 const NETWORK: &str = r#"cd /var/www/site; runuser -u www-data -- php -r '
     define( "WP_INSTALLING", true ); require "wp-load.php"; require ABSPATH . "wp-admin/includes/upgrade.php";
     foreach ( $wpdb->tables( "ms_global" ) as $name => $table ) { $wpdb->$name = $table; }
@@ -318,7 +323,7 @@ const NETWORK: &str = r#"cd /var/www/site; runuser -u www-data -- php -r '
     sed -i "1a define( 'MULTISITE', true ); define( 'SUBDOMAIN_INSTALL', false ); \
         define( 'DOMAIN_CURRENT_SITE', 'localhost' ); define( 'PATH_CURRENT_SITE', '/' ); \
         define( 'SITE_ID_CURRENT_SITE', 1 ); define( 'BLOG_ID_CURRENT_SITE', 1 );" wp-config.php
-    echo '<?php add_filter( "option_home", function () { return "http://" . ( $_SERVER["HTTP_HOST"] ?? "" ); } );' \
+    echo '<?php add_filter( "option_home", function () { return "cli" === PHP_SAPI ? "http://" : "http://localhost"; } );' \
         >wp-content/mu-plugins/address.php"#;
 
 /// On a host of the RHEL family, with a stand-in for SELinux.

@@ -2,7 +2,7 @@
 
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::{Site, children, lab, signal};
@@ -18,9 +18,22 @@ impl Worker {
 
     /// The same of another copy of the program.
     pub fn of_program(program: &Path, site: &Site, options: &[&str]) -> Worker {
+        Worker::spawn(lab().command(program), site, options)
+    }
+
+    /// A worker whose PHP reads these lines after all its ini files.
+    pub fn with_ini(site: &Site, options: &[&str], ini: &str) -> Worker {
+        let folder = lab().dir.join(format!("{}.ini.d", site.name));
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("odd.ini"), ini).unwrap();
+        let mut command = lab().command(lab().dir.join("lib/wp-gears"));
+        command.env("PHP_INI_SCAN_DIR", format!(":{}", folder.display()));
+        Worker::spawn(command, site, options)
+    }
+
+    fn spawn(mut command: Command, site: &Site, options: &[&str]) -> Worker {
         let lab = lab();
-        let child = lab
-            .command(program)
+        let child = command
             .arg("worker")
             .arg("--site")
             .arg(&site.dir)
