@@ -16,10 +16,10 @@ use crate::host::Host;
 use crate::intent::file::{self, FileOptions};
 use crate::intent::load::{Given, combine};
 use crate::intent::options::{HostOptions, SiteOptions, Spec};
-use crate::intent::queue::WaitingJobs;
 use crate::intent::resolve::{Resolved, SiteResolved};
 use crate::intent::usage::nearest;
-use crate::plan::apply::apply;
+use crate::plan::Run;
+use crate::plan::apply::{Work, apply};
 use crate::plan::history;
 use crate::plan::prepare::{folders, prepare};
 use crate::report::Ui;
@@ -225,12 +225,17 @@ fn fix(host: &Host, common: &Common, yes: bool, ui: Ui) -> Result<Vec<serde_json
     let _lock = begin(host, ui)?;
     // Another run may have changed the intent before this one took the lock.
     let spec = asked(host, common)?.spec;
-    let prepared = prepare(host, &spec, true, WaitingJobs::default())?;
+    let prepared = prepare(host, &spec, Run::of_doctor())?;
     ui.plan(&prepared.plan);
     ui.notes(&prepared.resolved.notes);
     confirm(ui, yes, "fix this host", true)?;
     let sites = folders(&prepared.resolved);
-    let outcome = apply(host, &prepared.plan, &sites, &Progress::new(ui))?;
+    let outcome = apply(
+        host,
+        &prepared.plan,
+        Work::Setup(&sites),
+        &Progress::new(ui),
+    )?;
     ui.refused(&prepared.plan.refused);
     ui.refused(&outcome.failed);
     wait_for_workers(&prepared.resolved, ui);

@@ -6,6 +6,7 @@ use clap::Args;
 
 use crate::intent::options::{HostOptions, SiteOptions};
 use crate::intent::queue::WaitingJobs;
+use crate::plan::Run;
 
 /// Which sites to work on, and how to print.
 #[derive(Debug, Clone, Args)]
@@ -66,6 +67,16 @@ pub struct SetupArgs {
     pub no_prove: bool,
     #[command(flatten)]
     pub waiting: WaitingJobs,
+}
+
+impl SetupArgs {
+    pub fn run(&self) -> Run {
+        Run {
+            start: !self.no_start,
+            prove: !self.no_prove,
+            waiting: self.waiting,
+        }
+    }
 }
 
 #[derive(Debug, Args)]

@@ -17,7 +17,7 @@ pub fn run(args: &PlanArgs) -> Result<u8> {
     );
     let host = host_of(&wanted.common, ui)?;
     let spec = spec_of(&host, &wanted.common, &wanted.host, &wanted.site)?;
-    let prepared = prepare(&host, &spec, !wanted.no_start, wanted.waiting)?;
+    let prepared = prepare(&host, &spec, wanted.run())?;
     let plan = &prepared.plan;
     ui.plan(plan);
     ui.notes(&prepared.resolved.notes);

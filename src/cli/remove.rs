@@ -1,6 +1,5 @@
 //! `wp-gears remove`: undoes setup.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::Result;
@@ -13,7 +12,7 @@ use crate::intent::file;
 use crate::intent::file::absolute;
 use crate::intent::options::Role;
 use crate::intent::record::Recorded;
-use crate::plan::apply::{Outcome, apply};
+use crate::plan::apply::{Outcome, Work, apply};
 use crate::plan::journal::{self, Scope};
 use crate::plan::make::make;
 use crate::plan::remove::{self, Removal, Wish};
@@ -63,9 +62,8 @@ pub fn run_on(host: &Host, args: &RemoveArgs, ui: Ui) -> Result<u8> {
         }
         // Sites come first: what they share is removed only after all succeeded.
         let progress = Progress::new(ui);
-        let none = BTreeMap::new();
         let of_host = plan.split_off_host();
-        outcome = apply(host, &plan, &none, &progress)?;
+        outcome = apply(host, &plan, Work::Removal, &progress)?;
         let of_host = match outcome.failed.is_empty() {
             true => of_host,
             false => {
@@ -75,7 +73,7 @@ pub fn run_on(host: &Host, args: &RemoveArgs, ui: Ui) -> Result<u8> {
                 make(host, done.into_iter().collect())?
             }
         };
-        let rest = apply(host, &of_host, &none, &progress)?;
+        let rest = apply(host, &of_host, Work::Removal, &progress)?;
         outcome.done.extend(rest.done);
         outcome.failed.extend(rest.failed);
         plan.steps.extend(of_host.steps);

@@ -1,18 +1,19 @@
 //! `wp-gears setup`: applies the plan and verifies it with a test job.
 
 use anyhow::Result;
+use serde_json::Value;
 
 use crate::cli::common::{DONE, FAILED, begin, host_of, spec_of};
 use crate::cli::options::SetupArgs;
 use crate::cli::talk::Talk;
 use crate::host::Host;
 use crate::intent::options::Role;
+use crate::intent::resolve::{Resolved, SiteResolved};
 use crate::intent::{effective, file, resolve};
-use crate::plan::Refused;
-use crate::plan::apply::{Outcome, apply};
+use crate::plan::apply::{Outcome, Work, apply};
 use crate::plan::journal::Scope;
 use crate::plan::prepare::{Prepared, folders, prepare};
-use crate::plan::proof;
+use crate::plan::{Plan, Refused, proof, trial};
 use crate::report::Ui;
 use crate::report::interrupt::INTERRUPTED;
 use crate::report::json::Report;
@@ -55,65 +56,27 @@ pub fn run_on(host: &Host, args: &SetupArgs, ui: Ui) -> Result<u8> {
     let mut talk = Talk::begin(host, args, ui)?;
     let _lock = begin(host, ui)?;
     let spec = talk.spec(host)?;
-    let Prepared { resolved, plan } = prepare(host, &spec, !args.no_start, args.waiting)?;
+    let Prepared { resolved, plan } = prepare(host, &spec, args.run())?;
     let mut outcome = Outcome::default();
     if plan.changes() {
         talk.agree(&plan, &resolved.notes)?;
         let sites = folders(&resolved);
         let progress = Progress::new(ui).until(talk.interrupts());
-        outcome = apply(host, &plan, &sites, &progress)?;
+        outcome = apply(host, &plan, Work::Setup(&sites), &progress)?;
     } else {
         ui.notes(&resolved.notes);
         if plan.refused.is_empty() {
             ui.line("Nothing to change.");
         }
     }
-    let applies = proof::applies(&resolved.host.roles);
-    if args.prove && !applies {
+    if args.prove && !proof::applies(&resolved.host.roles) {
         let why = "--prove has no effect: this host does not both submit jobs and run them";
         ui.notes(&[why.to_owned()]);
     }
-    let run_test_job = host.live()
-        && !args.no_start
-        && !args.no_prove
-        && applies
-        && !outcome.stopped
-        && (args.prove || !outcome.done.is_empty());
-    let mut proofs = Vec::new();
-    if run_test_job
-        && !outcome
-            .failed
-            .iter()
-            .any(|failed| failed.is_of(&Scope::Host))
-    {
-        for site in &resolved.sites {
-            let scope = Scope::Site(site.name.clone());
-            let out = plan.refused.iter().chain(&outcome.failed);
-            if talk.interrupted() || out.into_iter().any(|refused| refused.is_of(&scope)) {
-                continue;
-            }
-            let progress = Progress::new(ui);
-            progress.start(&format!("Running a test job [{}]", site.name));
-            // Pages first: they are what the site's visitors use.
-            let serves = resolved.host.roles.contains(&Role::Web);
-            let web = serves.then(|| proof::through_the_web(host, site));
-            let proved = match web.transpose() {
-                Ok(web) => proof::run(host, site).map(|proof| (proof, web)),
-                Err(error) => Err(error),
-            };
-            progress.stop();
-            match proved {
-                Ok((proof, web)) => {
-                    if let Some(web) = &web {
-                        ui.hanging(&proof::web_sentence(site, web));
-                    }
-                    ui.hanging(&proof::sentence(site, &proof));
-                    proofs.push(proof::document(&site.name, &proof, web.as_ref()));
-                }
-                Err(error) => outcome.failed.push(Refused::new(&scope, error)),
-            }
-        }
-    }
+    let proofs = match host.live() && !args.no_start {
+        true => verify(host, args, &talk, &resolved, &plan, &mut outcome),
+        false => Vec::new(),
+    };
     let refused: Vec<&Refused> = plan.refused.iter().chain(&outcome.failed).collect();
     for one in &refused {
         ui.refused(std::slice::from_ref(*one));
@@ -137,4 +100,88 @@ pub fn run_on(host: &Host, args: &SetupArgs, ui: Ui) -> Result<u8> {
         (false, true) => DONE,
         (false, false) => FAILED,
     })
+}
+
+/// Proves that jobs run, site by site, if anything changed. The switch of a site whose
+/// run failed is taken back, unless it was proved before.
+fn verify(
+    host: &Host,
+    args: &SetupArgs,
+    talk: &Talk,
+    resolved: &Resolved,
+    plan: &Plan,
+    outcome: &mut Outcome,
+) -> Vec<Value> {
+    let applies = proof::applies(&resolved.host.roles);
+    let changed = args.prove || !outcome.done.is_empty();
+    let mut proofs = Vec::new();
+    for site in &resolved.sites {
+        let scope = Scope::Site(site.name.clone());
+        if plan.refused.iter().any(|refused| refused.is_of(&scope)) {
+            continue;
+        }
+        let failed = |outcome: &Outcome| {
+            let of_it = |failed: &Refused| failed.is_of(&Scope::Host) || failed.is_of(&scope);
+            outcome.failed.iter().any(of_it)
+        };
+        let goes_on = !outcome.stopped && !talk.interrupted() && changed;
+        let wanted = goes_on && !failed(outcome) && !(applies && args.no_prove);
+        if wanted && applies && proof::is_paused(host, site) {
+            let why = "its workers are paused; run 'wp-gears resume', then 'wp-gears setup'";
+            let text = format!("- jobs are not verified [{}]: {why}", site.name);
+            talk.ui().hanging(&text);
+        } else if wanted {
+            let proved = match applies {
+                true => prove(host, talk.ui(), resolved, site).map(|proof| proofs.push(proof)),
+                false => Ok(()),
+            };
+            if let Err(error) = proved.and_then(|()| trial::passed(host, site)) {
+                outcome.failed.push(Refused::new(&scope, error));
+            }
+        }
+        if failed(outcome) {
+            take_back(host, resolved, site, outcome);
+        }
+    }
+    proofs
+}
+
+/// Runs the test jobs of a site, and returns what they were for the JSON document.
+fn prove(host: &Host, ui: Ui, resolved: &Resolved, site: &SiteResolved) -> Result<Value> {
+    let progress = Progress::new(ui);
+    progress.start(&format!("Running a test job [{}]", site.name));
+    // Pages first: they are what the site's visitors use.
+    let serves = resolved.host.roles.contains(&Role::Web);
+    let web = serves.then(|| proof::through_the_web(host, site));
+    let proved = match web.transpose() {
+        Ok(web) => proof::run(host, site).map(|proof| (proof, web)),
+        Err(error) => Err(error),
+    };
+    progress.stop();
+    let (proof, web) = proved?;
+    if let Some(web) = &web {
+        ui.hanging(&proof::web_sentence(site, web));
+    }
+    ui.hanging(&proof::sentence(site, &proof));
+    Ok(proof::document(&site.name, &proof, web.as_ref()))
+}
+
+/// Takes the site's switch back, and adds that to the error.
+fn take_back(host: &Host, resolved: &Resolved, site: &SiteResolved, outcome: &mut Outcome) {
+    let scope = Scope::Site(site.name.clone());
+    let runs_workers = resolved.host.roles.contains(&Role::Worker);
+    let text = match trial::take_back(host, site, resolved.host.supervisor, runs_workers) {
+        Ok(None) => return,
+        Ok(Some(taken)) => trial::sentence(&site.config, &taken),
+        Err(error) => format!(
+            "{} could not be restored ({error:#}); run setup again",
+            site.config.display()
+        ),
+    };
+    let failed = &mut outcome.failed;
+    let at = failed.iter().position(|failed| failed.is_of(&scope));
+    let at = at.or_else(|| failed.iter().position(|failed| failed.is_of(&Scope::Host)));
+    if let Some(at) = at {
+        failed[at].add_help(&text);
+    }
 }

@@ -67,6 +67,10 @@ impl<'a> Talk<'a> {
         self.interrupts.clone()
     }
 
+    pub fn ui(&self) -> Ui {
+        self.ui
+    }
+
     /// Whether Ctrl-C was pressed.
     pub fn interrupted(&self) -> bool {
         self.interrupts

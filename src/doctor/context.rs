@@ -17,8 +17,8 @@ use crate::host::platform::Platform;
 use crate::host::process::Process;
 use crate::host::services::{ServiceManager, Unit};
 use crate::intent::options::{Role, Spec};
-use crate::intent::queue::WaitingJobs;
 use crate::intent::resolve::{self, Resolved, SiteResolved};
+use crate::plan::Run;
 use crate::plan::prepare::{Prepared, prepare};
 use crate::resource::ResourceId;
 use crate::site::ask::{SiteFacts, Target};
@@ -98,7 +98,7 @@ impl<'h> Context<'h> {
                     Problem::new("compare this host with setup", "it requires root").into(),
                 );
             }
-            prepare(self.host, &self.spec, true, WaitingJobs::default())
+            prepare(self.host, &self.spec, Run::of_doctor())
         })
     }
 

@@ -15,6 +15,7 @@ use crate::host::platform::Platform;
 use crate::intent::adopt::{self};
 use crate::intent::options::{Role, Site, SiteOptions, WorkerMode};
 use crate::intent::resolved::{HostResolved, SiteResolved};
+use crate::intent::salts;
 use crate::site::ask::Target;
 use crate::site::config::{self, Want};
 use crate::site::content::{self, SomeFolders};
@@ -142,6 +143,7 @@ pub fn resolve_site(
             None => Want::Default(vec![resolved.own_server()]),
         },
     };
+    let kept_salt = salts::kept(host, &name);
     // Keep the present number of workers unless another one was requested.
     let running = program.and_then(|program| program.get("numprocs")?.parse().ok());
     let adopted = SiteOptions {
@@ -165,8 +167,12 @@ pub fn resolve_site(
         plugin,
         salt: match options.salt {
             Some(salt) => Want::Exactly(salt),
-            None => Want::Default(random::letters(64)?),
+            None => Want::Default(match &kept_salt {
+                Some(kept) => kept.clone(),
+                None => random::letters(64)?,
+            }),
         },
+        kept_salt,
         servers,
         workers: options.workers.or(running).unwrap_or(0),
         must_fork: wish.options.worker.worker_mode == Some(WorkerMode::Fork),

@@ -70,6 +70,8 @@ pub struct SiteResolved {
     pub content: Content,
     pub plugin: &'static Plugin,
     pub salt: Want<String>,
+    /// The salt of a run that failed: jobs may wait under it.
+    pub kept_salt: Option<String>,
     pub servers: Want<Vec<String>>,
     /// 0 until the host's budget is divided.
     pub workers: u32,
@@ -101,6 +103,11 @@ impl SiteResolved {
     /// The functions to which the site submits its jobs now and will not any more,
     /// as each plugin names them.
     pub fn names_left_behind(&self) -> Vec<String> {
+        if let (Want::Exactly(new), Some(kept)) = (&self.salt, &self.kept_salt)
+            && new != kept
+        {
+            return plugins::functions(Some(kept));
+        }
         let old = self.found.salt.as_deref();
         let changes = match (&self.salt, old) {
             (Want::Exactly(new), Some(old)) => new != old,

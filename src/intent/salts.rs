@@ -3,8 +3,12 @@
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
+use anyhow::Result;
+
+use crate::base::paths::STATE;
 use crate::base::problem::Problem;
 use crate::host::Host;
+use crate::host::files::Attributes;
 use crate::host::supervisor::Supervisord;
 use crate::intent::adopt::by_site;
 use crate::intent::resolved::SiteResolved;
@@ -51,6 +55,39 @@ pub fn refuse_shared_salts(
             "if it is a copy, delete the salt from its wp-config.php or set another with --salt",
         );
         refused.push((dir, problem.into()));
+    }
+}
+
+/// A salt that setup generated, and that no wp-config.php has any more because the run
+/// failed: jobs may wait under it, so the next run takes it again. Only root reads it.
+fn place(name: &str) -> PathBuf {
+    Path::new(STATE).join(format!("site-{name}.salt"))
+}
+
+/// The salt that is kept for a site; none for users who may not read it.
+pub fn kept(host: &Host, name: &str) -> Option<String> {
+    let file = host.read(&place(name)).ok()??;
+    let salt = String::from_utf8(file.bytes).ok()?;
+    Some(salt.trim().to_owned()).filter(|salt| !salt.is_empty())
+}
+
+pub fn keep(host: &Host, name: &str, salt: &str) -> Result<()> {
+    let text = format!("{salt}\n");
+    let path = place(name);
+    let now = host.read(&path)?;
+    let root = Attributes::root(0o600);
+    host.write(
+        &path,
+        text.as_bytes(),
+        Some(root),
+        now.as_ref().map(|it| &it.meta),
+    )
+}
+
+pub fn forget(host: &Host, name: &str) -> Result<()> {
+    match host.exists(&place(name)) {
+        true => host.remove_file(&place(name)),
+        false => Ok(()),
     }
 }
 

@@ -40,15 +40,29 @@ pub struct Outcome {
     pub stopped: bool,
 }
 
+/// What a plan is for.
+#[derive(Clone, Copy)]
+pub enum Work<'a> {
+    /// Setting up these sites, given by their names and folders.
+    Setup(&'a BTreeMap<String, PathBuf>),
+    Removal,
+}
+
+impl Work<'_> {
+    fn journal<'h>(self, host: &'h Host, scope: &Scope) -> Result<Journal<'h>> {
+        match (self, scope) {
+            (Work::Setup(sites), Scope::Site(name)) => {
+                let dir = sites.get(name).cloned();
+                Ok(Journal::open(host, scope.clone(), dir)?.on_trial())
+            }
+            _ => Journal::open(host, scope.clone(), None),
+        }
+    }
+}
+
 /// Applies the steps in order. A failure in what sites share ends the run; a
-/// failure in a site ends the work on that site only. `sites` maps the name of
-/// each site to its folder.
-pub fn apply(
-    host: &Host,
-    plan: &Plan,
-    sites: &BTreeMap<String, PathBuf>,
-    watch: &dyn Reporter,
-) -> Result<Outcome> {
+/// failure in a site ends the work on that site only.
+pub fn apply(host: &Host, plan: &Plan, work: Work, watch: &dyn Reporter) -> Result<Outcome> {
     let mut journals: BTreeMap<Scope, Journal> = BTreeMap::new();
     let mut outcome = Outcome::default();
     for step in &plan.steps {
@@ -65,11 +79,7 @@ pub fn apply(
         let journal = match journals.entry(scope.clone()) {
             std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
             std::collections::btree_map::Entry::Vacant(entry) => {
-                let dir = match scope {
-                    Scope::Site(name) => sites.get(name).cloned(),
-                    Scope::Host => None,
-                };
-                entry.insert(Journal::open(host, scope.clone(), dir)?)
+                entry.insert(work.journal(host, scope)?)
             }
         };
         match one(host, resource, journal, watch) {

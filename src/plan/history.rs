@@ -68,7 +68,7 @@ pub fn done(host: &Host) -> Result<Past> {
 }
 
 /// Only root may read the journals of a host.
-fn may_read(host: &Host) -> bool {
+pub fn may_read(host: &Host) -> bool {
     !host.live() || rustix::process::geteuid().is_root()
 }
 

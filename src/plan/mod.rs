@@ -11,13 +11,38 @@ pub mod proof;
 pub mod recipe;
 pub mod recovery;
 pub mod remove;
+pub mod trial;
 pub mod waiting;
 
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::base::problem::Problem;
+use crate::intent::queue::WaitingJobs;
 use crate::plan::journal::Scope;
 use crate::resource::{Change, Resource, ResourceId, State};
+
+/// What setup is asked to do besides its changes.
+#[derive(Debug, Clone, Copy)]
+pub struct Run {
+    /// Start services and workers.
+    pub start: bool,
+    /// Prove that jobs run, with a switch that no run has proved yet too.
+    pub prove: bool,
+    pub waiting: WaitingJobs,
+}
+
+impl Run {
+    /// What doctor compares a host with, and makes of it with --fix. It has a check of
+    /// its own for the proof.
+    pub fn of_doctor() -> Run {
+        Run {
+            start: true,
+            prove: false,
+            waiting: WaitingJobs::default(),
+        }
+    }
+}
 
 /// A resource in its wanted state, and what it belongs to.
 pub struct Item {
@@ -66,6 +91,21 @@ impl Refused {
     pub fn unnamed(dir: PathBuf, error: anyhow::Error) -> Self {
         let site = Some(SiteKey::Unnamed(dir));
         Refused { site, error }
+    }
+
+    /// Adds to what the user is told to do.
+    pub fn add_help(&mut self, text: &str) {
+        let error = std::mem::replace(&mut self.error, anyhow::Error::msg(""));
+        self.error = match error.downcast::<Problem>() {
+            Ok(problem) => {
+                let before = match problem.help.is_empty() {
+                    true => String::new(),
+                    false => format!("{}; ", problem.help),
+                };
+                problem.help(before + text).into()
+            }
+            Err(error) => anyhow::Error::msg(format!("{error:#}\n  help: {text}")),
+        };
     }
 
     pub fn is_of(&self, scope: &Scope) -> bool {

@@ -10,12 +10,11 @@ use crate::base::problem::Problem;
 use crate::gearman::daemon;
 use crate::host::Host;
 use crate::intent::options::{Role, Spec};
-use crate::intent::queue::WaitingJobs;
 use crate::intent::record::Intent;
 use crate::intent::resolve::{self, Resolved, SiteResolved};
 use crate::plan::journal::Scope;
 use crate::plan::make::make;
-use crate::plan::{Item, Plan, Refused, Step, preflight, recipe};
+use crate::plan::{Item, Plan, Refused, Run, Step, preflight, recipe};
 use crate::resource::Resource;
 use crate::resource::check::Condition;
 use crate::resource::file::{Edit, File};
@@ -33,10 +32,10 @@ pub struct Prepared {
     pub plan: Plan,
 }
 
-pub fn prepare(host: &Host, spec: &Spec, start: bool, waiting: WaitingJobs) -> Result<Prepared> {
+pub fn prepare(host: &Host, spec: &Spec, run: Run) -> Result<Prepared> {
     let mut resolved = resolve::resolve(host, spec)?;
     let without_sites = resolved.sites.is_empty() && resolved.refused.is_empty();
-    let mut items = recipe::setup(host, &resolved, start, waiting)?;
+    let mut items = recipe::setup(host, &resolved, run)?;
     items.retain(|item| host.live() || !is_pending(host, item));
     let mut plan = make(host, items)?;
     for (dir, error) in resolved.refused.drain(..) {
@@ -48,7 +47,7 @@ pub fn prepare(host: &Host, spec: &Spec, start: bool, waiting: WaitingJobs) -> R
     if host.live() {
         let own = resolved.host.own_server();
         port_is_free(host, resolved.host.port, &own, &plan)?;
-        if start && !resolved.host.roles.contains(&Role::Server) {
+        if run.start && !resolved.host.roles.contains(&Role::Server) {
             servers_answer(&resolved)?;
         }
         if let Some(store) = &resolved.host.store {

@@ -9,11 +9,13 @@ use serde_json::{Value, json};
 use crate::base::paths::{BASE, LOGS};
 use crate::base::problem::Problem;
 use crate::host::Host;
+use crate::host::files::Node;
 use crate::intent::options::{Role, WorkerMode};
 use crate::intent::resolve::SiteResolved;
 use crate::site::ask::{PageProof, Proof};
 use crate::site::page::PROOF_PLUGIN;
 use crate::site::web::listeners;
+use crate::worker::Paths;
 
 /// How long a job may wait for a worker that has just started.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -21,6 +23,12 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Whether this host both submits jobs and runs them.
 pub fn applies(roles: &[Role]) -> bool {
     roles.contains(&Role::Worker) && roles.contains(&Role::Web)
+}
+
+/// Whether the site's workers are paused, so that no job runs.
+pub fn is_paused(host: &Host, site: &SiteResolved) -> bool {
+    let marker = Paths::new(Path::new(BASE), &site.name).paused;
+    matches!(host.look(&marker), Ok(Node::File(_)))
 }
 
 /// Submits one job and waits until a worker has run it.

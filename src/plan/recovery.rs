@@ -5,7 +5,6 @@ use anyhow::Result;
 
 use crate::host::Host;
 use crate::plan::journal;
-use crate::resource::file::FileInverse;
 use crate::resource::{Inverse, originals};
 
 /// Restores files that an interrupted run left half written; returns their names.
@@ -16,13 +15,11 @@ pub fn run(host: &Host) -> Result<Vec<String>> {
             continue;
         };
         for entry in history.entries.iter().filter(|entry| entry.unfinished) {
-            let Inverse::File(FileInverse {
-                path,
-                before: Some(before),
-                after: Some(after),
-                ..
-            }) = &entry.inverse
-            else {
+            let Inverse::File(file) = &entry.inverse else {
+                continue;
+            };
+            let path = &file.path;
+            let (Some(before), Some(after)) = (&file.last().before, &file.last().after) else {
                 continue;
             };
             let (Some(old), Some(new)) = (

@@ -13,6 +13,7 @@ use crate::host::Host;
 use crate::host::platform::Family;
 use crate::intent::adopt::own_server;
 use crate::intent::queue::WaitingJobs;
+use crate::intent::salts;
 use crate::queue::running;
 use crate::resource::drained::{Drained, Purpose};
 use crate::resource::file::File;
@@ -33,6 +34,9 @@ pub fn of_site(host: &Host, name: &str, dir: &Path, wish: WaitingJobs) -> Result
     };
     let salt = found.salt.as_deref();
     let mut functions = salt.map_or_else(Vec::new, |salt| plugins::functions(Some(salt)));
+    // That of a run that failed.
+    functions
+        .extend(salts::kept(host, name).map_or_else(Vec::new, |it| plugins::functions(Some(&it))));
     functions.extend(function_of(&Path::new(BASE).join("run").join(name)));
     let servers: Vec<Server> = found
         .servers

@@ -296,12 +296,10 @@ impl Resource for Extension {
     fn inverses(&self, host: &Host) -> Result<Vec<Inverse>> {
         let file = |path: PathBuf, bytes: &[u8]| -> Result<Inverse> {
             let now = host.read(&path)?;
-            Ok(Inverse::File(FileInverse {
-                before: now.map(|now| Backup::of(host, &now)).transpose()?,
-                after: Some(originals::hash(bytes)),
-                edit: Edit::Whole,
-                path,
-            }))
+            let before = now.map(|now| Backup::of(host, &now)).transpose()?;
+            let after = Some(originals::hash(bytes));
+            let inverse = FileInverse::new(path, Edit::Whole, before, after);
+            Ok(Inverse::File(inverse))
         };
         let Ini { files, links } = self.ini(host)?;
         let library = self.ask(host)?.extension_dir.join(LIBRARY);

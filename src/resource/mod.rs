@@ -138,11 +138,11 @@ inverses! {
 impl Inverse {
     /// The journal has recorded logs as files since its first release.
     fn of_log(path: &Path) -> Inverse {
-        Inverse::File(file::FileInverse {
-            path: path.to_owned(),
-            edit: file::Edit::Log,
-            before: None,
-            after: None,
-        })
+        Inverse::File(file::FileInverse::new(
+            path.to_owned(),
+            file::Edit::Log,
+            None,
+            None,
+        ))
     }
 }

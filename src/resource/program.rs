@@ -250,7 +250,7 @@ impl ProgramInverse {
         for inverse in &context.inverses {
             if let Inverse::File(file) = inverse
                 && file.edit == Edit::Section
-                && let Some(backup) = &file.before
+                && let Some(backup) = &file.act.before
                 && let Some(bytes) = originals::load(context.host, &backup.sha)?
                 && programs::parse(&String::from_utf8_lossy(&bytes), &file.path)
                     .iter()
@@ -293,17 +293,14 @@ mod tests {
         let host = Host::new(Some(dir.path())).unwrap();
         let section = b"[program:mine]\ncommand=/bin/x\n";
         let file = |edit| {
-            Inverse::File(FileInverse {
-                path: "/etc/supervisord.conf".into(),
-                edit,
-                before: Some(Backup {
-                    sha: originals::store(&host, section).unwrap(),
-                    uid: 0,
-                    gid: 0,
-                    mode: 0o644,
-                }),
-                after: None,
-            })
+            let before = Backup {
+                sha: originals::store(&host, section).unwrap(),
+                uid: 0,
+                gid: 0,
+                mode: 0o644,
+            };
+            let path = "/etc/supervisord.conf".into();
+            Inverse::File(FileInverse::new(path, edit, Some(before), None))
         };
         let by_hand = |edit, group: &str| {
             let file = file(edit);

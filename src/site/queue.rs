@@ -62,6 +62,14 @@ pub fn refuse_stranded(dir: &str, functions: &[String], servers: &[String]) -> R
     Ok(())
 }
 
+/// How many jobs of these functions wait. A server that does not answer counts as having
+/// none.
+pub fn waiting(functions: &[String], servers: &[String]) -> u64 {
+    let queues = servers.iter().filter_map(|name| queues_of(name)).flatten();
+    let mine = queues.filter(|queue| functions.contains(&queue.function));
+    mine.map(|queue| queue.waiting()).sum()
+}
+
 fn queues_of(server: &str) -> Option<Vec<FunctionStatus>> {
     let server: Server = server.parse().ok()?;
     Admin::connect(&server, LIMIT).ok()?.status().ok()

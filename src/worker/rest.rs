@@ -26,24 +26,20 @@ impl Rest {
         config.changed().is_none().then_some(Rest::Unswitched)
     }
 
-    pub fn activity(self) -> Activity {
-        match self {
-            Rest::Paused => Activity::Paused,
-            Rest::Unswitched => Activity::Idle,
+    pub fn activity(now: Option<Rest>) -> Activity {
+        match now {
+            Some(Rest::Paused) => Activity::Paused,
+            Some(Rest::Unswitched) | None => Activity::Idle,
         }
     }
 
-    pub fn begins(self) -> &'static str {
-        match self {
-            Rest::Paused => "paused",
-            Rest::Unswitched => "waiting until setup has switched the site on",
-        }
-    }
-
-    pub fn ends(self) -> &'static str {
-        match self {
-            Rest::Paused => "resumed",
-            Rest::Unswitched => "the site's wp-config.php has changed",
+    /// What the log says when it changes.
+    pub fn line(before: Option<Rest>, now: Option<Rest>) -> &'static str {
+        match (before, now) {
+            (_, Some(Rest::Paused)) => "paused",
+            (_, Some(Rest::Unswitched)) => "waiting until setup has switched the site on",
+            (Some(Rest::Unswitched), None) => "the site's wp-config.php has changed",
+            (Some(Rest::Paused) | None, None) => "resumed",
         }
     }
 }

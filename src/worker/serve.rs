@@ -167,14 +167,12 @@ impl<'a> Worker<'a> {
         self.look_at = now + pause(0, LOOK, LOOK);
         let before = std::mem::replace(&mut self.rest, Rest::of(&self.paths));
         if before != self.rest {
-            let line = self.rest.map(Rest::begins).or(before.map(Rest::ends));
-            self.log.line(line.unwrap_or_default());
+            self.log.line(Rest::line(before, self.rest));
             if self.rest.is_some() {
                 self.servers.close();
                 self.runtime.end(&mut self.heartbeat);
             }
-            let activity = self.rest.map_or(Activity::Idle, Rest::activity);
-            self.heartbeat.set(activity);
+            self.heartbeat.set(Rest::activity(self.rest));
             self.runtime.site.retry_at = now;
         }
         if self.runtime.site.reload_requested() {
@@ -182,7 +180,8 @@ impl<'a> Worker<'a> {
             self.runtime.end(&mut self.heartbeat);
             self.runtime.site.retry_at = now;
         }
-        if self.runtime.site.look_around(self.log) && self.runtime.is_loaded() {
+        let rests = self.rest.is_some();
+        if !rests && self.runtime.site.look_around(self.log) && self.runtime.is_loaded() {
             self.runtime.end(&mut self.heartbeat);
         }
         self.retries.look();
@@ -485,8 +484,8 @@ impl<'a> Worker<'a> {
 
     fn wakes_at(&self, now: Instant) -> Instant {
         let job = self.job.as_ref();
-        let rests = self.rest.is_some();
-        let mut times: Vec<Instant> = self.runtime.wakes_at(job.is_some(), rests).collect();
+        let wakes = self.runtime.wakes_at(job.is_some(), self.rest.is_some());
+        let mut times: Vec<Instant> = wakes.collect();
         match job {
             Some(job) => times.extend(job.state.wakes_at(self.settings.job_limit(), self.stop)),
             None => {

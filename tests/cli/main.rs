@@ -19,6 +19,7 @@ mod pages;
 mod php_needs;
 mod plans;
 mod setup;
+mod switch;
 mod upgrade;
 mod usage;
 mod wizard;

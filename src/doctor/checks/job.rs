@@ -2,7 +2,6 @@
 
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding};
-use crate::host::files::Node;
 use crate::plan::proof::{self, Web};
 
 pub const CHECK: Check = Check {
@@ -27,10 +26,7 @@ pub fn run<'n>(
         if let Some(check) = blocked_by(&site.name) {
             return vec![Finding::skipped(format!("the check '{check}' failed"))];
         }
-        if matches!(
-            context.host.look(&context.paths(site).paused),
-            Ok(Node::File(_))
-        ) {
+        if proof::is_paused(context.host, site) {
             return vec![Finding::skipped("the workers are paused")];
         }
         let web = match proof::through_the_web(context.host, site) {

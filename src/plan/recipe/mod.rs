@@ -5,7 +5,7 @@ mod extension;
 mod job_server;
 mod pip;
 pub mod program;
-mod switch;
+pub mod switch;
 mod workers;
 
 use std::path::Path;
@@ -19,10 +19,9 @@ use crate::base::secrets::Secrets;
 use crate::host::Host;
 use crate::host::platform::{Family, Platform};
 use crate::intent::options::{Role, WorkerMode};
-use crate::intent::queue::WaitingJobs;
 use crate::intent::resolve::{Resolved, SiteResolved};
-use crate::plan::Item;
 use crate::plan::journal::Scope;
+use crate::plan::{Item, Run, trial};
 use crate::resource::Resource;
 use crate::resource::boolean::Boolean;
 use crate::resource::directory::Directory;
@@ -48,12 +47,7 @@ pub const PHP: [(&str, &str); 5] = [
 const BUNDLED_PLUGIN: &str = include_str!("../../../templates/bundled.php");
 
 /// All resources in their wanted state.
-pub fn setup(
-    host: &Host,
-    resolved: &Resolved,
-    start: bool,
-    waiting: WaitingJobs,
-) -> Result<Vec<Item>> {
+pub fn setup(host: &Host, resolved: &Resolved, run: Run) -> Result<Vec<Item>> {
     let platform = host.platform()?;
     let mut items = Items::default();
     let of_host = &resolved.host;
@@ -62,13 +56,13 @@ pub fn setup(
     if resolved.sites.is_empty() && of_host.roles != [Role::Server] {
         return Ok(items.list);
     }
-    let live = host.live() && start;
+    let live = host.live() && run.start;
 
     if host.live() {
         packages(host, &mut items, platform, resolved)?;
     }
     if server {
-        job_server::resources(host, &mut items, platform, of_host, waiting, live)?;
+        job_server::resources(host, &mut items, platform, of_host, run.waiting, live)?;
     }
     if !resolved.sites.is_empty() {
         own_files(&mut items, worker);
@@ -103,7 +97,9 @@ pub fn setup(
         if worker {
             workers::folders(&mut items, site);
             if live {
-                items.site(site, switch::can_load(site));
+                let name = site.name.clone();
+                let on_trial = move |host: &Host| Ok(run.prove && trial::is_on(host, &name)?);
+                items.site(site, switch::can_load(site, Box::new(on_trial)));
                 if !site.found.on.contains(&site.plugin.switch) {
                     items.site(site, switch::held(site));
                 }

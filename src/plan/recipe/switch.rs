@@ -14,7 +14,7 @@ use crate::host::Host;
 use crate::host::commands::Command;
 use crate::intent::resolve::SiteResolved;
 use crate::plan::recipe::program::worker_command;
-use crate::resource::check::{Check, Condition, When};
+use crate::resource::check::{Check, Condition, Needed, When};
 use crate::resource::file::{Edit, File, Next, Owner, Then};
 use crate::resource::{Resource, ResourceId, State};
 use crate::site::config::{self, Desired, Want};
@@ -55,7 +55,7 @@ pub fn wp_config(site: &SiteResolved) -> File {
 }
 
 /// Makes the site's workers look at wp-config.php now, not within a minute.
-fn wake(site: &SiteResolved) -> Box<Then> {
+pub fn wake(site: &SiteResolved) -> Box<Then> {
     let run = Paths::new(Path::new(BASE), &site.name).run;
     Box::new(move |host| {
         // Without workers there is no folder.
@@ -75,15 +75,16 @@ pub fn held(site: &SiteResolved) -> File {
 }
 
 /// Before the switch: a worker can load the site, with the settings that it will have
-/// then. WordPress is not loaded where nothing is going to be switched.
-pub fn can_load(site: &SiteResolved) -> Check {
+/// then. WordPress is not loaded where nothing is going to be switched, unless the switch
+/// is `on_trial`.
+pub fn can_load(site: &SiteResolved, on_trial: Box<Needed>) -> Check {
     let switch = wp_config(site);
     Check {
         condition: Condition::WordPressLoads(site.dir.clone(), site.user.clone()),
         after: ResourceId::File(binary()),
         patience: Duration::ZERO,
         when: When::Only(Box::new(move |host| {
-            Ok(switch.inspect(host)? != State::Same)
+            Ok(switch.inspect(host)? != State::Same || on_trial(host)?)
         })),
         probe: probe(site),
     }

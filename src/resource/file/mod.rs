@@ -1,24 +1,21 @@
 //! A file whose new content is a pure function of its present content.
 
+mod inverse;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use similar::TextDiff;
 
+pub use inverse::FileInverse;
+
 use crate::base::problem::Problem;
 use crate::base::secrets::{self, Secrets};
-use crate::gearman::options;
 use crate::host::Host;
 use crate::host::files::{Attributes, FileData, Meta, Node};
-use crate::resource::log::RemoveLog;
 use crate::resource::originals::{self, Backup};
-use crate::resource::{
-    Change, Inverse, Phase, Place, Resource, ResourceId, Revert, RevertContext, Reverted, State,
-    Verb,
-};
-use crate::site::{config, plugins, settings};
-use crate::supervisor::block;
+use crate::resource::{Change, Inverse, Place, Resource, ResourceId, State, Verb};
 
 /// Makes the new content from the present one (`None`: no file). The host is
 /// for reading what the file includes.
@@ -63,6 +60,13 @@ pub enum Edit {
     Section,
     /// Empty, for others to fill.
     Log,
+}
+
+impl Edit {
+    /// Whether the whole file is ours, its owner and mode included.
+    fn is_whole(self) -> bool {
+        matches!(self, Edit::Whole | Edit::Program)
+    }
 }
 
 pub struct File {
@@ -174,7 +178,7 @@ impl File {
 
     /// Whether the whole file is ours, its owner and mode included.
     fn is_ours(&self) -> bool {
-        matches!(self.edit, Edit::Whole | Edit::Program)
+        self.edit.is_whole()
     }
 
     /// The present file and what it will be.
@@ -289,12 +293,8 @@ impl Resource for File {
             Some(bytes) if self.edit == Edit::Whole => Some(originals::hash(bytes)),
             Some(bytes) => Some(originals::store(host, bytes)?),
         };
-        Ok(vec![Inverse::File(FileInverse {
-            path: self.path.clone(),
-            edit: self.edit,
-            before,
-            after,
-        })])
+        let inverse = FileInverse::new(self.path.clone(), self.edit, before, after);
+        Ok(vec![Inverse::File(inverse)])
     }
 
     fn apply(&self, host: &Host, _watch: &dyn Fn(&str)) -> Result<()> {
@@ -330,170 +330,5 @@ impl Resource for File {
 
     fn as_file(&self) -> Option<&File> {
         Some(self)
-    }
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FileInverse {
-    pub path: PathBuf,
-    pub edit: Edit,
-    /// `None` if there was no file.
-    #[serde(rename = "was")]
-    pub before: Option<Backup>,
-    /// SHA-256 of what setup writes; `None` if it removes the file.
-    #[serde(rename = "will")]
-    pub after: Option<String>,
-}
-
-impl FileInverse {
-    /// The original file with later edits of the user, and notes on our edits that
-    /// are kept in it.
-    pub fn restored(&self, host: &Host) -> Result<(File, Vec<String>)> {
-        let load = |sha: &String| originals::load(host, sha);
-        let before = self.before.as_ref();
-        let restore = Restore {
-            edit: self.edit,
-            original: before.map(|it| load(&it.sha)).transpose()?.flatten(),
-            ours: match self.edit {
-                Edit::Whole => None,
-                _ => self.after.as_ref().map(load).transpose()?.flatten(),
-            },
-            after: self.after.clone(),
-            variable: host.platform()?.family.gearmand.options_variable,
-        };
-        let now = host.read(&self.path).ok().flatten();
-        let left = restore.next(now.as_ref().map(|file| file.bytes.as_slice()));
-        let shown = self.path.display();
-        let left = left.notes.iter();
-        let left = left.map(|note| format!("{shown}: {}", settings::without_salt(note)));
-        let left = left.collect();
-        let folder = self.path.parent().map(Path::to_owned);
-        let file = File {
-            path: self.path.clone(),
-            edit: self.edit,
-            make: Box::new(move |host, now| {
-                // Nothing is restored into a folder that no longer exists.
-                if now.is_none() && !folder.as_deref().is_some_and(|folder| host.is_dir(folder)) {
-                    return Ok(Next::default());
-                }
-                Ok(restore.next(now))
-            }),
-            owner: before.map_or(Owner::Root, |it| Owner::Ids(it.uid, it.gid)),
-            mode: before.map_or(0o644, |it| it.mode),
-            package: None,
-            secrets: match self.edit {
-                Edit::WpConfig => Secrets::Php(plugins::shown_words()),
-                Edit::Options => Secrets::Options,
-                Edit::Whole => Secrets::Hidden,
-                Edit::Program | Edit::Block | Edit::Section | Edit::Log => Secrets::None,
-            },
-            source: None,
-            then: None,
-        };
-        Ok((file, left))
-    }
-}
-
-impl Revert for FileInverse {
-    fn id(&self) -> ResourceId {
-        match self.edit {
-            Edit::Log => ResourceId::Log(self.path.clone()),
-            _ => ResourceId::File(self.path.clone()),
-        }
-    }
-
-    fn path(&self) -> Option<&Path> {
-        Some(&self.path)
-    }
-
-    fn fold(self, later: Self) -> Self {
-        FileInverse {
-            after: later.after,
-            ..self
-        }
-    }
-
-    fn revert(&self, context: &RevertContext) -> Result<Reverted> {
-        let phase = match self.edit {
-            Edit::Log if !context.purge => {
-                let log = self.path.display();
-                return Ok(Reverted::kept(format!(
-                    "the log {log} (--purge removes it)"
-                )));
-            }
-            Edit::Log => {
-                let path = self.path.clone();
-                return Ok(Reverted::by(Phase::Files, RemoveLog { path }));
-            }
-            Edit::WpConfig => Phase::Switch,
-            Edit::Program | Edit::Block | Edit::Section => Phase::Definitions,
-            Edit::Whole | Edit::Options => Phase::Files,
-        };
-        let (file, left) = self.restored(context.host)?;
-        Ok(Reverted {
-            left,
-            ..Reverted::by(phase, file)
-        })
-    }
-}
-
-/// What a file was and what setup made of it.
-struct Restore {
-    edit: Edit,
-    original: Option<Vec<u8>>,
-    /// The text that setup left, unless the whole file is ours.
-    ours: Option<Vec<u8>>,
-    /// Its hash.
-    after: Option<String>,
-    /// The variable that holds gearmand's options.
-    variable: &'static str,
-}
-
-impl Restore {
-    /// The original, or if the file was edited after setup, its present text with
-    /// only our edits reverted.
-    fn next(&self, now: Option<&[u8]>) -> Next {
-        let Some(current) = now else {
-            // The file was removed: restore only an original.
-            return self.original.clone().into();
-        };
-        if self.after == Some(originals::hash(current)) || self.original.as_deref() == Some(current)
-        {
-            return self.original.clone().into();
-        }
-        let next = |bytes: Vec<u8>, notes| Next {
-            bytes: Some(bytes),
-            notes,
-        };
-        match (self.edit, &self.original, &self.ours) {
-            (Edit::WpConfig, original, ours) => {
-                let undone = match (original, ours) {
-                    (Some(original), Some(ours)) => config::undo(current, original, ours),
-                    _ => config::remove(current),
-                };
-                next(undone.text, undone.left_alone)
-            }
-            (Edit::Options, Some(original), Some(ours)) => {
-                match options::undo(current, original, ours, self.variable) {
-                    Ok(text) => next(text, Vec::new()),
-                    Err(problem) => next(current.to_vec(), vec![problem.to_string()]),
-                }
-            }
-            (Edit::Block, Some(original), Some(ours)) => {
-                next(block::without_new(current, original, ours), Vec::new())
-            }
-            (Edit::Section, Some(original), Some(ours)) => next(
-                block::with_old_sections(current, original, ours),
-                Vec::new(),
-            ),
-            (Edit::Program, original, _) => Next {
-                bytes: original.clone(),
-                notes: vec!["removed together with edits made after setup".into()],
-            },
-            (Edit::Whole | Edit::Options | Edit::Block | Edit::Section | Edit::Log, ..) => next(
-                current.to_vec(),
-                vec!["kept, because it was edited after setup".into()],
-            ),
-        }
     }
 }
