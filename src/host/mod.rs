@@ -1,12 +1,14 @@
 //! The machine that setup works on: files, commands, processes, users,
 //! services and packages. Whoever changes a host does so through `Host`.
 
+mod as_owner;
 pub mod commands;
 pub mod files;
 pub mod lock;
 pub mod packages;
 pub mod platform;
 pub mod process;
+mod remove;
 pub mod selinux;
 pub mod services;
 pub mod space;

@@ -1,7 +1,8 @@
 //! Walking to a file by descriptors: no name is looked up twice, so nobody can
-//! swap what is behind it. A link is followed only if root, this user or the
-//! target's owner owns it.
+//! swap what is behind it. A link is worth as much as the least trusted user that can
+//! have put it there: if that is not root or this user, they must own its target.
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
@@ -117,35 +118,69 @@ impl Host {
             stack.clone()
         };
         let found = self.descend(from, &to, true, links)?;
-        let ours = rustix::process::geteuid().as_raw();
-        if link.st_uid == 0 || link.st_uid == ours {
-            return Ok(found);
-        }
+        let Some(namers) = namers(stack, link)? else {
+            let why = "others can rename the links in its folder";
+            return Err(
+                Problem::new(format!("follow the link {}", here.display()), why)
+                    .help("take the folder's group and others the right to write there (chmod go-w), or set its sticky bit")
+                    .into(),
+            );
+        };
         let owner = match &found {
+            _ if namers.is_empty() => return Ok(found),
             Found::Directory(there) => Some(rustix::fs::fstat(dir_of(there))?.st_uid),
             Found::Leaf(there, leaf) => stat_in(there, leaf)?.map(|stat| stat.st_uid),
             Found::Nowhere(_) => None,
         };
-        if owner == Some(link.st_uid) {
+        let Some(stranger) = namers.iter().find(|namer| owner != Some(**namer)) else {
             return Ok(found);
-        }
+        };
+        let by = self.user_name(*stranger);
         let why = match owner {
             Some(owner) => format!(
-                "it belongs to the user {}, and its target ({}) to the user {owner}",
-                link.st_uid,
-                to.display()
+                "the user {by} can put links there, but its target ({}) belongs to {}",
+                to.display(),
+                self.user_name(owner)
             ),
             None => format!(
-                "it belongs to the user {}, and it has no target",
-                link.st_uid
+                "the user {by} can put links there, and it has no target ({})",
+                to.display()
             ),
         };
         Err(
             Problem::new(format!("follow the link {}", here.display()), why)
-                .help("if it is intended, give the link to root or the target's owner (chown -h)")
+                .help("if it is intended, give the target to that user, or the link and the folders that it is in to root")
                 .into(),
         )
     }
+}
+
+/// The users, other than root and this one, that can have put a link there: its owner
+/// and those of the folders on the way to it. `None` if it may have been anybody.
+fn namers(stack: &Stack, link: &Stat) -> Result<Option<BTreeSet<u32>>> {
+    let ours = rustix::process::geteuid().as_raw();
+    let trusted = |uid: u32| uid == 0 || uid == ours;
+    let mut namers = BTreeSet::new();
+    let mut by_others = false;
+    for (dir, _) in stack {
+        let stat = rustix::fs::fstat(dir)?;
+        if !trusted(stat.st_uid) {
+            namers.insert(stat.st_uid);
+        } else if others_write(&stat) {
+            by_others = true;
+        }
+    }
+    if !trusted(link.st_uid) {
+        namers.insert(link.st_uid);
+    } else if by_others {
+        return Ok(None);
+    }
+    Ok(Some(namers))
+}
+
+/// Whether others than a folder's owner can rename what is in it.
+pub(super) fn others_write(folder: &Stat) -> bool {
+    folder.st_mode & 0o022 != 0 && folder.st_mode & 0o1000 == 0
 }
 
 /// The last folder of the stack.
@@ -230,5 +265,59 @@ mod tests {
         std::os::unix::fs::symlink("a", dir.path().join("b")).unwrap();
         let error = host.read(Path::new("/a")).unwrap_err();
         assert!(format!("{error:#}").contains("loop"));
+    }
+
+    /// A folder of another user in a scratch host. These tests need root.
+    fn of_alice() -> (tempfile::TempDir, Host) {
+        let (dir, host) = scratch();
+        let home = dir.path().join("alice");
+        std::fs::create_dir(&home).unwrap();
+        for (name, uid) in [("mine", ALICE), ("bobs", BOB), ("roots", 0)] {
+            std::fs::write(home.join(name), name).unwrap();
+            std::os::unix::fs::chown(home.join(name), Some(uid), Some(uid)).unwrap();
+        }
+        std::os::unix::fs::chown(&home, Some(ALICE), Some(ALICE)).unwrap();
+        (dir, host)
+    }
+
+    const ALICE: u32 = 4001;
+    const BOB: u32 = 4002;
+
+    fn reads(dir: &tempfile::TempDir, host: &Host, owner: u32, to: &str) -> bool {
+        let link = dir.path().join("alice/link");
+        let _ = std::fs::remove_file(&link);
+        std::os::unix::fs::symlink(to, &link).unwrap();
+        std::os::unix::fs::lchown(&link, Some(owner), Some(owner)).unwrap();
+        host.read(Path::new("/alice/link")).is_ok()
+    }
+
+    #[test]
+    fn a_link_is_worth_its_least_trusted_namer() {
+        let (dir, host) = of_alice();
+        // She may have renamed root's link, so it leads to her own files only.
+        for link in [0, ALICE] {
+            assert!(reads(&dir, &host, link, "mine"));
+            assert!(!reads(&dir, &host, link, "bobs"));
+            assert!(!reads(&dir, &host, link, "roots"));
+            assert!(!reads(&dir, &host, link, "/alice/roots"));
+            assert!(!reads(&dir, &host, link, "nothing"));
+        }
+        assert!(!reads(&dir, &host, BOB, "mine"));
+    }
+
+    #[test]
+    fn roots_link_in_a_folder_that_others_can_write_is_not_followed() {
+        let (dir, host) = of_alice();
+        let home = dir.path().join("alice");
+        std::os::unix::fs::chown(&home, Some(0), Some(0)).unwrap();
+        for (mode, followed) in [
+            (0o755, true),
+            (0o777, false),
+            (0o775, false),
+            (0o1777, true),
+        ] {
+            rustix::fs::chmod(&home, Mode::from_raw_mode(mode)).unwrap();
+            assert_eq!(reads(&dir, &host, 0, "roots"), followed, "{mode:o}");
+        }
     }
 }

@@ -9,18 +9,17 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid};
 use rustix::io::Errno;
 
 use crate::base::problem::Problem;
 use crate::host::Host;
+use crate::host::as_owner::AsOwner;
 use crate::host::files::{Attributes, Meta};
-use crate::host::walk::{
-    Found, Stack, dir_of, flush, names_in, names_of, no_parent, reopen, stat_in,
-};
+use crate::host::walk::{Found, dir_of, flush, names_of, no_parent, others_write, reopen, stat_in};
 
-const TEMPORARY: &str = ".wp-gears-";
+pub(super) const TEMPORARY: &str = ".wp-gears-";
 
 impl Host {
     /// Replaces a file, or creates it. `seen` is what was read before: if
@@ -78,7 +77,7 @@ impl Host {
             match rustix::fs::renameat(dir, &temporary, dir, &name) {
                 // A file that is mounted by itself cannot be renamed over.
                 Err(Errno::BUSY) => {
-                    self.overwrite(dir, &name, bytes)?;
+                    self.overwrite(dir, &name, seen, bytes)?;
                     rustix::fs::unlinkat(dir, &temporary, AtFlags::empty())?;
                 }
                 other => other?,
@@ -93,10 +92,17 @@ impl Host {
         flush(dir)
     }
 
-    fn overwrite(&self, dir: &OwnedFd, name: &OsStr, bytes: &[u8]) -> Result<()> {
+    fn overwrite(
+        &self,
+        dir: &OwnedFd,
+        name: &OsStr,
+        seen: Option<&Meta>,
+        bytes: &[u8],
+    ) -> Result<()> {
         self.act("write in place")?;
-        let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let mut file = std::fs::File::from(rustix::fs::openat(dir, name, flags, Mode::empty())?);
+        unchanged(Some(&rustix::fs::fstat(&file)?), seen)?;
         file.write_all(bytes)?;
         file.set_len(bytes.len() as u64)?;
         file.sync_all()?;
@@ -136,9 +142,22 @@ impl Host {
                 if now == (attributes.uid, attributes.gid, attributes.mode) {
                     return Ok(());
                 }
+                // In a folder of another user it may be anything of theirs.
+                let above = match stack.len() {
+                    0 | 1 => None,
+                    length => AsOwner::of(&stack[length - 2].0)?,
+                };
+                if above.is_some() && now.0 != attributes.uid {
+                    let why = format!("it belongs to {}", self.user_name(now.0));
+                    let wanted = self.user_name(attributes.uid);
+                    let help = format!("give it to {wanted} (chown), then run again");
+                    return Err(Problem::new(doing(), why).help(help).into());
+                }
                 self.act(&doing())?;
                 let fd = reopen(dir_of(&stack))?;
-                self.own(fd.as_fd(), attributes)?;
+                if above.is_none() {
+                    self.own(fd.as_fd(), attributes)?;
+                }
                 rustix::fs::fchmod(&fd, Mode::from_raw_mode(attributes.mode))?;
                 return Ok(());
             }
@@ -152,9 +171,7 @@ impl Host {
         let temporary = temporary_name()?;
         let made = (|| -> Result<()> {
             self.act(&doing())?;
-            rustix::fs::mkdirat(dir, &temporary, Mode::RWXU)?;
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let made = rustix::fs::openat(dir, &temporary, flags, Mode::empty())?;
+            let made = new_folder(dir, &temporary)?;
             self.act(&format!("own {}", path.display()))?;
             self.own(made.as_fd(), attributes)?;
             rustix::fs::fchmod(&made, Mode::from_raw_mode(attributes.mode))?;
@@ -168,9 +185,8 @@ impl Host {
         flush(dir)
     }
 
-    /// Creates or replaces a symbolic link in one step. It gets its owner before
-    /// its name: root's links are followed, and the folder's owner could rename
-    /// one that root left there.
+    /// Creates or replaces a symbolic link in one step. In a folder of another user,
+    /// it belongs to that user from the start. Elsewhere it gets this owner.
     pub fn make_link(&self, path: &Path, to: &Path, owner: (u32, u32)) -> Result<()> {
         let doing = || format!("link {} to {}", path.display(), to.display());
         let (stack, name) = self.leaf(path, false).with_context(doing)?;
@@ -178,13 +194,20 @@ impl Host {
         self.sweep(&stack);
         let temporary = temporary_name()?;
         self.act(&doing())?;
+        let as_owner = AsOwner::of(dir).with_context(doing)?;
         rustix::fs::symlinkat(to, dir, &temporary).with_context(doing)?;
         let (uid, gid) = (Uid::from_raw(owner.0), Gid::from_raw(owner.1));
         let nofollow = AtFlags::SYMLINK_NOFOLLOW;
-        let owned = match rustix::fs::chownat(dir, &temporary, Some(uid), Some(gid), nofollow) {
-            Err(Errno::PERM) if !rustix::process::geteuid().is_root() => Ok(()),
-            other => other.map_err(anyhow::Error::from),
+        let owned = match as_owner {
+            Some(_) => Ok(()),
+            None if others_write(&rustix::fs::fstat(dir)?) => Ok(()),
+            // By name: nobody else can put something there.
+            None => match rustix::fs::chownat(dir, &temporary, Some(uid), Some(gid), nofollow) {
+                Err(Errno::PERM) if !rustix::process::geteuid().is_root() => Ok(()),
+                other => other.map_err(anyhow::Error::from),
+            },
         };
+        drop(as_owner);
         owned
             .and_then(|()| self.act(&format!("rename {}", path.display())))
             .and_then(|()| Ok(rustix::fs::renameat(dir, &temporary, dir, &name)?))
@@ -204,58 +227,13 @@ impl Host {
             OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let fd = rustix::fs::openat(dir_of(&stack), &name, flags, Mode::RUSR | Mode::WUSR)
             .with_context(doing)?;
+        let stat = rustix::fs::fstat(&fd)?;
+        let alone =
+            FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && stat.st_nlink == 1;
+        ensure!(alone, "{} is no file of its own", path.display());
         self.own(fd.as_fd(), attributes)?;
         rustix::fs::fchmod(&fd, Mode::from_raw_mode(attributes.mode))?;
         flush(dir_of(&stack))
-    }
-
-    /// Removes a folder of our own with everything in it; follows no link.
-    pub fn remove_tree(&self, path: &Path) -> Result<()> {
-        let Found::Directory(stack) = self.walk(path, false)? else {
-            return Ok(());
-        };
-        self.act(&format!("empty the folder {}", path.display()))?;
-        empty(dir_of(&stack)).with_context(|| format!("empty {}", path.display()))?;
-        self.remove_dir(path).map(|_| ())
-    }
-
-    /// Removes a file or link, if it exists.
-    pub fn remove_file(&self, path: &Path) -> Result<()> {
-        let doing = || format!("remove {}", path.display());
-        let (stack, name) = match self.walk(path, false).with_context(doing)? {
-            Found::Nowhere(_) => return Ok(()),
-            Found::Directory(_) => return Err(Problem::new(doing(), "it is a folder").into()),
-            Found::Leaf(stack, name) => (stack, name),
-        };
-        let dir = dir_of(&stack);
-        self.sweep(&stack);
-        self.act(&doing())?;
-        match rustix::fs::unlinkat(dir, &name, AtFlags::empty()) {
-            Ok(()) => flush(dir),
-            Err(Errno::NOENT) => Ok(()),
-            Err(error) => Err(error).with_context(doing),
-        }
-    }
-
-    /// Removes a folder if it is empty. Returns whether it is gone.
-    pub fn remove_dir(&self, path: &Path) -> Result<bool> {
-        let doing = || format!("remove the folder {}", path.display());
-        let Found::Directory(mut stack) = self.walk(path, false).with_context(doing)? else {
-            return Ok(true);
-        };
-        let Some((_, name)) = stack.pop() else {
-            return Ok(false);
-        };
-        if stack.is_empty() {
-            return Ok(false);
-        }
-        self.act(&doing())?;
-        match rustix::fs::unlinkat(dir_of(&stack), &name, AtFlags::REMOVEDIR) {
-            Ok(()) => flush(dir_of(&stack)).map(|()| true),
-            Err(Errno::NOENT) => Ok(true),
-            Err(Errno::NOTEMPTY | Errno::EXIST | Errno::BUSY) => Ok(false),
-            Err(error) => Err(error).with_context(doing),
-        }
     }
 
     /// Under `--root`, a user other than root can only create files of its own.
@@ -300,25 +278,6 @@ impl Host {
         }
         Ok(())
     }
-
-    /// Removes what a run that was cut off left in a folder.
-    pub fn tidy(&self, folder: &Path) -> Result<()> {
-        if let Found::Directory(stack) = self.walk(folder, true)? {
-            self.sweep(&stack);
-        }
-        Ok(())
-    }
-
-    fn sweep(&self, stack: &Stack) {
-        for name in names_in(stack).unwrap_or_default() {
-            let bytes = name.as_bytes();
-            if bytes.starts_with(TEMPORARY.as_bytes()) && bytes.ends_with(b".tmp") {
-                let dir = dir_of(stack);
-                let _ = rustix::fs::unlinkat(dir, &name, AtFlags::empty())
-                    .or_else(|_| rustix::fs::unlinkat(dir, &name, AtFlags::REMOVEDIR));
-            }
-        }
-    }
 }
 
 /// Cuts a file off after its last complete line.
@@ -336,6 +295,25 @@ fn remove_partial_line(file: &mut std::fs::File) -> std::io::Result<()> {
     file.read_to_end(&mut text)?;
     let end = text.iter().rposition(|byte| *byte == b'\n');
     file.set_len(end.map_or(0, |at| at as u64 + 1))
+}
+
+/// Makes a folder, which nobody can have swapped for another one: it belongs to the
+/// owner of the folder that it is in, or to root if that folder is root's.
+fn new_folder(dir: &OwnedFd, name: &OsStr) -> Result<OwnedFd> {
+    let _as_owner = AsOwner::of(dir)?;
+    rustix::fs::mkdirat(dir, name, Mode::RWXU)?;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let made = rustix::fs::openat(dir, name, flags, Mode::empty())?;
+    let (stat, above) = (rustix::fs::fstat(&made)?, rustix::fs::fstat(dir)?);
+    let us = rustix::process::geteuid();
+    let owner = if us.is_root() {
+        above.st_uid
+    } else {
+        us.as_raw()
+    };
+    let new = stat.st_uid == owner && stat.st_mode & 0o777 == 0o700 && names_of(&made)?.is_empty();
+    ensure!(new, "somebody replaced it while it was made");
+    Ok(made)
 }
 
 fn unchanged(now: Option<&Stat>, seen: Option<&Meta>) -> Result<()> {
@@ -356,21 +334,7 @@ fn unchanged(now: Option<&Stat>, seen: Option<&Meta>) -> Result<()> {
     Ok(())
 }
 
-fn empty(dir: &OwnedFd) -> Result<()> {
-    for name in names_of(dir)? {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        match rustix::fs::openat(dir, &name, flags, Mode::empty()) {
-            Ok(below) => {
-                empty(&below)?;
-                rustix::fs::unlinkat(dir, &name, AtFlags::REMOVEDIR)?;
-            }
-            Err(_) => rustix::fs::unlinkat(dir, &name, AtFlags::empty())?,
-        }
-    }
-    Ok(())
-}
-
-fn temporary_name() -> Result<OsString> {
+pub(super) fn temporary_name() -> Result<OsString> {
     let mut random = [0u8; 8];
     getrandom::fill(&mut random).map_err(|e| anyhow::anyhow!("no random numbers: {e}"))?;
     let number = u64::from_ne_bytes(random);
@@ -379,6 +343,8 @@ fn temporary_name() -> Result<OsString> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt;
+
     use super::*;
     use crate::host::scratch;
 
@@ -445,5 +411,70 @@ mod tests {
         host.write(path, b"two", None, Some(&seen)).unwrap();
         assert_eq!(std::fs::read(dir.path().join("real")).unwrap(), b"two");
         assert!(dir.path().join("link").is_symlink());
+    }
+
+    /// A user who puts another file behind every new name, as fast as a core can.
+    fn attack(folder: &Path, act: impl Fn(&Host)) -> (usize, usize) {
+        use nix::unistd::{Gid, Uid, setfsgid, setfsuid};
+        use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+        const ALICE: u32 = 4001;
+        std::os::unix::fs::chown(folder, Some(ALICE), Some(ALICE)).unwrap();
+        let host = Host::new(Some(folder.parent().unwrap())).unwrap();
+        let (over, swaps) = (AtomicBool::new(false), AtomicUsize::new(0));
+        let stolen = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                setfsgid(Gid::from_raw(ALICE));
+                setfsuid(Uid::from_raw(ALICE));
+                while !over.load(Ordering::Relaxed) {
+                    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+                        let name = entry.file_name();
+                        if name.as_bytes().starts_with(TEMPORARY.as_bytes()) {
+                            let _ = std::fs::remove_dir(entry.path());
+                            let swapped = std::fs::rename(folder.join("roots"), entry.path());
+                            swaps.fetch_add(usize::from(swapped.is_ok()), Ordering::Relaxed);
+                        }
+                    }
+                }
+            });
+            let mut stolen = 0;
+            for _ in 0..200 {
+                for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+                    let path = entry.path();
+                    let _ = std::fs::remove_file(&path).or_else(|_| std::fs::remove_dir(&path));
+                }
+                let _ = std::fs::write(folder.join("roots"), "secret");
+                act(&host);
+                let metas = std::fs::read_dir(folder).into_iter().flatten().flatten();
+                let metas = metas.filter_map(|entry| entry.metadata().ok());
+                stolen += metas
+                    .filter(|meta| meta.is_file() && meta.uid() == ALICE)
+                    .count();
+            }
+            over.store(true, Ordering::Relaxed);
+            stolen
+        });
+        (stolen, swaps.into_inner())
+    }
+
+    #[test]
+    fn nothing_of_roots_becomes_the_users_who_swaps_it_in() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("alice");
+        std::fs::create_dir(&folder).unwrap();
+        let (stolen, swaps) = attack(&folder, |host| {
+            let _ = host.make_link(Path::new("/alice/link"), Path::new("x"), (4001, 4001));
+        });
+        println!("links: {swaps} swaps, {stolen} stolen");
+        assert_eq!(stolen, 0);
+        let owned = Attributes {
+            uid: 4001,
+            gid: 4001,
+            mode: 0o755,
+        };
+        let (stolen, swaps) = attack(&folder, |host| {
+            let _ = host.make_dir(Path::new("/alice/folder"), owned);
+        });
+        println!("folders: {swaps} swaps, {stolen} stolen");
+        assert_eq!(stolen, 0);
     }
 }
