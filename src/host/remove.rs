@@ -30,6 +30,16 @@ impl Host {
         self.remove_dir(path).map(|_| ())
     }
 
+    /// Removes everything in a folder; follows no link.
+    pub fn empty_dir(&self, path: &Path) -> Result<()> {
+        let Found::Directory(stack) = self.walk(path, false)? else {
+            return Ok(());
+        };
+        self.act(&format!("empty the folder {}", path.display()))?;
+        empty(dir_of(&stack)).with_context(|| format!("empty {}", path.display()))?;
+        flush(dir_of(&stack))
+    }
+
     /// Removes a file or link, if it exists.
     pub fn remove_file(&self, path: &Path) -> Result<()> {
         let doing = || format!("remove {}", path.display());

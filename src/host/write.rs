@@ -19,6 +19,8 @@ use crate::host::as_owner::AsOwner;
 use crate::host::files::{Attributes, Meta};
 use crate::host::walk::{Found, dir_of, flush, names_of, no_parent, others_write, reopen, stat_in};
 
+/// Folders of workers have no deeper ones that matter.
+const GIVEN_DEPTH: usize = 4;
 pub(super) const TEMPORARY: &str = ".wp-gears-";
 
 impl Host {
@@ -236,6 +238,18 @@ impl Host {
         flush(dir_of(&stack))
     }
 
+    /// Gives what is in a folder to a user: folders and files, except links and files
+    /// with other names elsewhere. Nobody else may reach it meanwhile.
+    pub fn give_contents(&self, folder: &Path, uid: u32, gid: u32) -> Result<()> {
+        let Found::Directory(stack) = self.walk(folder, false)? else {
+            return Ok(());
+        };
+        self.act(&format!("own what is in {}", folder.display()))?;
+        let to = (Uid::from_raw(uid), Gid::from_raw(gid));
+        give(dir_of(&stack), to, GIVEN_DEPTH)
+            .with_context(|| format!("own what is in {}", folder.display()))
+    }
+
     /// Under `--root`, a user other than root can only create files of its own.
     fn own(&self, fd: std::os::fd::BorrowedFd<'_>, to: Attributes) -> Result<()> {
         let owner = (Uid::from_raw(to.uid), Gid::from_raw(to.gid));
@@ -295,6 +309,27 @@ fn remove_partial_line(file: &mut std::fs::File) -> std::io::Result<()> {
     file.read_to_end(&mut text)?;
     let end = text.iter().rposition(|byte| *byte == b'\n');
     file.set_len(end.map_or(0, |at| at as u64 + 1))
+}
+
+fn give(dir: &OwnedFd, to: (Uid, Gid), depth: usize) -> Result<()> {
+    for name in names_of(dir)? {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let node = rustix::fs::openat(dir, &name, flags, Mode::empty())?;
+        let stat = rustix::fs::fstat(&node)?;
+        let gives = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => stat.st_nlink == 1,
+            FileType::Directory if depth > 0 => {
+                give(&node, to, depth - 1)?;
+                true
+            }
+            _ => false,
+        };
+        if gives {
+            let empty = AtFlags::EMPTY_PATH;
+            rustix::fs::chownat(&node, "", Some(to.0), Some(to.1), empty)?;
+        }
+    }
+    Ok(())
 }
 
 /// Makes a folder, which nobody can have swapped for another one: it belongs to the

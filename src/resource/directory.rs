@@ -24,7 +24,7 @@ pub struct Directory {
 }
 
 impl Directory {
-    fn attributes(&self, host: &Host) -> Result<Attributes> {
+    pub fn attributes(&self, host: &Host) -> Result<Attributes> {
         self.owner.attributes(host, self.mode)
     }
 

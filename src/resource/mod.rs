@@ -23,6 +23,7 @@ pub mod reload_php;
 pub mod repository;
 pub mod service;
 pub mod source;
+pub mod worker_folder;
 
 use std::fmt;
 use std::path::{Path, PathBuf};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::harness::debian::install;
 use crate::harness::{Host, Site, site};
 use crate::phase::phase;
-use crate::support::{fresh_host, on_site};
+use crate::support::{fresh_host, on_site, ready_host};
 
 /// Submits a job as a plugin in a page does.
 const SEND: &str = r#"<?php
@@ -130,4 +130,40 @@ fn a_site_of_another_virtual_host_does_not_lend_its_user() {
         .read("/etc/supervisor/conf.d/wp-gears-second.conf")
         .unwrap();
     assert!(program.contains("\nuser=bob\n"), "{program}");
+}
+
+#[test]
+fn a_page_corrects_the_user_that_its_server_does_not_tell() {
+    let host = ready_host("unknown-user");
+    // Whoever reads this has to know what a map is.
+    host.shell(
+        "useradd -m deploy; chown -R deploy: /var/www/site
+         echo 'map $host $pool { default unix:/run/php/php8.2-fpm.sock; }' >/etc/nginx/conf.d/map.conf
+         sed -i 's#fastcgi_pass .*;#fastcgi_pass $pool;#' /etc/nginx/sites-enabled/*
+         chmod o+r /var/www/site/wp-config.php
+         systemctl reload nginx",
+    )
+    .ok();
+    let config = host.read("/var/www/site/wp-config.php").unwrap();
+    let setup = |more: &[&str]| {
+        let setup = ["wp-gears", "setup", "--site", site::FOLDER, "--yes"];
+        host.run(&[&setup[..], more].concat())
+    };
+    phase("setup finds out that pages run as another user");
+    let refused = setup(&[]).exits(1);
+    assert!(
+        refused
+            .stderr
+            .contains("pages run as www-data, but jobs as deploy"),
+        "{refused}"
+    );
+    assert_eq!(host.read("/var/www/site/wp-config.php").unwrap(), config);
+
+    phase("its advice works");
+    setup(&["--worker-user", "www-data"]).exits(0);
+    host.run(&["wp-gears", "doctor"]).exits(0);
+
+    phase("and the other one as well");
+    host.run(&["wp-gears", "remove", "--yes"]).exits(0);
+    setup(&["--worker-user", "deploy"]).exits(0);
 }

@@ -17,11 +17,10 @@ use crate::plan::recipe::{Items, drop_in};
 use crate::plan::recipe::{pip as own_supervisor, program as definition};
 use crate::resource::ResourceId;
 use crate::resource::check::{Check, Condition, When};
-use crate::resource::directory::Directory;
-use crate::resource::file::Owner;
 use crate::resource::log::Log;
 use crate::resource::program::{Ensure, Program};
 use crate::resource::service::{self, Service};
+use crate::resource::worker_folder::{Contents, WorkerFolder};
 use crate::supervisor::rpc::SupervisorClient;
 
 /// supervisord, which has to run before any site depends on it.
@@ -86,16 +85,13 @@ pub fn supervisor(
 
 /// The folders and the log of a site's workers.
 pub fn folders(items: &mut Items, site: &SiteResolved) {
-    for folder in ["run", "cache", "failed"] {
-        items.site(
-            site,
-            Directory {
-                path: Path::new(BASE).join(folder).join(&site.name),
-                owner: Owner::User(site.user.clone()),
-                mode: 0o700,
-                shared: false,
-            },
-        );
+    for (folder, contents) in [
+        ("run", Contents::Removed),
+        ("cache", Contents::Removed),
+        ("failed", Contents::Given),
+    ] {
+        let path = Path::new(BASE).join(folder).join(&site.name);
+        items.site(site, WorkerFolder::new(&path, &site.user, contents));
     }
     // The worker rotates its log by copying, so both files have to exist.
     for ending in ["log", "log.1"] {
