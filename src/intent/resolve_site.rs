@@ -79,7 +79,6 @@ pub fn resolve_site(
         (Some(_), Some(_)) => Served::Unknown,
         _ => web.get(host)?.of(host, &wish.dir),
     };
-    let user_is_given = options.worker_user.is_some();
     let user = match options.worker_user.clone() {
         Some(name) => name,
         None => user_of(host, platform, &served, &wish.dir)?,
@@ -178,7 +177,6 @@ pub fn resolve_site(
         workers: options.workers.or(running).unwrap_or(0),
         must_fork: wish.options.worker.worker_mode == Some(WorkerMode::Fork),
         user,
-        user_is_given,
         worker_dir: options.worker_dir.unwrap_or_else(|| wish.dir.clone()),
         php,
         worker: options.worker.clone().settings(),

@@ -78,9 +78,6 @@ pub struct SiteResolved {
     /// Fork mode was requested explicitly, so a PHP that cannot fork is refused.
     pub must_fork: bool,
     pub user: String,
-    /// It was asked for, or the site's program has it: not read from a web server or
-    /// from the folder's owner.
-    pub user_is_given: bool,
     pub worker_dir: PathBuf,
     pub program: String,
     /// The existing program, ours or one written by the plugin's readme. It is

@@ -83,7 +83,6 @@ pub fn through_the_web(host: &Host, site: &SiteResolved) -> Result<Web> {
         return Ok(Web::NotVerified(why));
     }
     let Some(why) = page.error.clone() else {
-        same_user(host, site, &page)?;
         return Ok(Web::Proved(Box::new(page)));
     };
     let what = format!("run a job that a page of {} submits", site.dir.display());
@@ -94,27 +93,6 @@ pub fn through_the_web(host: &Host, site: &SiteResolved) -> Result<Web> {
             "run 'wp-gears doctor php-extension': it names the process that has to load it".into()
         }
     };
-    Err(Problem::new(what, why).help(help).into())
-}
-
-/// A page knows best which user runs the site's code.
-fn same_user(host: &Host, site: &SiteResolved, page: &PageProof) -> Result<()> {
-    let Some(serving) = page.user.filter(|_| !site.user_is_given) else {
-        return Ok(());
-    };
-    if serving == host.need_user(&site.user)?.uid {
-        return Ok(());
-    }
-    let serving = host.user_name(serving);
-    let what = format!(
-        "run the jobs of {} as the user that runs its pages",
-        site.dir.display()
-    );
-    let why = format!("pages run as {serving}, but jobs as {}", site.user);
-    let help = format!(
-        "run setup again with --worker-user {serving}; or with --worker-user {} if jobs are to run as another user than pages",
-        site.user
-    );
     Err(Problem::new(what, why).help(help).into())
 }
 

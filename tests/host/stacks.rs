@@ -154,7 +154,7 @@ fn a_page_corrects_the_user_that_its_server_does_not_tell() {
     assert!(
         refused
             .stderr
-            .contains("pages run as www-data, but jobs as deploy"),
+            .contains("serves them as www-data, but the jobs run as deploy"),
         "{refused}"
     );
     assert_eq!(host.read("/var/www/site/wp-config.php").unwrap(), config);
