@@ -14,7 +14,7 @@ use crate::host::files::Node;
 use crate::host::platform::Platform;
 use crate::intent::adopt::{self};
 use crate::intent::options::{Role, Site, SiteOptions, WorkerMode};
-use crate::intent::resolved::{HostResolved, SiteResolved};
+use crate::intent::resolved::{Asked, HostResolved, SiteResolved};
 use crate::intent::salts;
 use crate::site::ask::Target;
 use crate::site::config::{self, Want};
@@ -177,6 +177,10 @@ pub fn resolve_site(
         workers: options.workers.or(running).unwrap_or(0),
         must_fork: wish.options.worker.worker_mode == Some(WorkerMode::Fork),
         user,
+        asked: Asked {
+            user: options.worker_user.is_some(),
+            php: options.worker.php.is_some(),
+        },
         worker_dir: options.worker_dir.unwrap_or_else(|| wish.dir.clone()),
         php,
         worker: options.worker.clone().settings(),

@@ -59,6 +59,13 @@ impl HostResolved {
     }
 }
 
+/// Which of a worker's properties were asked for, rather than found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Asked {
+    pub user: bool,
+    pub php: bool,
+}
+
 pub struct SiteResolved {
     /// The name of its folders, log and program.
     pub name: String,
@@ -78,6 +85,8 @@ pub struct SiteResolved {
     /// Fork mode was requested explicitly, so a PHP that cannot fork is refused.
     pub must_fork: bool,
     pub user: String,
+    /// The user and PHP were asked for, so they may be others than those of the pages.
+    pub asked: Asked,
     pub worker_dir: PathBuf,
     pub program: String,
     /// The existing program, ours or one written by the plugin's readme. It is

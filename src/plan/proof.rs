@@ -83,7 +83,10 @@ pub fn through_the_web(host: &Host, site: &SiteResolved) -> Result<Web> {
         return Ok(Web::NotVerified(why));
     }
     let Some(why) = page.error.clone() else {
-        return Ok(Web::Proved(Box::new(page)));
+        return match served_otherwise(host, site, &page) {
+            Some(problem) => Err(problem.into()),
+            None => Ok(Web::Proved(Box::new(page))),
+        };
     };
     let what = format!("run a job that a page of {} submits", site.dir.display());
     let why = format!("{why} ({})", php_of(&page));
@@ -94,6 +97,41 @@ pub fn through_the_web(host: &Host, site: &SiteResolved) -> Result<Web> {
         }
     };
     Err(Problem::new(what, why).help(help).into())
+}
+
+/// The process that answered has another user or PHP than the workers, and nobody
+/// asked for that: the files of the web server did not tell.
+fn served_otherwise(host: &Host, site: &SiteResolved, page: &PageProof) -> Option<Problem> {
+    let what = format!("run the jobs of {} as its pages run", site.dir.display());
+    // Jobs never run as root, even if pages do.
+    let pages = host.user_name(page.user.filter(|uid| *uid != 0)?);
+    if pages != site.user && !site.asked.user {
+        let why = format!(
+            "{} serves them as {pages}, but the jobs run as {}",
+            page.server, site.user
+        );
+        let dir = site.dir.display();
+        return Some(Problem::new(what, why).help(format!(
+            "run 'wp-gears setup --site {dir} --worker-user {pages}', or with --worker-user {} to keep that user",
+            site.user
+        )));
+    }
+    let minor = |version: &str| version.split('.').take(2).collect::<Vec<_>>().join(".");
+    let of_jobs = site.php.version.as_deref()?;
+    if minor(&page.php) != minor(of_jobs) && !site.asked.php {
+        let why = format!(
+            "{} serves them with PHP {}, but the jobs run with {}",
+            page.server,
+            page.php,
+            site.php.path.display()
+        );
+        return Some(
+            Problem::new(what, why).help(
+                "pass the command-line program of the PHP that is to run the jobs with --php",
+            ),
+        );
+    }
+    None
 }
 
 fn php_of(page: &PageProof) -> String {

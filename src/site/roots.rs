@@ -39,7 +39,8 @@ pub fn find(host: &Host) -> Result<Vec<PathBuf>> {
         .flat_map(|pattern| folders(host, Path::new(pattern)));
     let mut real: Vec<PathBuf> = Vec::new();
     let mut sites = Vec::new();
-    for dir in served.into_iter().chain(below).chain(usual) {
+    let loaded = servers.loaded(host).iter().flatten().cloned();
+    for dir in served.into_iter().chain(below).chain(loaded).chain(usual) {
         // Skips links that must not be followed.
         let Ok(Node::Directory(meta)) = host.look_through(&dir) else {
             continue;
@@ -105,11 +106,16 @@ mod tests {
         site("home/bob/public_html");
         site("opt/apache/blog");
         site("data/shop/releases/1");
+        site("data/front/wp");
+        put(
+            "data/front/public/index.php",
+            "<?php require __DIR__ . '/../wp/wp-blog-header.php';",
+        );
         put("var/www/empty/wp-load.php", "");
         symlink("releases/1", dir.path().join("data/shop/current")).unwrap();
         put(
             "etc/nginx/sites-enabled/shop",
-            "server {\n # root /data/shop/releases/1;\n root /data/shop/current/;\n}\nserver { root /srv/$host; }\n",
+            "server {\n # root /data/shop/releases/1;\n root /data/shop/current/;\n}\nserver { root /srv/$host; }\nserver { root /data/front/public; }\n",
         );
         put(
             "etc/apache2/sites-enabled/a.conf",
@@ -119,6 +125,7 @@ mod tests {
         let host = Host::new(Some(dir.path())).unwrap();
         let found = find(&host).unwrap();
         let expected = [
+            "/data/front/wp",
             "/data/shop/current",
             "/home/bob/public_html",
             "/opt/apache/blog",

@@ -23,8 +23,8 @@ struct Layout<'a> {
     user: &'a str,
     /// The address of the WordPress folder.
     url: &'a str,
-    /// What setup says of the page that it asked.
-    proof: &'a str,
+    /// What setup cannot find out.
+    options: &'a [&'a str],
 }
 
 impl Layout<'_> {
@@ -43,8 +43,8 @@ impl Layout<'_> {
         host.run(&["curl", "-s", self.url]).ok();
         let before = everything(host);
         phase(format!("setup of {}", self.folder));
-        let setup = self.command(host, "setup", &[]).exits(0);
-        assert!(setup.stdout.contains(self.proof), "{setup}");
+        let setup = self.command(host, "setup", self.options).exits(0);
+        assert!(setup.stdout.contains("a page submitted a job"), "{setup}");
 
         phase("a page submits a job");
         let site = Site {
@@ -76,12 +76,11 @@ impl Layout<'_> {
     }
 }
 
-const PROOF: &str = "a page submitted a job";
 const SITE: Layout = Layout {
     folder: site::FOLDER,
     user: site::USER,
     url: "http://localhost",
-    proof: PROOF,
+    options: &[],
 };
 
 /// Puts lines at the top of the site's wp-config.php.
@@ -182,10 +181,37 @@ fn wordpress_below_the_root_runs_as_the_pool_that_serves_it() {
         folder: "/var/www/site/wp",
         user: "alice",
         url: "http://localhost/wp",
-        proof: PROOF,
+        options: &[],
     };
     phase("nginx");
     layout.holds(&host);
+
+    phase("nginx, with a root beside it");
+    host.shell(
+        "cd /var/www/site; mkdir public; sed 's#/wp/#/../wp/#' index.php >public/index.php; rm index.php
+         sed 's#root /var/www/site;#root /var/www/site/public; location = /wp/send.php { include fastcgi_params; fastcgi_param SCRIPT_FILENAME /var/www/site/wp/send.php; fastcgi_pass unix:/run/php/site.sock; }#' \
+             -i.kept /etc/nginx/sites-enabled/site.conf; mv /etc/nginx/sites-enabled/site.conf.kept /root/site.conf
+         systemctl restart nginx",
+    )
+    .ok();
+    layout.holds(&host);
+
+    phase("nginx, with a pool that only the request tells");
+    host.shell(
+        "cd /var/www/site; sed 's#/../wp/#/wp/#' public/index.php >index.php; rm -r public
+         (echo 'map $uri $pool { default unix:/run/php/site.sock; }'
+          sed 's#fastcgi_pass unix:.*;#fastcgi_pass $pool;#' /root/site.conf) >/etc/nginx/sites-enabled/site.conf
+         systemctl restart nginx",
+    )
+    .ok();
+    let guessed = layout.command(&host, "setup", &[]).exits(1);
+    assert!(guessed.stderr.contains("serves them as alice"), "{guessed}");
+    let told = Layout {
+        options: &["--worker-user", "alice"],
+        ..layout
+    };
+    told.command(&host, "remove", &["--purge"]).exits(0);
+    told.holds(&host);
 
     phase("Apache");
     install(&host, &["apache2"]).unwrap();
@@ -231,7 +257,7 @@ fn each_pool_serves_with_its_own_user() {
         folder: "/var/www/second",
         user: "bob",
         url: "http://bob.test",
-        proof: PROOF,
+        options: &[],
     };
     host.shell("echo 127.0.0.1 bob.test >>/etc/hosts").ok();
     SITE.holds(&host);

@@ -32,6 +32,7 @@ fn run(context: &Context) -> Vec<Finding> {
         if let Some(serving) = &serving
             && serving != user
             && owner.as_ref() != Some(user)
+            && !site.asked.user
         {
             problems.push(Finding::warning(
                 format!("jobs run as {user}, but pages as {serving}: each may create files that the other cannot write"),

@@ -12,7 +12,8 @@ pub mod listeners;
 pub mod nginx;
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
+use std::sync::OnceLock;
 
 use anyhow::Result;
 
@@ -25,6 +26,8 @@ use fpm::{Pool, same_socket};
 const ANY: &str = "*";
 /// The number of folders that such a root may stand for.
 const MAX_FOLDERS: usize = 2000;
+/// How much of a front page is read.
+const FRONT_PAGE: usize = 8 << 10;
 /// Larger configuration files are cut off.
 const MAX_SIZE: usize = 4 << 20;
 
@@ -163,6 +166,7 @@ pub struct Servers {
     pub pools: Vec<Pool>,
     /// Each virtual host's roots, with links resolved.
     real: Vec<Vec<PathBuf>>,
+    loaded: OnceLock<Vec<Vec<PathBuf>>>,
 }
 
 impl Servers {
@@ -186,6 +190,7 @@ impl Servers {
             real: virtual_hosts.iter().map(real).collect(),
             pools: fpm::pools(host)?,
             virtual_hosts,
+            loaded: OnceLock::new(),
         })
     }
 
@@ -195,34 +200,35 @@ impl Servers {
         all.map(PathBuf::as_path).filter(|root| root.is_absolute())
     }
 
+    /// The WordPress folders that each virtual host's front pages load.
+    pub fn loaded(&self, host: &Host) -> &[Vec<PathBuf>] {
+        self.loaded.get_or_init(|| {
+            let of = |one: &VirtualHost| {
+                let roots = one.roots.iter();
+                roots.filter_map(|root| loaded_by(host, root)).collect()
+            };
+            self.virtual_hosts.iter().map(of).collect()
+        })
+    }
+
     /// What serves a folder: of the virtual hosts whose root contains it, those with
-    /// the nearest root.
+    /// the nearest root; otherwise those whose front page loads the WordPress in it.
     pub fn of(&self, host: &Host, dir: &Path) -> Served {
         let own = real(host, dir);
         let distance = |root: &Path| {
             let below = own.strip_prefix(root).or_else(|_| dir.strip_prefix(root));
             below.ok().map(|rest| rest.components().count())
         };
-        let mut nearest = (usize::MAX, true);
-        let mut found: Vec<Serving> = Vec::new();
-        for (one, reals) in self.virtual_hosts.iter().zip(&self.real) {
-            let roots = one.roots.iter().chain(reals);
-            let Some(distance) = roots.filter_map(|root| distance(root)).min() else {
-                continue;
-            };
-            let rank = (distance, one.matched);
-            if rank > nearest || one.handlers.is_empty() {
-                continue;
-            }
-            if rank < nearest {
-                nearest = rank;
-                found.clear();
-            }
-            found.extend(
-                one.handlers
-                    .iter()
-                    .map(|handler| self.serving(one, handler)),
-            );
+        let mut found = self.nearest(|at| {
+            let roots = self.virtual_hosts[at].roots.iter().chain(&self.real[at]);
+            roots.filter_map(|root| distance(root)).min()
+        });
+        if found.is_empty() {
+            let loaded = self.loaded(host);
+            found = self.nearest(|at| {
+                let leads = loaded[at].iter().any(|it| *it == own || it == dir);
+                leads.then_some(0)
+            });
         }
         // Ignore handlers with an unknown user if others have a known one.
         if found.iter().any(|one| one.user.is_some()) {
@@ -247,6 +253,28 @@ impl Servers {
             }
             (_, None) => Served::Unknown,
         }
+    }
+
+    /// What runs PHP in the virtual hosts at the least distance.
+    fn nearest(&self, distance: impl Fn(usize) -> Option<usize>) -> Vec<Serving> {
+        let mut nearest = (usize::MAX, true);
+        let mut found: Vec<Serving> = Vec::new();
+        for (at, one) in self.virtual_hosts.iter().enumerate() {
+            let Some(distance) = distance(at) else {
+                continue;
+            };
+            let rank = (distance, one.matched);
+            if rank > nearest || one.handlers.is_empty() {
+                continue;
+            }
+            if rank < nearest {
+                nearest = rank;
+                found.clear();
+            }
+            let handlers = one.handlers.iter();
+            found.extend(handlers.map(|handler| self.serving(one, handler)));
+        }
+        found
     }
 
     fn serving(&self, one: &VirtualHost, handler: &Handler) -> Serving {
@@ -277,6 +305,33 @@ impl Servers {
 fn folders(host: &Host, pattern: &Path) -> Vec<PathBuf> {
     let found = glob(host, pattern).into_iter().filter(|it| host.is_dir(it));
     found.take(MAX_FOLDERS).collect()
+}
+
+/// The WordPress folder that the index.php of a root loads: sites that give WordPress
+/// its own folder have one.
+fn loaded_by(host: &Host, root: &Path) -> Option<PathBuf> {
+    let file = host.read_head(&root.join("index.php"), FRONT_PAGE).ok()??;
+    let text = String::from_utf8_lossy(&file.bytes);
+    let (before, _) = text.split_once("/wp-blog-header.php")?;
+    let named = before.rsplit(['\'', '"']).next()?;
+    // Usually it follows __DIR__ or dirname( __FILE__ ).
+    let is_absolute = named.starts_with('/') && host.is_dir(Path::new(named));
+    let path = match is_absolute {
+        true => PathBuf::from(named),
+        false => root.join(named.trim_start_matches('/')),
+    };
+    let mut folder = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => drop(folder.pop()),
+            other => folder.push(other),
+        }
+    }
+    // Another user's page cannot claim a site.
+    match host.look_through(&folder).ok()? {
+        Node::Directory(meta) if [0, meta.uid].contains(&file.meta.uid) => Some(meta.path),
+        _ => None,
+    }
 }
 
 fn real(host: &Host, path: &Path) -> PathBuf {

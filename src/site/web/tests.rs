@@ -61,6 +61,27 @@ fn wordpress_below_a_root_is_served_by_its_virtual_host() {
 }
 
 #[test]
+fn a_front_page_may_load_a_wordpress_outside_of_its_root() {
+    let nginx = (
+        "etc/nginx/nginx.conf",
+        "http {\nserver { root /srv/a/public; location ~ php { fastcgi_pass unix:/run/php/alice.sock; } }\nserver { root /srv/b; location ~ php { fastcgi_pass 127.0.0.1:9001; } }\n}\n",
+    );
+    let above = (
+        "srv/a/public/index.php",
+        "<?php\n/** Loads the WordPress Environment */\nrequire __DIR__ . '/../wp/wp-blog-header.php';\n",
+    );
+    let own = (
+        "srv/b/index.php",
+        "<?php require '/opt/wp/wp-blog-header.php';\n",
+    );
+    let folders = [("srv/a/wp/x", ""), ("opt/wp/x", "")];
+    let files = [&[ALICE, BOB, nginx, above, own], &folders[..]].concat();
+    assert_eq!(user(&files, "/srv/a/wp").as_deref(), Some("alice"));
+    assert_eq!(user(&files, "/opt/wp").as_deref(), Some("bob"));
+    assert_eq!(user(&files, "/srv/a/other"), None);
+}
+
+#[test]
 fn a_folder_that_two_users_serve_is_unclear() {
     let nginx = (
         "etc/nginx/nginx.conf",
@@ -307,4 +328,36 @@ fn lighttpd_is_read_like_lighttpd_does() {
             ("/srv/b.test", Some("www-data")),
         ],
     );
+}
+
+#[test]
+fn another_users_front_page_does_not_claim_a_site() {
+    let nginx = (
+        "etc/nginx/nginx.conf",
+        "http {\nserver { root /srv/b; location ~ php { fastcgi_pass 127.0.0.1:9001; } }\n}\n",
+    );
+    let page = (
+        "srv/b/index.php",
+        "<?php require '/srv/a/wp/wp-blog-header.php';\n",
+    );
+    let files = Files::new(&[ALICE, BOB, nginx, page, ("srv/a/wp/x", "")]);
+    let own = |owner| {
+        let page = files.path().join("srv/b/index.php");
+        std::os::unix::fs::chown(page, Some(owner), None)
+    };
+    if own(1234).is_err() {
+        return; // only root can give a file away
+    }
+    let host = files.host();
+    let user = || {
+        let served = Servers::read(&host).unwrap();
+        served
+            .of(&host, Path::new("/srv/a/wp"))
+            .user()
+            .map(str::to_owned)
+    };
+    assert_eq!(user(), None);
+    let site = files.path().join("srv/a/wp");
+    std::os::unix::fs::chown(site, Some(1234), None).unwrap();
+    assert_eq!(user().as_deref(), Some("bob"));
 }
