@@ -121,11 +121,11 @@ final class WP_Gears_Plugin {
 		return $this->engine;
 	}
 
-	/** Does what the plugin's own runner does: runs one job from Gearman, and exits. */
+	/** Runs one job from Gearman, and exits. The plugin's own runner would take as many as JOBS_PER_WORKER says. */
 	public function run_once() {
 		if ( method_exists( $this->plugin, 'run' ) ) {
 			$this->plugin->enable();
-			$this->plugin->run();
+			exit( $this->engine->work() ? 0 : 1 );
 		} else {
 			$this->plugin->work();
 		}

@@ -8,6 +8,7 @@ mod held;
 mod parallel;
 mod root;
 
+mod compatibility;
 mod documents;
 mod errors;
 mod faults;

@@ -2,6 +2,10 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/compatibility.rs"]
+mod compatibility;
+#[path = "../common/software.rs"]
+mod software;
 
 mod bench;
 mod container;

@@ -3,6 +3,10 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/compatibility.rs"]
+mod compatibility;
+#[path = "../common/software.rs"]
+mod software;
 
 mod check;
 mod jobs;
@@ -11,6 +15,7 @@ mod losses;
 mod php_settings;
 mod plugins;
 mod prometheus;
+mod real_plugins;
 mod request;
 mod sites;
 mod status;

@@ -7,10 +7,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 
-pub fn folder() -> PathBuf {
-    std::env::var_os("WP_GEARS_TEST_CACHE")
-        .map_or_else(|| PathBuf::from("/var/cache/wp-gears-tests"), PathBuf::from)
-}
+pub use crate::software::cache_folder as folder;
 
 /// The entry `name`, built by `build` unless it exists. `made_of` contains everything
 /// that determines the result: another text means another entry.
