@@ -31,13 +31,13 @@ final class WP_Gears_Fork {
 		'scandir',
 	);
 
-	/** @var string[] The sockets that were open before the site booted. */
+	/** @var array What was open before the site booted, see open_files(). */
 	private static $before = array();
 	/** @var array Groups of the object cache, see cache_groups(). */
 	private static $groups = array( 'global' => array(), 'local' => array() );
 
 	public static function before_boot() {
-		self::$before = self::open_sockets();
+		self::$before = self::open_files();
 	}
 
 	/** Releases what must not be shared by processes, or held while idle. */
@@ -50,12 +50,13 @@ final class WP_Gears_Fork {
 		self::$groups    = self::cache_groups( $wp_object_cache );
 		$wp_object_cache = null;
 
-		if ( isset( $wpdb->dbhs ) && is_array( $wpdb->dbhs ) && method_exists( $wpdb, 'disconnect' ) ) {
-			foreach ( array_keys( $wpdb->dbhs ) as $name ) {
+		if ( self::has_connections( $wpdb ) ) {
+			foreach ( array_keys( (array) $wpdb->dbhs ) as $name ) {
 				$wpdb->disconnect( $name );
 			}
-		} elseif ( method_exists( $wpdb, 'close' ) && ! empty( $wpdb->dbh ) ) {
-			$wpdb->close();
+		}
+		if ( method_exists( $wpdb, 'close' ) && ! empty( $wpdb->dbh ) ) {
+			self::release( $wpdb );
 		}
 		$wpdb->queries = array();
 		foreach ( array( 'gc_collect_cycles', 'gc_mem_caches' ) as $function ) {
@@ -86,49 +87,138 @@ final class WP_Gears_Fork {
 		if ( count( $tasks ) > 3 ) { // two of them are . and ..
 			return 'something in PHP runs threads';
 		}
-		$more = array_diff( self::open_sockets(), self::$before );
+		$more = array_diff_key( self::open_files(), self::$before );
 		if ( $more ) {
-			return 'a plugin keeps ' . count( $more ) . ' socket(s) open after WordPress has loaded, which jobs would share';
+			$counts = array_count_values( $more );
+			$named  = array();
+			foreach ( $counts as $what => $count ) {
+				$named[] = '/' === $what[0] ? basename( $what ) : "$count $what(s)";
+			}
+			return 'a plugin keeps ' . implode( ' and ', $named ) . ' open after WordPress has loaded, which jobs would share';
 		}
 		return '';
 	}
 
-	private static function open_sockets() {
-		$sockets = array();
+	/** Closes the handle of a drop-in with a single connection, also if its close() does nothing. */
+	private static function release( $wpdb ) {
+		if ( $wpdb->dbh instanceof mysqli ) {
+			try {
+				$wpdb->close();
+			} catch ( Throwable $closed ) {
+				$closed = null; // It was one of those that disconnect() has closed.
+			}
+		} else {
+			$handles = array();
+			self::forget_handles( $wpdb->dbh, $handles, 3 );
+			foreach ( $GLOBALS as $name => $value ) {
+				if ( in_array( $value, $handles, true ) ) {
+					unset( $GLOBALS[ $name ] );
+				}
+			}
+			$handles = null;
+			$value   = null;
+		}
+		$wpdb->dbh = null;
+	}
+
+	/**
+	 * Removes the handles of SQLite and the like from an object and from those that it has, so that PHP closes them: its
+	 * own references are the last ones. Public for the closure.
+	 */
+	public static function forget_handles( $object, array &$handles, $depth ) {
+		if ( ! is_object( $object ) || 0 === $depth ) {
+			return;
+		}
+		$forget = function () use ( &$handles, $depth ) {
+			foreach ( get_object_vars( $this ) as $name => $value ) {
+				if ( $value instanceof PDO || $value instanceof PDOStatement || $value instanceof SQLite3 || $value instanceof SQLite3Stmt ) {
+					try {
+						unset( $this->$name );
+						$handles[] = $value;
+					} catch ( Error $readonly ) {
+						continue; // It stays open, so that jobs are not forked.
+					}
+				} else {
+					WP_Gears_Fork::forget_handles( $value, $handles, $depth - 1 );
+				}
+			}
+		};
+		for ( $class = new ReflectionObject( $object ); $class && ! $class->isInternal(); $class = $class->getParentClass() ) {
+			Closure::bind( $forget, $object, $class->getName() )->__invoke();
+		}
+	}
+
+	/** Whether it opens connections by itself, several of them, as HyperDB and LudicrousDB do. */
+	private static function has_connections( $wpdb ) {
+		return is_object( $wpdb ) && property_exists( $wpdb, 'dbhs' ) && method_exists( $wpdb, 'disconnect' );
+	}
+
+	/**
+	 * What processes would share after a fork: sockets, pipes and the like, and files that are open for reading and
+	 * writing, since a database relies on their position and locks. Logs are open for writing only.
+	 *
+	 * @return string[] By number and target of the descriptor: the kind of thing, or the path of a file.
+	 */
+	private static function open_files() {
+		$open = array();
 		if ( ! function_exists( 'scandir' ) || ! function_exists( 'readlink' ) ) {
-			return $sockets;
+			return $open;
 		}
 		foreach ( @scandir( '/proc/self/fd' ) ?: array() as $number ) {
-			$target = @readlink( "/proc/self/fd/$number" );
-			if ( $target && 0 === strpos( $target, 'socket:' ) ) {
-				$sockets[] = $target;
+			$target = (string) @readlink( "/proc/self/fd/$number" );
+			if ( preg_match( '/^(socket|pipe|anon_inode):/', $target, $match ) ) {
+				$open[ "$number:$target" ] = str_replace( 'anon_inode', 'event queue', $match[1] );
+			} elseif ( preg_match( '~^/(?!dev/)~', $target ) ) {
+				$info = (string) @file_get_contents( "/proc/self/fdinfo/$number" );
+				if ( preg_match( '/^flags:\s*([0-7]+)/m', $info, $flags ) && 2 === ( octdec( $flags[1] ) & 3 ) ) {
+					$open[ "$number:$target" ] = $target;
+				}
 			}
 		}
-		return $sockets;
+		return $open;
 	}
 
 	/** Resets what a new process would not inherit. */
-	public static function forget_the_parent( $now ) {
+	public static function forget_the_parent() {
 		mt_srand( random_int( PHP_INT_MIN, PHP_INT_MAX ) );
 		// lcg_value() cannot be seeded, but skipping values makes children start at different points.
 		for ( $i = random_int( 0, 999 ); $i > 0; $i-- ) {
 			lcg_value();
 		}
-		$_SERVER['REQUEST_TIME']       = (int) $now;
-		$_SERVER['REQUEST_TIME_FLOAT'] = $now;
-		$GLOBALS['timestart']          = $now;
 		clearstatcache( true );
 	}
 
 	/** Whether the database answers. */
 	public static function connect() {
 		global $wpdb;
-		// A drop-in with its own connections opens them by itself.
-		$method = new ReflectionMethod( $wpdb, 'db_connect' );
-		if ( 'wpdb' !== $method->getDeclaringClass()->getName() ) {
-			return true;
+		if ( self::has_connections( $wpdb ) || ! method_exists( $wpdb, 'db_connect' ) ) {
+			return true; // It connects with the first query.
 		}
-		return (bool) $wpdb->db_connect( false );
+		$wpdb->db_connect( false );
+		return ! empty( $wpdb->dbh );
+	}
+
+	/** Closes connections properly, so that the database does not log them as aborted. */
+	public static function hang_up() {
+		foreach ( $GLOBALS as $value ) {
+			self::close( $value );
+			if ( $value instanceof wpdb ) {
+				self::close( $value->dbh );
+				if ( self::has_connections( $value ) ) {
+					array_map( array( __CLASS__, 'close' ), (array) $value->dbhs );
+				}
+			}
+		}
+	}
+
+	private static function close( $handle ) {
+		try {
+			if ( $handle instanceof mysqli ) {
+				$handle->close();
+			}
+		} catch ( Throwable $closed ) {
+			return; // Several properties may have the same one.
+		}
 	}
 
 	/** Creates a new, empty object cache. The stored data of a persistent cache is not affected. */
@@ -166,5 +256,130 @@ final class WP_Gears_Fork {
 			}
 		}
 		return array_map( 'array_values', array_map( 'array_unique', $found ) );
+	}
+}
+
+/**
+ * Times that the site took when it booted. A process that booted in advance may have waited for minutes, and code that
+ * limits its own time would think that it has run for minutes. So when the job starts, such times move to just before
+ * it, as if the process had only just booted.
+ */
+final class WP_Gears_Clock {
+	/** How many values to look at. A site has some ten thousand. */
+	const LIMIT = 200000;
+
+	/** @var float When the boot was over. */
+	private static $booted;
+	/** @var array[] Where those times are: object or class, property, class that declares it. */
+	private static $places = array();
+
+	/**
+	 * Looks for numbers that can only be times of the boot: in global variables, static properties, and the properties of
+	 * all objects that they lead to.
+	 */
+	public static function look() {
+		self::$booted = microtime( true );
+		self::$places = array();
+		$seen         = new SplObjectStorage();
+		$queue        = array();
+		foreach ( $GLOBALS as $name => $value ) {
+			if ( self::is_of_the_boot( $value ) ) {
+				self::$places[] = array( null, $name, null );
+			} elseif ( 'GLOBALS' !== $name && ( is_object( $value ) || is_array( $value ) ) ) {
+				$queue[] = $value;
+			}
+		}
+		foreach ( get_declared_classes() as $class ) {
+			$reflection = new ReflectionClass( $class );
+			if ( $reflection->isInternal() || 0 === strpos( $class, 'WP_Gears_' ) ) {
+				continue;
+			}
+			try {
+				$statics = $reflection->getStaticProperties();
+			} catch ( Throwable $undefined ) {
+				continue; // A constant in a default value.
+			}
+			foreach ( $statics as $name => $value ) {
+				if ( self::is_of_the_boot( $value ) ) {
+					self::$places[] = array( $class, $name, $class );
+				} elseif ( is_object( $value ) || is_array( $value ) ) {
+					$queue[] = $value;
+				}
+			}
+		}
+		// What is near comes first, and so is what hooks call.
+		for ( $at = 0, $count = 0; isset( $queue[ $at ] ); $at++ ) {
+			$holder       = $queue[ $at ];
+			$queue[ $at ] = null;
+			$object       = is_object( $holder ) ? $holder : null;
+			if ( $object ) {
+				if ( isset( $seen[ $object ] ) ) {
+					continue;
+				}
+				$seen[ $object ] = true;
+				if ( $object instanceof Closure ) {
+					$function = new ReflectionFunction( $object );
+					$queue[]  = array( $function->getClosureThis() );
+					$queue[]  = $function->getStaticVariables(); // Those that it uses, too.
+				}
+				if ( ( new ReflectionObject( $object ) )->isInternal() ) {
+					continue;
+				}
+			}
+			foreach ( (array) $holder as $key => $value ) {
+				if ( ++$count > self::LIMIT ) {
+					return;
+				}
+				if ( is_object( $value ) || is_array( $value ) ) {
+					$queue[] = $value;
+				} elseif ( $object && self::is_of_the_boot( $value ) ) {
+					// Names of private and protected properties are "\0class\0name" and "\0*\0name".
+					$parts          = explode( "\0", (string) $key );
+					$class          = isset( $parts[2] ) && '*' !== $parts[1] ? $parts[1] : get_class( $object );
+					self::$places[] = array( $object, end( $parts ), $class );
+				}
+			}
+		}
+	}
+
+	private static function is_of_the_boot( $value ) {
+		$from = $_SERVER['REQUEST_TIME_FLOAT'];
+		return ( is_float( $value ) && $value >= $from || is_int( $value ) && $value >= (int) $from ) && $value <= self::$booted;
+	}
+
+	/** Moves them to just before the job. */
+	public static function set( $now ) {
+		$later  = $now - self::$booted;
+		$places = self::$places;
+
+		self::$places                  = array();
+		$_SERVER['REQUEST_TIME_FLOAT'] += $later;
+		$_SERVER['REQUEST_TIME']       = (int) $_SERVER['REQUEST_TIME_FLOAT'];
+		foreach ( $places as $place ) {
+			list( $holder, $name, $class ) = $place;
+			try {
+				if ( null === $holder ) {
+					$GLOBALS[ $name ] = self::moved( $GLOBALS[ $name ], $later );
+				} elseif ( ! property_exists( $class, $name ) ) {
+					$holder->$name = self::moved( $holder->$name, $later );
+				} else {
+					$property = new ReflectionProperty( $class, $name );
+					if ( PHP_VERSION_ID < 80100 ) {
+						$property->setAccessible( true );
+					}
+					if ( is_string( $holder ) ) {
+						$property->setValue( null, self::moved( $property->getValue(), $later ) );
+					} else {
+						$property->setValue( $holder, self::moved( $property->getValue( $holder ), $later ) );
+					}
+				}
+			} catch ( Throwable $readonly ) {
+				continue;
+			}
+		}
+	}
+
+	private static function moved( $time, $later ) {
+		return is_int( $time ) ? $time + (int) round( $later ) : $time + $later;
 	}
 }

@@ -146,6 +146,7 @@ final class WP_Gears_Runner {
 		self::$options = self::autoloaded();
 		self::$engine  = $plugin->engine();
 		WP_Gears_Fork::quiesce();
+		WP_Gears_Clock::look();
 
 		$why_not = self::$hello['fork'] ? WP_Gears_Fork::why_not() : '';
 		$fork    = self::$hello['fork'] && '' === $why_not;
@@ -217,8 +218,9 @@ final class WP_Gears_Runner {
 		}
 		if ( $forked ) {
 			pcntl_sigprocmask( SIG_SETMASK, array() );
-			WP_Gears_Fork::forget_the_parent( self::$began );
+			WP_Gears_Fork::forget_the_parent();
 		}
+		WP_Gears_Clock::set( self::$began );
 		if ( ! WP_Gears_Fork::connect() ) {
 			self::leave( array( 'unready' => 'the database does not answer' ) );
 		}
@@ -271,6 +273,8 @@ final class WP_Gears_Runner {
 	/** Exits before the job starts. */
 	private static function leave( array $message ) {
 		self::$phase = 'left';
+		// First, as the worker may kill this process when it gets the message.
+		WP_Gears_Fork::hang_up();
 		self::send( $message );
 		WP_Gears_Last::end();
 	}
@@ -442,9 +446,7 @@ final class WP_Gears_Runner {
 
 	/** The site's home is another than this process assumed. */
 	public static function on_other_home( $home ) {
-		self::$phase = 'left';
-		self::send( array( 'home' => $home ) );
-		WP_Gears_Last::end();
+		self::leave( array( 'home' => $home ) );
 	}
 
 	/** @return never */
@@ -486,11 +488,7 @@ final class WP_Gears_Last {
 	}
 
 	public static function end() {
-		global $wpdb;
-		// Closed properly, so that the database does not log an aborted connection.
-		if ( isset( $wpdb->dbh ) && $wpdb->dbh instanceof mysqli ) {
-			$wpdb->dbh->close();
-		}
+		WP_Gears_Fork::hang_up();
 		if ( function_exists( 'posix_kill' ) && function_exists( 'getmypid' ) ) {
 			posix_kill( getmypid(), SIGKILL );
 		}

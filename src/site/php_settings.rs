@@ -47,18 +47,19 @@ pub const NEEDS: [Need; 6] = [
     },
     Need {
         by: "the workers' runner",
-        functions: "array_diff array_filter array_intersect array_key_exists array_keys
-            array_merge array_slice array_values basename bin2hex call_user_func chdir class_exists
-            clearstatcache constant count debug_backtrace define defined dirname end
-            error_get_last error_log explode extension_loaded file_put_contents
-            function_exists get_class get_included_files hash http_response_code implode
-            in_array is_array is_file is_null is_object is_string max method_exists
-            microtime min ob_end_flush ob_get_level parse_url php_ini_loaded_file
-            php_ini_scanned_files preg_match preg_replace random_bytes realpath
-            register_shutdown_function rename round rtrim session_status session_write_close
-            set_exception_handler stat strip_tags stripos strlen strpos strtolower substr
-            time trim unlink usleep",
-        classes: "ReflectionMethod ReflectionObject",
+        functions: "array_count_values array_diff_key array_filter
+            array_intersect array_key_exists array_keys array_merge array_slice array_values
+            basename bin2hex call_user_func chdir class_exists clearstatcache constant count
+            debug_backtrace define defined dirname end error_get_last error_log explode
+            extension_loaded file_put_contents function_exists get_class
+            get_declared_classes get_included_files get_object_vars hash http_response_code
+            implode in_array is_array is_file is_float is_int is_null is_object is_string
+            max method_exists microtime min ob_end_flush ob_get_level octdec parse_url
+            php_ini_loaded_file php_ini_scanned_files preg_match preg_replace
+            property_exists random_bytes realpath register_shutdown_function rename round
+            rtrim session_status session_write_close set_exception_handler stat str_replace
+            strip_tags stripos strlen strpos strtolower substr time trim unlink usleep",
+        classes: "ReflectionClass ReflectionMethod ReflectionObject ReflectionProperty SplObjectStorage",
     },
 ];
 

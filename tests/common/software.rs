@@ -30,18 +30,47 @@ pub static WP_GEARS_2_1: Software = row("WP Gears 2.1.0", "10up/WP-Minions", "2.
 pub static WP_MINIONS_3: Software = row("WP Minions 3.0.0", "10up/WP-Minions", "3.0.0");
 pub static WP_MINIONS_4: Software = row("WP Minions 4.1.0", "10up/WP-Minions", "4.1.0");
 
+pub static REDIS_CACHE: Software = row(
+    "Redis Object Cache 2.6.3",
+    "rhubarbgroup/redis-cache",
+    "2.6.3",
+);
+pub static MEMCACHED_CACHE: Software = row(
+    "Memcached Object Cache 1.0.0",
+    "tollmanz/wordpress-pecl-memcached-object-cache",
+    "1.0.0",
+);
+pub static HYPERDB: Software = row("HyperDB", "Automattic/HyperDB", "trunk");
+pub static LUDICROUSDB: Software = row("LudicrousDB 5.2.0", "stuttter/ludicrousdb", "5.2.0");
+pub static SQLITE: Software = row(
+    "SQLite Database Integration 2.1.15",
+    "WordPress/sqlite-database-integration",
+    "v2.1.15",
+);
+pub static ACTION_SCHEDULER: Software = row(
+    "Action Scheduler 3.8.2",
+    "woocommerce/action-scheduler",
+    "3.8.2",
+);
+
 /// Whoever gets software that is not in this list has a test that never says what it
 /// skipped.
-pub static ALL: [&Software; 5] = [
+pub static ALL: [&Software; 11] = [
     &WP_GEARS_1_0,
     &WP_GEARS_2_0,
     &WP_GEARS_2_1,
     &WP_MINIONS_3,
     &WP_MINIONS_4,
+    &REDIS_CACHE,
+    &MEMCACHED_CACHE,
+    &HYPERDB,
+    &LUDICROUSDB,
+    &SQLITE,
+    &ACTION_SCHEDULER,
 ];
 
-/// Where tests keep what is expensive to make or to get.
-pub fn cache_folder() -> PathBuf {
+/// The cache of the tests on booted hosts, see tests/host/harness/cache.rs.
+fn cache_folder() -> PathBuf {
     std::env::var_os("WP_GEARS_TEST_CACHE")
         .map_or_else(|| PathBuf::from("/var/cache/wp-gears-tests"), PathBuf::from)
 }

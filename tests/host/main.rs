@@ -27,6 +27,7 @@ mod php_settings;
 mod pip;
 mod plain;
 mod queue;
+mod real_plugins;
 mod record;
 mod refusals;
 mod releases;

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use crate::compatibility::seen;
 use crate::harness::debian::install;
 use crate::harness::{Host, Site, site};
 use crate::phase::phase;
@@ -25,8 +26,9 @@ fn host_with(name: &str, packages: &[&str], script: &str) -> Host {
     host
 }
 
-/// Setup proves the web's side, and what it says is so.
-fn is_proved(host: &Host, sapi: &str) {
+/// Setup proves the web's side, and what it says is so. The stack is a row in
+/// docs/compatibility.md.
+fn is_proved(host: &Host, stack: &str, sapi: &str) {
     phase("setup");
     let setup = on_site(host, "setup", &[]).exits(0);
     assert!(setup.stdout.contains("a page submitted a job"), "{setup}");
@@ -50,6 +52,18 @@ fn is_proved(host: &Host, sapi: &str) {
     assert!(body.ends_with("nothing") || code == 500, "{code} {body}");
     let holding = host.shell("grep -l gearman.so /proc/[0-9]*/maps 2>/dev/null || true");
     assert_eq!(holding.stdout.trim(), "", "{holding}");
+    let job = format!("reached Gearman and ran ({sapi})");
+    seen(
+        "Web servers",
+        &[stack, &job, "healthy", "changed nothing", "gone"],
+    );
+}
+
+#[test]
+fn nginx_with_php_fpm() {
+    let host = fresh_host("nginx");
+    host.put("/var/www/site/send.php", SEND, 0o644).unwrap();
+    is_proved(&host, "nginx, php-fpm", "fpm-fcgi");
 }
 
 const APACHE: &str = "cat >/etc/apache2/sites-available/000-default.conf <<'END'
@@ -67,7 +81,7 @@ END
 fn apache_with_mod_php() {
     let script = format!("{APACHE}systemctl restart apache2");
     let host = host_with("modphp", &["apache2", "libapache2-mod-php"], &script);
-    is_proved(&host, "apache2handler");
+    is_proved(&host, "Apache, mod_php", "apache2handler");
 }
 
 #[test]
@@ -77,7 +91,7 @@ fn apache_with_php_fpm() {
          systemctl enable --now php8.2-fpm && systemctl restart apache2"
     );
     let host = host_with("apachefpm", &["apache2"], &script);
-    is_proved(&host, "fpm-fcgi");
+    is_proved(&host, "Apache, php-fpm", "fpm-fcgi");
 }
 
 #[test]
@@ -94,7 +108,7 @@ END
     );
     let packages = ["apache2", "libapache2-mod-fcgid", "php-cgi"];
     let host = host_with("fcgid", &packages, &script);
-    is_proved(&host, "cgi-fcgi");
+    is_proved(&host, "Apache, mod_fcgid with php-cgi", "cgi-fcgi");
 }
 
 #[test]
@@ -102,7 +116,7 @@ fn lighttpd_with_php_cgi() {
     let script = "sed -i 's#^server.document-root.*#server.document-root = \"/var/www/site\"#' /etc/lighttpd/lighttpd.conf
          lighty-enable-mod fastcgi fastcgi-php; systemctl restart lighttpd";
     let host = host_with("lighttpd", &["lighttpd", "php-cgi"], script);
-    is_proved(&host, "cgi-fcgi");
+    is_proved(&host, "lighttpd, php-cgi", "cgi-fcgi");
 }
 
 #[test]
@@ -116,7 +130,7 @@ fn caddy_with_php_fpm() {
 END
          systemctl enable --now php8.2-fpm; systemctl restart caddy";
     let host = host_with("caddy", &["caddy"], script);
-    is_proved(&host, "fpm-fcgi");
+    is_proved(&host, "Caddy, php-fpm", "fpm-fcgi");
 }
 
 #[test]

@@ -9,9 +9,11 @@ mod compatibility;
 mod software;
 
 mod check;
+mod inherited;
 mod jobs;
 mod lab;
 mod losses;
+mod other_software;
 mod php_settings;
 mod plugins;
 mod prometheus;

@@ -7,7 +7,10 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 
-pub use crate::software::cache_folder as folder;
+pub fn folder() -> PathBuf {
+    std::env::var_os("WP_GEARS_TEST_CACHE")
+        .map_or_else(|| PathBuf::from("/var/cache/wp-gears-tests"), PathBuf::from)
+}
 
 /// The entry `name`, built by `build` unless it exists. `made_of` contains everything
 /// that determines the result: another text means another entry.
