@@ -11,7 +11,7 @@ fn plan(source: &[u8]) -> Edited {
         servers: Want::Default(vec!["127.0.0.1:4730".into()]),
         salt: Want::Default("salt".into()),
     };
-    edit(source, &desired, &|_| None).expect("an edit")
+    edit(source, &desired, &|_: &[u8]| None).expect("an edit")
 }
 
 /// The best of eleven runs, as the machine may be busy.

@@ -72,7 +72,7 @@ pub fn resolve_site(
             .help("pass the site's config file, or omit --wp-config to use the one that WordPress loads")
             .into());
     };
-    let found = config::scan(&file.bytes, &settings::includes(host, &config))
+    let found = config::scan(&file.bytes, &settings::includes(host, &wish.dir, &config))
         .map_err(|refusal| settings::explain(&config, refusal))?;
 
     let served = match (&options.worker_user, &options.worker.php) {

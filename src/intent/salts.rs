@@ -115,5 +115,5 @@ fn salt_of(host: &Host, dir: &Path) -> Option<String> {
 pub fn settings_of(host: &Host, dir: &Path) -> Option<Found> {
     let path = settings::locate(host, dir).ok()?;
     let file = host.read(&path).ok()??;
-    config::scan(&file.bytes, &settings::includes(host, &path)).ok()
+    config::scan(&file.bytes, &settings::includes(host, dir, &path)).ok()
 }

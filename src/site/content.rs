@@ -51,7 +51,7 @@ pub fn by_files(host: &Host, dir: &Path) -> Content {
     let read = || {
         let path = settings::locate(host, dir).ok()?;
         let file = host.read(&path).ok()??;
-        let found = config::scan(&file.bytes, &settings::includes(host, &path)).ok()?;
+        let found = config::scan(&file.bytes, &settings::includes(host, dir, &path)).ok()?;
         let of = Of {
             dir,
             config: &file.meta,

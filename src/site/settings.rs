@@ -10,7 +10,7 @@ use anyhow::Result;
 use crate::base::problem::Problem;
 use crate::host::Host;
 use crate::host::files::{Meta, Node};
-use crate::site::config::{self, Refusal, Warning};
+use crate::site::config::{self, Include, Refusal, Warning};
 
 /// The file that WordPress loads for this site.
 pub fn locate(host: &Host, dir: &Path) -> Result<PathBuf> {
@@ -26,23 +26,71 @@ pub fn locate(host: &Host, dir: &Path) -> Result<PathBuf> {
         Ok(node) => !matches!(node, Node::Absent),
         Err(_) => read(path).is_some(),
     };
-    let located = config::locate(dir, &read, &exists);
+    let root = root(host, dir);
+    let located = config::locate(&root, &read, &exists);
     if let Some(error) = unreadable.take() {
         return Err(error);
     }
-    let located = located.map_err(|refusal| explain(&dir.join("wp-config.php"), refusal))?;
+    let path = root.join("wp-config.php");
+    let located = located.map_err(|refusal| match host.look(&path) {
+        Ok(Node::Link { to, .. }) => {
+            let why = format!("it is a link to {}, which does not exist", to.display());
+            Problem::new(format!("edit {}", path.display()), why).help(
+                "correct the link, or name the file with --wp-config",
+            )
+        }
+        _ => explain(&path, refusal),
+    })?;
     Ok(located.path)
+}
+
+/// The folder of WordPress as PHP names it in `ABSPATH`, with links resolved.
+fn root(host: &Host, dir: &Path) -> PathBuf {
+    if let Ok(Node::File(meta)) = host.look_through(&dir.join("wp-load.php"))
+        && let Some(folder) = meta.path.parent()
+    {
+        return folder.to_owned();
+    }
+    match host.look_through(dir) {
+        Ok(Node::Directory(meta)) => meta.path,
+        _ => dir.to_owned(),
+    }
 }
 
 /// Reads the files that the config includes by a literal path, relative to its
 /// folder, but only those that the config's owner or group may read: root must
 /// not read other files on their behalf.
-pub fn includes<'a>(host: &'a Host, config: &'a Path) -> impl Fn(&[u8]) -> Option<Vec<u8>> + 'a {
-    move |name| {
+pub struct Includes<'h> {
+    host: &'h Host,
+    /// With links resolved, as PHP does.
+    config: PathBuf,
+    root: String,
+}
+
+/// The files that the config of the site in `dir` may include.
+pub fn includes<'h>(host: &'h Host, dir: &Path, config: &Path) -> Includes<'h> {
+    let config = match host.look_through(config) {
+        Ok(Node::File(meta)) => meta.path,
+        _ => config.to_owned(),
+    };
+    let root = root(host, dir);
+    let root = match config.parent() == Some(&*root) {
+        true => String::new(),
+        false => format!("{}/", root.display()),
+    };
+    Includes { host, config, root }
+}
+
+impl Include for Includes<'_> {
+    fn read(&self, name: &[u8]) -> Option<Vec<u8>> {
         let name = Path::new(std::ffi::OsStr::from_bytes(name));
-        let path = config.parent()?.join(name);
-        let file = host.read(&path).ok()??;
-        may_read(host, config, &file.meta)?.then_some(file.bytes)
+        let path = self.config.parent()?.join(name);
+        let file = self.host.read(&path).ok()??;
+        may_read(self.host, &self.config, &file.meta)?.then_some(file.bytes)
+    }
+
+    fn root(&self) -> &str {
+        &self.root
     }
 }
 

@@ -1,5 +1,6 @@
 //! The marked block with the lines that setup adds.
 
+use crate::site::config::events::Kind;
 use crate::site::config::network::Network;
 use crate::site::plugins::{SALT, Switch, constants};
 
@@ -36,6 +37,8 @@ pub struct Missing {
     pub host: Option<Network>,
     /// Unreadable code comes before the block and may define any of them.
     pub yields: bool,
+    /// The block is in a namespace.
+    pub namespaced: bool,
 }
 
 /// How the block sets the servers.
@@ -55,6 +58,17 @@ impl Missing {
             && self.servers.is_none()
             && self.salt.is_none()
             && self.host.is_none()
+    }
+
+    /// Whether the lines read what this sets.
+    pub fn reads(&self, kind: &Kind) -> bool {
+        match kind {
+            Kind::Define { name, .. } => self.host.is_some() && name == "DOMAIN_CURRENT_SITE",
+            Kind::Servers { .. } | Kind::Push(..) => {
+                matches!(self.servers, Some(ServerLines::Lift | ServerLines::Unless(_)))
+            }
+            _ => false,
+        }
     }
 
     pub fn lines(&self) -> Vec<String> {
@@ -87,7 +101,10 @@ impl Missing {
             lines.push(format!(
                 "if ( 'cli' === PHP_SAPI && {guard}empty( $_SERVER['HTTP_HOST'] ) ) {{"
             ));
-            lines.push("\t$_SERVER['HTTP_HOST'] = DOMAIN_CURRENT_SITE;".into());
+            let global = if self.namespaced { "\\" } else { "" };
+            lines.push(format!(
+                "\t$_SERVER['HTTP_HOST'] = {global}DOMAIN_CURRENT_SITE;"
+            ));
             lines.push("}".into());
         }
         lines
@@ -142,6 +159,7 @@ pub fn is_ours(line: &[u8]) -> bool {
         || line.starts_with("$gearman_servers = array(")
         || line.starts_with("$GLOBALS['gearman_servers'] = ")
         || line == "$_SERVER['HTTP_HOST'] = DOMAIN_CURRENT_SITE;"
+        || line == "$_SERVER['HTTP_HOST'] = \\DOMAIN_CURRENT_SITE;"
         || line == "}"
         || (line.starts_with("if ( 'cli' === PHP_SAPI && ") && line.ends_with('{'))
 }

@@ -3,13 +3,15 @@
 
 use crate::site::config::block::{self, Missing, ServerLines};
 use crate::site::config::events::Event;
-use crate::site::config::facts::{Fact, Facts};
+use crate::site::config::facts::Facts;
+use crate::site::config::includes::Fact;
 use crate::site::config::network::{Domain, Network};
-use crate::site::config::php::line_of;
-use crate::site::config::place::{self, line_start};
+use crate::site::config::lines::line_of;
+use crate::site::config::layout::Part;
+use crate::site::config::place::{self, Spot, line_start};
 use crate::site::config::refusal::Refusal;
-use crate::site::config::value::{Element, Value};
-use crate::site::config::{Want, Warning, is_on, is_text_false, server_list};
+use crate::site::config::value::{Element, Value, server_list};
+use crate::site::config::{Desired, Want, Warning, is_on, is_text_false};
 use crate::site::plugins::{SALT, Switch, SwitchValue};
 use std::ops::Range;
 
@@ -45,14 +47,14 @@ impl Change {
 pub struct Plan<'p> {
     source: &'p [u8],
     facts: &'p Facts,
-    foreign: &'p [Range<usize>],
+    foreign: &'p [Part],
     changes: Vec<Change>,
     missing: Missing,
     warnings: Vec<Warning>,
 }
 
 impl<'p> Plan<'p> {
-    pub fn new(source: &'p [u8], facts: &'p Facts, foreign: &'p [Range<usize>]) -> Self {
+    pub fn new(source: &'p [u8], facts: &'p Facts, foreign: &'p [Part]) -> Self {
         Plan {
             source,
             facts,
@@ -66,7 +68,28 @@ impl<'p> Plan<'p> {
         }
     }
 
-    pub fn switch(&mut self, switch: Switch) -> Result<(), Refusal> {
+    pub fn all(&mut self, desired: &Desired) -> Result<(), Refusal> {
+        self.switch(desired.switch)?;
+        self.servers(&desired.servers)?;
+        self.salt(&desired.salt)?;
+        self.host()
+    }
+
+    pub fn changes_something(&self) -> bool {
+        !self.changes.is_empty() || !self.missing.is_empty()
+    }
+
+    /// The lines that the file lacks, although it cannot be edited.
+    pub fn lines(mut self, desired: &Desired) -> Vec<String> {
+        // What is there but unclear must not be set a second time.
+        let _ = self.switch(desired.switch);
+        let _ = self.servers(&desired.servers);
+        let _ = self.salt(&desired.salt);
+        let _ = self.host();
+        self.missing.lines()
+    }
+
+    fn switch(&mut self, switch: Switch) -> Result<(), Refusal> {
         let facts = self.facts;
         let Some(fact) = facts.switch(switch)? else {
             self.missing.switch = Some(switch);
@@ -75,7 +98,7 @@ impl<'p> Plan<'p> {
         if is_on(switch, &fact.value) {
             return Ok(());
         }
-        if matches!(fact.value, Value::Computed { .. }) {
+        if at_run_time(&fact.value) {
             return Err(computed(fact, switch.constant));
         }
         if is_text_false(&fact.value) && switch.value == SwitchValue::True {
@@ -84,14 +107,23 @@ impl<'p> Plan<'p> {
         self.replace(fact, switch.constant, &switch.php())
     }
 
-    pub fn salt(&mut self, want: &Want<String>) -> Result<(), Refusal> {
+    fn salt(&mut self, want: &Want<String>) -> Result<(), Refusal> {
         let name = SALT;
         let Some(fact) = self.facts.salt.clone()? else {
-            self.missing.salt = Some(want.value().clone());
+            // An included file may define the salt that it has in its data.
+            let salt = match (want, &self.facts.salt_in_data) {
+                (Want::Default(_), Some(salt)) => salt,
+                (Want::Exactly(salt), Some(other)) if salt != other && self.facts.opaque.is_some() => {
+                    let reason = format!("an included file may set {name} to another value");
+                    return Err(Refusal::new(None, reason).by_hand("change it there, or omit --salt, and run setup again"));
+                }
+                _ => want.value(),
+            };
+            self.missing.salt = Some(salt.clone());
             return Ok(());
         };
         let has = fact.value.text();
-        if matches!(fact.value, Value::Computed { .. }) {
+        if at_run_time(&fact.value) {
             return match want {
                 Want::Default(_) => Ok(()),
                 Want::Exactly(_) => Err(computed(&fact, name)),
@@ -132,7 +164,7 @@ impl<'p> Plan<'p> {
         }
     }
 
-    pub fn servers(&mut self, want: &Want<Vec<String>>) -> Result<(), Refusal> {
+    fn servers(&mut self, want: &Want<Vec<String>>) -> Result<(), Refusal> {
         let name = "$gearman_servers";
         let Some(fact) = self.facts.servers.clone()? else {
             let list = want.value().clone();
@@ -150,10 +182,21 @@ impl<'p> Plan<'p> {
             Want::Exactly(list) => Some(list),
             Want::Default(_) => None,
         };
-        match &fact.value {
-            Value::List(elements) => match server_list(&fact.value) {
+        let value = &fact.value;
+        let by_environment = matches!(value, Value::Environment(_))
+            || matches!(value, Value::List(list) if list.iter().any(|it| matches!(it.value, Value::Environment(_))));
+        if by_environment
+            && let Some(default) = server_list(value)
+            && exactly.is_none_or(|want| *want == default)
+        {
+            self.warn(&fact, "the environment may name other job servers, for pages as for workers");
+            return Ok(());
+        }
+        match value {
+            _ if by_environment => Err(computed(&fact, name)),
+            Value::List(elements) => match server_list(value) {
                 Some(has) if exactly.is_none_or(|want| *want == has) => {
-                    if elements.iter().any(|it| it.keyed) {
+                    if elements.iter().any(|it| it.key.is_some()) {
                         self.warn(
                             &fact,
                             "the list of servers has keys, which the plugin ignores",
@@ -222,7 +265,7 @@ impl<'p> Plan<'p> {
                 .push(Change::new(last.at.end..last.at.end, more.concat()));
             return Ok(());
         }
-        if want.is_empty() || has[want.len()..].iter().any(|it| it.keyed) {
+        if want.is_empty() || has[want.len()..].iter().any(|it| it.key.is_some()) {
             let whole = first.at.start..last.at.end;
             if self
                 .facts
@@ -272,44 +315,48 @@ impl<'p> Plan<'p> {
         }
     }
 
-    pub fn host(&mut self) -> Result<(), Refusal> {
+    fn host(&mut self) -> Result<(), Refusal> {
         if self.facts.network == Network::No || self.facts.host {
             return Ok(());
         }
-        match &self.facts.domain {
-            Domain::Missing if self.facts.network == Network::Maybe => Ok(()),
-            Domain::Missing => Err(Refusal::new(
-                None,
-                "this is a network, but DOMAIN_CURRENT_SITE is not defined, so a worker cannot tell which site to load",
-            )),
-            Domain::FromHost(line) => Err(Refusal::new(
-                Some(*line),
-                "DOMAIN_CURRENT_SITE comes from the request's host name, which a worker does not have",
-            )),
-            Domain::Maybe => {
-                self.missing.host = Some(Network::Maybe);
-                Ok(())
+        let (network, warning) = match &self.facts.domain {
+            Domain::Missing if self.facts.network == Network::Maybe => return Ok(()),
+            Domain::Missing => {
+                return Err(Refusal::new(
+                    None,
+                    "this is a network, but DOMAIN_CURRENT_SITE is not defined, so a worker cannot tell which site to load",
+                ));
             }
-            Domain::Sure => {
-                self.missing.host = Some(Network::Yes);
-                Ok(())
-            }
-        }
+            // Most likely not a network: nothing that can be read makes it one.
+            Domain::FromHost(_) if self.facts.network == Network::Maybe => return Ok(()),
+            Domain::FromHost(refusal) => return Err(refusal.clone()),
+            Domain::Maybe(warning) => (Network::Maybe, warning),
+            Domain::Sure(warning) => (Network::Yes, warning),
+        };
+        self.missing.host = Some(network);
+        self.warnings.extend(warning.clone());
+        Ok(())
     }
 
     pub fn finish(mut self) -> Result<(Vec<Change>, Vec<Warning>), Refusal> {
         if self.missing.is_empty() {
             return Ok((self.changes, self.warnings));
         }
-        if let Some((line, what)) = &self.facts.opaque {
-            self.warnings.push(Warning::new(
-                Some(*line),
+        if let Some((line, file, what)) = &self.facts.opaque {
+            self.warnings.push(Warning::at(
+                file.as_deref(),
+                *line,
                 format!("{what}: anything it defines takes precedence over the lines from setup"),
             ));
         }
-        let change = match self.own_block() {
+        let spot = place::spot(self.source, self.facts, &self.missing)?;
+        self.missing.namespaced = spot.namespaced;
+        let change = match self.own_block(&spot) {
             Some(change) => change,
-            None => self.new_block()?,
+            None => {
+                self.warnings.extend(spot.note.clone());
+                self.new_block(&spot)
+            }
         };
         self.changes.push(change);
         Ok((self.changes, self.warnings))
@@ -317,8 +364,9 @@ impl<'p> Plan<'p> {
 
     /// Adds missing lines at the end of our block, if the file has one that can be
     /// used.
-    fn own_block(&self) -> Option<Change> {
-        let load = self.facts.seen.tops[self.facts.load].at.start;
+    fn own_block(&self, spot: &Spot) -> Option<Change> {
+        let load = *self.facts.load.as_ref().ok()?;
+        let load = self.facts.seen.tops[load].at.start;
         let comments = &self.facts.seen.trivia.comments;
         let begin = comments
             .iter()
@@ -326,7 +374,6 @@ impl<'p> Plan<'p> {
         let end = comments[begin..]
             .iter()
             .find(|it| block::is_end(&self.source[(*it).clone()]))?;
-        let spot = place::spot(self.source, self.facts).ok()?;
         if end.end > load {
             return None;
         }
@@ -351,15 +398,14 @@ impl<'p> Plan<'p> {
         Some(Change::new(line..line, text))
     }
 
-    fn new_block(&self) -> Result<Change, Refusal> {
-        let spot = place::spot(self.source, self.facts)?;
+    fn new_block(&self, spot: &Spot) -> Change {
         let block = block::render(&self.missing, spot.split, &spot.indent, spot.end_of_line);
         let text = match spot.split {
             true => format!("{}{block}", spot.end_of_line),
             // Followed by a blank line, for readability.
             false => format!("{block}{}", spot.end_of_line),
         };
-        Ok(Change::new(spot.at..spot.at, text))
+        Change::new(spot.at..spot.at, text)
     }
 
     fn warn(&mut self, fact: &Fact, text: &str) {
@@ -379,12 +425,14 @@ impl<'p> Plan<'p> {
             return Err(Refusal::at(fact.file.as_deref(), fact.line, reason)
                 .by_hand(format!("change it in {file} to match")));
         };
-        if let Some(part) = self.foreign.iter().find(|part| part.contains(&at.start))
-            && !self.source[part.clone()].starts_with(b"/**#@")
+        if let Some(part) = self
+            .foreign
+            .iter()
+            .find(|part| part.at.contains(&at.start) && !part.is_template())
         {
             let reason = format!(
                 "{name} is in a part of the file that another tool manages (from line {}) and may overwrite",
-                line_of(self.source, part.start)
+                line_of(self.source, part.at.start)
             );
             return Err(Refusal::new(Some(fact.line), reason));
         }
@@ -399,11 +447,16 @@ impl<'p> Plan<'p> {
     }
 }
 
-fn is_computed(value: &Value) -> bool {
+/// Whether the value is known only when PHP runs the file.
+fn at_run_time(value: &Value) -> bool {
     matches!(
         value,
-        Value::Computed { .. } | Value::Bareword(_) | Value::Odd
+        Value::Computed { .. } | Value::Environment(_) | Value::Absent
     )
+}
+
+fn is_computed(value: &Value) -> bool {
+    at_run_time(value) || matches!(value, Value::Bareword(_) | Value::Odd)
 }
 
 fn computed(fact: &Fact, name: &str) -> Refusal {

@@ -3,7 +3,7 @@
 use crate::site::config::folders::Folder;
 use crate::site::config::php::Trivia;
 use crate::site::config::value::Value;
-use crate::site::config::worker::Truth;
+use crate::site::config::truth::Truth;
 use crate::site::plugins::constants;
 use std::fmt;
 use std::ops::Range;
@@ -32,6 +32,11 @@ pub fn resembles_watched(name: &str) -> bool {
     watched().any(|it| it.eq_ignore_ascii_case(name))
 }
 
+/// Whether a constant is one of those for networks.
+pub fn of_network(name: &str) -> bool {
+    NETWORK.contains(&name)
+}
+
 /// The conditions under which a line runs.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Place {
@@ -46,10 +51,30 @@ pub struct Place {
 }
 
 impl Place {
+    /// What an `exit` or `return` here does.
+    pub fn end(&self) -> End {
+        match self {
+            _ if self.function => End::Never,
+            _ if self.sure() => End::Sure,
+            // wp-load.php defines it before it includes wp-config.php.
+            _ if self.unless == ["ABSPATH"] => End::Never,
+            _ => End::Possible,
+        }
+    }
+
     /// Whether the line runs unconditionally.
     pub fn sure(&self) -> bool {
         *self == Place::default()
     }
+}
+
+/// Whether an `exit` or `return` ends the script or the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    Sure,
+    Possible,
+    /// It only guards against a call without WordPress, or is in a function.
+    Never,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -78,6 +103,8 @@ pub enum Kind {
     Host {
         worker: Truth,
         usable: bool,
+        /// The host name, if it is a literal.
+        name: Option<String>,
     },
     /// A definition of a constant that names a folder of WordPress's content, or
     /// another use of that name; `None` if the folder cannot be evaluated.
@@ -93,6 +120,15 @@ pub enum Kind {
     /// `exit`, `return`, `throw`.
     Exit {
         worker: Truth,
+        /// Whether the request's host name decides on it.
+        by_host: bool,
+        /// Whether it only ends an included file.
+        returns: bool,
+    },
+    /// An element of an array with the name of one of our constants as its key.
+    Entry {
+        name: String,
+        value: Value,
     },
     /// The name of one of our constants, in a string.
     Mention(String),
@@ -102,7 +138,7 @@ pub enum Kind {
 }
 
 /// Why a part of the code cannot be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Opaque {
     ComputedConstant,
     ComputedDefinition,
@@ -112,19 +148,20 @@ pub enum Opaque {
     Eval,
     /// `define` called through a string.
     IndirectDefine,
-    UnreadableFile,
+    /// With its path, or what is known of it.
+    UnreadableFile(String),
 }
 
 impl fmt::Display for Opaque {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Opaque::UnreadableFile(path) => return write!(f, "a file that cannot be read ({path})"),
             Opaque::ComputedConstant => "a constant with a computed name",
             Opaque::ComputedDefinition => "a computed definition",
             Opaque::ComputedVariable => "a variable with a computed name",
             Opaque::Extract => "variables set by extract or parse_str",
             Opaque::Eval => "evaluated code",
             Opaque::IndirectDefine => "an indirect call of define",
-            Opaque::UnreadableFile => "a file that cannot be read",
         })
     }
 }
@@ -157,6 +194,10 @@ pub struct Top {
     pub abspath: bool,
     /// Declares a function or a class, so its code does not run here.
     pub declares: bool,
+    /// Has to come first in the file: `declare`, `namespace`.
+    pub first: bool,
+    /// In a namespace, in which names of constants are others.
+    pub namespaced: bool,
     /// Where its list of statements begins: a braced namespace has its own list.
     pub list: usize,
 }

@@ -166,7 +166,7 @@ mod tests {
     fn content(lines: &str, included: &str) -> Option<PathBuf> {
         let text = format!("<?php\n{lines}\nrequire_once ABSPATH . 'wp-settings.php';\n");
         let include = |name: &[u8]| {
-            (name == b"./sub/inc.php").then(|| format!("<?php\n{included}").into_bytes())
+            (name == b"sub/inc.php").then(|| format!("<?php\n{included}").into_bytes())
         };
         match scan(text.as_bytes(), &include).unwrap().folders.content {
             Stated::Plainly(folder) => {
@@ -246,14 +246,14 @@ mod tests {
             "foreach ( array( 'WP_CONTENT_DIR' => 1 ) as $a => $b ) { define( $a, $b ); }",
         ] {
             let text = format!("<?php\n{lines}\nrequire_once ABSPATH . 'wp-settings.php';\n");
-            let found = scan(text.as_bytes(), &|_| None).unwrap().folders;
+            let found = scan(text.as_bytes(), &|_: &[u8]| None).unwrap().folders;
             assert_eq!(found.content, Stated::Unclear, "{lines}");
         }
         let text = "<?php\neval( $x );\nrequire_once ABSPATH . 'wp-settings.php';\n";
-        let found = scan(text.as_bytes(), &|_| None).unwrap().folders;
+        let found = scan(text.as_bytes(), &|_: &[u8]| None).unwrap().folders;
         assert_eq!(found.content, Stated::Perhaps);
         let text = "<?php\nextract( $x );\nrequire_once ABSPATH . 'wp-settings.php';\n";
-        let found = scan(text.as_bytes(), &|_| None).unwrap().folders;
+        let found = scan(text.as_bytes(), &|_: &[u8]| None).unwrap().folders;
         assert_eq!(found, Folders::default());
     }
 }

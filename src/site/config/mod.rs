@@ -2,18 +2,27 @@
 
 mod block;
 mod change;
+mod constants;
+mod definitions;
 mod events;
 mod facts;
 pub mod folders;
+mod guards;
 mod includes;
 mod layout;
+mod lines;
 mod locate;
 mod network;
 mod php;
 mod place;
+mod reader;
 mod refusal;
+mod said;
+mod servers;
 mod shapes;
 mod stated;
+mod strange;
+mod truth;
 mod undo;
 mod value;
 mod walk;
@@ -24,18 +33,33 @@ pub use network::Network;
 pub use refusal::Refusal;
 pub use undo::{Undone, remove, undo};
 
-use block::{Missing, ServerLines};
 use change::Change;
-use facts::{Fact, Facts};
+use facts::Facts;
 use folders::Folders;
+use includes::Fact;
 use network::Domain;
-use value::Value;
+use value::{Value, server_list};
 
 use crate::site::plugins::{Switch, SwitchValue, switches};
 
-/// Reads a file that wp-config.php includes, by an absolute path or one relative
-/// to wp-config.php's folder. `None` if that is not possible.
-pub type Include<'i> = dyn Fn(&[u8]) -> Option<Vec<u8>> + 'i;
+/// The files that wp-config.php includes.
+pub trait Include {
+    /// Reads one, by an absolute path or one relative to wp-config.php's folder. `None`
+    /// if that is not possible.
+    fn read(&self, path: &[u8]) -> Option<Vec<u8>>;
+
+    /// The folder of WordPress, `ABSPATH`, absolute or relative to wp-config.php's
+    /// folder, with a slash at the end; empty if it is that folder.
+    fn root(&self) -> &str {
+        ""
+    }
+}
+
+impl<F: Fn(&[u8]) -> Option<Vec<u8>>> Include for F {
+    fn read(&self, path: &[u8]) -> Option<Vec<u8>> {
+        self(path)
+    }
+}
 
 /// Whether this value turns the switch on.
 fn is_on(switch: Switch, value: &Value) -> bool {
@@ -83,6 +107,14 @@ impl Warning {
             text: text.into(),
         }
     }
+
+    /// A warning about a line of wp-config.php, or of a file that it includes.
+    fn at(file: Option<&str>, line: usize, text: impl std::fmt::Display) -> Self {
+        match file {
+            Some(file) => Warning::new(None, format!("{file}, line {line}: {text}")),
+            None => Warning::new(Some(line), text.to_string()),
+        }
+    }
 }
 
 /// A successful edit, which may have changed nothing.
@@ -111,64 +143,61 @@ pub struct Found {
 
 /// Reads the settings in a file. Fails only if the file cannot be read at all;
 /// settings that cannot be evaluated count as not found.
-pub fn scan(source: &[u8], include: &Include<'_>) -> Result<Found, Refusal> {
+pub fn scan(source: &[u8], include: &dyn Include) -> Result<Found, Refusal> {
     facts::read(source, include).map(|facts| found(&facts))
 }
 
 /// Edits the file so that it has the desired settings, or explains why that is
 /// not possible.
-pub fn edit(source: &[u8], desired: &Desired, include: &Include<'_>) -> Result<Edited, Refusal> {
-    edit_once(source, desired, include).map_err(|refusal| {
-        let lines = by_hand(desired);
-        let text = match refusal.by_hand.is_empty() {
-            true => {
-                format!("add these lines by hand, before the line that loads WordPress:\n{lines}")
+pub fn edit(source: &[u8], desired: &Desired, include: &dyn Include) -> Result<Edited, Refusal> {
+    let facts = facts::read(source, include)?;
+    edit_as_read(source, &facts, desired, include).map_err(|refusal| match refusal.with_lines {
+        true => {
+            let missing = change::Plan::new(source, &facts, &[]).lines(desired);
+            let lines: String = missing.iter().map(|it| format!("\n  {it}")).collect();
+            let text = format!("{}:{lines}", refusal.by_hand);
+            Refusal {
+                with_lines: false,
+                ..refusal.by_hand(text)
             }
-            false => format!("{}:\n{lines}", refusal.by_hand),
-        };
-        Refusal {
-            by_hand: text,
-            ..refusal
         }
+        false => refusal,
     })
 }
 
-fn by_hand(desired: &Desired) -> String {
-    let all = Missing {
-        switch: Some(desired.switch),
-        servers: Some(ServerLines::Set(desired.servers.value().clone())),
-        salt: Some(desired.salt.value().clone()),
-        ..Missing::default()
-    };
-    let lines: Vec<_> = all.lines().iter().map(|it| format!("  {it}")).collect();
-    lines.join("\n")
-}
-
-fn edit_once(source: &[u8], desired: &Desired, include: &Include<'_>) -> Result<Edited, Refusal> {
-    let facts = facts::read(source, include)?;
+fn edit_as_read(
+    source: &[u8],
+    facts: &Facts,
+    desired: &Desired,
+    include: &dyn Include,
+) -> Result<Edited, Refusal> {
     let foreign = layout::foreign(&facts.seen, source);
-    let mut plan = change::Plan::new(source, &facts, &foreign);
-    plan.switch(desired.switch)?;
-    plan.servers(&desired.servers)?;
-    plan.salt(&desired.salt)?;
-    plan.host()?;
+    let mut plan = change::Plan::new(source, facts, &foreign);
+    plan.all(desired)?;
+    if plan.changes_something() {
+        layout::stub(&facts.seen, source)?;
+        said::generated(facts, source)?;
+    }
     let (changes, mut warnings) = plan.finish()?;
     let text = Change::apply(source, changes);
     let new = match text == source {
-        true => facts,
-        false => facts::read(&text, include).map_err(|refusal| {
+        true => None,
+        false => Some(facts::read(&text, include).map_err(|refusal| {
             let why = format!("the edited file cannot be read back: {}", refusal.reason);
-            Refusal::new(refusal.line, why)
-        })?,
+            Refusal::new(refusal.line, why).by_hand_lines(BY_HAND)
+        })?),
     };
-    check(&new, desired)?;
+    let new = new.as_ref().unwrap_or(facts);
+    check(new, desired)?;
     warnings.extend(new.warnings.iter().cloned());
     Ok(Edited {
-        found: found(&new),
+        found: found(new),
         text,
         warnings,
     })
 }
+
+const BY_HAND: &str = "add these lines by hand, before the line that loads WordPress";
 
 fn found(facts: &Facts) -> Found {
     let on = |switch: &Switch| matches!(facts.switch(*switch), Ok(Some(fact)) if is_on(*switch, &fact.value));
@@ -179,7 +208,10 @@ fn found(facts: &Facts) -> Found {
         servers: known(&facts.servers).and_then(|fact| server_list(&fact.value)),
         salt_computed: salt
             .as_ref()
-            .is_some_and(|fact| matches!(fact.value, Value::Computed { .. } | Value::Odd)),
+            .is_some_and(|fact| matches!(
+                    fact.value,
+                    Value::Computed { .. } | Value::Environment(_) | Value::Odd
+                )),
         salt: salt
             .and_then(|fact| fact.value.text())
             .filter(|it| !it.is_empty()),
@@ -187,19 +219,6 @@ fn found(facts: &Facts) -> Found {
         folders: facts.folders.clone(),
         host: facts.host,
     }
-}
-
-/// The list of servers; `None` if it has an element that is not a string.
-fn server_list(value: &Value) -> Option<Vec<String>> {
-    let Value::List(list) = value else {
-        return None;
-    };
-    list.iter()
-        .map(|element| match &element.value {
-            Value::Text(text) => Some(text.clone()),
-            _ => None,
-        })
-        .collect()
 }
 
 fn is_text_false(value: &Value) -> bool {
@@ -220,7 +239,10 @@ fn check(facts: &Facts, desired: &Desired) -> Result<(), Refusal> {
         (Want::Default(_), None) => found.salt_computed,
         (Want::Exactly(_), None) => false,
     };
-    let host = found.network == Network::No || found.host || facts.domain == Domain::Missing;
+    let host = found.network == Network::No || found.host || matches!(
+            facts.domain,
+            Domain::Missing | Domain::FromHost(_)
+        );
     let missing = [
         (found.on.contains(&desired.switch), "the switch"),
         (servers, "the servers"),
@@ -233,6 +255,7 @@ fn check(facts: &Facts, desired: &Desired) -> Result<(), Refusal> {
         Some((_, what)) => Err(Refusal::new(
             None,
             format!("the edited file would not set {what} as requested"),
-        )),
+        )
+        .by_hand_lines(BY_HAND)),
     }
 }

@@ -2,7 +2,10 @@
 //! about its main domain.
 
 use crate::site::config::events::Kind;
-use crate::site::config::includes::From;
+use crate::site::config::Warning;
+use crate::site::config::includes::{From, refuse};
+use crate::site::config::refusal::Refusal;
+use crate::site::config::truth::Truth;
 use crate::site::config::value::Value;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,13 +16,14 @@ pub enum Network {
     Maybe,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Domain {
     Missing,
-    Sure,
-    Maybe,
-    /// Taken from the request's host name, in this line.
-    FromHost(usize),
+    /// It is, or may be, defined. The warning says what a worker may lack.
+    Sure(Option<Warning>),
+    Maybe(Option<Warning>),
+    /// Taken from the request's host name, without another value for a worker.
+    FromHost(Refusal),
 }
 
 fn defines<'f>(
@@ -68,20 +72,56 @@ pub fn network(before: &[From], opaque: bool) -> Network {
 
 pub fn domain(before: &[From], opaque: bool) -> Domain {
     let mut found = if opaque {
-        Domain::Maybe
+        Domain::Maybe(None)
     } else {
         Domain::Missing
     };
     for (from, value) in defines("DOMAIN_CURRENT_SITE", before) {
-        if matches!(value, Value::Computed { from_host: true }) {
-            return Domain::FromHost(from.line);
-        }
         let place = &from.event.place;
         let sure = place.sure() || (place.unless == ["DOMAIN_CURRENT_SITE"] && !place.branch);
-        if sure {
-            return Domain::Sure;
+        let empty = value.truthy() == Some(false);
+        if sure && (empty || value.from_host() == Truth::Yes) {
+            let reason = "DOMAIN_CURRENT_SITE comes from the request's host name, which a worker does not have";
+            return Domain::FromHost(refuse(from, reason));
         }
-        found = Domain::Maybe;
+        let warning = (empty || value.from_host() != Truth::No).then(|| {
+            let text = "DOMAIN_CURRENT_SITE may come from the request's host name, which a worker does not have: check that it is right without one";
+            Warning::at(from.file.as_deref(), from.line, text)
+        });
+        if sure {
+            return Domain::Sure(warning);
+        }
+        found = Domain::Maybe(warning);
     }
     found
+}
+
+/// A host name for the command line with which no worker finds a network's site.
+pub fn faked_host(before: &[From]) -> Option<Warning> {
+    let domain = defines("DOMAIN_CURRENT_SITE", before).find_map(|(_, value)| value.text())?;
+    before.iter().find_map(|from| match &from.event.kind {
+        Kind::Host {
+            worker: Truth::Yes | Truth::Unknown,
+            name: Some(name),
+            ..
+        } if !from.event.place.function && !is_below(name, &domain) => {
+            let text = format!(
+                "HTTP_HOST becomes {name} on the command line, but the network's domain is {domain}: a worker may not find its site"
+            );
+            Some(Warning::at(from.file.as_deref(), from.line, text))
+        }
+        _ => None,
+    })
+}
+
+/// Whether a host is the domain or one below it, or the other way round.
+fn is_below(host: &str, domain: &str) -> bool {
+    let (host, domain) = (host.to_ascii_lowercase(), domain.to_ascii_lowercase());
+    let within = |inner: &str, outer: &str| {
+        inner == outer
+            || inner
+                .strip_suffix(outer)
+                .is_some_and(|it| it.ends_with('.'))
+    };
+    within(&host, &domain) || within(&domain, &host)
 }

@@ -3,7 +3,9 @@
 
 use crate::site::config::refusal::Refusal;
 use php_ast::Program;
-use php_lexer::{Token, TokenKind};
+use crate::site::config::lines::line_of;
+use crate::site::config::strange;
+use php_lexer::{LexerError, LexerErrorKind, Token, TokenKind};
 use php_rs_parser::{ParseOptions, PhpVersion, bumpalo::Bump, parse_arena_with};
 use std::ops::Range;
 
@@ -32,16 +34,23 @@ pub fn parse<R: Send>(
     source: &[u8],
     read: impl FnOnce(&Program<'_, '_>, &str, Trivia, bool) -> R + Send,
 ) -> Result<R, Refusal> {
-    if source.is_empty() {
-        return Err(Refusal::new(None, "the file is empty"));
-    }
     if source.len() > MAX_BYTES {
-        return Err(Refusal::new(None, "the file is larger than 8 MB"));
+        return Err(Refusal::new(None, "the file is larger than 8 MB")
+            .by_hand("move what makes it large into a file that it includes, and run setup again"));
     }
+    strange::encoding(source)?;
     check_heredocs(source)?;
     let view = ascii_view(source);
     let (tokens, errors) = php_lexer::lex_all(&view);
     let trivia = trivia(&tokens, source)?;
+    strange::no_code(source, !trivia.tags.is_empty())?;
+    let unterminated = |error: &&LexerError| error.kind == LexerErrorKind::UnterminatedComment;
+    if let Some(error) = errors.iter().find(unterminated) {
+        let line = line_of(source, error.span.start as usize);
+        return Err(Refusal::new(Some(line), "a comment begins here and never ends")
+            .by_hand("end it with */, and run setup again"));
+    }
+    strange::letters(source, &tokens)?;
     let deep = depth(&tokens, &view) > MAX_DEPTH_HERE;
     // The parser looks back over all comments at each statement, so they are
     // blanked out. Errors of the lexer are left for the parser to report.
@@ -122,14 +131,16 @@ fn check_heredocs(source: &[u8]) -> Result<(), Refusal> {
             return Err(Refusal::new(
                 Some(line_of(source, at)),
                 "the label of a heredoc has non-ASCII characters",
-            ));
+            )
+            .by_hand("give it a label of the letters A to Z, and run setup again"));
         }
     }
     if count * source.len() > MAX_HEREDOC_WORK {
         return Err(Refusal::new(
             None,
             "the file has too many heredocs for its size",
-        ));
+        )
+        .by_hand("move them into a file that it includes, and run setup again"));
     }
     Ok(())
 }
@@ -194,7 +205,8 @@ fn trivia(tokens: &[Token], source: &[u8]) -> Result<Trivia, Refusal> {
                     return Err(Refusal::new(
                         Some(line_of(source, span.start + at)),
                         "a short open tag (<?): it depends on php.ini whether PHP runs it as code",
-                    ));
+                    )
+                    .by_hand("write <?php in place of <? in this line, and run setup again"));
                 }
             }
             // The lexer goes on, but the rest is data.
@@ -219,19 +231,4 @@ pub fn find_all<'a>(text: &'a [u8], word: &'a [u8]) -> impl Iterator<Item = usiz
         .enumerate()
         .filter(move |(_, window)| window[0] == word[0] && *window == word)
         .map(|(at, _)| at)
-}
-
-/// The number of the line, from 1, with the byte at `at`. LF, CRLF and CR end
-/// lines.
-pub fn line_of(source: &[u8], at: usize) -> usize {
-    let before = &source[..at.min(source.len())];
-    let mut lines = 1;
-    for (i, byte) in before.iter().enumerate() {
-        match byte {
-            b'\n' => lines += 1,
-            b'\r' if source.get(i + 1) != Some(&b'\n') => lines += 1,
-            _ => {}
-        }
-    }
-    lines
 }

@@ -1,9 +1,12 @@
 //! Where our block goes: at top level, before the statement that loads WordPress
 //! and what belongs to it, and outside the parts that other tools manage.
 
+use crate::site::config::Warning;
+use crate::site::config::block::Missing;
+use crate::site::config::events::{Event, Kind};
 use crate::site::config::facts::Facts;
 use crate::site::config::layout;
-use crate::site::config::php::line_of;
+use crate::site::config::lines::line_of;
 use crate::site::config::refusal::Refusal;
 use std::ops::Range;
 
@@ -14,27 +17,47 @@ pub struct Spot {
     pub split: bool,
     pub indent: String,
     pub end_of_line: &'static str,
+    /// Whether names of constants are those of a namespace.
+    pub namespaced: bool,
+    pub note: Option<Warning>,
 }
 
-pub fn spot(source: &[u8], facts: &Facts) -> Result<Spot, Refusal> {
+pub fn spot(source: &[u8], facts: &Facts, missing: &Missing) -> Result<Spot, Refusal> {
     let foreign = layout::foreign(&facts.seen, source);
     let tops = &facts.seen.tops;
-    let mut top = facts.load;
+    let load = facts.load.clone()?;
+    readable_before(source, facts, load, missing)?;
+    let mut top = load;
     // The statement that defines ABSPATH belongs to the load.
     if top > 0 && tops[top - 1].abspath && tops[top - 1].list == tops[top].list {
         top -= 1;
     }
     let mut at = lead(source, facts, top);
-    while let Some(part) = foreign.iter().find(|part| part.start < at && at < part.end) {
-        // The first statement that does not end before the other tool's part.
-        top = tops.partition_point(|it| it.at.end <= part.start);
-        if tops.get(top).is_none_or(|it| it.at.start < part.start) {
-            return Err(Refusal::new(
-                Some(line_of(source, part.start)),
-                "WordPress is loaded in a part of the file that another tool manages, and that part begins inside a statement",
-            ));
+    let mut note = None;
+    while let Some(part) = foreign
+        .iter()
+        .find(|part| part.at.start < at && at < part.at.end)
+    {
+        match above(facts, &part.at, load, missing) {
+            Some(first) => (top, at) = (first, part.at.start),
+            None if part.is_tool() => {
+                return Err(Refusal::new(
+                    Some(line_of(source, part.at.start)),
+                    "WordPress is loaded in a part of the file that another tool manages, and no lines can be added before it",
+                )
+                .by_hand_lines("add these lines to what that tool writes into the file, right before the line that loads WordPress"));
+            }
+            None => {
+                note = Some(Warning::new(
+                    Some(line_of(source, part.at.start)),
+                    format!(
+                        "the lines from setup are between the comments that begin and end {:?}: a program that writes that part would remove them",
+                        part.name
+                    ),
+                ));
+                break;
+            }
         }
-        at = part.start;
     }
     // In `<?= … ?>`, the statement begins with the tag.
     let tag = facts
@@ -47,7 +70,8 @@ pub fn spot(source: &[u8], facts: &Facts) -> Result<Spot, Refusal> {
         return Err(Refusal::new(
             Some(line_of(source, tag.start)),
             "WordPress is loaded inside a <?= tag, so no lines can be added before it",
-        ));
+        )
+        .by_hand("write <?php in place of <?= in this line, and run setup again"));
     }
     let line = line_start(source, at);
     let before = &source[line..at];
@@ -60,7 +84,55 @@ pub fn spot(source: &[u8], facts: &Facts) -> Result<Spot, Refusal> {
             false => String::from_utf8_lossy(before).into_owned(),
         },
         end_of_line: end_of_line(source, at),
+        namespaced: tops[top].namespaced,
+        note,
     })
+}
+
+/// The first statement of another tool's part, if our lines can be above it: nothing in
+/// it, before the load, has to come first or sets what our lines read or guard against.
+fn above(facts: &Facts, part: &Range<usize>, load: usize, missing: &Missing) -> Option<usize> {
+    let tops = &facts.seen.tops;
+    let top = tops.partition_point(|it| it.at.end <= part.start);
+    let first = tops.get(top)?;
+    let within = tops.get(top..=load)?;
+    let free = first.at.start >= part.start
+        && first.list == tops[load].list
+        && !within.iter().any(|it| it.first)
+        && !facts
+            .seen
+            .events
+            .iter()
+            .filter(|event| event.at >= part.start && event.top <= load)
+            .any(|event| {
+                matches!(event.kind, Kind::Include(_) | Kind::Opaque(_))
+                    || missing.reads(&event.kind)
+            });
+    free.then_some(top)
+}
+
+/// Refuses if our lines read what only the statement that loads WordPress sets.
+fn readable_before(
+    source: &[u8],
+    facts: &Facts,
+    load: usize,
+    missing: &Missing,
+) -> Result<(), Refusal> {
+    let within = |event: &&Event| event.top == load && missing.reads(&event.kind);
+    match facts.seen.events.iter().find(within) {
+        None => Ok(()),
+        Some(event) => {
+            let what = match event.kind {
+                Kind::Define { .. } => "DOMAIN_CURRENT_SITE",
+                _ => "$gearman_servers",
+            };
+            Err(Refusal::new(
+                Some(line_of(source, event.at)),
+                format!("{what} is set in the statement that loads WordPress, so lines that need it cannot be added before"),
+            )
+            .by_hand(format!("set {what} above that statement, and run setup again")))
+        }
+    }
 }
 
 /// Where a statement begins, including its comments: those directly above it, and

@@ -8,8 +8,10 @@ pub struct Refusal {
     /// The line, from 1, that prevents the edit, if there is one.
     pub line: Option<usize>,
     pub reason: String,
-    /// What the user can do instead, usually with the lines to add.
+    /// What the user can do, after which the next run succeeds.
     pub by_hand: String,
+    /// Whether the missing lines have to be added to that.
+    pub(super) with_lines: bool,
 }
 
 impl Refusal {
@@ -18,6 +20,7 @@ impl Refusal {
             line,
             reason: reason.into(),
             by_hand: String::new(),
+            with_lines: false,
         }
     }
 
@@ -32,6 +35,12 @@ impl Refusal {
     pub(super) fn by_hand(mut self, text: impl Into<String>) -> Self {
         self.by_hand = text.into();
         self
+    }
+
+    /// What to do, with the missing lines below it.
+    pub(super) fn by_hand_lines(mut self, text: impl Into<String>) -> Self {
+        self.with_lines = true;
+        self.by_hand(text)
     }
 }
 

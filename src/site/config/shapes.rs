@@ -1,7 +1,11 @@
 //! Recognizes shapes of code.
 
-use crate::site::config::value::{bare, function_name, walk};
+use crate::site::config::value::{bare, chain, function_name, walk};
+use php_ast::visitor::{Visitor, walk_expr};
 use php_ast::{BinaryOp, Expr, ExprKind, Stmt, StmtKind, StringPart};
+use std::collections::HashSet;
+use std::convert::Infallible;
+use std::ops::ControlFlow;
 
 pub fn short_circuits(op: BinaryOp) -> bool {
     matches!(
@@ -44,7 +48,25 @@ pub fn defined(expr: &Expr<'_, '_>, view: &str) -> Option<String> {
 
 /// Whether a path ends in `wp-settings.php`, in any way of composing it.
 pub fn names_settings(path: &Expr<'_, '_>) -> bool {
-    let mut found = false;
+    const FILE: &[u8] = b"wp-settings.php";
+    let ends = |text: &[u8]| {
+        text.strip_suffix(FILE).is_some_and(|before| {
+            before.last().is_none_or(|b| matches!(b, b'/' | b'\\'))
+                // The placeholder of a format.
+                || before.ends_with(b"s") && before.contains(&b'%')
+        })
+    };
+    // `'wp-settings' . '.php'`
+    let mut tail = Vec::new();
+    for piece in chain(bare(path)).into_iter().rev() {
+        match &bare(piece).kind {
+            ExprKind::String(piece) if tail.len() <= FILE.len() => {
+                tail = [piece.as_bytes(), &tail].concat();
+            }
+            _ => break,
+        }
+    }
+    let mut found = ends(&tail);
     walk(path, &mut |inner| {
         let last = match &inner.kind {
             ExprKind::String(text) => text.as_bytes(),
@@ -56,11 +78,62 @@ pub fn names_settings(path: &Expr<'_, '_>) -> bool {
             }
             _ => return,
         };
-        found |= last
-            .strip_suffix(b"wp-settings.php")
-            .is_some_and(|before| before.last().is_none_or(|b| matches!(b, b'/' | b'\\')));
+        found |= ends(last);
     });
     found
+}
+
+/// The functions that load WordPress, in lowercase.
+pub fn loading_functions(stmts: &[Stmt<'_, '_>]) -> HashSet<String> {
+    functions(stmts, &|expr| {
+        matches!(&expr.kind, ExprKind::Include(_, path) if names_settings(path))
+    })
+}
+
+/// The functions that read the request's host name, in lowercase.
+pub fn host_functions(stmts: &[Stmt<'_, '_>]) -> HashSet<String> {
+    functions(stmts, &|expr| {
+        matches!(&expr.kind, ExprKind::String(text)
+            if matches!(text.as_bytes(), b"HTTP_HOST" | b"SERVER_NAME" | b"HTTP_X_FORWARDED_HOST"))
+    })
+}
+
+/// The names of the functions that contain such an expression.
+fn functions(stmts: &[Stmt<'_, '_>], is: &dyn Fn(&Expr<'_, '_>) -> bool) -> HashSet<String> {
+    struct Find<'f> {
+        is: &'f dyn Fn(&Expr<'_, '_>) -> bool,
+        found: bool,
+    }
+    impl<'a, 's> Visitor<'a, 's> for Find<'_> {
+        type Break = Infallible;
+        fn visit_expr(&mut self, expr: &Expr<'a, 's>) -> ControlFlow<Infallible> {
+            self.found |= (self.is)(expr);
+            walk_expr(self, expr)
+        }
+    }
+    let mut names = HashSet::new();
+    for stmt in stmts {
+        let mut find = Find { is, found: false };
+        match &stmt.kind {
+            StmtKind::Function(function) => {
+                for inner in function.body.stmts.iter() {
+                    let _ = find.visit_stmt(inner);
+                }
+                if find.found
+                    && let Some(name) = function.name.as_str()
+                {
+                    names.insert(name.to_ascii_lowercase());
+                }
+            }
+            // `if ( ! function_exists( … ) ) { function … }`
+            StmtKind::If(branch) => {
+                names.extend(functions(std::slice::from_ref(branch.then_branch), is));
+            }
+            StmtKind::Block(block) => names.extend(functions(&block.stmts, is)),
+            _ => {}
+        }
+    }
+    names
 }
 
 /// Whether a statement is `if ( ! defined( 'ABSPATH' ) ) define( 'ABSPATH', … );`

@@ -50,7 +50,7 @@ fn may_define(kind: &Kind) -> bool {
                 | Opaque::ComputedDefinition
                 | Opaque::Eval
                 | Opaque::IndirectDefine
-                | Opaque::UnreadableFile
+                | Opaque::UnreadableFile(_)
         )
     )
 }

@@ -1,7 +1,7 @@
-//! Evaluates expressions, as far as possible without running them.
+//! What an expression evaluates to, as far as that is known without running it.
 
-use php_ast::{ArgKind, ArrayElementKind, BinaryOp, Expr, ExprKind, Name, NameKind, UnaryPrefixOp};
-use std::collections::HashMap;
+use crate::site::config::truth::Truth;
+use php_ast::{BinaryOp, Expr, ExprKind, Name, NameKind};
 use std::ops::Range;
 
 #[derive(Debug, Clone, PartialEq)]
@@ -15,9 +15,15 @@ pub enum Value {
     Bareword(String),
     /// A non-ASCII string, or a float.
     Odd,
-    /// Known only at run time; `from_host` if it depends on the request's host name.
+    /// Something of the request, which a worker does not have.
+    Absent,
+    /// From the environment, with the value that the file has for an environment
+    /// without it.
+    Environment(Option<Box<Value>>),
+    /// Known only at run time.
     Computed {
-        from_host: bool,
+        /// Whether a worker lacks what it is computed from: the request's host name.
+        from_host: Truth,
     },
 }
 
@@ -26,19 +32,22 @@ pub enum Value {
 pub struct Element {
     pub value: Value,
     pub at: Range<usize>,
-    pub keyed: bool,
+    pub key: Option<Box<Value>>,
 }
 
 impl Value {
     /// Whether PHP treats the value as true; `None` if it is unknown.
     pub fn truthy(&self) -> Option<bool> {
         Some(match self {
-            Value::Null => false,
+            Value::Null | Value::Absent => false,
             Value::Bool(value) => *value,
             Value::Int(value) => *value != 0,
             Value::Text(text) => !text.is_empty() && text != "0",
             Value::List(list) => !list.is_empty(),
-            Value::Odd | Value::Bareword(_) | Value::Computed { .. } => return None,
+            Value::Odd
+            | Value::Bareword(_)
+            | Value::Environment(_)
+            | Value::Computed { .. } => return None,
         })
     }
 
@@ -49,6 +58,53 @@ impl Value {
             _ => None,
         }
     }
+
+    /// The value in an environment that does not provide another one.
+    pub fn by_default(&self) -> &Value {
+        match self {
+            Value::Environment(Some(value)) => value,
+            value => value,
+        }
+    }
+
+    /// Whether a worker lacks what the value is made from.
+    pub fn from_host(&self) -> Truth {
+        match self {
+            Value::Absent => Truth::Yes,
+            Value::Computed { from_host } => *from_host,
+            _ => Truth::No,
+        }
+    }
+
+    pub fn computed(from_host: Truth) -> Value {
+        Value::Computed { from_host }
+    }
+
+    /// One of two values, it is unknown which.
+    pub fn or(self, other: Value) -> Value {
+        if self == other {
+            return self;
+        }
+        let from_host = match (self.from_host(), other.from_host()) {
+            (one, two) if one == two => one,
+            _ => Truth::Unknown,
+        };
+        Value::computed(from_host)
+    }
+}
+
+/// The list of servers; `None` if it has an element that is not a string. An element
+/// from the environment counts with its default.
+pub fn server_list(value: &Value) -> Option<Vec<String>> {
+    let Value::List(list) = value.by_default() else {
+        return None;
+    };
+    list.iter()
+        .map(|element| match element.value.by_default() {
+            Value::Text(text) => Some(text.clone()),
+            _ => None,
+        })
+        .collect()
 }
 
 pub fn span(expr: &Expr<'_, '_>) -> Range<usize> {
@@ -76,165 +132,51 @@ pub fn bare<'e, 'a, 's>(mut expr: &'e Expr<'a, 's>) -> &'e Expr<'a, 's> {
     expr
 }
 
-/// The values of the constants that are certainly defined so far.
-pub type Known = HashMap<String, Value>;
-
-pub struct Reader<'r> {
-    pub view: &'r str,
-    pub source: &'r [u8],
-    pub known: &'r Known,
-    /// Variables that hold something taken from the request's host name.
-    pub host_variables: &'r std::collections::HashSet<String>,
-}
-
-impl Reader<'_> {
-    pub fn value(&self, expr: &Expr<'_, '_>) -> Value {
-        match &expr.kind {
-            ExprKind::Null => Value::Null,
-            ExprKind::Bool(value) => Value::Bool(*value),
-            ExprKind::Int(value) => Value::Int(*value),
-            ExprKind::Float(_) => Value::Odd,
-            ExprKind::Parenthesized(inner) | ExprKind::ErrorSuppress(inner) => self.value(inner),
-            ExprKind::String(text) => self.literal(expr, text.as_bytes()),
-            ExprKind::Nowdoc { value, .. } => self.literal(expr, value.as_bytes()),
-            ExprKind::UnaryPrefix(unary) => match (unary.op, self.value(unary.operand)) {
-                (UnaryPrefixOp::Negate, Value::Int(n)) => Value::Int(n.wrapping_neg()),
-                (UnaryPrefixOp::BooleanNot, value) => match value.truthy() {
-                    Some(truth) => Value::Bool(!truth),
-                    None => self.computed(expr),
-                },
-                _ => self.computed(expr),
-            },
-            ExprKind::Binary(binary) if binary.op == BinaryOp::Concat => self.concat(expr),
-            ExprKind::Array(elements) => {
-                let mut list = Vec::new();
-                for element in elements.iter() {
-                    let ArrayElementKind::Value(value) = &element.kind else {
-                        return self.computed(expr);
-                    };
-                    list.push(Element {
-                        value: self.value(value),
-                        at: span(value),
-                        keyed: element.key.is_some(),
-                    });
-                }
-                Value::List(list)
-            }
-            ExprKind::Name(name) => match global_name(name, self.view) {
-                Some(name) => match self.known.get(name) {
-                    Some(value) => value.clone(),
-                    // PHP's own constants are not in `known`.
-                    None if name.starts_with("PHP_") => self.computed(expr),
-                    None => Value::Bareword(name.to_owned()),
-                },
-                None => self.computed(expr),
-            },
-            _ => self.computed(expr),
-        }
-    }
-
-    fn literal(&self, expr: &Expr<'_, '_>, bytes: &[u8]) -> Value {
-        match std::str::from_utf8(bytes) {
-            Ok(text) if self.source[span(expr)].is_ascii() && text.is_ascii() => {
-                Value::Text(text.to_owned())
-            }
-            _ => Value::Odd,
-        }
-    }
-
-    /// Evaluates a chain of `.` in a loop: recursion would go too deep on its left.
-    fn concat(&self, expr: &Expr<'_, '_>) -> Value {
-        let mut parts = Vec::new();
-        let mut left = expr;
-        loop {
-            match &left.kind {
-                ExprKind::Binary(binary) if binary.op == BinaryOp::Concat => {
-                    parts.push(binary.right);
-                    left = binary.left;
-                }
-                _ => break,
-            }
-        }
-        let mut text = String::new();
-        for part in std::iter::once(left).chain(parts.into_iter().rev()) {
-            match self.value(part).text() {
-                Some(more) => text.push_str(&more),
-                None => return self.computed(expr),
-            }
-        }
-        Value::Text(text)
-    }
-
-    fn computed(&self, expr: &Expr<'_, '_>) -> Value {
-        Value::Computed {
-            from_host: self.depends_on_host(expr),
-        }
-    }
-
-    pub fn depends_on_host(&self, expr: &Expr<'_, '_>) -> bool {
-        let mut found = false;
-        walk(expr, &mut |inner| match &inner.kind {
-            ExprKind::Variable(name) => found |= self.host_variables.contains(name.as_str()),
-            ExprKind::String(text) => {
-                found |= matches!(text.as_bytes(), b"HTTP_HOST" | b"SERVER_NAME")
-            }
-            _ => {}
-        });
-        found
-    }
-
-    /// The path in an `include`: absolute, or relative to the folder of wp-config.php.
-    pub fn path(&self, expr: &Expr<'_, '_>) -> Option<String> {
-        let expr = bare(expr);
-        let (head, tail) = match &expr.kind {
-            ExprKind::Binary(binary) if binary.op == BinaryOp::Concat => {
-                (self.folder(binary.left), binary.right)
-            }
-            _ => (Some(""), expr),
-        };
-        let Value::Text(tail) = self.value(tail) else {
-            return None;
-        };
-        match head? {
-            "" if tail.is_empty() => None,
-            "" => Some(tail),
-            up => Some(format!("{up}{}", tail.trim_start_matches('/'))),
-        }
-    }
-
-    /// Recognizes `__DIR__`, `dirname( __FILE__ )` and the folder above.
-    fn folder(&self, expr: &Expr<'_, '_>) -> Option<&'static str> {
-        use php_ast::MagicConstKind::{Dir, File};
-        let expr = bare(expr);
-        match &expr.kind {
-            ExprKind::MagicConst(Dir) => Some("./"),
-            ExprKind::Name(name) if global_name(name, self.view) == Some("ABSPATH") => Some("./"),
-            ExprKind::FunctionCall(call) => {
-                let name = function_name(call, self.view)?;
-                let [only] = &call.args[..] else { return None };
-                let ArgKind::Value(inner) = &only.kind else {
-                    return None;
-                };
-                match &bare(inner).kind {
-                    ExprKind::MagicConst(File) if name == "dirname" => Some("./"),
-                    ExprKind::MagicConst(Dir) if name == "dirname" => Some("../"),
-                    ExprKind::FunctionCall(_) if name == "dirname" => {
-                        (self.folder(inner)? == "./").then_some("../")
-                    }
-                    _ => None,
-                }
-            }
-            _ => None,
-        }
-    }
-}
-
 /// The name of a called function, in lowercase.
 pub fn function_name(call: &php_ast::FunctionCallExpr<'_, '_>, view: &str) -> Option<String> {
     match &bare(call.name).kind {
         ExprKind::Name(name) => global_name(name, view).map(str::to_ascii_lowercase),
         _ => None,
     }
+}
+
+/// The key in `$_SERVER['KEY']`.
+pub fn server_key<'e>(expr: &'e Expr<'_, '_>) -> Option<&'e [u8]> {
+    key_of(expr, "_SERVER")
+}
+
+/// The key in `$array['KEY']`.
+pub fn key_of<'e>(expr: &'e Expr<'_, '_>, array: &str) -> Option<&'e [u8]> {
+    let ExprKind::ArrayAccess(access) = &bare(expr).kind else {
+        return None;
+    };
+    if !matches!(&access.array.kind, ExprKind::Variable(name) if name.as_str() == array) {
+        return None;
+    }
+    match &access.index?.kind {
+        ExprKind::String(text) => Some(text.as_bytes()),
+        _ => None,
+    }
+}
+
+/// `$_SERVER['HTTP_HOST']`
+pub fn is_http_host(expr: &Expr<'_, '_>) -> bool {
+    server_key(expr) == Some(b"HTTP_HOST")
+}
+
+/// The operands of a chain of `.`, from left to right.
+pub fn chain<'e, 'a, 's>(expr: &'e Expr<'a, 's>) -> Vec<&'e Expr<'a, 's>> {
+    let mut parts = Vec::new();
+    let mut left = expr;
+    while let ExprKind::Binary(binary) = &left.kind
+        && binary.op == BinaryOp::Concat
+    {
+        parts.push(binary.right);
+        left = binary.left;
+    }
+    parts.push(left);
+    parts.reverse();
+    parts
 }
 
 /// Calls `see` for `expr` and every expression in it.

@@ -1,21 +1,21 @@
 //! Walks the tree once and records everything that matters to us, in the order in
-//! which PHP runs it.
+//! which PHP runs it. This file knows under which conditions code runs;
+//! `definitions.rs` knows what a call or an assignment means.
 
-use crate::site::config::events::{
-    Event, Kind, Opaque, Place, Seen, Top, is_watched, resembles_watched,
-};
-use crate::site::config::folders::{self, KnownFolders, is_folder};
+use crate::site::config::events::{Event, Kind, Opaque, Place, Seen, Top};
+use crate::site::config::folders::{KnownFolders, is_folder};
+use crate::site::config::guards::{Guard, SERVERS};
 use crate::site::config::php::Trivia;
+use crate::site::config::reader::{Location, Reader, State};
 use crate::site::config::shapes::{
-    defined, defines_abspath, names_settings, servers_target, short_circuits,
+    self, defines_abspath, host_functions, servers_target, short_circuits,
 };
-use crate::site::config::value::{Known, Reader, Value, bare, function_name, global_name, span};
-use crate::site::config::worker::{self, Truth};
+use crate::site::config::truth::Truth;
+use crate::site::config::value::bare;
 use crate::site::plugins::constants;
 use php_ast::visitor::{Visitor, walk_expr, walk_stmt};
 use php_ast::{
-    ArgKind, AssignOp, BinaryOp, Expr, ExprKind, IfStmt, NamespaceBody, Program, Stmt, StmtKind,
-    UnaryPrefixOp,
+    BinaryExpr, BinaryOp, Expr, ExprKind, IfStmt, NamespaceBody, Program, Stmt, StmtKind, TernaryExpr,
 };
 use std::collections::HashSet;
 use std::convert::Infallible;
@@ -27,16 +27,22 @@ pub fn see(
     source: &[u8],
     trivia: Trivia,
     old_grammar: bool,
+    location: Location<'_>,
 ) -> Seen {
     let mut walker = Walker {
         view,
         source,
+        location,
         place: Place::default(),
         worker: Truth::Yes,
-        known: Known::new(),
+        by_host: false,
+        state: State {
+            host_functions: host_functions(&program.stmts),
+            ..State::default()
+        },
         folders: KnownFolders::new(),
-        host_variables: HashSet::new(),
         settings_variables: HashSet::new(),
+        loading_functions: shapes::loading_functions(&program.stmts),
         namespaced: false,
         seen: Seen {
             trivia,
@@ -48,21 +54,27 @@ pub fn see(
     walker.seen
 }
 
-struct Walker<'w> {
-    view: &'w str,
-    source: &'w [u8],
-    place: Place,
+pub struct Walker<'w> {
+    pub view: &'w str,
+    pub source: &'w [u8],
+    location: Location<'w>,
+    pub place: Place,
     /// Whether a worker on the command line runs this code.
-    worker: Truth,
-    known: Known,
-    folders: KnownFolders,
-    host_variables: HashSet<String>,
-    settings_variables: HashSet<String>,
-    namespaced: bool,
-    seen: Seen,
+    pub worker: Truth,
+    /// Whether this code runs depends on the request's host name.
+    by_host: bool,
+    pub state: State,
+    /// Folders that constants and variables hold.
+    pub folders: KnownFolders,
+    /// Variables that hold the path of `wp-settings.php`.
+    pub settings_variables: HashSet<String>,
+    /// Functions of this file that load WordPress.
+    pub loading_functions: HashSet<String>,
+    pub namespaced: bool,
+    pub seen: Seen,
 }
 
-impl Walker<'_> {
+impl<'w> Walker<'w> {
     fn list(&mut self, stmts: &[Stmt<'_, '_>], list: usize) {
         for stmt in stmts {
             if let StmtKind::Namespace(namespace) = &stmt.kind {
@@ -83,22 +95,35 @@ impl Walker<'_> {
                         | StmtKind::Trait(_)
                         | StmtKind::Enum(_)
                 ),
+                first: matches!(stmt.kind, StmtKind::Declare(_) | StmtKind::Namespace(_)),
+                namespaced: self.namespaced,
                 list,
             });
             let _ = self.visit_stmt(stmt);
         }
     }
 
-    fn reader(&self) -> Reader<'_> {
+    fn reading(&self, as_worker: bool) -> Reader<'_> {
         Reader {
             view: self.view,
             source: self.source,
-            known: &self.known,
-            host_variables: &self.host_variables,
+            state: &self.state,
+            location: self.location,
+            as_worker,
         }
     }
 
-    fn note(&mut self, kind: Kind, at: usize) {
+    /// Reads what is the same for everybody.
+    pub fn reader(&self) -> Reader<'_> {
+        self.reading(false)
+    }
+
+    /// Reads what a worker sees.
+    pub fn as_worker(&self) -> Reader<'_> {
+        self.reading(true)
+    }
+
+    pub fn note(&mut self, kind: Kind, at: usize) {
         let top = self.seen.tops.len().saturating_sub(1);
         let place = self.place.clone();
         self.seen.events.push(Event {
@@ -107,6 +132,11 @@ impl Walker<'_> {
             place,
             top,
         });
+    }
+
+    /// Whether code runs only for some hosts, or not for a worker.
+    pub fn is_for_some_hosts(&self) -> bool {
+        self.by_host || self.worker == Truth::No
     }
 
     fn within(
@@ -127,255 +157,154 @@ impl Walker<'_> {
     }
 
     fn in_function(&mut self, run: impl FnOnce(&mut Self)) {
+        let by_host = std::mem::replace(&mut self.by_host, false);
         self.within(|place| place.function = true, Truth::Unknown, run);
+        self.by_host = by_host;
+    }
+
+    /// Runs `run` for the branches of a condition or of a loop over `expr`.
+    fn depending_on(&mut self, expr: &Expr<'_, '_>, run: impl FnOnce(&mut Self)) {
+        let by_host = self.by_host;
+        self.by_host |= self.as_worker().depends_on_host(expr) != Truth::No;
+        run(self);
+        self.by_host = by_host;
+    }
+
+    /// What a condition means, after what it contains was recorded. A guard of the
+    /// servers only reads them.
+    fn condition(&mut self, expr: &Expr<'_, '_>) -> Guard {
+        let guard = self.reader().guard(expr);
+        let reads = matches!(&guard, Guard::Unless(name) | Guard::If(name) if name == SERVERS);
+        if !reads {
+            let _ = self.visit_expr(expr);
+        }
+        guard
     }
 
     fn branch_if(&mut self, stmt: &IfStmt<'_, '_>) {
-        let _ = self.visit_expr(&stmt.condition);
-        let truth = worker::truth(&stmt.condition, self.view);
-        let condition = self.condition(&stmt.condition);
-        self.within(
-            |place| condition.enter(place),
-            truth,
-            |walker| {
-                let _ = walker.visit_stmt(stmt.then_branch);
-            },
-        );
-        let mut so_far = truth.not();
-        for branch in stmt.elseif_branches.iter() {
-            self.in_branch(so_far, |walker| {
-                let _ = walker.visit_expr(&branch.condition);
-            });
-            let truth = worker::truth(&branch.condition, self.view);
-            self.in_branch(so_far.and(truth), |walker| {
-                let _ = walker.visit_stmt(&branch.body);
-            });
-            so_far = so_far.and(truth.not());
-        }
-        if let Some(other) = stmt.else_branch {
-            self.in_branch(so_far, |walker| {
-                let _ = walker.visit_stmt(other);
-            });
-        }
-    }
-
-    /// Classifies the condition of an `if`. Recognizes the common guards against a
-    /// second definition.
-    fn condition(&self, expr: &Expr<'_, '_>) -> Condition {
-        let expr = bare(expr);
-        if let ExprKind::UnaryPrefix(unary) = &expr.kind
-            && unary.op == UnaryPrefixOp::BooleanNot
-            && let Some(name) = defined(unary.operand, self.view)
-        {
-            return Condition::Unless(name);
-        }
-        if let ExprKind::FunctionCall(call) = &expr.kind
-            && let Some("file_exists" | "is_readable" | "is_file") =
-                function_name(call, self.view).as_deref()
-            && let [only] = &call.args[..]
-            && let Some(path) = only.value().and_then(|arg| self.reader().path(arg))
-        {
-            return Condition::IfFile(path);
-        }
-        if let ExprKind::Bool(true) = &expr.kind {
-            return Condition::Always;
-        }
-        Condition::Other
-    }
-
-    fn define(&mut self, name: String, value: &Expr<'_, '_>, at: usize) {
-        let value_at = span(value);
-        let folder = folders::folder(value, &self.reader(), &self.folders);
-        let value = self.reader().value(value);
-        if is_folder(&name) {
-            let (name, folder) = (name.clone(), folder.clone());
-            self.note(Kind::Folder { name, folder }, at);
-        }
-        // Behind a guard it is known only if nothing unseen came first.
-        let unseen = |event: &Event| matches!(event.kind, Kind::Include(_) | Kind::Opaque(_));
-        let guarded = self.place.unless == [name.clone()]
-            && !self.place.branch
-            && !self.seen.events.iter().any(unseen);
-        if self.place.sure() || guarded {
-            self.known
-                .entry(name.clone())
-                .or_insert_with(|| value.clone());
-            if let Some(folder) = folder {
-                self.folders.entry(name.clone()).or_insert(folder);
-            }
-        }
-        if resembles_watched(&name) {
-            self.note(
-                Kind::Define {
-                    name,
-                    value,
-                    value_at,
+        let guard = self.condition(&stmt.condition);
+        let truth = self.as_worker().truth(&stmt.condition);
+        let otherwise = match &guard {
+            Guard::If(name) if stmt.elseif_branches.is_empty() => Some(name.clone()),
+            _ => None,
+        };
+        self.depending_on(&stmt.condition, |walker| {
+            walker.within(
+                |place| guard.enter(place),
+                truth,
+                |walker| {
+                    let _ = walker.visit_stmt(stmt.then_branch);
                 },
-                at,
             );
-        }
+            let mut so_far = truth.not();
+            for branch in stmt.elseif_branches.iter() {
+                walker.in_branch(so_far, |walker| {
+                    let _ = walker.visit_expr(&branch.condition);
+                });
+                let truth = walker.as_worker().truth(&branch.condition);
+                walker.depending_on(&branch.condition, |walker| {
+                    walker.in_branch(so_far.and(truth), |walker| {
+                        let _ = walker.visit_stmt(&branch.body);
+                    });
+                });
+                so_far = so_far.and(truth.not());
+            }
+            if let Some(other) = stmt.else_branch {
+                let enter = |place: &mut Place| match otherwise {
+                    Some(name) => place.unless.push(name),
+                    None => place.branch = true,
+                };
+                walker.within(enter, so_far, |walker| {
+                    let _ = walker.visit_stmt(other);
+                });
+            }
+        });
     }
 
-    fn call(&mut self, call: &php_ast::FunctionCallExpr<'_, '_>, expr: &Expr<'_, '_>) {
-        let at = expr.span.start as usize;
-        match function_name(call, self.view).as_deref() {
-            Some("define") => {
-                let argument = |index: usize, named: &str| {
-                    call.args
-                        .iter()
-                        .enumerate()
-                        .find(|(i, arg)| match &arg.name {
-                            Some(name) => name.src_repr(self.view) == named,
-                            None => *i == index,
-                        })
-                        .and_then(|(_, arg)| match &arg.kind {
-                            ArgKind::Value(value) => Some(value),
-                            _ => None,
-                        })
-                };
-                let (name, value) = (argument(0, "constant_name"), argument(1, "value"));
-                let (Some(name), Some(value)) = (name, value) else {
-                    return self.note(Kind::Opaque(Opaque::ComputedDefinition), at);
-                };
-                match self.reader().value(name) {
-                    Value::Text(name) => {
-                        self.define(name.trim_start_matches('\\').to_owned(), value, at)
-                    }
-                    Value::Bareword(name) if is_watched(&name) => self.note(
-                        Kind::Define {
-                            name: name.clone(),
-                            // The name is not in quotes, which is fatal since PHP 8.
-                            value: Value::Bareword(name),
-                            value_at: span(value),
-                        },
-                        at,
-                    ),
-                    _ => self.note(Kind::Opaque(Opaque::ComputedConstant), at),
-                }
-                let _ = self.visit_expr(value);
+    fn ternary(&mut self, ternary: &TernaryExpr<'_, '_>) {
+        let guard = self.condition(ternary.condition);
+        let truth = self.as_worker().truth(ternary.condition);
+        let (then, other) = match guard {
+            Guard::Unless(name) => (Guard::Unless(name), Guard::Other),
+            Guard::If(name) => (Guard::Other, Guard::Unless(name)),
+            _ => (Guard::Other, Guard::Other),
+        };
+        self.depending_on(ternary.condition, |walker| {
+            if let Some(expr) = ternary.then_expr {
+                walker.within(
+                    |place| then.enter(place),
+                    truth,
+                    |walker| {
+                        let _ = walker.visit_expr(expr);
+                    },
+                );
             }
-            Some("defined" | "constant" | "file_exists") => {}
-            Some("extract" | "parse_str") => {
-                self.note(Kind::Opaque(Opaque::Extract), at);
-                let _ = walk_expr(self, expr);
+            walker.within(
+                |place| other.enter(place),
+                truth.not(),
+                |walker| {
+                    let _ = walker.visit_expr(ternary.else_expr);
+                },
+            );
+        });
+    }
+
+    /// `left && right` and `left || right`. Returns whether it depends on the request's
+    /// host name: chains are long, so no part of one is looked at twice.
+    fn short_circuit(&mut self, binary: &BinaryExpr<'_, '_>) -> bool {
+        let or = matches!(binary.op, BinaryOp::BooleanOr | BinaryOp::LogicalOr);
+        let (guard, truth, by_host) = match &bare(binary.left).kind {
+            ExprKind::Binary(left) if short_circuits(left.op) => {
+                let by_host = self.short_circuit(left);
+                let reader = self.as_worker();
+                let (guard, truth) = (reader.guard(binary.left), reader.truth(binary.left));
+                (guard, truth, by_host)
             }
             _ => {
-                let _ = walk_expr(self, expr);
+                let guard = self.condition(binary.left);
+                let reader = self.as_worker();
+                let by_host = reader.depends_on_host(binary.left) != Truth::No;
+                (guard, reader.truth(binary.left), by_host)
             }
-        }
-    }
-
-    fn assign(&mut self, assign: &php_ast::AssignExpr<'_, '_>, expr: &Expr<'_, '_>) {
-        let at = expr.span.start as usize;
-        let plain = assign.op == AssignOp::Assign && !assign.by_ref;
-        let target = servers_target(assign.target);
-        let kind = match target {
-            Some(global) if plain => self.servers(assign.value, global),
-            _ => Kind::Touched,
         };
-        // A list may contain calls; the other two shapes only read the variable.
-        if !matches!(kind, Kind::Global | Kind::Servers { yields: true, .. }) {
-            let _ = self.visit_expr(assign.value);
-        }
-        if target.is_some() {
-            return self.note(kind, at);
-        }
-        if let ExprKind::Variable(name) = &assign.target.kind {
-            let name = name.as_str().to_owned();
-            let folder = folders::folder(assign.value, &self.reader(), &self.folders);
-            match folder.filter(|_| plain && self.place.sure()) {
-                Some(folder) => drop(self.folders.insert(format!("${name}"), folder)),
-                None => drop(self.folders.remove(&format!("${name}"))),
-            }
-            if self.reader().depends_on_host(assign.value) {
-                self.host_variables.insert(name.clone());
-            }
-            if names_settings(assign.value) {
-                self.settings_variables.insert(name);
-            }
-        }
-        if let ExprKind::ArrayAccess(access) = &assign.target.kind {
-            if let Some(global) = servers_target(access.array) {
-                let kind = match (plain, access.index) {
-                    (true, None) => Kind::Push(self.reader().value(assign.value), global),
-                    _ => Kind::Touched,
-                };
-                return self.note(kind, at);
-            }
-            if worker::is_http_host(assign.target) {
-                let usable = match &bare(assign.value).kind {
-                    ExprKind::Name(name) => {
-                        global_name(name, self.view) == Some("DOMAIN_CURRENT_SITE")
-                    }
-                    _ => self.reader().value(assign.value).truthy() == Some(true),
-                };
-                // `??=` is like an assignment with `if ( ! isset )` around it.
-                let plain = plain || (assign.op == AssignOp::Coalesce && !assign.by_ref);
-                let worker = if plain { self.worker } else { Truth::Unknown };
-                return self.note(Kind::Host { worker, usable }, at);
-            }
-        }
-        let _ = self.visit_expr(assign.target);
+        let guard = match guard {
+            Guard::If(name) if or => Guard::Unless(name),
+            Guard::Unless(name) if !or => Guard::Unless(name),
+            _ => Guard::Other,
+        };
+        let outer = self.by_host;
+        self.by_host |= by_host;
+        self.within(
+            |place| guard.enter(place),
+            if or { truth.not() } else { truth },
+            |walker| {
+                let _ = walker.visit_expr(binary.right);
+            },
+        );
+        self.by_host = outer;
+        by_host || self.as_worker().depends_on_host(binary.right) != Truth::No
     }
 
-    /// The list, or our own `empty( $gearman_servers ) ? list : $gearman_servers`.
-    fn servers(&self, value: &Expr<'_, '_>, global: bool) -> Kind {
-        let mut list = bare(value);
-        let mut yields = false;
-        if let ExprKind::Ternary(ternary) = &list.kind
-            && let ExprKind::Empty(what) = &ternary.condition.kind
-            && let Some(then) = ternary.then_expr
-            && servers_target(what).is_some()
-            && servers_target(ternary.else_expr).is_some()
-        {
-            list = then;
-            yields = true;
-        }
-        // `$GLOBALS['gearman_servers'] = $gearman_servers;` only makes it global.
-        if global && servers_target(list) == Some(false) {
-            return Kind::Global;
-        }
-        Kind::Servers {
-            value: self.reader().value(list),
-            value_at: span(list),
-            global,
-            yields,
-        }
-    }
-
-    fn include(&mut self, path: &Expr<'_, '_>, at: usize) {
-        let loads = names_settings(path)
-            || matches!(&bare(path).kind, ExprKind::Variable(name)
-                if self.settings_variables.contains(name.as_str()));
-        let _ = self.visit_expr(path);
-        if loads {
-            return self.note(Kind::Load, at);
-        }
-        let path = self.reader().path(path);
-        let place = self.place.clone();
-        if path.is_some() && self.place.if_file == path {
-            self.place.if_file = None;
-        }
-        self.note(Kind::Include(path), at);
-        self.place = place;
+    fn exit(&mut self, returns: bool, at: usize) {
+        let (worker, by_host) = (self.worker, self.by_host);
+        self.note(
+            Kind::Exit {
+                worker,
+                by_host,
+                returns,
+            },
+            at,
+        );
     }
 }
 
-enum Condition {
-    Unless(String),
-    IfFile(String),
-    Always,
-    Other,
-}
-
-impl Condition {
-    fn enter(self, place: &mut Place) {
-        match self {
-            Condition::Unless(name) => place.unless.push(name),
-            Condition::Always => {}
-            Condition::IfFile(path) if place.if_file.is_none() => place.if_file = Some(path),
-            _ => place.branch = true,
-        }
+/// What a loop or a `switch` goes by.
+fn subject<'s, 'a, 'b>(stmt: &'s Stmt<'a, 'b>) -> Option<&'s Expr<'a, 'b>> {
+    match &stmt.kind {
+        StmtKind::While(it) => Some(&it.condition),
+        StmtKind::Foreach(it) => Some(&it.expr),
+        StmtKind::Switch(it) => Some(&it.expr),
+        _ => None,
     }
 }
 
@@ -392,18 +321,18 @@ impl<'a, 's> Visitor<'a, 's> for Walker<'_> {
             | StmtKind::DoWhile(_)
             | StmtKind::Switch(_)
             | StmtKind::TryCatch(_) => {
-                if let StmtKind::Foreach(each) = &stmt.kind
-                    && (servers_target(&each.value).is_some()
-                        || each
-                            .key
-                            .as_ref()
-                            .is_some_and(|it| servers_target(it).is_some()))
-                {
-                    self.note(Kind::Touched, at);
+                if let StmtKind::Foreach(each) = &stmt.kind {
+                    self.each(each, at);
                 }
-                self.in_branch(Truth::Unknown, |walker| {
-                    let _ = walk_stmt(walker, stmt);
-                });
+                let run = |walker: &mut Self| {
+                    walker.in_branch(Truth::Unknown, |walker| {
+                        let _ = walk_stmt(walker, stmt);
+                    });
+                };
+                match subject(stmt) {
+                    Some(expr) => self.depending_on(expr, run),
+                    None => run(self),
+                }
             }
             StmtKind::Function(_)
             | StmtKind::Class(_)
@@ -429,8 +358,7 @@ impl<'a, 's> Visitor<'a, 's> for Walker<'_> {
             }
             StmtKind::Return(_) | StmtKind::Throw(_) => {
                 let _ = walk_stmt(self, stmt);
-                let worker = self.worker;
-                self.note(Kind::Exit { worker }, at);
+                self.exit(matches!(stmt.kind, StmtKind::Return(_)), at);
             }
             StmtKind::Goto(_) => self.note(Kind::Jump, at),
             _ => {
@@ -448,57 +376,37 @@ impl<'a, 's> Visitor<'a, 's> for Walker<'_> {
             ExprKind::Include(_, path) => self.include(path, at),
             ExprKind::Eval(code) => {
                 let _ = self.visit_expr(code);
+                self.forget_variables();
                 self.note(Kind::Opaque(Opaque::Eval), at);
             }
             ExprKind::Exit(_) | ExprKind::Throw(_) => {
                 let _ = walk_expr(self, expr);
-                let worker = self.worker;
-                self.note(Kind::Exit { worker }, at);
+                self.exit(false, at);
             }
             ExprKind::Closure(_) | ExprKind::ArrowFunction(_) | ExprKind::AnonymousClass(_) => self
                 .in_function(|walker| {
                     let _ = walk_expr(walker, expr);
                 }),
             ExprKind::Binary(binary) if short_circuits(binary.op) => {
-                let _ = self.visit_expr(binary.left);
-                let truth = worker::truth(binary.left, self.view);
-                let or = matches!(binary.op, BinaryOp::BooleanOr | BinaryOp::LogicalOr);
-                let unless = match or {
-                    true => defined(binary.left, self.view),
-                    false => match self.condition(binary.left) {
-                        Condition::Unless(name) => Some(name),
-                        _ => None,
-                    },
-                };
-                self.within(
-                    |place| match unless {
-                        Some(name) => place.unless.push(name),
-                        None => place.branch = true,
-                    },
-                    if or { truth.not() } else { truth },
-                    |walker| {
-                        let _ = walker.visit_expr(binary.right);
-                    },
-                );
+                self.short_circuit(binary);
             }
-            ExprKind::Ternary(ternary) => {
-                let _ = self.visit_expr(ternary.condition);
-                self.in_branch(Truth::Unknown, |walker| {
-                    if let Some(then) = ternary.then_expr {
-                        let _ = walker.visit_expr(then);
-                    }
-                    let _ = walker.visit_expr(ternary.else_expr);
-                });
-            }
+            ExprKind::Ternary(ternary) => self.ternary(ternary),
             ExprKind::NullCoalesce(either) => {
                 let _ = self.visit_expr(either.left);
                 self.in_branch(Truth::Unknown, |walker| {
                     let _ = walker.visit_expr(either.right);
                 });
             }
-            ExprKind::Match(_) => self.in_branch(Truth::Unknown, |walker| {
-                let _ = walk_expr(walker, expr);
+            ExprKind::Match(matching) => self.depending_on(matching.subject, |walker| {
+                walker.in_branch(Truth::Unknown, |walker| {
+                    let _ = walk_expr(walker, expr);
+                });
             }),
+            ExprKind::Array(elements) => {
+                for element in elements.iter() {
+                    self.entry(element);
+                }
+            }
             ExprKind::Isset(_) | ExprKind::Empty(_) => {}
             ExprKind::Variable(_) if servers_target(expr) == Some(false) => {
                 // Reading it is harmless, but a call may take it by reference.

@@ -1,94 +1,106 @@
 //! Evaluates conditions for a worker, which runs on PHP's command line without a
 //! host name, started by the plugin's runner.
 
-use crate::site::config::value::{bare, function_name, global_name};
+use crate::site::config::reader::Reader;
+use crate::site::config::truth::Truth;
+use crate::site::config::value::{Value, bare, function_name, global_name};
 use php_ast::{BinaryOp, Expr, ExprKind, UnaryPrefixOp};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Truth {
-    Yes,
-    No,
-    Unknown,
-}
-
-impl Truth {
-    pub fn and(self, other: Truth) -> Truth {
-        match (self, other) {
-            (Truth::No, _) | (_, Truth::No) => Truth::No,
-            (Truth::Yes, Truth::Yes) => Truth::Yes,
-            _ => Truth::Unknown,
-        }
+impl Reader<'_> {
+    pub fn truth(&self, expr: &Expr<'_, '_>) -> Truth {
+        self.truth_within(expr, 16)
     }
 
-    pub fn not(self) -> Truth {
-        match self {
-            Truth::Yes => Truth::No,
-            Truth::No => Truth::Yes,
-            Truth::Unknown => Truth::Unknown,
-        }
-    }
-}
-
-impl From<bool> for Truth {
-    fn from(value: bool) -> Truth {
-        if value { Truth::Yes } else { Truth::No }
-    }
-}
-
-pub fn truth(expr: &Expr<'_, '_>, view: &str) -> Truth {
-    truth_within(expr, view, 16)
-}
-
-/// The recursion is limited in depth, as chains can be long.
-fn truth_within(expr: &Expr<'_, '_>, view: &str, depth: usize) -> Truth {
-    let Some(depth) = depth.checked_sub(1) else {
-        return Truth::Unknown;
-    };
-    let expr = bare(expr);
-    match &expr.kind {
-        ExprKind::Bool(value) => (*value).into(),
-        ExprKind::Name(name) => match global_name(name, view) {
-            Some("DOING_ASYNC") => Truth::Yes,
-            _ => Truth::Unknown,
-        },
-        ExprKind::UnaryPrefix(unary) if unary.op == UnaryPrefixOp::BooleanNot => {
-            truth_within(unary.operand, view, depth).not()
-        }
-        ExprKind::Isset(what) if what.iter().any(is_http_host) => Truth::No,
-        ExprKind::Empty(what) if is_http_host(what) => Truth::Yes,
-        ExprKind::Binary(binary) => {
-            let side = |expr| truth_within(expr, view, depth);
-            let sides = || (side(binary.left), side(binary.right));
-            match binary.op {
-                BinaryOp::BooleanAnd | BinaryOp::LogicalAnd => {
-                    let (left, right) = sides();
-                    left.and(right)
-                }
-                BinaryOp::BooleanOr | BinaryOp::LogicalOr => {
-                    let (left, right) = sides();
-                    left.not().and(right.not()).not()
-                }
-                BinaryOp::Equal | BinaryOp::Identical => {
-                    is_command_line(binary.left, binary.right, view)
-                }
-                BinaryOp::NotEqual | BinaryOp::NotIdentical => {
-                    is_command_line(binary.left, binary.right, view).not()
-                }
+    /// The recursion is limited in depth, as chains can be long.
+    fn truth_within(&self, expr: &Expr<'_, '_>, depth: usize) -> Truth {
+        let Some(depth) = depth.checked_sub(1) else {
+            return Truth::Unknown;
+        };
+        let view = self.view;
+        let expr = bare(expr);
+        match &expr.kind {
+            ExprKind::Bool(value) => (*value).into(),
+            ExprKind::Name(name) => match global_name(name, view) {
+                Some("DOING_ASYNC") => Truth::Yes,
                 _ => Truth::Unknown,
+            },
+            ExprKind::UnaryPrefix(unary) if unary.op == UnaryPrefixOp::BooleanNot => {
+                self.truth_within(unary.operand, depth).not()
             }
-        }
-        ExprKind::FunctionCall(call) if function_name(call, view).as_deref() == Some("defined") => {
-            let name = call.args.first().and_then(|arg| arg.value());
-            match name.map(|name| &name.kind) {
-                Some(ExprKind::String(name)) => match name.as_bytes() {
-                    b"DOING_ASYNC" | b"ABSPATH" | b"DOMAIN_CURRENT_SITE" => Truth::Yes,
-                    b"WP_CLI" | b"DOING_CRON" | b"DOING_AJAX" => Truth::No,
+            ExprKind::Isset(what) => {
+                let each = what.iter().map(|what| self.is_set(what));
+                each.fold(Truth::Yes, Truth::and)
+            }
+            ExprKind::Empty(what) => self.request_truth(what).not(),
+            ExprKind::Binary(binary) => {
+                let side = |expr| self.truth_within(expr, depth);
+                let sides = || (side(binary.left), side(binary.right));
+                match binary.op {
+                    BinaryOp::BooleanAnd | BinaryOp::LogicalAnd => {
+                        let (left, right) = sides();
+                        left.and(right)
+                    }
+                    BinaryOp::BooleanOr | BinaryOp::LogicalOr => {
+                        let (left, right) = sides();
+                        left.not().and(right.not()).not()
+                    }
+                    BinaryOp::Equal | BinaryOp::Identical => {
+                        let strict = binary.op == BinaryOp::Identical;
+                        self.equal(binary.left, binary.right, strict)
+                    }
+                    BinaryOp::NotEqual | BinaryOp::NotIdentical => {
+                        let strict = binary.op == BinaryOp::NotIdentical;
+                        self.equal(binary.left, binary.right, strict).not()
+                    }
                     _ => Truth::Unknown,
-                },
-                _ => Truth::Unknown,
+                }
             }
+            ExprKind::FunctionCall(call)
+                if function_name(call, view).as_deref() == Some("defined") =>
+            {
+                let name = call.args.first().and_then(|arg| arg.value());
+                match name.map(|name| &name.kind) {
+                    Some(ExprKind::String(name)) => match name.as_bytes() {
+                        b"DOING_ASYNC" | b"ABSPATH" | b"DOMAIN_CURRENT_SITE" => Truth::Yes,
+                        b"WP_CLI" | b"DOING_CRON" | b"DOING_AJAX" => Truth::No,
+                        _ => Truth::Unknown,
+                    },
+                    _ => Truth::Unknown,
+                }
+            }
+            ExprKind::Variable(_) | ExprKind::ArrayAccess(_) => self.request_truth(expr),
+            _ => Truth::Unknown,
         }
-        _ => Truth::Unknown,
+    }
+
+    /// Whether something of the request, or a variable that holds it, is true.
+    fn request_truth(&self, expr: &Expr<'_, '_>) -> Truth {
+        match self.value(expr) {
+            Value::Text(_) | Value::Absent => self.value(expr).truthy().into(),
+            _ => Truth::Unknown,
+        }
+    }
+
+    /// Compares what kind of PHP this is, or texts of which one may be of the request.
+    fn equal(&self, left: &Expr<'_, '_>, right: &Expr<'_, '_>, strict: bool) -> Truth {
+        match is_command_line(left, right, self.view) {
+            Truth::Unknown => match (self.value(left), self.value(right)) {
+                (Value::Text(left), Value::Text(right)) => (left == right).into(),
+                (Value::Absent, Value::Text(text)) | (Value::Text(text), Value::Absent) => {
+                    (!strict && text.is_empty()).into()
+                }
+                _ => Truth::Unknown,
+            },
+            truth => truth,
+        }
+    }
+
+    fn is_set(&self, expr: &Expr<'_, '_>) -> Truth {
+        match self.value(expr) {
+            Value::Absent | Value::Null => Truth::No,
+            Value::Text(_) => Truth::Yes,
+            _ => Truth::Unknown,
+        }
     }
 }
 
@@ -110,17 +122,4 @@ fn is_command_line(left: &Expr<'_, '_>, right: &Expr<'_, '_>, view: &str) -> Tru
         ExprKind::String(text) => (text.as_bytes() == b"cli").into(),
         _ => Truth::Unknown,
     }
-}
-
-/// `$_SERVER['HTTP_HOST']`
-pub fn is_http_host(expr: &Expr<'_, '_>) -> bool {
-    let ExprKind::ArrayAccess(access) = &bare(expr).kind else {
-        return false;
-    };
-    let array =
-        matches!(&access.array.kind, ExprKind::Variable(name) if name.as_str() == "_SERVER");
-    let index = access.index.is_some_and(
-        |index| matches!(&index.kind, ExprKind::String(text) if text.as_bytes() == b"HTTP_HOST"),
-    );
-    array && index
 }

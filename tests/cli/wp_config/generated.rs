@@ -141,7 +141,7 @@ impl Sample {
     }
 
     fn edit(&self) -> Edited {
-        edit(&self.text, &self.desired(), &|_| None)
+        edit(&self.text, &self.desired(), &|_: &[u8]| None)
             .unwrap_or_else(|refusal| panic!("{refusal}\n{}", String::from_utf8_lossy(&self.text)))
     }
 }
@@ -207,7 +207,7 @@ proptest! {
         prop_assert_eq!(found.salt.as_deref(), Some(sample.expected_salt()));
         prop_assert!(found.host || found.network == Network::No);
         prop_assert_eq!(found.network != Network::No, sample.network);
-        let again = edit(&edited.text, &sample.desired(), &|_| None);
+        let again = edit(&edited.text, &sample.desired(), &|_: &[u8]| None);
         prop_assert_eq!(again.map(|it| it.text), Ok(edited.text.clone()));
         // The first line is edited by hand, then our edit is reverted.
         let since = |text: &[u8]| -> Vec<u8> {
@@ -235,7 +235,7 @@ fn php_agrees() {
         let after = sample.edit().text;
         for (when, text) in [("before", &sample.text), ("after", &after)] {
             let folder = temp.path().join(format!("{i}-{when}"));
-            let file = judge::site(&folder, text, &temp.path().join("no-includes"));
+            let file = judge::site(&folder, text, &temp.path().join("no-includes"), "");
             jobs.extend([("top", file.clone()), ("function", file)]);
         }
         all.push((sample, after));

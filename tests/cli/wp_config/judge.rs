@@ -73,13 +73,13 @@ fn base64(bytes: &[u8]) -> String {
 
 /// Creates a site that the judge can load: the file, the files that it includes,
 /// and a stub of WordPress that reports.
-pub fn site(folder: &Path, config: &[u8], includes: &Path) -> PathBuf {
+pub fn site(folder: &Path, config: &[u8], includes: &Path, root: &str) -> PathBuf {
     std::fs::create_dir_all(folder).expect("a folder");
     if includes.is_dir() {
         copy(includes, folder);
     }
     std::fs::write(
-        folder.join("wp-settings.php"),
+        folder.join(root).join("wp-settings.php"),
         "<?php\njudge_say( true );\n",
     )
     .expect("the stub");

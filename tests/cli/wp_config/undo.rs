@@ -19,7 +19,7 @@ fn left() -> String {
         servers: Want::Default(vec!["127.0.0.1:4730".into()]),
         salt: Want::Exactly("new".into()),
     };
-    let edited = edit(ORIGINAL.as_bytes(), &desired, &|_| None).expect("an edit");
+    let edited = edit(ORIGINAL.as_bytes(), &desired, &|_: &[u8]| None).expect("an edit");
     String::from_utf8(edited.text).expect("text")
 }
 
@@ -150,7 +150,7 @@ fn deep_trees_do_not_overflow_the_stack() {
         for depth in [20, 60, 100, 140, 600, 5000] {
             let (open, close) = (open.repeat(depth), close.repeat(depth));
             let text = format!("<?php\n{start}{open}{middle}{close}{end}\n{load}\n");
-            let _ = edit(text.as_bytes(), &desired, &|_| None);
+            let _ = edit(text.as_bytes(), &desired, &|_: &[u8]| None);
         }
     }
 }

@@ -1,0 +1,366 @@
+//! Evaluates expressions as a worker would, as far as possible without running them.
+
+use crate::site::config::value::{
+    Element, Value, bare, chain, function_name, global_name, is_http_host, key_of, server_key, span, walk,
+};
+use crate::site::config::truth::Truth;
+use php_ast::{ArgKind, ArrayElementKind, BinaryOp, Expr, ExprKind, UnaryPrefixOp};
+use std::collections::{HashMap, HashSet};
+
+/// The values of the constants that are certainly defined so far.
+pub type Known = HashMap<String, Value>;
+
+/// Deeper expressions count as computed.
+const MAX_DEPTH: usize = 24;
+
+/// What has been assigned and defined so far.
+#[derive(Debug, Default)]
+pub struct State {
+    pub known: Known,
+    /// Those that are known for a worker only.
+    pub of_worker: Known,
+    pub variables: HashMap<String, Value>,
+    /// `$_SERVER['HTTP_HOST']`, once the file sets it.
+    pub host: Option<Value>,
+    /// Constants that are defined, or not, depending on the request's host name.
+    pub host_constants: HashSet<String>,
+    /// Functions of the file that read the request's host name.
+    pub host_functions: HashSet<String>,
+}
+
+/// Where a file is.
+#[derive(Debug, Clone, Copy)]
+pub struct Location<'f> {
+    /// Its folder, and the WordPress root, each relative to the folder of
+    /// wp-config.php or absolute; empty, or with a slash at the end.
+    pub own: &'f str,
+    pub root: &'f str,
+}
+
+pub struct Reader<'r> {
+    pub view: &'r str,
+    pub source: &'r [u8],
+    pub state: &'r State,
+    pub location: Location<'r>,
+    /// Whether to evaluate as a worker would, which has no request. If not, a value is
+    /// known only if it is the same for everybody and stands in this expression.
+    pub as_worker: bool,
+}
+
+impl Reader<'_> {
+    pub fn value(&self, expr: &Expr<'_, '_>) -> Value {
+        self.value_within(expr, MAX_DEPTH)
+    }
+
+    fn value_within(&self, expr: &Expr<'_, '_>, depth: usize) -> Value {
+        let Some(depth) = depth.checked_sub(1) else {
+            return self.computed(expr);
+        };
+        let value = |expr| self.value_within(expr, depth);
+        match &expr.kind {
+            ExprKind::Null => Value::Null,
+            ExprKind::Bool(value) => Value::Bool(*value),
+            ExprKind::Int(value) => Value::Int(*value),
+            ExprKind::Float(_) => Value::Odd,
+            ExprKind::Parenthesized(inner) | ExprKind::ErrorSuppress(inner) => value(inner),
+            ExprKind::String(text) => self.literal(expr, text.as_bytes()),
+            ExprKind::Nowdoc { value, .. } => self.literal(expr, value.as_bytes()),
+            ExprKind::UnaryPrefix(unary) => match (unary.op, value(unary.operand)) {
+                (UnaryPrefixOp::Negate, Value::Int(n)) => Value::Int(n.wrapping_neg()),
+                (UnaryPrefixOp::BooleanNot, value) => match value.truthy() {
+                    Some(truth) => Value::Bool(!truth),
+                    None => self.computed(expr),
+                },
+                _ => self.computed(expr),
+            },
+            ExprKind::Binary(binary) if binary.op == BinaryOp::Concat => self.concat(expr, depth),
+            ExprKind::Array(elements) => {
+                let mut list = Vec::new();
+                for element in elements.iter() {
+                    let ArrayElementKind::Value(item) = &element.kind else {
+                        return self.computed(expr);
+                    };
+                    list.push(Element {
+                        value: value(item),
+                        at: span(item),
+                        key: element.key.as_ref().map(|key| Box::new(value(key))),
+                    });
+                }
+                Value::List(list)
+            }
+            ExprKind::Name(name) => match global_name(name, self.view) {
+                Some(name) => match self.constant(name) {
+                    Some(value) => value.clone(),
+                    // PHP's own constants are not known.
+                    None if name.starts_with("PHP_") => self.computed(expr),
+                    None if self.state.host_constants.contains(name) => {
+                        Value::computed(Truth::Unknown)
+                    }
+                    None => Value::Bareword(name.to_owned()),
+                },
+                None => self.computed(expr),
+            },
+            ExprKind::Variable(name) if self.as_worker => {
+                match self.state.variables.get(name.as_str()) {
+                    Some(value) => value.clone(),
+                    None => self.computed(expr),
+                }
+            }
+            ExprKind::ArrayAccess(_) if is_environment(expr, self.view) => Value::Environment(None),
+            ExprKind::ArrayAccess(_) if !self.as_worker => self.computed(expr),
+            ExprKind::ArrayAccess(_) if is_http_host(expr) => {
+                self.state.host.clone().unwrap_or(Value::Absent)
+            }
+            ExprKind::ArrayAccess(_) if server_key(expr).is_some_and(is_of_request) => {
+                Value::Absent
+            }
+            ExprKind::ArrayAccess(access) => match access.index {
+                Some(index) => self.element(value(access.array), value(index), expr),
+                None => self.computed(expr),
+            },
+            ExprKind::FunctionCall(_) if is_environment(expr, self.view) => {
+                Value::Environment(None)
+            }
+            ExprKind::Ternary(ternary) => {
+                let truth = self.truth(ternary.condition);
+                let then = || match ternary.then_expr {
+                    Some(then) => value(then),
+                    None => value(ternary.condition),
+                };
+                match truth {
+                    Truth::Unknown if self.asks_environment(ternary.condition) => {
+                        Value::Environment(Some(Box::new(value(ternary.else_expr))))
+                    }
+                    _ if !self.as_worker => self.computed(expr),
+                    Truth::Yes => then(),
+                    Truth::No => value(ternary.else_expr),
+                    Truth::Unknown => then().or(value(ternary.else_expr)),
+                }
+            }
+            ExprKind::NullCoalesce(either) => match value(either.left) {
+                Value::Environment(_) => Value::Environment(Some(Box::new(value(either.right)))),
+                _ if !self.as_worker => self.computed(expr),
+                Value::Null | Value::Absent => value(either.right),
+                left @ (Value::Computed { .. } | Value::Bareword(_)) => {
+                    left.or(value(either.right))
+                }
+                left => left,
+            },
+            _ => self.computed(expr),
+        }
+    }
+
+    fn constant(&self, name: &str) -> Option<&Value> {
+        let of_worker = self.state.of_worker.get(name).filter(|_| self.as_worker);
+        of_worker.or_else(|| self.state.known.get(name))
+    }
+
+    /// An element of a literal array, if array and key are known.
+    fn element(&self, array: Value, key: Value, expr: &Expr<'_, '_>) -> Value {
+        let key = match key {
+            // PHP takes null for the empty string.
+            Value::Absent | Value::Null => Some(String::new()),
+            key => key.text(),
+        };
+        let (Value::List(list), Some(key)) = (array, key) else {
+            return self.computed(expr);
+        };
+        let keys: Option<Vec<String>> = list.iter().map(|it| it.key.as_ref()?.text()).collect();
+        match keys {
+            Some(keys) => match keys.iter().rposition(|it| *it == key) {
+                Some(at) => list[at].value.clone(),
+                None => Value::Null,
+            },
+            None => self.computed(expr),
+        }
+    }
+
+    fn literal(&self, expr: &Expr<'_, '_>, bytes: &[u8]) -> Value {
+        match std::str::from_utf8(bytes) {
+            Ok(text) if self.source[span(expr)].is_ascii() && text.is_ascii() => {
+                Value::Text(text.to_owned())
+            }
+            _ => Value::Odd,
+        }
+    }
+
+    /// Evaluates a chain of `.` in a loop: recursion would go too deep on its left.
+    fn concat(&self, expr: &Expr<'_, '_>, depth: usize) -> Value {
+        let mut text = String::new();
+        for part in chain(expr) {
+            match self.value_within(part, depth).text() {
+                Some(more) => text.push_str(&more),
+                None => return self.computed(expr),
+            }
+        }
+        Value::Text(text)
+    }
+
+    fn computed(&self, expr: &Expr<'_, '_>) -> Value {
+        Value::computed(self.depends_on_host(expr))
+    }
+
+    /// Whether the value is made from the request's host name, which a worker lacks.
+    pub fn depends_on_host(&self, expr: &Expr<'_, '_>) -> Truth {
+        let mut found = Truth::No;
+        let mut see = |truth: Truth| match truth {
+            Truth::No => {}
+            Truth::Yes => found = Truth::Yes,
+            Truth::Unknown if found == Truth::No => found = Truth::Unknown,
+            Truth::Unknown => {}
+        };
+        walk(expr, &mut |inner| match &inner.kind {
+            ExprKind::Variable(name) => {
+                if let Some(value) = self.state.variables.get(name.as_str()) {
+                    see(value.from_host());
+                }
+            }
+            ExprKind::String(text) => match text.as_bytes() {
+                b"HTTP_HOST" if self.state.host.is_some() => {}
+                b"HTTP_HOST" | b"SERVER_NAME" | b"HTTP_X_FORWARDED_HOST" => see(Truth::Yes),
+                other => {
+                    if std::str::from_utf8(other)
+                        .is_ok_and(|name| self.state.host_constants.contains(name))
+                    {
+                        see(Truth::Unknown);
+                    }
+                }
+            },
+            ExprKind::Name(name) => {
+                if global_name(name, self.view).is_some_and(|it| {
+                    self.state.host_constants.contains(it)
+                        || self.state.host_functions.contains(&it.to_ascii_lowercase())
+                }) {
+                    see(Truth::Unknown);
+                }
+            }
+            _ => {}
+        });
+        found
+    }
+
+    /// Whether nothing but the environment decides on a condition.
+    fn asks_environment(&self, condition: &Expr<'_, '_>) -> bool {
+        let mut asks = false;
+        walk(condition, &mut |inner| {
+            asks |= is_environment(inner, self.view);
+        });
+        asks && self.depends_on_host(condition) == Truth::No
+    }
+
+    /// The path in an `include`: absolute, or relative to the folder of wp-config.php.
+    pub fn path(&self, expr: &Expr<'_, '_>) -> Option<String> {
+        let parts = chain(bare(expr));
+        let (first, rest) = parts.split_first()?;
+        let mut tail = String::new();
+        for part in rest {
+            tail.push_str(&self.value(part).text()?);
+        }
+        let (head, tail) = match self.folder(first) {
+            Some(_) if tail.is_empty() => return None,
+            Some(folder) => (folder, tail.trim_start_matches('/').to_owned()),
+            None => {
+                let path = format!("{}{tail}", self.value(first).text()?);
+                match path.starts_with('/') {
+                    true => (String::new(), path),
+                    false => (
+                        self.location.own.to_owned(),
+                        path.trim_start_matches("./").to_owned(),
+                    ),
+                }
+            }
+        };
+        (!tail.is_empty()).then(|| format!("{head}{tail}"))
+    }
+
+    /// Recognizes `ABSPATH`, `__DIR__`, `dirname( __FILE__ )` and the folders above, and
+    /// variables that hold one of them.
+    fn folder(&self, expr: &Expr<'_, '_>) -> Option<String> {
+        use php_ast::MagicConstKind::{Dir, File};
+        let expr = bare(expr);
+        match &expr.kind {
+            ExprKind::MagicConst(Dir) => Some(self.location.own.to_owned()),
+            ExprKind::Name(name) if global_name(name, self.view) == Some("ABSPATH") => {
+                Some(self.location.root.to_owned())
+            }
+            ExprKind::FunctionCall(call) => {
+                let name = function_name(call, self.view)?;
+                if name != "dirname" && name != "realpath" {
+                    return None;
+                }
+                let (inner, levels) = match &call.args[..] {
+                    [inner] => (inner, 1),
+                    [inner, levels] if name == "dirname" => match self.value(levels.value()?) {
+                        Value::Int(levels @ 1..=8) => (inner, levels),
+                        _ => return None,
+                    },
+                    _ => return None,
+                };
+                let ArgKind::Value(inner) = &inner.kind else {
+                    return None;
+                };
+                match &bare(inner).kind {
+                    ExprKind::MagicConst(File) if name == "dirname" => {
+                        Some(above(self.location.own, levels - 1))
+                    }
+                    _ if name == "dirname" => Some(above(&self.folder(inner)?, levels)),
+                    _ => self.folder(inner),
+                }
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The folder `levels` above.
+fn above(folder: &str, levels: i64) -> String {
+    let mut folder = folder.to_owned();
+    for _ in 0..levels {
+        let inner = folder.trim_end_matches('/');
+        folder = match inner.rsplit_once('/') {
+            _ if inner.is_empty() && folder.is_empty() => "../".to_owned(),
+            _ if inner == ".." || inner.ends_with("/..") => format!("{inner}/../"),
+            Some((up, _)) => format!("{up}/"),
+            None if inner.is_empty() => "/".to_owned(),
+            None => String::new(),
+        };
+    }
+    folder
+}
+
+/// What only a web server puts into `$_SERVER`.
+pub fn is_of_request(key: &[u8]) -> bool {
+    key.starts_with(b"HTTP_") || key == b"SERVER_NAME"
+}
+
+/// `getenv( 'X' )`, `$_ENV['X']` or `$_SERVER['X']` for what no web server sets.
+fn is_environment(expr: &Expr<'_, '_>, view: &str) -> bool {
+    const OF_SERVER: [&[u8]; 14] = [
+        b"argc",
+        b"argv",
+        b"PHP_SELF",
+        b"SCRIPT_NAME",
+        b"SCRIPT_FILENAME",
+        b"PATH_INFO",
+        b"HTTPS",
+        b"REMOTE_ADDR",
+        b"REQUEST_URI",
+        b"REQUEST_METHOD",
+        b"SERVER_PORT",
+        b"SERVER_ADDR",
+        b"DOCUMENT_ROOT",
+        b"QUERY_STRING",
+    ];
+    match &expr.kind {
+        ExprKind::FunctionCall(call) => {
+            matches!(function_name(call, view).as_deref(), Some("getenv" | "env"))
+                && !call.args.is_empty()
+        }
+        ExprKind::ArrayAccess(_) => {
+            key_of(expr, "_ENV").is_some()
+                || server_key(expr)
+                    .is_some_and(|key| !is_of_request(key) && !OF_SERVER.contains(&key))
+        }
+        _ => false,
+    }
+}
