@@ -28,7 +28,9 @@ pub fn of_site(host: &Host, name: &str, dir: &Path, wish: WaitingJobs) -> Result
     let found = settings::locate(host, dir)
         .and_then(|path| Ok((host.read(&path)?, path)))
         .ok()
-        .and_then(|(file, path)| config::scan(&file?.bytes, &settings::includes(host, dir, &path)).ok());
+        .and_then(|(file, path)| {
+            config::scan(&file?.bytes, &settings::includes(host, dir, &path)).ok()
+        });
     let Some(found) = found.filter(|_| host.live()) else {
         return Ok(None);
     };

@@ -35,9 +35,8 @@ pub fn locate(host: &Host, dir: &Path) -> Result<PathBuf> {
     let located = located.map_err(|refusal| match host.look(&path) {
         Ok(Node::Link { to, .. }) => {
             let why = format!("it is a link to {}, which does not exist", to.display());
-            Problem::new(format!("edit {}", path.display()), why).help(
-                "correct the link, or name the file with --wp-config",
-            )
+            Problem::new(format!("edit {}", path.display()), why)
+                .help("correct the link, or name the file with --wp-config")
         }
         _ => explain(&path, refusal),
     })?;

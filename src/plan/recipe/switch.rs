@@ -32,12 +32,12 @@ pub fn wp_config(site: &SiteResolved) -> File {
         servers: site.servers.clone(),
         salt: site.salt.clone(),
     };
-    let path = site.config.clone();
+    let (path, dir) = (site.config.clone(), site.dir.clone());
     File {
         path: path.clone(),
         edit: Edit::WpConfig,
         make: Box::new(move |host, now| {
-            let include = settings::includes(host, &path);
+            let include = settings::includes(host, &dir, &path);
             let edited = config::edit(now.unwrap_or_default(), &desired, &include)
                 .map_err(|refusal| settings::explain(&path, refusal))?;
             Ok(Next {

@@ -65,7 +65,10 @@ impl Missing {
         match kind {
             Kind::Define { name, .. } => self.host.is_some() && name == "DOMAIN_CURRENT_SITE",
             Kind::Servers { .. } | Kind::Push(..) => {
-                matches!(self.servers, Some(ServerLines::Lift | ServerLines::Unless(_)))
+                matches!(
+                    self.servers,
+                    Some(ServerLines::Lift | ServerLines::Unless(_))
+                )
             }
             _ => false,
         }

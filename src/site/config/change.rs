@@ -5,9 +5,9 @@ use crate::site::config::block::{self, Missing, ServerLines};
 use crate::site::config::events::Event;
 use crate::site::config::facts::Facts;
 use crate::site::config::includes::Fact;
-use crate::site::config::network::{Domain, Network};
-use crate::site::config::lines::line_of;
 use crate::site::config::layout::Part;
+use crate::site::config::lines::line_of;
+use crate::site::config::network::{Domain, Network};
 use crate::site::config::place::{self, Spot, line_start};
 use crate::site::config::refusal::Refusal;
 use crate::site::config::value::{Element, Value, server_list};
@@ -113,9 +113,12 @@ impl<'p> Plan<'p> {
             // An included file may define the salt that it has in its data.
             let salt = match (want, &self.facts.salt_in_data) {
                 (Want::Default(_), Some(salt)) => salt,
-                (Want::Exactly(salt), Some(other)) if salt != other && self.facts.opaque.is_some() => {
+                (Want::Exactly(salt), Some(other))
+                    if salt != other && self.facts.opaque.is_some() =>
+                {
                     let reason = format!("an included file may set {name} to another value");
-                    return Err(Refusal::new(None, reason).by_hand("change it there, or omit --salt, and run setup again"));
+                    return Err(Refusal::new(None, reason)
+                        .by_hand("change it there, or omit --salt, and run setup again"));
                 }
                 _ => want.value(),
             };
@@ -189,7 +192,10 @@ impl<'p> Plan<'p> {
             && let Some(default) = server_list(value)
             && exactly.is_none_or(|want| *want == default)
         {
-            self.warn(&fact, "the environment may name other job servers, for pages as for workers");
+            self.warn(
+                &fact,
+                "the environment may name other job servers, for pages as for workers",
+            );
             return Ok(());
         }
         match value {

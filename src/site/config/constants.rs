@@ -1,12 +1,12 @@
 //! What the events of a file say about one of our constants.
 
-use crate::site::config::{Warning, is_on};
 use crate::site::config::events::{Kind, Place, is_watched};
 use crate::site::config::guards::SERVERS;
 use crate::site::config::includes::{Fact, From, refuse};
 use crate::site::config::refusal::Refusal;
 use crate::site::config::truth::Truth;
 use crate::site::config::value::Value;
+use crate::site::config::{Warning, is_on};
 use crate::site::plugins::{constants, switches};
 
 pub fn constant(

@@ -5,11 +5,9 @@ use crate::site::config::events::{Kind, Opaque, is_watched, of_network, resemble
 use crate::site::config::folders::{self, is_folder};
 use crate::site::config::guards::SERVERS;
 use crate::site::config::shapes::{self, names_settings, servers_target};
-use crate::site::config::value::{
-    Value, bare, function_name, global_name, is_http_host, span,
-};
-use crate::site::config::walk::Walker;
 use crate::site::config::truth::Truth;
+use crate::site::config::value::{Value, bare, function_name, global_name, is_http_host, span};
+use crate::site::config::walk::Walker;
 use crate::site::plugins::constants;
 use php_ast::visitor::{Visitor, walk_expr};
 use php_ast::{ArgKind, ArrayElement, AssignOp, Expr, ExprKind, ForeachStmt};
@@ -360,10 +358,30 @@ impl Walker<'_> {
 /// Whether a function of PHP is known to leave its arguments alone.
 fn only_reads(function: &str) -> bool {
     const ONLY_READ: [&str; 24] = [
-        "strpos", "stripos", "strrpos", "strstr", "stristr", "strtolower", "strtoupper", "strlen",
-        "strcmp", "strcasecmp", "strtr", "str_contains", "str_starts_with", "str_ends_with",
-        "in_array", "array_key_exists", "trim", "rtrim", "explode", "implode", "substr",
-        "parse_url", "file_exists", "is_file",
+        "strpos",
+        "stripos",
+        "strrpos",
+        "strstr",
+        "stristr",
+        "strtolower",
+        "strtoupper",
+        "strlen",
+        "strcmp",
+        "strcasecmp",
+        "strtr",
+        "str_contains",
+        "str_starts_with",
+        "str_ends_with",
+        "in_array",
+        "array_key_exists",
+        "trim",
+        "rtrim",
+        "explode",
+        "implode",
+        "substr",
+        "parse_url",
+        "file_exists",
+        "is_file",
     ];
     ONLY_READ.contains(&function)
 }

@@ -2,8 +2,8 @@
 
 use crate::site::config::folders::Folder;
 use crate::site::config::php::Trivia;
-use crate::site::config::value::Value;
 use crate::site::config::truth::Truth;
+use crate::site::config::value::Value;
 use crate::site::plugins::constants;
 use std::fmt;
 use std::ops::Range;
@@ -155,7 +155,9 @@ pub enum Opaque {
 impl fmt::Display for Opaque {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Opaque::UnreadableFile(path) => return write!(f, "a file that cannot be read ({path})"),
+            Opaque::UnreadableFile(path) => {
+                return write!(f, "a file that cannot be read ({path})");
+            }
             Opaque::ComputedConstant => "a constant with a computed name",
             Opaque::ComputedDefinition => "a computed definition",
             Opaque::ComputedVariable => "a variable with a computed name",

@@ -5,8 +5,8 @@ use crate::site::config::constants::{constant, entry, similar_names};
 use crate::site::config::events::{End, Event, Kind, Opaque, Seen};
 use crate::site::config::folders::Folders;
 use crate::site::config::includes::{Fact, From, refuse, splice};
-use crate::site::config::network::{Domain, Network, domain, faked_host, network};
 use crate::site::config::lines::{Lines, line_of};
+use crate::site::config::network::{Domain, Network, domain, faked_host, network};
 use crate::site::config::php;
 use crate::site::config::reader::Location;
 use crate::site::config::refusal::Refusal;
@@ -60,10 +60,7 @@ impl Facts {
 pub fn read(source: &[u8], include: &dyn Include) -> Result<Facts, Refusal> {
     let root = include.root();
     let seen = php::parse(source, |program, view, trivia, old| {
-        let location = Location {
-            own: "",
-            root,
-        };
+        let location = Location { own: "", root };
         crate::site::config::walk::see(program, view, source, trivia, old, location)
     })?;
     let mut warnings = Vec::new();
@@ -147,7 +144,9 @@ fn find_load(seen: &Seen, source: &[u8], include: &dyn Include) -> Result<usize,
             Some(line_of(source, first.at)),
             "WordPress is loaded inside a function, and it is unknown when that is called",
         )
-        .by_hand_lines("add these lines by hand, at the top level of the file and above that function")),
+        .by_hand_lines(
+            "add these lines by hand, at the top level of the file and above that function",
+        )),
     }
 }
 

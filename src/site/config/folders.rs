@@ -6,7 +6,8 @@ use std::path::{Component, Path, PathBuf};
 
 use php_ast::{ArgKind, BinaryOp, Expr, ExprKind, MagicConstKind};
 
-use crate::site::config::value::{Reader, bare, function_name, global_name};
+use crate::site::config::reader::Reader;
+use crate::site::config::value::{bare, function_name, global_name};
 
 pub const CONTENT: &str = "WP_CONTENT_DIR";
 pub const PLUGINS: &str = "WP_PLUGIN_DIR";

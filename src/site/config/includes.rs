@@ -2,8 +2,8 @@
 
 use crate::site::config::Include;
 use crate::site::config::events::{End, Event, Kind, Opaque, Place};
-use crate::site::config::reader::Location;
 use crate::site::config::lines::Lines;
+use crate::site::config::reader::Location;
 use crate::site::config::refusal::Refusal;
 use crate::site::config::value::Value;
 use crate::site::config::{php, walk};

@@ -206,12 +206,12 @@ fn found(facts: &Facts) -> Found {
     Found {
         on: switches().iter().copied().filter(on).collect(),
         servers: known(&facts.servers).and_then(|fact| server_list(&fact.value)),
-        salt_computed: salt
-            .as_ref()
-            .is_some_and(|fact| matches!(
-                    fact.value,
-                    Value::Computed { .. } | Value::Environment(_) | Value::Odd
-                )),
+        salt_computed: salt.as_ref().is_some_and(|fact| {
+            matches!(
+                fact.value,
+                Value::Computed { .. } | Value::Environment(_) | Value::Odd
+            )
+        }),
         salt: salt
             .and_then(|fact| fact.value.text())
             .filter(|it| !it.is_empty()),
@@ -239,10 +239,9 @@ fn check(facts: &Facts, desired: &Desired) -> Result<(), Refusal> {
         (Want::Default(_), None) => found.salt_computed,
         (Want::Exactly(_), None) => false,
     };
-    let host = found.network == Network::No || found.host || matches!(
-            facts.domain,
-            Domain::Missing | Domain::FromHost(_)
-        );
+    let host = found.network == Network::No
+        || found.host
+        || matches!(facts.domain, Domain::Missing | Domain::FromHost(_));
     let missing = [
         (found.on.contains(&desired.switch), "the switch"),
         (servers, "the servers"),

@@ -1,8 +1,8 @@
 //! Whether the file defines a network, by WordPress's own rules, and what is known
 //! about its main domain.
 
-use crate::site::config::events::Kind;
 use crate::site::config::Warning;
+use crate::site::config::events::Kind;
 use crate::site::config::includes::{From, refuse};
 use crate::site::config::refusal::Refusal;
 use crate::site::config::truth::Truth;

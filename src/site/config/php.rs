@@ -1,10 +1,10 @@
 //! Parses PHP source to a tree. Only this module knows the parser crate and its
 //! weaknesses.
 
-use crate::site::config::refusal::Refusal;
-use php_ast::Program;
 use crate::site::config::lines::line_of;
+use crate::site::config::refusal::Refusal;
 use crate::site::config::strange;
+use php_ast::Program;
 use php_lexer::{LexerError, LexerErrorKind, Token, TokenKind};
 use php_rs_parser::{ParseOptions, PhpVersion, bumpalo::Bump, parse_arena_with};
 use std::ops::Range;
@@ -35,8 +35,9 @@ pub fn parse<R: Send>(
     read: impl FnOnce(&Program<'_, '_>, &str, Trivia, bool) -> R + Send,
 ) -> Result<R, Refusal> {
     if source.len() > MAX_BYTES {
-        return Err(Refusal::new(None, "the file is larger than 8 MB")
-            .by_hand("move what makes it large into a file that it includes, and run setup again"));
+        return Err(Refusal::new(None, "the file is larger than 8 MB").by_hand(
+            "move what makes it large into a file that it includes, and run setup again",
+        ));
     }
     strange::encoding(source)?;
     check_heredocs(source)?;
@@ -47,8 +48,10 @@ pub fn parse<R: Send>(
     let unterminated = |error: &&LexerError| error.kind == LexerErrorKind::UnterminatedComment;
     if let Some(error) = errors.iter().find(unterminated) {
         let line = line_of(source, error.span.start as usize);
-        return Err(Refusal::new(Some(line), "a comment begins here and never ends")
-            .by_hand("end it with */, and run setup again"));
+        return Err(
+            Refusal::new(Some(line), "a comment begins here and never ends")
+                .by_hand("end it with */, and run setup again"),
+        );
     }
     strange::letters(source, &tokens)?;
     let deep = depth(&tokens, &view) > MAX_DEPTH_HERE;
@@ -136,11 +139,10 @@ fn check_heredocs(source: &[u8]) -> Result<(), Refusal> {
         }
     }
     if count * source.len() > MAX_HEREDOC_WORK {
-        return Err(Refusal::new(
-            None,
-            "the file has too many heredocs for its size",
-        )
-        .by_hand("move them into a file that it includes, and run setup again"));
+        return Err(
+            Refusal::new(None, "the file has too many heredocs for its size")
+                .by_hand("move them into a file that it includes, and run setup again"),
+        );
     }
     Ok(())
 }

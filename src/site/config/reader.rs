@@ -1,9 +1,10 @@
 //! Evaluates expressions as a worker would, as far as possible without running them.
 
-use crate::site::config::value::{
-    Element, Value, bare, chain, function_name, global_name, is_http_host, key_of, server_key, span, walk,
-};
 use crate::site::config::truth::Truth;
+use crate::site::config::value::{
+    Element, Value, bare, chain, function_name, global_name, is_http_host, key_of, server_key,
+    span, walk,
+};
 use php_ast::{ArgKind, ArrayElementKind, BinaryOp, Expr, ExprKind, UnaryPrefixOp};
 use std::collections::{HashMap, HashSet};
 

@@ -113,4 +113,3 @@ fn follow_servers(
     }
     Ok(())
 }
-

@@ -85,9 +85,10 @@ pub fn names_settings(path: &Expr<'_, '_>) -> bool {
 
 /// The functions that load WordPress, in lowercase.
 pub fn loading_functions(stmts: &[Stmt<'_, '_>]) -> HashSet<String> {
-    functions(stmts, &|expr| {
-        matches!(&expr.kind, ExprKind::Include(_, path) if names_settings(path))
-    })
+    functions(
+        stmts,
+        &|expr| matches!(&expr.kind, ExprKind::Include(_, path) if names_settings(path)),
+    )
 }
 
 /// The functions that read the request's host name, in lowercase.

@@ -16,10 +16,11 @@ pub fn encoding(source: &[u8]) -> Result<(), Refusal> {
         || source.starts_with(b"\xfe\xff")
         || (source.len() >= 8 && (wide(0) || wide(1)));
     if utf16 {
-        return Err(
-            Refusal::new(None, "the file is in UTF-16, which PHP does not read as code")
-                .by_hand("save it in UTF-8 without a byte order mark, and run setup again"),
-        );
+        return Err(Refusal::new(
+            None,
+            "the file is in UTF-16, which PHP does not read as code",
+        )
+        .by_hand("save it in UTF-8 without a byte order mark, and run setup again"));
     }
     Ok(())
 }

@@ -44,10 +44,9 @@ impl Value {
             Value::Int(value) => *value != 0,
             Value::Text(text) => !text.is_empty() && text != "0",
             Value::List(list) => !list.is_empty(),
-            Value::Odd
-            | Value::Bareword(_)
-            | Value::Environment(_)
-            | Value::Computed { .. } => return None,
+            Value::Odd | Value::Bareword(_) | Value::Environment(_) | Value::Computed { .. } => {
+                return None;
+            }
         })
     }
 

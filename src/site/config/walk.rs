@@ -15,7 +15,8 @@ use crate::site::config::value::bare;
 use crate::site::plugins::constants;
 use php_ast::visitor::{Visitor, walk_expr, walk_stmt};
 use php_ast::{
-    BinaryExpr, BinaryOp, Expr, ExprKind, IfStmt, NamespaceBody, Program, Stmt, StmtKind, TernaryExpr,
+    BinaryExpr, BinaryOp, Expr, ExprKind, IfStmt, NamespaceBody, Program, Stmt, StmtKind,
+    TernaryExpr,
 };
 use std::collections::HashSet;
 use std::convert::Infallible;

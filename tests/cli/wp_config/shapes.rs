@@ -254,7 +254,11 @@ fn php_sees_the_requested_settings() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    eprintln!("{} shapes judged by PHP, each in {} ways", shown.len(), MODES.len());
+    eprintln!(
+        "{} shapes judged by PHP, each in {} ways",
+        shown.len(),
+        MODES.len()
+    );
 }
 
 /// What worked for pages and for WP-CLI still does, and has the settings.
