@@ -16,7 +16,7 @@ use crate::intent::options::{HostOptions, HostSettings, Role, SiteOptions, Spec,
 use crate::intent::queue;
 use crate::intent::resolve_site::{LazyServers, resolve_site, without_found};
 pub use crate::intent::resolved::{HostResolved, Resolved, SiteResolved};
-use crate::intent::salts::{refuse_shared_salts, settings_of};
+use crate::intent::salts::{refuse_shared_configs, refuse_shared_salts, settings_of};
 use crate::site::find;
 use crate::supervisor::programs::{self, ProgramSection};
 
@@ -101,6 +101,7 @@ pub fn resolve(host: &Host, spec: &Spec) -> Result<Resolved> {
         }
     }
     let others = others(host, platform, spec, &programs, &servers);
+    refuse_shared_configs(&mut sites, &mut refused);
     refuse_shared_salts(host, &programs, &mut sites, &mut refused);
     let notes = share_budget(host, &programs, &mut sites);
     Ok(Resolved {

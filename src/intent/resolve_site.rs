@@ -109,10 +109,11 @@ pub fn resolve_site(
         given: &given,
     };
     let (content, learned) = of.find(host, &target)?;
-    let installed = find::plugin_in(host, &content)?.map(|it| it.plugin);
+    let plugins = find::plugins_in(host, &content)?;
+    let installed = plugins.first().map(|it| it.plugin);
     let choice = options.plugin.unwrap_or(PluginChoice::Auto);
     let plugin = choice.or_installed(installed);
-    if !plugin.bundled && installed != Some(plugin) {
+    if !plugin.bundled && !plugins.iter().any(|it| it.plugin == plugin) {
         let what = format!("use {} in {}", plugin.label, wish.dir.display());
         return Err(Problem::new(what, "the plugin's files are missing")
             .help("install the plugin, or use --plugin bundled")

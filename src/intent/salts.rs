@@ -16,6 +16,32 @@ use crate::site::config::{self, Found};
 use crate::site::settings;
 use crate::supervisor::programs::{self, ProgramSection};
 
+/// Two sites with one wp-config.php would share its salt. The first one gets it.
+pub fn refuse_shared_configs(
+    sites: &mut Vec<SiteResolved>,
+    refused: &mut Vec<(PathBuf, anyhow::Error)>,
+) {
+    let mut by_file: HashMap<PathBuf, PathBuf> = HashMap::new();
+    sites.retain(|site| {
+        let first = by_file.entry(site.config.clone());
+        let first = first.or_insert_with(|| site.dir.clone());
+        if *first == site.dir || site.existing.is_some() || site.found.salt_computed {
+            return true;
+        }
+        let what = format!("set up {}", site.dir.display());
+        let why = format!(
+            "its wp-config.php is that of {} ({}), so both would have the same WP_ASYNC_TASK_SALT and run each other's jobs",
+            first.display(),
+            site.config.display()
+        );
+        let problem = Problem::new(what, why).help(
+            "give it a wp-config.php of its own, or a WP_ASYNC_TASK_SALT that is not the same for both",
+        );
+        refused.push((site.dir.clone(), problem.into()));
+        false
+    });
+}
+
 /// Two sites with the same salt would run each other's jobs. A site that was set
 /// up earlier keeps it; new ones are refused.
 pub fn refuse_shared_salts(

@@ -66,8 +66,14 @@ pub fn find(host: &Host, dir: &Path) -> Result<WordPress> {
 /// The plugin in a site, identified by its main file. The bundled one counts
 /// only if the site has no other.
 pub fn plugin_in(host: &Host, content: &Content) -> Result<Option<InstalledPlugin>> {
+    Ok(plugins_in(host, content)?.into_iter().next())
+}
+
+/// All plugins in a site, the bundled one last.
+pub fn plugins_in(host: &Host, content: &Content) -> Result<Vec<InstalledPlugin>> {
     let (bundled, own): (Vec<&Plugin>, Vec<&Plugin>) =
         PLUGINS.iter().partition(|plugin| plugin.bundled);
+    let mut found = Vec::new();
     for folder in [&content.plugins, &content.must_use] {
         for name in host.list(folder)? {
             for plugin in &own {
@@ -76,7 +82,7 @@ pub fn plugin_in(host: &Host, content: &Content) -> Result<Option<InstalledPlugi
                     false => folder.join(&name).join(plugin.main_file),
                 };
                 if host.exists(&main) {
-                    return Ok(Some(InstalledPlugin { plugin, main }));
+                    found.push(InstalledPlugin { plugin, main });
                 }
             }
         }
@@ -84,10 +90,10 @@ pub fn plugin_in(host: &Host, content: &Content) -> Result<Option<InstalledPlugi
     for plugin in bundled {
         let main = content.must_use.join(plugin.main_file);
         if host.exists(&main) {
-            return Ok(Some(InstalledPlugin { plugin, main }));
+            found.push(InstalledPlugin { plugin, main });
         }
     }
-    Ok(None)
+    Ok(found)
 }
 
 /// The major version in a plugin's header, which is a comment with

@@ -255,6 +255,7 @@ const ALLOWED: &[(&str, &[&str], &str)] = &[
         "site/config/block.rs",
         &[
             "$_SERVER['HTTP_HOST'] = DOMAIN_CURRENT_SITE;",
+            "$_SERVER['HTTP_HOST'] = \\DOMAIN_CURRENT_SITE;",
             "$gearman_servers = array(",
             "define( '{name}', ",
             "defined( '{name}' ) || define( '{name}', ",
@@ -264,8 +265,13 @@ const ALLOWED: &[(&str, &[&str], &str)] = &[
         "PHP in our block",
     ),
     (
+        "site/config/definitions.rs",
+        &["define"],
+        "a function of PHP",
+    ),
+    (
         "site/config/layout.rs",
-        &["begin", "end", "salt"],
+        &["begin", "end", "generated", "managed"],
         "marks of other programs, and a program's name",
     ),
     (
@@ -278,6 +284,25 @@ const ALLOWED: &[(&str, &[&str], &str)] = &[
         &["all, stop editing"],
         "WordPress's comment in wp-config.php",
     ),
+    (
+        "site/config/said.rs",
+        &[
+            "directly in production",
+            "edit this file",
+            "edit this wp-config",
+            "generated",
+            "if you",
+            "managed",
+            "modify this file",
+            "modify this wp-config",
+            "this",
+            "was",
+            "without",
+        ],
+        "what comments of other programs say",
+    ),
+    ("site/config/shapes.rs", &["define"], "a function of PHP"),
+    ("site/config/walk.rs", &["define"], "a function of PHP"),
     (
         "site/extension.rs",
         &["none"],

@@ -267,6 +267,76 @@ fn bad_input_is_one_clear_error_before_anything_changes() {
 }
 
 #[test]
+fn each_of_two_plugins_can_be_chosen() {
+    let root = Root::new();
+    for plugin in ["wp-gears", "wp-minions"] {
+        let main = format!("{SITE}/wp-content/plugins/{plugin}/{plugin}.php");
+        root.put(&main, "<?php\n");
+    }
+    for (plugin, constant) in [
+        ("wp-gears", "'WP_GEARS'"),
+        ("wp-minions", "'WP_MINIONS_BACKEND'"),
+    ] {
+        let output = root.run(&["plan", "--site", SITE, "--plugin", plugin]);
+        assert!(
+            text(&output).contains(constant),
+            "{plugin}: {}",
+            text(&output)
+        );
+    }
+}
+
+#[test]
+fn a_linked_site_has_the_config_that_wordpress_loads() {
+    let root = Root::new();
+    let config = std::fs::read_to_string(root.at(format!("{SITE}/wp-config.php"))).unwrap();
+    std::fs::remove_file(root.at(format!("{SITE}/wp-config.php"))).unwrap();
+    std::fs::create_dir_all(root.at("/srv/www")).unwrap();
+    std::os::unix::fs::symlink("../../var/www/site", root.at("/srv/www/blog")).unwrap();
+    root.put("/srv/www/wp-config.php", &config);
+    root.put("/var/www/wp-config.php", &config);
+    let output = root.run(&["setup", "--site", "/srv/www/blog", "--yes"]);
+    assert_eq!(code(&output), 0, "{}", text(&output));
+    let read = |path: &str| std::fs::read_to_string(root.at(path)).unwrap();
+    assert_eq!(read("/srv/www/wp-config.php"), config);
+    assert!(read("/var/www/wp-config.php").contains("'WP_GEARS'"));
+}
+
+#[test]
+fn a_config_that_is_a_link_to_nothing_is_named() {
+    let root = Root::new();
+    let path = root.at(format!("{SITE}/wp-config.php"));
+    std::fs::remove_file(&path).unwrap();
+    std::os::unix::fs::symlink("../gone.php", &path).unwrap();
+    let output = root.run(&["setup", "--site", SITE, "--yes"]);
+    assert_eq!(code(&output), 1);
+    assert!(
+        text(&output).contains("it is a link to ../gone.php"),
+        "{}",
+        text(&output)
+    );
+}
+
+#[test]
+fn of_two_sites_with_one_config_the_second_is_refused() {
+    let root = Root::new();
+    root.site("/var/www/other");
+    let config = root.at("/var/www/other/wp-config.php");
+    std::fs::remove_file(&config).unwrap();
+    std::os::unix::fs::symlink("../site/wp-config.php", &config).unwrap();
+    for _ in 0..2 {
+        let output = root.run(&["setup", "--site", SITE, "--site", "/var/www/other", "--yes"]);
+        assert!(
+            text(&output).contains("would have the same WP_ASYNC_TASK_SALT"),
+            "{}",
+            text(&output)
+        );
+    }
+    let text = std::fs::read_to_string(root.at(format!("{SITE}/wp-config.php"))).unwrap();
+    assert_eq!(text.matches("BEGIN wp-gears").count(), 1);
+}
+
+#[test]
 fn json_is_one_document_and_nothing_else() {
     let root = Root::new();
     let output = root.run(&["setup", "--site", SITE, "--yes", "--json"]);

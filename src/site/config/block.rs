@@ -145,6 +145,15 @@ pub fn array(servers: &[String]) -> String {
     format!("array( {} )", list.join(", "))
 }
 
+/// One plain list of servers, also where the file is included inside a function.
+pub fn plain_servers(servers: &[String], is_global: bool) -> Vec<String> {
+    let list = format!("$gearman_servers = {};", array(servers));
+    match is_global {
+        true => vec![list],
+        false => vec!["global $gearman_servers;".into(), list],
+    }
+}
+
 /// A PHP string literal in single quotes.
 pub fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))

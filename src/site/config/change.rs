@@ -99,7 +99,7 @@ impl<'p> Plan<'p> {
             return Ok(());
         }
         if at_run_time(&fact.value) {
-            return Err(computed(fact, switch.constant));
+            return Err(computed(fact, switch.constant, &switch.php()));
         }
         if is_text_false(&fact.value) && switch.value == SwitchValue::True {
             self.warn(fact, "PHP treats a string as true, even 'false'");
@@ -129,7 +129,7 @@ impl<'p> Plan<'p> {
         if at_run_time(&fact.value) {
             return match want {
                 Want::Default(_) => Ok(()),
-                Want::Exactly(_) => Err(computed(&fact, name)),
+                Want::Exactly(salt) => Err(computed(&fact, name, &block::quoted(salt))),
             };
         }
         let empty = fact.value.truthy() == Some(false) && has.as_deref() != Some("0");
@@ -199,7 +199,7 @@ impl<'p> Plan<'p> {
             return Ok(());
         }
         match value {
-            _ if by_environment => Err(computed(&fact, name)),
+            _ if by_environment => Err(computed(&fact, name, &block::array(want.value()))),
             Value::List(elements) => match server_list(value) {
                 Some(has) if exactly.is_none_or(|want| *want == has) => {
                     if elements.iter().any(|it| it.key.is_some()) {
@@ -210,16 +210,23 @@ impl<'p> Plan<'p> {
                     }
                     Ok(())
                 }
-                Some(_) if self.facts.pushed => {
-                    Err(self.stuck(&fact, "the servers are added to the list one by one"))
-                }
+                Some(_) if self.facts.pushed => Err(self
+                    .stuck(&fact, "the servers are added to the list one by one")
+                    .by_hand_servers(
+                        "write them as one plain list, in place of all lines that add one, and run setup again",
+                    )),
                 Some(_) => self.list(&fact, elements, want.value()),
                 None if elements.iter().any(|it| is_computed(&it.value)) => {
-                    Err(computed(&fact, name))
+                    Err(computed(&fact, name, &block::array(want.value())))
                 }
                 None => match exactly {
                     Some(list) => self.replace(&fact, name, &block::array(list)),
-                    None => Err(self.stuck(&fact, "the servers are not strings like 'HOST:PORT'")),
+                    None => Err(self
+                        .stuck(&fact, "the servers are not strings like 'HOST:PORT'")
+                        .by_hand_servers(format!(
+                            "write each of them so in {}, and run setup again",
+                            fact.place()
+                        ))),
                 },
             },
             Value::Text(text) => {
@@ -239,7 +246,9 @@ impl<'p> Plan<'p> {
                 };
                 self.replace(&fact, name, &block::array(list))
             }
-            value if is_computed(value) => Err(computed(&fact, name)),
+            value if is_computed(value) => {
+                Err(computed(&fact, name, &block::array(want.value())))
+            }
             _ => {
                 self.warn(&fact, "$gearman_servers is not a list");
                 self.replace(&fact, name, &block::array(want.value()))
@@ -250,9 +259,7 @@ impl<'p> Plan<'p> {
     /// Changes a literal list element by element, to preserve everything between
     /// the elements, especially comments.
     fn list(&mut self, fact: &Fact, has: &[Element], want: &[String]) -> Result<(), Refusal> {
-        let Some(_) = self.editable(fact, "$gearman_servers")? else {
-            return Ok(());
-        };
+        self.editable(fact, "$gearman_servers", &block::array(want))?;
         let (Some(first), Some(last)) = (has.first(), has.last()) else {
             return self.replace(fact, "$gearman_servers", &block::array(want));
         };
@@ -281,7 +288,9 @@ impl<'p> Plan<'p> {
                 .iter()
                 .any(|it| whole.contains(&it.start))
             {
-                return Err(self.stuck(fact, "comments in the list would be lost"));
+                return Err(self
+                    .stuck(fact, "comments in the list would be lost")
+                    .by_hand(write(fact, "$gearman_servers", &block::array(want))));
             }
             return self.replace(fact, "$gearman_servers", &block::array(want));
         }
@@ -331,7 +340,8 @@ impl<'p> Plan<'p> {
                 return Err(Refusal::new(
                     None,
                     "this is a network, but DOMAIN_CURRENT_SITE is not defined, so a worker cannot tell which site to load",
-                ));
+                )
+                .by_hand("define it where MULTISITE is defined, and run setup again:\n  define( 'DOMAIN_CURRENT_SITE', 'the domain of the main site' );"));
             }
             // Most likely not a network: nothing that can be read makes it one.
             Domain::FromHost(_) if self.facts.network == Network::Maybe => return Ok(()),
@@ -422,14 +432,12 @@ impl<'p> Plan<'p> {
         Refusal::at(fact.file.as_deref(), fact.line, why)
     }
 
-    /// The position of the value, if setup may change it.
-    fn editable(&self, fact: &Fact, name: &str) -> Result<Option<Range<usize>>, Refusal> {
+    /// The position of the value, if setup may change it to `php`.
+    fn editable(&self, fact: &Fact, name: &str, php: &str) -> Result<Range<usize>, Refusal> {
         let Some(at) = &fact.value_at else {
-            let file = fact.file.as_deref().unwrap_or("this file");
             let reason =
                 format!("{name} has another value here, and setup does not edit included files");
-            return Err(Refusal::at(fact.file.as_deref(), fact.line, reason)
-                .by_hand(format!("change it in {file} to match")));
+            return Err(self.stuck(fact, &reason).by_hand(write(fact, name, php)));
         };
         if let Some(part) = self
             .foreign
@@ -440,15 +448,14 @@ impl<'p> Plan<'p> {
                 "{name} is in a part of the file that another tool manages (from line {}) and may overwrite",
                 line_of(self.source, part.at.start)
             );
-            return Err(Refusal::new(Some(fact.line), reason));
+            return Err(self.stuck(fact, &reason).by_hand(write(fact, name, php)));
         }
-        Ok(Some(at.clone()))
+        Ok(at.clone())
     }
 
     fn replace(&mut self, fact: &Fact, name: &str, php: &str) -> Result<(), Refusal> {
-        if let Some(at) = self.editable(fact, name)? {
-            self.changes.push(Change::new(at, php));
-        }
+        let at = self.editable(fact, name, php)?;
+        self.changes.push(Change::new(at, php));
         Ok(())
     }
 }
@@ -465,7 +472,19 @@ fn is_computed(value: &Value) -> bool {
     at_run_time(value) || matches!(value, Value::Bareword(_) | Value::Odd)
 }
 
-fn computed(fact: &Fact, name: &str) -> Refusal {
+fn computed(fact: &Fact, name: &str, php: &str) -> Refusal {
     let reason = format!("{name} is computed at run time, so its value is unknown");
-    Refusal::at(fact.file.as_deref(), fact.line, reason)
+    Refusal::at(fact.file.as_deref(), fact.line, reason).by_hand(write(fact, name, php))
+}
+
+/// Advice to write a plain value.
+fn write(fact: &Fact, name: &str, php: &str) -> String {
+    let line = match name.starts_with('$') {
+        true => format!("{name} = {php};"),
+        false => format!("define( '{name}', {php} );"),
+    };
+    format!(
+        "write this in its place in {}, and run setup again:\n  {line}",
+        fact.place()
+    )
 }

@@ -3,11 +3,11 @@
 use crate::site::config::events::{Kind, Place, is_watched};
 use crate::site::config::guards::SERVERS;
 use crate::site::config::includes::{Fact, From, refuse};
-use crate::site::config::refusal::Refusal;
+use crate::site::config::refusal::{Refusal, place, places};
 use crate::site::config::truth::Truth;
 use crate::site::config::value::Value;
 use crate::site::config::{Warning, is_on};
-use crate::site::plugins::{constants, switches};
+use crate::site::plugins::{SALT, constants, switches};
 
 pub fn constant(
     name: &str,
@@ -19,8 +19,10 @@ pub fn constant(
         |from: &&From| matches!(&from.event.kind, Kind::Define { name: it, .. } if it == name);
     if let Some(late) = after.iter().find(ours) {
         let reason = format!("{name} is defined after WordPress is loaded, which is too late");
-        return Err(refuse(late, reason));
+        let all = after.iter().filter(ours).map(From::place);
+        return Err(refuse(late, reason).by_hand(take_out(name, all)));
     }
+    let all = || take_out(name, before.iter().filter(ours).map(From::place));
     let mut fact: Option<Fact> = None;
     for from in before.iter().filter(ours) {
         let Kind::Define {
@@ -29,32 +31,33 @@ pub fn constant(
         else {
             continue;
         };
-        let place = &from.event.place;
-        if place.unless.iter().any(|it| it == name) && fact.is_some() {
+        let here = &from.event.place;
+        if here.unless.iter().any(|it| it == name) && fact.is_some() {
             continue;
         }
-        if place.function {
-            return Err(refuse(from, format!("{name} is defined inside a function")));
+        if here.function {
+            let reason = format!("{name} is defined inside a function");
+            return Err(refuse(from, reason).by_hand(all()));
         }
-        if !surely(place, name, before, from) {
+        if !surely(here, name, before, from) {
             let reason = format!(
                 "{name} is defined under a condition that cannot be evaluated without running the file"
             );
-            return Err(refuse(from, reason));
+            return Err(refuse(from, reason).by_hand(all()));
         }
         if let Some(first) = &fact {
             let reason = format!(
-                "{name} is defined a second time (first in line {})",
-                first.line
+                "{name} is defined a second time (first in {})",
+                place(first.file.as_deref(), first.line)
             );
-            return Err(refuse(from, reason));
+            let again = take_out(name, [from.place()]);
+            return Err(refuse(from, reason).by_hand(again));
         }
         match value {
             Value::Bareword(word) if word == name => {
-                return Err(refuse(
-                    from,
-                    format!("{name} is not in quotes, which is a fatal error since PHP 8"),
-                ));
+                let reason = format!("{name} is not in quotes, which is a fatal error since PHP 8");
+                let quote = format!("write '{name}' in {}, and run setup again", from.place());
+                return Err(refuse(from, reason).by_hand(quote));
             }
             // The constant may come from an included file, or from PHP itself.
             Value::Bareword(word) if unseen || word == "ABSPATH" => {}
@@ -62,7 +65,8 @@ pub fn constant(
                 let reason = format!(
                     "{name} is set to {word} without quotes, and no such constant is defined"
                 );
-                return Err(refuse(from, reason));
+                let quote = format!("write '{word}' in {}, and run setup again", from.place());
+                return Err(refuse(from, reason).by_hand(quote));
             }
             _ => {}
         }
@@ -93,10 +97,32 @@ pub fn constant(
             let reason = format!(
                 "{name} is used in a way that cannot be evaluated without running the file"
             );
-            return Err(refuse(from, reason));
+            let advice = format!(
+                "take {name} out of {}, and run setup again{}",
+                from.place(),
+                keep(name)
+            );
+            return Err(refuse(from, reason).by_hand(advice));
         }
     }
     Ok(None)
+}
+
+/// Advice to take definitions out.
+fn take_out(name: &str, all: impl IntoIterator<Item = String>) -> String {
+    format!(
+        "take the definition of {name} out of {} (put true in its place where something has to stand there), and run setup again{}",
+        places(all),
+        keep(name)
+    )
+}
+
+/// How setup's own definition gets the same value.
+fn keep(name: &str) -> &'static str {
+    match name == SALT {
+        true => " with --salt and the present value",
+        false => ": it adds its own",
+    }
 }
 
 /// Whether a value is one that setup would keep.

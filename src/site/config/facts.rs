@@ -13,6 +13,7 @@ use crate::site::config::refusal::Refusal;
 use crate::site::config::servers::servers;
 use crate::site::config::stated;
 use crate::site::config::truth::Truth;
+use crate::site::config::value::likely_servers;
 use crate::site::config::{Include, Warning};
 use crate::site::plugins::{SALT, Switch, switches};
 
@@ -28,6 +29,8 @@ pub struct Facts {
     /// The salt in the data of an included file, which may or may not define it.
     pub salt_in_data: Option<String>,
     pub servers: Result<Option<Fact>, Refusal>,
+    /// Those that the file has before anything unclear.
+    pub servers_so_far: Option<Vec<String>>,
     /// Whether the elements of the list are appended one by one.
     pub pushed: bool,
     /// Whether the list is a global variable even if the file is included inside a
@@ -97,7 +100,8 @@ pub fn read(source: &[u8], include: &dyn Include) -> Result<Facts, Refusal> {
     let includes = |event: &Event| matches!(event.kind, Kind::Include(_));
     let unseen = opaque.is_some() || seen.events.iter().any(includes);
     let constant = |name| constant(name, &before, &after, unseen);
-    let (servers, pushed, global) = servers(&before, &after);
+    let (servers, so_far, pushed, global) = servers(&before, &after);
+    let servers_so_far = so_far.and_then(|fact| likely_servers(&fact.value));
     similar_names(&before, &mut warnings);
     warnings.extend(faked_host(&before));
     let host = before.iter().any(|from| {
@@ -118,6 +122,7 @@ pub fn read(source: &[u8], include: &dyn Include) -> Result<Facts, Refusal> {
         salt: constant(SALT),
         salt_in_data: entry(SALT, &before),
         servers,
+        servers_so_far,
         pushed,
         global,
         network: network(&before, opaque.is_some()),

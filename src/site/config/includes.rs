@@ -4,7 +4,7 @@ use crate::site::config::Include;
 use crate::site::config::events::{End, Event, Kind, Opaque, Place};
 use crate::site::config::lines::Lines;
 use crate::site::config::reader::Location;
-use crate::site::config::refusal::Refusal;
+use crate::site::config::refusal::{self, Refusal};
 use crate::site::config::value::Value;
 use crate::site::config::{php, walk};
 use std::ops::Range;
@@ -33,6 +33,20 @@ pub struct Fact {
 
 pub fn refuse(from: &From, reason: impl std::fmt::Display) -> Refusal {
     Refusal::at(from.file.as_deref(), from.line, reason)
+}
+
+impl Fact {
+    /// Its line, and its file if that is another one, for advice.
+    pub fn place(&self) -> String {
+        refusal::place(self.file.as_deref(), self.line)
+    }
+}
+
+impl From {
+    /// Its line, and its file if that is another one, for advice.
+    pub fn place(&self) -> String {
+        refusal::place(self.file.as_deref(), self.line)
+    }
 }
 
 /// Appends an event; for an `include`, the events of the included file instead.

@@ -23,7 +23,9 @@ pub fn stub(seen: &Seen, source: &[u8]) -> Result<(), Refusal> {
                 line(),
                 "this is Bedrock's stub: the settings are in config/application.php",
             )
-            .by_hand_lines("add these settings to config/application.php, with its own Config::define( NAME, VALUE ) and with $gearman_servers above the last line"));
+            .by_hand_lines(
+                "add these lines at the end of config/application.php, below Config::apply()",
+            ));
         }
         if sign == "/etc/wordpress/config-" {
             return Err(Refusal::new(
@@ -65,7 +67,7 @@ pub fn no_load(seen: &Seen, source: &[u8], include: &dyn Include) -> Refusal {
         }
     }
     Refusal::new(None, "nothing in this file loads wp-settings.php").by_hand(
-        "if this is the right file, add this line at its end, and run setup again; otherwise name the right one with --wp-config:\n  require_once ABSPATH . 'wp-settings.php';",
+        "if this is the right file, add these lines at its end, and run setup again; otherwise name the right one with --wp-config:\n  defined( 'ABSPATH' ) || define( 'ABSPATH', __DIR__ . '/' );\n  require_once ABSPATH . 'wp-settings.php';",
     )
 }
 

@@ -38,6 +38,7 @@ use facts::Facts;
 use folders::Folders;
 use includes::Fact;
 use network::Domain;
+use refusal::Lines;
 use value::{Value, server_list};
 
 use crate::site::plugins::{Switch, SwitchValue, switches};
@@ -151,18 +152,30 @@ pub fn scan(source: &[u8], include: &dyn Include) -> Result<Found, Refusal> {
 /// not possible.
 pub fn edit(source: &[u8], desired: &Desired, include: &dyn Include) -> Result<Edited, Refusal> {
     let facts = facts::read(source, include)?;
-    edit_as_read(source, &facts, desired, include).map_err(|refusal| match refusal.with_lines {
-        true => {
-            let missing = change::Plan::new(source, &facts, &[]).lines(desired);
-            let lines: String = missing.iter().map(|it| format!("\n  {it}")).collect();
-            let text = format!("{}:{lines}", refusal.by_hand);
-            Refusal {
-                with_lines: false,
-                ..refusal.by_hand(text)
-            }
+    edit_as_read(source, &facts, desired, include).map_err(|refusal| {
+        let lines = match refusal.lines {
+            Lines::None => return refusal,
+            Lines::Missing => change::Plan::new(source, &facts, &[]).lines(desired),
+            Lines::Servers => block::plain_servers(&servers_in(&facts, desired), facts.global),
+        };
+        let lines: String = lines.iter().map(|it| format!("\n  {it}")).collect();
+        let text = format!("{}:{lines}", refusal.by_hand);
+        Refusal {
+            lines: Lines::None,
+            ..refusal.by_hand(text)
         }
-        false => refusal,
     })
+}
+
+/// The servers that are wanted, or those that the file seems to have.
+fn servers_in(facts: &Facts, desired: &Desired) -> Vec<String> {
+    match &desired.servers {
+        Want::Exactly(servers) => servers.clone(),
+        Want::Default(servers) => match &facts.servers_so_far {
+            Some(found) if !found.is_empty() => found.clone(),
+            _ => servers.clone(),
+        },
+    }
 }
 
 fn edit_as_read(

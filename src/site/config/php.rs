@@ -110,7 +110,8 @@ fn parse_here<R>(
     Err(Refusal::new(
         Some(line_of(source, at)),
         format!("the PHP does not parse: {error}"),
-    ))
+    )
+    .by_hand("correct it ('php -l' says what PHP makes of it), and run setup again"))
 }
 
 /// The parser accepts only UTF-8. PHP allows any byte from 0x80 in names, so

@@ -130,7 +130,7 @@ fn readable_before(
                 Some(line_of(source, event.at)),
                 format!("{what} is set in the statement that loads WordPress, so lines that need it cannot be added before"),
             )
-            .by_hand(format!("set {what} above that statement, and run setup again")))
+            .by_hand("move it above that statement, and run setup again"))
         }
     }
 }

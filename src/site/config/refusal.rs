@@ -10,8 +10,18 @@ pub struct Refusal {
     pub reason: String,
     /// What the user can do, after which the next run succeeds.
     pub by_hand: String,
-    /// Whether the missing lines have to be added to that.
-    pub(super) with_lines: bool,
+    /// The lines that have to be added to that.
+    pub(super) lines: Lines,
+}
+
+/// Lines that the advice shows below its text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lines {
+    None,
+    /// What the file lacks.
+    Missing,
+    /// One plain list of servers.
+    Servers,
 }
 
 impl Refusal {
@@ -20,7 +30,7 @@ impl Refusal {
             line,
             reason: reason.into(),
             by_hand: String::new(),
-            with_lines: false,
+            lines: Lines::None,
         }
     }
 
@@ -39,7 +49,13 @@ impl Refusal {
 
     /// What to do, with the missing lines below it.
     pub(super) fn by_hand_lines(mut self, text: impl Into<String>) -> Self {
-        self.with_lines = true;
+        self.lines = Lines::Missing;
+        self.by_hand(text)
+    }
+
+    /// What to do, with a plain list of servers below it.
+    pub(super) fn by_hand_servers(mut self, text: impl Into<String>) -> Self {
+        self.lines = Lines::Servers;
         self.by_hand(text)
     }
 }
@@ -58,3 +74,22 @@ impl fmt::Display for Refusal {
 }
 
 impl std::error::Error for Refusal {}
+
+/// Where something is, for advice: "line 3", or "line 3 of jobs.php".
+pub(super) fn place(file: Option<&str>, line: usize) -> String {
+    match file {
+        Some(file) => format!("line {line} of {file}"),
+        None => format!("line {line}"),
+    }
+}
+
+/// Words for several places: "line 3, line 5 and line 8".
+pub(super) fn places(each: impl IntoIterator<Item = String>) -> String {
+    let mut each: Vec<String> = each.into_iter().collect();
+    each.dedup();
+    match each.split_last() {
+        Some((last, [])) => last.clone(),
+        Some((last, rest)) => format!("{} and {last}", rest.join(", ")),
+        None => String::new(),
+    }
+}

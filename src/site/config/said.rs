@@ -110,7 +110,7 @@ fn says_generated(text: &str, head: bool) -> bool {
         {
             return true;
         }
-        if *word == "managed"
+        if word.trim_end_matches(':') == "managed"
             && before.last().is_some_and(|it| *it == "ansible")
             && before.len() == 1
         {

@@ -4,14 +4,29 @@ use crate::site::config::constants::surely;
 use crate::site::config::events::Kind;
 use crate::site::config::guards::SERVERS;
 use crate::site::config::includes::{Fact, From, refuse};
-use crate::site::config::refusal::Refusal;
+use crate::site::config::refusal::{self, Refusal, places};
 use crate::site::config::value::{Element, Value};
 
 /// The servers, whether they are appended one by one, and whether they are global.
-pub fn servers(before: &[From], after: &[From]) -> (Result<Option<Fact>, Refusal>, bool, bool) {
+pub fn servers(
+    before: &[From],
+    after: &[From],
+) -> (Result<Option<Fact>, Refusal>, Option<Fact>, bool, bool) {
     let (mut fact, mut pushed, mut global) = (None, false, false);
     let result = follow_servers(before, after, &mut fact, &mut pushed, &mut global);
-    (result.map(|()| fact), pushed, global)
+    let result = result.map_err(|refusal| {
+        let uses = before.iter().chain(after).filter(|from| {
+            matches!(
+                from.event.kind,
+                Kind::Servers { .. } | Kind::Push(..) | Kind::Touched
+            )
+        });
+        refusal.by_hand_servers(format!(
+            "write the servers as one plain list, outside of any condition or function, in place of what is in {}, and run setup again",
+            places(uses.map(From::place))
+        ))
+    });
+    (result.map(|()| fact.clone()), fact, pushed, global)
 }
 
 fn follow_servers(
@@ -42,6 +57,9 @@ fn follow_servers(
             let reason = "$gearman_servers is used in a way that cannot be evaluated without running the file";
             return Err(refuse(from, reason));
         }
+        if *kind == Kind::Global && !place.sure() {
+            continue;
+        }
         let guarded = place.unless.iter().any(|it| it == SERVERS)
             || matches!(kind, Kind::Servers { yields: true, .. });
         if guarded && fact.is_some() && !place.function {
@@ -66,8 +84,8 @@ fn follow_servers(
             } => {
                 if let Some(first) = fact {
                     let reason = format!(
-                        "$gearman_servers is set a second time (first in line {})",
-                        first.line
+                        "$gearman_servers is set a second time (first in {})",
+                        refusal::place(first.file.as_deref(), first.line)
                     );
                     return Err(refuse(from, reason));
                 }

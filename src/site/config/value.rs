@@ -106,6 +106,22 @@ pub fn server_list(value: &Value) -> Option<Vec<String>> {
         .collect()
 }
 
+/// The servers of a list that may be written wrongly, as `array( 'HOST' => PORT )`.
+pub fn likely_servers(value: &Value) -> Option<Vec<String>> {
+    if let Some(servers) = server_list(value) {
+        return Some(servers);
+    }
+    let Value::List(list) = value else {
+        return None;
+    };
+    list.iter()
+        .map(|element| match (element.key.as_deref(), &element.value) {
+            (Some(Value::Text(host)), port) => Some(format!("{host}:{}", port.text()?)),
+            _ => None,
+        })
+        .collect()
+}
+
 pub fn span(expr: &Expr<'_, '_>) -> Range<usize> {
     expr.span.start as usize..expr.span.end as usize
 }

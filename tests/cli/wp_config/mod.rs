@@ -1,5 +1,6 @@
 //! The wp-config.php editor, judged by PHP itself.
 
+mod advice;
 mod generated;
 mod judge;
 mod mutations;

@@ -10,13 +10,13 @@ const SERVER: &str = "127.0.0.1:4730";
 const SALT: &str = "salt-of-the-test";
 const MODES: [&str; 4] = ["top", "function", "web", "wp-cli"];
 
-struct Shape {
-    name: String,
-    source: Vec<u8>,
-    expect: toml::Table,
+pub struct Shape {
+    pub name: String,
+    pub source: Vec<u8>,
+    pub expect: toml::Table,
 }
 
-fn shapes() -> Vec<Shape> {
+pub fn shapes() -> Vec<Shape> {
     let folder = judge::fixtures();
     let text = std::fs::read_to_string(folder.join("expect.toml")).unwrap();
     let table: toml::Table = text.parse().unwrap();
@@ -45,7 +45,7 @@ impl Shape {
         )
     }
 
-    fn desired(&self) -> Desired {
+    pub fn desired(&self) -> Desired {
         Desired {
             switch: match self.text("switch") {
                 Some("minions") => WP_MINIONS.switch,
@@ -62,12 +62,12 @@ impl Shape {
         }
     }
 
-    fn includes(&self) -> PathBuf {
+    pub fn includes(&self) -> PathBuf {
         judge::fixtures().join(format!("{}.d", self.name))
     }
 
     /// The folder of WordPress, relative to that of wp-config.php.
-    fn root(&self) -> &str {
+    pub fn root(&self) -> &str {
         self.text("root").unwrap_or_default()
     }
 
