@@ -50,7 +50,10 @@ pub fn constant(
                 "{name} is defined a second time (first in {})",
                 place(first.file.as_deref(), first.line)
             );
-            let again = take_out(name, [from.place()]);
+            let again = format!(
+                "take the definition of {name} out of {} (put true in its place where something has to stand there), and run setup again",
+                from.place()
+            );
             return Err(refuse(from, reason).by_hand(again));
         }
         match value {

@@ -6,7 +6,9 @@ use crate::site::config::folders::{self, is_folder};
 use crate::site::config::guards::SERVERS;
 use crate::site::config::shapes::{self, names_settings, servers_target};
 use crate::site::config::truth::Truth;
-use crate::site::config::value::{Value, bare, function_name, global_name, is_http_host, span};
+use crate::site::config::value::{
+    Value, bare, chain, function_name, global_name, is_http_host, span,
+};
 use crate::site::config::walk::Walker;
 use crate::site::plugins::constants;
 use php_ast::visitor::{Visitor, walk_expr};
@@ -123,6 +125,7 @@ impl Walker<'_> {
             let Some(ExprKind::Variable(name)) = arg.value().map(|it| &bare(it).kind) else {
                 continue;
             };
+            self.state.plain.remove(name.as_str());
             let from_host = match (self.state.variables.get(name.as_str()), from_host) {
                 (None, Truth::No) => continue,
                 (_, Truth::No) => Truth::No,
@@ -135,6 +138,7 @@ impl Walker<'_> {
 
     /// After code that may change any variable.
     pub fn forget_variables(&mut self) {
+        self.state.plain.clear();
         for value in self.state.variables.values_mut() {
             *value = Value::computed(value.from_host());
         }
@@ -142,6 +146,7 @@ impl Walker<'_> {
 
     /// Records that a variable is assigned.
     fn set_variable(&mut self, name: &str, value: Value) {
+        self.state.plain.remove(name);
         if self.place.function || self.worker == Truth::No {
             return;
         }
@@ -227,6 +232,9 @@ impl Walker<'_> {
                     Some(folder) => drop(self.folders.insert(format!("${name}"), folder)),
                     None => drop(self.folders.remove(&format!("${name}"))),
                 }
+                if self.reader().mentions_host(assign.value) {
+                    self.state.host_variables.insert(name.clone());
+                }
                 let reader = self.as_worker();
                 let value = match plain {
                     true => reader.value(assign.value),
@@ -236,7 +244,18 @@ impl Walker<'_> {
                     (false, Some(old)) => value.or(old.clone()),
                     _ => value,
                 };
+                let same = match plain && self.place.sure() {
+                    true => self.reader().value(assign.value),
+                    false => Value::computed(Truth::No),
+                };
                 self.set_variable(&name, value);
+                let scalar = match same.by_default() {
+                    Value::Text(_) | Value::Int(_) | Value::Bool(_) | Value::Null => true,
+                    _ => false,
+                };
+                if scalar {
+                    self.state.plain.insert(name.clone(), same);
+                }
                 if names_settings(assign.value) {
                     self.settings_variables.insert(name);
                 }
@@ -338,8 +357,10 @@ impl Walker<'_> {
 
     pub fn include(&mut self, path: &Expr<'_, '_>, at: usize) {
         let loads = shapes::names_settings(path)
-            || matches!(&bare(path).kind, ExprKind::Variable(name)
-                if self.settings_variables.contains(name.as_str()));
+            || chain(bare(path)).last().is_some_and(|last| {
+                matches!(&bare(last).kind, ExprKind::Variable(name)
+                    if self.settings_variables.contains(name.as_str()))
+            });
         let _ = self.visit_expr(path);
         if loads {
             return self.note(Kind::Load, at);

@@ -5,7 +5,7 @@ use crate::site::config::events::Place;
 use crate::site::config::reader::Reader;
 use crate::site::config::shapes::{defined, servers_target};
 use crate::site::config::value::{bare, function_name};
-use php_ast::{BinaryOp, Expr, ExprKind, UnaryPrefixOp};
+use php_ast::{BinaryOp, CastKind, Expr, ExprKind, UnaryPrefixOp};
 
 /// The list of servers, in the place of a constant's name.
 pub const SERVERS: &str = "$gearman_servers";
@@ -56,6 +56,7 @@ impl Reader<'_> {
             return Guard::If(name);
         }
         match &expr.kind {
+            ExprKind::Cast(CastKind::Bool, inner) => self.guard_within(inner, depth),
             ExprKind::Bool(true) => Guard::Always,
             ExprKind::UnaryPrefix(unary) if unary.op == UnaryPrefixOp::BooleanNot => {
                 self.guard_within(unary.operand, depth).not()

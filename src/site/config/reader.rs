@@ -3,9 +3,9 @@
 use crate::site::config::truth::Truth;
 use crate::site::config::value::{
     Element, Value, bare, chain, function_name, global_name, is_http_host, key_of, server_key,
-    span, walk,
+    span, walk, walk_while,
 };
-use php_ast::{ArgKind, ArrayElementKind, BinaryOp, Expr, ExprKind, UnaryPrefixOp};
+use php_ast::{ArgKind, ArrayElementKind, BinaryOp, Expr, ExprKind, Name, UnaryPrefixOp};
 use std::collections::{HashMap, HashSet};
 
 /// The values of the constants that are certainly defined so far.
@@ -18,9 +18,13 @@ const MAX_DEPTH: usize = 24;
 #[derive(Debug, Default)]
 pub struct State {
     pub known: Known,
+    /// The variables whose values are the same for everybody.
+    pub plain: HashMap<String, Value>,
     /// Those that are known for a worker only.
     pub of_worker: Known,
     pub variables: HashMap<String, Value>,
+    /// Variables that were made from the request's host name, known or not.
+    pub host_variables: HashSet<String>,
     /// `$_SERVER['HTTP_HOST']`, once the file sets it.
     pub host: Option<Value>,
     /// Constants that are defined, or not, depending on the request's host name.
@@ -107,6 +111,10 @@ impl Reader<'_> {
                     None => self.computed(expr),
                 }
             }
+            ExprKind::Variable(name) => match self.state.plain.get(name.as_str()) {
+                Some(value) => value.clone(),
+                None => self.computed(expr),
+            },
             ExprKind::ArrayAccess(_) if is_environment(expr, self.view) => Value::Environment(None),
             ExprKind::ArrayAccess(_) if !self.as_worker => self.computed(expr),
             ExprKind::ArrayAccess(_) if is_http_host(expr) => {
@@ -188,56 +196,99 @@ impl Reader<'_> {
     /// Evaluates a chain of `.` in a loop: recursion would go too deep on its left.
     fn concat(&self, expr: &Expr<'_, '_>, depth: usize) -> Value {
         let mut text = String::new();
+        let mut by_environment = false;
         for part in chain(expr) {
-            match self.value_within(part, depth).text() {
+            let value = self.value_within(part, depth);
+            by_environment |= matches!(value, Value::Environment(_));
+            match value.by_default().text() {
                 Some(more) => text.push_str(&more),
                 None => return self.computed(expr),
             }
         }
-        Value::Text(text)
+        match by_environment {
+            true => Value::Environment(Some(Box::new(Value::Text(text)))),
+            false => Value::Text(text),
+        }
     }
 
     fn computed(&self, expr: &Expr<'_, '_>) -> Value {
         Value::computed(self.depends_on_host(expr))
     }
 
+    /// Whether the request's host name is looked at, whatever that means for a worker.
+    pub fn mentions_host(&self, expr: &Expr<'_, '_>) -> bool {
+        let mut found = false;
+        walk(expr, &mut |inner| {
+            found |= match &inner.kind {
+                ExprKind::Variable(name) => self.state.host_variables.contains(name.as_str()),
+                ExprKind::String(text) => {
+                    is_host(text.as_bytes())
+                        || std::str::from_utf8(text.as_bytes())
+                            .is_ok_and(|name| self.state.host_constants.contains(name))
+                }
+                ExprKind::Name(name) => self.is_host_name(name),
+                _ => false,
+            };
+        });
+        found
+    }
+
+    /// A constant or a function that depends on the request's host name.
+    fn is_host_name(&self, name: &Name<'_, '_>) -> bool {
+        global_name(name, self.view).is_some_and(|it| {
+            self.state.host_constants.contains(it)
+                || self.state.host_functions.contains(&it.to_ascii_lowercase())
+        })
+    }
+
     /// Whether the value is made from the request's host name, which a worker lacks.
     pub fn depends_on_host(&self, expr: &Expr<'_, '_>) -> Truth {
         let mut found = Truth::No;
+        self.find_host(expr, &mut found);
+        found
+    }
+
+    fn find_host(&self, expr: &Expr<'_, '_>, found: &mut Truth) {
         let mut see = |truth: Truth| match truth {
             Truth::No => {}
-            Truth::Yes => found = Truth::Yes,
-            Truth::Unknown if found == Truth::No => found = Truth::Unknown,
+            Truth::Yes => *found = Truth::Yes,
+            Truth::Unknown if *found == Truth::No => *found = Truth::Unknown,
             Truth::Unknown => {}
         };
-        walk(expr, &mut |inner| match &inner.kind {
-            ExprKind::Variable(name) => {
-                if let Some(value) = self.state.variables.get(name.as_str()) {
-                    see(value.from_host());
+        walk_while(expr, &mut |inner| {
+            match &inner.kind {
+                // With another value for a worker, it depends on that.
+                ExprKind::NullCoalesce(_) | ExprKind::Ternary(_) if self.as_worker => {
+                    match self.value(inner) {
+                        Value::Computed { from_host } => {
+                            see(from_host);
+                            return from_host == Truth::No;
+                        }
+                        value => see(value.from_host()),
+                    }
+                    return false;
                 }
-            }
-            ExprKind::String(text) => match text.as_bytes() {
-                b"HTTP_HOST" if self.state.host.is_some() => {}
-                b"HTTP_HOST" | b"SERVER_NAME" | b"HTTP_X_FORWARDED_HOST" => see(Truth::Yes),
-                other => {
-                    if std::str::from_utf8(other)
-                        .is_ok_and(|name| self.state.host_constants.contains(name))
-                    {
-                        see(Truth::Unknown);
+                ExprKind::Variable(name) => {
+                    if let Some(value) = self.state.variables.get(name.as_str()) {
+                        see(value.from_host());
                     }
                 }
-            },
-            ExprKind::Name(name) => {
-                if global_name(name, self.view).is_some_and(|it| {
-                    self.state.host_constants.contains(it)
-                        || self.state.host_functions.contains(&it.to_ascii_lowercase())
-                }) {
-                    see(Truth::Unknown);
-                }
+                ExprKind::String(text) => match text.as_bytes() {
+                    b"HTTP_HOST" if self.state.host.is_some() => {}
+                    name if is_host(name) => see(Truth::Yes),
+                    other => {
+                        if std::str::from_utf8(other)
+                            .is_ok_and(|name| self.state.host_constants.contains(name))
+                        {
+                            see(Truth::Unknown);
+                        }
+                    }
+                },
+                ExprKind::Name(name) if self.is_host_name(name) => see(Truth::Unknown),
+                _ => {}
             }
-            _ => {}
+            true
         });
-        found
     }
 
     /// Whether nothing but the environment decides on a condition.
@@ -264,6 +315,8 @@ impl Reader<'_> {
                 let path = format!("{}{tail}", self.value(first).text()?);
                 match path.starts_with('/') {
                     true => (String::new(), path),
+                    // PHP looks in the current folder first, which is WordPress's.
+                    false if !self.location.root.is_empty() => return None,
                     false => (
                         self.location.own.to_owned(),
                         path.trim_start_matches("./").to_owned(),
@@ -329,6 +382,14 @@ fn above(folder: &str, levels: i64) -> String {
     folder
 }
 
+/// The keys of `$_SERVER` with the request's host name.
+pub fn is_host(key: &[u8]) -> bool {
+    matches!(
+        key,
+        b"HTTP_HOST" | b"SERVER_NAME" | b"HTTP_X_FORWARDED_HOST"
+    )
+}
+
 /// What only a web server puts into `$_SERVER`.
 pub fn is_of_request(key: &[u8]) -> bool {
     key.starts_with(b"HTTP_") || key == b"SERVER_NAME"
@@ -354,8 +415,12 @@ fn is_environment(expr: &Expr<'_, '_>, view: &str) -> bool {
     ];
     match &expr.kind {
         ExprKind::FunctionCall(call) => {
+            let of_request = call.args.first().and_then(|arg| arg.value()).is_some_and(
+                |arg| matches!(&arg.kind, ExprKind::String(name) if is_of_request(name.as_bytes())),
+            );
             matches!(function_name(call, view).as_deref(), Some("getenv" | "env"))
                 && !call.args.is_empty()
+                && !of_request
         }
         ExprKind::ArrayAccess(_) => {
             key_of(expr, "_ENV").is_some()

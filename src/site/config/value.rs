@@ -196,12 +196,23 @@ pub fn chain<'e, 'a, 's>(expr: &'e Expr<'a, 's>) -> Vec<&'e Expr<'a, 's>> {
 
 /// Calls `see` for `expr` and every expression in it.
 pub fn walk(expr: &Expr<'_, '_>, see: &mut dyn FnMut(&Expr<'_, '_>)) {
-    struct Each<'f>(&'f mut dyn FnMut(&Expr<'_, '_>));
+    walk_while(expr, &mut |inner| {
+        see(inner);
+        true
+    });
+}
+
+/// Calls `see` for `expr` and every expression in it, except in those for which `see`
+/// returns false.
+pub fn walk_while(expr: &Expr<'_, '_>, see: &mut dyn FnMut(&Expr<'_, '_>) -> bool) {
+    struct Each<'f>(&'f mut dyn FnMut(&Expr<'_, '_>) -> bool);
     impl<'a, 's> php_ast::visitor::Visitor<'a, 's> for Each<'_> {
         type Break = std::convert::Infallible;
         fn visit_expr(&mut self, expr: &Expr<'a, 's>) -> std::ops::ControlFlow<Self::Break> {
-            (self.0)(expr);
-            php_ast::visitor::walk_expr(self, expr)
+            match (self.0)(expr) {
+                true => php_ast::visitor::walk_expr(self, expr),
+                false => std::ops::ControlFlow::Continue(()),
+            }
         }
     }
     let mut each = Each(see);

@@ -166,7 +166,7 @@ impl<'w> Walker<'w> {
     /// Runs `run` for the branches of a condition or of a loop over `expr`.
     fn depending_on(&mut self, expr: &Expr<'_, '_>, run: impl FnOnce(&mut Self)) {
         let by_host = self.by_host;
-        self.by_host |= self.as_worker().depends_on_host(expr) != Truth::No;
+        self.by_host |= self.reader().mentions_host(expr);
         run(self);
         self.by_host = by_host;
     }
@@ -264,7 +264,7 @@ impl<'w> Walker<'w> {
             _ => {
                 let guard = self.condition(binary.left);
                 let reader = self.as_worker();
-                let by_host = reader.depends_on_host(binary.left) != Truth::No;
+                let by_host = reader.mentions_host(binary.left);
                 (guard, reader.truth(binary.left), by_host)
             }
         };
@@ -283,7 +283,7 @@ impl<'w> Walker<'w> {
             },
         );
         self.by_host = outer;
-        by_host || self.as_worker().depends_on_host(binary.right) != Truth::No
+        by_host || self.reader().mentions_host(binary.right)
     }
 
     fn exit(&mut self, returns: bool, at: usize) {
