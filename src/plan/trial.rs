@@ -124,7 +124,7 @@ pub fn take_back(
 }
 
 fn scan(host: &Host, site: &SiteResolved, text: &[u8]) -> Option<Found> {
-    config::scan(text, &settings::includes(host, &site.config)).ok()
+    config::scan(text, &settings::includes(host, &site.dir, &site.config)).ok()
 }
 
 /// An act of its own, in the journal like any other.
