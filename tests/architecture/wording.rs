@@ -287,6 +287,7 @@ const ALLOWED: &[(&str, &[&str], &str)] = &[
     (
         "site/config/said.rs",
         &[
+            "by",
             "directly in production",
             "edit this file",
             "edit this wp-config",
