@@ -1,13 +1,28 @@
 //! Running processes, their open files and their sockets, from /proc.
 
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::host::Host;
+
+/// A process that is stopped until this is dropped.
+pub struct Held {
+    guard: Child,
+    end: Option<ChildStdin>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        drop(self.end.take());
+        let _ = self.guard.wait();
+    }
+}
 
 /// A running process, as /proc shows it.
 #[derive(Debug, Clone)]
@@ -36,6 +51,35 @@ impl Host {
         let process = i32::try_from(pid).ok().and_then(Pid::from_raw);
         let process = process.with_context(|| format!("there is no process {pid}"))?;
         kill_process(process, signal).with_context(|| format!("signal process {pid}"))
+    }
+
+    /// Stops a process until the answer is dropped. If this program ends before, in
+    /// whatever way, the process goes on.
+    pub fn hold(&self, pid: u32) -> Result<Held> {
+        let failed = || format!("hold process {pid}");
+        self.act(&failed())?;
+        // A shell of its own sees the end of its input when we end.
+        let mut guard = Command::new("/bin/sh")
+            .args(["-c", "read -r _; kill -CONT \"$1\"", "sh"])
+            .arg(pid.to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .spawn()
+            .with_context(failed)?;
+        let end = guard.stdin.take();
+        let held = Held { guard, end };
+        self.signal(pid, Signal::STOP)?;
+        Ok(held)
+    }
+
+    /// The processes that this one has started and that have not ended.
+    pub fn children(&self, pid: u32) -> Vec<u32> {
+        let all = self.processes().into_iter();
+        all.filter(|process| process.parent == pid)
+            .map(|process| process.pid)
+            .collect()
     }
 
     /// The soft and the hard limit of a process's open files.

@@ -204,7 +204,12 @@ impl Resource for Packages {
                     simulation.new.join(", ")
                 ));
                 change.names.push(others);
-                change
+                let may_restart =
+                    !simulation.upgraded.is_empty() || host.package_manager()?.restarts_php();
+                match may_restart && missing.iter().any(|name| is_extension(name)) {
+                    true => change.detail(RESTARTS),
+                    false => change,
+                }
             }
             Err(error) if !host.lists_are_old() => return Err(error),
             // The lists are fetched first.
@@ -245,6 +250,9 @@ impl Resource for Packages {
         host.install(&self.missing(host)?, watch)
     }
 }
+
+/// What a plan says of a package manager that does not spare php-fpm.
+const RESTARTS: &str = "its scripts may restart php-fpm: pages may fail for a moment";
 
 /// Whether the package is one of the gearman extension.
 pub fn is_extension(name: &str) -> bool {
@@ -353,6 +361,9 @@ impl Resource for RemovePackages {
                 if names.iter().any(|name| is_extension(name)) {
                     change =
                         change.detail("then the web's PHP is reloaded to unload the extension");
+                    if host.package_manager()?.restarts_php() {
+                        change = change.detail(RESTARTS);
+                    }
                 }
                 for (package, user) in self.used(host, &self.brought_now(host)?)? {
                     change = change.detail(format!("{package} is kept: {user} came from it"));

@@ -18,6 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub struct ReloadPhp {
     /// The PHPs of the sites' workers, which have the extension by now.
     pub phps: Vec<Php>,
+    /// What gives them the extension, if they do not have it yet.
+    pub after: ResourceId,
 }
 
 impl ReloadPhp {
@@ -56,9 +58,17 @@ impl Resource for ReloadPhp {
             "{}: it has not loaded the gearman extension",
             names(&all)
         ));
+        let change = if all.iter().any(WebPhp::makes_requests_wait) {
+            change.detail(format!(
+                "running requests end first, for up to {} s, while new ones wait",
+                web_php::LONGEST_REQUEST.as_secs()
+            ))
+        } else {
+            change
+        };
         Ok(match ready {
             true => State::Differs(change),
-            false => State::After(ResourceId::Packages, change),
+            false => State::After(self.after.clone(), change),
         })
     }
 

@@ -8,6 +8,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use rustix::process::Signal;
@@ -19,6 +20,8 @@ use crate::host::services::Action;
 use crate::site::php::Php;
 
 const LIBRARY: &str = "gearman.so";
+/// Requests that run longer are cut off when php-fpm reloads.
+pub const LONGEST_REQUEST: Duration = Duration::from_secs(10);
 
 /// A process that runs PHP for the web: the parent, which reads the ini files.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,6 +38,8 @@ enum Kind {
     Apache,
     /// php-cgi, which a web server has started.
     Cgi,
+    /// LiteSpeed's PHP, which its web server has started.
+    Lsphp,
 }
 
 impl fmt::Display for WebPhp {
@@ -43,6 +48,7 @@ impl fmt::Display for WebPhp {
             Kind::Fpm => "php-fpm",
             Kind::Apache => "Apache",
             Kind::Cgi => "php-cgi",
+            Kind::Lsphp => "lsphp",
         };
         match &self.unit {
             Some(unit) => f.write_str(unit),
@@ -55,6 +61,14 @@ impl fmt::Display for WebPhp {
 pub fn all(host: &Host, processes: &[Process]) -> Result<Vec<WebPhp>> {
     let found = find(host, processes)?;
     Ok(found.into_iter().map(|(web, _)| web).collect())
+}
+
+/// The process among them that answered a request, or its parent that did.
+pub fn answering(host: &Host, processes: &[Process], pid: u32) -> Result<Option<WebPhp>> {
+    let all = all(host, processes)?;
+    let above = |pid: &u32| host.process(*pid).map(|process| process.parent);
+    let mut line = std::iter::successors(Some(pid), above).take(8);
+    Ok(line.find_map(|pid| all.iter().find(|web| web.pid == pid).cloned()))
 }
 
 /// The processes that serve pages with this PHP, the most likely one first.
@@ -119,7 +133,7 @@ fn find(host: &Host, processes: &[Process]) -> Result<Vec<(WebPhp, Version)>> {
         let (kind, version) = match fpm_config(process) {
             Some(config) => (Kind::Fpm, Version::of_fpm(&config)),
             None if is_apache_with_php(host, platform, process) => (Kind::Apache, Version::Own),
-            None => (Kind::Cgi, of_cgi(host, process)?),
+            None => of_cgi(host, process)?,
         };
         let web = WebPhp {
             unit: host.unit_of(process.pid),
@@ -138,24 +152,25 @@ fn fpm_config(process: &Process) -> Option<PathBuf> {
     Some(PathBuf::from(config.trim_end_matches(')')))
 }
 
-/// The version of php-cgi, if the process is the first one of it: its children
-/// read no ini files.
-fn of_cgi(host: &Host, process: &Process) -> Option<Version> {
-    let name = |process: &Process| {
-        let exe = process.exe.as_deref()?.file_name()?.to_str()?.to_owned();
-        exe.strip_prefix("php-cgi").map(str::to_owned)
-    };
-    let version = name(process)?;
-    if host
-        .process(process.parent)
-        .is_some_and(|parent| name(&parent).is_some())
-    {
-        return None;
+/// php-cgi or lsphp, if the process is the first one of it: its children read no
+/// ini files.
+fn of_cgi(host: &Host, process: &Process) -> Option<(Kind, Version)> {
+    let found = cgi(process)?;
+    let parent = host.process(process.parent);
+    parent.is_none_or(|it| cgi(&it).is_none()).then_some(found)
+}
+
+/// By the name of its program: php-cgi8.2, or lsphp below /usr/local/lsws/lsphp82.
+fn cgi(process: &Process) -> Option<(Kind, Version)> {
+    let name = process.exe.as_deref()?.file_name()?.to_str()?;
+    if name.starts_with("lsphp") {
+        return Some((Kind::Lsphp, Version::Unknown));
     }
-    Some(match version.as_str() {
+    let version = match name.strip_prefix("php-cgi")? {
         "" => Version::Own,
         number => Version::Number(number.to_owned()),
-    })
+    };
+    Some((Kind::Cgi, version))
 }
 
 fn is_apache_with_php(host: &Host, platform: &Platform, process: &Process) -> bool {
@@ -181,12 +196,39 @@ impl WebPhp {
     /// Makes it reread its ini files without interrupting running requests.
     pub fn reload(&self, host: &Host) -> Result<()> {
         match (&self.unit, self.kind) {
+            (_, Kind::Fpm) => self.reload_fpm(host),
             (Some(unit), _) => host.service(Action::Reload, unit),
-            (None, Kind::Fpm) => host.signal(self.pid, Signal::USR2),
             (None, Kind::Apache) => host.signal(self.pid, Signal::USR1),
             // Its web server starts another one.
-            (None, Kind::Cgi) => host.signal(self.pid, Signal::TERM),
+            (None, Kind::Cgi | Kind::Lsphp) => host.signal(self.pid, Signal::TERM),
         }
+    }
+
+    /// As it is configured by default, php-fpm ends running requests when it is told to
+    /// reload. So the processes that answer requests are told to end after theirs
+    /// first. php-fpm, which would start others with the old settings, is stopped
+    /// meanwhile. New requests wait in its socket, which a reload keeps open.
+    fn reload_fpm(&self, host: &Host) -> Result<()> {
+        let held = host.hold(self.pid)?;
+        for child in host.children(self.pid) {
+            if let Err(error) = host.signal(child, Signal::QUIT)
+                && host.process(child).is_some()
+            {
+                return Err(error);
+            }
+        }
+        let start = Instant::now();
+        while start.elapsed() < LONGEST_REQUEST && !host.children(self.pid).is_empty() {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        host.signal(self.pid, Signal::USR2)?;
+        drop(held);
+        Ok(())
+    }
+
+    /// Whether new requests wait while it reloads.
+    pub fn makes_requests_wait(&self) -> bool {
+        self.kind == Kind::Fpm
     }
 
     /// Advice on how to restart it.
@@ -204,6 +246,27 @@ impl WebPhp {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn php_that_a_web_server_starts_is_known_by_its_program() {
+        let of = |exe: &str| {
+            cgi(&Process {
+                pid: 7,
+                parent: 1,
+                uid: None,
+                args: Vec::new(),
+                started: std::time::SystemTime::UNIX_EPOCH,
+                exe: Some(exe.into()),
+            })
+        };
+        let number = Version::Number("8.2".into());
+        assert_eq!(of("/usr/bin/php-cgi8.2"), Some((Kind::Cgi, number)));
+        assert_eq!(of("/usr/bin/php-cgi"), Some((Kind::Cgi, Version::Own)));
+        let lsphp = Some((Kind::Lsphp, Version::Unknown));
+        assert_eq!(of("/usr/local/lsws/lsphp82/bin/lsphp"), lsphp);
+        assert_eq!(of("/usr/local/lsws/fcgi-bin/lsphp8.2"), lsphp);
+        assert_eq!(of("/usr/bin/php8.2"), None);
+    }
 
     #[test]
     fn the_version_comes_from_the_path_of_the_configuration_file() {

@@ -342,6 +342,7 @@ const NAMES: [&str; 8] = [
     "gearman",
     "gearmand",
     "localhost",
+    "lsphp",
     "mysql",
     "mysqli",
     "php",

@@ -16,21 +16,70 @@ wp_async_task_add('test_job', ['n' => (int) $_GET['n']]);
 echo PHP_SAPI, ' ', extension_loaded('gearman') ? 'gearman' : 'nothing';
 "#;
 
+/// A page that takes as long as a slow one, with a second at times.
+const SLOW: &str = r#"<?php
+require '/var/www/site/wp-load.php';
+usleep(0 === random_int(0, 19) ? 1000000 : 50000);
+echo 'done';
+"#;
+
+/// Asks for pages without a pause, in two processes, and writes down every
+/// status. 000 means that there was no answer.
+const VISITORS: &str = r#"cat >/root/visit <<'END'
+until [ -e /root/leave ]; do
+    curl -s -o /dev/null -m 30 -w '%{http_code}\n' http://localhost/slow.php
+done >>/root/statuses.$1
+END
+rm -f /root/leave /root/statuses.*
+for n in 1 2; do setsid bash /root/visit $n >/dev/null 2>&1 </dev/null & done
+until [ -s /root/statuses.1 ] && [ -s /root/statuses.2 ]; do sleep 0.1; done"#;
+
+/// Does something while visitors ask for pages, and returns how many of them
+/// got no page.
+fn under_visitors(host: &Host, what: &str, act: impl FnOnce()) -> usize {
+    host.shell(VISITORS).ok();
+    act();
+    let all = host.shell(
+        "touch /root/leave; while pgrep -f '[/]root/visit' >/dev/null; do sleep 0.1; done
+         cat /root/statuses.*",
+    );
+    let all = all.ok();
+    let failed = all
+        .lines()
+        .filter(|status| !status.starts_with('2'))
+        .count();
+    println!("  {what}: {} pages, {failed} failed", all.lines().count());
+    for (at, status) in all.lines().enumerate().filter(|(_, it)| *it != "200") {
+        println!("    {at}: {status}");
+    }
+    failed
+}
+
 /// A host whose site is served by something other than nginx and php-fpm.
 fn host_with(name: &str, packages: &[&str], script: &str) -> Host {
     let host = fresh_host(name);
     host.shell("systemctl disable --now nginx php8.2-fpm").ok();
     install(&host, packages).unwrap();
-    host.put("/var/www/site/send.php", SEND, 0o644).unwrap();
     host.shell(script).ok();
     host
 }
 
+/// What a plan says if pages may fail while it is applied.
+const MAY_FAIL: &str = "pages may fail";
+
 /// Setup proves the web's side, and what it says is so. The stack is a row in
 /// docs/compatibility.md.
 fn is_proved(host: &Host, stack: &str, sapi: &str) {
-    phase("setup");
-    let setup = on_site(host, "setup", &[]).exits(0);
+    host.put("/var/www/site/send.php", SEND, 0o644).unwrap();
+    host.put("/var/www/site/slow.php", SLOW, 0o644).unwrap();
+    phase("setup under visitors");
+    let plan = on_site(host, "plan", &[]).exits(0);
+    let mut setup = None;
+    let failed = under_visitors(host, &format!("setup, {sapi}"), || {
+        setup = Some(on_site(host, "setup", &[]).exits(0));
+    });
+    assert!(failed == 0 || plan.stdout.contains(MAY_FAIL), "{plan}");
+    let setup = setup.unwrap();
     assert!(setup.stdout.contains("a page submitted a job"), "{setup}");
     assert!(setup.stdout.contains(&format!("as {sapi}")), "{setup}");
 
@@ -46,8 +95,16 @@ fn is_proved(host: &Host, stack: &str, sapi: &str) {
     let again = on_site(host, "setup", &[]).exits(0);
     assert!(again.stdout.contains("Nothing to change."), "{again}");
 
-    phase("remove");
-    on_site(host, "remove", &["--purge"]).exits(0);
+    phase("remove under visitors");
+    let mut removed = None;
+    let failed = under_visitors(host, &format!("remove, {sapi}"), || {
+        removed = Some(on_site(host, "remove", &["--purge"]).exits(0));
+    });
+    let removed = removed.unwrap();
+    assert!(
+        failed == 0 || removed.stdout.contains(MAY_FAIL),
+        "{removed}"
+    );
     let (code, body) = site.get("http://localhost/send.php?n=8");
     assert!(body.ends_with("nothing") || code == 500, "{code} {body}");
     let holding = host.shell("grep -l gearman.so /proc/[0-9]*/maps 2>/dev/null || true");
@@ -62,7 +119,6 @@ fn is_proved(host: &Host, stack: &str, sapi: &str) {
 #[test]
 fn nginx_with_php_fpm() {
     let host = fresh_host("nginx");
-    host.put("/var/www/site/send.php", SEND, 0o644).unwrap();
     is_proved(&host, "nginx, php-fpm", "fpm-fcgi");
 }
 

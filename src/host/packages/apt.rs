@@ -6,10 +6,11 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
 
+use crate::base::paths::STATE;
 use crate::base::problem::Problem;
 use crate::host::Host;
 use crate::host::commands::{Command, Output, explain};
-use crate::host::files::Node;
+use crate::host::files::{Attributes, Node};
 use crate::host::packages::{
     CHANGE_LIMIT, Installed, LOCK_WAIT, LOCKED_HELP, Lists, Operation, PackageManager, Simulation,
     run_when_unlocked,
@@ -73,24 +74,22 @@ impl PackageManager for Apt {
         names: &[String],
         watch: &dyn Fn(&str),
     ) -> Result<()> {
-        let verb = verb(operation);
-        let command = apt_get(&[verb]).args(names).changes().limit(CHANGE_LIMIT);
-        let mut output = host.run_watched(&command, watch)?;
-        if !output.success() && output.says("dpkg --configure -a") {
-            watch("finishing an interrupted run of dpkg");
-            let configure = Command::new("dpkg")
-                .args(["--configure", "-a", "--force-confdef", "--force-confold"])
-                .env("DEBIAN_FRONTEND", "noninteractive")
-                .changes()
-                .limit(CHANGE_LIMIT);
-            host.check(&configure)?;
-            output = host.run_watched(&command, watch)?;
+        // A new version of PHP's packages has to be started.
+        if !host.simulate(operation, names)?.upgraded.is_empty() {
+            return change(host, operation, names, None, watch);
         }
-        if !output.success() {
-            let what = format!("{verb} {} (apt-get)", names.join(" "));
-            return Err(failed(host, &what, &output));
-        }
-        Ok(())
+        let folder = Path::new(STATE).join("apt");
+        host.make_dir(&folder, Attributes::root(0o700))?;
+        let script = folder.join("invoke-rc.d");
+        host.write(&script, SPARE_PHP, Some(Attributes::root(0o700)), None)?;
+        let changed = change(host, operation, names, Some(&folder), watch);
+        host.remove_tree(&folder)?;
+        changed
+    }
+
+    /// See `SPARE_PHP`.
+    fn restarts_php(&self) -> bool {
+        false
     }
 
     fn lists(&self, host: &Host) -> Lists {
@@ -113,6 +112,54 @@ impl PackageManager for Apt {
         }
         Ok(())
     }
+}
+
+/// Takes invoke-rc.d's place while packages of PHP's extensions are configured or
+/// removed. Their triggers restart PHP, which ends requests that run; setup and
+/// remove reload it instead, once the package manager is done. Where it was left
+/// by a run that was cut off, nothing finds it.
+const SPARE_PHP: &[u8] = b"#!/bin/sh
+case \"$1 $2\" in
+php*-fpm\\ restart | apache2\\ restart) exit 0 ;;
+esac
+exec /usr/sbin/invoke-rc.d \"$@\"
+";
+/// What apt sets for dpkg, and dpkg for the packages' scripts.
+const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Has apt-get change packages, whose scripts find commands in `first` first.
+fn change(
+    host: &Host,
+    operation: Operation,
+    names: &[String],
+    first: Option<&Path>,
+    watch: &dyn Fn(&str),
+) -> Result<()> {
+    let verb = verb(operation);
+    let path = match first {
+        Some(first) => format!("{}:{PATH}", first.display()),
+        None => PATH.to_owned(),
+    };
+    let command = apt_get(&["-o", &format!("DPkg::Path={path}"), verb])
+        .args(names)
+        .changes()
+        .limit(CHANGE_LIMIT);
+    let mut output = host.run_watched(&command, watch)?;
+    if !output.success() && output.says("dpkg --configure -a") {
+        watch("finishing an interrupted run of dpkg");
+        let configure = Command::new("dpkg")
+            .args(["--configure", "-a", "--force-confdef", "--force-confold"])
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .changes()
+            .limit(CHANGE_LIMIT);
+        host.check(&configure)?;
+        output = host.run_watched(&command, watch)?;
+    }
+    if !output.success() {
+        let what = format!("{verb} {} (apt-get)", names.join(" "));
+        return Err(failed(host, &what, &output));
+    }
+    Ok(())
 }
 
 fn verb(operation: Operation) -> &'static str {

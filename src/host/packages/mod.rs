@@ -80,6 +80,12 @@ pub trait PackageManager: Debug + Sync {
         watch: &dyn Fn(&str),
     ) -> Result<()>;
 
+    /// Whether packages of PHP's extensions may restart php-fpm, which ends requests
+    /// that run.
+    fn restarts_php(&self) -> bool {
+        true
+    }
+
     fn lists(&self, host: &Host) -> Lists;
 
     /// Fetches the lists.
