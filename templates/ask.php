@@ -68,6 +68,8 @@ final class WP_Gears_Ask {
 				self::reply( array( 'answer' => self::identify() ) );
 			case 'prove':
 				self::reply( self::prove() );
+			case 'page':
+				self::reply( array( 'answer' => self::ask_a_page( 'describe', '' ) ) );
 			case 'web':
 				self::reply( array( 'answer' => self::prove_by_a_page() ) );
 			default:
@@ -135,6 +137,7 @@ final class WP_Gears_Ask {
 			'max_allowed_packet' => (int) $wpdb->get_var( 'SELECT @@max_allowed_packet' ),
 			'settings'           => self::settings(),
 			'early'              => self::$early,
+			'runner'             => '' === self::$request['runner'] ? null : self::runner_over_http( self::$request['runner'] ),
 		);
 	}
 
@@ -187,21 +190,36 @@ final class WP_Gears_Ask {
 		return array( 'error' => 'no worker ran the job ' . $handle . ' within ' . (int) self::$request['seconds'] . ' s' );
 	}
 
-	/**
-	 * Has a page of the site submit a job: asks the web server of this host, and waits until a worker has run it. The
-	 * must-use plugin answers only who knows the secret that this process writes into the database.
-	 */
+	/** Has a page of the site submit a job, through a web server of this host, and waits until a worker has run it. */
 	private static function prove_by_a_page() {
+		$token = bin2hex( random_bytes( 16 ) );
+		$page  = self::ask_a_page( 'prove', $token );
+		if ( empty( $page['handle'] ) ) {
+			return $page;
+		}
+		$seen = self::await( $token, microtime( true ) + (int) self::$request['seconds'] );
+		if ( ! $seen ) {
+			return array( 'error' => 'no worker ran the job ' . $page['handle'] . ' within ' . (int) self::$request['seconds'] . ' s' ) + $page;
+		}
+		return $page + array(
+			'started_ms' => self::ms( $seen['started'] - $page['sent'] ),
+			'done_ms'    => self::ms( $seen['done'] - $page['sent'] ),
+		);
+	}
+
+	/**
+	 * Asks a page of the site through a web server of this host. The must-use plugin answers only who knows the secret
+	 * that this process writes into the database.
+	 */
+	private static function ask_a_page( $action, $token ) {
 		global $wpdb;
 
 		$secret = bin2hex( random_bytes( 32 ) );
-		$token  = bin2hex( random_bytes( 16 ) );
-		$until  = time() + 60;
 		$table  = $wpdb->base_prefix . 'options';
 		$known  = json_encode(
 			array(
 				'hash'  => hash( 'sha256', $secret ),
-				'until' => $until,
+				'until' => time() + 60,
 				'token' => $token,
 				'is'    => self::identity( self::$site ),
 				'files' => array_merge( self::$request['forget'], array( self::$site . '/wp-config.php' ) ),
@@ -216,19 +234,9 @@ final class WP_Gears_Ask {
 				'autoload'     => 'no',
 			)
 		);
-		$page  = self::page( $secret, microtime( true ) + (int) self::$request['seconds'] );
+		$page = self::page( $action, $secret, microtime( true ) + (int) self::$request['seconds'] );
 		$wpdb->delete( $table, array( 'option_name' => 'wp_gears_proof' ) );
-		if ( empty( $page['handle'] ) ) {
-			return $page;
-		}
-		$seen = self::await( $token, microtime( true ) + (int) self::$request['seconds'] );
-		if ( ! $seen ) {
-			return array( 'error' => 'no worker ran the job ' . $page['handle'] . ' within ' . (int) self::$request['seconds'] . ' s' ) + $page;
-		}
-		return $page + array(
-			'started_ms' => self::ms( $seen['started'] - $page['sent'] ),
-			'done_ms'    => self::ms( $seen['done'] - $page['sent'] ),
-		);
+		return $page;
 	}
 
 	/** What tells this copy of the site from another with the same database, in a chroot too. */
@@ -238,7 +246,7 @@ final class WP_Gears_Ask {
 	}
 
 	/** The page's answer: that of the first server that gives one, once its PHP has seen the new wp-config.php. */
-	private static function page( $secret, $until ) {
+	private static function page( $action, $secret, $until ) {
 		$home = wp_parse_url( home_url( '/' ) );
 		$mark = substr( hash( 'sha256', "mark $secret" ), 0, 32 );
 		$why  = 'no web server listens on this host';
@@ -247,14 +255,14 @@ final class WP_Gears_Ask {
 		}
 		do {
 			foreach ( self::$request['listeners'] as $listener ) {
-				list( $answer, $why_not ) = self::request( $listener, $home, $secret, $mark );
+				list( $answer, $why_not ) = self::request( $listener, $home, $action, $secret, $mark );
 				if ( null === $answer ) {
 					$why = $why_not;
 					continue;
 				}
 				$answer['server'] = $listener['program'];
 				$answer['url']    = $why_not;
-				$settled          = ! empty( $answer['handle'] ) || microtime( true ) > $until || ! empty( $answer['extension'] ) && empty( $answer['opcache'] );
+				$settled          = 'prove' !== $action || ! empty( $answer['handle'] ) || microtime( true ) > $until || ! empty( $answer['extension'] ) && empty( $answer['opcache'] );
 				if ( $settled ) {
 					return $answer;
 				}
@@ -266,14 +274,33 @@ final class WP_Gears_Ask {
 		} while ( true );
 	}
 
+	/** Asks the must-use plugin through one server: its answer and the URL, or null and why there is none. */
+	private static function request( array $listener, array $home, $action, $secret, $mark ) {
+		$query   = '?wp-gears-proof=' . substr( $mark, 0, 8 );
+		$headers = array( "X-WP-Gears-Proof: $secret", "X-WP-Gears-Action: $action" );
+		$heard   = self::exchange( $listener, $home, $query, $headers, 15 );
+		if ( isset( $heard['error'] ) ) {
+			return array( null, $heard['error'] );
+		}
+		if ( preg_match( "/^$mark (.*)$/m", $heard['text'], $found ) ) {
+			$answer = json_decode( $found[1], true );
+			if ( is_array( $answer ) ) {
+				return array( $answer, $heard['url'] );
+			}
+		}
+		$status = '' === $heard['status'] ? 'no HTTP answer' : $heard['status'];
+		return array( null, "{$listener['program']} answers {$heard['url']} with $status, and not as this site" );
+	}
+
 	/** One request, without a library: the page's host name goes to this host's own address. */
-	private static function request( array $listener, array $home, $secret, $mark ) {
-		$host   = isset( $home['host'] ) ? $home['host'] : 'localhost';
-		$https  = isset( $home['scheme'] ) && 'https' === $home['scheme'];
+	private static function exchange( array $listener, array $to, $query, array $headers, $patience ) {
+		$host   = isset( $to['host'] ) ? $to['host'] : 'localhost';
+		$path   = isset( $to['path'] ) ? $to['path'] : '/';
+		$https  = isset( $to['scheme'] ) && 'https' === $to['scheme'];
 		$port   = (int) $listener['port'];
-		$tls    = 443 === $port || ( $https && isset( $home['port'] ) && (int) $home['port'] === $port );
+		$tls    = 443 === $port || ( $https && isset( $to['port'] ) && (int) $to['port'] === $port );
 		$at     = ( false !== strpos( $listener['address'], ':' ) ? "[{$listener['address']}]" : $listener['address'] ) . ":$port";
-		$url    = ( $tls ? 'https' : 'http' ) . "://$host" . ( $port === ( $tls ? 443 : 80 ) ? '' : ":$port" ) . ( isset( $home['path'] ) ? $home['path'] : '/' );
+		$url    = ( $tls ? 'https' : 'http' ) . "://$host" . ( $port === ( $tls ? 443 : 80 ) ? '' : ":$port" ) . $path;
 		$ssl    = array(
 			'verify_peer'       => false,
 			'verify_peer_name'  => false,
@@ -283,23 +310,64 @@ final class WP_Gears_Ask {
 		);
 		$socket = @stream_socket_client( ( $tls ? 'ssl' : 'tcp' ) . "://$at", $number, $error, 5, STREAM_CLIENT_CONNECT, stream_context_create( array( 'ssl' => $ssl ) ) );
 		if ( ! $socket ) {
-			return array( null, "{$listener['program']} on $at: $error" );
+			return array( 'error' => "{$listener['program']} on $at: $error" );
 		}
-		stream_set_timeout( $socket, 15 );
-		$name = $host . ( isset( $home['port'] ) ? ":{$home['port']}" : '' );
-		$path = ( isset( $home['path'] ) ? $home['path'] : '/' ) . '?wp-gears-proof=' . substr( $mark, 0, 8 );
+		stream_set_timeout( $socket, $patience );
+		$headers[] = 'Host: ' . $host . ( isset( $to['port'] ) ? ":{$to['port']}" : '' );
+		$headers[] = 'User-Agent: wp-gears';
+		$headers[] = 'Cache-Control: no-cache';
+		$headers[] = 'Connection: close';
+		if ( $https && ! $tls ) {
+			$headers[] = 'X-Forwarded-Proto: https';
+		}
 		// HTTP/1.0, so that the answer comes in one piece.
-		fwrite( $socket, "GET $path HTTP/1.0\r\nHost: $name\r\nUser-Agent: wp-gears\r\nCache-Control: no-cache\r\n" . ( $https && ! $tls ? "X-Forwarded-Proto: https\r\n" : '' ) . "X-WP-Gears-Proof: $secret\r\nConnection: close\r\n\r\n" );
+		fwrite( $socket, "GET $path$query HTTP/1.0\r\n" . implode( "\r\n", $headers ) . "\r\n\r\n" );
 		$text = (string) stream_get_contents( $socket, 1 << 20 );
+		$late = stream_get_meta_data( $socket )['timed_out'];
 		fclose( $socket );
-		if ( preg_match( "/^$mark (.*)$/m", $text, $found ) ) {
-			$answer = json_decode( $found[1], true );
-			if ( is_array( $answer ) ) {
-				return array( $answer, $url );
+		return array(
+			'url'    => $url,
+			'text'   => $text,
+			'late'   => $late,
+			'status' => preg_match( '#^HTTP/\S+ (\d+[^\r\n]*)#', $text, $found ) ? $found[1] : '',
+		);
+	}
+
+	/** What visitors get who request the runner: of several servers' answers, the one that is least closed. */
+	private static function runner_over_http( $name ) {
+		$url  = wp_parse_url( site_url( "/$name" ) );
+		$none = wp_parse_url( site_url( '/wp-gears-' . bin2hex( random_bytes( 8 ) ) . '.php' ) );
+		$best = array( 'unreachable' => 'no web server listens on this host' );
+		foreach ( self::$request['listeners'] as $listener ) {
+			$heard = self::exchange( $listener, $url, '', array(), 3 );
+			if ( isset( $heard['error'] ) || ( '' === $heard['status'] && ! $heard['late'] ) ) {
+				$why  = isset( $heard['error'] ) ? $heard['error'] : "{$listener['program']} on port {$listener['port']} does not speak HTTP";
+				$best = isset( $best['unreachable'] ) ? array( 'unreachable' => $why ) : $best;
+				continue;
+			}
+			$answer = array(
+				'url'    => $heard['url'],
+				'status' => (int) $heard['status'],
+				'hangs'  => (bool) $heard['late'],
+			);
+			if ( $heard['late'] ) {
+				return $answer;
+			}
+			if ( 200 === $answer['status'] ) {
+				// A server that answers everything with 200 says nothing about the runner.
+				$other = self::exchange( $listener, $none, '', array(), 3 );
+
+				$answer['everything'] = ! isset( $other['error'] ) && 200 === (int) $other['status'];
+				if ( ! $answer['everything'] ) {
+					return $answer;
+				}
+			}
+			// A redirect to another server of this host tells less than that server's own answer.
+			if ( isset( $best['unreachable'] ) || $best['status'] < 400 ) {
+				$best = $answer;
 			}
 		}
-		$status = preg_match( '#^HTTP/\S+ (\d+[^\r\n]*)#', $text, $found ) ? $found[1] : 'no HTTP answer';
-		return array( null, "{$listener['program']} answers $url with $status, and not as this site" );
+		return $best;
 	}
 
 	/** What the worker wrote of the job, or null. */

@@ -33,8 +33,15 @@ final class WP_Gears_Plugin {
 			return 'the site has no active plugin with wp_async_task_add()';
 		}
 		$off = method_exists( $wp_async_task, 'uses_gearman' ) && ! $wp_async_task->uses_gearman();
-		if ( $off || ! method_exists( $wp_async_task, 'do_job' ) ) {
+		if ( $off ) {
 			return 'the plugin passes its jobs to WP-Cron: ' . self::why_cron();
+		}
+		if ( ! method_exists( $wp_async_task, 'do_job' ) ) {
+			// The clients of WP Gears 1 extend one class, and its WP-Cron client has no do_job().
+			if ( $wp_async_task instanceof WP_Async_Task ) {
+				return 'the plugin passes its jobs to WP-Cron: ' . self::why_cron();
+			}
+			return 'it is not known how to run its jobs: $wp_async_task, of the class ' . get_class( $wp_async_task ) . ', has no do_job()';
 		}
 		$found         = new self();
 		$found->plugin = $wp_async_task;
@@ -50,8 +57,16 @@ final class WP_Gears_Plugin {
 		$found->engine = $plugin->get_worker();
 		$found->client = $plugin->get_client();
 		$found->name   = $name;
-		if ( ! method_exists( $found->engine, 'do_job' ) || ! method_exists( $found->client, 'get_async_group' ) ) {
-			return "$name passes its jobs to " . get_class( $found->client ) . ': ' . self::why_cron();
+		foreach ( array( array( $found->engine, 'do_job' ), array( $found->client, 'get_async_group' ) ) as $needed ) {
+			if ( method_exists( $needed[0], $needed[1] ) ) {
+				continue;
+			}
+			$class = get_class( $needed[0] );
+			// Its own classes for WP-Cron have none of the two.
+			if ( 0 === strpos( $class, substr( get_class( $plugin ), 0, -strlen( 'Plugin' ) ) ) ) {
+				return "$name passes its jobs to " . get_class( $found->client ) . ': ' . self::why_cron();
+			}
+			return "it is not known how to run its jobs: $name uses the class $class, which has no {$needed[1]}()";
 		}
 		return $found;
 	}

@@ -55,6 +55,9 @@ if ( ! class_exists( 'WP_Gears_Proof', false ) ) {
 			if ( 'forget' === $action ) {
 				self::answer( array( 'forgotten' => self::forget( $known ) ) );
 			}
+			if ( 'describe' === $action ) {
+				self::answer( self::facts() );
+			}
 			self::forget( $known );
 			// Before plugins that redirect or end the request here.
 			add_action( 'init', array( __CLASS__, 'prove' ), PHP_INT_MIN );

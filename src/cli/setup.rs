@@ -6,8 +6,10 @@ use serde_json::Value;
 use crate::cli::common::{DONE, FAILED, begin, host_of, spec_of};
 use crate::cli::options::SetupArgs;
 use crate::cli::talk::Talk;
+use crate::doctor::cause;
+use crate::doctor::context::Context;
 use crate::host::Host;
-use crate::intent::options::Role;
+use crate::intent::options::{Role, Spec};
 use crate::intent::resolve::{Resolved, SiteResolved};
 use crate::intent::{effective, file, resolve};
 use crate::plan::apply::{Outcome, Work, apply};
@@ -74,7 +76,7 @@ pub fn run_on(host: &Host, args: &SetupArgs, ui: Ui) -> Result<u8> {
         ui.notes(&[why.to_owned()]);
     }
     let proofs = match host.live() && !args.no_start {
-        true => verify(host, args, &talk, &resolved, &plan, &mut outcome),
+        true => verify(host, args, &talk, (&spec, &resolved), &plan, &mut outcome),
         false => Vec::new(),
     };
     let refused: Vec<&Refused> = plan.refused.iter().chain(&outcome.failed).collect();
@@ -108,7 +110,7 @@ fn verify(
     host: &Host,
     args: &SetupArgs,
     talk: &Talk,
-    resolved: &Resolved,
+    (spec, resolved): (&Spec, &Resolved),
     plan: &Plan,
     outcome: &mut Outcome,
 ) -> Vec<Value> {
@@ -132,7 +134,9 @@ fn verify(
             talk.ui().hanging(&text);
         } else if wanted {
             let proved = match applies {
-                true => prove(host, talk.ui(), resolved, site).map(|proof| proofs.push(proof)),
+                true => prove(host, talk.ui(), resolved, site)
+                    .map(|proof| proofs.push(proof))
+                    .map_err(|error| explained(host, spec, &site.name, error)),
                 false => Ok(()),
             };
             if let Err(error) = proved.and_then(|()| trial::passed(host, site)) {
@@ -183,5 +187,14 @@ fn take_back(host: &Host, resolved: &Resolved, site: &SiteResolved, outcome: &mu
     let at = at.or_else(|| failed.iter().position(|failed| failed.is_of(&Scope::Host)));
     if let Some(at) = at {
         failed[at].add_help(&text);
+    }
+}
+
+/// The error of a test job, with the cause that doctor's checks know.
+fn explained(host: &Host, spec: &Spec, site: &str, error: anyhow::Error) -> anyhow::Error {
+    host.forget();
+    match Context::new(host, spec.clone(), None) {
+        Ok(context) => cause::explained(&context, site, error),
+        Err(_) => error,
     }
 }

@@ -20,8 +20,10 @@ use crate::intent::options::{Role, Spec};
 use crate::intent::resolve::{self, Resolved, SiteResolved};
 use crate::plan::Run;
 use crate::plan::prepare::{Prepared, prepare};
+use crate::plan::proof::{self, Page};
 use crate::resource::ResourceId;
 use crate::site::ask::{SiteFacts, Target};
+use crate::site::web::listeners::{self, WebListener};
 use crate::site::web::{Served, Servers};
 use crate::supervisor::rpc::{ProcessInfo, SupervisorClient, Unreachable};
 use crate::worker::Paths;
@@ -40,6 +42,8 @@ pub struct Context<'h> {
     pub root: bool,
     prepared: OnceLock<Result<Prepared>>,
     facts: Vec<OnceLock<Result<SiteFacts>>>,
+    pages: Vec<OnceLock<Page>>,
+    listeners: OnceLock<Vec<WebListener>>,
     served: OnceLock<Vec<Served>>,
     processes: OnceLock<Vec<Process>>,
     supervisor: OnceLock<Result<Vec<ProcessInfo>, Unreachable>>,
@@ -76,6 +80,8 @@ impl<'h> Context<'h> {
             root: rustix::process::geteuid().is_root(),
             prepared: OnceLock::new(),
             facts: resolved.sites.iter().map(|_| OnceLock::new()).collect(),
+            pages: resolved.sites.iter().map(|_| OnceLock::new()).collect(),
+            listeners: OnceLock::new(),
             served: OnceLock::new(),
             processes: OnceLock::new(),
             supervisor: OnceLock::new(),
@@ -124,8 +130,19 @@ impl<'h> Context<'h> {
                 cache: Some(&cache),
                 ..site.target()
             };
-            target.facts(self.host)
+            target.facts(self.host, self.listeners())
         })
+    }
+
+    /// What a page of the site says of its PHP, asked through the web server.
+    pub fn page(&self, site: &SiteResolved) -> &Page {
+        self.pages[self.index(site)]
+            .get_or_init(|| proof::describe(self.host, site, self.listeners()))
+    }
+
+    /// The web servers of this host.
+    fn listeners(&self) -> &[WebListener] {
+        self.listeners.get_or_init(|| listeners::all(self.host))
     }
 
     /// Who serves the site's pages, according to the web servers' configuration.

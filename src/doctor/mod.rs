@@ -9,6 +9,7 @@
 //! the name of a check, so it never changes. Plant a fault that makes the check
 //! fail in `tests/host/doctor/faults.rs`.
 
+pub mod cause;
 pub mod checks;
 pub mod context;
 mod service;
@@ -178,7 +179,8 @@ pub fn run(context: &Context, wanted: &[&'static Check]) -> Vec<Reported> {
                 .map(|report| report.check)
         };
         let start = Instant::now();
-        let findings = checks::job::run(context, &blocked_by);
+        let explained = |site: &str, error| cause::explained(context, site, error);
+        let findings = checks::job::run(context, &blocked_by, &explained);
         reports.extend(reported(check, findings, start));
     }
     reports

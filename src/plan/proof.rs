@@ -14,7 +14,7 @@ use crate::intent::options::{Role, WorkerMode};
 use crate::intent::resolve::SiteResolved;
 use crate::site::ask::{PageProof, Proof};
 use crate::site::page::PROOF_PLUGIN;
-use crate::site::web::listeners;
+use crate::site::web::listeners::{self, WebListener};
 use crate::worker::Paths;
 
 /// How long a job may wait for a worker that has just started.
@@ -37,7 +37,7 @@ pub fn run(host: &Host, site: &SiteResolved) -> Result<Proof> {
     let control = host.supervisor()?.control;
     site.target().prove(host, &run, PATIENCE).map_err(|error| {
         let help = format!(
-            "see {LOGS}/{}.log and '{control} status {}:*'; all other steps succeeded",
+            "see {LOGS}/{}.log and '{control} status {}:*'",
             site.name, site.program
         );
         match error.downcast::<Problem>() {
@@ -57,18 +57,48 @@ pub enum Web {
     NotVerified(String),
 }
 
+/// What a page of the site says of its PHP.
+#[derive(Debug, Clone)]
+pub enum Page {
+    Answers(Box<PageProof>),
+    /// No page could be asked, and why.
+    Silent(String),
+}
+
+/// Asks a page of the site which PHP it runs in, through the web server that
+/// serves it. No job is submitted.
+pub fn describe(host: &Host, site: &SiteResolved, listeners: &[WebListener]) -> Page {
+    if let Some(why) = why_silent(host, site, listeners) {
+        return Page::Silent(why.into());
+    }
+    match site.target().describe_page(host, listeners) {
+        Ok(PageProof {
+            unreachable: Some(why),
+            ..
+        }) => Page::Silent(why),
+        Ok(page) => Page::Answers(Box::new(page)),
+        Err(error) => Page::Silent(format!("{error:#}")),
+    }
+}
+
+/// Why no page can be asked, as far as that is known without asking.
+fn why_silent(host: &Host, site: &SiteResolved, listeners: &[WebListener]) -> Option<&'static str> {
+    if !host.exists(&site.content.must_use.join(PROOF_PLUGIN)) {
+        return Some("its must-use plugin is not where this site reads such plugins");
+    }
+    listeners
+        .is_empty()
+        .then_some("no web server runs on this host")
+}
+
 /// Has a page of the site submit a job, through the web server that serves it.
 ///
 /// # Errors
 /// A page that answers, but whose job does not reach Gearman or is not run.
 pub fn through_the_web(host: &Host, site: &SiteResolved) -> Result<Web> {
-    if !host.exists(&site.content.must_use.join(PROOF_PLUGIN)) {
-        let why = "its must-use plugin is not where this site reads such plugins";
-        return Ok(Web::NotVerified(why.into()));
-    }
     let listeners = listeners::all(host);
-    if listeners.is_empty() {
-        return Ok(Web::NotVerified("no web server runs on this host".into()));
+    if let Some(why) = why_silent(host, site, &listeners) {
+        return Ok(Web::NotVerified(why.into()));
     }
     let run = Path::new(BASE).join("run").join(&site.name);
     let forget = [site.config.clone()];
@@ -134,7 +164,8 @@ fn served_otherwise(host: &Host, site: &SiteResolved, page: &PageProof) -> Optio
     None
 }
 
-fn php_of(page: &PageProof) -> String {
+/// "nginx, PHP 8.2.29 as fpm-fcgi".
+pub fn php_of(page: &PageProof) -> String {
     let extension = match page.extension {
         true => "",
         false => " without the gearman extension",

@@ -209,6 +209,8 @@ pub enum Condition {
 pub struct Fault {
     pub message: String,
     pub help: String,
+    /// The folder whose owner and mode are the fault, which setup restores.
+    pub folder: Option<PathBuf>,
 }
 
 /// A kind of store, by its row in the table.

@@ -63,13 +63,13 @@ impl Store for SqliteStore {
     }
 
     fn folder(&self) -> Option<PathBuf> {
-        let gearmand = self.gearmand;
-        gearmand.lacks_queue_dir.then(|| gearmand.queue_dir.into())
+        Some(self.gearmand.queue_dir.into())
     }
 
     fn check(&self, host: &Host) -> Result<()> {
         let file = self.file();
-        let faults = faults(host, self.gearmand, &file)?;
+        let mut faults = faults(host, self.gearmand, &file)?;
+        faults.retain(|fault| fault.folder != self.folder() || fault.folder.is_none());
         let join = |part: fn(&Fault) -> &str| {
             let all: Vec<&str> = faults.iter().map(part).collect();
             all.join("; ")
@@ -97,7 +97,12 @@ impl Store for SqliteStore {
         let mut sound = String::new();
         let mut lost = |message: String| {
             let help = format!("wait until no more jobs are waiting, then run '{restart}'");
-            conditions.push(Condition::Fault(Fault { message, help }));
+            let folder = None;
+            conditions.push(Condition::Fault(Fault {
+                message,
+                help,
+                folder,
+            }));
         };
         match host.look(&path) {
             Ok(Node::Absent) if running.pid == 0 => {
@@ -128,7 +133,14 @@ impl Store for SqliteStore {
 /// creates it.
 fn faults(host: &Host, gearmand: &Gearmand, path: &Path) -> Result<Vec<Fault>> {
     let mut faults = Vec::new();
-    let mut add = |message: String, help: String| faults.push(Fault { message, help });
+    let mut wrong = |message: String, help: String, folder: Option<&Path>| {
+        let folder = folder.map(Path::to_owned);
+        faults.push(Fault {
+            message,
+            help,
+            folder,
+        });
+    };
     let shown = path.display();
     let user = host.user(gearmand.user).ok().flatten();
     if let Some(folder) = path.parent().filter(|folder| host.is_dir(folder)) {
@@ -136,15 +148,17 @@ fn faults(host: &Host, gearmand: &Gearmand, path: &Path) -> Result<Vec<Fault>> {
             && let Some(why) = host.cannot_write_in(folder, user)?
         {
             let help = format!("run 'chown {} {}'", user.name, folder.display());
-            add(format!("{why}, so no jobs can be stored"), help);
+            let message = format!("{why}, so no jobs can be stored");
+            wrong(message, help, Some(folder));
         }
         let space = host.space(folder)?;
         if space.bytes < MIN_SPACE || space.files == Some(0) {
             let message = format!("{} is full, so no jobs can be stored", folder.display());
             let help = format!("free some space (see 'df {}')", folder.display());
-            add(message, help);
+            wrong(message, help, None);
         }
     }
+    let mut add = |message: String, help: String| wrong(message, help, None);
     let meta = match host.look(path)? {
         Node::File(meta) => meta,
         Node::Absent => return Ok(faults),

@@ -24,12 +24,45 @@ use crate::site::release::{Known, Release};
 const LIMIT: Duration = Duration::from_secs(1200);
 const LIBRARY: &str = "gearman.so";
 /// In the format of Debian's phpenmod.
-const INI: &[u8] = b"; PHP's gearman extension, built by wp-gears. 'wp-gears remove' removes it.\n; priority=20\nextension=gearman.so\n";
+pub const INI: &[u8] = b"; PHP's gearman extension, built by wp-gears. 'wp-gears remove' removes it.\n; priority=20\nextension=gearman.so\n";
 
 /// What makes PHP load it: files, and links to them.
-struct Ini {
-    files: Vec<PathBuf>,
-    links: Vec<(PathBuf, PathBuf)>,
+#[derive(Default)]
+pub struct Ini {
+    pub files: Vec<PathBuf>,
+    pub links: Vec<(PathBuf, PathBuf)>,
+}
+
+impl Ini {
+    /// The ini file and the links to it, one for each SAPI that lacks it. Without
+    /// Debian's folder of modules, each SAPI gets a file of its own.
+    pub fn lacking(host: &Host, php: &Php) -> Result<Ini> {
+        let lacking = without_extension(host, php)?;
+        Ok(match modules(host, &lacking) {
+            Some(modules) => {
+                let ini = modules.join("gearman.ini");
+                let link = |dir: PathBuf| (dir.join("20-gearman.ini"), ini.clone());
+                let links = lacking.into_iter().map(link).collect();
+                Ini {
+                    files: vec![ini],
+                    links,
+                }
+            }
+            None => {
+                let file = |dir: PathBuf| dir.join("40-gearman.ini");
+                Ini {
+                    files: lacking.into_iter().map(file).collect(),
+                    links: Vec::new(),
+                }
+            }
+        })
+    }
+}
+
+/// The folder that the SAPIs share: what is above /etc/php/8.2/cli/conf.d.
+fn modules(host: &Host, lacking: &[PathBuf]) -> Option<PathBuf> {
+    let shared = lacking.first()?.ancestors().nth(2)?;
+    Some(shared.join("mods-available")).filter(|modules| host.is_dir(modules))
 }
 
 #[derive(Clone)]
@@ -57,9 +90,13 @@ impl Extension {
             return Ok(true);
         };
         if installed.contains_key(own) {
-            return Ok(false); // its ini file was removed, which the check reports
+            return Ok(false); // it was switched off, if it is there
         }
         if general.iter().any(|name| installed.contains_key(name)) {
+            let switched_off = |modules: PathBuf| host.exists(&modules.join("gearman.ini"));
+            if modules(host, &lacking).is_some_and(switched_off) {
+                return Ok(false);
+            }
             // It may be for another PHP.
             let nowhere = lacking.len() == self.php.ini_dirs(host)?.len();
             return Ok(nowhere && host.candidates(std::slice::from_ref(own))?.is_empty());
@@ -84,36 +121,6 @@ impl Extension {
     fn built(&self, host: &Host) -> Result<Vec<u8>> {
         let file = host.read(&self.kept())?;
         Ok(file.context("the extension was not built")?.bytes)
-    }
-
-    /// The ini file and the links to it, one for each SAPI that lacks it. Without
-    /// Debian's folder of modules, each SAPI gets a file of its own.
-    fn ini(&self, host: &Host) -> Result<Ini> {
-        let lacking = without_extension(host, &self.php)?;
-        // The SAPIs share what is above /etc/php/8.2/cli/conf.d.
-        let modules = lacking
-            .first()
-            .and_then(|dir| dir.ancestors().nth(2))
-            .map(|shared| shared.join("mods-available"))
-            .filter(|modules| host.is_dir(modules));
-        Ok(match modules {
-            Some(modules) => {
-                let ini = modules.join("gearman.ini");
-                let link = |dir: PathBuf| (dir.join("20-gearman.ini"), ini.clone());
-                let links = lacking.into_iter().map(link).collect();
-                Ini {
-                    files: vec![ini],
-                    links,
-                }
-            }
-            None => {
-                let file = |dir: PathBuf| dir.join("40-gearman.ini");
-                Ini {
-                    files: lacking.into_iter().map(file).collect(),
-                    links: Vec::new(),
-                }
-            }
-        })
     }
 
     fn step(&self, host: &Host, command: Command, what: &str, watch: &dyn Fn(&str)) -> Result<()> {
@@ -257,7 +264,7 @@ impl Resource for Extension {
             }
             None => self.known(&facts.version)?.url(),
         };
-        let Ini { files, links } = self.ini(host)?;
+        let Ini { files, links } = Ini::lacking(host, &self.php)?;
         let mut change = Change::new(Verb::Build).detail(format!(
             "from {from}; this needs a compiler and headers: {}",
             self.builds_with.join(" ")
@@ -301,7 +308,7 @@ impl Resource for Extension {
             let inverse = FileInverse::new(path, Edit::Whole, before, after);
             Ok(Inverse::File(inverse))
         };
-        let Ini { files, links } = self.ini(host)?;
+        let Ini { files, links } = Ini::lacking(host, &self.php)?;
         let library = self.ask(host)?.extension_dir.join(LIBRARY);
         let mut inverses = vec![file(library, &self.built(host)?)?];
         for path in files {
@@ -318,7 +325,7 @@ impl Resource for Extension {
             let attributes = Some(Attributes::root(0o644));
             host.write(path, bytes, attributes, seen.as_ref().map(|now| &now.meta))
         };
-        let Ini { files, links } = self.ini(host)?;
+        let Ini { files, links } = Ini::lacking(host, &self.php)?;
         let library = self.ask(host)?.extension_dir.join(LIBRARY);
         put(&library, &self.built(host)?)?;
         for path in &files {
@@ -397,7 +404,7 @@ mod tests {
         let other = extension("/usr/bin/php8.3");
         assert!(other.is_called_for(&host).unwrap());
         assert_eq!(other.id(), ResourceId::Extension("PHP 8.3".into()));
-        let ini = other.ini(&host).unwrap();
+        let ini = Ini::lacking(&host, &other.php).unwrap();
         let path = |text: &str| PathBuf::from(text);
         assert_eq!(ini.files, [path("/etc/php/8.3/mods-available/gearman.ini")]);
         let link = path("/etc/php/8.3/cli/conf.d/20-gearman.ini");

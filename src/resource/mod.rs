@@ -10,6 +10,7 @@ mod contract;
 pub mod database;
 pub mod directory;
 pub mod drained;
+pub mod enabled_extension;
 pub mod environment;
 pub mod extension;
 pub mod file;
@@ -50,6 +51,8 @@ pub enum ResourceId {
     },
     Directory(PathBuf),
     Drained(drained::Purpose),
+    /// The extension's ini files, for this PHP.
+    EnabledExtension(String),
     /// The virtual environment with our own supervisor.
     Environment,
     /// The extension that is built, for this PHP.
@@ -77,6 +80,9 @@ impl fmt::Display for ResourceId {
             ResourceId::Database { name, .. } => write!(f, "database {name}"),
             ResourceId::Directory(path) => write!(f, "folder {}", path.display()),
             ResourceId::Drained(purpose) => write!(f, "waiting jobs, to {purpose}"),
+            ResourceId::EnabledExtension(php) => {
+                write!(f, "the gearman extension in {php}")
+            }
             ResourceId::Environment => write!(f, "supervisor in {VENV}"),
             ResourceId::Extension(php) => write!(f, "the gearman extension for {php}"),
             ResourceId::File(path) => write!(f, "file {}", path.display()),

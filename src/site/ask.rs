@@ -64,6 +64,7 @@ enum Question {
     Identify,
     Facts,
     Prove,
+    Page,
     Web,
 }
 
@@ -83,6 +84,8 @@ struct Request<'a> {
     /// Files that the web's opcode caches are to read again.
     forget: &'a [PathBuf],
     host: &'a str,
+    /// The runner's name, to ask web servers for it.
+    runner: &'a str,
     #[serde(flatten)]
     start: Start,
 }
@@ -171,6 +174,23 @@ pub struct SiteFacts {
     pub settings: Settings,
     /// The settings before any plugin was loaded.
     pub early: Option<Settings>,
+    /// What visitors get who request the runner, if that was asked.
+    pub runner: Option<RunnerAnswer>,
+}
+
+/// A web server's answer to a request for the runner.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct RunnerAnswer {
+    /// Why no web server could be asked.
+    pub unreachable: Option<String>,
+    pub url: String,
+    /// The HTTP status; 0 if there was none.
+    pub status: u16,
+    /// The answer did not come, or did not end, in time.
+    pub hangs: bool,
+    /// The server answers 200 for files that do not exist, too.
+    pub everything: bool,
 }
 
 impl SiteFacts {
@@ -222,6 +242,8 @@ pub struct PageProof {
     pub php: String,
     /// The user id of the process that answered.
     pub user: Option<u32>,
+    /// The process that answered.
+    pub pid: Option<u32>,
     /// Whether it has the gearman extension.
     pub extension: bool,
     /// The ini file that it has read.
@@ -242,9 +264,29 @@ impl Target<'_> {
         Ok(identity)
     }
 
-    /// Asks the site for everything it reports about itself.
-    pub fn facts(&self, host: &Host) -> Result<SiteFacts> {
-        self.ask(host, self.request(Question::Facts)?, FACTS)
+    /// Asks the site for everything it reports about itself, and these web servers
+    /// for its runner.
+    pub fn facts(&self, host: &Host, listeners: &[WebListener]) -> Result<SiteFacts> {
+        let request = Request {
+            listeners,
+            runner: self.plugin.runner,
+            ..self.request(Question::Facts)?
+        };
+        let mut facts: SiteFacts = self.ask(host, request, FACTS)?;
+        if let Some(runner) = &mut facts.runner {
+            runner.url = printable(&runner.url);
+            runner.unreachable = runner.unreachable.take().map(|why| printable(&why));
+        }
+        Ok(facts)
+    }
+
+    /// Asks a page of the site, through a web server of this host, which PHP it runs in.
+    pub fn describe_page(&self, host: &Host, listeners: &[WebListener]) -> Result<PageProof> {
+        let request = Request {
+            listeners,
+            ..self.request(Question::Page)?
+        };
+        self.ask(host, request, FACTS).map(shown)
     }
 
     /// Submits one job and waits up to `patience` for a worker to run it. `run` is
@@ -275,19 +317,7 @@ impl Target<'_> {
             forget,
             ..self.request(Question::Web)?
         };
-        let mut proof: PageProof = self.ask(host, request, patience * 2 + PROVE)?;
-        for text in [&mut proof.error, &mut proof.unreachable] {
-            *text = text.take().map(|text| printable(&text));
-        }
-        for text in [
-            &mut proof.sapi,
-            &mut proof.php,
-            &mut proof.url,
-            &mut proof.ini,
-        ] {
-            *text = printable(text);
-        }
-        Ok(proof)
+        self.ask(host, request, patience * 2 + PROVE).map(shown)
     }
 
     fn request(&self, ask: Question) -> Result<Request<'_>> {
@@ -307,6 +337,7 @@ impl Target<'_> {
             listeners: &[],
             forget: &[],
             host: self.host.unwrap_or_default(),
+            runner: "",
             start: Start::default(),
         })
     }
@@ -354,7 +385,7 @@ impl Target<'_> {
             }
             let what = match request.ask {
                 Question::Prove | Question::Web => "run a test job in",
-                Question::Identify | Question::Facts => "load",
+                Question::Identify | Question::Facts | Question::Page => "load",
             };
             Problem::new(format!("{what} WordPress in {}", self.dir.display()), why).into()
         })
@@ -405,6 +436,17 @@ fn read<T: DeserializeOwned>(stdout: &[u8], mark: &str) -> Result<Heard<T>, Stri
         } => Ok(Heard::Exited(shown_error(&why))),
         _ => Err("its answer is empty".into()),
     }
+}
+
+/// A page's answer, safe to show.
+fn shown(mut page: PageProof) -> PageProof {
+    for text in [&mut page.error, &mut page.unreachable] {
+        *text = text.take().map(|text| printable(&text));
+    }
+    for text in [&mut page.sapi, &mut page.php, &mut page.url, &mut page.ini] {
+        *text = printable(text);
+    }
+    page
 }
 
 /// A site's name, safe to show.

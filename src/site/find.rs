@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::base::problem::Problem;
 use crate::host::Host;
 use crate::site::content::Content;
-use crate::site::plugins::{PLUGINS, Plugin};
+use crate::site::plugins::{PLUGINS, Plugin, Version};
 
 /// WordPress looks for a plugin's header in the first 8 KB of its main file.
 const HEAD: usize = 8 << 10;
@@ -26,10 +26,10 @@ pub struct InstalledPlugin {
 }
 
 impl InstalledPlugin {
-    /// Its major version, if its main file states it.
-    pub fn major(&self, host: &Host) -> Option<u32> {
+    /// Its version, if its main file states it.
+    pub fn version(&self, host: &Host) -> Option<Version> {
         let head = host.read_head(&self.main, HEAD).ok()??.bytes;
-        major(&String::from_utf8_lossy(&head))
+        version(&String::from_utf8_lossy(&head))
     }
 }
 
@@ -96,15 +96,17 @@ pub fn plugins_in(host: &Host, content: &Content) -> Result<Vec<InstalledPlugin>
     Ok(found)
 }
 
-/// The major version in a plugin's header, which is a comment with
-/// "Version: 4.1.0".
-fn major(header: &str) -> Option<u32> {
+/// The version in a plugin's header, which is a comment with "Version: 4.1.0".
+fn version(header: &str) -> Option<Version> {
     let mut lines = header.lines();
-    let version = lines.find_map(|line| {
+    let text = lines.find_map(|line| {
         line.trim_start_matches([' ', '\t', '*', '/', '#', '@'])
             .strip_prefix("Version:")
     })?;
-    version.trim().split('.').next()?.parse().ok()
+    let mut numbers = text.trim().split(['.', '-', ' ']);
+    let major = numbers.next()?.parse().ok()?;
+    let mut next = || numbers.next().and_then(|it| it.parse().ok()).unwrap_or(0);
+    Some([major, next(), next()])
 }
 
 /// A short name for the site, derived from its folder.
@@ -160,8 +162,9 @@ mod tests {
     #[test]
     fn the_version_is_read_from_the_header() {
         let header = "<?php\n/**\n * Plugin Name: WP Minions\n * Version: 4.1.0\n */";
-        assert_eq!(major(header), Some(4));
-        assert_eq!(major("<?php\n// Version: x"), None);
+        assert_eq!(version(header), Some([4, 1, 0]));
+        assert_eq!(version("# Version: 2.0-beta"), Some([2, 0, 0]));
+        assert_eq!(version("<?php\n// Version: x"), None);
     }
 
     #[test]

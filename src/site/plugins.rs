@@ -35,9 +35,32 @@ pub struct Plugin {
     function: &'static str,
     /// The functions of its jobs on a site without a salt, in all its versions.
     unsalted: &'static [&'static str],
-    /// The first major version that loses jobs in a PHP without the gearman
-    /// extension. Others pass them to WP-Cron.
-    loses_jobs_since: Option<u32>,
+    /// What it does in a PHP without the gearman extension, from each version on.
+    without_extension: &'static [(Version, WithoutExtension)],
+}
+
+/// "2.0.1" as numbers.
+pub type Version = [u32; 3];
+
+/// What a plugin does in a PHP without the gearman extension.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum WithoutExtension {
+    /// PHP ends with a fatal error while the plugin loads.
+    Fatal,
+    /// The jobs go nowhere.
+    Loses,
+    /// WP-Cron runs the jobs.
+    Cron,
+}
+
+impl WithoutExtension {
+    fn text(self) -> &'static str {
+        match self {
+            WithoutExtension::Fatal => "every page ends with a fatal error",
+            WithoutExtension::Loses => "pages lose their jobs",
+            WithoutExtension::Cron => "pages pass their jobs to WP-Cron",
+        }
+    }
 }
 
 /// A constant in wp-config.php that makes a plugin use Gearman.
@@ -68,7 +91,10 @@ pub static WP_GEARS: Plugin = Plugin {
     function: ":WP_Async_Task",
     // 1.0, then 2.0 and later.
     unsalted: &["WP_Async_Task", ":WP_Async_Task"],
-    loses_jobs_since: None,
+    without_extension: &[
+        ([0, 0, 0], WithoutExtension::Fatal),
+        ([2, 0, 1], WithoutExtension::Cron),
+    ],
 };
 
 pub static WP_MINIONS: Plugin = Plugin {
@@ -84,7 +110,10 @@ pub static WP_MINIONS: Plugin = Plugin {
     },
     function: ":WP_Async_Task",
     unsalted: &[":WP_Async_Task"],
-    loses_jobs_since: Some(4),
+    without_extension: &[
+        ([0, 0, 0], WithoutExtension::Cron),
+        ([4, 0, 0], WithoutExtension::Loses),
+    ],
 };
 
 pub static BUNDLED: Plugin = Plugin {
@@ -100,7 +129,7 @@ pub static BUNDLED: Plugin = Plugin {
     },
     function: ":WP_Async_Task",
     unsalted: &[":WP_Async_Task"],
-    loses_jobs_since: None,
+    without_extension: &[([0, 0, 0], WithoutExtension::Cron)],
 };
 
 /// All plugins, in the order in which the help lists them.
@@ -115,13 +144,15 @@ impl PartialEq for Plugin {
 impl Eq for Plugin {}
 
 impl Plugin {
-    /// What happens to the jobs of pages if their PHP lacks the gearman extension.
-    pub fn without_extension(&self, major: Option<u32>) -> &'static str {
-        match (self.loses_jobs_since, major) {
-            (Some(since), Some(major)) if major >= since => "pages lose their jobs",
-            (Some(_), None) => "pages lose their jobs or pass them to WP-Cron",
-            _ => "pages pass their jobs to WP-Cron",
+    /// What happens if the PHP of the pages lacks the gearman extension.
+    pub fn without_extension(&self, version: Option<Version>) -> String {
+        let rows = self.without_extension;
+        if let Some(version) = version {
+            let row = rows.iter().rfind(|(since, _)| *since <= version);
+            return row.map_or_else(String::new, |(_, what)| what.text().into());
         }
+        let all: Vec<&str> = rows.iter().map(|(_, what)| what.text()).collect();
+        all.join(", or ")
     }
 }
 
@@ -308,10 +339,24 @@ mod tests {
 
     #[test]
     fn what_happens_without_the_extension_depends_on_the_version() {
-        let lost = "pages lose their jobs";
-        assert_eq!(WP_MINIONS.without_extension(Some(4)), lost);
-        assert_ne!(WP_MINIONS.without_extension(Some(3)), lost);
-        assert_ne!(WP_GEARS.without_extension(Some(4)), lost);
+        let (fatal, lost, cron) = (
+            "every page ends with a fatal error",
+            "pages lose their jobs",
+            "pages pass their jobs to WP-Cron",
+        );
+        for (plugin, version, what) in [
+            (&WP_GEARS, [1, 0, 0], fatal),
+            (&WP_GEARS, [2, 0, 0], fatal),
+            (&WP_GEARS, [2, 0, 1], cron),
+            (&WP_GEARS, [2, 1, 0], cron),
+            (&WP_MINIONS, [3, 0, 0], cron),
+            (&WP_MINIONS, [4, 1, 0], lost),
+            (&BUNDLED, [1, 0, 0], cron),
+        ] {
+            assert_eq!(plugin.without_extension(Some(version)), what, "{version:?}");
+        }
+        let unknown = WP_MINIONS.without_extension(None);
+        assert_eq!(unknown, format!("{cron}, or {lost}"));
     }
 
     #[test]

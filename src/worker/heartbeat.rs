@@ -13,6 +13,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::clock;
 
+/// Longer reasons are cut off, in characters. The log has all of it.
+const LONGEST_REASON: usize = 400;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Activity {
@@ -20,7 +23,7 @@ pub enum Activity {
     Idle,
     Busy,
     Paused,
-    /// Currently unable to run jobs; the log says why.
+    /// Currently unable to run jobs.
     Broken,
 }
 
@@ -39,6 +42,9 @@ pub struct WorkerStatus {
     pub mode: Option<String>,
     /// The process id of PHP.
     pub php: Option<i32>,
+    /// Why it is unable to run jobs.
+    #[serde(default)]
+    pub why: Option<String>,
 }
 
 impl WorkerStatus {
@@ -54,6 +60,7 @@ impl WorkerStatus {
             failed: 0,
             mode: None,
             php: None,
+            why: None,
         }
     }
 }
@@ -103,14 +110,26 @@ impl Heartbeat {
     pub fn set(&mut self, activity: Activity) {
         if self.status.activity != activity {
             self.status.activity = activity;
+            self.status.why = None;
             self.status.since = clock::millis(SystemTime::now());
             self.write();
         }
     }
 
+    /// It is unable to run jobs, for this reason.
+    pub fn set_broken(&mut self, why: &str) {
+        self.status.why = Some(why.chars().take(LONGEST_REASON).collect());
+        if self.status.activity != Activity::Broken {
+            self.status.activity = Activity::Broken;
+            self.status.since = clock::millis(SystemTime::now());
+        }
+        self.write();
+    }
+
     /// Starts another job.
     pub fn begin_job(&mut self) {
         self.status.activity = Activity::Busy;
+        self.status.why = None;
         self.status.since = clock::millis(SystemTime::now());
         self.write();
     }

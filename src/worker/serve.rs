@@ -291,7 +291,7 @@ impl<'a> Worker<'a> {
     fn suspend(&mut self, why: &str, has_job: bool) {
         self.runtime.failed(why, &mut self.heartbeat);
         if has_job || self.runtime.site.function.is_none() {
-            self.heartbeat.set(Activity::Broken);
+            self.heartbeat.set_broken(why);
         }
     }
 
@@ -395,13 +395,13 @@ impl<'a> Worker<'a> {
         let Err(e) = self.retries.store(&job.record, &job.payload, outcome) else {
             return JobEvent::Stored;
         };
+        let folder = self.paths.failed.display();
+        let why = format!("cannot store the job in {folder}: {e}");
         if failures == 0 {
-            let folder = self.paths.failed.display();
-            self.log.line(&format!(
-                "cannot store the job in {folder}: {e}; holding it until that succeeds"
-            ));
+            self.log
+                .line(&format!("{why}; holding it until that succeeds"));
         }
-        self.heartbeat.set(Activity::Broken);
+        self.heartbeat.set_broken(&why);
         let wait = pause(failures, Duration::from_secs(1), Duration::from_secs(30));
         JobEvent::NotStored {
             retry_at: Instant::now() + wait,

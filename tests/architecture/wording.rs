@@ -336,7 +336,7 @@ const FORMATS: &[(&str, &str)] = &[
 ];
 
 /// Names that are never reworded.
-const NAMES: [&str; 8] = [
+const NAMES: [&str; 9] = [
     "ansible",
     "builtin",
     "gearman",

@@ -48,7 +48,7 @@ fn asked(site: &Site) -> anyhow::Result<String> {
         cache: None,
         host: None,
     };
-    target.facts(&host).map(|facts| facts.home)
+    target.facts(&host, &[]).map(|facts| facts.home)
 }
 
 #[test]

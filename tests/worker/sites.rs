@@ -284,7 +284,7 @@ fn a_site_tells_what_it_is_and_proves_that_jobs_run() {
         host: None,
     };
     let run = site.state("run");
-    let facts = target.facts(&host).unwrap();
+    let facts = target.facts(&host, &[]).unwrap();
     assert_eq!(facts.plugin.as_deref(), Some("bundled"));
     assert_eq!(facts.function.as_ref(), Some(&site.function));
     assert_eq!(facts.servers, Some(vec![site.gearmand.server.to_string()]));
@@ -311,16 +311,16 @@ fn a_site_tells_what_it_is_and_proves_that_jobs_run() {
         plugin: &WP_MINIONS,
         ..target
     };
-    assert!(!minions.facts(&host).unwrap().settings.on);
+    assert!(!minions.facts(&host, &[]).unwrap().settings.on);
     site.write("wp-config.php", &config);
-    assert!(minions.facts(&host).unwrap().settings.on);
+    assert!(minions.facts(&host, &[]).unwrap().settings.on);
     // Also with the workers' opcode cache.
     let cache = site.state("cache");
     let cached = Target {
         cache: Some(&cache),
         ..target
     };
-    assert_eq!(cached.facts(&host).unwrap(), facts);
+    assert_eq!(cached.facts(&host, &[]).unwrap(), facts);
 
     let prove = |seconds| target.prove(&host, &run, Duration::from_secs(seconds));
     let error = why(prove(1).unwrap_err());
@@ -365,7 +365,7 @@ fn a_site_tells_what_it_is_and_proves_that_jobs_run() {
         ),
     ] {
         site.write(file, text);
-        let error = why(target.facts(&host).unwrap_err());
+        let error = why(target.facts(&host, &[]).unwrap_err());
         assert!(error.contains(says), "{text}: {error}");
     }
 }

@@ -8,13 +8,17 @@ pub const CHECK: Check = Check {
     name: "job",
     describes: "a test job: submitted by WordPress, taken by a worker, run to the end",
     vital: false,
-    run: |context| run(context, &|_| None),
+    run: |context| run(context, &|_| None, &|_, error| error),
 };
+
+/// Adds to a site's error what other checks know of its cause.
+type Explained<'e> = dyn Fn(&str, anyhow::Error) -> anyhow::Error + Sync + 'e;
 
 /// `blocked_by` names a failed check that keeps the site's jobs from running.
 pub fn run<'n>(
     context: &Context,
     blocked_by: &(dyn Fn(&str) -> Option<&'n str> + Sync),
+    explained: &Explained,
 ) -> Vec<Finding> {
     if let Some(skipped) = context.needs_root() {
         return vec![skipped];
@@ -37,14 +41,14 @@ pub fn run<'n>(
             Ok(Web::NotVerified(why)) => {
                 Finding::skipped(format!("jobs of pages are not verified: {why}"))
             }
-            Err(error) => Finding::of_error(&error),
+            Err(error) => Finding::of_error(&explained(&site.name, error)),
         };
         let command_line = match proof::run(context.host, site) {
             Ok(proof) => Finding::ok(format!(
                 "submitted after {} ms, started after {} ms, finished after {} ms",
                 proof.add_ms, proof.started_ms, proof.done_ms
             )),
-            Err(error) => Finding::of_error(&error),
+            Err(error) => Finding::of_error(&explained(&site.name, error)),
         };
         vec![web, command_line]
     })

@@ -74,6 +74,24 @@ pub static ALL: &[&Check] = &[
     &job::CHECK,
 ];
 
+/// The checks that can tell why a job is not run, the likeliest first.
+pub static CAUSES: &[&Check] = &[
+    &job_server::CHECK,
+    &queue_store::CHECK,
+    &disk::CHECK,
+    &supervisor::CHECK,
+    &programs::CHECK,
+    &database::CHECK,
+    &wordpress::CHECK,
+    &plugin::CHECK,
+    &settings::CHECK,
+    &workers::CHECK,
+    &worker_folders::CHECK,
+    &php_extension::CHECK,
+    &queue::CHECK,
+    &selinux::CHECK,
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,8 +2,11 @@
 
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding, or_ok};
+use crate::intent::options::Role;
 use crate::intent::resolve::SiteResolved;
+use crate::plan::proof::{Page, php_of};
 use crate::resource::ResourceId;
+use crate::site::ask::PageProof;
 use crate::site::{extension, find, php, web_php};
 
 pub const CHECK: Check = Check {
@@ -23,13 +26,33 @@ fn run(context: &Context) -> Vec<Finding> {
                 None
             }
         };
-        let served = web(context, site, &mut problems);
         problems.extend(ini_files(context, site));
-        or_ok(problems, || {
-            let library =
-                library.map_or(String::new(), |version| format!(", libgearman {version}"));
-            format!("{}{library}; {served}", site.php.path.display())
-        })
+        let library = library.map_or(String::new(), |version| format!(", libgearman {version}"));
+        let workers = format!("{}{library}", site.php.path.display());
+        if !context.has_role(Role::Web) {
+            return or_ok(problems, || format!("{workers}; pages are on other hosts"));
+        }
+        if !context.root {
+            let pages = "the web server's PHP can be checked only by root";
+            return or_ok(problems, || format!("{workers}; {pages}"));
+        }
+        match context.page(site) {
+            Page::Answers(page) => {
+                problems.extend(of_page(context, site, page));
+                or_ok(problems, || format!("{workers}; pages: {}", php_of(page)))
+            }
+            Page::Silent(why) => {
+                let running = by_processes(context, site);
+                let known = running.iter().any(Finding::is_problem);
+                problems.extend(running);
+                let mut findings = or_ok(problems, || workers);
+                if !known {
+                    let what = format!("the PHP of pages is not verified: {why}");
+                    findings.push(Finding::skipped(what));
+                }
+                findings
+            }
+        }
     })
 }
 
@@ -38,7 +61,9 @@ fn command_line(context: &Context, site: &SiteResolved) -> Result<Option<String>
     let php = site.php.path.display();
     let failed = |message: String, help: String| {
         Err(Box::new(
-            Finding::failed(message, help).fixed_by(ResourceId::Packages),
+            Finding::failed(message, help)
+                .fixed_by(ResourceId::Packages)
+                .fixed_by(enabled(site)),
         ))
     };
     let user = match context.host.need_user(&site.user) {
@@ -65,11 +90,36 @@ fn enable(context: &Context, site: &SiteResolved) -> String {
     hint.unwrap_or_else(|_| "enable it".into())
 }
 
-/// The processes that serve pages load the extension only when they start.
-fn web(context: &Context, site: &SiteResolved, problems: &mut Vec<Finding>) -> String {
-    if !context.root {
-        return "the web server's PHP can be checked only by root".into();
+/// What the page that answered says.
+fn of_page(context: &Context, site: &SiteResolved, page: &PageProof) -> Option<Finding> {
+    if page.extension {
+        return None;
     }
+    let by = page.pid.and_then(|pid| {
+        web_php::answering(context.host, context.processes(), pid).unwrap_or_default()
+    });
+    let restart = match &by {
+        Some(web) => web.restart_hint(context.platform),
+        None => format!("restart the PHP of {}", page.server),
+    };
+    let message = format!("pages run in {}", php_of(page));
+    Some(lacking(context, site, &message, &restart))
+}
+
+/// A PHP of pages that lacks it. PHP reads its ini files only when it starts.
+fn lacking(context: &Context, site: &SiteResolved, message: &str, restart: &str) -> Finding {
+    let message = format!("{message}: {}", without_extension(context, site));
+    let help = format!(
+        "{restart}; if that does not help, {} first",
+        enable(context, site)
+    );
+    Finding::failed(message, help)
+        .fixed_by(ResourceId::WebPhp)
+        .fixed_by(enabled(site))
+}
+
+/// The processes that seem to serve the site, as no page could be asked.
+fn by_processes(context: &Context, site: &SiteResolved) -> Vec<Finding> {
     let host = context.host;
     let serving = || {
         let php = match context.served(site).pool() {
@@ -80,38 +130,26 @@ fn web(context: &Context, site: &SiteResolved, problems: &mut Vec<Finding>) -> S
     };
     let serving = match serving() {
         Ok(serving) => serving,
-        Err(error) => {
-            problems.push(Finding::of_error(&error));
-            return String::new();
+        Err(error) => return vec![Finding::of_error(&error)],
+    };
+    match serving.first() {
+        Some(web) if web.has_extension(host) => Vec::new(),
+        Some(web) => {
+            let restart = web.restart_hint(context.platform);
+            let message = format!("{web} runs without the gearman extension");
+            vec![lacking(context, site, &message, &restart)]
         }
-    };
-    let Some(web) = serving.first() else {
-        problems.extend(another_php(context));
-        return "no php-fpm or Apache runs this PHP".into();
-    };
-    if !web.has_extension(host) {
-        problems.push(Finding::failed(
-            format!(
-                "{web} runs without the gearman extension: {}",
-                without_extension(context, site)
-            ),
-            format!(
-                "{}; if that does not help, {} first",
-                web.restart_hint(context.platform),
-                enable(context, site)
-            ),
-        ));
+        None => another_php(context).into_iter().collect(),
     }
-    format!("{web} has the extension")
 }
 
 /// What happens to jobs that are submitted without the extension.
-fn without_extension(context: &Context, site: &SiteResolved) -> &'static str {
+fn without_extension(context: &Context, site: &SiteResolved) -> String {
     let installed = find::plugin_in(context.host, &site.content).ok().flatten();
-    let major = installed
+    let version = installed
         .filter(|it| it.plugin == site.plugin)
-        .and_then(|it| it.major(context.host));
-    site.plugin.without_extension(major)
+        .and_then(|it| it.version(context.host));
+    site.plugin.without_extension(version)
 }
 
 /// A web server process with another PHP than the one that should serve the site.
@@ -139,6 +177,11 @@ fn ini_files(context: &Context, site: &SiteResolved) -> Option<Finding> {
             message,
             format!("{enable}, then restart the web server's PHP"),
         )
-        .fixed_by(ResourceId::Packages),
+        .fixed_by(ResourceId::Packages)
+        .fixed_by(enabled(site)),
     )
+}
+
+fn enabled(site: &SiteResolved) -> ResourceId {
+    ResourceId::EnabledExtension(site.php.label())
 }

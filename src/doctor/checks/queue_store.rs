@@ -5,6 +5,7 @@ use crate::doctor::{Check, Finding};
 use crate::host::services::Action;
 use crate::intent::options::Role;
 use crate::queue::{Condition, Running};
+use crate::resource::ResourceId;
 
 pub const CHECK: Check = Check {
     name: "queue-store",
@@ -40,7 +41,11 @@ fn finding(condition: Condition) -> Finding {
     match condition {
         Condition::Sound(message) => Finding::ok(message),
         Condition::Warning(fault) => Finding::warning(fault.message, fault.help),
-        Condition::Fault(fault) => Finding::failed(fault.message, fault.help),
+        Condition::Fault(fault) => {
+            let by = fault.folder.map(ResourceId::Directory);
+            let finding = Finding::failed(fault.message, fault.help);
+            by.into_iter().fold(finding, Finding::fixed_by)
+        }
         Condition::Unchecked(why) => Finding::skipped(why),
     }
 }

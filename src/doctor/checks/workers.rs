@@ -2,11 +2,15 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::base::text::printable;
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding, or_ok};
 use crate::host::files::Node;
 use crate::intent::options::Role;
-use crate::worker::heartbeat::{self, Activity};
+use crate::intent::resolve::SiteResolved;
+use crate::site::plugins::shown_function;
+use crate::worker;
+use crate::worker::heartbeat::{self, Activity, WorkerStatus};
 
 pub const CHECK: Check = Check {
     name: "workers",
@@ -39,13 +43,17 @@ fn run(context: &Context) -> Vec<Finding> {
             ));
         }
         let log = format!("{}/{}.log", crate::base::paths::LOGS, site.name);
-        let broken = statuses
+        let broken: Vec<&WorkerStatus> = statuses
             .iter()
             .filter(|worker| worker.activity == Activity::Broken)
-            .count();
-        if broken > 0 {
-            let help = format!("see {log} for the reason; they retry within 30 s");
-            let what = format!("{broken} of {} workers cannot run jobs", statuses.len());
+            .collect();
+        if let Some(first) = broken.first() {
+            let help = format!("see {log} for more; they retry within 30 s");
+            let broken = broken.len();
+            let mut what = format!("{broken} of {} workers cannot run jobs", statuses.len());
+            if let Some(why) = &first.why {
+                what.push_str(&format!(": {}", printable(why)));
+            }
             problems.push(match broken == statuses.len() {
                 true => Finding::failed(what, help),
                 false => Finding::warning(what, help),
@@ -71,6 +79,7 @@ fn run(context: &Context) -> Vec<Finding> {
                 ));
             }
         }
+        problems.extend(other_function(context, site));
         if let Some(finding) = fewer(context, site.workers, statuses.len()) {
             problems.push(finding);
         }
@@ -81,6 +90,25 @@ fn run(context: &Context) -> Vec<Finding> {
                 statuses.len()
             )
         })
+    })
+}
+
+/// Jobs that the site submits under a name that its workers do not serve.
+fn other_function(context: &Context, site: &SiteResolved) -> Option<Finding> {
+    let served = worker::function_of(&context.paths(site).run)?;
+    let submitted = context.facts(site).as_ref().ok()?.function.clone()?;
+    (served != submitted).then(|| {
+        Finding::failed(
+            format!(
+                "WordPress submits jobs as {}, but its workers serve {}",
+                shown_function(&submitted, true),
+                shown_function(&served, true)
+            ),
+            format!(
+                "run 'wp-gears reload --site {}'; if that does not help, find the plugin that changes the function's name only in some requests",
+                site.dir.display()
+            ),
+        )
     })
 }
 

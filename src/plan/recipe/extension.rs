@@ -10,11 +10,12 @@ use crate::host::Host;
 use crate::host::platform::Family;
 use crate::intent::resolve::{Resolved, SiteResolved};
 use crate::plan::recipe::Items;
-use crate::resource::ResourceId;
 use crate::resource::check::{Check, Condition, When};
+use crate::resource::enabled_extension::EnabledExtension;
 use crate::resource::extension::Extension;
 use crate::resource::package::Packages;
 use crate::resource::reload_php::ReloadPhp;
+use crate::resource::{Resource, ResourceId, State};
 use crate::site::php::{self, Php};
 
 /// The packages of the extension for PHPs that lack it.
@@ -41,7 +42,8 @@ pub fn build(host: &Host, items: &mut Items, resolved: &Resolved) -> Result<()> 
             allow_upgrades: resolved.host.allow_upgrades,
             ..Packages::default()
         });
-        items.host(extension);
+        items.host(extension.clone());
+        items.host(EnabledExtension { extension });
     }
     Ok(())
 }
@@ -49,8 +51,24 @@ pub fn build(host: &Host, items: &mut Items, resolved: &Resolved) -> Result<()> 
 /// Reloads the web's PHP where it has not loaded the extension by then: a
 /// package may restart php-fpm, but no web server with PHP in it.
 pub fn reload_php(host: &Host, resolved: &Resolved) -> Result<Option<ReloadPhp>> {
-    let phps: Vec<Php> = all(host, resolved)?.into_iter().map(|it| it.php).collect();
-    Ok((!phps.is_empty()).then_some(ReloadPhp { phps }))
+    let all = all(host, resolved)?;
+    let Some(first) = all.first() else {
+        return Ok(None);
+    };
+    let after = brought_by(host, first)?;
+    let phps: Vec<Php> = all.into_iter().map(|it| it.php).collect();
+    Ok(Some(ReloadPhp { phps, after }))
+}
+
+/// The resource that gives PHP the extension, if it lacks it.
+fn brought_by(host: &Host, extension: &Extension) -> Result<ResourceId> {
+    let enabled = EnabledExtension {
+        extension: extension.clone(),
+    };
+    Ok(match enabled.inspect(host)? {
+        State::Same => ResourceId::Packages,
+        _ => enabled.id(),
+    })
 }
 
 /// The extension for each PHP.
@@ -72,12 +90,20 @@ fn all(host: &Host, resolved: &Resolved) -> Result<Vec<Extension>> {
     Ok(all)
 }
 
-pub fn check(family: &'static Family, site: &SiteResolved) -> Check {
+pub fn check(
+    host: &Host,
+    family: &'static Family,
+    resolved: &Resolved,
+    site: &SiteResolved,
+) -> Result<Check> {
     let php = site.php.clone();
     let label = php.label();
-    Check {
+    let all = all(host, resolved)?;
+    let own = all.iter().find(|it| it.php == php);
+    let after = own.map(|it| brought_by(host, it)).transpose()?;
+    Ok(Check {
         condition: Condition::PhpHasExtension(label.clone()),
-        after: ResourceId::Packages,
+        after: after.unwrap_or(ResourceId::Packages),
         patience: Duration::ZERO,
         when: When::Always,
         probe: Box::new(move |host| {
@@ -90,5 +116,5 @@ pub fn check(family: &'static Family, site: &SiteResolved) -> Check {
             let help = format!("{}, then run again", family.enable_extension(dir));
             Err(Problem::new(what, why).help(help).into())
         }),
-    }
+    })
 }

@@ -1,5 +1,6 @@
 //! The job server in the recipe: its queue store, options and service.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -8,6 +9,7 @@ use crate::base::secrets::Secrets;
 use crate::gearman::password::{self, Secret};
 use crate::gearman::{daemon, options};
 use crate::host::Host;
+use crate::host::files::Node;
 use crate::host::platform::{Gearmand, Init, Platform};
 use crate::intent::queue::WaitingJobs;
 use crate::intent::resolve::HostResolved;
@@ -70,12 +72,14 @@ pub fn resources(
     }
     items.host(options_file(gearmand, wanted.clone()));
     if let Some(folder) = store.and_then(Store::folder).filter(|_| host.live()) {
-        items.host(Directory {
-            path: folder,
-            owner: Owner::User(gearmand.user.into()),
-            mode: 0o750,
-            shared: false,
-        });
+        if let Some(mode) = mode_of_queue(host, gearmand, &folder)? {
+            items.host(Directory {
+                path: folder,
+                owner: Owner::User(gearmand.user.into()),
+                mode,
+                shared: false,
+            });
+        }
     }
     if platform.init == Init::Systemd {
         let for_unit = wanted.clone();
@@ -119,6 +123,19 @@ pub fn resources(
     });
     items.host(answers(&resolved.own_server(), gearmand.unit));
     Ok(())
+}
+
+/// The mode of the queue's folder. Where its package brings the folder, the folder
+/// keeps the mode that it has, and is left alone until the package is there.
+fn mode_of_queue(host: &Host, gearmand: &Gearmand, folder: &Path) -> Result<Option<u32>> {
+    if gearmand.lacks_queue_dir {
+        return Ok(Some(0o750));
+    }
+    Ok(match host.look(folder)? {
+        Node::Directory(meta) => Some(meta.mode | 0o700),
+        _ if host.installed()?.contains_key(gearmand.package) => Some(0o755),
+        _ => None,
+    })
 }
 
 /// A password among the arguments of a gearmand whose queue needs none. It

@@ -72,7 +72,10 @@ pub fn setup(host: &Host, resolved: &Resolved, run: Run) -> Result<Vec<Item>> {
             items.host(reload);
         }
         for site in &resolved.sites {
-            items.site(site, extension::check(platform.family, site));
+            items.site(
+                site,
+                extension::check(host, platform.family, resolved, site)?,
+            );
         }
         if of_host.roles.contains(&Role::Web) {
             items.host(Boolean {

@@ -118,7 +118,13 @@ s.bind((\"127.0.0.1\", 4730)); s.listen(); time.sleep(600)' >/dev/null 2>&1 </de
         "the queue's folder is root's",
         "chown root:root /var/lib/gearman",
         "queue-store",
-        Hand("chown gearman:gearman /var/lib/gearman; systemctl restart gearman-job-server"),
+        Fix,
+    ),
+    fault(
+        "the queue's folder cannot be written",
+        "chmod 0555 /var/lib/gearman",
+        "queue-store",
+        Fix,
     ),
     fault(
         "the queue's file is damaged",
@@ -148,13 +154,19 @@ s.bind((\"127.0.0.1\", 4730)); s.listen(); time.sleep(600)' >/dev/null 2>&1 </de
         "pages without the extension",
         "phpdismod -s fpm gearman",
         "php-extension",
-        Hand("phpenmod -s fpm gearman"),
+        Fix,
+    ),
+    fault(
+        "the extension is switched off everywhere",
+        "phpdismod gearman; systemctl restart 'php*-fpm.service'",
+        "php-extension",
+        Fix,
     ),
     fault(
         "php-fpm that started without the extension",
         "phpdismod -s fpm gearman; systemctl restart 'php*-fpm.service'; phpenmod -s fpm gearman",
         "php-extension",
-        Hand("systemctl restart 'php*-fpm.service'"),
+        Fix,
     ),
     fault(
         "a function that WordPress needs is disabled on the command line",
