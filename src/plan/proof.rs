@@ -12,8 +12,8 @@ use crate::host::Host;
 use crate::host::files::Node;
 use crate::intent::options::{Role, WorkerMode};
 use crate::intent::resolve::SiteResolved;
-use crate::site::ask::{PageProof, Proof};
-use crate::site::page::PROOF_PLUGIN;
+use crate::site::ask::Proof;
+use crate::site::page::{PROOF_PLUGIN, PageProof};
 use crate::site::web::listeners::{self, WebListener};
 use crate::worker::Paths;
 

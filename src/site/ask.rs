@@ -16,6 +16,7 @@ use crate::base::text::printable;
 use crate::host::Host;
 use crate::host::commands::{Command, explain};
 use crate::host::files::Node;
+use crate::site::page::{PageProof, RunnerAnswer};
 use crate::site::plugins::{PLUGINS, Plugin};
 use crate::site::web::listeners::WebListener;
 use crate::worker;
@@ -178,21 +179,6 @@ pub struct SiteFacts {
     pub runner: Option<RunnerAnswer>,
 }
 
-/// A web server's answer to a request for the runner.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct RunnerAnswer {
-    /// Why no web server could be asked.
-    pub unreachable: Option<String>,
-    pub url: String,
-    /// The HTTP status; 0 if there was none.
-    pub status: u16,
-    /// The answer did not come, or did not end, in time.
-    pub hangs: bool,
-    /// The server answers 200 for files that do not exist, too.
-    pub everything: bool,
-}
-
 impl SiteFacts {
     /// Whether its home is known, and not only the scheme.
     pub fn has_host(&self) -> bool {
@@ -224,38 +210,6 @@ pub struct Proof {
     pub forked: bool,
 }
 
-/// What a page of the site says of the job that it submitted.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct PageProof {
-    /// Why no page could be asked.
-    pub unreachable: Option<String>,
-    /// Why its job did not go through Gearman, or was not run.
-    pub error: Option<String>,
-    /// The web server's program.
-    pub server: String,
-    /// What was requested.
-    pub url: String,
-    /// PHP's interface to the web server, as PHP names it: "fpm-fcgi".
-    pub sapi: String,
-    /// PHP's version.
-    pub php: String,
-    /// The user id of the process that answered.
-    pub user: Option<u32>,
-    /// The process that answered.
-    pub pid: Option<u32>,
-    /// Whether it has the gearman extension.
-    pub extension: bool,
-    /// The ini file that it has read.
-    pub ini: String,
-    pub client: Option<String>,
-    pub handle: Option<String>,
-    /// In milliseconds since the job was about to be submitted.
-    pub add_ms: u64,
-    pub started_ms: u64,
-    pub done_ms: u64,
-}
-
 impl Target<'_> {
     /// Asks the site to identify itself.
     pub fn identify(&self, host: &Host) -> Result<Identity> {
@@ -273,10 +227,7 @@ impl Target<'_> {
             ..self.request(Question::Facts)?
         };
         let mut facts: SiteFacts = self.ask(host, request, FACTS)?;
-        if let Some(runner) = &mut facts.runner {
-            runner.url = printable(&runner.url);
-            runner.unreachable = runner.unreachable.take().map(|why| printable(&why));
-        }
+        facts.runner = facts.runner.map(RunnerAnswer::shown);
         Ok(facts)
     }
 
@@ -286,7 +237,7 @@ impl Target<'_> {
             listeners,
             ..self.request(Question::Page)?
         };
-        self.ask(host, request, FACTS).map(shown)
+        self.ask(host, request, FACTS).map(PageProof::shown)
     }
 
     /// Submits one job and waits up to `patience` for a worker to run it. `run` is
@@ -317,7 +268,8 @@ impl Target<'_> {
             forget,
             ..self.request(Question::Web)?
         };
-        self.ask(host, request, patience * 2 + PROVE).map(shown)
+        self.ask(host, request, patience * 2 + PROVE)
+            .map(PageProof::shown)
     }
 
     fn request(&self, ask: Question) -> Result<Request<'_>> {
@@ -378,8 +330,11 @@ impl Target<'_> {
             .stdin(PROGRAM)
             .user(&user)
             .limit(limit);
-        let output = host.run(&command)?;
+        let mut output = host.run(&command)?;
         read(&output.stdout, &request.mark).map_err(|mut why| {
+            if has_answer(&output.stdout, &request.mark) {
+                output.stdout.clear(); // the reason is its answer
+            }
             if !output.success() || !output.stderr.is_empty() {
                 why = format!("{why}\nPHP ended with {}", explain(&output));
             }
@@ -411,6 +366,11 @@ impl Target<'_> {
     }
 }
 
+fn has_answer(stdout: &[u8], mark: &str) -> bool {
+    let mut lines = stdout.split(|byte| *byte == b'\n');
+    lines.any(|line| line.starts_with(mark.as_bytes()))
+}
+
 /// Finds the answer in a site's output, or the reason why there is none.
 fn read<T: DeserializeOwned>(stdout: &[u8], mark: &str) -> Result<Heard<T>, String> {
     let start = format!("{mark} ");
@@ -436,17 +396,6 @@ fn read<T: DeserializeOwned>(stdout: &[u8], mark: &str) -> Result<Heard<T>, Stri
         } => Ok(Heard::Exited(shown_error(&why))),
         _ => Err("its answer is empty".into()),
     }
-}
-
-/// A page's answer, safe to show.
-fn shown(mut page: PageProof) -> PageProof {
-    for text in [&mut page.error, &mut page.unreachable] {
-        *text = text.take().map(|text| printable(&text));
-    }
-    for text in [&mut page.sapi, &mut page.php, &mut page.url, &mut page.ini] {
-        *text = printable(text);
-    }
-    page
 }
 
 /// A site's name, safe to show.

@@ -1,5 +1,9 @@
 //! The must-use plugin by which a page of the site proves that its jobs reach
-//! Gearman.
+//! Gearman, and what pages and web servers answer.
+
+use serde::Deserialize;
+
+use crate::base::text::printable;
 
 /// Its name among the must-use plugins.
 pub const PROOF_PLUGIN: &str = "wp-gears-proof.php";
@@ -12,6 +16,77 @@ const PLUGIN: &str = include_str!("../../templates/plugin.php");
 pub fn plugin() -> String {
     let classes = PLUGIN.find("final class").map_or("", |at| &PLUGIN[at..]);
     PROOF.replace("// WP_GEARS_PLUGIN", classes.trim_end())
+}
+
+/// What a page of the site says of the job that it submitted.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct PageProof {
+    /// Why no page could be asked.
+    pub unreachable: Option<String>,
+    /// Why its job did not go through Gearman, or was not run.
+    pub error: Option<String>,
+    /// The web server's program.
+    pub server: String,
+    /// What was requested.
+    pub url: String,
+    /// PHP's interface to the web server, as PHP names it: "fpm-fcgi".
+    pub sapi: String,
+    /// PHP's version.
+    pub php: String,
+    /// The user id of the process that answered.
+    pub user: Option<u32>,
+    /// The process that answered.
+    pub pid: Option<u32>,
+    /// Whether it has the gearman extension.
+    pub extension: bool,
+    /// The ini file that it has read.
+    pub ini: String,
+    pub client: Option<String>,
+    pub handle: Option<String>,
+    /// In milliseconds since the job was about to be submitted.
+    pub add_ms: u64,
+    pub started_ms: u64,
+    pub done_ms: u64,
+}
+
+impl PageProof {
+    /// The same, safe to show.
+    pub fn shown(mut self) -> Self {
+        for text in [&mut self.error, &mut self.unreachable] {
+            *text = text.take().map(|text| printable(&text));
+        }
+        for text in [&mut self.sapi, &mut self.php, &mut self.url, &mut self.ini] {
+            *text = printable(text);
+        }
+        self
+    }
+}
+
+/// A web server's answer to a request for the runner.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct RunnerAnswer {
+    /// Why no web server could be asked.
+    pub unreachable: Option<String>,
+    pub url: String,
+    /// The HTTP status; 0 if there was none.
+    pub status: u16,
+    /// The answer did not come, or did not end, in time.
+    pub hangs: bool,
+    /// The server answers 200 for files that do not exist, too.
+    pub everything: bool,
+}
+
+impl RunnerAnswer {
+    /// The same, safe to show.
+    pub fn shown(self) -> Self {
+        RunnerAnswer {
+            url: printable(&self.url),
+            unreachable: self.unreachable.map(|why| printable(&why)),
+            ..self
+        }
+    }
 }
 
 #[cfg(test)]

@@ -32,10 +32,33 @@ pub fn host_of(image: &Image, name: &str) -> Host {
     host
 }
 
-/// `wp-gears VERB --site /var/www/site …`, with `--yes` if it asks.
+/// `wp-gears VERB --site /var/www/site …`, with `--yes` if it asks. After a setup
+/// that succeeds, doctor has to agree with it.
+#[track_caller]
 pub fn on_site(host: &Host, verb: &str, more: &[&str]) -> Out {
     let yes: &[&str] = if verb == "plan" { &[] } else { &["--yes"] };
-    host.run(&[&["wp-gears", verb, "--site", site::FOLDER], yes, more].concat())
+    let out = host.run(&[&["wp-gears", verb, "--site", site::FOLDER], yes, more].concat());
+    let partial = ["--no-start", "--no-prove"];
+    if verb == "setup" && out.code == 0 && !partial.iter().any(|it| more.contains(it)) {
+        agree(host, &out);
+    }
+    out
+}
+
+/// Setup and doctor tell the same of a host: after a setup that ended well no check
+/// fails, and then setup has nothing to change.
+#[track_caller]
+fn agree(host: &Host, setup: &Out) {
+    let doctor = host.run(&["wp-gears", "doctor", "--site", site::FOLDER]);
+    assert_eq!(
+        doctor.code, 0,
+        "doctor disagrees with setup: {doctor}\n{setup}"
+    );
+    let plan = host.run(&["wp-gears", "plan", "--check", "--site", site::FOLDER]);
+    assert_eq!(
+        plan.code, 0,
+        "doctor agrees, but setup would change: {plan}\n{setup}"
+    );
 }
 
 /// `wp-gears VERB --site /var/www/site --site /var/www/second --yes`

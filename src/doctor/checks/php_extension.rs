@@ -6,7 +6,7 @@ use crate::intent::options::Role;
 use crate::intent::resolve::SiteResolved;
 use crate::plan::proof::{Page, php_of};
 use crate::resource::ResourceId;
-use crate::site::ask::PageProof;
+use crate::site::page::PageProof;
 use crate::site::{extension, find, php, web_php};
 
 pub const CHECK: Check = Check {

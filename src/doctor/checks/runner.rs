@@ -6,7 +6,7 @@ use crate::doctor::{Check, Finding};
 use crate::host::files::Node;
 use crate::intent::resolve::SiteResolved;
 use crate::resource::ResourceId;
-use crate::site::ask::RunnerAnswer;
+use crate::site::page::RunnerAnswer;
 
 pub const CHECK: Check = Check {
     name: "runner",
