@@ -271,8 +271,8 @@ const ALLOWED: &[(&str, &[&str], &str)] = &[
     ),
     (
         "site/config/layout.rs",
-        &["begin", "end", "generated", "managed"],
-        "marks of other programs, and a program's name",
+        &["begin", "end"],
+        "marks of other programs",
     ),
     (
         "site/config/mod.rs",
