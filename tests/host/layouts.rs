@@ -291,3 +291,38 @@ fn a_pool_may_see_less_of_the_host() {
     .ok();
     SITE.holds(&host);
 }
+
+#[test]
+fn a_site_may_be_a_link_to_a_release() {
+    let host = ready_host("link");
+    host.shell(
+        "mkdir -p /srv/releases; mv /var/www/site /srv/releases/1; ln -s /srv/releases/1 /var/www/site
+         chown -h www-data: /var/www/site",
+    )
+    .ok();
+    phase("wp-content in the release");
+    let release = host.tree(&["/srv/releases"]);
+    SITE.holds(&host);
+    let left = release.changes_to(&host.tree(&["/srv/releases"]));
+    let ours = left.iter().filter(|line| line.contains("wp-gears"));
+    none(ours.cloned().collect(), "left by remove");
+
+    phase("content beside the releases, and a new release");
+    host.shell("cd /srv/releases/1; mv wp-content /srv/content")
+        .ok();
+    define(
+        &host,
+        site::FOLDER,
+        "define( 'WP_CONTENT_DIR', dirname( __DIR__, 2 ) . '/content' );\n",
+    );
+    SITE.holds(&host);
+    SITE.command(&host, "setup", &[]).exits(0);
+    host.shell(
+        "cp -a /srv/releases/1 /srv/releases/2; ln -sfn /srv/releases/2 /var/www/site
+         chown -h www-data: /var/www/site",
+    )
+    .ok();
+    let again = SITE.command(&host, "setup", &[]).exits(0);
+    assert!(again.stdout.contains("Nothing to change."), "{again}");
+    host.run(&["wp-gears", "doctor"]).exits(0);
+}
