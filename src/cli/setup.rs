@@ -20,6 +20,7 @@ use crate::report::Ui;
 use crate::report::interrupt::INTERRUPTED;
 use crate::report::json::Report;
 use crate::report::progress::Progress;
+use crate::site::maintenance;
 
 pub fn run(args: &SetupArgs) -> Result<u8> {
     let ui = Ui::new(args.common.json, args.common.quiet, args.common.verbose).plainly(args.plain);
@@ -128,8 +129,8 @@ fn verify(
         };
         let goes_on = !outcome.stopped && !talk.interrupted() && changed;
         let wanted = goes_on && !failed(outcome) && !(applies && args.no_prove);
-        if wanted && applies && proof::is_paused(host, site) {
-            let why = "its workers are paused; run 'wp-gears resume', then 'wp-gears setup'";
+        let waits = (wanted && applies).then(|| why_jobs_wait(host, site));
+        if let Some(why) = waits.flatten() {
             let text = format!("- jobs are not verified [{}]: {why}", site.name);
             talk.ui().hanging(&text);
         } else if wanted {
@@ -148,6 +149,15 @@ fn verify(
         }
     }
     proofs
+}
+
+/// Why no job of the site would run now, although all is well.
+fn why_jobs_wait(host: &Host, site: &SiteResolved) -> Option<&'static str> {
+    if proof::is_paused(host, site) {
+        Some("its workers are paused; run 'wp-gears resume', then 'wp-gears setup'")
+    } else {
+        maintenance::is_on(host, &site.dir).then_some(maintenance::SENTENCE)
+    }
 }
 
 /// Runs the test jobs of a site, and returns what they were for the JSON document.

@@ -60,6 +60,8 @@ pub struct SiteStatus {
     pub name: String,
     pub dir: Option<PathBuf>,
     pub paused: bool,
+    /// Its workers wait for the end of its maintenance mode.
+    pub maintenance: bool,
     /// What its workers recorded, or the reason why that cannot be read.
     pub counts: Result<SiteCounts, String>,
 }
@@ -210,8 +212,12 @@ fn name_in(id: &str) -> Option<&str> {
 
 fn site(state: &Path, name: &str, dir: Option<PathBuf>, now: SystemTime) -> SiteStatus {
     let paths = Paths::new(state, name);
+    let mut maintenance = false;
     let counts = match (heartbeat::read(&paths.run), heartbeat::retired(&paths.run)) {
         (Ok(workers), Ok(before)) => {
+            maintenance = workers
+                .iter()
+                .any(|seen| seen.activity == Activity::Maintenance);
             let busy = || {
                 workers
                     .iter()
@@ -246,6 +252,7 @@ fn site(state: &Path, name: &str, dir: Option<PathBuf>, now: SystemTime) -> Site
         name: name.to_owned(),
         dir,
         paused: paths.paused.exists(),
+        maintenance,
         counts,
     }
 }

@@ -184,6 +184,11 @@ pub fn notes(snapshot: &Snapshot) -> Vec<String> {
                 "{name} is paused; run 'wp-gears resume' to continue"
             ));
         }
+        if site.maintenance {
+            notes.push(format!(
+                "{name} is in maintenance mode; its jobs wait until that ends"
+            ));
+        }
         if let Ok(counts) = &site.counts
             && counts.waiting_for_retry > 0
         {
@@ -195,7 +200,7 @@ pub fn notes(snapshot: &Snapshot) -> Vec<String> {
             .queues
             .iter()
             .any(|queue| queue.site.as_ref() == Some(name) && queue.workers > 0);
-        if !connected && !site.paused && snapshot.all_up() {
+        if !connected && !site.paused && !site.maintenance && snapshot.all_up() {
             notes.push(format!(
                 "{name}: none of its workers is connected to these job servers"
             ));
@@ -253,6 +258,7 @@ pub fn document(snapshot: &Snapshot) -> Value {
                 "site": site.name,
                 "dir": site.dir,
                 "paused": site.paused,
+                "maintenance": site.maintenance,
                 "workers": counts.map(|counts| counts.workers),
                 "busy": counts.map(|counts| counts.busy),
                 "oldest_ms": counts.map(|counts| counts.oldest_ms.unwrap_or(0)),
@@ -341,6 +347,7 @@ mod tests {
             name: name.into(),
             dir: None,
             paused: false,
+            maintenance: false,
             counts,
         };
         let queue = |function: &str, site: Option<&str>, waiting| QueueStatus {

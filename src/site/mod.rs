@@ -6,6 +6,7 @@ pub mod config;
 pub mod content;
 pub mod extension;
 pub mod find;
+pub mod maintenance;
 pub mod page;
 pub mod php;
 pub mod php_settings;

@@ -13,6 +13,7 @@ use crate::base::problem::Problem;
 use crate::worker::Paths;
 use crate::worker::heartbeat::Heartbeat;
 use crate::worker::log::SiteLog;
+use crate::worker::maintenance;
 use crate::worker::message::{Predefined, RunnerMessage};
 use crate::worker::options::WorkerArgs;
 use crate::worker::runtime::{BOOT, PhpRuntime};
@@ -75,6 +76,12 @@ fn verdict(args: &WorkerArgs, predefine: Predefined) -> anyhow::Result<Verdict> 
                 // The others are about jobs.
                 _ => continue,
             }
+        }
+        if runtime.is_in_maintenance() {
+            break Verdict::Broken(format!(
+                "the site is in maintenance mode ({}), which ends ten minutes after it began, or when that file is removed",
+                args.site.join(maintenance::FILE).display()
+            ));
         }
         if !runtime.is_started() {
             continue; // It has to start in another way.

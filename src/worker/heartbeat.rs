@@ -23,6 +23,8 @@ pub enum Activity {
     Idle,
     Busy,
     Paused,
+    /// Waiting for the end of the site's maintenance mode.
+    Maintenance,
     /// Currently unable to run jobs.
     Broken,
 }

@@ -8,6 +8,7 @@ pub(crate) mod heartbeat;
 mod job;
 mod log;
 mod machine;
+pub(crate) mod maintenance;
 mod memory;
 pub(crate) mod message;
 mod opcache;

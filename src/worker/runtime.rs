@@ -9,12 +9,14 @@ use rustix::process::{Pid, WaitOptions, waitpid};
 
 use crate::base::problem::Problem;
 use crate::worker::Paths;
-use crate::worker::heartbeat::Heartbeat;
+use crate::worker::heartbeat::{Activity, Heartbeat};
 use crate::worker::log::SiteLog;
+use crate::worker::maintenance;
 use crate::worker::message::{Ended, Hello, JobHeader, Predefined, Ready, RunnerMessage};
 use crate::worker::opcache::OpcodeCache;
 use crate::worker::options::{Mode, WorkerArgs, WorkerSettings};
 use crate::worker::php::{Booted, PhpProcess, Start, kill_tree};
+use crate::worker::rest::{MAINTENANCE, Rest};
 use crate::worker::site::{self, ServedSite};
 use crate::worker::staleness::Stamps;
 
@@ -58,6 +60,8 @@ pub struct PhpRuntime<'a> {
     host: Option<String>,
     /// Why WordPress exited while loading, if the next start traces that.
     trace: String,
+    /// Maintenance mode keeps PHP from loading the site.
+    is_in_maintenance: bool,
 }
 
 impl<'a> PhpRuntime<'a> {
@@ -87,6 +91,7 @@ impl<'a> PhpRuntime<'a> {
             predefine: None,
             host: settings.host.clone().or_else(host_of_environment),
             trace: String::new(),
+            is_in_maintenance: false,
         })
     }
 
@@ -116,7 +121,7 @@ impl<'a> PhpRuntime<'a> {
             self.end(heartbeat);
         }
         if self.process.is_none() && (self.warm || self.site.may_learn(now)) {
-            self.boot(now, heartbeat)?;
+            self.boot(now, heartbeat, false)?;
         }
         self.check_boot_time(now)
     }
@@ -124,14 +129,47 @@ impl<'a> PhpRuntime<'a> {
     /// For a check: starts PHP if none runs.
     pub fn load(&mut self, now: Instant, heartbeat: &mut Heartbeat) -> Result<(), String> {
         match self.process {
-            None => self.boot(now, heartbeat),
+            None => self.boot(now, heartbeat, true),
             Some(_) => self.check_boot_time(now),
         }
     }
 
-    /// Starts PHP, unless it failed just before.
-    fn boot(&mut self, now: Instant, heartbeat: &mut Heartbeat) -> Result<(), String> {
+    /// Whether PHP must not start because the site is in maintenance mode. A worker
+    /// that has a job sees, and says, that only here.
+    fn waits_for_maintenance(
+        &mut self,
+        now: Instant,
+        heartbeat: &mut Heartbeat,
+        says_so: bool,
+    ) -> bool {
+        let is_on = maintenance::is_on(&self.args.site);
+        if is_on {
+            self.site.retry_at = now + MAINTENANCE;
+        }
+        if is_on && says_so {
+            heartbeat.set(Activity::Maintenance);
+        }
+        let was_on = self.is_in_maintenance;
+        self.is_in_maintenance = is_on && (was_on || says_so);
+        if self.is_in_maintenance != was_on {
+            let rest = |on: bool| on.then_some(Rest::Maintenance);
+            self.log
+                .line(Rest::line(rest(was_on), rest(self.is_in_maintenance)));
+        }
+        is_on
+    }
+
+    /// Starts PHP, unless it failed just before. `is_needed`: a job waits for it.
+    fn boot(
+        &mut self,
+        now: Instant,
+        heartbeat: &mut Heartbeat,
+        is_needed: bool,
+    ) -> Result<(), String> {
         if now < self.site.retry_at {
+            return Ok(());
+        }
+        if self.waits_for_maintenance(now, heartbeat, is_needed) {
             return Ok(());
         }
         if std::mem::take(&mut self.site.php_changed) {
@@ -200,6 +238,13 @@ impl<'a> PhpRuntime<'a> {
                 self.site.home_is(home, self.log);
                 None
             }
+            RunnerMessage::Exited(_) | RunnerMessage::Broken(_)
+                if self.waits_for_maintenance(Instant::now(), heartbeat, false) =>
+            {
+                // It began while PHP was loading the site.
+                self.end(heartbeat);
+                None
+            }
             RunnerMessage::Exited(why) => {
                 // The next PHP finds out where.
                 self.end(heartbeat);
@@ -208,6 +253,10 @@ impl<'a> PhpRuntime<'a> {
             }
             message => Some(message),
         }
+    }
+
+    pub fn is_in_maintenance(&self) -> bool {
+        self.is_in_maintenance
     }
 
     /// Whether PHP runs.
@@ -270,7 +319,7 @@ impl<'a> PhpRuntime<'a> {
             return Ok(Handover::Renewed);
         }
         let Some(php) = &mut self.process else {
-            self.boot(now, heartbeat)?;
+            self.boot(now, heartbeat, true)?;
             return Ok(Handover::NotYet);
         };
         let Some(booted) = &php.ready else {

@@ -15,19 +15,17 @@ use crate::worker::heartbeat::{self, Activity, Heartbeat};
 use crate::worker::job::{Job, JobSource};
 use crate::worker::log::SiteLog;
 use crate::worker::machine::{JobEffect, JobEvent, JobState};
+use crate::worker::maintenance;
 use crate::worker::message::{JobHeader, RunnerMessage};
 use crate::worker::options::{WorkerArgs, WorkerSettings};
 use crate::worker::outcome::JobOutcome;
 use crate::worker::php::kill_tree;
-use crate::worker::rest::Rest;
+use crate::worker::rest::{LOOK, Rest};
 use crate::worker::retries::Retries;
 use crate::worker::runtime::{Handover, PhpRuntime};
 use crate::worker::servers::{ConnectionId, JobServers, ServerEvent};
 use crate::worker::signals::{self, Signals};
 use crate::worker::{Paths, client_id};
-
-/// How often an idle worker checks for markers, retries and changed files.
-const LOOK: Duration = Duration::from_secs(60);
 
 struct Worker<'a> {
     args: &'a WorkerArgs,
@@ -164,8 +162,9 @@ impl<'a> Worker<'a> {
 
     /// Checks for markers, jobs to retry and changed files.
     fn look_around(&mut self, now: Instant) {
-        self.look_at = now + pause(0, LOOK, LOOK);
-        let before = std::mem::replace(&mut self.rest, Rest::of(&self.paths));
+        let rest = Rest::of(&self.paths, &self.args.site);
+        self.look_at = now + Rest::look_again(rest);
+        let before = std::mem::replace(&mut self.rest, rest);
         if before != self.rest {
             self.log.line(Rest::line(before, self.rest));
             if self.rest.is_some() {
@@ -194,11 +193,11 @@ impl<'a> Worker<'a> {
         if self.stop.is_some() || self.rest.is_some() {
             return false;
         }
-        let paused = self.paths.paused.exists();
-        if paused {
+        let rests = self.paths.paused.exists() || maintenance::is_on(&self.args.site);
+        if rests {
             self.look_at = Instant::now();
         }
-        !paused
+        !rests
     }
 
     /// Asks a server that may have a job.

@@ -33,6 +33,7 @@ mod refusals;
 mod releases;
 mod remi;
 mod remove;
+mod request;
 mod rhel;
 mod room;
 mod secrets;

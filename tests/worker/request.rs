@@ -9,7 +9,7 @@ use wp_gears::host::Host;
 use wp_gears::site::ask::Target;
 use wp_gears::site::plugins::BUNDLED;
 
-use super::lab::{Plan, Site, lab};
+use super::lab::{Plan, Site, lab, sleep, wait_for};
 
 /// A job that writes what it sees, and what wp-config.php saw.
 const SEES: &str = "add_action( 't_sees', function () { out( implode( ' ', array(
@@ -257,4 +257,61 @@ fn a_network_whose_domain_comes_from_the_request_is_found_in_the_database() {
         .submit(&site.function, job.to_string().as_bytes());
     let out = site.wait_for_out(20, 4);
     assert!(out[3].starts_with("new.test http://new.test/x"), "{out:?}");
+}
+
+#[test]
+fn maintenance_mode_pauses_the_workers() {
+    let site = site("maintenance", "", "");
+    site.php("");
+    let file = site.dir.join(".maintenance");
+    let since = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_secs();
+    let ends = |count: usize| {
+        fs::remove_file(&file).unwrap();
+        site.wait_for_out(10, count);
+    };
+    let status = || {
+        let server = site.gearmand.server.to_string();
+        let output = site.wp_gears(&["status", "--json", "--servers", &server]);
+        let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        document["sites"][0]["maintenance"] == true
+    };
+    for (mode, first) in [("fork", 0), ("spawn", 3)] {
+        // Before the site was ever loaded, and after.
+        site.write(".maintenance", &format!("<?php $upgrading = {since}; ?>"));
+        let worker = site.worker(&["--worker-mode", mode]);
+        submit(&site);
+        site.wait_for_log(10, "the site is in maintenance mode");
+        sleep(300);
+        assert_eq!(site.out().len(), first);
+        assert!(worker.php().is_none());
+        ends(first + 1);
+        site.write(".maintenance", "<?php $upgrading = time();");
+        submit(&site);
+        wait_for(10, "the worker to say so", status);
+        assert_eq!(site.out().len(), first + 1, "{}", site.log());
+        ends(first + 2);
+        // An upgrade that failed ten minutes ago.
+        site.write(
+            ".maintenance",
+            &format!("<?php $upgrading = {}; ?>", since - 600),
+        );
+        submit(&site);
+        site.wait_for_out(10, first + 3);
+        fs::remove_file(&file).unwrap();
+        worker.stop();
+    }
+    let count = |text: &str| site.log().matches(text).count();
+    assert_eq!(
+        (
+            count("is in maintenance mode"),
+            count("mode has ended"),
+            count("cannot run")
+        ),
+        (4, 4, 0),
+        "{}",
+        site.log()
+    );
 }

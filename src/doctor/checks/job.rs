@@ -3,6 +3,7 @@
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding};
 use crate::plan::proof::{self, Web};
+use crate::site::maintenance;
 
 pub const CHECK: Check = Check {
     name: "job",
@@ -32,6 +33,9 @@ pub fn run<'n>(
         }
         if proof::is_paused(context.host, site) {
             return vec![Finding::skipped("the workers are paused")];
+        }
+        if maintenance::is_on(context.host, &site.dir) {
+            return vec![Finding::skipped(maintenance::SENTENCE)];
         }
         let web = match proof::through_the_web(context.host, site) {
             Ok(Web::Proved(page)) => Finding::ok(format!(

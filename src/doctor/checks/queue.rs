@@ -7,6 +7,7 @@ use crate::doctor::{Check, Finding, or_ok};
 use crate::gearman::text::FunctionStatus;
 use crate::host::files::Node;
 use crate::intent::resolve::SiteResolved;
+use crate::site::maintenance;
 use crate::site::plugins;
 
 pub const CHECK: Check = Check {
@@ -57,6 +58,9 @@ fn look(context: &Context, server: &str, queues: &[FunctionStatus]) -> Vec<Findi
         problems.push(match site {
             Some(site) if paused(context, site) => {
                 Finding::warning(message, format!("run 'wp-gears resume --site {}'", site.dir.display()))
+            }
+            Some(site) if maintenance::is_on(context.host, &site.dir) => {
+                Finding::warning(message, maintenance::help(&site.dir))
             }
             Some(site) => Finding::failed(message, format!("start the workers with '{}'", context.supervisorctl(&format!("start {}:*", site.program)))),
             None => Finding::failed(

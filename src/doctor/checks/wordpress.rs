@@ -2,6 +2,7 @@
 
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding};
+use crate::site::maintenance;
 
 pub const CHECK: Check = Check {
     name: "wordpress",
@@ -12,6 +13,12 @@ pub const CHECK: Check = Check {
 
 fn run(context: &Context) -> Vec<Finding> {
     context.each_site(|site| {
+        if maintenance::is_on(context.host, &site.dir) {
+            return vec![Finding::warning(
+                maintenance::SENTENCE,
+                maintenance::help(&site.dir),
+            )];
+        }
         if !context.root && context.facts(site).is_err() {
             return vec![Finding::skipped("it requires root")];
         }

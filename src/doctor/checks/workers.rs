@@ -8,6 +8,7 @@ use crate::doctor::{Check, Finding, or_ok};
 use crate::host::files::Node;
 use crate::intent::options::Role;
 use crate::intent::resolve::SiteResolved;
+use crate::site::maintenance;
 use crate::site::plugins::shown_function;
 use crate::worker;
 use crate::worker::heartbeat::{self, Activity, WorkerStatus};
@@ -40,6 +41,15 @@ fn run(context: &Context) -> Vec<Finding> {
             problems.push(Finding::warning(
                 "its workers are paused, so no jobs run",
                 help,
+            ));
+        }
+        if statuses
+            .iter()
+            .any(|worker| worker.activity == Activity::Maintenance)
+        {
+            problems.push(Finding::warning(
+                maintenance::SENTENCE,
+                maintenance::help(&site.dir),
             ));
         }
         let log = format!("{}/{}.log", crate::base::paths::LOGS, site.name);
