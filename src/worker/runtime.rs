@@ -276,6 +276,15 @@ impl<'a> PhpRuntime<'a> {
         };
         let files = std::mem::take(&mut ready.files);
         let stamps = Stamps::take(&self.args.site, files.into_iter().map(PathBuf::from));
+        // What it loaded may be older than what the stamps describe.
+        if let Some(path) = stamps.newer_than(php.born_at)
+            && self.site.may_distrust()
+        {
+            let why = format!("{} changed while it was loaded", path.display());
+            self.renew(&why, heartbeat);
+            return false;
+        }
+        self.site.distrusted = 0;
         heartbeat.set_mode(Some(site::mode(ready.fork)));
         let booted = php.ready.insert(Booted {
             fork: ready.fork,

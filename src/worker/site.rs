@@ -22,6 +22,9 @@ const VOLATILE: usize = 3;
 /// How often PHP starts again because it learned another home of the site.
 const MAX_HOME_CHANGES: u32 = 2;
 
+/// How often PHP starts again because a file changed while it loaded the site.
+const MAX_DISTRUSTED: u32 = 3;
+
 pub struct ServedSite {
     dir: PathBuf,
     run: PathBuf,
@@ -31,6 +34,8 @@ pub struct ServedSite {
     /// How often that changed since PHP last loaded the site.
     home_changes: u32,
     memory: Option<SiteMemory>,
+    /// How often in a row a file changed while PHP loaded the site.
+    pub distrusted: u32,
     /// PHP has other settings than when it last loaded the site, or may have.
     pub php_changed: bool,
     /// The function may have changed.
@@ -69,6 +74,7 @@ impl ServedSite {
             home_changes: 0,
             relearn: memory.is_none(),
             memory,
+            distrusted: 0,
             learning: None,
             reload_was: modified(&paths.reload),
             reload_marker: paths.reload.clone(),
@@ -135,6 +141,13 @@ impl ServedSite {
             self.retry_at = now + Duration::from_secs(1);
         }
         self.learning.is_some()
+    }
+
+    /// Whether to load the site again because a file changed meanwhile. It ends where
+    /// files have times in the future.
+    pub fn may_distrust(&mut self) -> bool {
+        self.distrusted += 1;
+        self.distrusted <= MAX_DISTRUSTED
     }
 
     /// PHP has loaded the site. True if it serves another function than before.

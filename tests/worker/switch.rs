@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use serde_json::json;
 
-use super::lab::{Site, lab, processor_ms, signal, sleep, wait_for};
+use super::lab::{Plan, Site, lab, processor_ms, signal, sleep, wait_for};
 
 #[test]
 fn a_worker_waits_for_the_switch_and_serves_at_once_after_it() {
@@ -53,6 +53,32 @@ fn a_worker_waits_for_the_switch_and_serves_at_once_after_it() {
         "{}",
         site.log()
     );
+}
+
+/// The function that a worker serves is that of the wp-config.php that is there, even if
+/// that replaced the one which PHP was just loading.
+#[test]
+fn a_salt_that_comes_while_the_site_is_loaded_is_seen() {
+    let plan = Plan {
+        jobs: "if ( isset( $_SERVER['SCRIPT_NAME'] ) && 'wp-gears-runner.php' === basename( $_SERVER['SCRIPT_NAME'] ) ) { touch( WP_CONTENT_DIR . '/uploads/loading' ); usleep( 700000 ); }".into(),
+        ..Plan::default()
+    };
+    let site = Site::with("salted", plan);
+    site.php("");
+    let config = fs::read_to_string(site.dir.join("wp-config.php")).unwrap();
+    let without: Vec<&str> = config
+        .lines()
+        .filter(|line| !line.contains("TASK_SALT"))
+        .collect();
+    site.write("wp-config.php", &without.join("\n"));
+    sleep(50);
+    let worker = site.worker(&[]);
+    let loading = site.dir.join("wp-content/uploads/loading");
+    wait_for(10, "PHP to load the site", || loading.exists());
+    site.write("wp-config.php", &config);
+    signal(worker.pid(), "USR1");
+    site.add("t_line", json!(["salted"]));
+    site.wait_for_out(10, 1);
 }
 
 /// What setup writes: the state of wp-config.php.
