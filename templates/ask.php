@@ -187,7 +187,12 @@ final class WP_Gears_Ask {
 				),
 			);
 		}
-		return array( 'error' => 'no worker ran the job ' . $handle . ' within ' . (int) self::$request['seconds'] . ' s' );
+		return array(
+			'answer' => array(
+				'handle' => $handle,
+				'error'  => 'no worker ran the job ' . $handle . ' within ' . (int) self::$request['seconds'] . ' s',
+			),
+		);
 	}
 
 	/** Has a page of the site submit a job, through a web server of this host, and waits until a worker has run it. */

@@ -9,6 +9,10 @@ pub fn millis(time: SystemTime) -> u64 {
         .as_millis() as u64
 }
 
+pub fn now_ms() -> u64 {
+    millis(SystemTime::now())
+}
+
 /// Formats milliseconds since the epoch as `2026-11-25T01:27:46.123Z`. Any
 /// number is shown, as some come from files of a site's user: what is beyond
 /// the year 9999 as its last moment.

@@ -17,6 +17,8 @@ pub mod kind {
     pub const WORK_STATUS: u32 = 12;
     pub const WORK_COMPLETE: u32 = 13;
     pub const WORK_FAIL: u32 = 14;
+    pub const ECHO_REQ: u32 = 16;
+    pub const ECHO_RES: u32 = 17;
     pub const SUBMIT_JOB_BG: u32 = 18;
     pub const ERROR: u32 = 19;
     pub const SET_CLIENT_ID: u32 = 22;
@@ -109,7 +111,7 @@ impl Inbox {
     }
 }
 
-/// A client connection, which submits jobs.
+/// A client connection, which submits jobs and takes them back.
 pub struct Client {
     stream: TcpStream,
     inbox: Inbox,
@@ -128,23 +130,39 @@ impl Client {
     pub fn submit(&mut self, function: &[u8], unique: &[u8], payload: &[u8]) -> io::Result<String> {
         let answer = self.ask(
             &request(kind::SUBMIT_JOB_BG, &[function, unique, payload]),
-            kind::JOB_CREATED,
+            &[kind::JOB_CREATED],
         )?;
         Ok(String::from_utf8_lossy(&answer.data).into_owned())
     }
 
-    fn ask(&mut self, bytes: &[u8], expected: u32) -> io::Result<Packet> {
+    /// Takes the next job of the function out of its queue, if it is the one with this
+    /// handle. Another is given back when the connection is closed.
+    pub fn withdraw(&mut self, function: &[u8], handle: &str) -> io::Result<bool> {
+        self.stream.write_all(&request(kind::CAN_DO, &[function]))?;
+        let grab = request(kind::GRAB_JOB_UNIQ, &[]);
+        let next = self.ask(&grab, &[kind::JOB_ASSIGN_UNIQ, kind::NO_JOB])?;
+        if next.kind == kind::NO_JOB || next.fields(4)?.first() != Some(&handle.as_bytes()) {
+            return Ok(false);
+        }
+        let mut done = request(kind::WORK_COMPLETE, &[handle.as_bytes(), b""]);
+        // Its answer comes once the job is gone.
+        done.extend(request(kind::ECHO_REQ, &[b"done"]));
+        self.ask(&done, &[kind::ECHO_RES])?;
+        Ok(true)
+    }
+
+    fn ask(&mut self, bytes: &[u8], expected: &[u32]) -> io::Result<Packet> {
         self.stream.write_all(bytes)?;
         let mut chunk = [0; 4096];
         loop {
             if let Some(packet) = self.inbox.take()? {
                 return match packet.kind {
-                    k if k == expected => Ok(packet),
+                    k if expected.contains(&k) => Ok(packet),
                     kind::ERROR => Err(io::Error::other(
                         String::from_utf8_lossy(&packet.data).replace('\0', ": "),
                     )),
                     other => Err(invalid(format!(
-                        "the server sent packet {other} instead of {expected}"
+                        "the server sent packet {other} instead of {expected:?}"
                     ))),
                 };
             }

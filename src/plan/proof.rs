@@ -13,8 +13,10 @@ use crate::host::files::Node;
 use crate::intent::options::{Role, WorkerMode};
 use crate::intent::resolve::SiteResolved;
 use crate::site::ask::Proof;
+use crate::site::config::Want;
 use crate::site::page::{PROOF_PLUGIN, PageProof};
 use crate::site::web::listeners::{self, WebListener};
+use crate::site::{plugins, queue};
 use crate::worker::Paths;
 
 /// How long a job may wait for a worker that has just started.
@@ -35,17 +37,39 @@ pub fn is_paused(host: &Host, site: &SiteResolved) -> bool {
 pub fn run(host: &Host, site: &SiteResolved) -> Result<Proof> {
     let run = Path::new(BASE).join("run").join(&site.name);
     let control = host.supervisor()?.control;
-    site.target().prove(host, &run, PATIENCE).map_err(|error| {
-        let help = format!(
+    let help = |problem: Problem| {
+        problem.help(format!(
             "see {LOGS}/{}.log and '{control} status {}:*'",
             site.name, site.program
-        );
-        match error.downcast::<Problem>() {
-            Ok(problem) if problem.help.is_empty() => problem.help(help).into(),
-            Ok(problem) => problem.into(),
-            Err(error) => error,
+        ))
+    };
+    let asked = site.target().prove(host, &run, PATIENCE);
+    let proof = asked.map_err(|error| match error.downcast::<Problem>() {
+        Ok(problem) if problem.help.is_empty() => help(problem).into(),
+        Ok(problem) => problem.into(),
+        Err(error) => error,
+    })?;
+    match &proof.error {
+        None => Ok(proof),
+        Some(why) => {
+            withdraw(site, &proof.handle);
+            let what = format!("run a test job in WordPress in {}", site.dir.display());
+            Err(help(Problem::new(what, why)).into())
         }
-    })
+    }
+}
+
+/// Takes a test job that no worker ran out of its queue: nobody needs it any more, and
+/// remove would refuse because of it. It stays where other jobs wait as well.
+fn withdraw(site: &SiteResolved, handle: &str) {
+    let salt = match &site.salt {
+        Want::Exactly(salt) => salt.as_str(),
+        Want::Default(new) => site.effective_salt().unwrap_or(new),
+    };
+    // Servers may have given the same handle to different jobs.
+    if let [server] = site.effective_servers().as_slice() {
+        queue::withdraw(&plugins::functions(Some(salt)), server, handle);
+    }
 }
 
 /// How the job of a page fared.
@@ -118,6 +142,9 @@ pub fn through_the_web(host: &Host, site: &SiteResolved) -> Result<Web> {
             None => Ok(Web::Proved(Box::new(page))),
         };
     };
+    if let Some(handle) = &page.handle {
+        withdraw(site, handle);
+    }
     let what = format!("run a job that a page of {} submits", site.dir.display());
     let why = format!("{why} ({})", php_of(&page));
     let help = match page.extension {

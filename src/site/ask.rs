@@ -201,6 +201,8 @@ pub struct Settings {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct Proof {
+    /// Why it was not run.
+    pub error: Option<String>,
     pub handle: String,
     pub function: String,
     /// How long `wp_async_task_add()` took.

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use crate::base::problem::Problem;
+use crate::gearman::binary::Client;
 use crate::gearman::server::Server;
 use crate::gearman::text::{Admin, FunctionStatus};
 use crate::site::plugins;
@@ -68,6 +69,21 @@ pub fn waiting(functions: &[String], servers: &[String]) -> u64 {
     let queues = servers.iter().filter_map(|name| queues_of(name)).flatten();
     let mine = queues.filter(|queue| functions.contains(&queue.function));
     mine.map(|queue| queue.waiting()).sum()
+}
+
+/// Takes a job out of its queue if no other waits there.
+pub fn withdraw(functions: &[String], server: &str, handle: &str) {
+    let queues = queues_of(server).unwrap_or_default();
+    let alone = queues
+        .iter()
+        .find(|queue| functions.contains(&queue.function) && queue.waiting() == 1);
+    if let Some(queue) = alone
+        && let Ok(server) = server.parse()
+        && let Ok(mut client) = Client::connect(&server, LIMIT)
+    {
+        // What is left of it is only one job that does nothing.
+        let _ = client.withdraw(queue.function.as_bytes(), handle);
+    }
 }
 
 fn queues_of(server: &str) -> Option<Vec<FunctionStatus>> {

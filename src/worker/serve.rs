@@ -1,12 +1,12 @@
 //! The worker's loop: waits for signals, job servers and PHP, turns what happens into
 //! events of the job, and performs their effects.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use rustix::event::{PollFd, PollFlags};
 
-use crate::base::clock;
+use crate::base::clock::now_ms;
 use crate::base::problem::Problem;
 use crate::gearman::binary::{kind, request};
 use crate::worker::backoff::pause;
@@ -68,10 +68,6 @@ pub(super) fn serve(args: &WorkerArgs) -> anyhow::Result<()> {
     }
     log.line("stopped");
     Ok(())
-}
-
-fn now_ms() -> u64 {
-    clock::millis(SystemTime::now())
 }
 
 impl<'a> Worker<'a> {

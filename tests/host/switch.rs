@@ -1,9 +1,12 @@
 //! The switch in wp-config.php: it is thrown only once everything else works, and it is
 //! taken back when the run fails.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
 use crate::harness::{Host, Out, Site};
 use crate::phase::phase;
-use crate::support::{jobs_run, on_site, ready_host};
+use crate::support::{SECOND, add_second, jobs_run, none, on_both, on_site, ready_host};
 
 const CONFIG: &str = "/var/www/site/wp-config.php";
 const PLUGIN: &str = "/var/www/site/wp-content/mu-plugins/fault.php";
@@ -154,4 +157,174 @@ fn a_switch_whose_proof_fails_is_taken_back() {
     on_site(&host, "setup", &[]).exits(0);
     on_site(&host, "remove", &["--drain", "20"]).exits(0);
     assert_eq!(host.read(CONFIG).unwrap(), before);
+}
+
+/// Only workers fail to load the site, and only once it is switched on: no check before
+/// the switch can know.
+const WORKERS_STOP_LOADING: &str = "if ('wp-gears-runner.php' === basename($_SERVER['SCRIPT_FILENAME'])
+    && false !== strpos(file_get_contents(ABSPATH . 'wp-config.php'), 'WP_ASYNC_TASK_SALT')) no_such_function();";
+
+/// Submits a job and says whether it went to Gearman.
+const SEND: &str = "<?php require '/var/www/site/wp-load.php';
+    $answer = wp_async_task_add('test_job', ['n' => (int) $_GET['n']]);
+    echo is_string($answer) ? 'gearman' : 'elsewhere';";
+
+#[test]
+fn jobs_of_a_failed_trial_run_once_setup_succeeds() {
+    let host = ready_host("jobs");
+    let before = host.read(CONFIG).unwrap();
+    let site = Site::first(&host);
+    host.put("/var/www/site/send.php", SEND, 0o644).unwrap();
+    put_plugin(&host, WORKERS_STOP_LOADING);
+
+    phase("pages submit jobs while the proof fails");
+    let ended = AtomicBool::new(false);
+    let (setup, sent) = std::thread::scope(|scope| {
+        let pages = scope.spawn(|| {
+            let mut sent = Vec::new();
+            for n in 1.. {
+                let url = format!("http://localhost/send.php?n={n}");
+                if site.get(&url) == (200, "gearman".into()) {
+                    sent.push(n);
+                }
+                if ended.load(Ordering::Relaxed) {
+                    return sent;
+                }
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            unreachable!("the numbers do not end");
+        });
+        let setup = on_site(&host, "setup", &[]);
+        ended.store(true, Ordering::Relaxed);
+        (setup, pages.join().unwrap())
+    });
+    let setup = setup.exits(1);
+    assert!(setup.stderr.contains("no worker ran the job"), "{setup}");
+    assert!(
+        setup.stderr.contains("submitted meanwhile are queued"),
+        "{setup}"
+    );
+    assert_eq!(host.read(CONFIG).unwrap(), before);
+    assert!(sent.len() > 10, "{sent:?}");
+    println!(
+        "{} jobs were accepted during the trial: {}",
+        sent.len(),
+        setup.stderr
+    );
+    let kept = host
+        .shell("stat -c '%U %a' /var/lib/wp-gears/state/site-site.salt")
+        .ok();
+    assert_eq!(kept.trim(), "root 600");
+    phase("remove refuses to strand them");
+    let remove = on_site(&host, "remove", &[]).exits(1);
+    assert!(remove.stderr.contains("jobs are queued"), "{remove}");
+
+    phase("the next setup runs them, once each");
+    host.run(&["rm", PLUGIN]).ok();
+    site.forget_done();
+    on_site(&host, "setup", &[]).exits(0);
+    // A page that was answered after the trial gave its job to WP-Cron.
+    let ours = || -> Vec<u32> {
+        let mut done = site.done();
+        done.retain(|n| sent.contains(n));
+        done
+    };
+    let began = Instant::now();
+    while ours().len() < sent.len() && began.elapsed() < Duration::from_secs(30) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let mut done = ours();
+    done.sort_unstable();
+    assert_eq!(done, sent);
+    assert!(!host.exists("/var/lib/wp-gears/state/site-site.salt"));
+    on_site(&host, "remove", &[]).exits(0);
+    assert_eq!(host.read(CONFIG).unwrap(), before);
+}
+
+#[test]
+fn a_test_job_that_nobody_ran_does_not_stop_remove() {
+    let host = ready_host("probe");
+    let before = host.read(CONFIG).unwrap();
+    put_plugin(&host, WORKERS_STOP_LOADING);
+    fails_twice(
+        &host,
+        &["no worker ran the job", "is again what it was before"],
+    );
+    let queues = host.shell("printf 'status\\n' | timeout 1 bash -c 'exec 3<>/dev/tcp/127.0.0.1/4730; cat >&3; cat <&3' || true");
+    assert!(!queues.stdout.contains("\t1\t"), "{queues}");
+    on_site(&host, "remove", &[]).exits(0);
+    assert_eq!(host.read(CONFIG).unwrap(), before);
+}
+
+#[test]
+fn a_job_server_that_accepts_no_job_ends_the_trial() {
+    let host = ready_host("full");
+    let before = host.read(CONFIG).unwrap();
+    phase("the queue's disk is full");
+    host.shell(
+        "mkdir /mnt/small; mount -t tmpfs -o size=1m,mode=777 small /mnt/small
+         systemd-run -q --unit=other gearmand --listen=127.0.0.1 --port=4731 \\
+             --queue-type=libsqlite3 --libsqlite3-db=/mnt/small/queue --log-file=stderr
+         until echo version | timeout 1 bash -c 'exec 3<>/dev/tcp/127.0.0.1/4731; cat >&3; head -1 <&3'; do sleep 0.1; done
+         dd if=/dev/zero of=/mnt/small/filling bs=1k 2>/dev/null || test -s /mnt/small/filling",
+    )
+    .ok();
+    let elsewhere = ["--role", "worker,web", "--servers", "127.0.0.1:4731"];
+    let first = on_site(&host, "setup", &elsewhere).exits(1);
+    println!("{}", first.stderr);
+    assert!(
+        first.stderr.contains("is again what it was before"),
+        "{first}"
+    );
+    assert_eq!(host.read(CONFIG).unwrap(), before);
+    fails_twice(&host, &["is again what it was before"]);
+    assert_eq!(host.read(CONFIG).unwrap(), before);
+    assert_eq!(
+        host.shell("ls /var/lib/wp-gears/state | grep -c salt")
+            .ok()
+            .trim(),
+        "1"
+    );
+
+    phase("there is room again");
+    // gearmand does not recover from the error by itself.
+    host.shell("rm /mnt/small/filling; systemctl restart other")
+        .ok();
+    on_site(&host, "setup", &[]).exits(0);
+    jobs_run(&Site::first(&host), 2);
+    on_site(&host, "remove", &[]).exits(0);
+    assert_eq!(host.read(CONFIG).unwrap(), before);
+}
+
+#[test]
+fn one_sites_trial_fails_and_the_other_site_is_done() {
+    let host = ready_host("two");
+    add_second(&host);
+    let config = format!("{SECOND}/wp-config.php");
+    let before = host.read(&config).unwrap();
+    let plugin = format!("{SECOND}/wp-content/mu-plugins/fault.php");
+    host.put(&plugin, format!("<?php {NO_JOB_RUNS}"), 0o644)
+        .unwrap();
+    let first = host.run(&on_both("setup")).exits(1);
+    assert!(
+        first
+            .stdout
+            .contains("ran a test job through WordPress [site]"),
+        "{first}"
+    );
+    assert!(first.stderr.contains("error: second: "), "{first}");
+    assert_eq!(host.read(&config).unwrap(), before, "{first}");
+    jobs_run(&Site::first(&host), 2);
+    let proved = host.tree(&[CONFIG]);
+    let again = host.run(&on_both("setup")).exits(1);
+    assert_eq!(host.read(&config).unwrap(), before, "{again}");
+    none(
+        proved.touches_to(&host.tree(&[CONFIG])),
+        "touched in the other site",
+    );
+    host.run(&["rm", &plugin]).ok();
+    host.run(&on_both("setup")).exits(0);
+    let again = host.run(&on_both("setup")).exits(0);
+    assert!(again.stdout.contains("Nothing to change."), "{again}");
+    host.run(&["wp-gears", "doctor"]).exits(0);
 }

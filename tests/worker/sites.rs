@@ -323,10 +323,20 @@ fn a_site_tells_what_it_is_and_proves_that_jobs_run() {
     assert_eq!(cached.facts(&host, &[]).unwrap(), facts);
 
     let prove = |seconds| target.prove(&host, &run, Duration::from_secs(seconds));
-    let error = why(prove(1).unwrap_err());
+    let proof = prove(1).unwrap();
+    let error = proof.error.unwrap_or_default();
     assert!(error.contains("no worker ran the job"), "{error}");
+    // Setup takes it out of the queue again.
+    assert_eq!(site.waits(), 1);
+    let server = site.gearmand.server.to_string();
+    let functions = [site.function.clone()];
+    wp_gears::site::queue::withdraw(&functions, &server, "H:another:1");
+    assert_eq!(site.waits(), 1);
+    wp_gears::site::queue::withdraw(&functions, &server, &proof.handle);
+    assert_eq!(site.waits(), 0);
     let worker = site.worker(&[]);
     let proof = prove(20).unwrap();
+    assert_eq!(proof.error, None);
     assert!(
         proof.forked && proof.done_ms >= proof.started_ms && proof.done_ms < 10_000,
         "{proof:?}"
