@@ -196,13 +196,11 @@ impl Of<'_> {
             let dir = self.dir.display();
             format!("use {} for the plugins of {dir}", folder.display())
         };
-        let help = format!(
-            "correct {} in wp-config.php, or pass the folder with --mu-plugin-dir",
-            match found.dir == usual.dir {
-                true => folders::MUST_USE,
-                false => folders::CONTENT,
-            }
-        );
+        let (constant, option) = match found.dir == usual.dir {
+            true => (folders::MUST_USE, "--mu-plugin-dir"),
+            false => (folders::CONTENT, "--content-dir"),
+        };
+        let help = format!("correct {constant} in wp-config.php, or pass the folder with {option}");
         let meta = match host.look_through(folder)? {
             Node::Directory(meta) => meta,
             _ => {

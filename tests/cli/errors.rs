@@ -61,6 +61,28 @@ const CASES: &[Case] = &[
         setup![],
     ),
     (
+        "wp-config.php computes the content folder",
+        |root| {
+            config(
+                root,
+                "<?php\n",
+                "<?php\ndefine( 'WP_CONTENT_DIR', getenv( 'CONTENT' ) );\n",
+            )
+        },
+        setup![],
+    ),
+    (
+        "wp-config.php names a content folder that does not exist",
+        |root| {
+            config(
+                root,
+                "<?php\n",
+                "<?php\ndefine( 'WP_CONTENT_DIR', '/srv/content' );\n",
+            )
+        },
+        setup![],
+    ),
+    (
         "wp-config.php is another tool's",
         |root| config(root, "<?php", "<?php\n#ddev-generated"),
         setup![],
