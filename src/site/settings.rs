@@ -83,13 +83,30 @@ pub fn includes<'h>(host: &'h Host, dir: &Path, config: &Path) -> Includes<'h> {
 impl Include for Includes<'_> {
     fn read(&self, name: &[u8]) -> Option<Vec<u8>> {
         let name = Path::new(std::ffi::OsStr::from_bytes(name));
-        let path = self.config.parent()?.join(name);
+        let path = only(self.host, &self.config.parent()?.join(name))?;
         let file = self.host.read(&path).ok()??;
         may_read(self.host, &self.config, &file.meta)?.then_some(file.bytes)
     }
 
     fn root(&self) -> &str {
         &self.root
+    }
+}
+
+/// The only file with a name that may contain a `*`.
+fn only(host: &Host, path: &Path) -> Option<PathBuf> {
+    let name = path.file_name()?.to_str();
+    let Some((start, end)) = name.and_then(|name| name.split_once('*')) else {
+        return Some(path.to_owned());
+    };
+    let folder = path.parent()?;
+    let mut fit = host.list(folder).ok()?.into_iter().filter(|name| {
+        name.to_str()
+            .is_some_and(|it| it.starts_with(start) && it.ends_with(end))
+    });
+    match (fit.next(), fit.next()) {
+        (Some(only), None) => Some(folder.join(only)),
+        _ => None,
     }
 }
 

@@ -129,7 +129,7 @@ impl Walker<'_> {
             let from_host = match (self.state.variables.get(name.as_str()), from_host) {
                 (None, Truth::No) => continue,
                 (_, Truth::No) => Truth::No,
-                (known, _) => known.map_or(Truth::Unknown, Value::from_host),
+                (known, _) => known.map_or(Truth::Unknown, Value::lacks_host),
             };
             let value = Value::computed(from_host);
             self.state.variables.insert(name.as_str().to_owned(), value);
@@ -140,7 +140,7 @@ impl Walker<'_> {
     pub fn forget_variables(&mut self) {
         self.state.plain.clear();
         for value in self.state.variables.values_mut() {
-            *value = Value::computed(value.from_host());
+            *value = Value::computed(value.lacks_host());
         }
     }
 
@@ -154,7 +154,7 @@ impl Walker<'_> {
             (Truth::Yes, _) => value,
             (_, Some(old)) => value.or(old.clone()),
             // Undefined before, so it is this value or none.
-            (_, None) => Value::computed(value.from_host()),
+            (_, None) => Value::computed(value.lacks_host()),
         };
         self.state.variables.insert(name.to_owned(), value);
     }
@@ -178,7 +178,7 @@ impl Walker<'_> {
             }
         });
         for name in names {
-            self.set_variable(&name, Value::computed(value.from_host()));
+            self.set_variable(&name, Value::computed(value.lacks_host()));
         }
     }
 
@@ -249,10 +249,10 @@ impl Walker<'_> {
                     false => Value::computed(Truth::No),
                 };
                 self.set_variable(&name, value);
-                let scalar = match same.by_default() {
-                    Value::Text(_) | Value::Int(_) | Value::Bool(_) | Value::Null => true,
-                    _ => false,
-                };
+                let scalar = matches!(
+                    same.by_default(),
+                    Value::Text(_) | Value::Int(_) | Value::Bool(_) | Value::Null
+                );
                 if scalar {
                     self.state.plain.insert(name.clone(), same);
                 }

@@ -46,6 +46,8 @@ pub struct Place {
     pub if_file: Option<String>,
     /// In a branch, a loop or a `try` with an unknown outcome.
     pub branch: bool,
+    /// In a branch whose outcome only the environment decides on.
+    pub environment: bool,
     /// In a function, a closure or a class.
     pub function: bool,
 }

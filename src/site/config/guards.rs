@@ -18,6 +18,8 @@ pub enum Guard {
     /// True if this is already defined.
     If(String),
     IfFile(String),
+    /// Only the environment decides.
+    Environment,
     Always,
     Other,
 }
@@ -29,7 +31,14 @@ impl Guard {
             Guard::Unless(name) => place.unless.push(name),
             Guard::Always => {}
             Guard::IfFile(path) if place.if_file.is_none() => place.if_file = Some(path),
-            _ => place.branch = true,
+            Guard::Environment if !place.branch => {
+                place.branch = true;
+                place.environment = true;
+            }
+            _ => {
+                place.branch = true;
+                place.environment = false;
+            }
         }
     }
 
@@ -44,7 +53,10 @@ impl Guard {
 
 impl Reader<'_> {
     pub fn guard(&self, expr: &Expr<'_, '_>) -> Guard {
-        self.guard_within(expr, 8)
+        match self.guard_within(expr, 8) {
+            Guard::Other if self.asks_environment(expr) => Guard::Environment,
+            guard => guard,
+        }
     }
 
     fn guard_within(&self, expr: &Expr<'_, '_>, depth: usize) -> Guard {

@@ -110,6 +110,7 @@ pub fn splice(from: From, include: &dyn Include, files: &mut Vec<String>, out: &
             unless: [&outer.unless[..], &event.place.unless].concat(),
             if_file: outer.if_file.clone().or(event.place.if_file),
             branch: outer.branch || event.place.branch || doubtful,
+            environment: false,
             function: outer.function || event.place.function,
         };
         if let Kind::Folder { folder, .. } = &mut event.kind {

@@ -33,7 +33,7 @@ pub fn stub(seen: &Seen, source: &[u8]) -> Result<(), Refusal> {
                 "this is the stub of Debian's wordpress package: the settings are in /etc/wordpress/config-HOST.php, \
                 chosen by the request's host name, which a worker does not have",
             )
-            .by_hand_lines("add these lines to the site's /etc/wordpress/config-HOST.php; a worker without HTTP_HOST loads config-default.php"));
+            .by_hand_lines("add these lines to the site's file in /etc/wordpress, and run setup again"));
         }
     }
     Ok(())

@@ -46,7 +46,7 @@ use crate::site::plugins::{Switch, SwitchValue, switches};
 /// The files that wp-config.php includes.
 pub trait Include {
     /// Reads one, by an absolute path or one relative to wp-config.php's folder. `None`
-    /// if that is not possible.
+    /// if that is not possible, or if a `*` in the name fits several files.
     fn read(&self, path: &[u8]) -> Option<Vec<u8>>;
 
     /// The folder of WordPress, `ABSPATH`, absolute or relative to wp-config.php's

@@ -80,7 +80,7 @@ pub fn domain(before: &[From], opaque: bool) -> Domain {
         let place = &from.event.place;
         let sure = place.sure() || (place.unless == ["DOMAIN_CURRENT_SITE"] && !place.branch);
         let empty = value.truthy() == Some(false);
-        if sure && (empty || value.from_host() == Truth::Yes) {
+        if sure && (empty || value.lacks_host() == Truth::Yes) {
             let reason = "DOMAIN_CURRENT_SITE comes from the request's host name, which a worker does not have";
             let advice = format!(
                 "give it a value for the command line in {}, and run setup again:\n  define( 'DOMAIN_CURRENT_SITE', $_SERVER['HTTP_HOST'] ?? 'the domain of the main site' );",
@@ -88,7 +88,7 @@ pub fn domain(before: &[From], opaque: bool) -> Domain {
             );
             return Domain::FromHost(refuse(from, reason).by_hand(advice));
         }
-        let warning = (empty || value.from_host() != Truth::No).then(|| {
+        let warning = (empty || value.lacks_host() != Truth::No).then(|| {
             let text = "DOMAIN_CURRENT_SITE may come from the request's host name, which a worker does not have: check that it is right without one";
             Warning::at(from.file.as_deref(), from.line, text)
         });

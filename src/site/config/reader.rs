@@ -264,13 +264,13 @@ impl Reader<'_> {
                             see(from_host);
                             return from_host == Truth::No;
                         }
-                        value => see(value.from_host()),
+                        value => see(value.lacks_host()),
                     }
                     return false;
                 }
                 ExprKind::Variable(name) => {
                     if let Some(value) = self.state.variables.get(name.as_str()) {
-                        see(value.from_host());
+                        see(value.lacks_host());
                     }
                 }
                 ExprKind::String(text) => match text.as_bytes() {
@@ -285,6 +285,17 @@ impl Reader<'_> {
                     }
                 },
                 ExprKind::Name(name) if self.is_host_name(name) => see(Truth::Unknown),
+                // Code of another file, which may look at the request.
+                ExprKind::MethodCall(_) | ExprKind::StaticMethodCall(_) if self.as_worker => {
+                    see(Truth::Unknown)
+                }
+                ExprKind::FunctionCall(call)
+                    if self.as_worker
+                        && function_name(call, self.view)
+                            .is_some_and(|it| sounds_like_host(&it)) =>
+                {
+                    see(Truth::Unknown)
+                }
                 _ => {}
             }
             true
@@ -292,7 +303,7 @@ impl Reader<'_> {
     }
 
     /// Whether nothing but the environment decides on a condition.
-    fn asks_environment(&self, condition: &Expr<'_, '_>) -> bool {
+    pub fn asks_environment(&self, condition: &Expr<'_, '_>) -> bool {
         let mut asks = false;
         walk(condition, &mut |inner| {
             asks |= is_environment(inner, self.view);
@@ -380,6 +391,19 @@ fn above(folder: &str, levels: i64) -> String {
         };
     }
     folder
+}
+
+/// Whether a function that is not PHP's own seems to return a host name.
+fn sounds_like_host(function: &str) -> bool {
+    const OF_PHP: [&str; 5] = [
+        "gethostname",
+        "gethostbyname",
+        "gethostbyaddr",
+        "parse_url",
+        "urldecode",
+    ];
+    let word = ["host", "domain", "url"];
+    !OF_PHP.contains(&function) && word.iter().any(|it| function.contains(it))
 }
 
 /// The keys of `$_SERVER` with the request's host name.

@@ -65,6 +65,12 @@ fn follow_servers(
         if guarded && fact.is_some() && !place.function {
             continue;
         }
+        if let (true, Kind::Servers { .. }, Some(found)) = (place.environment, kind, fact.as_mut())
+            && !place.function
+        {
+            found.value = Value::Environment(Some(Box::new(found.value.clone())));
+            continue;
+        }
         if !surely(place, SERVERS, before, from) {
             let reason = match place.function {
                 true => "$gearman_servers is set inside a function",

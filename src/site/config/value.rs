@@ -67,7 +67,7 @@ impl Value {
     }
 
     /// Whether a worker lacks what the value is made from.
-    pub fn from_host(&self) -> Truth {
+    pub fn lacks_host(&self) -> Truth {
         match self {
             Value::Absent => Truth::Yes,
             Value::Computed { from_host } => *from_host,
@@ -84,7 +84,7 @@ impl Value {
         if self == other {
             return self;
         }
-        let from_host = match (self.from_host(), other.from_host()) {
+        let from_host = match (self.lacks_host(), other.lacks_host()) {
             (one, two) if one == two => one,
             _ => Truth::Unknown,
         };

@@ -22,6 +22,9 @@ use std::collections::HashSet;
 use std::convert::Infallible;
 use std::ops::ControlFlow;
 
+/// What the stub of Debian's package includes, by the host's name.
+pub const OF_DEBIAN: &str = "/etc/wordpress/config-*.php";
+
 pub fn see(
     program: &Program<'_, '_>,
     view: &str,
@@ -154,7 +157,7 @@ impl<'w> Walker<'w> {
     }
 
     fn in_branch(&mut self, truth: Truth, run: impl FnOnce(&mut Self)) {
-        self.within(|place| place.branch = true, truth, run);
+        self.within(|place| Guard::Other.enter(place), truth, run);
     }
 
     fn in_function(&mut self, run: impl FnOnce(&mut Self)) {
@@ -213,7 +216,7 @@ impl<'w> Walker<'w> {
             if let Some(other) = stmt.else_branch {
                 let enter = |place: &mut Place| match otherwise {
                     Some(name) => place.unless.push(name),
-                    None => place.branch = true,
+                    None => Guard::Other.enter(place),
                 };
                 walker.within(enter, so_far, |walker| {
                     let _ = walker.visit_stmt(other);
@@ -430,6 +433,9 @@ impl<'a, 's> Visitor<'a, 's> for Walker<'_> {
                 } else if text == "/etc/wordpress/config-"
                     || text.ends_with("config/application.php")
                 {
+                    if text == "/etc/wordpress/config-" {
+                        self.note(Kind::Include(Some(OF_DEBIAN.to_owned())), at);
+                    }
                     self.note(Kind::Sign(text.into_owned()), at);
                 } else if text.eq_ignore_ascii_case("define") {
                     self.note(Kind::Opaque(Opaque::IndirectDefine), at);
