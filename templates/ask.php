@@ -255,7 +255,7 @@ final class WP_Gears_Ask {
 		$home = wp_parse_url( home_url( '/' ) );
 		$mark = substr( hash( 'sha256', "mark $secret" ), 0, 32 );
 		$why  = 'no web server listens on this host';
-		if ( ! function_exists( 'stream_socket_client' ) || ! function_exists( 'stream_context_create' ) ) {
+		if ( ! function_exists( 'stream_socket_client' ) || ! function_exists( 'stream_context_create' ) || ! function_exists( 'stream_get_meta_data' ) ) {
 			return array( 'unreachable' => 'PHP has no stream_socket_client(), which disable_functions may disable' );
 		}
 		do {
