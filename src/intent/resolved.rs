@@ -123,7 +123,9 @@ impl SiteResolved {
             (Want::Default(_), Some(_)) => false,
             (_, None) => !self.found.salt_computed,
         };
-        if !changes || self.found.on.is_empty() {
+        // WP Gears 2 and WP Minions 3 submit jobs without being switched on.
+        let submits = !self.found.on.is_empty() || !self.plugin.bundled;
+        if !changes || !submits {
             return Vec::new();
         }
         plugins::functions(old)

@@ -56,8 +56,10 @@ pub fn refuse_stranded(dir: &str, functions: &[String], servers: &[String]) -> R
             let why = format!(
                 "{jobs} queued on {name} under the current salt, and no worker would run them"
             );
-            return Err(Problem::new(what, why)
-                .help("wait until the current workers have finished them, then run again"));
+            return Err(Problem::new(what, why).help(
+                "wait until the current workers have finished them, then run again; if there are no workers, \
+                run the plugin's own runner once for each job",
+            ));
         }
     }
     Ok(())

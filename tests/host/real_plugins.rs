@@ -90,3 +90,51 @@ fn pages_submit_jobs_with_each_version() {
         );
     }
 }
+
+#[test]
+fn jobs_of_wp_gears_without_a_salt_are_not_left_behind() {
+    let host = ready_host("moving");
+    let site = Site::first(&host);
+    // This queue survives a restart, so that only the salt can lose jobs.
+    let params = "PARAMS=\"--listen=127.0.0.1 --daemon -q libsqlite3 --libsqlite3-db=/var/lib/gearman/queue.sqlite\"\n";
+    host.put("/etc/default/gearman-job-server", params, 0o644)
+        .unwrap();
+    host.run(&["systemctl", "restart", "gearman-job-server"])
+        .ok();
+    host.put("/var/www/site/send.php", SEND, 0o644).unwrap();
+
+    let config = "/var/www/site/wp-config.php";
+    let define = |line: &str| {
+        let text = host.read(config).unwrap();
+        let text = text.replacen("<?php", &format!("<?php\n{line}"), 1);
+        host.put(config, text, 0o640).unwrap();
+        host.run(&["chown", "www-data:", config]).ok();
+    };
+    define("$gearman_servers = array( '127.0.0.1:4730' );");
+
+    phase("WP Gears 2.1.0 submits jobs, without a switch or a salt");
+    if activate(&host, &WP_GEARS_2_1).is_none() {
+        return;
+    }
+    assert_eq!(site.get("http://localhost/send.php").0, 200);
+
+    phase("WP Minions 4.1.0 takes its place");
+    host.run(&["rm", "-r", "/var/www/site/wp-content/plugins/wp-gears"])
+        .ok();
+    if activate(&host, &WP_MINIONS_4).is_none() {
+        return;
+    }
+    let refused = on_site(&host, "setup", &[]).exits(1);
+    assert!(refused.text().contains("3 jobs are queued on"), "{refused}");
+
+    phase("the advice is followed");
+    define("define( 'WP_MINIONS_BACKEND', 'gearman' );");
+    let runner = "/var/www/site/wp-minions-runner.php";
+    let link = "wp-content/plugins/wp-minions/wp-minions-runner.php";
+    host.run(&["ln", "-s", link, runner]).ok();
+    for _ in 0..3 {
+        host.as_user("www-data", &["php", runner]).ok();
+    }
+    assert_eq!(site.wait_for(3, MINUTE), [3, 2, 1]);
+    on_site(&host, "setup", &[]).exits(0);
+}
