@@ -5,6 +5,7 @@ mod as_owner;
 pub mod commands;
 pub mod files;
 pub mod lock;
+mod make;
 pub mod packages;
 pub mod platform;
 pub mod process;
