@@ -261,3 +261,33 @@ fn decode_address(hex: &str, v6: bool) -> Option<std::net::IpAddr> {
         Some(std::net::IpAddr::from(<[u8; 4]>::try_from(bytes).ok()?))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The guard sees the end of its input, whether we drop it or are killed.
+    #[test]
+    fn a_held_process_goes_on_when_its_holder_ends() {
+        let host = Host::new(None).unwrap();
+        let mut sleep = Command::new("sleep").arg("60").spawn().unwrap();
+        let pid = sleep.id();
+        let state = || {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+            stat.rsplit(") ").next().unwrap().chars().next()
+        };
+        let until = |wanted: char| {
+            let start = std::time::Instant::now();
+            while state() != Some(wanted) {
+                assert!(start.elapsed() < Duration::from_secs(10), "{:?}", state());
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        };
+        let held = host.hold(pid).unwrap();
+        until('T');
+        drop(held);
+        until('S');
+        sleep.kill().unwrap();
+        sleep.wait().unwrap();
+    }
+}
