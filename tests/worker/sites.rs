@@ -351,6 +351,16 @@ fn a_site_tells_what_it_is_and_proves_that_jobs_run() {
         .collect();
     assert!(left.len() <= 1, "{left:?}");
 
+    // A plugin of the site's own whose jobs nobody knows how to run.
+    site.write(
+        "wp-content/mu-plugins/z.php",
+        "<?php class Own_Queue {} add_action( 'init', function () { $GLOBALS['wp_async_task'] = new Own_Queue(); } );",
+    );
+    let facts = target.facts(&host, &[]).unwrap();
+    let why_not = facts.why_not.unwrap_or_default();
+    assert!(why_not.contains("Own_Queue, has no do_job()"), "{why_not}");
+    assert_eq!(facts.plugin, None);
+
     // A site that exits, or prints garbage.
     for (file, text, says) in [
         (
