@@ -209,8 +209,17 @@ pub enum Condition {
 pub struct Fault {
     pub message: String,
     pub help: String,
-    /// The folder whose owner and mode are the fault, which setup restores.
-    pub folder: Option<PathBuf>,
+    /// What setup does about it, if it can.
+    pub repair: Option<Repair>,
+}
+
+/// How setup repairs a store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Repair {
+    /// It restores the owner and the mode of this folder.
+    Folder(PathBuf),
+    /// It restarts gearmand, once no jobs are waiting.
+    Restart,
 }
 
 /// A kind of store, by its row in the table.

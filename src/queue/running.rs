@@ -2,7 +2,7 @@
 //! would lose.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -15,6 +15,7 @@ use crate::gearman::text::{Admin, FunctionStatus};
 use crate::gearman::unit::{self, Definition};
 use crate::host::Host;
 use crate::host::platform::{Family, Init};
+use crate::host::process::Process;
 use crate::host::services::Unit;
 use crate::queue::{Queue, passwords};
 
@@ -29,6 +30,8 @@ pub enum Stale {
     PasswordFile,
     /// Its limit of open files, which is too low.
     FilesLimit(u64),
+    /// The file in which it keeps jobs was deleted.
+    FileGone,
 }
 
 impl fmt::Display for Stale {
@@ -37,6 +40,7 @@ impl fmt::Display for Stale {
             Stale::Options => f.write_str("its command line differs from its options file"),
             Stale::Password => f.write_str("the password of its queue changes"),
             Stale::PasswordFile => write!(f, "{} changed after it started", password::CONFIG),
+            Stale::FileGone => f.write_str("the file of its queue was deleted"),
             Stale::FilesLimit(soft) => write!(f, "it can open only {soft} files"),
         }
     }
@@ -94,7 +98,8 @@ pub fn staleness(
         {
             return Ok(Some(Stale::FilesLimit(soft)));
         }
-        Ok(None)
+        let gone = wants_limit && has_lost_its_file(host, &process);
+        Ok(gone.then_some(Stale::FileGone))
     }
 }
 
@@ -158,6 +163,18 @@ fn store(words: &[String]) -> Option<Vec<String>> {
     )
 }
 
+/// Whether it keeps its jobs in a file that no longer has a name, so that they end
+/// with it.
+fn has_lost_its_file(host: &Host, gearmand: &Process) -> bool {
+    let places = store(&gearmand.args).unwrap_or_default();
+    let is_place = |file: &PathBuf| {
+        let name = file.to_string_lossy();
+        let name = name.strip_suffix(" (deleted)");
+        name.is_some_and(|name| places.iter().any(|place| place == name))
+    };
+    host.files_of(gearmand.pid).iter().any(is_place)
+}
+
 /// How many jobs a restart with the planned options would lose or leave
 /// behind, because the queue is in memory or moves to another store. `count`
 /// returns the jobs of a function that matter.
@@ -172,7 +189,7 @@ pub fn would_lose(
         return Ok(0);
     };
     let now = store(&process.args);
-    if now.is_some() && now == store(planned) {
+    if now.is_some() && now == store(planned) && !has_lost_its_file(host, &process) {
         return Ok(0);
     }
     let queues = queues_of(host, process.pid);

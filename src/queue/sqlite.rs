@@ -10,7 +10,7 @@ use crate::gearman::password::Password;
 use crate::host::Host;
 use crate::host::files::Node;
 use crate::host::platform::Gearmand;
-use crate::queue::{Condition, Fault, Kind, Running, Store, StoreOptions};
+use crate::queue::{Condition, Fault, Kind, Repair, Running, Store, StoreOptions};
 
 /// gearmand's option that names the file.
 const FILE: &str = "libsqlite3-db";
@@ -69,7 +69,8 @@ impl Store for SqliteStore {
     fn check(&self, host: &Host) -> Result<()> {
         let file = self.file();
         let mut faults = faults(host, self.gearmand, &file)?;
-        faults.retain(|fault| fault.folder != self.folder() || fault.folder.is_none());
+        let ours = self.folder().map(Repair::Folder);
+        faults.retain(|fault| fault.repair.is_none() || fault.repair != ours);
         let join = |part: fn(&Fault) -> &str| {
             let all: Vec<&str> = faults.iter().map(part).collect();
             all.join("; ")
@@ -97,11 +98,10 @@ impl Store for SqliteStore {
         let mut sound = String::new();
         let mut lost = |message: String| {
             let help = format!("wait until no more jobs are waiting, then run '{restart}'");
-            let folder = None;
             conditions.push(Condition::Fault(Fault {
                 message,
                 help,
-                folder,
+                repair: Some(Repair::Restart),
             }));
         };
         match host.look(&path) {
@@ -134,11 +134,11 @@ impl Store for SqliteStore {
 fn faults(host: &Host, gearmand: &Gearmand, path: &Path) -> Result<Vec<Fault>> {
     let mut faults = Vec::new();
     let mut wrong = |message: String, help: String, folder: Option<&Path>| {
-        let folder = folder.map(Path::to_owned);
+        let repair = folder.map(|folder| Repair::Folder(folder.to_owned()));
         faults.push(Fault {
             message,
             help,
-            folder,
+            repair,
         });
     };
     let shown = path.display();

@@ -4,7 +4,7 @@ use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding};
 use crate::host::services::Action;
 use crate::intent::options::Role;
-use crate::queue::{Condition, Running};
+use crate::queue::{Condition, Repair, Running};
 use crate::resource::ResourceId;
 
 pub const CHECK: Check = Check {
@@ -32,17 +32,25 @@ fn run(context: &Context) -> Vec<Finding> {
         restart: &context.services().command(Action::Restart, gearmand.unit),
     };
     match store.examine(context.host, &running) {
-        Ok(conditions) => conditions.into_iter().map(finding).collect(),
+        Ok(conditions) => {
+            let service = ResourceId::Service(gearmand.unit.to_owned());
+            let findings = conditions.into_iter();
+            findings.map(|it| finding(it, &service)).collect()
+        }
         Err(error) => vec![Finding::of_error(&error)],
     }
 }
 
-fn finding(condition: Condition) -> Finding {
+/// `service` is gearmand's.
+fn finding(condition: Condition, service: &ResourceId) -> Finding {
     match condition {
         Condition::Sound(message) => Finding::ok(message),
         Condition::Warning(fault) => Finding::warning(fault.message, fault.help),
         Condition::Fault(fault) => {
-            let by = fault.folder.map(ResourceId::Directory);
+            let by = fault.repair.map(|repair| match repair {
+                Repair::Folder(folder) => ResourceId::Directory(folder),
+                Repair::Restart => service.clone(),
+            });
             let finding = Finding::failed(fault.message, fault.help);
             by.into_iter().fold(finding, Finding::fixed_by)
         }

@@ -260,7 +260,7 @@ impl Store for MysqlStore {
         let fault = |message: String, help: &str| Fault {
             message,
             help: help.into(),
-            folder: None,
+            repair: None,
         };
         Ok(vec![match client::log_in(host, self)? {
             Login::Works(packet) => match client::packet_note(packet) {

@@ -139,7 +139,7 @@ s.bind((\"127.0.0.1\", 4730)); s.listen(); time.sleep(600)' >/dev/null 2>&1 </de
         "the queue's file is gone",
         "rm /var/lib/gearman/queue.sqlite",
         "queue-store",
-        Hand("systemctl restart gearman-job-server"),
+        Fix,
     ),
     fault(
         "a job without a worker",
