@@ -1,7 +1,8 @@
 //! Shared by all layers: user-facing errors, secret masking, options, time,
-//! random text, paths and templates. Nothing here touches the host.
+//! random text, paths, templates and merging. Nothing here touches the host.
 
 pub mod clock;
+pub mod merge;
 pub mod options;
 pub mod parallel;
 pub mod paths;

@@ -165,6 +165,9 @@ fn choose(host: &Host, dirs: &[PathBuf], wish: Wish) -> Result<Chosen> {
         open.retain(|dir| history.site.as_ref() != Some(*dir));
         if named || dirs.is_empty() {
             remove::of_history(host, scope, &history, wish, &mut removal)?;
+            if let Some(dir) = &history.site {
+                marked::switch_of_site(host, dir, &mut removal)?;
+            }
             sites.extend(history.site.map(|dir| (scope.clone(), dir)));
             scopes.push(scope.clone());
         } else {

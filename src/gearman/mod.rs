@@ -7,4 +7,5 @@ pub mod options;
 pub(crate) mod password;
 pub mod server;
 pub mod text;
+pub mod undo;
 pub(crate) mod unit;

@@ -43,7 +43,7 @@ const SHORT: [(&str, char); 14] = [
 ];
 
 /// Options without a value: the word that follows is not theirs.
-const FLAGS: [&str; 7] = [
+pub(super) const FLAGS: [&str; 7] = [
     "check-args",
     "coredump",
     "daemon",
@@ -58,16 +58,15 @@ pub fn short(name: &str) -> Option<char> {
     Some(*short)
 }
 
+/// The option with a short form.
+pub(super) fn long_name(letter: char) -> Option<&'static str> {
+    let (long, _) = SHORT.iter().find(|(_, short)| *short == letter)?;
+    Some(*long)
+}
+
 /// The options of a command line, by their long names, with their values.
 pub fn given(line: &str) -> Vec<(String, Option<String>)> {
-    let words = words(
-        line.as_bytes(),
-        &Assignment {
-            start: 0,
-            end: line.len(),
-            quote: None,
-        },
-    );
+    let words = words(line.as_bytes(), &Assignment::all(line.as_bytes()));
     let mut names: Vec<String> = Vec::new();
     for word in &words {
         let name = match word.text.strip_prefix("--") {
@@ -88,11 +87,7 @@ pub fn given(line: &str) -> Vec<(String, Option<String>)> {
 
 /// A command line with all occurrences of an option removed.
 pub fn without(line: &str, name: &str) -> String {
-    let all = Assignment {
-        start: 0,
-        end: line.len(),
-        quote: None,
-    };
+    let all = Assignment::all(line.as_bytes());
     let mut text = line.to_owned();
     for place in places(&words(line.as_bytes(), &all), name, short(name))
         .into_iter()
@@ -104,19 +99,30 @@ pub fn without(line: &str, name: &str) -> String {
 }
 
 /// The position of the variable's value in the file.
-struct Assignment {
+pub(super) struct Assignment {
     /// The first byte after `=` and the opening quote.
-    start: usize,
+    pub start: usize,
     /// One past the last byte before the closing quote.
-    end: usize,
-    quote: Option<u8>,
+    pub end: usize,
+    pub quote: Option<u8>,
+}
+
+impl Assignment {
+    /// A text that is nothing but options.
+    pub fn all(text: &[u8]) -> Assignment {
+        Assignment {
+            start: 0,
+            end: text.len(),
+            quote: None,
+        }
+    }
 }
 
 /// A word of the value and its position in the file.
-struct Word {
-    start: usize,
-    end: usize,
-    text: String,
+pub(super) struct Word {
+    pub start: usize,
+    pub end: usize,
+    pub text: String,
 }
 
 /// Sets the options in the file. An option with another value is changed in
@@ -208,40 +214,6 @@ pub fn merge(
     Ok(text)
 }
 
-/// Reverts our options in a file that was edited after setup. Each option that
-/// still has the value from setup gets its old value back, or is removed.
-/// `original` is the file before setup, `left` the file after it.
-pub fn undo(
-    current: &[u8],
-    original: &[u8],
-    left: &[u8],
-    variable: &str,
-) -> Result<Vec<u8>, Problem> {
-    let (before, after) = (all_words(original, variable), all_words(left, variable));
-    let Some(assignment) = find(current, variable) else {
-        return Ok(current.to_vec());
-    };
-    let name = |word: &str| word.split('=').next().unwrap_or_default().to_owned();
-    let mut edits: Vec<(usize, usize, String)> = Vec::new();
-    for word in words(current, &assignment) {
-        if before.contains(&word.text) || !after.contains(&word.text) {
-            continue;
-        }
-        match before.iter().find(|old| name(old) == name(&word.text)) {
-            Some(old) => edits.push((word.start, word.end, old.clone())),
-            None => {
-                let start = before_blank(current, &assignment, word.start);
-                edits.push((start, word.end, String::new()));
-            }
-        }
-    }
-    let mut text = current.to_vec();
-    for (start, end, new) in edits.into_iter().rev() {
-        text.splice(start..end, new.into_bytes());
-    }
-    Ok(text)
-}
-
 /// The value of an option in the file, if it is set there.
 pub fn value(source: &[u8], variable: &str, name: &str, short: Option<char>) -> Option<String> {
     let assignment = find(source, variable)?;
@@ -306,7 +278,7 @@ fn is_plain(
 }
 
 /// The last assignment to the variable that is not commented out.
-fn find(source: &[u8], variable: &str) -> Option<Assignment> {
+pub(super) fn find(source: &[u8], variable: &str) -> Option<Assignment> {
     let mut at = 0;
     let mut found = None;
     while at < source.len() {
@@ -361,7 +333,7 @@ fn end_of_line(source: &[u8], from: usize) -> usize {
 }
 
 /// Splits the value at white space; a backslash at the end of a line joins lines.
-fn words(source: &[u8], assignment: &Assignment) -> Vec<Word> {
+pub(super) fn words(source: &[u8], assignment: &Assignment) -> Vec<Word> {
     let mut words: Vec<Word> = Vec::new();
     let mut open = false;
     let mut at = assignment.start;

@@ -8,6 +8,7 @@ use crate::base::paths::runner;
 use crate::base::secrets::Secrets;
 use crate::host::Host;
 use crate::host::files::Node;
+use crate::host::supervisor::Supervisord;
 use crate::plan::journal::Scope;
 use crate::plan::remove::{Removal, Wish};
 use crate::plan::{Item, waiting};
@@ -19,7 +20,39 @@ use crate::site::find::name as site_name;
 use crate::site::page::PROOF_PLUGIN;
 use crate::site::plugins::{self, PLUGINS};
 use crate::site::{config, content, settings};
-use crate::supervisor::{block, programs};
+use crate::supervisor::{programs, undo};
+
+/// Adds the switch if it is on although the journal has no edit of it, because a
+/// wp-config.php with our lines was restored from a backup.
+pub fn switch_of_site(host: &Host, dir: &Path, removal: &mut Removal) -> Result<()> {
+    let Some(path) = marked_config(host, dir)? else {
+        return Ok(());
+    };
+    for item in &removal.items {
+        if let Some(file) = item.resource.as_file()
+            && let Some(file) = host.read(&file.path)?
+            && file.meta.path == path
+        {
+            return Ok(());
+        }
+    }
+    let item = Item {
+        scope: Scope::Site(site_name(dir)),
+        resource: Box::new(wp_config(path)),
+    };
+    removal.items.insert(0, item);
+    Ok(())
+}
+
+/// The site's wp-config.php, if it has lines that are marked as ours.
+fn marked_config(host: &Host, dir: &Path) -> Result<Option<PathBuf>> {
+    let Ok(path) = settings::locate(host, dir) else {
+        return Ok(None);
+    };
+    let file = host.read(&path)?;
+    let marked = file.filter(|file| config::remove(&file.bytes).text != file.bytes);
+    Ok(marked.map(|file| file.meta.path))
+}
 
 /// Adds what is marked in the site; `None` if nothing is.
 pub fn of_site(
@@ -31,11 +64,8 @@ pub fn of_site(
     let supervisor = host.supervisor()?;
     let content = content::by_files(host, dir);
     let mut resources: Vec<Box<dyn Resource>> = Vec::new();
-    if let Ok(path) = settings::locate(host, dir)
-        && let Some(file) = host.read(&path)?
-        && config::remove(&file.bytes).text != file.bytes
-    {
-        resources.push(Box::new(wp_config(file.meta.path)));
+    if let Some(path) = marked_config(host, dir)? {
+        resources.push(Box::new(wp_config(path)));
         let drained = waiting::of_site(host, &site_name(dir), dir, wish.waiting)?;
         resources.extend(drained.map(|it| Box::new(it) as Box<dyn Resource>));
     }
@@ -43,12 +73,11 @@ pub fn of_site(
         if program.site().as_deref() != Some(dir) {
             continue;
         }
-        resources.push(Box::new(
-            match program.file == Path::new(supervisor.config) {
-                true => without_block(program.file, program.name.clone()),
-                false => removed(program.file, Edit::Program),
-            },
-        ));
+        resources.push(Box::new(without_program(
+            program.file,
+            program.name.clone(),
+            supervisor,
+        )));
         if host.live() {
             resources.push(Box::new(Program::removed(&program.name, supervisor)));
         }
@@ -102,13 +131,18 @@ fn wp_config(path: PathBuf) -> File {
     }
 }
 
-fn without_block(path: PathBuf, program: String) -> File {
+fn without_program(path: PathBuf, program: String, supervisor: &Supervisord) -> File {
+    let edit = match path == Path::new(supervisor.config) {
+        true => Edit::Block,
+        false => Edit::Program,
+    };
     File {
         make: Box::new(move |_, now| {
-            let now = String::from_utf8_lossy(now.unwrap_or_default()).into_owned();
-            let text = block::remove(&now, &program).unwrap_or(now);
-            Ok(Some(text.into_bytes()).into())
+            let now = now.unwrap_or_default();
+            let rest = undo::without(now, &program);
+            let goes = edit == Edit::Program && !undo::has_sections(&rest);
+            Ok((!goes).then_some(rest).into())
         }),
-        ..removed(path, Edit::Block)
+        ..removed(path, edit)
     }
 }

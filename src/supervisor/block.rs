@@ -2,10 +2,6 @@
 //! end, or in place of an existing section. Bytes that are not UTF-8 are
 //! replaced.
 
-use std::path::Path;
-
-use crate::supervisor::programs::{self, ProgramSection};
-
 fn marks(program: &str) -> (String, String) {
     (
         format!("; BEGIN wp-gears {program}\n"),
@@ -65,62 +61,35 @@ pub fn section<'t>(text: &'t str, program: &str) -> Option<&'t str> {
     section_place(text, program).map(|(from, to)| &text[from..to])
 }
 
-fn section_place(text: &str, program: &str) -> Option<(usize, usize)> {
+/// The file without the program's section, and that section, which is empty if
+/// there is none.
+pub fn without_section(text: &[u8], program: &str) -> (Vec<u8>, Vec<u8>) {
+    let (from, to) = section_place(text, program).unwrap_or_default();
+    let rest = [&text[..from], &text[to..]].concat();
+    (rest, text[from..to].to_vec())
+}
+
+fn section_place(text: impl AsRef<[u8]>, program: &str) -> Option<(usize, usize)> {
     let header = format!("[program:{program}]");
     let mut from = None;
     let mut to = 0;
     let mut at = 0;
-    for line in text.split_inclusive('\n') {
+    for line in text.as_ref().split_inclusive(|byte| *byte == b'\n') {
         let next = at + line.len();
-        if from.is_some() && line.starts_with('[') {
+        if from.is_some() && line.starts_with(b"[") {
             break;
         }
-        if from.is_none() && line.trim_end().starts_with(&header) {
+        if from.is_none() && line.starts_with(header.as_bytes()) {
             from = Some(at);
         }
         // Trailing blank lines and comments belong to the next section.
-        let bare = line.trim();
-        if from.is_some() && !bare.is_empty() && !bare.starts_with([';', '#']) {
+        let bare = line.trim_ascii();
+        if from.is_some() && !matches!(bare, [] | [b';' | b'#', ..]) {
             to = next;
         }
         at = next;
     }
     from.map(|from| (from, to))
-}
-
-fn parse(text: &[u8]) -> Vec<ProgramSection> {
-    programs::parse(&String::from_utf8_lossy(text), Path::new(""))
-}
-
-/// Removes from the current file the blocks that are in `ours` but not in
-/// `original`.
-pub fn without_new(current: &[u8], original: &[u8], ours: &[u8]) -> Vec<u8> {
-    let before = parse(original);
-    let mut text = String::from_utf8_lossy(current).into_owned();
-    for program in parse(ours) {
-        if !before.iter().any(|old| old.name == program.name)
-            && let Some(without) = remove(&text, &program.name)
-        {
-            text = without;
-        }
-    }
-    text.into_bytes()
-}
-
-/// Restores in the current file the sections of `original` that `ours` replaced.
-pub fn with_old_sections(current: &[u8], original: &[u8], ours: &[u8]) -> Vec<u8> {
-    let [current, original, ours] =
-        [current, original, ours].map(|text| String::from_utf8_lossy(text).into_owned());
-    let mut text = current;
-    for program in programs::parse(&ours, Path::new("")) {
-        let old = section(&original, &program.name);
-        if let Some(old) = old.filter(|old| section(&ours, &program.name) != Some(*old))
-            && let Some(restored) = replace_section(&text, &program.name, old)
-        {
-            text = restored;
-        }
-    }
-    text.into_bytes()
 }
 
 fn place(text: &str, program: &str) -> Option<(usize, usize)> {
@@ -156,26 +125,5 @@ mod tests {
             Some(text)
         );
         assert_eq!(replace_section(text, "c", ""), None);
-    }
-
-    /// A file before setup, after it, and after later edits by others.
-    #[test]
-    fn later_edits_of_others_survive_a_revert() {
-        let original = "[program:b]\ncommand=/b\n";
-        let ours = set(original, "a", "[program:a]\ncommand=/a\n");
-        let current = format!("{ours}\n[program:c]\ncommand=/c\n");
-        let reverted = without_new(current.as_bytes(), original.as_bytes(), ours.as_bytes());
-        assert_eq!(
-            String::from_utf8(reverted).unwrap(),
-            format!("{original}\n[program:c]\ncommand=/c\n")
-        );
-
-        let ours = replace_section(original, "b", "[program:b]\ncommand=/new\n").unwrap();
-        let current = format!("; theirs\n{ours}");
-        let reverted = with_old_sections(current.as_bytes(), original.as_bytes(), ours.as_bytes());
-        assert_eq!(
-            String::from_utf8(reverted).unwrap(),
-            format!("; theirs\n{original}")
-        );
     }
 }

@@ -4,3 +4,4 @@
 pub mod block;
 pub mod programs;
 pub(crate) mod rpc;
+pub mod undo;

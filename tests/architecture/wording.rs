@@ -252,19 +252,6 @@ const ALLOWED: &[(&str, &[&str], &str)] = &[
     ("plan/recipe/mod.rs", &["fork"], "an option's value"),
     ("report/ask.rs", &["no", "yes"], "the user's answer"),
     (
-        "site/config/block.rs",
-        &[
-            "$_SERVER['HTTP_HOST'] = DOMAIN_CURRENT_SITE;",
-            "$_SERVER['HTTP_HOST'] = \\DOMAIN_CURRENT_SITE;",
-            "$gearman_servers = array(",
-            "define( '{name}', ",
-            "defined( '{name}' ) || define( '{name}', ",
-            "global $gearman_servers;",
-            "if ( 'cli' === PHP_SAPI && ",
-        ],
-        "PHP in our block",
-    ),
-    (
         "site/config/definitions.rs",
         &["define"],
         "a function of PHP",
@@ -278,6 +265,11 @@ const ALLOWED: &[(&str, &[&str], &str)] = &[
         "site/config/mod.rs",
         &["no", "off"],
         "values of PHP that look like false",
+    ),
+    (
+        "site/config/ours.rs",
+        &["define", "global", "if", "true"],
+        "words of PHP in our lines",
     ),
     (
         "site/config/place.rs",

@@ -8,6 +8,7 @@ use crate::common::python;
 use crate::dice::Dice;
 use wp_gears::gearman::binary::Inbox;
 use wp_gears::gearman::options::{self, Wanted};
+use wp_gears::gearman::undo;
 use wp_gears::supervisor::{block, programs};
 
 /// Runs the test on mutated samples; each may take at most a second.
@@ -123,7 +124,16 @@ fn any_options_file_is_edited_once_and_for_all_or_refused() {
             assert_eq!(value, None, "seed {seed}: {shown}");
         }
         let mine = [&new[..], b"\n# mine\n"].concat();
-        let _ = options::undo(&mine, text, &new, "PARAMS");
+        let (back, _) = undo::undo(&mine, text, &new, "PARAMS");
+        let lines = |text: &[u8]| -> Vec<Vec<u8>> {
+            let lines = text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+            lines
+                .filter(|it| !it.is_empty())
+                .map(<[u8]>::to_vec)
+                .collect()
+        };
+        let original = [text, b"\n# mine\n"].concat();
+        assert_eq!(lines(&back), lines(&original), "seed {seed}: {shown}");
     });
     assert!(edited > 500, "only {edited} were edited");
 }

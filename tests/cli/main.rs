@@ -15,6 +15,7 @@ mod errors;
 mod faults;
 mod fuzz;
 mod intent;
+mod lives;
 mod odd;
 mod order;
 mod pages;

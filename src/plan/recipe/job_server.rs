@@ -54,6 +54,7 @@ pub fn resources(
                 Ok(Some(password::write(now.unwrap_or_default(), &secret)).into())
             }),
             ..File::whole(password::CONFIG, Vec::new(), 0o640)
+                .edit(Edit::Arguments)
                 .owner(Owner::Group(gearmand.user.into()))
                 .secrets(Secrets::Options)
         });

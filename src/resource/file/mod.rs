@@ -1,6 +1,7 @@
 //! A file whose new content is a pure function of its present content.
 
 mod inverse;
+mod rebase;
 
 use std::path::{Path, PathBuf};
 
@@ -9,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use similar::TextDiff;
 
 pub use inverse::FileInverse;
+pub use rebase::{Content, Rebase, Step};
 
 use crate::base::problem::Problem;
 use crate::base::secrets::{self, Secrets};
@@ -51,6 +53,8 @@ pub enum Edit {
     Whole,
     /// gearmand's options in its package's defaults file.
     Options,
+    /// gearmand's options in a file that holds nothing else.
+    Arguments,
     WpConfig,
     /// A file of supervisor's that holds our program alone.
     Program,
@@ -63,9 +67,9 @@ pub enum Edit {
 }
 
 impl Edit {
-    /// Whether the whole file is ours, its owner and mode included.
+    /// Whether the file's owner and mode are ours.
     fn is_whole(self) -> bool {
-        matches!(self, Edit::Whole | Edit::Program)
+        matches!(self, Edit::Whole | Edit::Program | Edit::Arguments)
     }
 }
 
@@ -176,7 +180,7 @@ impl File {
             && !(self.is_ours() && self.has_folder(host))
     }
 
-    /// Whether the whole file is ours, its owner and mode included.
+    /// Whether its owner and mode are ours.
     fn is_ours(&self) -> bool {
         self.edit.is_whole()
     }
@@ -187,6 +191,11 @@ impl File {
         let next = (self.make)(host, now.as_ref().map(|file| file.bytes.as_slice()))
             .with_context(|| format!("edit {}", self.path.display()))?;
         Ok((now, next))
+    }
+
+    /// Whether nothing but the whole file is ever restored.
+    fn is_new(&self, before: Option<&Backup>) -> bool {
+        self.edit == Edit::Whole && (before.is_none() || self.source.is_some())
     }
 
     /// Refuses to write a file of ours through a link.
@@ -290,7 +299,7 @@ impl Resource for File {
         // from those that people make later.
         let after = match &next.bytes {
             None => None,
-            Some(bytes) if self.edit == Edit::Whole => Some(originals::hash(bytes)),
+            Some(bytes) if self.is_new(before.as_ref()) => Some(originals::hash(bytes)),
             Some(bytes) => Some(originals::store(host, bytes)?),
         };
         let inverse = FileInverse::new(self.path.clone(), self.edit, before, after);

@@ -2,7 +2,7 @@
 
 use crate::site::config::events::Kind;
 use crate::site::config::network::Network;
-use crate::site::plugins::{SALT, Switch, constants};
+use crate::site::plugins::{SALT, Switch};
 
 // Existing hosts have these comments: they identify the block and must not
 // change. They must not contain `?>`, or the phrase at which WP-CLI splits files.
@@ -12,11 +12,22 @@ const BEGIN_SPLIT: &str = "/* BEGIN wp-gears: background jobs. No need to edit t
 const END: &str = "/* END wp-gears */";
 
 pub fn is_begin(comment: &[u8]) -> bool {
-    comment.starts_with(b"/* BEGIN wp-gears:")
+    bare(comment).starts_with(b"BEGIN wp-gears:")
 }
 
 pub fn is_end(comment: &[u8]) -> bool {
-    comment == END.as_bytes()
+    bare(comment) == b"END wp-gears"
+}
+
+/// A comment without what marks it as one, which formatters change.
+fn bare(comment: &[u8]) -> &[u8] {
+    let is_mark = |byte: &u8| b"/*# \t\r\n".contains(byte);
+    let start = comment.iter().position(|byte| !is_mark(byte));
+    let end = comment.iter().rposition(|byte| !is_mark(byte));
+    match (start, end) {
+        (Some(start), Some(end)) => &comment[start..=end],
+        _ => b"",
+    }
 }
 
 pub fn is_marker(comment: &[u8]) -> bool {
@@ -25,7 +36,7 @@ pub fn is_marker(comment: &[u8]) -> bool {
 
 /// Whether the block with this first comment splits a line.
 pub fn was_split(begin: &[u8]) -> bool {
-    begin == BEGIN_SPLIT.as_bytes()
+    bare(begin) == bare(BEGIN_SPLIT.as_bytes())
 }
 
 /// The settings that the file lacks; each becomes one or more lines.
@@ -157,21 +168,4 @@ pub fn plain_servers(servers: &[String], is_global: bool) -> Vec<String> {
 /// A PHP string literal in single quotes.
 pub fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
-}
-
-/// Whether a line looks like one that setup adds, for blocks without a journal.
-pub fn is_ours(line: &[u8]) -> bool {
-    let line = String::from_utf8_lossy(line);
-    let of_names = constants().iter().any(|name| {
-        line.starts_with(&format!("define( '{name}', "))
-            || line.starts_with(&format!("defined( '{name}' ) || define( '{name}', "))
-    });
-    of_names
-        || line == "global $gearman_servers;"
-        || line.starts_with("$gearman_servers = array(")
-        || line.starts_with("$GLOBALS['gearman_servers'] = ")
-        || line == "$_SERVER['HTTP_HOST'] = DOMAIN_CURRENT_SITE;"
-        || line == "$_SERVER['HTTP_HOST'] = \\DOMAIN_CURRENT_SITE;"
-        || line == "}"
-        || (line.starts_with("if ( 'cli' === PHP_SAPI && ") && line.ends_with('{'))
 }

@@ -13,6 +13,7 @@ mod layout;
 mod lines;
 mod locate;
 mod network;
+mod ours;
 mod php;
 mod place;
 mod reader;
@@ -30,8 +31,9 @@ mod worker;
 
 pub use locate::{Located, locate};
 pub use network::Network;
+pub use ours::Ours;
 pub use refusal::Refusal;
-pub use undo::{Undone, remove, undo};
+pub use undo::{Undone, remove, undo, undo_ours};
 
 use change::Change;
 use facts::Facts;

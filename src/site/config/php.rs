@@ -83,6 +83,31 @@ pub fn parse<R: Send>(
     })
 }
 
+/// A token, with its place in the source. What is between two is white space.
+pub struct Part {
+    pub at: Range<usize>,
+    pub comment: bool,
+}
+
+/// All tokens, also of a file that does not parse. None for one that takes too
+/// long to read.
+pub fn tokens(source: &[u8]) -> Vec<Part> {
+    if source.len() > MAX_BYTES || check_heredocs(source).is_err() {
+        return Vec::new();
+    }
+    let (tokens, _) = php_lexer::lex_all(&ascii_view(source));
+    // What follows the compiler's halt is data.
+    let code = |token: &Token| !matches!(token.kind, TokenKind::Eof | TokenKind::HaltCompiler);
+    tokens
+        .into_iter()
+        .take_while(code)
+        .map(|token| Part {
+            at: token.span.start as usize..token.span.end as usize,
+            comment: token.kind.is_comment(),
+        })
+        .collect()
+}
+
 /// Whether our parser accepts `source` as PHP.
 pub fn parses(source: &[u8]) -> bool {
     parse(source, |_, _, _, _| ()).is_ok()

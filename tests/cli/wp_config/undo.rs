@@ -100,10 +100,37 @@ fn a_block_that_was_already_removed_is_fine() {
 }
 
 #[test]
-fn half_a_block_is_reported() {
-    let current = left().replace("/* END wp-gears */\n", "");
-    let said = remove(current.as_bytes()).left_alone;
-    assert!(said[0].contains("without its END"), "{said:?}");
+fn half_a_block_is_removed_as_far_as_it_is_ours() {
+    let mine = "define( 'MINE', 1 );\n";
+    let plain = left().replace("/* That's", &format!("{mine}/* That's"));
+    let without = remove(plain.as_bytes()).text;
+    let (begin, end) = (
+        plain.find("/* BEGIN").unwrap(),
+        plain.find("/* END").unwrap(),
+    );
+    let first = begin + plain[begin..].find('\n').unwrap() + 1;
+    for current in [
+        plain.replace("/* END wp-gears */\n", ""),
+        format!("{}{}", &plain[..begin], &plain[first..]),
+        plain[..end].to_owned() + mine + &plain[end + "/* END wp-gears */\n".len()..],
+    ] {
+        let Undone { text, left_alone } = remove(current.as_bytes());
+        let text = String::from_utf8(text).unwrap();
+        assert!(
+            !text.contains("WP_GEARS") && !text.contains("wp-gears"),
+            "{text}"
+        );
+        assert_eq!(
+            text.matches("MINE").count(),
+            current.matches("MINE").count()
+        );
+        assert_eq!(left_alone, Vec::<String>::new());
+        let bare = |text: &str| text.replace(['\n', ' '], "").replace(mine.trim(), "");
+        assert_eq!(
+            bare(&text).replace("define('MINE',1);", ""),
+            bare(&String::from_utf8_lossy(&without)).replace("define('MINE',1);", "")
+        );
+    }
 }
 
 #[test]
