@@ -2,7 +2,6 @@
 
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding};
-use crate::resource::ResourceId;
 use crate::site::config::Network;
 
 pub const CHECK: Check = Check {
@@ -18,7 +17,6 @@ fn run(context: &Context) -> Vec<Finding> {
             "set DOMAIN_CURRENT_SITE in {} to the main domain, as a literal string",
             site.config.display()
         );
-        let by = ResourceId::File(site.config.clone());
         let Ok(facts) = context.facts(site) else {
             return vec![match site.found.network {
                 Network::No => Finding::ok("not a network"),
@@ -34,7 +32,7 @@ fn run(context: &Context) -> Vec<Finding> {
             (true, false) => {
                 let message =
                     "the network has no main domain on the command line, so links in jobs are broken";
-                Finding::failed(message, help).fixed_by(by)
+                Finding::failed(message, help)
             }
         }]
     })

@@ -266,10 +266,10 @@ s.bind((\"127.0.0.1\", 4730)); s.listen(); time.sleep(600)' >/dev/null 2>&1 </de
         Hand("rm /var/www/site/wp-content/mu-plugins/slow.php; wp-gears reload --wait"),
     ),
     fault(
-        "a network whose address comes from the request",
+        "a network whose address a plugin takes away",
         NETWORK,
         "multisite",
-        FixThen(
+        Hand(
             "cp -p /root/wp-config.php /var/www/site/wp-config.php
              rm /var/www/site/wp-content/mu-plugins/address.php",
         ),
