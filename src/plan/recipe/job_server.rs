@@ -72,15 +72,15 @@ pub fn resources(
         });
     }
     items.host(options_file(gearmand, wanted.clone()));
-    if let Some(folder) = store.and_then(Store::folder).filter(|_| host.live()) {
-        if let Some(mode) = mode_of_queue(host, gearmand, &folder)? {
-            items.host(Directory {
-                path: folder,
-                owner: Owner::User(gearmand.user.into()),
-                mode,
-                shared: false,
-            });
-        }
+    if let Some(folder) = store.and_then(Store::folder).filter(|_| host.live())
+        && let Some(mode) = mode_of_queue(host, gearmand, &folder)?
+    {
+        items.host(Directory {
+            path: folder,
+            owner: Owner::User(gearmand.user.into()),
+            mode,
+            shared: false,
+        });
     }
     if platform.init == Init::Systemd {
         let for_unit = wanted.clone();
