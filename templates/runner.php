@@ -145,6 +145,7 @@ final class WP_Gears_Runner {
 		}
 		self::$options = self::autoloaded();
 		self::$engine  = $plugin->engine();
+		require_once __DIR__ . '/job.php'; // Not before: it needs the extension.
 		WP_Gears_Fork::quiesce();
 		WP_Gears_Clock::look();
 
@@ -493,72 +494,5 @@ final class WP_Gears_Last {
 			posix_kill( getmypid(), SIGKILL );
 		}
 		exit( 0 );
-	}
-}
-
-/** The job, as seen by the plugin and the hooks. */
-class WP_Gears_Job extends GearmanJob {
-	private $wp_gears;
-
-	public function __construct( array $job ) {
-		$this->wp_gears = $job;
-	}
-
-	public function __destruct() {
-	}
-
-	public function workload(): string {
-		return $this->wp_gears['workload'];
-	}
-
-	public function workloadSize(): int {
-		return strlen( $this->wp_gears['workload'] );
-	}
-
-	public function handle(): string {
-		return $this->wp_gears['handle'];
-	}
-
-	public function unique(): string {
-		return $this->wp_gears['unique'];
-	}
-
-	public function functionName(): string {
-		return $this->wp_gears['function'];
-	}
-
-	public function returnCode(): int {
-		return 0; // GEARMAN_SUCCESS
-	}
-
-	public function setReturn( $gearman_return_t ): bool {
-		return true;
-	}
-
-	public function sendStatus( $numerator, $denominator ): bool {
-		WP_Gears_Runner::send( array( 'status' => array( (int) $numerator, (int) $denominator ) ) );
-		return true;
-	}
-
-	public function sendData( $data ): bool {
-		WP_Gears_Runner::send( array( 'data' => bin2hex( $data ) ) );
-		return true;
-	}
-
-	public function sendWarning( $warning ): bool {
-		WP_Gears_Runner::send( array( 'warning' => bin2hex( $warning ) ) );
-		return true;
-	}
-
-	public function sendComplete( $result ): bool {
-		return true; // The worker reports it once the job is over.
-	}
-
-	public function sendException( $exception ): bool {
-		return true;
-	}
-
-	public function sendFail(): bool {
-		return true;
 	}
 }

@@ -244,9 +244,10 @@ fn over_http_there_is_only_403() {
         .port();
     let dir = lab().dir.join("http");
     fs::create_dir_all(&dir).unwrap();
-    const PRIVATE: [&str; 5] = [
+    const PRIVATE: [&str; 6] = [
         "runner.php",
         "fork.php",
+        "job.php",
         "plugin.php",
         "request.php",
         "exits.php",

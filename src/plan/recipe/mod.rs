@@ -34,9 +34,10 @@ use crate::site::content::Content;
 use crate::site::page::{self, PROOF_PLUGIN};
 
 /// The PHP code of the workers, in a folder of root's.
-pub const PHP: [(&str, &str); 5] = [
+pub const PHP: [(&str, &str); 6] = [
     ("runner.php", include_str!("../../../templates/runner.php")),
     ("fork.php", include_str!("../../../templates/fork.php")),
+    ("job.php", include_str!("../../../templates/job.php")),
     ("plugin.php", include_str!("../../../templates/plugin.php")),
     (
         "request.php",
