@@ -70,6 +70,8 @@ final class WP_Gears_Ask {
 				self::reply( self::prove() );
 			case 'page':
 				self::reply( array( 'answer' => self::ask_a_page( 'describe', '' ) ) );
+			case 'forget':
+				self::reply( array( 'answer' => self::ask_a_page( 'forget', '' ) ) );
 			case 'web':
 				self::reply( array( 'answer' => self::prove_by_a_page() ) );
 			default:

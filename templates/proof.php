@@ -53,7 +53,7 @@ if ( ! class_exists( 'WP_Gears_Proof', false ) ) {
 			}
 			$action = isset( $_SERVER['HTTP_X_WP_GEARS_ACTION'] ) ? $_SERVER['HTTP_X_WP_GEARS_ACTION'] : '';
 			if ( 'forget' === $action ) {
-				self::answer( array( 'forgotten' => self::forget( $known ) ) );
+				self::answer( array( 'forgotten' => self::forget( $known ) ) + self::facts() );
 			}
 			if ( 'describe' === $action ) {
 				self::answer( self::facts() );

@@ -102,7 +102,7 @@ final class WP_Gears_Runner {
 		register_shutdown_function( array( __CLASS__, 'on_shutdown' ) );
 	}
 
-	/** In a check, the settings that wp-config.php is going to have. */
+	/** The settings that wp-config.php is going to have, or that remove has just taken out of it. */
 	private static function predefine( array $settings ) {
 		foreach ( $settings['constants'] as $name => $value ) {
 			define( $name, $value );

@@ -11,11 +11,11 @@ use crate::host::files::Node;
 use crate::host::supervisor::Supervisord;
 use crate::plan::journal::Scope;
 use crate::plan::remove::{Removal, Wish};
-use crate::plan::{Item, waiting};
-use crate::resource::Resource;
+use crate::plan::{Item, leave};
 use crate::resource::file::{Edit, File, Next};
 use crate::resource::link::Link;
 use crate::resource::program::Program;
+use crate::resource::{Phase, Resource};
 use crate::site::find::name as site_name;
 use crate::site::page::PROOF_PLUGIN;
 use crate::site::plugins::{self, PLUGINS};
@@ -63,23 +63,22 @@ pub fn of_site(
 ) -> Result<Option<Scope>> {
     let supervisor = host.supervisor()?;
     let content = content::by_files(host, dir);
-    let mut resources: Vec<Box<dyn Resource>> = Vec::new();
+    let mut steps: Vec<(Phase, Box<dyn Resource>)> = Vec::new();
     if let Some(path) = marked_config(host, dir)? {
-        resources.push(Box::new(wp_config(path)));
-        let drained = waiting::of_site(host, &site_name(dir), dir, wish.waiting)?;
-        resources.extend(drained.map(|it| Box::new(it) as Box<dyn Resource>));
+        let switch = wp_config(path);
+        let name = site_name(dir);
+        steps.extend(leave::steps(host, &name, dir, &switch, wish.waiting)?);
+        steps.push((Phase::Switch, Box::new(switch)));
     }
     for program in programs::all(host, supervisor)? {
         if program.site().as_deref() != Some(dir) {
             continue;
         }
-        resources.push(Box::new(without_program(
-            program.file,
-            program.name.clone(),
-            supervisor,
-        )));
+        let definition = without_program(program.file, program.name.clone(), supervisor);
+        steps.push((Phase::Definitions, Box::new(definition)));
         if host.live() {
-            resources.push(Box::new(Program::removed(&program.name, supervisor)));
+            let workers = Program::removed(&program.name, supervisor);
+            steps.push((Phase::Workers, Box::new(workers)));
         }
     }
     for runner_name in plugins::runners() {
@@ -87,20 +86,21 @@ pub fn of_site(
         if let Ok(Node::Link { to, .. }) = host.look(&path)
             && to == runner()
         {
-            resources.push(Box::new(Link {
+            let link = Link {
                 to: None,
                 ..Link::to(path, runner())
-            }));
+            };
+            steps.push((Phase::Files, Box::new(link)));
         }
     }
     let bundled = PLUGINS.iter().filter(|plugin| plugin.bundled);
     let names = bundled.map(|plugin| plugin.main_file).chain([PROOF_PLUGIN]);
     for path in names.map(|name| content.must_use.join(name)) {
         if host.read(&path)?.is_some() {
-            resources.push(Box::new(removed(path, Edit::Whole)));
+            steps.push((Phase::Files, Box::new(removed(path, Edit::Whole))));
         }
     }
-    if resources.is_empty() {
+    if steps.is_empty() {
         return Ok(None);
     }
     removal.left.push(format!(
@@ -108,9 +108,10 @@ pub fn of_site(
         dir.display()
     ));
     let scope = Scope::Site(site_name(dir));
+    steps.sort_by_key(|(phase, _)| *phase);
     removal
         .items
-        .extend(resources.into_iter().map(|resource| Item {
+        .extend(steps.into_iter().map(|(_, resource)| Item {
             scope: scope.clone(),
             resource,
         }));

@@ -3,6 +3,7 @@
 pub mod apply;
 pub mod history;
 pub mod journal;
+pub mod leave;
 pub mod make;
 pub mod marked;
 pub mod preflight;

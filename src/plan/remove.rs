@@ -9,7 +9,7 @@ use crate::base::paths::{BASE, LOGS, STATE};
 use crate::host::Host;
 use crate::intent::queue::WaitingJobs;
 use crate::plan::journal::{History, Scope};
-use crate::plan::{Item, waiting};
+use crate::plan::{Item, leave, waiting};
 use crate::resource::drained::Drained;
 use crate::resource::file::{Edit, FileInverse};
 use crate::resource::package::{PackagesInverse, is_extension};
@@ -60,11 +60,20 @@ pub fn of_history(
                 .interrupted
                 .extend(path.and_then(Path::parent).map(Path::to_owned));
         }
+        if let (Inverse::File(file), Scope::Site(name), Some(dir)) =
+            (&entry.inverse, scope, &history.site)
+            && file.edit == Edit::WpConfig
+        {
+            let switch = file.restored(host)?.0;
+            steps.extend(leave::steps(host, name, dir, &switch, wish.waiting)?);
+        }
         let reverted = entry.inverse.kind().revert(&context)?;
         steps.extend(reverted.step);
         removal.left.extend(reverted.left);
     }
-    if let Some(drained) = drained(host, scope, history, wish.waiting)? {
+    if *scope == Scope::Host
+        && let Some(drained) = of_job_server(host, history, wish.waiting)?
+    {
         steps.push((Phase::Drain, Box::new(drained)));
     }
     if unloads(history, wish.purge) {
@@ -81,20 +90,7 @@ pub fn of_history(
     Ok(())
 }
 
-/// Drains the queues of what stops or restarts.
-fn drained(
-    host: &Host,
-    scope: &Scope,
-    history: &History,
-    wish: WaitingJobs,
-) -> Result<Option<Drained>> {
-    match (scope, &history.site) {
-        (Scope::Site(name), Some(dir)) => waiting::of_site(host, name, dir, wish),
-        (Scope::Site(_), None) => Ok(None),
-        (Scope::Host, _) => of_job_server(host, history, wish),
-    }
-}
-
+/// Drains the queues of a job server that stops or restarts.
 fn of_job_server(host: &Host, history: &History, wish: WaitingJobs) -> Result<Option<Drained>> {
     let family = host.platform()?.family;
     let mut stops = None;

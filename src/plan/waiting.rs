@@ -19,11 +19,20 @@ use crate::resource::drained::{Drained, Purpose};
 use crate::resource::file::File;
 use crate::site::{config, plugins, settings};
 use crate::worker::function_of;
+use crate::worker::heartbeat::{self, Activity};
 
 const LIMIT: Duration = Duration::from_secs(2);
 
-/// The jobs of a site whose workers are removed; `None` if it submits none.
-pub fn of_site(host: &Host, name: &str, dir: &Path, wish: WaitingJobs) -> Result<Option<Drained>> {
+/// The jobs of a site whose workers are removed; `None` if it submits none. `salt` and
+/// `servers` are those that wp-config.php has lost.
+pub fn of_site(
+    host: &Host,
+    name: &str,
+    dir: &Path,
+    salt: Option<&str>,
+    servers: Option<Vec<String>>,
+    wish: WaitingJobs,
+) -> Result<Option<Drained>> {
     // Read now: these settings are removed before the jobs are counted again.
     let found = settings::locate(host, dir)
         .and_then(|path| Ok((host.read(&path)?, path)))
@@ -34,14 +43,15 @@ pub fn of_site(host: &Host, name: &str, dir: &Path, wish: WaitingJobs) -> Result
     let Some(found) = found.filter(|_| host.live()) else {
         return Ok(None);
     };
-    let salt = found.salt.as_deref();
+    let salt = salt.or(found.salt.as_deref());
     let mut functions = salt.map_or_else(Vec::new, |salt| plugins::functions(Some(salt)));
     // That of a run that failed.
     functions
         .extend(salts::kept(host, name).map_or_else(Vec::new, |it| plugins::functions(Some(&it))));
-    functions.extend(function_of(&Path::new(BASE).join("run").join(name)));
-    let servers: Vec<Server> = found
-        .servers
+    let run = Path::new(BASE).join("run").join(name);
+    functions.extend(function_of(&run));
+    let servers: Vec<Server> = servers
+        .or(found.servers)
         .unwrap_or_else(|| own_server(host).into_iter().collect())
         .iter()
         .filter_map(|server| server.parse().ok())
@@ -58,7 +68,17 @@ pub fn of_site(host: &Host, name: &str, dir: &Path, wish: WaitingJobs) -> Result
             Ok(mine.map(|queue| queue.waiting()).sum())
         }),
         wish,
+        runs: run_jobs(&run),
+        busy: false,
     }))
+}
+
+/// Whether a worker runs that can take jobs.
+fn run_jobs(run: &Path) -> bool {
+    let workers = heartbeat::read(run).unwrap_or_default();
+    workers
+        .iter()
+        .any(|it| matches!(it.activity, Activity::Idle | Activity::Busy))
 }
 
 /// All jobs of a job server that stops, or that gets its old `options` back
@@ -83,5 +103,10 @@ pub fn of_job_server(
             running::would_lose(host, family, &to_be, FunctionStatus::waiting)
         }),
         wish,
+        runs: host
+            .list(&Path::new(BASE).join("run"))?
+            .iter()
+            .any(|name| run_jobs(&Path::new(BASE).join("run").join(name))),
+        busy: false,
     })
 }

@@ -212,8 +212,12 @@ impl Reverted {
 /// The order of a removal. Within a phase, the last change is reverted first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
+    /// Workers keep the settings that they need to run what is queued.
+    Keep,
     /// Pages stop submitting jobs.
     Switch,
+    /// No page runs the old wp-config.php any more.
+    Pages,
     /// The jobs that were submitted are run.
     Drain,
     /// supervisor's files, so that its next reread drops the workers.

@@ -14,10 +14,20 @@ use crate::resource::{Change, Resource, ResourceId, State, Verb};
 /// How many jobs this run would strand now.
 pub type Waiting = dyn Fn(&Host) -> Result<u64> + Send + Sync;
 
+/// How long workers that run get if nobody says how long.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How long no job may be queued until none is expected.
+const QUIET: Duration = Duration::from_secs(1);
+
 pub struct Drained {
     pub purpose: Purpose,
     pub waiting: Box<Waiting>,
     pub wish: WaitingJobs,
+    /// Workers run these jobs now, so that waiting for them makes sense even if nobody
+    /// asked for that.
+    pub runs: bool,
+    /// Pages submit jobs until shortly before, so that an empty queue has to stay empty.
+    pub busy: bool,
 }
 
 /// What the queues are drained for.
@@ -41,6 +51,12 @@ impl fmt::Display for Purpose {
 }
 
 impl Drained {
+    /// How long to wait; `None` if no worker would run the jobs.
+    fn limit(&self) -> Option<Duration> {
+        let asked = self.wish.drain.map(Duration::from_secs);
+        asked.or_else(|| self.runs.then_some(PATIENCE))
+    }
+
     fn refusal(&self, waiting: u64) -> anyhow::Error {
         let them = if waiting == 1 { "it" } else { "them" };
         let why = format!("{}, and no worker would run {them}", jobs(waiting));
@@ -62,29 +78,42 @@ impl Resource for Drained {
         if self.wish.lose_queued_jobs {
             return Ok(State::Same);
         }
-        match ((self.waiting)(host)?, self.wish.drain) {
-            (0, _) => Ok(State::Same),
-            (waiting, None) => Err(self.refusal(waiting)),
-            (waiting, Some(seconds)) => Ok(State::Differs(
-                Change::new(Verb::Drain)
-                    .detail(format!("{}; for at most {seconds} s", jobs(waiting))),
-            )),
+        let waiting = (self.waiting)(host)?;
+        let limit = self.limit();
+        if waiting == 0 && !(self.busy && limit.is_some()) {
+            return Ok(State::Same);
         }
+        let Some(limit) = limit else {
+            return Err(self.refusal(waiting));
+        };
+        let seconds = limit.as_secs();
+        Ok(State::Differs(Change::new(Verb::Drain).detail(
+            match waiting {
+                0 => format!("until the workers have run what pages submit until then; for at most {seconds} s"),
+                _ => format!("{}; for at most {seconds} s", jobs(waiting)),
+            },
+        )))
     }
 
     fn apply(&self, host: &Host, watch: &dyn Fn(&str)) -> Result<()> {
-        let limit = Duration::from_secs(self.wish.drain.unwrap_or(0));
+        let limit = self.limit().unwrap_or_default();
         let start = Instant::now();
+        let mut empty_since: Option<Instant> = None;
         loop {
             let waiting = (self.waiting)(host)?;
             if waiting == 0 {
-                return Ok(());
+                let since = *empty_since.get_or_insert_with(Instant::now);
+                if !self.busy || since.elapsed() > QUIET || start.elapsed() > limit {
+                    return Ok(());
+                }
+            } else {
+                empty_since = None;
+                if start.elapsed() > limit {
+                    return Err(self.refusal(waiting));
+                }
+                watch(&jobs(waiting));
             }
-            if start.elapsed() > limit {
-                return Err(self.refusal(waiting));
-            }
-            watch(&jobs(waiting));
-            std::thread::sleep(Duration::from_millis(200));
+            std::thread::sleep(Duration::from_millis(100));
         }
     }
 }

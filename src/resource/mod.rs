@@ -22,6 +22,7 @@ pub mod package;
 pub mod program;
 pub mod reload_php;
 pub mod repository;
+pub mod reread;
 pub mod service;
 pub mod source;
 pub mod worker_folder;
@@ -63,6 +64,8 @@ pub enum ResourceId {
     Packages,
     /// A program group of supervisor's.
     Program(String),
+    /// This wp-config.php, as the processes that serve pages have it in memory.
+    WebConfig(PathBuf),
     /// The processes that serve pages with PHP.
     WebPhp,
     Repository(String),
@@ -90,6 +93,9 @@ impl fmt::Display for ResourceId {
             ResourceId::Log(path) => write!(f, "log {}", path.display()),
             ResourceId::Packages => f.write_str("packages"),
             ResourceId::Program(group) => write!(f, "program {group}"),
+            ResourceId::WebConfig(path) => {
+                write!(f, "{} in the web's opcode cache", path.display())
+            }
             ResourceId::WebPhp => f.write_str("the web's PHP"),
             ResourceId::Repository(name) => write!(f, "repository {name}"),
             ResourceId::Service(unit) => write!(f, "service {unit}"),

@@ -67,6 +67,7 @@ enum Question {
     Prove,
     Page,
     Web,
+    Forget,
 }
 
 #[derive(Serialize)]
@@ -212,6 +213,16 @@ pub struct Proof {
     pub forked: bool,
 }
 
+/// What a page says that was asked to drop files from its opcode cache.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Forgotten {
+    /// How many it dropped; `None` if no page could be asked.
+    forgotten: Option<u32>,
+    /// Whether it has an opcode cache.
+    opcache: bool,
+}
+
 impl Target<'_> {
     /// Asks the site to identify itself.
     pub fn identify(&self, host: &Host) -> Result<Identity> {
@@ -272,6 +283,28 @@ impl Target<'_> {
         };
         self.ask(host, request, patience * 2 + PROVE)
             .map(PageProof::shown)
+    }
+
+    /// Has a page drop these files from its opcode cache. Whether none of them is in
+    /// there now.
+    ///
+    /// # Errors
+    /// A site that cannot be asked.
+    pub fn forget(
+        &self,
+        host: &Host,
+        listeners: &[WebListener],
+        files: &[PathBuf],
+    ) -> Result<bool> {
+        let request = Request {
+            listeners,
+            forget: files,
+            ..self.request(Question::Forget)?
+        };
+        let told: Forgotten = self.ask(host, request, FACTS)?;
+        Ok(told
+            .forgotten
+            .is_some_and(|files| files > 0 || !told.opcache))
     }
 
     fn request(&self, ask: Question) -> Result<Request<'_>> {
@@ -342,6 +375,7 @@ impl Target<'_> {
             }
             let what = match request.ask {
                 Question::Prove | Question::Web => "run a test job in",
+                Question::Forget => "ask a page of",
                 Question::Identify | Question::Facts | Question::Page => "load",
             };
             Problem::new(format!("{what} WordPress in {}", self.dir.display()), why).into()

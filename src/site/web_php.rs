@@ -33,7 +33,7 @@ pub struct WebPhp {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Kind {
+pub enum Kind {
     Fpm,
     Apache,
     /// php-cgi, which a web server has started.
@@ -183,6 +183,14 @@ fn is_apache_with_php(host: &Host, platform: &Platform, process: &Process) -> bo
 }
 
 impl WebPhp {
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
     pub fn has_extension(&self, host: &Host) -> bool {
         host.has_loaded(self.pid, LIBRARY)
     }

@@ -2,6 +2,7 @@
 //! the payload after a job's line.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -22,16 +23,24 @@ pub struct Hello<'a> {
     pub settled: bool,
     /// Why WordPress exited while loading, if this start is to find out where.
     pub trace: &'a str,
-    /// In a check: what wp-config.php does not set yet.
+    /// What wp-config.php does not set yet (in a check), or no longer (while remove drains
+    /// the queue).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub predefine: Option<&'a Predefined>,
 }
 
-/// Settings that wp-config.php is going to have. One of them, the salt, is secret.
+/// Settings that wp-config.php is going to have, or had. One of them, the salt, is secret.
 #[derive(Serialize, Deserialize, Default, Clone, PartialEq)]
 pub struct Predefined {
     pub constants: BTreeMap<String, serde_json::Value>,
     pub servers: Option<Vec<String>>,
+}
+
+impl Predefined {
+    /// Those that a file holds, if there is one.
+    pub fn read(path: &Path) -> Option<Predefined> {
+        serde_json::from_slice(&std::fs::read(path).ok()?).ok()
+    }
 }
 
 /// Shows no values.

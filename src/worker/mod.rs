@@ -45,6 +45,9 @@ pub struct Paths {
     /// Until wp-config.php is another file than this one describes, no worker loads the
     /// site. In root's folder.
     pub unswitched: PathBuf,
+    /// While remove drains the queue: the settings that wp-config.php no longer has, as
+    /// `Predefined`. The worker user's alone, in root's folder.
+    pub leaving: PathBuf,
     /// When this file changes, every worker restarts PHP before its next job. In
     /// root's folder.
     pub reload: PathBuf,
@@ -58,6 +61,7 @@ impl Paths {
             failed: state.join("failed").join(name),
             paused: state.join("run").join(format!("{name}.paused")),
             unswitched: state.join("run").join(format!("{name}.unswitched")),
+            leaving: state.join("run").join(format!("{name}.leaving")),
             reload: state.join("run").join(format!("{name}.reload")),
         }
     }

@@ -46,6 +46,8 @@ pub struct PhpRuntime<'a> {
     log: &'a SiteLog,
     program: PathBuf,
     run: PathBuf,
+    /// Where remove keeps the settings that wp-config.php has lost.
+    lost: PathBuf,
     cache: OpcodeCache,
     pub site: ServedSite,
     process: Option<PhpProcess>,
@@ -82,6 +84,7 @@ impl<'a> PhpRuntime<'a> {
             log,
             program,
             run: paths.run.clone(),
+            lost: paths.leaving.clone(),
             cache: OpcodeCache::new(paths.cache.clone()),
             site: ServedSite::remembered(&args.site, paths),
             process: None,
@@ -176,6 +179,10 @@ impl<'a> PhpRuntime<'a> {
             self.cache.distrust();
         }
         let fork = self.may_fork();
+        let kept = match &self.predefine {
+            Some(given) => Some(given.clone()),
+            None => Predefined::read(&self.lost),
+        };
         let trace = std::mem::take(&mut self.trace);
         let cache = self
             .cache
@@ -192,7 +199,7 @@ impl<'a> PhpRuntime<'a> {
                 run: &self.run.to_string_lossy(),
                 fork,
                 volatile: &self.site.volatile,
-                predefine: self.predefine.as_ref(),
+                predefine: kept.as_ref(),
                 home: &self.site.home,
                 host: self.host.as_deref().unwrap_or_default(),
                 settled: self.site.has_settled(),

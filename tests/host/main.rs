@@ -8,6 +8,7 @@ mod compatibility;
 mod software;
 
 mod bench;
+mod busy;
 mod container;
 mod dnf;
 mod doctor;

@@ -113,6 +113,8 @@ pub fn resources(
             }
         }),
         wish: waiting,
+        runs: false,
+        busy: false,
     });
     items.host(Service {
         unit: gearmand.unit.into(),

@@ -21,7 +21,7 @@ use crate::host::platform::{Family, Platform};
 use crate::intent::options::{Role, WorkerMode};
 use crate::intent::resolve::{Resolved, SiteResolved};
 use crate::plan::journal::Scope;
-use crate::plan::{Item, Run, trial};
+use crate::plan::{Item, Run, leave, trial};
 use crate::resource::Resource;
 use crate::resource::boolean::Boolean;
 use crate::resource::directory::Directory;
@@ -32,6 +32,7 @@ use crate::resource::repository::{Enabled, Repository};
 use crate::resource::source::Source;
 use crate::site::content::Content;
 use crate::site::page::{self, PROOF_PLUGIN};
+use crate::worker::Paths;
 
 /// The PHP code of the workers, in a folder of root's.
 pub const PHP: [(&str, &str); 6] = [
@@ -110,6 +111,9 @@ pub fn setup(host: &Host, resolved: &Resolved, run: Run) -> Result<Vec<Item>> {
             }
             workers::program(host, &mut items, resolved.host.supervisor, site, live)?;
         }
+        // Of a removal that was cut off.
+        let leaving = Paths::new(Path::new(BASE), &site.name).leaving;
+        items.site(site, leave::no_longer(&leaving));
         items.site(site, switch::wp_config(site));
     }
     Ok(items.list)
