@@ -55,7 +55,7 @@ pub fn run_on(host: &Host, args: &RemoveArgs, ui: Ui) -> Result<u8> {
     }
     ui.plan(&plan);
     let mut outcome = Outcome::default();
-    if plan.changes() || !chosen.scopes.is_empty() {
+    if plan.changes() || chosen.has_open_journals() {
         confirm(ui, args.yes, "remove wp-gears", false)?;
         for folder in &chosen.removal.interrupted {
             host.tidy(folder)?;
@@ -83,8 +83,12 @@ pub fn run_on(host: &Host, args: &RemoveArgs, ui: Ui) -> Result<u8> {
     let refused: Vec<&Refused> = plan.refused.iter().chain(&outcome.failed).collect();
     for scope in &chosen.scopes {
         // A journal is closed only when everything in it was undone.
-        if !refused.iter().any(|one| one.is_of(scope)) {
-            journal::close(host, scope)?;
+        if refused.iter().any(|one| one.is_of(scope)) {
+            continue;
+        }
+        match chosen.removal.kept.get(scope) {
+            Some(kept) => journal::reduce(host, scope, kept)?,
+            None => journal::close(host, scope)?,
         }
     }
     if refused.is_empty() && journal::scopes(host)?.is_empty() {
@@ -127,6 +131,12 @@ struct Chosen {
 }
 
 impl Chosen {
+    /// Whether a journal says more than what is kept anyway.
+    fn has_open_journals(&self) -> bool {
+        let is_kept = |scope: &Scope| self.removal.kept.contains_key(scope);
+        !self.scopes.iter().all(is_kept)
+    }
+
     /// Keeps what the sites share, because one of them remains.
     fn keep_host(&mut self, plan: &mut Plan) {
         plan.split_off_host();

@@ -320,6 +320,52 @@ pub fn scopes(host: &Host) -> Result<Vec<Scope>> {
     Ok(scopes)
 }
 
+/// After a removal: only what it kept stays in the journal.
+pub fn reduce(host: &Host, scope: &Scope, kept: &[ResourceId]) -> Result<()> {
+    let path = scope.file();
+    let Some(file) = host.read(&path)? else {
+        return Ok(());
+    };
+    if let Scope::Site(name) = scope {
+        salts::forget(host, name)?;
+    }
+    let mut text = Vec::new();
+    let mut stay = Vec::new();
+    for line in file.bytes.split(|byte| *byte == b'\n') {
+        let Ok(record) = serde_json::from_slice(line) else {
+            continue; // the last line, cut off
+        };
+        let record = match record {
+            Record::Begin {
+                number, at, act, ..
+            } => {
+                let mut parts = act.inverses();
+                parts.retain(|it| kept.contains(&it.kind().id()));
+                if parts.is_empty() {
+                    continue;
+                }
+                stay.push(number);
+                let (trial, act) = (false, Act::of(parts));
+                Record::Begin {
+                    number,
+                    at,
+                    trial,
+                    act,
+                }
+            }
+            Record::Done { number } if !stay.contains(&number) => continue,
+            Record::Proved { .. } => continue,
+            record => record,
+        };
+        text.extend(serde_json::to_vec(&record)?);
+        text.push(b'\n');
+    }
+    if text == file.bytes {
+        return Ok(());
+    }
+    host.write(&path, &text, None, Some(&file.meta))
+}
+
 /// Deletes a journal after everything in it was restored.
 pub fn close(host: &Host, scope: &Scope) -> Result<()> {
     if let Scope::Site(name) = scope {

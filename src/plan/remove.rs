@@ -1,6 +1,7 @@
 //! remove: turns a journal into resources that restore the original state, in the
 //! order of `Phase`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -14,13 +15,15 @@ use crate::resource::drained::Drained;
 use crate::resource::file::{Edit, FileInverse};
 use crate::resource::package::{PackagesInverse, is_extension};
 use crate::resource::reload_php::UnloadExtension;
-use crate::resource::{Inverse, Phase, Resource, RevertContext};
+use crate::resource::{Inverse, Phase, Resource, ResourceId, RevertContext};
 
 /// What remove does, and what it keeps.
 #[derive(Default)]
 pub struct Removal {
     pub items: Vec<Item>,
     pub left: Vec<String>,
+    /// What stays in the journal, because only --purge reverts it.
+    pub kept: BTreeMap<Scope, Vec<ResourceId>>,
     /// Folders in which an earlier run was interrupted.
     pub interrupted: Vec<PathBuf>,
 }
@@ -68,6 +71,11 @@ pub fn of_history(
             steps.extend(leave::steps(host, name, dir, &switch, wish.waiting)?);
         }
         let reverted = entry.inverse.kind().revert(&context)?;
+        let stays = reverted.step.is_none() && !reverted.left.is_empty();
+        if stays && !wish.purge && !is_own(entry.inverse.kind().path()) {
+            let kept = removal.kept.entry(scope.clone()).or_default();
+            kept.push(entry.inverse.kind().id());
+        }
         steps.extend(reverted.step);
         removal.left.extend(reverted.left);
     }
@@ -88,6 +96,11 @@ pub fn of_history(
             resource,
         }));
     Ok(())
+}
+
+/// Whether it is in a folder of ours, which --purge removes without a journal.
+fn is_own(path: Option<&Path>) -> bool {
+    path.is_some_and(|path| [BASE, LOGS].iter().any(|own| path.starts_with(own)))
 }
 
 /// Drains the queues of a job server that stops or restarts.

@@ -280,13 +280,38 @@ impl Revert for PackagesInverse {
 
     fn revert(&self, context: &RevertContext) -> Result<Reverted> {
         if !context.purge {
+            let services = self.still_run(context.host)?;
+            let run = match services.is_empty() {
+                true => String::new(),
+                false => format!(", with services that go on running: {}", services.join(" ")),
+            };
             return Ok(Reverted::kept(format!(
-                "the packages that setup installed: {} (--purge removes them)",
+                "the packages that setup installed: {}{run} ('wp-gears remove --purge' removes them)",
                 self.brought.join(" ")
             )));
         }
         let brought = self.brought.clone();
         Ok(Reverted::by(Phase::Packages, RemovePackages { brought }))
+    }
+}
+
+impl PackagesInverse {
+    /// The services of these packages that a removal without them leaves running.
+    fn still_run(&self, host: &Host) -> Result<Vec<&'static str>> {
+        let gearmand = &host.platform()?.family.gearmand;
+        let supervisor = host.supervisor()?;
+        let units = [
+            (Some(gearmand.package), gearmand.unit),
+            (supervisor.package, supervisor.unit),
+        ];
+        let mut running = Vec::new();
+        for (package, unit) in units {
+            let brought = package.is_some_and(|it| self.brought.iter().any(|one| one == it));
+            if brought && host.unit(unit, &[gearmand.unit, supervisor.unit])?.active {
+                running.push(unit);
+            }
+        }
+        Ok(running)
     }
 }
 

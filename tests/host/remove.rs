@@ -80,3 +80,46 @@ fn purge_takes_out_the_packages_that_setup_brought() {
     );
     assert_eq!(Site::first(&host).get("http://localhost/").0, 200);
 }
+
+#[test]
+fn purge_after_a_plain_remove_takes_out_what_that_kept() {
+    let host = fresh_host("later");
+    let packages = || {
+        host.shell("dpkg-query -W -f '${Package} ${db:Status-Status}\\n'")
+            .ok()
+    };
+    let before = (everything(&host), packages());
+    phase("setup and a plain remove");
+    on_site(&host, "setup", &[]).exits(0);
+    let removed = on_site(&host, "remove", &[]).exits(0);
+    for unit in SERVICES {
+        assert_eq!(
+            host.run(&["systemctl", "is-active", unit]).stdout,
+            "active\n"
+        );
+        assert!(removed.stdout.contains(unit), "{removed}");
+    }
+    assert!(removed.stdout.contains("remove --purge"), "{removed}");
+    phase("again, which changes nothing and says the same");
+    let tree = everything(&host);
+    let again = on_site(&host, "remove", &[]).exits(0);
+    assert!(again.stdout.contains("Nothing to remove"), "{again}");
+    assert!(again.stdout.contains("remove --purge"), "{again}");
+    none(tree.touches_to(&everything(&host)), "touched");
+    phase("setup works, and purge still knows what was there");
+    on_site(&host, "setup", &[]).exits(0);
+    on_site(&host, "remove", &[]).exits(0);
+    let removed = on_site(&host, "remove", &["--purge"]).exits(0);
+    assert_eq!(before.1, packages(), "{removed}");
+    let left = before.0.changes_to(&everything(&host)).into_iter();
+    // Packages leave users behind, and files that list or cache them.
+    let theirs = ["passwd", "group", "shadow", "gshadow", "ld.so.cache"];
+    let left = left.filter(|line| {
+        let is_theirs = |name: &&str| line.starts_with(&format!("~ /etc/{name}"));
+        !theirs.iter().any(|name| is_theirs(&name))
+    });
+    none(
+        left.collect(),
+        &format!("left by remove --purge, {removed}"),
+    );
+}
