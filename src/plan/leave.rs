@@ -47,7 +47,7 @@ pub fn steps(
     let goes_on = host.exists(&paths.leaving);
     let kept = match goes_on {
         true => read(host, &paths.leaving)?,
-        false => lost(host, switch)?,
+        false => lost(host, dir, switch)?,
     };
     let changes = goes_on || switch.inspect(host)? != State::Same;
     if let Some(kept) = &kept
@@ -90,10 +90,10 @@ fn read(host: &Host, marker: &Path) -> Result<Option<Predefined>> {
 
 /// The settings that wp-config.php has and will not have; `None` if it stays switched on,
 /// or was not.
-fn lost(host: &Host, switch: &File) -> Result<Option<Predefined>> {
+fn lost(host: &Host, dir: &Path, switch: &File) -> Result<Option<Predefined>> {
     let (now, next) = switch.texts(host)?;
     let scan = |bytes: Option<Vec<u8>>| -> Option<Found> {
-        config::scan(&bytes?, &settings::includes(host, &switch.path)).ok()
+        config::scan(&bytes?, &settings::includes(host, dir, &switch.path)).ok()
     };
     let Some(had) = scan(now.map(|file| file.bytes)) else {
         return Ok(None);

@@ -64,7 +64,7 @@ impl Resource for Reread {
                 Kind::Fpm => {
                     format!("{web}: a page drops it from the cache; requests go on undisturbed")
                 }
-                Kind::Apache | Kind::Cgi => {
+                Kind::Apache | Kind::Cgi | Kind::Lsphp => {
                     format!("{web}: reloaded gracefully, after the requests that it is serving")
                 }
             });
@@ -99,7 +99,7 @@ impl Resource for Reread {
         }
         for web in serving.iter().filter(|it| it.kind() != Kind::Fpm) {
             left.extend(children(host, web).into_iter().map(Old::Process));
-            if web.kind() == Kind::Cgi {
+            if web.kind() != Kind::Apache {
                 left.push(Old::Process(web.pid()));
             }
             watch(&format!("reloading {web}"));
