@@ -116,7 +116,7 @@ fn purge_after_a_plain_remove_takes_out_what_that_kept() {
     let theirs = ["passwd", "group", "shadow", "gshadow", "ld.so.cache"];
     let left = left.filter(|line| {
         let is_theirs = |name: &&str| line.starts_with(&format!("~ /etc/{name}"));
-        !theirs.iter().any(|name| is_theirs(name))
+        !theirs.iter().any(is_theirs)
     });
     none(
         left.collect(),
