@@ -6,6 +6,7 @@ use crate::site::config::value::{
     span, walk, walk_while,
 };
 use php_ast::{ArgKind, ArrayElementKind, BinaryOp, Expr, ExprKind, Name, UnaryPrefixOp};
+use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 
 /// The values of the constants that are certainly defined so far.
@@ -13,6 +14,9 @@ pub type Known = HashMap<String, Value>;
 
 /// Deeper expressions count as computed.
 const MAX_DEPTH: usize = 24;
+/// Nested conditions could be evaluated again and again. A large file takes a hundredth of
+/// this.
+const MAX_STEPS: usize = 1_000_000;
 
 /// What has been assigned and defined so far.
 #[derive(Debug, Default)]
@@ -31,6 +35,8 @@ pub struct State {
     pub host_constants: HashSet<String>,
     /// Functions of the file that read the request's host name.
     pub host_functions: HashSet<String>,
+    /// How many expressions were evaluated.
+    pub steps: Cell<usize>,
 }
 
 /// Where a file is.
@@ -58,8 +64,10 @@ impl Reader<'_> {
     }
 
     fn value_within(&self, expr: &Expr<'_, '_>, depth: usize) -> Value {
-        let Some(depth) = depth.checked_sub(1) else {
-            return self.computed(expr);
+        let steps = self.state.steps.get();
+        self.state.steps.set(steps.saturating_add(1));
+        let Some(depth) = depth.checked_sub(1).filter(|_| steps < MAX_STEPS) else {
+            return Value::computed(Truth::Unknown);
         };
         let value = |expr| self.value_within(expr, depth);
         match &expr.kind {
