@@ -12,7 +12,7 @@ use crate::host::files::Node;
 use crate::intent::queue::WaitingJobs;
 use crate::plan::waiting;
 use crate::resource::file::{File, Next, Owner};
-use crate::resource::reread::Reread;
+use crate::resource::reread::{Reread, To};
 use crate::resource::{Phase, Resource, State};
 use crate::site::ask::Target;
 use crate::site::config::{self, Found};
@@ -139,7 +139,7 @@ fn reread(host: &Host, dir: &Path, config: &Path, changes: bool) -> Result<Rerea
         config,
         php,
         changes,
-        forget: Box::new(move |host| {
+        to: To::End(Box::new(move |host| {
             let Some((php, user)) = &asked else {
                 return Ok(false);
             };
@@ -153,6 +153,6 @@ fn reread(host: &Host, dir: &Path, config: &Path, changes: bool) -> Result<Rerea
                 host: seen_as.as_deref(),
             };
             target.forget(host, &listeners::all(host), &files)
-        }),
+        })),
     })
 }

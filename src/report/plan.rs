@@ -131,8 +131,10 @@ impl Ui {
         let same = plan.steps.iter().filter(|step| step.state == State::Same);
         let mut kept = untouched.to_vec();
         let same = same.count();
-        if same > 0 {
-            kept.push(format!("{same} resources that are up to date"));
+        match same {
+            0 => {}
+            1 => kept.push("1 resource that is up to date".into()),
+            _ => kept.push(format!("{same} resources that are up to date")),
         }
         rows.push(Row {
             names: kept,

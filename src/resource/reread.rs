@@ -28,12 +28,29 @@ pub struct Reread {
     pub php: Option<Php>,
     /// Whether the file changes.
     pub changes: bool,
-    pub forget: Box<Forget>,
+    pub to: To,
+}
+
+/// What has to be reached.
+pub enum To {
+    /// No request may run the old file any more.
+    End(Box<Forget>),
+    /// Requests that begin from now on run the new file. Caches that all processes of a
+    /// server share are left to the proof, whose page drops the file from them.
+    Begin,
 }
 
 impl Reread {
-    /// The processes that may serve the site's pages.
+    /// The processes that serve the site's pages, as far as something is to do.
     fn serving(&self, host: &Host) -> Result<Vec<WebPhp>> {
+        let mut serving = self.all(host)?;
+        if let To::Begin = self.to {
+            serving.retain(|it| matches!(it.kind(), Kind::Cgi | Kind::Lsphp));
+        }
+        Ok(serving)
+    }
+
+    fn all(&self, host: &Host) -> Result<Vec<WebPhp>> {
         let processes = host.processes();
         if let Some(php) = &self.php {
             let serving = web_php::serving(host, &processes, php)?;
@@ -79,7 +96,11 @@ impl Resource for Reread {
         if !fpm.is_empty() {
             watch("asking a page");
             // A page that cannot be asked is no failure: there are other ways.
-            if !(self.forget)(host).unwrap_or(false) {
+            let forgot = match &self.to {
+                To::End(forget) => forget(host).unwrap_or(false),
+                To::Begin => true,
+            };
+            if !forgot {
                 let caches: Vec<Cache> = fpm.iter().map(|it| Cache::of(host, it)).collect();
                 for (web, _) in fpm.iter().zip(&caches).filter(|(_, it)| it.is_blind()) {
                     watch(&format!("reloading {web}"));
@@ -104,6 +125,9 @@ impl Resource for Reread {
             }
             watch(&format!("reloading {web}"));
             web.reload(host)?;
+        }
+        if let To::Begin = self.to {
+            return Ok(());
         }
         let start = Instant::now();
         loop {

@@ -162,6 +162,8 @@ fn apache_with_mod_fcgid() {
     Options +ExecCGI
 </FilesMatch>
 END
+         # Each process has a cache of its own, and none looks at a file again.
+         echo opcache.validate_timestamps=0 >/etc/php/8.2/cgi/conf.d/99-blind.ini
          a2enconf fcgid-php && a2enmod fcgid && systemctl restart apache2"
     );
     let packages = ["apache2", "libapache2-mod-fcgid", "php-cgi"];

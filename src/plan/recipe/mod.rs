@@ -113,8 +113,13 @@ pub fn setup(host: &Host, resolved: &Resolved, run: Run) -> Result<Vec<Item>> {
         }
         // Of a removal that was cut off.
         let leaving = Paths::new(Path::new(BASE), &site.name).leaving;
-        items.site(site, leave::no_longer(&leaving));
+        if host.exists(&leaving) {
+            items.site(site, leave::no_longer(&leaving));
+        }
         items.site(site, switch::wp_config(site));
+        if live && of_host.roles.contains(&Role::Web) {
+            items.site(site, switch::reread(host, site));
+        }
     }
     Ok(items.list)
 }

@@ -16,6 +16,7 @@ use crate::intent::resolve::SiteResolved;
 use crate::plan::recipe::program::worker_command;
 use crate::resource::check::{Check, Condition, Needed, When};
 use crate::resource::file::{Edit, File, Next, Owner, Then};
+use crate::resource::reread::{Reread, To};
 use crate::resource::{Resource, ResourceId, State};
 use crate::site::config::{self, Desired, Want};
 use crate::site::plugins::{self, SALT};
@@ -51,6 +52,18 @@ pub fn wp_config(site: &SiteResolved) -> File {
         secrets: Secrets::Php(plugins::shown_words()),
         source: None,
         then: Some(wake(site)),
+    }
+}
+
+/// Processes with opcode caches of their own would run the old file for a while, or for
+/// ever.
+pub fn reread(host: &Host, site: &SiteResolved) -> Reread {
+    let switch = wp_config(site);
+    Reread {
+        config: site.config.clone(),
+        php: Some(site.php.clone()),
+        changes: switch.inspect(host).is_ok_and(|state| state != State::Same),
+        to: To::Begin,
     }
 }
 
