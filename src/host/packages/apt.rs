@@ -79,6 +79,7 @@ impl PackageManager for Apt {
             return change(host, operation, names, None, watch);
         }
         let folder = Path::new(STATE).join("apt");
+        host.remove_tree(&folder)?; // a run that was cut off may have left it
         host.make_dir(&folder, Attributes::root(0o700))?;
         let script = folder.join("invoke-rc.d");
         host.write(&script, SPARE_PHP, Some(Attributes::root(0o700)), None)?;
