@@ -280,6 +280,10 @@ impl Revert for PackagesInverse {
 
     fn revert(&self, context: &RevertContext) -> Result<Reverted> {
         if !context.purge {
+            let there = brought_now(context.host, &self.brought)?;
+            if there.is_empty() {
+                return Ok(Reverted::default()); // the package manager failed
+            }
             let services = self.still_run(context.host)?;
             let run = match services.is_empty() {
                 true => String::new(),
@@ -287,7 +291,7 @@ impl Revert for PackagesInverse {
             };
             return Ok(Reverted::kept(format!(
                 "the packages that setup installed: {}{run} ('wp-gears remove --purge' removes them)",
-                self.brought.join(" ")
+                there.join(" ")
             )));
         }
         let brought = self.brought.clone();
@@ -315,6 +319,16 @@ impl PackagesInverse {
     }
 }
 
+/// The packages among them that are installed. Without a package manager, all may be.
+fn brought_now(host: &Host, brought: &[String]) -> Result<Vec<String>> {
+    if !host.live() {
+        return Ok(brought.to_vec());
+    }
+    let installed = host.installed()?;
+    let is_there = |name: &&String| installed.contains_key(*name);
+    Ok(brought.iter().filter(is_there).cloned().collect())
+}
+
 /// Removes what setup installed, unless other packages need it by now.
 struct RemovePackages {
     brought: Vec<String>,
@@ -322,7 +336,7 @@ struct RemovePackages {
 
 impl RemovePackages {
     fn removable(&self, host: &Host) -> Result<Vec<String>> {
-        let mut present = self.brought_now(host)?;
+        let mut present = brought_now(host, &self.brought)?;
         let used = self.used(host, &present)?;
         present.retain(|name| used.iter().all(|(repository, _)| repository != name));
         if present.is_empty() || self.only_ours(host, &present)? {
@@ -336,12 +350,6 @@ impl RemovePackages {
             }
         }
         Ok(removable)
-    }
-
-    fn brought_now(&self, host: &Host) -> Result<Vec<String>> {
-        let installed = host.installed()?;
-        let is_there = |name: &&String| installed.contains_key(*name);
-        Ok(self.brought.iter().filter(is_there).cloned().collect())
     }
 
     /// Packages that added a repository which other packages came from, each
@@ -390,7 +398,7 @@ impl Resource for RemovePackages {
                         change = change.detail(RESTARTS);
                     }
                 }
-                for (package, user) in self.used(host, &self.brought_now(host)?)? {
+                for (package, user) in self.used(host, &brought_now(host, &self.brought)?)? {
                     change = change.detail(format!("{package} is kept: {user} came from it"));
                 }
                 State::Differs(change)
