@@ -93,6 +93,8 @@ pub fn run_on(host: &Host, args: &RemoveArgs, ui: Ui) -> Result<u8> {
     }
     if refused.is_empty() && journal::scopes(host)?.is_empty() {
         remove::forget(host, args.purge)?;
+    } else if refused.is_empty() {
+        journal::prune_originals(host)?;
     }
     left.sort();
     left.dedup();

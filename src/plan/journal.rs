@@ -320,6 +320,26 @@ pub fn scopes(host: &Host) -> Result<Vec<Scope>> {
     Ok(scopes)
 }
 
+/// Removes the originals that no journal mentions any more.
+pub fn prune_originals(host: &Host) -> Result<()> {
+    let mut journals = String::new();
+    for scope in scopes(host)? {
+        if let Some(file) = host.read(&scope.file())? {
+            journals.push_str(&String::from_utf8_lossy(&file.bytes));
+        }
+    }
+    let folder = Path::new(STATE).join("originals");
+    if !host.is_dir(&folder) {
+        return Ok(());
+    }
+    for name in host.list(&folder)? {
+        if !journals.contains(&*name.to_string_lossy()) {
+            host.remove_file(&folder.join(name))?;
+        }
+    }
+    host.remove_dir(&folder).map(|_| ())
+}
+
 /// After a removal: only what it kept stays in the journal.
 pub fn reduce(host: &Host, scope: &Scope, kept: &[ResourceId]) -> Result<()> {
     let path = scope.file();

@@ -198,9 +198,14 @@ fn remove_leaves_only_packages(host: &Host, kind: &Kind) {
     let remove = on_site(host, "remove", &[]).exits(0);
     println!("{}", remove.text());
     let packages = host_of(&kind.packages, "only");
-    none(
+    // What a later --purge has to know.
+    assert_eq!(
         everything(&packages).changes_to(&everything(host)),
-        "left by remove",
+        [
+            "+ /var/lib/wp-gears (folder)",
+            "+ /var/lib/wp-gears/state (folder)",
+            "+ /var/lib/wp-gears/state/host.jsonl (file)",
+        ]
     );
     assert_eq!(host.processes_of("wp-gears"), []);
 }
