@@ -195,7 +195,12 @@ impl File {
 
     /// Whether nothing but the whole file is ever restored.
     fn is_new(&self, before: Option<&Backup>) -> bool {
-        self.edit == Edit::Whole && (before.is_none() || self.source.is_some())
+        match self.edit {
+            Edit::Whole => before.is_none() || self.source.is_some(),
+            // It holds a password, which is to be in that file only.
+            Edit::Arguments => before.is_none(),
+            _ => false,
+        }
     }
 
     /// Refuses to write a file of ours through a link.
