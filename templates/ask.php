@@ -15,6 +15,8 @@ final class WP_Gears_Ask {
 	/** Errors that terminate a process. */
 	const FATAL = E_ERROR | E_PARSE | E_CORE_ERROR | E_COMPILE_ERROR | E_USER_ERROR | E_RECOVERABLE_ERROR;
 
+	const CANNOT_CONNECT = 'PHP has no stream_socket_client(), which disable_functions may disable';
+
 	public static $site;
 	private static $request;
 	private static $loaded = false;
@@ -257,8 +259,8 @@ final class WP_Gears_Ask {
 		$home = wp_parse_url( home_url( '/' ) );
 		$mark = substr( hash( 'sha256', "mark $secret" ), 0, 32 );
 		$why  = 'no web server listens on this host';
-		if ( ! function_exists( 'stream_socket_client' ) || ! function_exists( 'stream_context_create' ) || ! function_exists( 'stream_get_meta_data' ) ) {
-			return array( 'unreachable' => 'PHP has no stream_socket_client(), which disable_functions may disable' );
+		if ( ! self::can_connect() ) {
+			return array( 'unreachable' => self::CANNOT_CONNECT );
 		}
 		do {
 			foreach ( self::$request['listeners'] as $listener ) {
@@ -302,6 +304,9 @@ final class WP_Gears_Ask {
 	/** One request, without a library: the page's host name goes to this host's own address. */
 	private static function exchange( array $listener, array $to, $query, array $headers, $patience ) {
 		$host   = isset( $to['host'] ) ? $to['host'] : 'localhost';
+		if ( ! self::can_connect() ) {
+			return array( 'error' => self::CANNOT_CONNECT );
+		}
 		$path   = isset( $to['path'] ) ? $to['path'] : '/';
 		$https  = isset( $to['scheme'] ) && 'https' === $to['scheme'];
 		$port   = (int) $listener['port'];
@@ -338,6 +343,10 @@ final class WP_Gears_Ask {
 			'late'   => $late,
 			'status' => preg_match( '#^HTTP/\S+ (\d+[^\r\n]*)#', $text, $found ) ? $found[1] : '',
 		);
+	}
+
+	private static function can_connect() {
+		return function_exists( 'stream_socket_client' ) && function_exists( 'stream_context_create' ) && function_exists( 'stream_get_meta_data' );
 	}
 
 	/** What visitors get who request the runner: of several servers' answers, the one that is least closed. */
