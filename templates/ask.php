@@ -201,6 +201,11 @@ final class WP_Gears_Ask {
 
 	/** Has a page of the site submit a job, through a web server of this host, and waits until a worker has run it. */
 	private static function prove_by_a_page() {
+		// The page that proves must not have loaded the old wp-config.php: only its salt may have changed.
+		$page = self::ask_a_page( 'forget', '' );
+		if ( isset( $page['unreachable'] ) ) {
+			return $page;
+		}
 		$token = bin2hex( random_bytes( 16 ) );
 		$page  = self::ask_a_page( 'prove', $token );
 		if ( empty( $page['handle'] ) ) {
