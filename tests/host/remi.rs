@@ -85,9 +85,7 @@ fn options_in_the_unit(host: &Host, command: &str) {
     .ok();
     let before = everything(host);
     let port = PortWatch::start(host);
-    // doctor does not see that our drop-in replaces this unit's options.
-    let setup = ["wp-gears", "setup", "--site", site::FOLDER, "--yes"];
-    host.run(&setup).exits(0);
+    on_site(host, "setup", &[]).exits(0);
     port.saw_loopback_alone();
     jobs_run(&Site::first(host), 3);
     let running = host.processes_of("gearmand -d");
@@ -101,7 +99,7 @@ fn options_in_the_unit(host: &Host, command: &str) {
     }
 
     let (made, daemons_before) = (everything(host), daemons(host));
-    host.run(&setup).exits(0);
+    on_site(host, "setup", &[]).exits(0);
     none(made.touches_to(&everything(host)), "touched by a second");
     assert_eq!(daemons_before, daemons(host));
     on_site(host, "remove", &["--purge"]).exits(0);

@@ -68,9 +68,7 @@ fn yum_and_chkconfig_do_what_dnf_and_systemd_do() {
     }
     phase("setup");
     let before = host.tree(&["/etc/rc.d", "/var/www", "/etc/yum.repos.d"]);
-    // doctor rightly misses a higher limit of files, which an init script has to set.
-    let verbose = [&setup[..], &["-v"]].concat();
-    let setup = host.run(&verbose).exits(0);
+    let setup = on_site(&host, "setup", &["-v"]).exits(0);
     for command in [
         "$ yum",
         "$ chkconfig gearmand on",
@@ -88,7 +86,7 @@ fn yum_and_chkconfig_do_what_dnf_and_systemd_do() {
 
     phase("a second setup touches nothing");
     let (files, running) = (everything(&host), daemons(&host));
-    let second = host.run(&verbose).exits(0);
+    let second = on_site(&host, "setup", &["-v"]).exits(0);
     none(files.touches_to(&everything(&host)), "touched by a second");
     assert_eq!(running, daemons(&host));
     assert!(!second.stderr.contains("$ yum"), "{second}");

@@ -3,6 +3,7 @@
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding};
 use crate::gearman::daemon::FILES_LIMIT;
+use crate::host::platform::Init;
 use crate::host::services::Action;
 use crate::intent::options::Role;
 use crate::resource::ResourceId;
@@ -38,13 +39,14 @@ fn run(context: &Context) -> Vec<Finding> {
     );
     let service = ResourceId::Service(name.to_owned());
     vec![if soft <= TOO_FEW {
-        Finding::failed(
-            format!(
-                "gearmand can open only {soft} files: with more connections, it stops answering"
-            ),
-            help,
-        )
-        .fixed_by(service)
+        let message = format!(
+            "gearmand can open only {soft} files: with more connections, it stops answering"
+        );
+        match context.platform.init {
+            Init::Systemd => Finding::failed(message, help).fixed_by(service),
+            // Setup does not edit init scripts.
+            Init::Sysv => Finding::warning(message, help),
+        }
     } else if soft < FILES_LIMIT.min(hard) {
         Finding::warning(format!("{message}, but setup sets {FILES_LIMIT}"), help).fixed_by(service)
     } else {

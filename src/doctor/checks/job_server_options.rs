@@ -50,7 +50,9 @@ fn file(context: &Context, unit: &Unit) -> Vec<Finding> {
     let by = ResourceId::File(path.into());
     let words = options::all_words(&file.bytes, gearmand.options_variable);
     let given = options::given(&words.join(" "));
-    let Ok(planned) = definition(context.host, &[]) else {
+    // A drop-in of setup's may replace what the unit gives.
+    let wanted = context.resolved.host.options_of_gearmand();
+    let Ok(planned) = definition(context.host, &wanted) else {
         return Vec::new();
     };
     let mut problems = Vec::new();
