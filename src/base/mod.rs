@@ -9,5 +9,6 @@ pub mod paths;
 pub mod problem;
 pub mod random;
 pub mod secrets;
+pub mod sockets;
 pub mod template;
 pub mod text;

@@ -10,6 +10,7 @@ use crate::base::parallel;
 use crate::base::paths::BASE;
 use crate::base::problem::Problem;
 use crate::doctor::Finding;
+use crate::gearman::peer;
 use crate::gearman::server::Server;
 use crate::gearman::text::{Admin, FunctionStatus};
 use crate::host::Host;
@@ -234,8 +235,10 @@ impl<'h> Context<'h> {
 
     pub fn admin(&self, server: &str) -> Result<Admin, String> {
         let at: Server = server.parse()?;
-        Admin::connect(&at, ANSWER)
-            .map_err(|error| format!("no job server answers on {server} ({error})"))
+        Admin::connect(&at, ANSWER).map_err(|error| match peer::stranger(&error) {
+            Some(stranger) => stranger.to_string(),
+            None => format!("no job server answers on {server} ({error})"),
+        })
     }
 
     /// Checks every site, several in parallel.

@@ -5,6 +5,7 @@ pub mod binary;
 pub(crate) mod daemon;
 pub mod options;
 pub(crate) mod password;
+pub mod peer;
 pub mod server;
 pub mod text;
 pub mod undo;

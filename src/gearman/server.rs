@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use rustix::net::sockopt;
 
+use crate::gearman::peer;
+
 pub const PORT: u16 = 4730;
 
 /// `HOST:PORT` of a job server; the port is optional.
@@ -73,6 +75,9 @@ impl Server {
     }
 
     /// Opens a blocking connection. The limit also applies to each read and write.
+    ///
+    /// # Errors
+    /// If nobody answers, or a user of this machine who is not gearmand's.
     pub fn connect(&self, limit: Duration) -> io::Result<TcpStream> {
         let mut last = None;
         for address in self.addresses()? {
@@ -81,6 +86,7 @@ impl Server {
                     stream.set_read_timeout(Some(limit))?;
                     stream.set_write_timeout(Some(limit))?;
                     tune(&stream)?;
+                    peer::check(&stream)?;
                     return Ok(stream);
                 }
                 Err(error) => last = Some(error),

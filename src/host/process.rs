@@ -1,15 +1,26 @@
 //! Running processes, their open files and their sockets, from /proc.
+//!
+//! Users choose the title and the arguments of their processes, also those of
+//! programs that become root. So what a process is follows from its program file and
+//! its user, or from being the main process of a service.
 
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 
+use crate::base::sockets::{self, TABLES};
 use crate::host::Host;
+
+/// After the path of a program that was replaced or removed.
+const DELETED: &str = " (deleted)";
+/// Users below are the system's.
+const FIRST_PERSON: u32 = 1000;
 
 /// A process that is stopped until this is dropped.
 pub struct Held {
@@ -24,10 +35,20 @@ impl Drop for Held {
     }
 }
 
+/// One process and no later one with its number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ProcessId {
+    pub pid: u32,
+    /// In ticks since boot.
+    birth: u64,
+}
+
 /// A running process, as /proc shows it.
 #[derive(Debug, Clone)]
 pub struct Process {
     pub pid: u32,
+    /// When it started, in ticks since boot.
+    pub birth: u64,
     pub parent: u32,
     /// Its effective user.
     pub uid: Option<u32>,
@@ -38,7 +59,66 @@ pub struct Process {
     pub exe: Option<PathBuf>,
 }
 
+impl Process {
+    pub fn id(&self) -> ProcessId {
+        ProcessId {
+            pid: self.pid,
+            birth: self.birth,
+        }
+    }
+
+    /// The name of its program file; without root's rights, what it says.
+    pub fn program(&self) -> Option<&str> {
+        let name = match &self.exe {
+            Some(exe) => exe.file_name()?.to_str()?,
+            None if rustix::process::geteuid().is_root() => return None,
+            None => Path::new(self.args.first()?).file_name()?.to_str()?,
+        };
+        Some(name.strip_suffix(DELETED).unwrap_or(name))
+    }
+}
+
 impl Host {
+    /// Whether this is the program of a service: root runs it, or the init system
+    /// started it as a service's main process.
+    pub fn is_service(&self, process: &Process, is: impl Fn(&str) -> bool) -> bool {
+        process.program().is_some_and(is) && (process.uid == Some(0) || self.is_main(process))
+    }
+
+    /// Whether it is the main process of a service. Init scripts keep no account of
+    /// that: there, it may be every process of a system user.
+    pub fn is_main(&self, process: &Process) -> bool {
+        let Ok(services) = self.services() else {
+            return false;
+        };
+        match services.keeps_track() {
+            false => process.uid.is_some_and(|uid| uid < FIRST_PERSON),
+            true => self.unit_of(process.pid).is_some_and(|name| {
+                let unit = self.unit(&name, &[]);
+                unit.is_ok_and(|unit| unit.main_pid == process.pid)
+            }),
+        }
+    }
+
+    /// Whether this is the host's gearmand.
+    pub fn is_gearmand(&self, process: &Process) -> Result<bool> {
+        let gearmand = &self.platform()?.family.gearmand;
+        let program = Path::new(gearmand.program).file_name();
+        let is = |name: &str| program.is_some_and(|it| it == name);
+        let own = self.user(gearmand.user)?.map(|user| user.uid);
+        let is_own = own.is_some() && process.uid == own;
+        Ok(process.program().is_some_and(is) && is_own || self.is_service(process, is))
+    }
+
+    /// Its number, program and user, for people who look for it.
+    pub fn describe(&self, process: &Process) -> String {
+        let program = process.program().unwrap_or("unknown program");
+        let user = process
+            .uid
+            .map_or_else(String::new, |uid| format!(", user {}", self.user_name(uid)));
+        format!("process {} ({program}{user})", process.pid)
+    }
+
     pub fn process(&self, pid: u32) -> Option<Process> {
         match self.live() && pid != 0 {
             true => look(pid),
@@ -46,16 +126,38 @@ impl Host {
         }
     }
 
-    pub fn signal(&self, pid: u32, signal: Signal) -> Result<()> {
+    /// Signals this process, or none.
+    ///
+    /// # Errors
+    /// If it has ended.
+    pub fn signal(&self, process: ProcessId, signal: Signal) -> Result<()> {
+        let ProcessId { pid, .. } = process;
         self.act(&format!("signal {} to process {pid}", signal.as_raw()))?;
-        let process = i32::try_from(pid).ok().and_then(Pid::from_raw);
-        let process = process.with_context(|| format!("there is no process {pid}"))?;
-        kill_process(process, signal).with_context(|| format!("signal process {pid}"))
+        let failed = || format!("signal process {pid}");
+        let number = i32::try_from(pid).ok().and_then(Pid::from_raw);
+        let number = number.with_context(failed)?;
+        let handle = pidfd_open(number, PidfdFlags::empty());
+        if !self.is_there(process) {
+            return Err(Errno::SRCH).with_context(failed);
+        }
+        match handle {
+            Ok(handle) => pidfd_send_signal(handle, signal),
+            // Kernels before 5.3.
+            Err(Errno::NOSYS) => kill_process(number, signal),
+            Err(error) => Err(error),
+        }
+        .with_context(failed)
+    }
+
+    pub fn is_there(&self, process: ProcessId) -> bool {
+        self.process(process.pid)
+            .is_some_and(|now| now.id() == process)
     }
 
     /// Stops a process until the answer is dropped. If this program ends before, in
     /// whatever way, the process goes on.
-    pub fn hold(&self, pid: u32) -> Result<Held> {
+    pub fn hold(&self, process: ProcessId) -> Result<Held> {
+        let ProcessId { pid, .. } = process;
         let failed = || format!("hold process {pid}");
         self.act(&failed())?;
         // A shell of its own sees the end of its input when we end.
@@ -70,15 +172,15 @@ impl Host {
             .with_context(failed)?;
         let end = guard.stdin.take();
         let held = Held { guard, end };
-        self.signal(pid, Signal::STOP)?;
+        self.signal(process, Signal::STOP)?;
         Ok(held)
     }
 
     /// The processes that this one has started and that have not ended.
-    pub fn children(&self, pid: u32) -> Vec<u32> {
+    pub fn children(&self, pid: u32) -> Vec<ProcessId> {
         let all = self.processes().into_iter();
         all.filter(|process| process.parent == pid)
-            .map(|process| process.pid)
+            .map(|process| process.id())
             .collect()
     }
 
@@ -168,36 +270,22 @@ impl Host {
     }
 
     fn all_listeners(&self) -> Vec<Listener> {
-        let mut found = Vec::new();
         if !self.live() {
-            return found;
+            return Vec::new();
         }
-        for (file, v6) in [("/proc/net/tcp", false), ("/proc/net/tcp6", true)] {
-            let Ok(table) = std::fs::read_to_string(file) else {
-                continue;
-            };
-            for line in table.lines().skip(1) {
-                let fields: Vec<&str> = line.split_whitespace().collect();
-                // State 0A is LISTEN.
-                if fields.len() < 10 || fields[3] != "0A" {
-                    continue;
-                }
-                let Some((address, port)) = fields[1].split_once(':') else {
-                    continue;
-                };
-                if let (Some(address), Ok(port)) =
-                    (decode_address(address, v6), u16::from_str_radix(port, 16))
-                {
-                    let inode = fields[9].to_owned();
-                    found.push(Listener {
-                        address,
-                        port,
-                        inode,
-                    });
-                }
-            }
-        }
-        found
+        let tables = TABLES.iter().flat_map(std::fs::read_to_string);
+        let listening = |table: String| -> Vec<Listener> {
+            sockets::parse(&table)
+                .filter(|socket| socket.listens)
+                .map(|socket| Listener {
+                    address: socket.local.ip(),
+                    port: socket.local.port(),
+                    uid: socket.uid,
+                    inode: socket.inode,
+                })
+                .collect()
+        };
+        tables.flat_map(listening).collect()
     }
 
     /// The process that has a listening socket open.
@@ -233,6 +321,7 @@ pub(super) fn look(pid: u32) -> Option<Process> {
     let started = SystemTime::now() - up.checked_sub(since_boot).unwrap_or_default();
     Some(Process {
         pid,
+        birth: ticks,
         parent: fields.get(1)?.parse().ok()?,
         uid: std::fs::metadata(&base).ok().map(|meta| meta.uid()),
         args,
@@ -241,25 +330,14 @@ pub(super) fn look(pid: u32) -> Option<Process> {
     })
 }
 
+/// A TCP socket that waits for connections.
 #[derive(Debug, Clone)]
 pub struct Listener {
     pub address: std::net::IpAddr,
     pub port: u16,
-    inode: String,
-}
-
-/// /proc/net writes addresses as hexadecimal words in the machine's byte order.
-fn decode_address(hex: &str, v6: bool) -> Option<std::net::IpAddr> {
-    let mut bytes = Vec::new();
-    for start in (0..hex.len()).step_by(8) {
-        let word = u32::from_str_radix(hex.get(start..start + 8)?, 16).ok()?;
-        bytes.extend(word.to_ne_bytes());
-    }
-    if v6 {
-        Some(std::net::IpAddr::from(<[u8; 16]>::try_from(bytes).ok()?))
-    } else {
-        Some(std::net::IpAddr::from(<[u8; 4]>::try_from(bytes).ok()?))
-    }
+    /// The user of the process that opened it.
+    pub uid: u32,
+    inode: u64,
 }
 
 #[cfg(test)]
@@ -272,6 +350,7 @@ mod tests {
         let host = Host::new(None).unwrap();
         let mut sleep = Command::new("sleep").arg("60").spawn().unwrap();
         let pid = sleep.id();
+        let process = host.process(pid).unwrap().id();
         let state = || {
             let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
             stat.rsplit(") ").next().unwrap().chars().next()
@@ -283,11 +362,47 @@ mod tests {
                 std::thread::sleep(Duration::from_millis(5));
             }
         };
-        let held = host.hold(pid).unwrap();
+        let held = host.hold(process).unwrap();
         until('T');
         drop(held);
         until('S');
         sleep.kill().unwrap();
         sleep.wait().unwrap();
+    }
+    #[test]
+    fn a_signal_reaches_one_process_and_no_later_one() {
+        let host = Host::new(None).unwrap();
+        let mut sleep = Command::new("sleep").arg("60").spawn().unwrap();
+        let process = host.process(sleep.id()).unwrap().id();
+        let later = ProcessId {
+            birth: process.birth + 1,
+            ..process
+        };
+        assert!(host.signal(later, Signal::KILL).is_err());
+        assert!(sleep.try_wait().unwrap().is_none());
+        host.signal(process, Signal::KILL).unwrap();
+        sleep.wait().unwrap();
+        assert!(host.signal(process, Signal::KILL).is_err());
+    }
+
+    #[test]
+    fn a_process_is_its_program_and_not_its_title() {
+        let host = Host::new(None).unwrap();
+        let mut sleep = Command::new("sleep");
+        let mut sleep = sleep.arg0("gearmand").arg("60").spawn().unwrap();
+        // Its parent goes on a moment before it has its arguments.
+        let process = loop {
+            let process = host.process(sleep.id()).unwrap();
+            if !process.args.is_empty() {
+                break process;
+            }
+        };
+        sleep.kill().unwrap();
+        sleep.wait().unwrap();
+        assert_eq!(process.args[0], "gearmand");
+        if rustix::process::geteuid().is_root() {
+            assert!(!host.is_gearmand(&process).unwrap());
+            assert_ne!(process.program(), Some("gearmand"));
+        }
     }
 }

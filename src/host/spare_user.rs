@@ -47,7 +47,7 @@ impl Host {
                 return Ok(());
             }
             for process in processes {
-                let _ = self.signal(process.pid, Signal::KILL); // it may be gone already
+                let _ = self.signal(process.id(), Signal::KILL); // it may be gone already
             }
             std::thread::sleep(Duration::from_millis(10));
         }

@@ -152,12 +152,8 @@ fn port_is_free(host: &Host, port: u16, server: &str, plan: &Plan) -> Result<()>
         let Some(holder) = host.holder(&listener) else {
             continue;
         };
-        let program = holder.args.first().cloned().unwrap_or_default();
-        if !program.ends_with("gearmand") {
-            let why = format!(
-                "process {} ({program}) already listens on port {port}",
-                holder.pid
-            );
+        if !host.is_gearmand(&holder)? {
+            let why = format!("{} already listens on port {port}", host.describe(&holder));
             return Err(
                 Problem::new(format!("let the job server listen on {server}"), why)
                     .help("stop that program, or choose another port with --port")

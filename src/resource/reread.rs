@@ -9,6 +9,7 @@ use anyhow::Result;
 
 use crate::host::Host;
 use crate::host::commands::Command;
+use crate::host::process::ProcessId;
 use crate::resource::{Change, Resource, ResourceId, State, Verb};
 use crate::site::php::Php;
 use crate::site::web_php::{self, Kind, WebPhp};
@@ -119,9 +120,9 @@ impl Resource for Reread {
             }
         }
         for web in serving.iter().filter(|it| it.kind() != Kind::Fpm) {
-            left.extend(children(host, web).into_iter().map(Old::Process));
+            left.extend(host.children(web.pid()).into_iter().map(Old::Process));
             if web.kind() != Kind::Apache {
-                left.push(Old::Process(web.pid()));
+                left.push(Old::Process(web.process()));
             }
             watch(&format!("reloading {web}"));
             web.reload(host)?;
@@ -147,35 +148,32 @@ impl Resource for Reread {
 /// What may run the old file.
 enum Old {
     /// A process that ends after its request.
-    Process(u32),
+    Process(ProcessId),
     /// A process that was serving a request, with the sockets that it had open.
-    Request(u32, BTreeSet<PathBuf>),
+    Request(ProcessId, BTreeSet<PathBuf>),
 }
 
 impl Old {
     fn is_there(&self, host: &Host) -> bool {
         match self {
-            Old::Process(pid) => host.process(*pid).is_some(),
-            Old::Request(pid, had) => !had.is_disjoint(&sockets(host, *pid)),
+            Old::Process(process) => host.is_there(*process),
+            Old::Request(process, had) => !had.is_disjoint(&sockets(host, process.pid)),
         }
     }
-}
-
-fn children(host: &Host, web: &WebPhp) -> Vec<u32> {
-    let all = host.processes().into_iter();
-    let children = all.filter(|it| it.parent == web.pid());
-    children.map(|it| it.pid).collect()
 }
 
 /// The requests that php-fpm is serving: its idle processes have no socket open that
 /// their parent has not.
 fn requests(host: &Host, web: &WebPhp) -> Vec<Old> {
     let shared = sockets(host, web.pid());
-    let of = |pid: u32| {
-        let own: BTreeSet<PathBuf> = &sockets(host, pid) - &shared;
-        (!own.is_empty()).then_some(Old::Request(pid, own))
+    let of = |process: ProcessId| {
+        let own: BTreeSet<PathBuf> = &sockets(host, process.pid) - &shared;
+        (!own.is_empty()).then_some(Old::Request(process, own))
     };
-    children(host, web).into_iter().filter_map(of).collect()
+    host.children(web.pid())
+        .into_iter()
+        .filter_map(of)
+        .collect()
 }
 
 fn sockets(host: &Host, pid: u32) -> BTreeSet<PathBuf> {

@@ -15,9 +15,10 @@ use rustix::process::Signal;
 
 use crate::host::Host;
 use crate::host::platform::Platform;
-use crate::host::process::Process;
+use crate::host::process::{Process, ProcessId};
 use crate::host::services::Action;
 use crate::site::php::Php;
+use crate::site::web::listeners;
 
 const LIBRARY: &str = "gearman.so";
 /// Requests that run longer are cut off when php-fpm reloads.
@@ -29,7 +30,7 @@ pub struct WebPhp {
     /// Its service, if the init system knows it.
     unit: Option<String>,
     kind: Kind,
-    pid: u32,
+    process: ProcessId,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,7 +53,7 @@ impl fmt::Display for WebPhp {
         };
         match &self.unit {
             Some(unit) => f.write_str(unit),
-            None => write!(f, "{name} (process {})", self.pid),
+            None => write!(f, "{name} (process {})", self.process.pid),
         }
     }
 }
@@ -68,7 +69,7 @@ pub fn answering(host: &Host, processes: &[Process], pid: u32) -> Result<Option<
     let all = all(host, processes)?;
     let above = |pid: &u32| host.process(*pid).map(|process| process.parent);
     let mut line = std::iter::successors(Some(pid), above).take(8);
-    Ok(line.find_map(|pid| all.iter().find(|web| web.pid == pid).cloned()))
+    Ok(line.find_map(|pid| all.iter().find(|web| web.pid() == pid).cloned()))
 }
 
 /// The processes that serve pages with this PHP, the most likely one first.
@@ -130,25 +131,40 @@ impl Version {
 fn find(host: &Host, processes: &[Process]) -> Result<Vec<(WebPhp, Version)>> {
     let platform = host.platform()?;
     let found = processes.iter().filter_map(|process| {
-        let (kind, version) = match fpm_config(process) {
+        let (kind, version) = match fpm_config(host, process) {
             Some(config) => (Kind::Fpm, Version::of_fpm(&config)),
             None if is_apache_with_php(host, platform, process) => (Kind::Apache, Version::Own),
             None => of_cgi(host, process)?,
         };
         let web = WebPhp {
-            unit: host.unit_of(process.pid),
+            unit: unit(host, process, kind),
             kind,
-            pid: process.pid,
+            process: process.id(),
         };
         Some((web, version))
     });
     Ok(found.collect())
 }
 
+/// The service whose reload makes this process read its files again: its own, or that of
+/// the web server that started it. Users start php-cgi too, as in a job.
+fn unit(host: &Host, process: &Process, kind: Kind) -> Option<String> {
+    if matches!(kind, Kind::Cgi | Kind::Lsphp) && !host.is_main(process) {
+        let above = |it: &Process| host.process(it.parent);
+        let mut line = std::iter::successors(above(process), above).take(8);
+        line.find(|it| listeners::program(host, it).is_some())?;
+    }
+    host.unit_of(process.pid)
+}
+
 /// The configuration file of php-fpm, if the process is its master.
-fn fpm_config(process: &Process) -> Option<PathBuf> {
+fn fpm_config(host: &Host, process: &Process) -> Option<PathBuf> {
     let title = process.args.join(" ");
+    let is_fpm = |name: &str| name.starts_with("php-fpm");
     let config = title.strip_prefix("php-fpm: master process (")?;
+    if !host.is_service(process, is_fpm) {
+        return None;
+    }
     Some(PathBuf::from(config.trim_end_matches(')')))
 }
 
@@ -162,7 +178,7 @@ fn of_cgi(host: &Host, process: &Process) -> Option<(Kind, Version)> {
 
 /// By the name of its program: php-cgi8.2, or lsphp below /usr/local/lsws/lsphp82.
 fn cgi(process: &Process) -> Option<(Kind, Version)> {
-    let name = process.exe.as_deref()?.file_name()?.to_str()?;
+    let name = process.program()?;
     if name.starts_with("lsphp") {
         return Some((Kind::Lsphp, Version::Unknown));
     }
@@ -175,8 +191,8 @@ fn cgi(process: &Process) -> Option<(Kind, Version)> {
 
 fn is_apache_with_php(host: &Host, platform: &Platform, process: &Process) -> bool {
     let is_apache = |process: &Process| {
-        let program = process.exe.as_deref().and_then(Path::file_name);
-        program.is_some_and(|name| name == platform.family.web.apache_program)
+        let program = platform.family.web.apache_program;
+        host.is_service(process, |name| name == program)
     };
     let is_child = || host.process(process.parent).as_ref().is_some_and(is_apache);
     is_apache(process) && !is_child() && host.has_loaded(process.pid, "libphp")
@@ -188,17 +204,21 @@ impl WebPhp {
     }
 
     pub fn pid(&self) -> u32 {
-        self.pid
+        self.process.pid
+    }
+
+    pub fn process(&self) -> ProcessId {
+        self.process
     }
 
     pub fn has_extension(&self, host: &Host) -> bool {
-        host.has_loaded(self.pid, LIBRARY)
+        host.has_loaded(self.pid(), LIBRARY)
     }
 
     /// Whether it still runs the extension although the library was removed.
     pub fn has_removed_extension(&self, host: &Host) -> bool {
         let is_removed = |file: &PathBuf| file.ends_with(format!("{LIBRARY} (deleted)"));
-        host.files_of(self.pid).iter().any(is_removed)
+        host.files_of(self.pid()).iter().any(is_removed)
     }
 
     /// Makes it reread its ini files without interrupting running requests.
@@ -206,9 +226,9 @@ impl WebPhp {
         match (&self.unit, self.kind) {
             (_, Kind::Fpm) => self.reload_fpm(host),
             (Some(unit), _) => host.service(Action::Reload, unit),
-            (None, Kind::Apache) => host.signal(self.pid, Signal::USR1),
+            (None, Kind::Apache) => host.signal(self.process, Signal::USR1),
             // Its web server starts another one.
-            (None, Kind::Cgi | Kind::Lsphp) => host.signal(self.pid, Signal::TERM),
+            (None, Kind::Cgi | Kind::Lsphp) => host.signal(self.process, Signal::TERM),
         }
     }
 
@@ -217,19 +237,19 @@ impl WebPhp {
     /// first. php-fpm, which would start others with the old settings, is stopped
     /// meanwhile. New requests wait in its socket, which a reload keeps open.
     fn reload_fpm(&self, host: &Host) -> Result<()> {
-        let held = host.hold(self.pid)?;
-        for child in host.children(self.pid) {
+        let held = host.hold(self.process)?;
+        for child in host.children(self.pid()) {
             if let Err(error) = host.signal(child, Signal::QUIT)
-                && host.process(child).is_some()
+                && host.is_there(child)
             {
                 return Err(error);
             }
         }
         let start = Instant::now();
-        while start.elapsed() < LONGEST_REQUEST && !host.children(self.pid).is_empty() {
+        while start.elapsed() < LONGEST_REQUEST && !host.children(self.pid()).is_empty() {
             std::thread::sleep(Duration::from_millis(20));
         }
-        host.signal(self.pid, Signal::USR2)?;
+        host.signal(self.process, Signal::USR2)?;
         drop(held);
         Ok(())
     }
@@ -260,6 +280,7 @@ mod tests {
         let of = |exe: &str| {
             cgi(&Process {
                 pid: 7,
+                birth: 0,
                 parent: 1,
                 uid: None,
                 args: Vec::new(),

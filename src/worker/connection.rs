@@ -9,6 +9,7 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
 use crate::gearman::binary::{Inbox, Packet, kind, request};
+use crate::gearman::peer;
 use crate::gearman::server::{Server, tune};
 use crate::worker::backoff::pause;
 
@@ -129,6 +130,7 @@ impl ServerConnection {
                 return Ok(false); // not connected yet
             }
             tune(stream)?;
+            peer::check(stream)?;
             self.generation += 1;
             self.state = ConnectionState::Awake;
             established = true;

@@ -18,6 +18,7 @@ mod handmade;
 mod harness;
 mod hostile;
 mod images;
+mod impostors;
 mod intent;
 mod layouts;
 mod life;

@@ -46,7 +46,5 @@ fn run(context: &Context) -> Vec<Finding> {
 
 /// Whether the process is one of our workers.
 pub fn is_worker(process: &Process) -> bool {
-    let mut words = process.args.iter();
-    let program = words.next().is_some_and(|word| word.ends_with("wp-gears"));
-    program && words.next().is_some_and(|word| word == "worker")
+    process.program() == Some("wp-gears") && process.args.get(1).is_some_and(|it| it == "worker")
 }

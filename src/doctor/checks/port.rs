@@ -3,6 +3,7 @@
 
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding, or_ok};
+use crate::gearman::peer;
 use crate::intent::options::Role;
 
 pub const CHECK: Check = Check {
@@ -36,20 +37,23 @@ fn run(context: &Context) -> Vec<Finding> {
     for listener in &listeners {
         addresses.push(listener.address.to_string());
         let holder = context.host.holder(listener);
-        if let Some(holder) = &holder
-            && !holder
-                .args
-                .first()
-                .is_some_and(|it| it.ends_with("gearmand"))
-        {
-            let program = holder.args.first().map_or("?", String::as_str);
+        let stranger = match &holder {
+            Some(holder) => match context.host.is_gearmand(holder) {
+                Ok(true) => None,
+                _ => Some(context.host.describe(holder)),
+            },
+            // Only root sees other users' processes, but everyone their sockets' users.
+            None if !peer::is_trusted(listener.uid) => {
+                let user = context.host.user_name(listener.uid);
+                Some(format!("a process of the user {user}"))
+            }
+            None => None,
+        };
+        if let Some(stranger) = stranger {
             problems.push(Finding::failed(
+                format!("port {port} of {} belongs to {stranger}, not to gearmand: it gets the jobs of pages", listener.address),
                 format!(
-                    "port {port} belongs to {program} (process {}), not to gearmand",
-                    holder.pid
-                ),
-                format!(
-                    "stop it, or move the job server with 'wp-gears setup --port {}'",
+                    "stop it and start gearmand, or move the job server with 'wp-gears setup --port {}'",
                     port.wrapping_add(1)
                 ),
             ));

@@ -91,6 +91,9 @@ pub trait ServiceManager: Debug + Sync {
     /// The unit that a process belongs to, if the init system keeps track.
     fn unit_of(&self, pid: u32) -> Option<String>;
 
+    /// Whether it knows which process belongs to which service.
+    fn keeps_track(&self) -> bool;
+
     /// Whether a unit that its package brings can run here.
     fn can_start(&self, unit: &str) -> bool;
 
@@ -116,7 +119,7 @@ pub trait ServiceManager: Debug + Sync {
 }
 
 impl Host {
-    fn services(&self) -> Result<&'static dyn ServiceManager> {
+    pub(super) fn services(&self) -> Result<&'static dyn ServiceManager> {
         Ok(self.platform()?.services())
     }
 

@@ -38,11 +38,11 @@ impl ServiceManager for Systemd {
         let verb = action.word();
         if matches!(action, Action::Start | Action::Restart) {
             // systemd refuses a unit that failed too often.
-            let reset = Command::new("systemctl").args(["reset-failed", &service(unit)]);
+            let reset = Command::new("systemctl").args(["reset-failed", "--", &service(unit)]);
             host.run(&reset.changes())?;
         }
         let command = Command::new("systemctl")
-            .args(["--quiet", verb, &service(unit)])
+            .args(["--quiet", verb, "--", &service(unit)])
             .changes()
             .limit(Duration::from_secs(120));
         let output = host.run(&command)?;
@@ -64,17 +64,19 @@ impl ServiceManager for Systemd {
     }
 
     fn log_tail(&self, host: &Host, unit: &str) -> String {
-        let command =
-            Command::new("journalctl").args(["-n", "10", "--no-pager", "-o", "cat", "-u"]);
-        host.run(&command.args([service(unit)]))
+        let command = Command::new("journalctl").args(["-n", "10", "--no-pager", "-o", "cat"]);
+        host.run(&command.args([format!("--unit={}", service(unit))]))
             .map(|output| output.tail(10))
             .unwrap_or_default()
     }
 
     fn unit_of(&self, pid: u32) -> Option<String> {
         let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
-        let mut parts = groups.lines().flat_map(|line| line.split('/')).rev();
-        parts.find_map(|part| Some(part.strip_suffix(".service")?.to_owned()))
+        service_of(&groups).map(str::to_owned)
+    }
+
+    fn keeps_track(&self) -> bool {
+        true
     }
 
     fn can_start(&self, _unit: &str) -> bool {
@@ -107,6 +109,14 @@ impl ServiceManager for Systemd {
 }
 
 /// A unit from its block of `systemctl show`.
+/// The service in a process's cgroup. Those of users' own service managers do not
+/// count: users name them.
+fn service_of(groups: &str) -> Option<&str> {
+    let is_users = |part: &str| part == "user.slice" || part.starts_with("user@");
+    let mut paths = groups.lines().filter(|line| !line.split('/').any(is_users));
+    paths.find_map(|line| line.rsplit('/').find_map(|it| it.strip_suffix(".service")))
+}
+
 fn unit(host: &Host, name: &str, block: &str) -> Unit {
     let values: HashMap<&str, &str> = block.lines().filter_map(|l| l.split_once('=')).collect();
     let value = |key| values.get(key).copied().unwrap_or_default();
@@ -146,4 +156,28 @@ fn misses_drop_in(host: &Host, name: &str, loaded: &str) -> bool {
 
 fn service(name: &str) -> String {
     format!("{name}.service")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::service_of;
+
+    #[test]
+    fn a_user_cannot_name_a_service_of_the_system() {
+        for (groups, service) in [
+            ("0::/system.slice/php8.2-fpm.service\n", Some("php8.2-fpm")),
+            (
+                "2:cpu:/\n1:name=systemd:/system.slice/apache2.service\n",
+                Some("apache2"),
+            ),
+            (
+                "0::/user.slice/user-1000.slice/user@1000.service/app.slice/apache2.service\n",
+                None,
+            ),
+            ("0::/user.slice/user-0.slice/session-3.scope\n", None),
+            ("0::/init.scope\n", None),
+        ] {
+            assert_eq!(service_of(groups), service, "{groups}");
+        }
+    }
 }

@@ -8,6 +8,7 @@ use anyhow::Result;
 use crate::base::problem::Problem;
 use crate::host::Host;
 use crate::host::commands::{Command, explain};
+use crate::host::process::Process;
 use crate::host::services::{Action, ServiceManager, Unit, Units};
 use crate::host::supervisor::PIP;
 
@@ -80,6 +81,10 @@ impl ServiceManager for Sysv {
         None
     }
 
+    fn keeps_track(&self) -> bool {
+        false
+    }
+
     fn can_start(&self, unit: &str) -> bool {
         self.packaged || unit == PIP.unit
     }
@@ -127,23 +132,34 @@ fn command(line: &str) -> Command {
 /// Init scripts answer `status` in many ways; /proc does not.
 fn main_process(host: &Host, unit: &str) -> Result<Option<u32>> {
     let family = host.platform()?.family;
-    let program = match unit {
-        _ if unit == family.gearmand.unit => family.gearmand.program,
-        _ if unit == PIP.unit => PIP.program,
-        _ => family.supervisor.program,
-    };
+    if unit == family.gearmand.unit {
+        for process in host.processes() {
+            if host.is_gearmand(&process)? {
+                return Ok(Some(process.pid));
+            }
+        }
+        return Ok(None);
+    }
     let is_program = |word: &String| match unit == PIP.unit {
-        true => word == program,
+        true => word == PIP.program,
         // Our own supervisord has the same file name.
         false => {
-            word != PIP.program && Path::new(word).file_name() == Path::new(program).file_name()
+            let program = Path::new(family.supervisor.program).file_name();
+            word != PIP.program && Path::new(word).file_name() == program
         }
+    };
+    // supervisord is a script, which Python runs: its name is the second word.
+    let is_supervisord = |process: &Process| {
+        process.uid == Some(0)
+            && process
+                .program()
+                .is_some_and(|name| name.starts_with("python"))
+            && process.args.iter().take(2).any(is_program)
     };
     Ok(host
         .processes()
         .into_iter()
-        // supervisord is a script: its name is the second word.
-        .find(|process| process.args.iter().take(2).any(is_program))
+        .find(is_supervisord)
         .map(|process| process.pid))
 }
 

@@ -1,11 +1,11 @@
 //! The web servers that run on this host, and where they listen.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::path::Path;
 
 use serde::Serialize;
 
 use crate::host::Host;
+use crate::host::process::Process;
 use crate::site::web::Kind;
 
 /// Programs that answer HTTP requests, and whose configuration `site::web` reads.
@@ -38,24 +38,25 @@ pub fn running(host: &Host) -> Vec<Kind> {
     }
     let processes = host.processes();
     let runs = |name: &str| {
-        let mut programs = processes
+        processes
             .iter()
-            .filter_map(|it| it.exe.as_deref()?.file_name());
-        programs.any(|program| program == name)
+            .any(|it| host.is_service(it, |it| it == name))
     };
     let running = PROGRAMS.iter().filter(|(name, _)| runs(name));
     running.filter_map(|(_, kind)| *kind).collect()
+}
+
+/// The web server's program that this process is.
+pub fn program(host: &Host, process: &Process) -> Option<&'static str> {
+    let mut names = PROGRAMS.iter().map(|(name, _)| *name);
+    names.find(|name| host.is_service(process, |it| it == *name))
 }
 
 /// Each address and port once.
 pub fn all(host: &Host) -> Vec<WebListener> {
     let mut found: Vec<WebListener> = Vec::new();
     for process in host.processes() {
-        let program = process.exe.as_deref().and_then(Path::file_name);
-        let known = PROGRAMS
-            .iter()
-            .find(|(name, _)| program.is_some_and(|it| it == *name));
-        let Some((program, _)) = known else {
+        let Some(program) = program(host, &process) else {
             continue;
         };
         for listener in host.listeners_of(process.pid) {

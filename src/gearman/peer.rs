@@ -1,0 +1,151 @@
+//! Who is at the other end of a connection to a job server of this machine.
+//!
+//! Any local user can listen on a job server's port while gearmand is down, and
+//! would then get the jobs of every page. The kernel says which user opened a socket.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::os::unix::fs::MetadataExt;
+
+use nix::unistd::{Uid, User};
+
+use crate::base::sockets::{self, Socket, TABLES};
+
+/// The users that gearmand's packages make for it.
+const USERS: [&str; 2] = ["gearman", "gearmand"];
+/// Folders of gearmand's, which only root can make and give to another user.
+const FOLDERS: [&str; 3] = ["/var/lib/gearman", "/run/gearman", "/run/gearmand"];
+
+/// A user of this machine who answers in place of a job server.
+#[derive(Debug)]
+pub struct Stranger {
+    at: SocketAddr,
+    uid: u32,
+}
+
+impl std::error::Error for Stranger {}
+
+impl fmt::Display for Stranger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let user = User::from_uid(Uid::from_raw(self.uid)).ok().flatten();
+        match user {
+            Some(user) => write!(f, "the user {}", user.name)?,
+            None => write!(f, "user id {}", self.uid)?,
+        }
+        write!(f, " listens on {}, not gearmand", self.at)
+    }
+}
+
+/// The stranger who caused an error, if it was one.
+pub fn stranger(error: &io::Error) -> Option<&Stranger> {
+    error.get_ref()?.downcast_ref()
+}
+
+/// Fails if the connection leads to a process of this machine that is not a job
+/// server's. What runs elsewhere, or in another network namespace, is not known, and
+/// neither is anything on a machine without a user for gearmand.
+///
+/// # Errors
+/// [`Stranger`].
+pub fn check(stream: &TcpStream) -> io::Result<()> {
+    let (Ok(local), Ok(remote)) = (stream.local_addr(), stream.peer_addr()) else {
+        return Ok(()); // it is gone, as the next read says
+    };
+    let Some(uid) = owner(canonical(local), canonical(remote)) else {
+        return Ok(());
+    };
+    match is_trusted(uid) {
+        true => Ok(()),
+        false => Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            Stranger { at: remote, uid },
+        )),
+    }
+}
+
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+/// Whether a job server of this machine may belong to this user: root, we, or a user
+/// of gearmand's.
+pub fn is_trusted(uid: u32) -> bool {
+    if uid == 0 || uid == rustix::process::geteuid().as_raw() {
+        return true;
+    }
+    let users = USERS.iter().filter_map(|name| User::from_name(name).ok()?);
+    let folders = FOLDERS.iter().filter_map(|dir| std::fs::metadata(dir).ok());
+    let mut known = users
+        .map(|user| user.uid.as_raw())
+        .chain(folders.map(|meta| meta.uid()))
+        .filter(|uid| *uid != 0)
+        .peekable();
+    known.peek().is_none() || known.any(|it| it == uid)
+}
+
+/// The user whose process has the other end of our connection, or is going to accept
+/// it: as long as nobody has, the connection ends with the socket that listens.
+fn owner(ours: SocketAddr, theirs: SocketAddr) -> Option<u32> {
+    let is_v6 = |table: &&&str| table.ends_with('6');
+    // A socket for IPv6 takes IPv4's connections as well.
+    let tables = TABLES.iter().filter(|it| theirs.is_ipv4() || is_v6(it));
+    let mut listener = None;
+    for table in tables {
+        let text = std::fs::read_to_string(table).unwrap_or_default();
+        for socket in sockets::parse(&text) {
+            if !socket.listens
+                && socket.inode != 0
+                && socket.local == theirs
+                && socket.remote == ours
+            {
+                return Some(socket.uid);
+            }
+            if accepts(&socket, theirs) {
+                listener = Some(socket.uid);
+            }
+        }
+    }
+    let is_here = |ip: IpAddr| ip.is_loopback() || ip == ours.ip();
+    listener.filter(|_| is_here(theirs.ip()))
+}
+
+fn accepts(socket: &Socket, at: SocketAddr) -> bool {
+    let ip = socket.local.ip();
+    socket.listens && socket.local.port() == at.port() && (ip == at.ip() || ip.is_unspecified())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn knows_who_is_going_to_accept_and_who_has_accepted() {
+        let us = rustix::process::geteuid().as_raw();
+        for address in ["127.0.0.1:0", "[::1]:0", "[::]:0", "0.0.0.0:0"] {
+            let Ok(listener) = TcpListener::bind(address) else {
+                continue; // without IPv6
+            };
+            let mut at = listener.local_addr().unwrap();
+            if at.ip().is_unspecified() {
+                at.set_ip(IpAddr::from([127, 0, 0, 1]));
+            }
+            let stream = TcpStream::connect(at).unwrap();
+            let ours = stream.local_addr().unwrap();
+            assert_eq!(owner(ours, at), Some(us), "{address}");
+            let accepted = listener.accept().unwrap();
+            assert_eq!(owner(ours, at), Some(us), "{address}");
+            drop(listener);
+            assert_eq!(owner(ours, at), Some(us), "{address}");
+            drop(accepted);
+        }
+    }
+
+    #[test]
+    fn nothing_is_known_of_what_runs_elsewhere() {
+        let ours = "192.0.2.1:50000".parse().unwrap();
+        assert_eq!(owner(ours, "192.0.2.2:4730".parse().unwrap()), None);
+    }
+}
