@@ -1,26 +1,24 @@
 //! Commands: run by argument list with a clean environment, in a session that
 //! is killed as a whole at the time limit. Their output is kept.
-//!
-//! `duct` starts the child, feeds its standard input and waits with a limit.
-//! The session, the user and the limits on time and output are ours.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::process::CommandExt;
+use std::io::{Seek, Write};
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
-use std::process::ExitStatus;
+use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use nix::sys::signal::SigSet;
-use rustix::process::{Gid, Pid, Resource, Rlimit, Signal, Uid};
+use rustix::fs::{MemfdFlags, SealFlags};
 
 use crate::base::problem::Problem;
 use crate::host::Host;
+use crate::host::child::Running;
+use crate::host::own_program::PATH;
 use crate::host::users::User;
 
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// More output than this ends the command: a runaway must not fill memory.
 const OUTPUT_LIMIT: u64 = 64 << 20;
 
@@ -203,75 +201,66 @@ impl Host {
     }
 
     fn spawn_and_wait(&self, command: &Command, watch: &dyn Fn(&str)) -> Result<Output> {
-        // Files in memory, not pipes: we need not wait for a daemon that inherits them.
+        let program = match &command.user {
+            // With that user's rights, it is what the user could run as well.
+            Some(_) if rustix::process::geteuid().is_root() => command.program.clone(),
+            _ => self.own_program(&command.program)?.into(),
+        };
+        // Files in memory, not pipes: nobody waits for a daemon that inherits them, or
+        // for a process that does not read.
         let out = memory_file("stdout")?;
         let err = memory_file("stderr")?;
         let home = match &command.user {
             Some(user) => user.home.clone(),
             None => "/root".into(),
         };
-        let mut env: Vec<(OsString, OsString)> = vec![
-            ("PATH".into(), PATH.into()),
-            ("LC_ALL".into(), "C".into()),
-            ("HOME".into(), home.into()),
-        ];
-        env.extend(command.env.iter().cloned());
-        let user = command.user.clone();
-        let handle = duct::cmd(&command.program, &command.args)
-            .full_env(env)
-            .dir(&command.dir)
-            .stdin_bytes(command.stdin.clone())
-            .stdout_file(out.try_clone()?)
-            .stderr_file(err.try_clone()?)
-            .unchecked()
-            .before_spawn(move |child| {
-                let user = user.clone();
-                // SAFETY: only system calls between fork and exec, on data made before.
-                unsafe { child.pre_exec(move || become_child(user.as_ref())) };
-                Ok(())
-            })
-            .start()?;
+        let mut child = std::process::Command::new(program);
+        child
+            .args(&command.args)
+            .env_clear()
+            .env("PATH", PATH)
+            .env("LC_ALL", "C")
+            .env("HOME", home)
+            .envs(command.env.iter().map(|(name, value)| (name, value)))
+            .stdin(input(&command.stdin)?)
+            .stdout(out.try_clone()?)
+            .stderr(err.try_clone()?);
+        let dir = CString::new(command.dir.as_os_str().as_bytes())?;
+        let mut running = Running::start(&mut child, dir, command.user.clone())?;
         let begun = Instant::now();
-        let status = loop {
-            if let Some(output) = handle.wait_timeout(Duration::from_millis(100))? {
-                break output.status;
+        let ended = loop {
+            let left = command.limit.saturating_sub(begun.elapsed());
+            let ended = running.wait(left.min(Duration::from_millis(100)))?;
+            if out.metadata()?.len().max(err.metadata()?.len()) > OUTPUT_LIMIT {
+                break Err(format!("it printed more than {} MB", OUTPUT_LIMIT >> 20));
             }
-            let too_long = begun.elapsed() > command.limit;
-            if too_long || out.metadata()?.len().max(err.metadata()?.len()) > OUTPUT_LIMIT {
-                for pid in handle.pids() {
-                    if let Some(pid) = Pid::from_raw(pid as i32) {
-                        let _ = rustix::process::kill_process_group(pid, Signal::KILL);
-                    }
-                }
-                handle.wait()?;
-                let output = Output {
-                    status: ExitStatus::default(),
-                    stdout: content(&out)?,
-                    stderr: content(&err)?,
-                };
-                let why = if too_long {
-                    format!("it was still running after {} s", command.limit.as_secs())
-                } else {
-                    format!("it printed more than {} MB", OUTPUT_LIMIT >> 20)
-                };
-                return Err(Problem::new(
-                    format!("run '{}'", command.words()),
-                    format!(
-                        "{why} and was killed; its output ends with:\n{}",
-                        output.tail(10)
-                    ),
-                )
-                .into());
+            if let Some(status) = ended {
+                break Ok(status);
+            }
+            if begun.elapsed() >= command.limit {
+                let limit = command.limit.as_secs();
+                break Err(format!("it was still running after {limit} s"));
             }
             if let Some(line) = last_line(&out)? {
                 watch(&line);
             }
         };
-        Ok(Output {
-            status,
+        if ended.is_err() {
+            running.kill()?;
+        }
+        let output = Output {
+            status: *ended.as_ref().unwrap_or(&ExitStatus::default()),
             stdout: content(&out)?,
             stderr: content(&err)?,
-        })
+        };
+        let Err(why) = ended else {
+            return Ok(output);
+        };
+        let why = format!(
+            "{why} and was killed; its output ends with:\n{}",
+            output.tail(10)
+        );
+        Err(Problem::new(format!("run '{}'", command.words()), why).into())
     }
 }
 
@@ -288,49 +277,30 @@ fn last_lines(bytes: &[u8], lines: usize) -> String {
     all[all.len().saturating_sub(lines)..].join("\n")
 }
 
-/// In the child: a session of its own (no terminal to read from, one group to
-/// kill), and only the user's rights.
-fn become_child(user: Option<&User>) -> std::io::Result<()> {
-    rustix::process::setsid()?;
-    // We block signals during prompts. A daemon that inherits that could
-    // not be stopped.
-    SigSet::empty().thread_set_mask()?;
-    let Some(user) = user else { return Ok(()) };
-    // A core dump could hold the site's secrets.
-    let none = Rlimit {
-        current: Some(0),
-        maximum: Some(0),
-    };
-    rustix::process::setrlimit(Resource::Core, none)?;
-    if !rustix::process::geteuid().is_root() {
-        return Ok(());
+/// A file that only the command reads, and nobody can change.
+fn input(bytes: &[u8]) -> std::io::Result<Stdio> {
+    if bytes.is_empty() {
+        return Ok(Stdio::null());
     }
-    let gid = Gid::from_raw(user.gid);
-    // At most 64: nothing may be allocated after the fork.
-    let mut groups = [gid; 64];
-    let count = user.groups.len().min(64);
-    for (slot, group) in groups.iter_mut().zip(&user.groups) {
-        *slot = Gid::from_raw(*group);
-    }
-    let uid = Uid::from_raw(user.uid);
-    rustix::thread::set_thread_groups(&groups[..count])?;
-    rustix::thread::set_thread_res_gid(gid, gid, gid)?;
-    rustix::thread::set_thread_res_uid(uid, uid, uid)?;
-    rustix::thread::set_no_new_privs(true)?;
-    // If we die, nobody waits for it any more. This comes after the change of
-    // user, which would reset it.
-    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
-    Ok(())
+    let mut file = memory_file("stdin")?;
+    file.write_all(bytes)?;
+    file.rewind()?;
+    rustix::fs::fcntl_add_seals(
+        &file,
+        SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK,
+    )?;
+    Ok(file.into())
 }
 
 fn memory_file(name: &str) -> std::io::Result<File> {
-    let fd: OwnedFd = rustix::fs::memfd_create(name, rustix::fs::MemfdFlags::CLOEXEC)?;
-    Ok(File::from(fd))
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    Ok(File::from(rustix::fs::memfd_create(name, flags)?))
 }
 
+/// What the file has, up to the limit: the command may have made it any size.
 fn content(file: &File) -> std::io::Result<Vec<u8>> {
-    let size = file.metadata()?.len() as usize;
-    read_at(file, 0, size)
+    let size = file.metadata()?.len().min(OUTPUT_LIMIT);
+    read_at(file, 0, size as usize)
 }
 
 fn last_line(file: &File) -> std::io::Result<Option<String>> {
@@ -368,7 +338,7 @@ mod tests {
 
     #[test]
     fn a_command_starts_with_no_signal_blocked() {
-        SigSet::all().thread_block().unwrap();
+        nix::sys::signal::SigSet::all().thread_block().unwrap();
         let host = Host::new(None).unwrap();
         let command = Command::new("grep").args(["SigBlk", "/proc/self/status"]);
         let said = host.run(&command).unwrap().text();
@@ -407,5 +377,90 @@ mod tests {
         let error = host.run(&Command::new("yes")).err();
         let said = error.map(|error| format!("{error:#}")).unwrap_or_default();
         assert!(said.contains("more than 64 MB"), "{said}");
+    }
+
+    /// Runs a script as a user that nobody is. These tests need root.
+    fn as_alice(script: &str) -> Command {
+        shell(script).user(&User {
+            name: "alice".into(),
+            uid: 4001,
+            gid: 4001,
+            groups: vec![4001],
+            home: "/".into(),
+        })
+    }
+
+    fn is_gone(pid: &str) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.is_empty() || stat.contains(") Z ")
+    }
+
+    #[test]
+    fn a_users_command_leaves_no_process_behind() {
+        let host = Host::new(None).unwrap();
+        let leave = "setsid sh -c 'echo $$; setsid sleep 987 & exec sleep 987' & read -r _; sleep 0.2; exit 7";
+        let output = host.run(&as_alice(leave)).unwrap();
+        assert_eq!(output.status.code(), Some(7));
+        let pid = output.text();
+        assert!(!pid.is_empty() && is_gone(pid.trim()), "{pid}");
+        let ps = host.run(&Command::new("ps").args(["-u", "4001"])).unwrap();
+        assert_eq!(ps.text().lines().count(), 1, "{}", ps.text());
+        // A command of root's may start daemons.
+        let output = host.run(&shell("setsid sleep 987 & echo $!")).unwrap();
+        assert!(!is_gone(output.text().trim()));
+        host.check(&Command::new("kill").args([output.text().trim()]))
+            .unwrap();
+    }
+
+    #[test]
+    fn how_a_command_ended_is_told() {
+        use std::os::unix::process::ExitStatusExt;
+        let host = Host::new(None).unwrap();
+        for command in [shell, as_alice] {
+            assert_eq!(host.run(&command("exit 3")).unwrap().status.code(), Some(3));
+            let output = host.run(&command("kill -SEGV $$")).unwrap();
+            assert_eq!(output.status.signal(), Some(11));
+            let output = host.run(&command("cat; pwd").stdin("text")).unwrap();
+            assert_eq!(output.text(), "text/\n");
+        }
+        let missing = host.run(&Command::new("/no/such/program")).err().unwrap();
+        assert_eq!(
+            missing.root_cause().to_string(),
+            "No such file or directory (os error 2)"
+        );
+    }
+
+    #[test]
+    fn nothing_that_we_have_open_is_passed_on() {
+        let host = Host::new(None).unwrap();
+        let file = File::open("/etc/passwd").unwrap();
+        let kept = rustix::io::dup(&file).unwrap(); // without CLOEXEC
+        let output = host.run(&as_alice("ls -l /proc/$$/fd; umask")).unwrap();
+        assert!(!output.says("/etc/passwd"), "{}", output.text());
+        assert!(output.text().ends_with("0022\n"), "{}", output.text());
+        drop(kept);
+    }
+
+    #[test]
+    fn the_size_of_the_output_is_no_trap() {
+        let host = Host::new(None).unwrap();
+        for rest in ["", "; sleep 987"] {
+            let script = format!("truncate -s 1T /proc/self/fd/1{rest}");
+            let error = host.run(&as_alice(&script)).err();
+            let said = error.map(|error| format!("{error:#}")).unwrap_or_default();
+            assert!(said.contains("more than 64 MB"), "{said}");
+        }
+    }
+
+    #[test]
+    fn input_that_nobody_reads_holds_nothing_up() {
+        let host = Host::new(None).unwrap();
+        let stopped = as_alice("exec 7<&0; (sleep 988 <&7 &); kill -STOP $$")
+            .stdin(vec![b'x'; 1 << 20])
+            .limit(Duration::from_secs(1));
+        let begun = Instant::now();
+        let error = host.run(&stopped).err().map(|error| format!("{error:#}"));
+        assert!(begun.elapsed() < Duration::from_secs(4));
+        assert!(error.unwrap_or_default().contains("still running"));
     }
 }

@@ -2,10 +2,12 @@
 //! services and packages. Whoever changes a host does so through `Host`.
 
 mod as_owner;
+mod child;
 pub mod commands;
 pub mod files;
 pub mod lock;
 mod make;
+mod own_program;
 pub mod packages;
 pub mod platform;
 pub mod process;
@@ -46,6 +48,7 @@ pub struct Host {
     pub(crate) candidates: Mutex<packages::Candidates>,
     pub(crate) simulations: Mutex<packages::Simulations>,
     platform: OnceLock<platform::Platform>,
+    stranger: OnceLock<users::User>,
 }
 
 impl Host {
@@ -76,6 +79,7 @@ impl Host {
             candidates: Mutex::default(),
             simulations: Mutex::default(),
             platform: OnceLock::new(),
+            stranger: OnceLock::new(),
         })
     }
 

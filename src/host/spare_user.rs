@@ -1,5 +1,5 @@
-//! A user for foreign work that needs no rights, such as compiling: an id that
-//! belongs to no account and to no process, so that nobody else has its files.
+//! Users for foreign work that needs no rights: ids that belong to no account and to no
+//! process, so that nobody else has their files or can touch their processes.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -15,10 +15,24 @@ use crate::host::users::User;
 const IDS: RangeInclusive<u32> = 61184..=65519;
 
 impl Host {
-    /// A user whose id nobody has.
+    /// A user whose id nobody has, for work that makes files, such as compiling.
     pub fn spare_user(&self) -> Result<User> {
+        self.unused(IDS.rev())
+    }
+
+    /// A user whose id nobody has, to start programs as that are only asked something. It
+    /// is the same one for all of them, and never a `spare_user`.
+    pub fn stranger(&self) -> Result<User> {
+        if let Some(known) = self.stranger.get() {
+            return Ok(known.clone());
+        }
+        let found = self.unused(IDS)?;
+        Ok(self.stranger.get_or_init(|| found).clone())
+    }
+
+    fn unused(&self, ids: impl Iterator<Item = u32>) -> Result<User> {
         let taken: Vec<u32> = self.processes().iter().filter_map(|it| it.uid).collect();
-        for id in IDS.rev() {
+        for id in ids {
             let is_group = || -> Result<bool> {
                 let group = nix::unistd::Gid::from_raw(id);
                 Ok(nix::unistd::Group::from_gid(group)?.is_some())
@@ -64,6 +78,9 @@ mod tests {
     fn a_spare_user_belongs_to_nobody() {
         let host = Host::new(None).unwrap();
         let spare = host.spare_user().unwrap();
+        let stranger = host.stranger().unwrap();
+        assert_eq!(stranger, host.stranger().unwrap());
+        assert!(stranger.uid < spare.uid);
         assert!(IDS.contains(&spare.uid));
         assert!(host.user_by_id(spare.uid).unwrap().is_none());
         assert_eq!(spare.groups, [spare.gid]);

@@ -22,6 +22,7 @@ use crate::resource::intent::IntentFile;
 use crate::resource::{ResourceId, State};
 use crate::site::extension::{self, PhpInfo};
 use crate::site::php_settings::{self, IniSettings};
+use crate::site::php_user;
 use crate::site::{php, queue};
 use crate::supervisor::programs;
 use crate::worker;
@@ -228,7 +229,7 @@ fn unfit_phps(
         if !checked.iter().any(|(path, _)| *path == php) {
             checked.push((
                 php,
-                extension::ask(host, php, &host.need_user(&site.user)?)?,
+                extension::ask(host, &site.php, &host.need_user(&site.user)?)?,
             ));
         }
         let Some((_, facts)) = checked.iter().find(|(path, _)| *path == php) else {
@@ -244,6 +245,10 @@ fn unfit_phps(
                 "has no json extension, which jobs are encoded with".into(),
                 help,
             )
+        } else if facts.libgearman.is_none() && !host.is_own_program(php) {
+            let why = "has no gearman extension, and setup gives it only to a PHP that is root's";
+            let help = "install the extension in it; or give the program and the folders that it is in to root";
+            ("run jobs", why.into(), help)
         } else if facts.lacks_pcntl && site.must_fork {
             let help = "enable PHP's pcntl extension, or omit --worker-mode to start a PHP process for each job (spawn)";
             (
@@ -313,7 +318,9 @@ fn unparsable(
         }
         let slices: Vec<&[u8]> = texts.iter().map(Vec::as_slice).collect();
         let user = host.need_user(&site.user)?;
-        let answers = match php::check(host, &site.php, &user, &slices) {
+        let parsed = php_user::asker(host, &site.php, &user)
+            .and_then(|asker| php::check(host, &site.php, &asker, &slices));
+        let answers = match parsed {
             Ok(answers) => answers,
             Err(error) => {
                 bad.push((scope, error));

@@ -19,6 +19,7 @@ use crate::resource::originals::{self, Backup};
 use crate::resource::{Change, Inverse, Resource, ResourceId, State, Verb};
 use crate::site::extension::{PhpInfo, ask, quiet};
 use crate::site::php::{Php, without_extension};
+use crate::site::php_user::asker;
 use crate::site::release::{Known, Release};
 
 const LIMIT: Duration = Duration::from_secs(1200);
@@ -105,7 +106,7 @@ impl Extension {
     }
 
     fn ask(&self, host: &Host) -> Result<PhpInfo> {
-        ask(host, &self.php.path, &host.need_user(&self.user)?)
+        ask(host, &self.php, &host.need_user(&self.user)?)
     }
 
     /// Where it is compiled, by a user without rights.
@@ -338,7 +339,7 @@ impl Resource for Extension {
         let user = host.need_user(&self.user)?;
         let proof = quiet(&self.php.path)
             .args(["-r", "new GearmanClient;"])
-            .user(&user);
+            .user(&asker(host, &self.php, &user)?);
         self.step(host, proof, "check that PHP has it", watch)
     }
 }

@@ -184,7 +184,7 @@ fn sockets(host: &Host, pid: u32) -> BTreeSet<PathBuf> {
 
 /// php-fpm's opcode cache.
 struct Cache {
-    /// After how long it looks at a file again; `None` if it never does.
+    /// After how long it looks at a file again; `None` if never, or not soon.
     revalidates: Option<Duration>,
 }
 
@@ -195,6 +195,7 @@ impl Cache {
         let info = exe.and_then(|exe| {
             let command = Command::new(exe)
                 .args(["-i"])
+                .user(&host.stranger().ok()?)
                 .limit(Duration::from_secs(10));
             let output = host.run(&command).ok()?;
             Some(String::from_utf8_lossy(&output.stdout).into_owned())
@@ -210,12 +211,15 @@ impl Cache {
         };
         let is_off = |name| matches!(value(name), Some("Off" | "0"));
         let seconds = value("opcache.revalidate_freq").and_then(|it| it.parse().ok());
+        let seconds: u64 = seconds.unwrap_or(2);
         Cache {
             revalidates: match is_off("opcache.enable") {
                 true => Some(Duration::ZERO),
                 false if is_off("opcache.validate_timestamps") => None,
+                // Nobody waits that long.
+                false if seconds >= PATIENCE.as_secs() => None,
                 // Whole seconds of its clock.
-                false => Some(Duration::from_secs(seconds.unwrap_or(2) + 1)),
+                false => Some(Duration::from_secs(seconds + 1)),
             },
         }
     }
@@ -237,6 +241,8 @@ mod tests {
         let on = "opcache.enable => On => On\nopcache.enable_cli => Off => Off\n";
         let slow = "opcache.revalidate_freq => 10 => 10\nopcache.validate_timestamps => On => On\n";
         assert_eq!(read(&format!("{on}{slow}")), Some(11));
+        let hour = "opcache.revalidate_freq => 3600 => 3600\n";
+        assert_eq!(read(&format!("{on}{hour}")), None);
         let never = "opcache.validate_timestamps => Off => Off\n";
         assert_eq!(read(&format!("{on}{never}")), None);
     }

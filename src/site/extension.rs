@@ -9,6 +9,8 @@ use crate::base::problem::Problem;
 use crate::host::Host;
 use crate::host::commands::Command;
 use crate::host::users::User;
+use crate::site::php::Php;
+use crate::site::php_user::asker;
 use crate::site::release::numbers;
 
 /// What a PHP reports about itself.
@@ -33,9 +35,9 @@ impl PhpInfo {
     }
 }
 
-/// Starts PHP as this user, with its ini files, to query it. The program works in any
-/// PHP, even if that is old or lacks extensions.
-pub fn ask(host: &Host, php: &Path, user: &User) -> Result<PhpInfo> {
+/// Starts PHP with its ini files, to query it; `worker` is the user that runs jobs with
+/// it. The program works in any PHP, even if that is old or lacks extensions.
+pub fn ask(host: &Host, php: &Php, worker: &User) -> Result<PhpInfo> {
     const PROGRAM: &str = r#"
         echo "\n", PHP_VERSION, "\n", ini_get('extension_dir'), "\n";
         echo extension_loaded('json') ? 'json' : 'none', "\n";
@@ -43,15 +45,15 @@ pub fn ask(host: &Host, php: &Path, user: &User) -> Result<PhpInfo> {
         echo extension_loaded('gearman') ? gearman_version() : 'none', "\n";
         echo str_replace("\n", '', php_ini_loaded_file() . ',' . php_ini_scanned_files()), "\n";"#;
     // It answers whatever its ini files disable.
-    let command = quiet(php)
+    let command = quiet(&php.path)
         .args(["-d", "disable_functions=", "-d", "disable_classes="])
         .args(["-d", "open_basedir=", "-d", "memory_limit=128M"])
         .args(["-r", PROGRAM])
-        .user(user);
+        .user(&asker(host, php, worker)?);
     let text = host.check(&command)?.text();
     let lines: Vec<&str> = text.trim().lines().collect();
     let [version, extension_dir, json, pcntl, gearman, ini] = lines[..] else {
-        let what = format!("query {}", php.display());
+        let what = format!("query {}", php.path.display());
         return Err(Problem::new(what, format!("it printed {text:?}")).into());
     };
     Ok(PhpInfo {

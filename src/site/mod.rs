@@ -10,6 +10,7 @@ pub mod maintenance;
 pub mod page;
 pub mod php;
 pub mod php_settings;
+pub mod php_user;
 pub mod plugins;
 pub mod queue;
 pub mod release;

@@ -108,14 +108,20 @@ impl Php {
         names.map(|name| name.replace("{v}", version)).collect()
     }
 
-    /// The folders of its ini files, one per SAPI.
+    /// The folders of its ini files, one per SAPI; none of a PHP that others can change:
+    /// what it says of itself leads root nowhere.
     pub fn ini_dirs(&self, host: &Host) -> Result<Vec<PathBuf>> {
         let family = host.platform()?.family;
         if host.live() && !self.is_packaged(host) {
-            // Only PHP itself knows. With -n it reads no ini file, so it cannot run a
-            // site's code.
-            let scanned =
+            if !host.is_own_program(&self.path) {
+                return Ok(Vec::new());
+            }
+            // Only PHP itself knows. With -n it reads no ini file.
+            let mut scanned =
                 Command::new(&self.path).args(["-n", "-r", "echo PHP_CONFIG_FILE_SCAN_DIR;"]);
+            if host.everybody_may_run(&self.path) {
+                scanned = scanned.user(&host.stranger()?);
+            }
             let answer = host.check(&scanned)?.text();
             let dirs = answer.split(':').map(PathBuf::from);
             return Ok(dirs.filter(|dir| host.is_dir(dir)).take(1).collect());
@@ -151,7 +157,7 @@ impl Php {
     /// The package that it needs in order to fork, if it is missing.
     pub fn missing_process_package(&self, host: &Host) -> Result<Option<String>> {
         let family = host.platform()?.family;
-        let Some(package) = family.php_process else {
+        let Some(package) = family.php_process.filter(|_| self.is_packaged(host)) else {
             return Ok(None);
         };
         let package = match self.row(family) {

@@ -37,6 +37,7 @@ mod remi;
 mod remove;
 mod request;
 mod rhel;
+mod rights;
 mod room;
 mod secrets;
 mod shell;

@@ -70,7 +70,7 @@ fn command_line(context: &Context, site: &SiteResolved) -> Result<Option<String>
         Ok(user) => user,
         Err(error) => return Err(Box::new(Finding::of_error(&error))),
     };
-    match extension::ask(context.host, &site.php.path, &user) {
+    match extension::ask(context.host, &site.php, &user) {
         Ok(facts) => match facts.libgearman {
             Some(version) => Ok(Some(version)),
             None => failed(

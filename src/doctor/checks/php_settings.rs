@@ -32,9 +32,9 @@ fn run(context: &Context) -> Vec<Finding> {
 }
 
 fn unfit(context: &Context, site: &SiteResolved) -> Result<Vec<Unfit>> {
-    let (host, php) = (context.host, &site.php.path);
+    let (host, php) = (context.host, &site.php);
     let user = host.need_user(&site.user)?;
     let facts = extension::ask(host, php, &user)?;
     let settings = IniSettings::read(host, &facts.ini_files)?;
-    php_settings::unfit(host, php, &user, &settings, &site.places())
+    php_settings::unfit(host, &php.path, &user, &settings, &site.places())
 }
