@@ -13,6 +13,7 @@ use crate::host::Host;
 use crate::host::commands::{Command, explain};
 use crate::host::files::{Attributes, Node};
 use crate::host::users::User;
+use crate::resource::download::Download;
 use crate::resource::file::{Edit, FileInverse};
 use crate::resource::link::LinkInverse;
 use crate::resource::originals::{self, Backup};
@@ -159,31 +160,14 @@ impl Extension {
             return Ok((archive.clone(), given(host, archive)?));
         }
         let known = self.known(php)?;
-        let url = known.url();
-        let curl = Command::new("curl")
-            .args(["--fail", "--silent", "--show-error", "--location"])
-            .args(["--proto", "=https", "--max-filesize", "10000000"])
-            .args([&url])
-            .user(spare)
-            .caller_env(|_| false)
-            .changes()
-            .limit(Duration::from_secs(300));
-        watch(&url);
-        let output = host.run(&curl)?;
-        let what = format!("download the gearman extension ({url})");
-        if !output.success() {
-            return Err(Problem::new(what, explain(&output))
-                .help("allow access to pecl.php.net, or download the archive elsewhere and pass it with --extension-archive FILE")
-                .into());
+        let bytes = Download {
+            url: &known.url(),
+            sha256: known.sha256,
+            what: "download the gearman extension",
+            other_way: "download the archive elsewhere, verify it, and pass it with --extension-archive FILE",
         }
-        let sum = originals::hash(&output.stdout);
-        if sum != known.sha256 {
-            let why = format!("its SHA-256 checksum is {sum}, not {}", known.sha256);
-            return Err(Problem::new(what, why)
-                .help("do not use what this network delivers; download the archive elsewhere, verify it, and pass it with --extension-archive FILE")
-                .into());
-        }
-        Ok((known.file().into(), output.stdout))
+        .fetch(host, spare, watch)?;
+        Ok((known.file().into(), bytes))
     }
 
     /// Builds it in the folder, and returns the path of the library.

@@ -9,6 +9,7 @@ pub mod check;
 mod contract;
 pub mod database;
 pub mod directory;
+mod download;
 pub mod drained;
 pub mod enabled_extension;
 pub mod environment;

@@ -6,7 +6,10 @@ use std::sync::Arc;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
+use crate::base::problem::Problem;
 use crate::host::Host;
+use crate::host::platform::SigningKey;
+use crate::resource::download::Download;
 use crate::resource::package::PackagesInverse;
 use crate::resource::source::{Source, open};
 use crate::resource::{
@@ -40,8 +43,35 @@ impl Resource for Repository {
     }
 
     fn apply(&self, host: &Host, watch: &dyn Fn(&str)) -> Result<()> {
+        if let Some(key) = &self.source.key {
+            self.trust(host, key, watch)?;
+        }
         host.install(std::slice::from_ref(&self.source.package), watch)
             .map_err(|error| self.source.refused(error))
+    }
+}
+
+impl Repository {
+    /// Lets the package manager know who signs the package, which it then demands: the
+    /// address alone proves nothing, as a proxy's certificate may be trusted too.
+    fn trust(&self, host: &Host, key: &SigningKey, watch: &dyn Fn(&str)) -> Result<()> {
+        let name = self.source.name;
+        let what = format!("download the key that signs {name}");
+        let other_way = format!("install {} yourself, then run again", self.source.package);
+        let Some(sha256) = key.sha256 else {
+            let why = format!("wp-gears does not know {} yet", key.url);
+            return Err(Problem::new(what, why).help(other_way).into());
+        };
+        let download = Download {
+            url: &key.url,
+            sha256,
+            what: &what,
+            other_way: &other_way,
+        };
+        let spare = host.spare_user()?;
+        let fetched = download.fetch(host, &spare, watch);
+        host.end_all_of(&spare)?;
+        host.package_manager()?.trust(host, fetched?)
     }
 }
 

@@ -4,12 +4,15 @@ use anyhow::Result;
 
 use crate::base::problem::Problem;
 use crate::host::Host;
+use crate::host::platform::SigningKey;
 
 /// A package that adds a repository, and what is required from it.
 pub struct Source {
     pub name: &'static str,
     /// A package's name, or a URL to fetch it from.
     pub package: String,
+    /// The key that signs the package, if it is a URL.
+    pub key: Option<SigningKey>,
     /// Its name when it is installed.
     pub installed: String,
     /// As in `Packages`.

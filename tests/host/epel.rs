@@ -7,6 +7,16 @@ use crate::support::{
     a_page_hands_in_a_job, daemons, everything, host_of, jobs_run, none, on_site, web_has_it,
 };
 
+/// Serves its folder by https.
+const IMPOSTOR: &str = r#"
+import http.server, ssl
+server = http.server.ThreadingHTTPServer(('127.0.0.1', 443), http.server.SimpleHTTPRequestHandler)
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain('/root/cert.pem', '/root/key.pem')
+server.socket = context.wrap_socket(server.socket, server_side=True)
+server.serve_forever()
+"#;
+
 /// Packages leave their users behind.
 fn all_but_users(host: &Host) -> Tree {
     let mut tree = everything(host);
@@ -118,6 +128,36 @@ fn what_a_person_brought_of_epel_stays_and_rhels_builder_goes_off_again() {
     }
     on_site(&host, "remove", &["--purge"]).exits(0);
     assert!(!builder());
+
+    phase("another server than EPEL's, with a package of its own");
+    // Everything trusts its certificate, as that of a company's proxy.
+    host.put("/root/serve.py", IMPOSTOR, 0o600).unwrap();
+    host.shell(
+        "mkdir -p /srv/web/pub/epel; cd /srv/web/pub/epel
+        cp $(find /srv/packages -name 'epel-release-*.rpm') epel-release-latest-9.noarch.rpm
+        echo another >RPM-GPG-KEY-EPEL-9
+        cd /root
+        openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=dl.fedoraproject.org \\
+            -addext subjectAltName=DNS:dl.fedoraproject.org -keyout key.pem -out cert.pem
+        mkdir -p /etc/ssl/certs; cat cert.pem >>/etc/ssl/certs/ca-certificates.crt
+        echo 127.0.0.1 dl.fedoraproject.org >>/etc/hosts
+        systemd-run --unit=impostor -p WorkingDirectory=/srv/web python3 /root/serve.py
+        for try in $(seq 100); do
+            curl -sf https://dl.fedoraproject.org/pub/epel/RPM-GPG-KEY-EPEL-9 && exit; sleep 0.1
+        done; exit 1",
+    )
+    .ok();
+    let failed = host.run(&setup).exits(1);
+    assert!(
+        failed.stderr.contains("its SHA-256 checksum is"),
+        "{failed}"
+    );
+    assert_ne!(host.run(&["rpm", "-q", "epel-release"]).code, 0);
+    assert_ne!(host.run(&["rpm", "-q", "gpg-pubkey"]).code, 0);
+    on_site(&host, "remove", &["--purge"]).exits(0);
+    assert!(!builder());
+    host.shell("systemctl stop impostor; sed -i '/fedoraproject/d' /etc/hosts")
+        .ok();
 
     phase("setup with EPEL of an administrator");
     rhel::install(&host, &["epel-release"]).unwrap();

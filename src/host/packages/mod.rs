@@ -80,6 +80,9 @@ pub trait PackageManager: Debug + Sync {
         watch: &dyn Fn(&str),
     ) -> Result<()>;
 
+    /// Accepts packages that this key signs, besides those of its repositories.
+    fn trust(&self, host: &Host, key: Vec<u8>) -> Result<()>;
+
     /// Whether packages of PHP's extensions may restart php-fpm, which ends requests
     /// that run.
     fn restarts_php(&self) -> bool {

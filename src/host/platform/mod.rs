@@ -119,10 +119,22 @@ pub struct Source {
     pub name: &'static str,
     /// The package that adds it, or that package's address; empty if none is needed.
     package: &'static str,
+    /// The address of the key that signs a package that has an address.
+    key: &'static str,
+    /// The SHA-256 checksums of that key, each with its release.
+    keys: &'static [(&'static str, &'static str)],
     /// The prefix of the ids of a repository that its packages depend on.
     builder: &'static str,
     /// Releases for which it is known to have no job server.
     without_server: &'static [&'static str],
+}
+
+/// A key that signs packages.
+#[derive(Debug, Clone)]
+pub struct SigningKey {
+    pub url: String,
+    /// Its SHA-256 checksum; `None` for a release that we do not know yet.
+    pub sha256: Option<&'static str>,
 }
 
 #[derive(Debug)]
@@ -197,6 +209,16 @@ impl Source {
         let package = self.package(platform)?;
         let file = package.rsplit('/').next().unwrap_or_default();
         Some(file.split("-latest").next().unwrap_or(file).to_owned())
+    }
+
+    /// The key that signs that package, if it does not come from a repository.
+    pub fn key(&self, platform: &Platform) -> Option<SigningKey> {
+        let release = platform.major();
+        let known = self.keys.iter().find(|(of, _)| *of == release);
+        (!self.key.is_empty()).then(|| SigningKey {
+            url: self.key.replace("{v}", release),
+            sha256: known.map(|(_, sum)| *sum),
+        })
     }
 
     /// The prefix of the ids of a repository that its packages depend on.

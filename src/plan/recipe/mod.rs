@@ -205,6 +205,7 @@ fn packages(
             Arc::new(Source {
                 name: row.name,
                 package,
+                key: row.key(platform),
                 installed,
                 required: all.clone(),
             })

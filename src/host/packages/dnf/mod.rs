@@ -101,6 +101,12 @@ impl PackageManager for Dnf {
         Ok(())
     }
 
+    fn trust(&self, host: &Host, key: Vec<u8>) -> Result<()> {
+        let import = Command::new("rpm").args(["--import", "/dev/stdin"]);
+        host.check(&import.stdin(key).changes())?;
+        Ok(())
+    }
+
     fn lists(&self, _host: &Host) -> Lists {
         Lists::Automatic
     }
@@ -266,7 +272,9 @@ fn words(host: &Host, operation: Operation) -> Vec<&'static str> {
         Operation::Install if is_yum(host) => None,
         Operation::Install => Some("--setopt=install_weak_deps=False"),
     };
-    option.into_iter().chain([verb(operation)]).collect()
+    // A package that has an address is not checked by default.
+    let checked = ["--setopt=localpkg_gpgcheck=1", verb(operation)];
+    option.into_iter().chain(checked).collect()
 }
 
 fn tool(host: &Host, args: &[&str]) -> Command {
