@@ -1,21 +1,22 @@
 //! `wp-gears failed`: lists, shows, retries and deletes failed jobs.
 
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::Result;
+use serde::Serialize;
 
 use crate::base::clock::utc;
 use crate::base::problem::Problem;
 use crate::base::text::printable;
 use crate::cli::common::{DONE, FAILED};
+use crate::cli::sites::{self, WorkerSite};
 use crate::gearman::binary::Client;
 use crate::gearman::server::Server;
+use crate::host::Host;
 use crate::report::Ui;
-use crate::worker::sites;
 use crate::worker::store::{JobRecord, JobStore};
-use crate::worker::{Paths, function_of};
+use crate::worker::{Paths, function_of, is_function};
 
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "Examples:
@@ -46,7 +47,18 @@ pub enum Action {
     /// Show a job in full, including its arguments
     Show { id: String },
     /// Queue jobs again
-    Retry(Which),
+    Retry {
+        #[command(flatten)]
+        which: Which,
+        /// Job servers to queue them at [default: those of the site's workers]
+        #[arg(
+            long,
+            value_name = "HOST:PORT",
+            value_delimiter = ',',
+            env = "WP_GEARS_SERVERS"
+        )]
+        servers: Vec<Server>,
+    },
     /// Delete jobs
     Forget(Which),
 }
@@ -61,6 +73,12 @@ pub struct Which {
     pub all: bool,
 }
 
+/// Longer errors are cut off in the list, in characters.
+const LONGEST_ERROR: usize = 400;
+
+/// The rest of a longer payload is not shown, in bytes.
+const MAX_SHOWN: usize = 4 << 20;
+
 /// A stored job. `due` is when it will be retried; `None` once it has failed.
 struct Kept {
     site: usize,
@@ -74,9 +92,12 @@ pub fn run(args: &FailedArgs) -> Result<u8> {
     match args.action.as_ref().unwrap_or(&Action::List) {
         Action::List => list(ui, &stores),
         Action::Show { id } => show(ui, &stores, id),
-        Action::Retry(which) => each(ui, &stores, which, &RETRIED, retry),
-        Action::Forget(which) => each(ui, &stores, which, &FORGOTTEN, |_, store, record| {
-            Ok(store.forget(&record.id)?)
+        Action::Retry { which, servers } => {
+            let act = |opened: &Opened, record: &JobRecord| retry(opened, record, servers);
+            each(ui, &stores, which, &RETRIED, act)
+        }
+        Action::Forget(which) => each(ui, &stores, which, &FORGOTTEN, |opened, record| {
+            Ok(opened.store.forget(&record.id)?)
         }),
     }
 }
@@ -97,21 +118,17 @@ const FORGOTTEN: Done = Done {
 };
 
 struct Opened {
-    name: String,
+    site: WorkerSite,
     paths: Paths,
     store: JobStore,
 }
 
 fn open(args: &FailedArgs) -> Result<Vec<Opened>> {
     let mut stores = Vec::new();
-    for site in sites::find(&args.state, &args.sites)? {
+    for site in sites::find(&Host::new(None)?, &args.state, &args.sites)? {
         let paths = Paths::new(&args.state, &site.name);
         match JobStore::open_existing(&paths.failed) {
-            Ok(store) => stores.push(Opened {
-                name: site.name,
-                paths,
-                store,
-            }),
+            Ok(store) => stores.push(Opened { site, paths, store }),
             // No worker of this site has run yet.
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
             Err(e) => {
@@ -124,42 +141,47 @@ fn open(args: &FailedArgs) -> Result<Vec<Opened>> {
     Ok(stores)
 }
 
-fn all(stores: &[Opened]) -> Result<Vec<Kept>> {
-    let mut kept = Vec::new();
-    for (site, opened) in stores.iter().enumerate() {
-        let listed = opened
-            .store
-            .list()
-            .map_err(|e| Problem::new(format!("list {}", opened.paths.failed.display()), e))?;
-        kept.extend(
-            listed
-                .into_iter()
-                .map(|(record, due)| Kept { site, record, due }),
-        );
-    }
-    Ok(kept)
+/// The list in JSON.
+#[derive(Serialize)]
+struct Document<'a> {
+    failed: Vec<Listed<'a>>,
+    dropped: u64,
+}
+
+#[derive(Serialize)]
+struct Listed<'a> {
+    site: &'a str,
+    due: Option<u64>,
+    job: JobRecord,
 }
 
 fn list(ui: Ui, stores: &[Opened]) -> Result<u8> {
-    let kept = all(stores)?;
-    let mut document = Vec::new();
-    for Kept { site, record, due } in &kept {
-        let site = &stores[*site].name;
-        let last = record.tries.last();
-        let error = last.map_or("", |attempt| attempt.error.as_str());
-        let at = utc(last.map_or(record.taken, |attempt| attempt.at));
-        let hook = record.hook.as_deref().unwrap_or("-");
-        let waits = due.map_or(String::new(), |due| format!(" (retry at {})", utc(due)));
-        let tries = record.tries.len();
-        ui.line(&printable(&format!(
-            "{}  {at}  {site}  {hook}  {tries} attempt{}  {error}{waits}",
-            record.id,
-            if tries == 1 { "" } else { "s" },
-        )));
-        document.push(serde_json::json!({ "site": site, "due": due, "job": record }));
+    let mut failed = Vec::new();
+    let (mut found, mut code) = (0, DONE);
+    for opened in stores {
+        let site = opened.site.name.as_str();
+        let listed = opened.store.list(&mut |record, due| {
+            found += 1;
+            line(ui, site, &record, due);
+            if ui.json {
+                let job = record;
+                failed.push(Listed { site, due, job });
+            }
+        });
+        match listed {
+            Ok(0) => {}
+            Ok(unread) => ui.line(&format!("{site}: {unread} more are not listed")),
+            // The other sites' jobs are listed all the same.
+            Err(e) => {
+                let what = format!("list {}", opened.paths.failed.display());
+                ui.error("", &Problem::new(what, e).into());
+                code = FAILED;
+            }
+        }
     }
-    let dropped: u64 = stores.iter().map(|opened| opened.store.dropped()).sum();
-    if kept.is_empty() {
+    let dropped = stores.iter().map(|opened| opened.store.dropped());
+    let dropped = dropped.fold(0, u64::saturating_add);
+    if found == 0 && code == DONE {
         ui.line("No failed jobs.");
     }
     if dropped > 0 {
@@ -168,16 +190,31 @@ fn list(ui: Ui, stores: &[Opened]) -> Result<u8> {
         ));
     }
     if ui.json {
-        ui.document(&serde_json::json!({ "failed": document, "dropped": dropped }));
+        ui.document(&Document { failed, dropped });
     }
-    Ok(DONE)
+    Ok(code)
+}
+
+fn line(ui: Ui, site: &str, record: &JobRecord, due: Option<u64>) {
+    let last = record.tries.last();
+    let error = last.map_or("", |attempt| attempt.error.as_str());
+    let error: String = error.chars().take(LONGEST_ERROR).collect();
+    let at = utc(last.map_or(record.taken, |attempt| attempt.at));
+    let hook = record.hook.as_deref().unwrap_or("-");
+    let waits = due.map_or(String::new(), |due| format!(" (retry at {})", utc(due)));
+    let tries = record.tries.len();
+    ui.line(&printable(&format!(
+        "{}  {at}  {site}  {hook}  {tries} attempt{}  {error}{waits}",
+        record.id,
+        if tries == 1 { "" } else { "s" },
+    )));
 }
 
 fn show(ui: Ui, stores: &[Opened], id: &str) -> Result<u8> {
     let kept = find(stores, id)?;
     let opened = &stores[kept.site];
     let record = &kept.record;
-    let payload = match kept.due {
+    let mut payload = match kept.due {
         None => opened
             .store
             .read(id)
@@ -185,19 +222,20 @@ fn show(ui: Ui, stores: &[Opened], id: &str) -> Result<u8> {
             .unwrap_or_default(),
         Some(_) => Vec::new(),
     };
+    payload.truncate(MAX_SHOWN);
     let text = String::from_utf8_lossy(&payload);
     let parsed: Option<serde_json::Value> = serde_json::from_slice(&payload).ok();
     let arguments = parsed.as_ref().and_then(|value| value.get("args"));
     if ui.json {
         ui.document(&serde_json::json!({
-            "site": opened.name, "due": kept.due, "job": record, "args": arguments,
+            "site": opened.site.name, "due": kept.due, "job": record, "args": arguments,
             "payload": if parsed.is_none() { Some(&text) } else { None },
         }));
         return Ok(DONE);
     }
     let line = |name: &str, value: &str| ui.line(&format!("{name:<10} {}", printable(value)));
     line("id", &record.id);
-    line("site", &format!("{} ({})", opened.name, record.site));
+    line("site", &format!("{} ({})", opened.site.name, record.site));
     line("hook", record.hook.as_deref().unwrap_or("-"));
     if let Some(blog) = record.blog {
         line("blog", &blog.to_string());
@@ -234,15 +272,21 @@ fn each(
     stores: &[Opened],
     which: &Which,
     done: &Done,
-    act: impl Fn(&Opened, &JobStore, &JobRecord) -> Result<()>,
+    act: impl Fn(&Opened, &JobRecord) -> Result<()>,
 ) -> Result<u8> {
-    let chosen = if which.all {
-        all(stores)?
-            .into_iter()
-            .filter(|kept| kept.due.is_none())
-            .collect()
+    let mut chosen = Vec::new();
+    if which.all {
+        for (site, opened) in stores.iter().enumerate() {
+            let mut add = |record, due: Option<u64>| {
+                if due.is_none() {
+                    chosen.push(Kept { site, record, due });
+                }
+            };
+            let listed = opened.store.list(&mut add);
+            listed
+                .map_err(|e| Problem::new(format!("list {}", opened.paths.failed.display()), e))?;
+        }
     } else {
-        let mut chosen = Vec::new();
         for id in &which.ids {
             let kept = find(stores, id)?;
             if kept.due.is_some() {
@@ -255,13 +299,12 @@ fn each(
             }
             chosen.push(kept);
         }
-        chosen
-    };
+    }
     let mut document = Vec::new();
     let mut code = DONE;
     for kept in &chosen {
         let opened = &stores[kept.site];
-        let error = act(opened, &opened.store, &kept.record).err();
+        let error = act(opened, &kept.record).err();
         match &error {
             None => ui.line(&format!("{}: {}", kept.record.id, done.text)),
             Some(error) => {
@@ -271,7 +314,7 @@ fn each(
         }
         document.push(serde_json::json!({
             "id": kept.record.id,
-            "site": opened.name,
+            "site": opened.site.name,
             "error": error.map(|e| e.to_string()),
         }));
     }
@@ -284,31 +327,58 @@ fn each(
     Ok(code)
 }
 
+/// An ID is a file's name in a folder of the worker user, so it may be another site's, too.
 fn find(stores: &[Opened], id: &str) -> Result<Kept> {
-    all(stores)?
-        .into_iter()
-        .find(|kept| kept.record.id == id)
-        .ok_or_else(|| {
-            Problem::usage(
-                format!("find job {id}"),
-                "no site has a failed job with this ID",
-            )
-            .help("run 'wp-gears failed' to list the failed jobs")
-            .into()
-        })
+    let what = || format!("find job {id}");
+    let mut found = Vec::new();
+    for (site, opened) in stores.iter().enumerate() {
+        let job = opened.store.find(id).map_err(|e| {
+            let folder = opened.paths.failed.display();
+            Problem::new(what(), format!("{folder}: {e}"))
+        })?;
+        found.extend(job.map(|(record, due)| Kept { site, record, due }));
+    }
+    match found.len() {
+        0 => Err(
+            Problem::usage(what(), "no site has a failed job with this ID")
+                .help("run 'wp-gears failed' to list the failed jobs")
+                .into(),
+        ),
+        1 => Ok(found.remove(0)),
+        _ => {
+            let name = |kept: &Kept| stores[kept.site].site.name.clone();
+            let names: Vec<String> = found.iter().map(name).collect();
+            let why = format!("several sites have it: {}", names.join(", "));
+            Err(Problem::usage(what(), why)
+                .help("choose one with --site")
+                .into())
+        }
+    }
 }
 
 /// Submits the job under the site's current function, then deletes its file.
-fn retry(opened: &Opened, store: &JobStore, record: &JobRecord) -> Result<()> {
+fn retry(opened: &Opened, record: &JobRecord, named: &[Server]) -> Result<()> {
     let what = || format!("queue job {} again", record.id);
-    let (_, payload) = store
+    let (stored, payload) = opened
+        .store
         .read(&record.id)
         .map_err(|e| Problem::new(what(), e))?;
-    if !record.whole {
+    if !stored.whole {
         return Err(Problem::new(what(), "its payload was too large to store").into());
     }
-    let server = Server::from_str(&record.server).map_err(|e| Problem::new(what(), e))?;
-    let function = function_of(&opened.paths.run).unwrap_or_else(|| record.function.clone());
+    let server = server(opened, &stored, named).ok_or_else(|| {
+        Problem::new(
+            what(),
+            "no program of supervisor's says which job server is the site's",
+        )
+        .help("name it with --servers HOST:PORT")
+    })?;
+    // Which function that is, is for the site to say: its user can submit any job.
+    let function = function_of(&opened.paths.run).unwrap_or(stored.function);
+    if !is_function(&function) {
+        let why = "the function that the site's files name is no name";
+        return Err(Problem::new(what(), why).into());
+    }
     // If we are interrupted before deleting the file, the job may be submitted
     // twice; the unique key makes that one job for the server.
     let unique = format!("wp-gears-{}", record.id);
@@ -318,8 +388,24 @@ fn retry(opened: &Opened, store: &JobStore, record: &JobRecord) -> Result<()> {
             Problem::new(format!("{} on {server}", what()), e)
                 .help("start the job server and run it again; the job is still stored")
         })?;
-    store
+    opened
+        .store
         .forget(&record.id)
         .map_err(|e| Problem::new(what(), e))?;
     Ok(())
+}
+
+/// The server to submit the job to: the one that it came from, if that is one of the
+/// site's. The record is a file of the worker user's, whom only they themselves believe.
+fn server(opened: &Opened, stored: &JobRecord, named: &[Server]) -> Option<Server> {
+    let from: Option<Server> = stored.server.parse().ok();
+    let known = match named {
+        [] => &opened.site.servers[..],
+        named => named,
+    };
+    match from {
+        Some(from) if known.contains(&from) => Some(from),
+        from if known.is_empty() => from.filter(|_| opened.site.is_own),
+        _ => known.first().cloned(),
+    }
 }

@@ -9,6 +9,7 @@ pub mod pause;
 pub mod plan;
 pub mod remove;
 pub mod setup;
+mod sites;
 pub mod status;
 mod talk;
 mod watch;

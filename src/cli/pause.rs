@@ -9,11 +9,13 @@ use anyhow::Result;
 
 use crate::base::clock;
 use crate::base::problem::Problem;
-use crate::cli::common::DONE;
+use crate::base::random;
+use crate::cli::common::{DONE, FAILED};
+use crate::cli::sites::{self, WorkerSite};
+use crate::host::Host;
 use crate::report::Ui;
 use crate::worker::Paths;
 use crate::worker::heartbeat::{self, Activity, WorkerStatus};
-use crate::worker::sites::{self, WorkerSite};
 
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "\
@@ -60,26 +62,38 @@ impl Action {
 
 pub fn run(action: Action, args: &PauseArgs) -> Result<u8> {
     let ui = Ui::new(args.json, args.quiet, false);
-    let sites = sites::find(&args.state, &args.sites)?;
+    let sites = sites::find(&Host::new(None)?, &args.state, &args.sites)?;
     let asked = clock::millis(SystemTime::now());
     let mut all = Vec::new();
     for site in &sites {
         let paths = Paths::new(&args.state, &site.name);
         mark(action, &paths)?;
-        all.push((site, workers(&paths)?));
+        all.push((site, workers(&paths)));
     }
     for (_, workers) in &all {
-        workers.iter().for_each(heartbeat::wake);
+        workers.iter().flatten().for_each(heartbeat::wake);
     }
-    if args.wait {
-        let until = Instant::now() + Duration::from_secs(args.timeout);
-        for (site, workers) in &all {
-            wait(action, args, site, workers, asked, until)?;
-        }
-    }
+    let until = Instant::now() + Duration::from_secs(args.timeout);
     let mut document = Vec::new();
+    let mut code = DONE;
     for (site, workers) in &all {
-        let busy = still_busy(&Paths::new(&args.state, &site.name), workers, asked)?;
+        let paths = Paths::new(&args.state, &site.name);
+        let busy = match workers {
+            Ok(workers) if args.wait => wait(action, args, site, workers, asked, until),
+            Ok(workers) => still_busy(&paths, workers, asked),
+            Err(error) => Err(error.clone()),
+        };
+        let busy = match busy {
+            Ok(busy) => busy,
+            Err(problem) if all.len() == 1 => return Err(problem.into()),
+            Err(problem) => {
+                // The other sites are waited for all the same.
+                ui.error("", &problem.into());
+                code = FAILED;
+                continue;
+            }
+        };
+        let workers = workers.as_deref().unwrap_or_default();
         let jobs = match busy.len() {
             0 => String::new(),
             n => format!(", {n} still finishing a job"),
@@ -102,13 +116,21 @@ pub fn run(action: Action, args: &PauseArgs) -> Result<u8> {
     if args.json {
         ui.document(&serde_json::json!({ "sites": document }));
     }
-    Ok(DONE)
+    Ok(code)
 }
 
 fn mark(action: Action, paths: &Paths) -> Result<()> {
     let (what, path, done) = match action {
-        Action::Pause => ("pause the workers", &paths.paused, touch(&paths.paused)),
-        Action::Reload => ("reload the workers", &paths.reload, touch(&paths.reload)),
+        Action::Pause => ("pause the workers", &paths.paused, put(&paths.paused, "")),
+        Action::Reload => {
+            // A name that nobody could prepare files for.
+            let name = random::letters(32)?;
+            (
+                "reload the workers",
+                &paths.reload,
+                put(&paths.reload, &name),
+            )
+        }
         Action::Resume => ("resume the workers", &paths.paused, unlink(&paths.paused)),
     };
     done.map_err(|e| {
@@ -122,11 +144,10 @@ fn mark(action: Action, paths: &Paths) -> Result<()> {
     Ok(())
 }
 
-/// Replaces the marker: its modification time is the time of the request.
-fn touch(path: &Path) -> std::io::Result<()> {
+fn put(path: &Path, text: &str) -> std::io::Result<()> {
     let mut new = path.as_os_str().to_owned();
     new.push(".new");
-    fs::write(&new, "")?;
+    fs::write(&new, text)?;
     fs::rename(&new, path)
 }
 
@@ -137,13 +158,17 @@ fn unlink(path: &Path) -> std::io::Result<()> {
     }
 }
 
-fn workers(paths: &Paths) -> Result<Vec<WorkerStatus>> {
+fn workers(paths: &Paths) -> Result<Vec<WorkerStatus>, Problem> {
     heartbeat::read(&paths.run)
-        .map_err(|e| Problem::new(format!("find workers in {}", paths.run.display()), e).into())
+        .map_err(|e| Problem::new(format!("find workers in {}", paths.run.display()), e))
 }
 
 /// The workers that are still running the job they had at the time of the request.
-fn still_busy(paths: &Paths, before: &[WorkerStatus], asked: u64) -> Result<Vec<WorkerStatus>> {
+fn still_busy(
+    paths: &Paths,
+    before: &[WorkerStatus],
+    asked: u64,
+) -> Result<Vec<WorkerStatus>, Problem> {
     let mut now = workers(paths)?;
     now.retain(|seen| {
         seen.activity == Activity::Busy
@@ -160,12 +185,12 @@ fn wait(
     before: &[WorkerStatus],
     asked: u64,
     until: Instant,
-) -> Result<()> {
+) -> Result<Vec<WorkerStatus>, Problem> {
     let paths = Paths::new(&args.state, &site.name);
     loop {
         let busy = still_busy(&paths, before, asked)?;
         let Some(first) = busy.first() else {
-            return Ok(());
+            return Ok(busy);
         };
         if Instant::now() >= until {
             return Err(Problem::new(
@@ -180,8 +205,7 @@ fn wait(
                     "the site stays paused; run it again to wait longer, or run 'wp-gears resume'"
                 }
                 _ => "run it again to wait longer",
-            })
-            .into());
+            }));
         }
         std::thread::sleep(Duration::from_millis(50));
     }

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use crate::base::paths::BASE;
 use crate::cli::common::{DONE, FAILED};
+use crate::cli::sites::{self, WorkerSite};
 use crate::cli::watch;
 use crate::gearman::server::Server;
 use crate::host::Host;
@@ -14,8 +16,6 @@ use crate::intent::file::{self, FileOptions};
 use crate::queue::probe::QueueProbe;
 use crate::report::status::{document, lines};
 use crate::report::{Ui, prometheus};
-use crate::supervisor::programs::{self, ProgramSection};
-use crate::worker::sites::{self, WorkerSite};
 
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "\
@@ -89,27 +89,18 @@ fn probe(args: &StatusArgs, ui: Ui) -> Result<QueueProbe> {
         FileOptions::default()
     });
     // Without permission, or on a host that was not set up, there are no sites.
-    let programs = host
-        .supervisor()
-        .and_then(|supervisor| programs::all(&host, supervisor))
-        .unwrap_or_default();
-    let mut all = sites::all(&args.state).unwrap_or_default();
-    for program in &programs {
-        let (Some(dir), Some(name)) = (program.site(), program.option("--name")) else {
-            continue;
-        };
-        match all.iter_mut().find(|site| site.name == name) {
-            Some(site) => site.dir = site.dir.take().or(Some(dir)),
-            None if args.state == Path::new(crate::base::paths::BASE) => {
-                let dir = Some(dir);
-                all.push(WorkerSite { name, dir });
+    let programs = sites::programs(&host);
+    let mut all = sites::all(&programs, &args.state).unwrap_or_default();
+    if args.state == Path::new(BASE) {
+        for site in programs.iter().filter_map(WorkerSite::of) {
+            if !all.iter().any(|known| known.name == site.name) {
+                all.push(site);
             }
-            None => {}
         }
     }
     let chosen = sites::pick(all, &args.sites)?;
     let servers = match &args.servers[..] {
-        [] => servers(&host, &intent, &programs, &chosen),
+        [] => servers(&host, &intent, &chosen),
         named => named.to_vec(),
     };
     Ok(QueueProbe {
@@ -125,20 +116,9 @@ fn probe(args: &StatusArgs, ui: Ui) -> Result<QueueProbe> {
 
 /// The job servers of the sites' workers; failing that, those in the config
 /// file; failing that, this host's own.
-fn servers(
-    host: &Host,
-    intent: &FileOptions,
-    programs: &[ProgramSection],
-    sites: &[WorkerSite],
-) -> Vec<Server> {
-    let mut found: Vec<Server> = Vec::new();
-    let ours = programs.iter().filter(|program| {
-        let name = program.option("--name");
-        sites.iter().any(|site| Some(&site.name) == name.as_ref())
-    });
-    for named in ours.filter_map(|program| program.option("--servers")) {
-        found.extend(named.split(',').filter_map(|one| one.parse().ok()));
-    }
+fn servers(host: &Host, intent: &FileOptions, sites: &[WorkerSite]) -> Vec<Server> {
+    let named = sites.iter().flat_map(|site| site.servers.iter().cloned());
+    let mut found: Vec<Server> = named.collect();
     if found.is_empty() {
         let named = &intent.host.servers;
         found.extend(named.iter().flatten().filter_map(|one| one.parse().ok()));

@@ -126,7 +126,7 @@ impl<'h> Context<'h> {
             if !self.root && user.uid != rustix::process::geteuid().as_raw() {
                 return Err(self.not_root("load WordPress as its worker user").into());
             }
-            let cache = self.paths(site).cache;
+            let cache = self.paths(site).opcodes();
             let target = Target {
                 cache: Some(&cache),
                 ..site.target()

@@ -2,6 +2,7 @@
 //! files of the workers can be read only by root and their own user.
 
 use std::collections::HashMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -170,8 +171,9 @@ fn why(error: &std::io::Error) -> String {
 }
 
 /// The site of each function, from the workers' own files if they can be read,
-/// otherwise from the IDs under which our workers register at the job server.
-struct Names(HashMap<String, String>);
+/// otherwise from the IDs under which our workers register at the job server. Both can
+/// claim what they like, so of two sites that claim a function neither gets it.
+struct Names(HashMap<String, Option<String>>);
 
 type Answer = (String, (u64, Result<Report, String>));
 
@@ -186,19 +188,22 @@ impl Names {
                 continue;
             };
             for function in &worker.functions {
-                names.insert(function.clone(), name.to_owned());
+                names.insert(function.clone(), Some(name.to_owned()));
             }
         }
+        let mut own = HashMap::new();
         for (name, _) in sites {
             if let Some(function) = function_of(&Paths::new(state, name).run) {
-                names.insert(function, name.clone());
+                let one = own.entry(function).or_insert_with(|| Some(name.clone()));
+                *one = one.take().filter(|known| known == name);
             }
         }
+        names.extend(own);
         Names(names)
     }
 
     fn of(&self, function: &str) -> Option<String> {
-        self.0.get(function).cloned()
+        self.0.get(function).cloned().flatten()
     }
 }
 
@@ -213,8 +218,13 @@ fn name_in(id: &str) -> Option<&str> {
 fn site(state: &Path, name: &str, dir: Option<PathBuf>, now: SystemTime) -> SiteStatus {
     let paths = Paths::new(state, name);
     let mut maintenance = false;
-    let counts = match (heartbeat::read(&paths.run), heartbeat::retired(&paths.run)) {
-        (Ok(workers), Ok(before)) => {
+    let read = || -> io::Result<_> {
+        let workers = heartbeat::read(&paths.run)?;
+        let before = heartbeat::retired(&paths.run)?;
+        Ok((workers, before, count(&paths.failed)?))
+    };
+    let counts = match read() {
+        Ok((workers, before, (failed, waiting_for_retry, _))) => {
             maintenance = workers
                 .iter()
                 .any(|seen| seen.activity == Activity::Maintenance);
@@ -227,7 +237,6 @@ fn site(state: &Path, name: &str, dir: Option<PathBuf>, now: SystemTime) -> Site
                 numbers.fold(0u64, |sum, number| sum.saturating_add(number))
             };
             let done = sum(&mut workers.iter().map(|seen| seen.jobs));
-            let (failed, waiting_for_retry, _) = count(&paths.failed);
             Ok(SiteCounts {
                 workers: workers.len(),
                 busy: busy().count(),
@@ -240,11 +249,11 @@ fn site(state: &Path, name: &str, dir: Option<PathBuf>, now: SystemTime) -> Site
                 waiting_for_retry,
             })
         }
-        (Err(error), _) | (_, Err(error)) => Err(match error.kind() {
-            std::io::ErrorKind::PermissionDenied => {
-                "only root and the site's worker user can read it".into()
+        Err(error) => Err(match error.kind() {
+            io::ErrorKind::PermissionDenied => {
+                "only root and the site's worker user may read them".into()
             }
-            std::io::ErrorKind::NotFound => "no worker for it has ever run on this host".into(),
+            io::ErrorKind::NotFound => "no worker for it has ever run on this host".into(),
             _ => error.to_string(),
         }),
     };

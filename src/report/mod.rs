@@ -76,7 +76,7 @@ impl Ui {
         sink::out(text).is_ok()
     }
 
-    pub fn document(&self, value: &serde_json::Value) {
+    pub fn document(&self, value: &impl serde::Serialize) {
         let _ = sink::out(&sink::json(value));
     }
 

@@ -48,7 +48,7 @@ fn our_style(text: &str) -> Option<usize> {
 }
 
 /// A JSON text that is as safe to show: what is not harmless is escaped.
-pub fn json(value: &serde_json::Value) -> String {
+pub fn json(value: &impl serde::Serialize) -> String {
     let text = serde_json::to_string_pretty(value).unwrap_or_default();
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {

@@ -206,16 +206,18 @@ pub fn notes(snapshot: &Snapshot) -> Vec<String> {
             ));
         }
     }
-    let hidden: Vec<&str> = snapshot
-        .sites
-        .iter()
-        .filter(|site| site.counts.is_err())
-        .map(|site| site.name.as_str())
-        .collect();
-    if !hidden.is_empty() {
+    let mut unknown: Vec<(&str, Vec<&str>)> = Vec::new();
+    for site in &snapshot.sites {
+        let Err(why) = &site.counts else { continue };
+        match unknown.iter_mut().find(|(known, _)| known == why) {
+            Some((_, sites)) => sites.push(&site.name),
+            None => unknown.push((why, vec![&site.name])),
+        }
+    }
+    for (why, sites) in unknown {
+        let sites = sites.join(", ");
         notes.push(format!(
-            "OLDEST, DONE and FAILED of {} are visible only to root and the site's worker user",
-            hidden.join(", ")
+            "OLDEST, DONE and FAILED of {sites} are unknown: {why}"
         ));
     }
     notes

@@ -13,6 +13,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::clock;
 
+/// The maximum number of files in the folder, which belongs to the worker user: with
+/// more, none is read.
+const MAX_FILES: usize = 10_000;
+
 /// Longer reasons are cut off, in characters. The log has all of it.
 const LONGEST_REASON: usize = 400;
 
@@ -218,8 +222,12 @@ fn retire(run: &Path, jobs: u64, path: &Path) -> io::Result<()> {
 pub fn read(run: &Path) -> io::Result<Vec<WorkerStatus>> {
     let owner = fs::symlink_metadata(run)?.uid();
     let mut found = Vec::new();
-    for entry in fs::read_dir(run)? {
+    for (at, entry) in fs::read_dir(run)?.enumerate() {
         let name = entry?.file_name();
+        if at == MAX_FILES {
+            let why = format!("it has more than {MAX_FILES} files: remove those of no worker");
+            return Err(io::Error::other(why));
+        }
         let pid = name.to_str().and_then(|n| n.strip_prefix("worker-"));
         let Some(pid) = pid.and_then(|p| p.parse::<i32>().ok()).filter(|p| *p > 1) else {
             continue;

@@ -4,11 +4,12 @@
 use std::fs::{self, OpenOptions};
 use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
+use crate::worker::generation::Generation;
 use crate::worker::staleness::Stamps;
 
 /// A file in the site's run folder.
@@ -26,32 +27,60 @@ pub struct SiteMemory {
     pub home: String,
     /// The files that determine the function.
     pub stamps: Stamps,
+    /// When it was written; what was there before a reload is not believed.
+    #[serde(default)]
+    pub generation: String,
+}
+
+/// What others than workers read of it.
+#[derive(Deserialize)]
+pub struct Told {
+    pub function: String,
+    #[serde(default)]
+    pub home: String,
+    pub stamps: ToldSite,
+}
+
+#[derive(Deserialize)]
+pub struct ToldSite {
+    pub site: PathBuf,
+}
+
+pub fn told(run: &Path) -> Option<Told> {
+    serde_json::from_slice(&read(run)?).ok()
+}
+
+/// The folder belongs to the worker user, so only a regular file is read, and only up
+/// to a limit.
+fn read(run: &Path) -> Option<Vec<u8>> {
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32)
+        .open(run.join(FILE))
+        .ok()?;
+    if !file.metadata().ok()?.is_file() {
+        return None;
+    }
+    let mut text = Vec::new();
+    file.take(MAX_SIZE).read_to_end(&mut text).ok()?;
+    Some(text)
 }
 
 impl SiteMemory {
-    /// Reads what was written last, even if it is outdated. The folder belongs to the
-    /// worker user, so only a regular file is read, and only up to a limit.
+    /// Reads what was written last, even if it is outdated.
     pub fn read(run: &Path) -> Option<SiteMemory> {
-        let file = OpenOptions::new()
-            .read(true)
-            .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32)
-            .open(run.join(FILE))
-            .ok()?;
-        if !file.metadata().ok()?.is_file() {
-            return None;
-        }
-        let mut text = Vec::new();
-        file.take(MAX_SIZE).read_to_end(&mut text).ok()?;
-        serde_json::from_slice(&text).ok()
+        serde_json::from_slice(&read(run)?).ok()
     }
 
     /// Reads it, if it belongs to this site and is still valid.
-    pub fn recall(run: &Path, site: &Path) -> Option<SiteMemory> {
-        SiteMemory::read(run).filter(|memory| memory.is_valid(site))
+    pub fn recall(run: &Path, site: &Path, generation: &Generation) -> Option<SiteMemory> {
+        SiteMemory::read(run).filter(|memory| memory.is_valid(site, generation))
     }
 
-    pub fn is_valid(&self, site: &Path) -> bool {
-        self.stamps.site == site && self.stamps.changed().is_none()
+    pub fn is_valid(&self, site: &Path, generation: &Generation) -> bool {
+        self.stamps.site == site
+            && self.generation == generation.name()
+            && self.stamps.changed().is_none()
     }
 
     pub fn write(&self, run: &Path) -> std::io::Result<()> {

@@ -4,6 +4,7 @@ mod backoff;
 mod binary;
 pub(crate) mod check;
 mod connection;
+pub(crate) mod generation;
 pub(crate) mod heartbeat;
 mod job;
 mod log;
@@ -24,14 +25,13 @@ mod serve;
 mod servers;
 mod signals;
 mod site;
-pub(crate) mod sites;
 mod staleness;
 pub(crate) mod store;
 
 use std::path::{Path, PathBuf};
 
 use crate::base::problem::Problem;
-use crate::worker::memory::SiteMemory;
+use crate::worker::generation::Generation;
 use crate::worker::options::WorkerArgs;
 
 /// The files of a site's workers. The folders belong to the worker user.
@@ -48,8 +48,8 @@ pub struct Paths {
     /// While remove drains the queue: the settings that wp-config.php no longer has, as
     /// `Predefined`. The worker user's alone, in root's folder.
     pub leaving: PathBuf,
-    /// When this file changes, every worker restarts PHP before its next job. In
-    /// root's folder.
+    /// When this file's text changes, every worker restarts PHP before its next job, with
+    /// nothing of what was kept for it. In root's folder.
     pub reload: PathBuf,
 }
 
@@ -64,6 +64,13 @@ impl Paths {
             leaving: state.join("run").join(format!("{name}.leaving")),
             reload: state.join("run").join(format!("{name}.reload")),
         }
+    }
+}
+
+impl Paths {
+    /// The folder of compiled code that PHP uses until the next reload.
+    pub fn opcodes(&self) -> PathBuf {
+        self.cache.join(Generation::of(&self.reload).name())
     }
 }
 
@@ -84,19 +91,28 @@ pub fn client_id(name: &str, pid: u32) -> String {
     format!("{}/{name}/{pid}", system.nodename().to_string_lossy())
 }
 
-/// The function that the site's workers serve, if one of them has determined it.
+/// The function that the site's workers serve, if one of them has determined it. Like
+/// all that the run folder says, that is the worker user's word.
 pub fn function_of(run: &Path) -> Option<String> {
-    SiteMemory::read(run).map(|memory| memory.function)
+    let told = memory::told(run)?.function;
+    is_function(&told).then_some(told)
+}
+
+/// Whether job servers accept it as a name.
+pub fn is_function(name: &str) -> bool {
+    (1..=512).contains(&name.len()) && !name.contains('\0')
 }
 
 /// The URL of the site's home, if one of its workers has learned it.
 pub fn home_of(run: &Path) -> Option<String> {
-    SiteMemory::read(run).map(|memory| memory.home)
+    let told = memory::told(run)?.home;
+    (told.len() <= 2048).then_some(told)
 }
 
-/// The WordPress root of the site, if one of its workers has loaded it.
+/// The WordPress root of the site, if one of its workers has loaded it. For the worker
+/// user: others cannot know whether it is true.
 pub fn dir_of(run: &Path) -> Option<PathBuf> {
-    SiteMemory::read(run).map(|memory| memory.stamps.site)
+    memory::told(run).map(|told| told.stamps.site)
 }
 
 /// Runs a worker, or a pool of them, until it is stopped.

@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use crate::worker::Paths;
 use crate::worker::log::SiteLog;
 
 /// The size in bytes at which the cache is emptied, as deployments into new folders
@@ -16,19 +17,23 @@ const MAX_SIZE: u64 = 512 << 20;
 const TRIM: Duration = Duration::from_secs(86_400);
 
 pub struct OpcodeCache {
-    dir: PathBuf,
+    paths: Paths,
+    /// That of PHP's last start.
+    now: PathBuf,
     /// Why it could not be used when last checked.
     unusable: Option<String>,
     trim_at: Instant,
-    /// What it holds was compiled with other settings, such as disable_functions: PHP
-    /// may crash.
+    /// What it holds was compiled with other settings, such as disable_functions, with
+    /// which PHP may crash, or from a file that has changed although its time has not,
+    /// which PHP would not notice.
     is_stale: bool,
 }
 
 impl OpcodeCache {
-    pub fn new(dir: PathBuf) -> OpcodeCache {
+    pub fn new(paths: &Paths) -> OpcodeCache {
         OpcodeCache {
-            dir,
+            paths: paths.clone(),
+            now: PathBuf::new(),
             unusable: None,
             trim_at: Instant::now(),
             is_stale: false,
@@ -43,8 +48,12 @@ impl OpcodeCache {
     /// The folder for the next PHP, if it can be used. It is checked each time, as PHP
     /// would not even start with a folder of another owner.
     pub fn usable(&mut self, now: Instant, log: &SiteLog) -> Option<&Path> {
-        let shown = self.dir.display();
-        let why = check(&self.dir).err();
+        self.now = self.paths.opcodes();
+        let shown = self.paths.cache.display();
+        let why = check(&self.paths.cache)
+            .and_then(|()| begin(&self.paths.cache, &self.now))
+            .and_then(|()| check(&self.now))
+            .err();
         if why != self.unusable {
             match &why {
                 Some(why) => log.line(&format!("not using the opcode cache in {shown}: {why}")),
@@ -55,12 +64,12 @@ impl OpcodeCache {
         if self.unusable.is_some() {
             return None;
         }
-        if std::mem::take(&mut self.is_stale) && empty(&self.dir).is_ok() {
-            log.line("emptied the opcode cache, as PHP's settings may have changed");
+        if std::mem::take(&mut self.is_stale) && empty(&self.now).is_ok() {
+            log.line("emptied the opcode cache, which may be outdated");
         }
         if now >= self.trim_at {
             self.trim_at = now + TRIM;
-            match trim(&self.dir) {
+            match trim(&self.now) {
                 Ok(true) => log.line("emptied the opcode cache, which had grown too large"),
                 Ok(false) => {}
                 Err(e) => log.line(&format!(
@@ -68,8 +77,19 @@ impl OpcodeCache {
                 )),
             }
         }
-        Some(&self.dir)
+        Some(&self.now)
     }
+}
+
+/// Creates the folder of a new generation, and removes those before.
+fn begin(all: &Path, now: &Path) -> Result<(), String> {
+    match fs::DirBuilder::new().mode(0o700).create(now) {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+        created => created.map_err(|e| e.to_string())?,
+    }
+    // What cannot be removed takes space, but is not used.
+    let _ = empty_but(all, Some(now));
+    Ok(())
 }
 
 /// Refuses a folder to which others may write: they could run code as the worker
@@ -100,8 +120,15 @@ fn trim(dir: &Path) -> io::Result<bool> {
 }
 
 fn empty(dir: &Path) -> io::Result<()> {
+    empty_but(dir, None)
+}
+
+fn empty_but(dir: &Path, but: Option<&Path>) -> io::Result<()> {
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
+        if but == Some(entry.path().as_path()) {
+            continue;
+        }
         // Another worker of the site may be doing the same.
         let _ = match entry.file_type()?.is_dir() {
             true => fs::remove_dir_all(entry.path()),
@@ -139,6 +166,35 @@ mod tests {
         assert!(check(&link).is_err());
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o770)).unwrap();
         assert!(check(dir.path()).is_err());
+    }
+
+    #[test]
+    fn a_reload_begins_with_an_empty_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = Paths::new(dir.path(), "a");
+        let private = |path: &Path| {
+            fs::create_dir_all(path).unwrap();
+            fs::set_permissions(path, fs::Permissions::from_mode(0o700)).unwrap();
+        };
+        private(&paths.run);
+        private(&paths.cache);
+        let log = SiteLog::open(Path::new("/dev/null"), "test".into());
+        let (now, mut cache) = (Instant::now(), OpcodeCache::new(&paths));
+        let first = cache.usable(now, &log).unwrap().to_owned();
+        fs::write(first.join("planted.bin"), "").unwrap();
+        fs::write(paths.cache.join("of-an-old-version"), "").unwrap();
+        assert_eq!(cache.usable(now, &log), Some(first.as_path()));
+        assert!(first.join("planted.bin").exists());
+        fs::write(&paths.reload, "../x1").unwrap();
+        let second = cache.usable(now, &log).unwrap().to_owned();
+        assert_eq!(second, paths.cache.join("x1"));
+        let left: Vec<_> = fs::read_dir(&paths.cache).unwrap().flatten().collect();
+        assert_eq!(left.len(), 1, "{left:?}");
+        assert_eq!(size(&second).unwrap(), 0);
+        // A link in its place is none of ours.
+        fs::write(&paths.reload, "x2").unwrap();
+        symlink(dir.path(), paths.cache.join("x2")).unwrap();
+        assert_eq!(cache.usable(now, &log), None);
     }
 
     #[test]

@@ -85,7 +85,7 @@ impl<'a> PhpRuntime<'a> {
             program,
             run: paths.run.clone(),
             lost: paths.leaving.clone(),
-            cache: OpcodeCache::new(paths.cache.clone()),
+            cache: OpcodeCache::new(paths),
             site: ServedSite::remembered(&args.site, paths),
             process: None,
             leaving: Vec::new(),
@@ -371,8 +371,9 @@ impl<'a> PhpRuntime<'a> {
             return None;
         }
         booted.checked = now;
-        self.site.php_changed |= booted.stamps.settings_changed();
         let changed = booted.stamps.changed();
+        self.site.php_changed |= booted.stamps.settings_changed()
+            || changed.is_some() && booted.stamps.changed_unnoticed();
         if let Some(path) = changed.or_else(|| booted.stamps.newer_than(php.born_at)) {
             return Some(format!("{} changed", path.display()));
         }

@@ -2,12 +2,13 @@
 //! safe, which options change too often, and when to retry after a failure.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use crate::worker::Paths;
 use crate::worker::backoff::pause;
+use crate::worker::generation::Generation;
 use crate::worker::log::SiteLog;
 use crate::worker::memory::SiteMemory;
 use crate::worker::message::Ready;
@@ -43,7 +44,7 @@ pub struct ServedSite {
     /// A lock held by the one worker of the site that determines the function.
     learning: Option<File>,
     reload_marker: PathBuf,
-    reload_was: Option<SystemTime>,
+    generation: Generation,
     /// Why jobs cannot be forked; empty if they can, as far as is known.
     pub why_not_fork: String,
     /// What was last loaded: plugin, PHP version and mode.
@@ -63,8 +64,9 @@ impl ServedSite {
         let memory = SiteMemory::read(&paths.run);
         let php_changed = memory
             .as_ref()
-            .is_some_and(|it| it.stamps.settings_changed());
-        let memory = memory.filter(|memory| memory.is_valid(dir));
+            .is_some_and(|it| it.stamps.settings_changed() || it.stamps.changed_unnoticed());
+        let generation = Generation::of(&paths.reload);
+        let memory = memory.filter(|memory| memory.is_valid(dir, &generation));
         ServedSite {
             php_changed,
             dir: dir.to_path_buf(),
@@ -76,7 +78,7 @@ impl ServedSite {
             memory,
             distrusted: 0,
             learning: None,
-            reload_was: modified(&paths.reload),
+            generation,
             reload_marker: paths.reload.clone(),
             why_not_fork: String::new(),
             loaded: String::new(),
@@ -88,11 +90,17 @@ impl ServedSite {
         }
     }
 
-    /// Whether `wp-gears reload` was run since the last check.
+    /// Whether `wp-gears reload` was run since the last check. Then what is remembered
+    /// counts no more.
     pub fn reload_requested(&mut self) -> bool {
-        let now = modified(&self.reload_marker);
-        let asked = now.is_some() && now != self.reload_was;
-        self.reload_was = now;
+        let now = Generation::of(&self.reload_marker);
+        let asked = now != self.generation;
+        self.generation = now;
+        if asked {
+            self.memory = None;
+            self.home.clear();
+            self.relearn = true;
+        }
         asked
     }
 
@@ -104,8 +112,9 @@ impl ServedSite {
         };
         if let Some(path) = memory.stamps.changed() {
             log.line(&format!("{} changed", path.display()));
+            self.php_changed |= memory.stamps.changed_unnoticed();
             // Another worker of the site may already have determined it.
-            self.memory = SiteMemory::recall(&self.run, &self.dir);
+            self.memory = SiteMemory::recall(&self.run, &self.dir, &self.generation);
             self.relearn = self
                 .memory
                 .as_ref()
@@ -124,7 +133,7 @@ impl ServedSite {
         if !self.relearn || now < self.retry_at {
             return false;
         }
-        if let Some(memory) = SiteMemory::recall(&self.run, &self.dir)
+        if let Some(memory) = SiteMemory::recall(&self.run, &self.dir, &self.generation)
             && self.function.as_ref().is_none_or(|f| *f == memory.function)
         {
             self.function = Some(memory.function.clone());
@@ -184,6 +193,7 @@ impl ServedSite {
             function: ready.function,
             home: self.home.clone(),
             stamps: stamps.without_core(),
+            generation: self.generation.name().to_owned(),
         };
         if self.memory.as_ref() != Some(&memory) {
             if let Err(e) = memory.write(&self.run) {
@@ -248,12 +258,10 @@ pub fn mode(fork: bool) -> &'static str {
     if fork { "fork" } else { "spawn" }
 }
 
-fn modified(path: &Path) -> Option<SystemTime> {
-    fs::metadata(path).and_then(|m| m.modified()).ok()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn site(root: &Path) -> ServedSite {
@@ -288,6 +296,22 @@ mod tests {
         assert!(!one.learn(ready("a:f"), &stamps, Duration::ZERO, &log()));
         assert!(!two.may_learn(now + Duration::from_secs(2)));
         assert_eq!(two.function.as_deref(), Some("a:f"));
+        assert_eq!(site(dir.path()).function.as_deref(), Some("a:f"));
+    }
+
+    #[test]
+    fn a_reload_forgets_what_was_remembered() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut one = site(dir.path());
+        let stamps = Stamps::take(dir.path(), []);
+        one.learn(ready("a:f"), &stamps, Duration::ZERO, &log());
+        assert!(!one.reload_requested() && !one.has_to_learn());
+        fs::write(dir.path().join("run/a.reload"), "x").unwrap();
+        assert!(one.reload_requested() && one.has_to_learn());
+        assert!(!one.reload_requested());
+        // Neither does a worker that starts later believe it.
+        assert_eq!(site(dir.path()).function, None);
+        one.learn(ready("a:f"), &stamps, Duration::ZERO, &log());
         assert_eq!(site(dir.path()).function.as_deref(), Some("a:f"));
     }
 

@@ -70,6 +70,17 @@ impl Stamps {
         all.any(|(path, was)| is_ini(path) && Stamp::of(path) != *was)
     }
 
+    /// Whether a file is another one, but has the same time to the second, which is all
+    /// that PHP's opcode cache compares.
+    pub fn changed_unnoticed(&self) -> bool {
+        let second = |stamp: &Stamp| stamp.0.div_euclid(1_000_000_000);
+        let mut all = self.files.iter();
+        all.any(|(path, was)| {
+            let now = Stamp::of(path);
+            now != *was && second(&now) == second(was)
+        })
+    }
+
     /// A file that was modified after `then`, by the file system's clock.
     pub fn newer_than(&self, then: SystemTime) -> Option<&Path> {
         let then = then
@@ -104,6 +115,8 @@ impl Stamps {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
 
     #[test]
@@ -121,6 +134,26 @@ mod tests {
         fs::remove_file(&gone).unwrap();
         fs::write(&file, "ab").unwrap();
         assert_eq!(stamps.changed(), Some(file.as_path()));
+    }
+
+    #[test]
+    fn sees_what_the_opcode_cache_does_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("a.php");
+        let write = |text: &str, seconds| {
+            let new = dir.path().join("new");
+            fs::write(&new, text).unwrap();
+            let at = UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+            File::open(&new).unwrap().set_modified(at).unwrap();
+            fs::rename(&new, &file).unwrap();
+        };
+        write("a", 7);
+        let stamps = Stamps::take(dir.path(), [file.clone()]);
+        assert!(!stamps.changed_unnoticed());
+        write("b", 7);
+        assert!(stamps.changed().is_some() && stamps.changed_unnoticed());
+        write("c", 8);
+        assert!(stamps.changed().is_some() && !stamps.changed_unnoticed());
     }
 
     #[test]

@@ -22,6 +22,15 @@ pub const MAX_WAITING: usize = 1000;
 
 /// The maximum length of the line of JSON, in bytes.
 const MAX_HEADER: u64 = 1 << 20;
+/// More attempts than a job can have.
+const MAX_TRIES: usize = 101;
+
+/// The folders belong to the worker user, who can put anything into them: with more
+/// files than this, they are not read.
+const MAX_FILES: usize = 10_000;
+/// The maximum number of jobs in a list, and of the bytes that are read for it.
+const MAX_LISTED: usize = 2 * MAX_KEPT + MAX_WAITING;
+const MAX_LISTED_BYTES: u64 = 16 << 20;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct JobRecord {
@@ -209,19 +218,52 @@ impl JobStore {
         )?)
     }
 
-    /// Failed jobs, oldest first, then waiting ones with the time when they are due.
-    pub fn list(&self) -> io::Result<Vec<(JobRecord, Option<u64>)>> {
-        let mut found = Vec::new();
-        for (dir, waits) in [(&self.failed, false), (&self.waiting, true)] {
+    /// Shows failed jobs, oldest first, then waiting ones with the time when they are
+    /// due. Returns how many files were too much to read.
+    pub fn list(&self, see: &mut dyn FnMut(JobRecord, Option<u64>)) -> io::Result<usize> {
+        let (mut files, mut bytes, mut unread) = (0, 0, 0);
+        for dir in [&self.failed, &self.waiting] {
             for name in names(dir)? {
-                if let Ok(record) =
-                    open_plain(dir, &name).and_then(|f| header(&mut BufReader::new(f)))
-                {
-                    found.push((record, if waits { due(&name) } else { None }));
+                if files >= MAX_LISTED || bytes >= MAX_LISTED_BYTES {
+                    unread += 1;
+                    continue;
+                }
+                files += 1;
+                if let Ok(record) = self.record(dir, &name, &mut bytes) {
+                    see(record, due(&name));
                 }
             }
         }
-        Ok(found)
+        Ok(unread)
+    }
+
+    /// The job with this ID, and when it is due if it waits.
+    pub fn find(&self, id: &str) -> io::Result<Option<(JobRecord, Option<u64>)>> {
+        let failed = file_name(id)?;
+        let bytes = &mut 0;
+        match self.record(&self.failed, &failed, bytes) {
+            Ok(record) => return Ok(Some((record, None))),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => return Err(e),
+        }
+        let waiting = names(&self.waiting)?.into_iter();
+        let Some(name) = waiting.into_iter().find(|name| id_of(name) == id) else {
+            return Ok(None);
+        };
+        Ok(Some((
+            self.record(&self.waiting, &name, bytes)?,
+            due(&name),
+        )))
+    }
+
+    /// Its ID is that of the file, whatever the record says.
+    fn record(&self, dir: &OwnedFd, name: &str, bytes: &mut u64) -> io::Result<JobRecord> {
+        let id = id_of(name);
+        file_name(id)?;
+        let mut from = BufReader::new(open_plain(dir, name)?);
+        let record = header(&mut from, bytes)?;
+        let id = id.to_owned();
+        Ok(JobRecord { id, ..record })
     }
 
     pub fn read(&self, id: &str) -> io::Result<(JobRecord, Vec<u8>)> {
@@ -265,6 +307,11 @@ fn file_name(id: &str) -> io::Result<String> {
     }
 }
 
+fn id_of(name: &str) -> &str {
+    let name = name.trim_end_matches(".job");
+    name.split_once('~').map_or(name, |(_, id)| id)
+}
+
 fn due(name: &str) -> Option<u64> {
     name.split_once('~')?.0.parse().ok()
 }
@@ -279,6 +326,10 @@ fn names(dir: &OwnedFd) -> io::Result<Vec<String>> {
 fn all_names(dir: &OwnedFd) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in rustix::fs::Dir::read_from(dir)? {
+        if names.len() == MAX_FILES {
+            let why = format!("it has more than {MAX_FILES} files: remove those that are no jobs");
+            return Err(io::Error::other(why));
+        }
         if let Ok(name) = entry?.file_name().to_str() {
             names.push(name.to_string());
         }
@@ -301,17 +352,24 @@ fn open_plain(dir: &OwnedFd, name: &str) -> io::Result<File> {
     }
 }
 
-fn header(from: &mut impl BufRead) -> io::Result<JobRecord> {
+/// Adds the number of bytes that it read, also if they are no record.
+fn header(from: &mut impl BufRead, bytes: &mut u64) -> io::Result<JobRecord> {
     let mut line = Vec::new();
-    from.by_ref()
+    let read = from
+        .by_ref()
         .take(MAX_HEADER)
         .read_until(b'\n', &mut line)?;
-    Ok(serde_json::from_slice(&line)?)
+    *bytes += read as u64;
+    let record: JobRecord = serde_json::from_slice(&line)?;
+    match record.tries.len() <= MAX_TRIES {
+        true => Ok(record),
+        false => Err(io::ErrorKind::InvalidData.into()),
+    }
 }
 
 fn read(file: &File) -> io::Result<(JobRecord, Vec<u8>)> {
     let mut from = BufReader::new(file);
-    let record = header(&mut from)?;
+    let record = header(&mut from, &mut 0)?;
     let mut payload = Vec::new();
     from.take(MAX_PAYLOAD as u64 + 1)
         .read_to_end(&mut payload)?;
@@ -355,88 +413,13 @@ fn write_file(
 
 /// The number of failed jobs of a site, of those waiting for a retry, and of those
 /// dropped.
-pub fn count(failed: &Path) -> (usize, usize, u64) {
-    let Ok(store) = JobStore::open_existing(failed) else {
-        return (0, 0, 0);
+pub fn count(failed: &Path) -> io::Result<(usize, usize, u64)> {
+    let store = match JobStore::open_existing(failed) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok((0, 0, 0)),
+        store => store?,
     };
-    let waiting = store.waiting().unwrap_or(0);
-    (store.kept().unwrap_or(0), waiting, store.dropped())
+    Ok((store.kept()?, store.waiting()?, store.dropped()))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn record(id: &str, size: usize) -> JobRecord {
-        JobRecord {
-            id: id.into(),
-            name: "site".into(),
-            site: "/srv/site".into(),
-            server: "127.0.0.1:4730".into(),
-            function: "f".into(),
-            unique: String::new(),
-            handle: "H:1".into(),
-            hook: None,
-            blog: None,
-            size,
-            whole: true,
-            taken: 1,
-            tries: Vec::new(),
-        }
-    }
-
-    #[test]
-    fn a_failed_job_is_kept_shown_and_forgotten() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = JobStore::open(dir.path()).unwrap();
-        let payload = b"\0\xff\nbinary";
-        store.keep(&record("1-a", payload.len()), payload).unwrap();
-        assert_eq!(store.list().unwrap().len(), 1);
-        let (read, bytes) = store.read("1-a").unwrap();
-        assert_eq!(
-            (read.id.as_str(), bytes.as_slice()),
-            ("1-a", payload.as_slice())
-        );
-        assert!(store.read("../1-a").is_err());
-        store.forget("1-a").unwrap();
-        assert!(store.list().unwrap().is_empty());
-    }
-
-    #[test]
-    fn the_oldest_jobs_are_dropped() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = JobStore::open(dir.path()).unwrap();
-        for n in 0..MAX_KEPT {
-            let name = dir.path().join(format!("{n:013}-x.job"));
-            std::fs::write(name, "{}").unwrap();
-        }
-        let dropped = store.keep(&record("9999999999999-x", 0), b"").unwrap();
-        assert_eq!(dropped, ["0000000000000-x"]);
-        assert_eq!(store.dropped(), 1);
-    }
-
-    #[test]
-    fn one_worker_takes_a_due_job() {
-        let dir = tempfile::tempdir().unwrap();
-        let (one, two) = (
-            JobStore::open(dir.path()).unwrap(),
-            JobStore::open(dir.path()).unwrap(),
-        );
-        one.postpone(&record("b", 1), b"x", 2000).unwrap();
-        one.postpone(&record("a", 1), b"y", 9000).unwrap();
-        assert_eq!(one.next_due().unwrap(), Some(2000));
-        assert!(one.claim(1999).unwrap().is_none());
-        let (claim, job, payload) = one.claim(2000).unwrap().unwrap();
-        assert_eq!(
-            (job.id.as_str(), payload.as_slice()),
-            ("b", b"x".as_slice())
-        );
-        assert!(two.claim(2000).unwrap().is_none());
-        // A worker that dies releases its lock.
-        drop(claim);
-        let (claim, ..) = two.claim(2000).unwrap().unwrap();
-        two.settle(&claim).unwrap();
-        assert!(one.claim(2000).unwrap().is_none());
-        assert_eq!(one.waiting().unwrap(), 1);
-    }
-}
+mod tests;

@@ -1,9 +1,9 @@
 //! Sites that change, networks, drop-ins, and queries of a site.
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, chown};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde_json::json;
 use wp_gears::base::problem::Problem;
@@ -420,4 +420,42 @@ fn a_cache_that_is_anothers_by_now_is_left_alone_until_it_is_not() {
     (5..8).for_each(job);
     let again = format!("using the opcode cache in {} again", cache.display());
     assert!(site.log().contains(&again), "{}", site.log());
+}
+
+/// Who could run code as the site's user, and wrote the old time on a file, or on what
+/// PHP has compiled from it, is not run once the file is clean.
+#[test]
+fn a_cleaned_file_is_not_run_from_the_opcode_cache() {
+    let site = Site::new("cleaned");
+    let path = site.dir.join("wp-content/mu-plugins/z.php");
+    let then = SystemTime::UNIX_EPOCH + Duration::from_secs(1_500_000_000);
+    let text =
+        |says: &str| format!("<?php add_action( 't_says', function () {{ out( '{says}' ); }} );\n");
+    // In place: neither its inode nor its size changes.
+    let overwrite = |says: &str| {
+        let file = File::options().write(true).open(&path).unwrap();
+        file.write_all_at(text(says).as_bytes(), 0).unwrap();
+        file.set_modified(then).unwrap();
+    };
+    site.write("wp-content/mu-plugins/z.php", &text("hacked"));
+    overwrite("hacked");
+    let _worker = site.worker(&[]);
+    let runs = |says: &str, count: usize| {
+        site.add("t_says", json!([]));
+        let out = site.wait_for_out(20, count);
+        assert_eq!(out.last().unwrap(), says, "{}", site.log());
+    };
+    runs("hacked", 1);
+    overwrite("clean1");
+    site.wp_gears(&["reload", "--wait"]);
+    runs("clean1", 2);
+    // What replaces it with the same time is noticed without a reload.
+    let new = path.with_extension("new");
+    fs::write(&new, text("clean2")).unwrap();
+    lab().give_away(&new);
+    File::open(&new).unwrap().set_modified(then).unwrap();
+    fs::rename(&new, &path).unwrap();
+    sleep(1000);
+    runs("clean2", 3);
+    assert_eq!(fs::read_dir(site.state("cache")).unwrap().count(), 1);
 }

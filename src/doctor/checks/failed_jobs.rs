@@ -16,7 +16,14 @@ fn run(context: &Context) -> Vec<Finding> {
         return vec![skipped];
     }
     context.each_site(|site| {
-        let (kept, again, dropped) = count(&context.paths(site).failed);
+        let failed = context.paths(site).failed;
+        let (kept, again, dropped) = match count(&failed) {
+            Ok(counts) => counts,
+            Err(error) => {
+                let message = format!("cannot read {}: {error}", failed.display());
+                return vec![Finding::failed(message, "")];
+            }
+        };
         let message = format!("{kept} stored, {again} waiting for a retry, {dropped} dropped");
         vec![match kept > 0 || dropped > 0 {
             true => Finding::warning(

@@ -118,16 +118,20 @@ fn jobs(count: u64) -> String {
 }
 
 fn owner<'c>(context: &'c Context, queue: &FunctionStatus) -> Option<&'c SiteResolved> {
-    context.resolved.sites.iter().find(|site| {
+    let salted = |site: &&SiteResolved| {
+        let salt = site.effective_salt();
+        salt.is_some_and(|salt| plugins::functions(Some(salt)).contains(&queue.function))
+    };
+    // What workers say comes second: they can claim another site's function.
+    let named = |site: &&SiteResolved| {
         let named = crate::worker::function_of(&context.paths(site).run);
-        let salted = site
-            .effective_salt()
-            .map(|salt| plugins::functions(Some(salt)));
-        named
-            .into_iter()
-            .chain(salted.into_iter().flatten())
-            .any(|function| function == queue.function)
-    })
+        named.as_ref() == Some(&queue.function)
+    };
+    let mut sites = context.resolved.sites.iter();
+    sites
+        .clone()
+        .find(salted)
+        .or_else(|| sites.find(|site| named(site)))
 }
 
 fn paused(context: &Context, site: &SiteResolved) -> bool {

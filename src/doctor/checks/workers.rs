@@ -33,7 +33,13 @@ fn run(context: &Context) -> Vec<Finding> {
             Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
                 return vec![Finding::skipped("it requires root")];
             }
-            Err(_) => return vec![Finding::skipped("no worker of the site has run yet")],
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return vec![Finding::skipped("no worker of the site has run yet")];
+            }
+            Err(error) => {
+                let message = format!("cannot read {}: {error}", paths.run.display());
+                return vec![Finding::failed(message, "")];
+            }
         };
         let mut problems = Vec::new();
         if matches!(context.host.look(&paths.paused), Ok(Node::File(_))) {

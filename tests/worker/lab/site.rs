@@ -290,9 +290,7 @@ impl Site {
     pub fn wp_gears(&self, words: &[&str]) -> Output {
         run(Command::new(lab().dir.join("lib/wp-gears"))
             .args(words)
-            .arg("--site")
-            .arg(&self.dir)
-            .arg("--state")
+            .args(["--site", &self.name, "--state"])
             .arg(lab().dir.join("state")))
     }
 

@@ -1,0 +1,114 @@
+use super::*;
+
+fn record(id: &str, size: usize) -> JobRecord {
+    JobRecord {
+        id: id.into(),
+        name: "site".into(),
+        site: "/srv/site".into(),
+        server: "127.0.0.1:4730".into(),
+        function: "f".into(),
+        unique: String::new(),
+        handle: "H:1".into(),
+        hook: None,
+        blog: None,
+        size,
+        whole: true,
+        taken: 1,
+        tries: Vec::new(),
+    }
+}
+
+#[test]
+fn a_failed_job_is_kept_shown_and_forgotten() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = JobStore::open(dir.path()).unwrap();
+    let payload = b"\0\xff\nbinary";
+    store.keep(&record("1-a", payload.len()), payload).unwrap();
+    assert_eq!(listed(&store), (vec!["1-a".into()], 0));
+    let (read, bytes) = store.read("1-a").unwrap();
+    assert_eq!(
+        (read.id.as_str(), bytes.as_slice()),
+        ("1-a", payload.as_slice())
+    );
+    assert!(store.read("../1-a").is_err());
+    store.forget("1-a").unwrap();
+    assert!(listed(&store).0.is_empty());
+}
+
+fn listed(store: &JobStore) -> (Vec<String>, usize) {
+    let mut ids = Vec::new();
+    let unread = store.list(&mut |record, _| ids.push(record.id)).unwrap();
+    (ids, unread)
+}
+
+#[test]
+fn a_job_has_the_id_of_its_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = JobStore::open(dir.path()).unwrap();
+    store.keep(&record("1-a", 0), b"").unwrap();
+    store.postpone(&record("2-b", 0), b"", 7).unwrap();
+    let at = |name: &str| dir.path().join(name);
+    std::fs::copy(at("1-a.job"), at("3-c.job")).unwrap();
+    std::fs::copy(at("1-a.job"), at("\u{1b}[2J.job")).unwrap();
+    assert_eq!(listed(&store).0, ["1-a", "3-c", "2-b"]);
+    let found = |id| store.find(id).unwrap().map(|(job, due)| (job.id, due));
+    assert_eq!(found("3-c"), Some(("3-c".into(), None)));
+    assert_eq!(found("2-b"), Some(("2-b".into(), Some(7))));
+    assert_eq!(found("4-d"), None);
+}
+
+#[test]
+fn what_others_put_there_is_read_up_to_a_limit() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = JobStore::open(dir.path()).unwrap();
+    let planted = "x".repeat(MAX_HEADER as usize);
+    for n in 0..40 {
+        std::fs::write(dir.path().join(format!("0-{n}.job")), &planted).unwrap();
+    }
+    store.keep(&record("1-a", 0), b"").unwrap();
+    assert_eq!(listed(&store), (Vec::new(), 40 + 1 - 16));
+    assert!(store.find("1-a").unwrap().is_some());
+    for n in 0..=MAX_FILES {
+        std::fs::write(dir.path().join(format!("planted-{n}")), "").unwrap();
+    }
+    assert!(store.list(&mut |_, _| {}).is_err());
+    assert_eq!(count(dir.path()).unwrap_err().kind(), io::ErrorKind::Other);
+}
+
+#[test]
+fn the_oldest_jobs_are_dropped() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = JobStore::open(dir.path()).unwrap();
+    for n in 0..MAX_KEPT {
+        let name = dir.path().join(format!("{n:013}-x.job"));
+        std::fs::write(name, "{}").unwrap();
+    }
+    let dropped = store.keep(&record("9999999999999-x", 0), b"").unwrap();
+    assert_eq!(dropped, ["0000000000000-x"]);
+    assert_eq!(store.dropped(), 1);
+}
+
+#[test]
+fn one_worker_takes_a_due_job() {
+    let dir = tempfile::tempdir().unwrap();
+    let (one, two) = (
+        JobStore::open(dir.path()).unwrap(),
+        JobStore::open(dir.path()).unwrap(),
+    );
+    one.postpone(&record("b", 1), b"x", 2000).unwrap();
+    one.postpone(&record("a", 1), b"y", 9000).unwrap();
+    assert_eq!(one.next_due().unwrap(), Some(2000));
+    assert!(one.claim(1999).unwrap().is_none());
+    let (claim, job, payload) = one.claim(2000).unwrap().unwrap();
+    assert_eq!(
+        (job.id.as_str(), payload.as_slice()),
+        ("b", b"x".as_slice())
+    );
+    assert!(two.claim(2000).unwrap().is_none());
+    // A worker that dies releases its lock.
+    drop(claim);
+    let (claim, ..) = two.claim(2000).unwrap().unwrap();
+    two.settle(&claim).unwrap();
+    assert!(one.claim(2000).unwrap().is_none());
+    assert_eq!(one.waiting().unwrap(), 1);
+}
