@@ -6,6 +6,7 @@ pub(crate) mod daemon;
 pub mod options;
 pub(crate) mod password;
 pub mod peer;
+pub(crate) mod sandbox;
 pub mod server;
 pub mod text;
 pub mod undo;

@@ -125,6 +125,35 @@ impl Host {
         flush(dir_of(&stack))
     }
 
+    /// Changes the mode of a file or folder of this user.
+    pub fn set_mode(&self, path: &Path, uid: u32, mode: u32) -> Result<()> {
+        let doing = || format!("change the mode of {} to {mode:04o}", path.display());
+        let (folder, fd) = match self.walk(path, false).with_context(doing)? {
+            Found::Nowhere(missing) => return Err(no_parent(doing(), &missing)),
+            Found::Directory(mut stack) => {
+                let fd = reopen(dir_of(&stack)).with_context(doing)?;
+                stack.pop();
+                (stack, fd)
+            }
+            Found::Leaf(stack, name) => {
+                let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+                let fd = rustix::fs::openat(dir_of(&stack), &name, flags, Mode::empty());
+                (stack, fd.with_context(doing)?)
+            }
+        };
+        let stat = rustix::fs::fstat(&fd).with_context(doing)?;
+        // In a folder of its own, the user may have put another's file under this name.
+        let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+        let own = stat.st_uid == uid && !(is_file && stat.st_nlink != 1);
+        ensure!(own, "{} is no longer what it was", path.display());
+        self.act(&doing())?;
+        let _as_owner = match folder.is_empty() {
+            true => None,
+            false => AsOwner::of(dir_of(&folder))?,
+        };
+        rustix::fs::fchmod(&fd, Mode::from_raw_mode(mode)).with_context(doing)
+    }
+
     /// Gives what is in a folder to a user: folders and files, except links and files
     /// with other names elsewhere. Nobody else may reach it meanwhile.
     pub fn give_contents(&self, folder: &Path, uid: u32, gid: u32) -> Result<()> {

@@ -7,6 +7,7 @@ pub mod commands;
 pub mod files;
 pub mod lock;
 mod make;
+mod namespaces;
 mod own_program;
 pub mod packages;
 pub mod platform;

@@ -193,18 +193,28 @@ impl Host {
         Some((next()?, next()?))
     }
 
+    /// Whether a process and its children can gain no privileges from programs.
+    pub fn gains_no_privileges(&self, pid: u32) -> Option<bool> {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let value = status.lines().find_map(|l| l.strip_prefix("NoNewPrivs:"))?;
+        Some(value.trim() == "1")
+    }
+
     /// The files that a process has mapped or open, as far as we may see them.
     pub fn files_of(&self, pid: u32) -> Vec<PathBuf> {
         let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
         let mapped = maps
             .lines()
             .filter_map(|line| Some(PathBuf::from(&line[line.find('/')?..])));
-        let open = std::fs::read_dir(format!("/proc/{pid}/fd"))
-            .into_iter()
-            .flatten()
-            .flatten()
-            .filter_map(|fd| std::fs::read_link(fd.path()).ok());
-        mapped.chain(open).collect()
+        mapped.chain(self.open_files(pid)).collect()
+    }
+
+    /// The files that a process has open, as far as we may see them.
+    pub fn open_files(&self, pid: u32) -> Vec<PathBuf> {
+        let all = std::fs::read_dir(format!("/proc/{pid}/fd"));
+        let all = all.into_iter().flatten().flatten();
+        all.filter_map(|fd| std::fs::read_link(fd.path()).ok())
+            .collect()
     }
 
     /// Whether the process has a file mapped or open whose name starts with this.

@@ -1,6 +1,8 @@
 //! Queue stores, where jobs wait. Everything about a kind of store is in its
 //! own file.
 
+pub mod confined;
+pub mod exposed;
 mod memory;
 pub mod mysql;
 pub mod probe;

@@ -17,7 +17,7 @@ use crate::host::Host;
 use crate::host::platform::{Family, Init};
 use crate::host::process::Process;
 use crate::host::services::Unit;
-use crate::queue::{Queue, passwords};
+use crate::queue::{Queue, confined, passwords};
 
 /// Why the running gearmand has to be restarted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +32,8 @@ pub enum Stale {
     FilesLimit(u64),
     /// The file in which it keeps jobs was deleted.
     FileGone,
+    /// Its sandbox differs from its unit's.
+    Sandbox,
 }
 
 impl fmt::Display for Stale {
@@ -40,6 +42,7 @@ impl fmt::Display for Stale {
             Stale::Options => f.write_str("its command line differs from its options file"),
             Stale::Password => f.write_str("the password of its queue changes"),
             Stale::PasswordFile => write!(f, "{} changed after it started", password::CONFIG),
+            Stale::Sandbox => f.write_str("its sandbox changed after it started"),
             Stale::FileGone => f.write_str("the file of its queue was deleted"),
             Stale::FilesLimit(soft) => write!(f, "it can open only {soft} files"),
         }
@@ -97,6 +100,10 @@ pub fn staleness(
             && soft < FILES_LIMIT.min(hard)
         {
             return Ok(Some(Stale::FilesLimit(soft)));
+        }
+        let planned = wants_limit.then_some(words.as_slice());
+        if confined::is_stale(host, unit, &process, planned)? {
+            return Ok(Some(Stale::Sandbox));
         }
         let gone = wants_limit && has_lost_its_file(host, &process);
         Ok(gone.then_some(Stale::FileGone))

@@ -9,7 +9,8 @@ use crate::host::Host;
 use crate::host::files::{Attributes, Node};
 use crate::resource::{Change, Inverse, Place, Resource, ResourceId, State, Verb};
 
-const MODE: u32 = 0o640;
+/// Output of jobs is in it, and sites' users often share a group.
+const MODE: u32 = 0o600;
 
 pub struct Log {
     pub path: PathBuf,
@@ -28,12 +29,14 @@ impl Resource for Log {
             Node::Absent => State::Differs(
                 Change::new(Verb::Create).detail(format!("{} {MODE:04o}", self.owner)),
             ),
-            Node::File(now) if !rustix::process::geteuid().is_root() || now.uid == owner()?.uid => {
-                State::Same
-            }
-            Node::File(_) => {
+            Node::File(_) if !rustix::process::geteuid().is_root() => State::Same,
+            Node::File(now) if now.uid != owner()?.uid => {
                 State::Differs(Change::new(Verb::Change).detail(format!("owner to {}", self.owner)))
             }
+            Node::File(now) if now.mode & !MODE != 0 => State::Differs(
+                Change::new(Verb::Change).detail(format!("from {:04o} to {MODE:04o}", now.mode)),
+            ),
+            Node::File(_) => State::Same,
             _ => {
                 let what = format!("create the log {}", self.path.display());
                 return Err(

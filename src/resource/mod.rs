@@ -20,6 +20,7 @@ pub mod link;
 pub mod log;
 pub mod originals;
 pub mod package;
+pub mod private;
 pub mod program;
 pub mod reload_php;
 pub mod repository;
@@ -37,8 +38,8 @@ use crate::base::paths::VENV;
 
 pub use contract::{Change, Phase, Place, Resource, Revert, RevertContext, Reverted, State, Verb};
 
-/// What a resource is, and which one. Code compares identities; their text is
-/// What a resource is, and which one. Code compares identities; their text is
+/// What a resource is, and which one. Code compares identities; their text is for
+/// people.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ResourceId {
     /// An SELinux boolean.
@@ -63,6 +64,8 @@ pub enum ResourceId {
     Link(PathBuf),
     Log(PathBuf),
     Packages,
+    /// The job server's files, which others must not read.
+    Private,
     /// A program group of supervisor's.
     Program(String),
     /// This wp-config.php, as the processes that serve pages have it in memory.
@@ -93,6 +96,7 @@ impl fmt::Display for ResourceId {
             ResourceId::Link(path) => write!(f, "link {}", path.display()),
             ResourceId::Log(path) => write!(f, "log {}", path.display()),
             ResourceId::Packages => f.write_str("packages"),
+            ResourceId::Private => f.write_str("access to the job server's files"),
             ResourceId::Program(group) => write!(f, "program {group}"),
             ResourceId::WebConfig(path) => {
                 write!(f, "{} in the web's opcode cache", path.display())
@@ -144,6 +148,7 @@ inverses! {
     Intent(crate::intent::record::Recorded),
     Link(link::LinkInverse),
     Packages(package::PackagesInverse),
+    Private(private::PrivateInverse),
     Program(program::ProgramInverse),
     Repository(repository::RepositoryInverse),
     Service(service::ServiceInverse),

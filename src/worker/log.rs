@@ -13,6 +13,9 @@ use crate::base::clock;
 /// The maximum size of the log, and of the rotated one, in bytes.
 const MAX_SIZE: u64 = 16 << 20;
 
+/// Only its user may read what jobs print.
+const MODE: u32 = 0o600;
+
 /// The maximum length of a line, in bytes. The rest is cut off.
 const MAX_LINE: usize = 8 << 10;
 
@@ -84,7 +87,7 @@ impl SiteLog {
                 .write(true)
                 .create(true)
                 .truncate(true)
-                .mode(0o640)
+                .mode(MODE)
                 .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32)
                 .open(&old)
                 .and_then(|mut to| io::copy(&mut File::open(&self.path)?, &mut to));
@@ -104,7 +107,7 @@ fn append(path: &Path) -> io::Result<File> {
     OpenOptions::new()
         .append(true)
         .create(true)
-        .mode(0o640)
+        .mode(MODE)
         .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32)
         .open(path)
 }

@@ -39,6 +39,7 @@ mod request;
 mod rhel;
 mod rights;
 mod room;
+mod sandbox;
 mod secrets;
 mod shell;
 mod sites;

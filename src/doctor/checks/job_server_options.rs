@@ -97,10 +97,12 @@ fn running(context: &Context, unit: &Unit) -> Option<Finding> {
         .command(Action::Restart, family.gearmand.unit);
     let help = format!("run '{restart}'");
     let service = ResourceId::Service(family.gearmand.unit.to_owned());
-    Some(
-        Finding::failed(format!("gearmand does not run as configured: {why}"), help)
-            .fixed_by(service),
-    )
+    let message = format!("gearmand does not run as configured: {why}");
+    let finding = match why {
+        Stale::Sandbox => Finding::warning(message, help),
+        _ => Finding::failed(message, help),
+    };
+    Some(finding.fixed_by(service))
 }
 
 /// gearmand's user has to be able to write its log. The queue has its own check.

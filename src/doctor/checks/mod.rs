@@ -18,6 +18,7 @@ mod php_settings;
 mod platform;
 mod plugin;
 mod port;
+mod private_files;
 mod program_files;
 mod programs;
 mod queue;
@@ -48,6 +49,7 @@ pub static ALL: &[&Check] = &[
     &port::CHECK,
     &files_limit::CHECK,
     &queue_store::CHECK,
+    &private_files::CHECK,
     &queue::CHECK,
     &php_extension::CHECK,
     &php_settings::CHECK,

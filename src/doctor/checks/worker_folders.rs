@@ -70,6 +70,16 @@ fn run(context: &Context) -> Vec<Finding> {
                 problems
                     .push(Finding::failed(message, help).fixed_by(ResourceId::Log(log.clone())));
             }
+            Ok(Node::File(meta)) if meta.mode & 0o077 != 0 => {
+                let message = format!(
+                    "{} has mode {:04o}: other users can read what jobs print",
+                    log.display(),
+                    meta.mode
+                );
+                let help = format!("run 'chmod 600 {}'", log.display());
+                problems
+                    .push(Finding::failed(message, help).fixed_by(ResourceId::Log(log.clone())));
+            }
             Ok(Node::Absent) => {
                 let message = format!("{} is missing: workers cannot log", log.display());
                 problems.push(

@@ -150,8 +150,9 @@ pub struct Gearmand {
     pub stock_listen: &'static str,
     /// The arguments in the package's unit, known before it is installed.
     pub stock_start: &'static str,
-    /// The package does not create the queue's folder.
-    pub lacks_queue_dir: bool,
+    /// The file with its process id, in a folder that the package's unit makes at each
+    /// start; empty if it has none.
+    pub pid_file: &'static str,
 }
 
 impl Family {

@@ -29,7 +29,7 @@ const DEBIAN: Family = Family {
         queue_dir: "/var/lib/gearman",
         stock_listen: "localhost",
         stock_start: "$PARAMS",
-        lacks_queue_dir: false,
+        pid_file: "/run/gearman/gearmand.pid",
     },
     supervisor: Supervisord {
         package: Some("supervisor"),
@@ -89,7 +89,7 @@ const RHEL: Family = Family {
         queue_dir: "/var/lib/gearmand",
         stock_listen: "",
         stock_start: "-d --log-file none --syslog $OPTIONS",
-        lacks_queue_dir: true,
+        pid_file: "",
     },
     supervisor: Supervisord {
         package: Some("supervisor"),

@@ -60,6 +60,10 @@ pub struct Unit {
     pub exec_start: String,
     /// The file that defines it, drop-ins apart.
     pub fragment: PathBuf,
+    /// The user whom the init system starts it as; empty if that is root.
+    pub user: String,
+    /// As the init system would start it.
+    pub no_new_privileges: bool,
 }
 
 impl Unit {
@@ -119,6 +123,11 @@ pub trait ServiceManager: Debug + Sync {
 }
 
 impl Host {
+    /// The version of the installed systemd; `None` if it is old or there is none.
+    pub fn systemd_version(&self) -> Option<u32> {
+        systemd::version(self)
+    }
+
     pub(super) fn services(&self) -> Result<&'static dyn ServiceManager> {
         Ok(self.platform()?.services())
     }

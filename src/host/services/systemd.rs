@@ -11,7 +11,7 @@ use crate::host::Host;
 use crate::host::commands::{Command, explain};
 use crate::host::services::{Action, ServiceManager, Unit, Units};
 
-const PROPERTIES: &str = "Id,LoadState,ActiveState,SubState,UnitFileState,MainPID,NeedDaemonReload,DropInPaths,Type,ExecStart,FragmentPath";
+const PROPERTIES: &str = "Id,LoadState,ActiveState,SubState,UnitFileState,MainPID,NeedDaemonReload,DropInPaths,Type,ExecStart,FragmentPath,User,NoNewPrivileges";
 
 #[derive(Debug)]
 pub struct Systemd;
@@ -133,7 +133,34 @@ fn unit(host: &Host, name: &str, block: &str) -> Unit {
         forking: value("Type") == "forking",
         exec_start: value("ExecStart").to_owned(),
         fragment: value("FragmentPath").into(),
+        user: value("User").to_owned(),
+        no_new_privileges: value("NoNewPrivileges") == "yes",
     }
+}
+
+/// The version of the installed systemd, from the name of its library. Without it, it
+/// is older than 231.
+pub(in crate::host) fn version(host: &Host) -> Option<u32> {
+    let mut folders: Vec<PathBuf> = ["/lib/systemd", "/usr/lib/systemd", "/usr/lib64/systemd"]
+        .map(PathBuf::from)
+        .to_vec();
+    for name in host.list(Path::new("/usr/lib")).unwrap_or_default() {
+        if name.to_string_lossy().contains("-linux-gnu") {
+            folders.push(Path::new("/usr/lib").join(name).join("systemd"));
+        }
+    }
+    let names = folders
+        .iter()
+        .flat_map(|folder| host.list(folder).unwrap_or_default());
+    let numbers = names.filter_map(|name| {
+        let name = name
+            .to_str()?
+            .strip_prefix("libsystemd-shared-")?
+            .to_owned();
+        let end = name.find(|c: char| !c.is_ascii_digit())?;
+        name[..end].parse().ok()
+    });
+    numbers.max()
 }
 
 /// systemd does not notice a new or a removed folder of drop-ins by itself.

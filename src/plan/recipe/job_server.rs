@@ -7,13 +7,14 @@ use anyhow::{Context, Result};
 
 use crate::base::secrets::Secrets;
 use crate::gearman::password::{self, Secret};
-use crate::gearman::{daemon, options};
+use crate::gearman::{daemon, options, sandbox};
 use crate::host::Host;
 use crate::host::files::Node;
 use crate::host::platform::{Gearmand, Init, Platform};
 use crate::intent::queue::WaitingJobs;
 use crate::intent::resolve::HostResolved;
-use crate::plan::recipe::{Items, drop_in};
+use crate::plan::recipe::{DROP_IN, Items, Text, drop_ins};
+use crate::queue::confined;
 use crate::queue::mysql::MysqlStore;
 use crate::queue::running::{self, definition};
 use crate::queue::{Store, passwords};
@@ -24,6 +25,7 @@ use crate::resource::directory::Directory;
 use crate::resource::drained::{Drained, Purpose};
 use crate::resource::file::Edit;
 use crate::resource::file::{File, Owner};
+use crate::resource::private::Private;
 use crate::resource::service::{self, Service};
 
 /// The packages that are missing for the queue.
@@ -72,13 +74,21 @@ pub fn resources(
         });
     }
     items.host(options_file(gearmand, wanted.clone()));
-    if let Some(folder) = store.and_then(Store::folder).filter(|_| host.live())
-        && let Some(mode) = mode_of_queue(host, gearmand, &folder)?
-    {
+    let folder = store.and_then(Store::folder);
+    if host.live() {
+        let for_words = wanted.clone();
+        // Before its folder is closed, or nobody would see that a file is open to all.
+        items.host(Private {
+            gearmand,
+            words: Box::new(move |host| running::planned_words(host, family, &for_words)),
+            apart_from: folder.clone(),
+        });
+    }
+    if let Some(folder) = folder.filter(|_| host.live()) {
         items.host(Directory {
+            mode: mode_of_queue(host, &folder)?,
             path: folder,
             owner: Owner::User(gearmand.user.into()),
-            mode,
             shared: false,
         });
     }
@@ -89,7 +99,19 @@ pub fn resources(
             let exec_start = definition(host, &for_unit)?.exec_start;
             daemon::drop_in(gearmand, exec_start.as_deref(), database_here)
         };
-        drop_in(items, gearmand.unit, text);
+        let (for_sandbox, supervisor) = (wanted.clone(), resolved.supervisor.unit);
+        let sandbox = move |host: &Host| -> Result<String> {
+            let unit = host.unit(gearmand.unit, &[supervisor])?;
+            let options = running::planned_words(host, family, &for_sandbox)?;
+            let options =
+                options.unwrap_or_else(|| for_sandbox.iter().map(options::spell).collect());
+            Ok(confined::drop_in(host, family, &unit, &options))
+        };
+        let all: [(_, Box<Text>); 2] = [
+            (sandbox::FILE, Box::new(sandbox)),
+            (DROP_IN, Box::new(text)),
+        ];
+        drop_ins(items, gearmand.unit, all);
     }
     if !live {
         return Ok(());
@@ -128,16 +150,13 @@ pub fn resources(
     Ok(())
 }
 
-/// The mode of the queue's folder. Where its package brings the folder, the folder
-/// keeps the mode that it has, and is left alone until the package is there.
-fn mode_of_queue(host: &Host, gearmand: &Gearmand, folder: &Path) -> Result<Option<u32>> {
-    if gearmand.lacks_queue_dir {
-        return Ok(Some(0o750));
-    }
+/// The mode of the queue's folder: nothing for other users, who could read arguments
+/// of jobs there.
+fn mode_of_queue(host: &Host, folder: &Path) -> Result<u32> {
+    const PRIVATE: u32 = 0o750;
     Ok(match host.look(folder)? {
-        Node::Directory(meta) => Some(meta.mode | 0o700),
-        _ if host.installed()?.contains_key(gearmand.package) => Some(0o755),
-        _ => None,
+        Node::Directory(meta) => meta.mode & PRIVATE | 0o700,
+        _ => PRIVATE,
     })
 }
 

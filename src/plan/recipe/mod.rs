@@ -259,12 +259,14 @@ fn no_server_here(platform: &Platform, family: &Family) -> Problem {
     ))
 }
 
-/// A drop-in of ours for a unit.
-fn drop_in(
-    items: &mut Items,
-    unit: &str,
-    text: impl Fn(&Host) -> Result<String> + Send + Sync + 'static,
-) {
+/// The name of our drop-in for a unit.
+const DROP_IN: &str = "wp-gears.conf";
+
+/// The text of a drop-in.
+type Text = dyn Fn(&Host) -> Result<String> + Send + Sync;
+
+/// Drop-ins of ours for a unit, by their names.
+fn drop_ins<const N: usize>(items: &mut Items, unit: &str, all: [(&str, Box<Text>); N]) {
     let folder = format!("/etc/systemd/system/{unit}.service.d");
     items.host(Directory {
         path: folder.clone().into(),
@@ -272,10 +274,12 @@ fn drop_in(
         mode: 0o755,
         shared: true,
     });
-    items.host(File {
-        make: Box::new(move |host, _| Ok(Some(text(host)?.into_bytes()).into())),
-        ..File::whole(format!("{folder}/wp-gears.conf"), Vec::new(), 0o644)
-    });
+    for (name, text) in all {
+        items.host(File {
+            make: Box::new(move |host, _| Ok(Some(text(host)?.into_bytes()).into())),
+            ..File::whole(format!("{folder}/{name}"), Vec::new(), 0o644)
+        });
+    }
 }
 
 /// What sites share and only root may write: the PHP that the runner links

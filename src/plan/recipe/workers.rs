@@ -13,7 +13,7 @@ use crate::host::supervisor::Supervisord;
 use crate::intent::resolve::SiteResolved;
 use crate::plan::Item;
 use crate::plan::journal::Scope;
-use crate::plan::recipe::{Items, drop_in};
+use crate::plan::recipe::{DROP_IN, Items, drop_ins};
 use crate::plan::recipe::{pip as own_supervisor, program as definition};
 use crate::resource::ResourceId;
 use crate::resource::check::{Check, Condition, When};
@@ -42,7 +42,11 @@ pub fn supervisor(
     }
     if supervisor.lacks_restart && platform.init == Init::Systemd {
         let text = include_str!("../../../templates/supervisord.dropin.tera");
-        drop_in(items, supervisor.unit, |_| Ok(text.to_owned()));
+        drop_ins(
+            items,
+            supervisor.unit,
+            [(DROP_IN, Box::new(|_| Ok(text.to_owned())))],
+        );
     }
     if live {
         items.host(Service {

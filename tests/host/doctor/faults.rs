@@ -127,6 +127,36 @@ s.bind((\"127.0.0.1\", 4730)); s.listen(); time.sleep(600)' >/dev/null 2>&1 </de
         Fix,
     ),
     fault(
+        "everybody can read the queue",
+        "chmod 755 /var/lib/gearman; chmod 644 /var/lib/gearman/queue.sqlite",
+        "private-files",
+        Fix,
+    ),
+    fault(
+        "a user holds the queue open",
+        "install -m 644 /dev/null /root/pid; f=/var/lib/gearman/queue.sqlite
+         chmod 755 /var/lib/gearman; chmod 644 $f
+         setpriv --reuid 65534 --clear-groups sleep 600 <$f >/dev/null 2>&1 & echo $! >/root/pid
+         until grep -q sleep /proc/$(cat /root/pid)/cmdline; do sleep 0.1; done
+         chmod 640 $f; chmod 750 /var/lib/gearman",
+        "private-files",
+        Hand("kill $(cat /root/pid)"),
+    ),
+    fault(
+        "everybody can read a log of workers",
+        "chmod 644 /var/log/wp-gears/site.log",
+        "worker-folders",
+        Fix,
+    ),
+    warning(
+        "gearmand runs without its sandbox",
+        "cd /etc/systemd/system/gearman-job-server.service.d; mv 00-wp-gears-sandbox.conf /root
+         systemctl daemon-reload; systemctl restart gearman-job-server
+         mv /root/00-wp-gears-sandbox.conf .; systemctl daemon-reload",
+        "job-server-options",
+        Fix,
+    ),
+    fault(
         "the queue's file is damaged",
         "dd if=/dev/urandom of=/var/lib/gearman/queue.sqlite bs=100 count=1 conv=notrunc status=none",
         "queue-store",
