@@ -187,5 +187,10 @@ final class WP_Gears_Request {
 		$_SERVER['QUERY_STRING']    = '';
 		$_SERVER['REMOTE_ADDR']     = '127.0.0.1';
 		$_SERVER['HTTP_USER_AGENT'] = 'wp-gears';
+		if ( function_exists( 'putenv' ) ) {
+			// A web server's PHP finds these with getenv(), too.
+			putenv( "HTTP_HOST={$_SERVER['HTTP_HOST']}" );
+			putenv( "SERVER_NAME={$_SERVER['SERVER_NAME']}" );
+		}
 	}
 }

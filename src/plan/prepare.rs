@@ -57,6 +57,11 @@ pub fn prepare(host: &Host, spec: &Spec, run: Run) -> Result<Prepared> {
                 resolved.notes.extend(store.notes(host));
             }
         }
+        if plan.changes() {
+            let sites = resolved.sites.iter();
+            let notes: Vec<_> = sites.filter_map(|it| host_of_jobs(host, it)).collect();
+            resolved.notes.extend(notes);
+        }
         let mut bad = unparsable(host, &resolved, &plan)?;
         bad.extend(refused_by_queues(host, &resolved));
         bad.extend(unfit_phps(host, &resolved, &plan)?);
@@ -130,6 +135,31 @@ fn only_refusal(resolved: &Resolved, plan: &mut Plan) -> Result<()> {
             plan.refused.extend(last);
             Ok(())
         }
+    }
+}
+
+/// The host that jobs of a network get whose wp-config.php leaves that to the request.
+fn host_of_jobs(host: &Host, site: &SiteResolved) -> Option<String> {
+    if !site.found.domain_from_request {
+        return None;
+    }
+    let dir = site.dir.display();
+    let as_requests = format!("jobs of {dir} run as requests to");
+    if let Some(named) = &site.worker_options.host {
+        return Some(format!("{as_requests} {named}, as --host says"));
+    }
+    match site.target().facts(host, &[]) {
+        Ok(facts) if !facts.identity.network => None,
+        Ok(facts) if facts.has_host() => Some(format!(
+            "{as_requests} {}, the network's main site (--host names another)",
+            facts.home
+        )),
+        Ok(_) => Some(format!(
+            "the network in {dir} does not say its host, which jobs need: name it with --host"
+        )),
+        Err(error) => Some(format!(
+            "the host that jobs of {dir} get is not known yet: {error:#} (--host names one)"
+        )),
     }
 }
 

@@ -85,6 +85,76 @@ fn a_job_sees_the_sites_home_whatever_its_plugins_do() {
     assert!(doctor.stdout.contains(&place), "{doctor}");
 }
 
+/// The site becomes a network of two, on localhost and second.test, whose domain comes
+/// from the request.
+const NETWORK: &str = r#"cd /var/www/site; runuser -u www-data -- php -r '
+    define( "WP_INSTALLING", true ); require "wp-load.php"; require ABSPATH . "wp-admin/includes/upgrade.php";
+    foreach ( $wpdb->tables( "ms_global" ) as $name => $table ) { $wpdb->$name = $table; }
+    install_network(); populate_network( 1, "localhost", "a@localhost.test", "test", "/", true );'
+    sed -i "1a define( 'MULTISITE', true ); define( 'SUBDOMAIN_INSTALL', true ); \
+        define( 'DOMAIN_CURRENT_SITE', \$_SERVER['HTTP_HOST'] ); define( 'PATH_CURRENT_SITE', '/' ); \
+        define( 'SITE_ID_CURRENT_SITE', 1 ); define( 'BLOG_ID_CURRENT_SITE', 1 );" wp-config.php
+    runuser -u www-data -- env HTTP_HOST=localhost php -r '
+        require "wp-load.php"; var_dump( wpmu_create_blog( "second.test", "/", "second", 1 ) );'"#;
+
+#[test]
+fn a_network_whose_domain_comes_from_the_request() {
+    let host = ready_host("network-request");
+    let made = host.shell(NETWORK).exits(0);
+    assert!(made.stdout.contains("int(2)"), "{made}");
+    host.put(&format!("{MUST_USE}/sees.php"), SEES, 0o644)
+        .unwrap();
+    let before = host.read(CONFIG).unwrap();
+
+    phase("setup says which host jobs get");
+    let plan = on_site(&host, "plan", &[]).exits(0);
+    let says = "jobs of /var/www/site run as requests to http://localhost, the network's main site";
+    assert!(plan.stdout.contains(says), "{plan}");
+    let setup = on_site(&host, "setup", &[]).exits(0);
+    assert!(setup.stdout.contains("ran a test job"), "{setup}");
+    sees(&host, "http://localhost localhost - /");
+    let again = on_site(&host, "setup", &[]).exits(0);
+    assert!(again.stdout.contains("Nothing to change."), "{again}");
+
+    phase("a job of a subsite");
+    let submit = "chdir( '/var/www/site' ); require 'wp-load.php'; switch_to_blog( 2 ); wp_async_task_add( 'wp_gears_probe', array( str_repeat( '0', 32 ) ) );";
+    host.run(&[
+        "runuser",
+        "-u",
+        "www-data",
+        "--",
+        "env",
+        "HTTP_HOST=localhost",
+        "php",
+        "-r",
+        submit,
+    ])
+    .ok();
+    host.shell("timeout 20 sh -c 'until test -s /srv/jobs/sees; do sleep 0.1; done'")
+        .exits(0);
+    sees(&host, "http://second.test second.test - /");
+
+    phase("another host is named");
+    on_site(&host, "setup", &["--host", "second.test"]).exits(0);
+    sees(&host, "http://second.test second.test - /");
+    let plan = on_site(&host, "plan", &["--salt", "other"]).exits(0);
+    let says = "jobs of /var/www/site run as requests to second.test, as --host says";
+    assert!(plan.stdout.contains(says), "{plan}");
+
+    phase("the network has no site there any more");
+    let sql = "UPDATE site.wp_blogs SET domain = 'third.test' WHERE blog_id = 2; UPDATE site.wp_2_options SET option_value = 'http://third.test' WHERE option_name IN ('home', 'siteurl')";
+    host.run(&["mariadb", "-e", sql]).ok();
+    let doctor = host.run(&["wp-gears", "doctor", "multisite"]).exits(1);
+    let says = "the network has no site at second.test";
+    assert!(doctor.stdout.contains(says), "{doctor}");
+    on_site(&host, "setup", &["--host", "third.test"]).exits(0);
+    sees(&host, "http://third.test third.test - /");
+
+    phase("remove");
+    on_site(&host, "remove", &[]).exits(0);
+    assert_eq!(host.read(CONFIG).unwrap(), before);
+}
+
 #[test]
 fn maintenance_mode_is_said_and_jobs_wait_for_its_end() {
     let host = ready_host("maintenance");

@@ -259,6 +259,90 @@ fn a_network_whose_domain_comes_from_the_request_is_found_in_the_database() {
     assert!(out[3].starts_with("new.test http://new.test/x"), "{out:?}");
 }
 
+/// The ways of leaving a network's domain to the request.
+const FROM_REQUEST: [(&str, &str); 5] = [
+    (
+        "net-server",
+        "define( 'DOMAIN_CURRENT_SITE', $_SERVER['HTTP_HOST'] );",
+    ),
+    ("net-none", ""),
+    (
+        "net-getenv",
+        "define( 'DOMAIN_CURRENT_SITE', getenv( 'HTTP_HOST' ) );",
+    ),
+    (
+        "net-name",
+        "define( 'DOMAIN_CURRENT_SITE', strtolower( getenv( 'SERVER_NAME' ) ?: ( $_SERVER['SERVER_NAME'] ?? '' ) ) );",
+    ),
+    (
+        "net-fake",
+        "if ( ! isset( $_SERVER['HTTP_HOST'] ) ) $_SERVER['HTTP_HOST'] = 'localhost'; define( 'DOMAIN_CURRENT_SITE', $_SERVER['HTTP_HOST'] );",
+    ),
+];
+
+/// A network of two sites, on site.test and two.site.test.
+fn network(name: &str, domain: &str) -> Site {
+    let site = Site::with(
+        name,
+        Plan {
+            network: true,
+            config: AT_CONFIG.into(),
+            jobs: SEES.into(),
+            ..Plan::default()
+        },
+    );
+    site.php("wpmu_create_blog( 'two.site.test', '/', 'second', 1 );");
+    let config = fs::read_to_string(site.dir.join("wp-config.php")).unwrap();
+    let fixed = "define( 'DOMAIN_CURRENT_SITE', 'site.test' );";
+    let fallback = "if ( ! isset( $_SERVER['HTTP_HOST'] ) ) $_SERVER['HTTP_HOST'] = 'site.test';";
+    assert!(config.contains(fixed) && config.contains(fallback));
+    let config = config.replace(fallback, "").replace(fixed, domain);
+    site.write("wp-config.php", &config);
+    site
+}
+
+/// Runs a job of each site of a network.
+fn runs_jobs_of_both(site: &Site) {
+    for (blog, host) in [(1, "site.test"), (2, "two.site.test")] {
+        let count = site.out().len() + 1;
+        let job = json!({ "hook": "t_sees", "args": [], "blog_id": blog });
+        site.gearmand
+            .submit(&site.function, job.to_string().as_bytes());
+        let out = site.wait_for_out(20, count);
+        let expected = format!("http://{host}/x false {host} {host} 80");
+        assert!(out[count - 1].contains(&expected), "{out:?}{}", site.log());
+    }
+}
+
+#[test]
+fn jobs_of_a_network_get_its_host_however_it_is_left_to_the_request() {
+    for (name, domain) in FROM_REQUEST {
+        eprintln!("{domain}");
+        let site = network(name, domain);
+        assert_eq!(asked(&site).unwrap(), "http://site.test");
+        for mode in ["fork", "spawn"] {
+            let worker = site.worker(&["--worker-mode", mode]);
+            runs_jobs_of_both(&site);
+            worker.stop();
+        }
+    }
+}
+
+#[test]
+fn a_host_that_is_named_helps_where_the_config_ends_without_one() {
+    let site = network(
+        "net-exits",
+        "if ( empty( $_SERVER['HTTP_HOST'] ) ) exit( 'which host?' ); define( 'DOMAIN_CURRENT_SITE', $_SERVER['HTTP_HOST'] );",
+    );
+    let worker = site.worker(&[]);
+    submit(&site);
+    site.wait_for_log(20, "exit() was called in");
+    worker.stop();
+    let _worker = site.worker(&["--host", "site.test"]);
+    site.wait_for_out(20, 1);
+    runs_jobs_of_both(&site);
+}
+
 #[test]
 fn maintenance_mode_pauses_the_workers() {
     let site = site("maintenance", "", "");

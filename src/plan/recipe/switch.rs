@@ -34,6 +34,7 @@ pub fn wp_config(site: &SiteResolved) -> File {
         salt: site.salt.clone(),
     };
     let (path, dir) = (site.config.clone(), site.dir.clone());
+    let has_host = site.worker_options.host.is_some();
     File {
         path: path.clone(),
         edit: Edit::WpConfig,
@@ -41,9 +42,11 @@ pub fn wp_config(site: &SiteResolved) -> File {
             let include = settings::includes(host, &dir, &path);
             let edited = config::edit(now.unwrap_or_default(), &desired, &include)
                 .map_err(|refusal| settings::explain(&path, refusal))?;
+            let without_host = edited.without_host.iter().filter(|_| !has_host);
+            let warnings = edited.warnings.iter().chain(without_host);
             Ok(Next {
                 bytes: Some(edited.text),
-                notes: edited.warnings.iter().map(settings::note).collect(),
+                notes: warnings.map(settings::note).collect(),
             })
         }),
         owner: Owner::Root,

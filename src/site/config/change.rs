@@ -7,7 +7,7 @@ use crate::site::config::facts::Facts;
 use crate::site::config::includes::Fact;
 use crate::site::config::layout::Part;
 use crate::site::config::lines::line_of;
-use crate::site::config::network::{Domain, Network};
+use crate::site::config::network::{self, Domain, Network};
 use crate::site::config::place::{self, Spot, line_start};
 use crate::site::config::refusal::Refusal;
 use crate::site::config::value::{Element, Value, server_list};
@@ -72,7 +72,8 @@ impl<'p> Plan<'p> {
         self.switch(desired.switch)?;
         self.servers(&desired.servers)?;
         self.salt(&desired.salt)?;
-        self.host()
+        self.host();
+        Ok(())
     }
 
     pub fn changes_something(&self) -> bool {
@@ -85,7 +86,7 @@ impl<'p> Plan<'p> {
         let _ = self.switch(desired.switch);
         let _ = self.servers(&desired.servers);
         let _ = self.salt(&desired.salt);
-        let _ = self.host();
+        self.host();
         self.missing.lines()
     }
 
@@ -330,28 +331,26 @@ impl<'p> Plan<'p> {
         }
     }
 
-    fn host(&mut self) -> Result<(), Refusal> {
+    /// For PHP that is run by hand: workers know the host.
+    fn host(&mut self) {
         if self.facts.network == Network::No || self.facts.host {
-            return Ok(());
+            return;
         }
-        let (network, warning) = match &self.facts.domain {
-            Domain::Missing if self.facts.network == Network::Maybe => return Ok(()),
-            Domain::Missing => {
-                return Err(Refusal::new(
-                    None,
-                    "this is a network, but DOMAIN_CURRENT_SITE is not defined, so a worker cannot tell which site to load",
-                )
-                .by_hand("define it where MULTISITE is defined, and run setup again:\n  define( 'DOMAIN_CURRENT_SITE', 'the domain of the main site' );"));
-            }
+        let warning = match &self.facts.domain {
             // Most likely not a network: nothing that can be read makes it one.
-            Domain::FromHost(_) if self.facts.network == Network::Maybe => return Ok(()),
-            Domain::FromHost(refusal) => return Err(refusal.clone()),
-            Domain::Maybe(warning) => (Network::Maybe, warning),
-            Domain::Sure(warning) => (Network::Yes, warning),
+            Domain::Missing | Domain::FromHost(_) if self.facts.network == Network::Maybe => return,
+            Domain::Missing => Some(network::without_domain()),
+            Domain::FromHost(warning) => Some(warning.clone()),
+            Domain::Maybe(warning) => {
+                self.missing.host = Some(Network::Maybe);
+                warning.clone()
+            }
+            Domain::Sure(warning) => {
+                self.missing.host = Some(Network::Yes);
+                warning.clone()
+            }
         };
-        self.missing.host = Some(network);
-        self.warnings.extend(warning.clone());
-        Ok(())
+        self.warnings.extend(warning);
     }
 
     pub fn finish(mut self) -> Result<(Vec<Change>, Vec<Warning>), Refusal> {

@@ -291,6 +291,7 @@ impl Walker<'_> {
     fn host(&mut self, value: &Expr<'_, '_>, plain: bool, at: usize) {
         let of_network = matches!(&bare(value).kind,
             ExprKind::Name(name) if global_name(name, self.view) == Some("DOMAIN_CURRENT_SITE"));
+        let by_host = self.is_by_host() || self.reader().mentions_host(value);
         let value = self.as_worker().value(value);
         let usable = of_network || value.by_default().truthy() == Some(true);
         let worker = if plain { self.worker } else { Truth::Unknown };
@@ -310,6 +311,7 @@ impl Walker<'_> {
                 worker,
                 usable,
                 name,
+                by_host,
             },
             at,
         )

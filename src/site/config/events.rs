@@ -107,6 +107,8 @@ pub enum Kind {
         usable: bool,
         /// The host name, if it is a literal.
         name: Option<String>,
+        /// Whether the one that there is decides on it.
+        by_host: bool,
     },
     /// A definition of a constant that names a folder of WordPress's content, or
     /// another use of that name; `None` if the folder cannot be evaluated.

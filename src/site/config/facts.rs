@@ -45,6 +45,8 @@ pub struct Facts {
     /// its line.
     pub opaque: Option<(usize, Option<String>, Opaque)>,
     pub warnings: Vec<Warning>,
+    /// Those that are due unless workers are told a host.
+    pub without_host: Vec<Warning>,
 }
 
 impl Facts {
@@ -85,6 +87,7 @@ pub fn read(source: &[u8], include: &dyn Include) -> Result<Facts, Refusal> {
         };
         splice(from, include, &mut files, &mut events);
     }
+    let mut without_host = Vec::new();
     let (mut before, mut after) = (Vec::new(), Vec::new());
     let load_top = load.as_ref().copied().unwrap_or(usize::MAX);
     let load_at = seen.tops.get(load_top).map_or(usize::MAX, |it| it.at.start);
@@ -95,7 +98,7 @@ pub fn read(source: &[u8], include: &dyn Include) -> Result<Facts, Refusal> {
         loaded |= from.file.is_none() && from.event.top > load_top;
         if loaded { &mut after } else { &mut before }.push(from);
     }
-    check_flow(&before, load_at, &mut warnings)?;
+    check_flow(&before, load_at, &mut warnings, &mut without_host)?;
     let opaque = opaque(&before);
     let includes = |event: &Event| matches!(event.kind, Kind::Include(_));
     let unseen = opaque.is_some() || seen.events.iter().any(includes);
@@ -131,6 +134,7 @@ pub fn read(source: &[u8], include: &dyn Include) -> Result<Facts, Refusal> {
         host,
         opaque,
         warnings,
+        without_host,
         load,
         seen,
     })
@@ -155,7 +159,12 @@ fn find_load(seen: &Seen, source: &[u8], include: &dyn Include) -> Result<usize,
     }
 }
 
-fn check_flow(before: &[From], load_at: usize, warnings: &mut Vec<Warning>) -> Result<(), Refusal> {
+fn check_flow(
+    before: &[From],
+    load_at: usize,
+    warnings: &mut Vec<Warning>,
+    without_host: &mut Vec<Warning>,
+) -> Result<(), Refusal> {
     for from in before
         .iter()
         .filter(|from| from.event.at < load_at || from.file.is_some())
@@ -172,11 +181,15 @@ fn check_flow(before: &[From], load_at: usize, warnings: &mut Vec<Warning>) -> R
                     )
                     .by_hand("remove what ends it, and run setup again"));
                 }
-                (End::Possible, Truth::Yes) => warnings.push(warn(
-                    "on the command line and without a host name, the script ends here, so a worker never loads WordPress",
+                // The database tells a worker its host, and is asked only after this.
+                (End::Possible, Truth::Yes) if by_host => without_host.push(warn(
+                    "without a host name, the script ends here, before a worker can learn the site's: name it with --host",
                 )),
-                (End::Possible, Truth::Unknown) if by_host => warnings.push(warn(
-                    "whether the script ends here depends on the request's host name, so a worker, which has none, may never load WordPress",
+                (End::Possible, Truth::Yes) => warnings.push(warn(
+                    "on the command line, the script ends here, so a worker never loads WordPress",
+                )),
+                (End::Possible, Truth::Unknown) if by_host => without_host.push(warn(
+                    "whether the script ends here depends on the request's host name, which a worker learns only after that: name it with --host",
                 )),
                 _ => {}
             },

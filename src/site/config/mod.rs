@@ -127,6 +127,8 @@ pub struct Edited {
     /// The settings in the new text.
     pub found: Found,
     pub warnings: Vec<Warning>,
+    /// Those that are due unless workers are told a host.
+    pub without_host: Vec<Warning>,
 }
 
 /// The settings in a file, as far as they are known without running it.
@@ -142,6 +144,8 @@ pub struct Found {
     pub folders: Folders,
     /// Whether the file sets `HTTP_HOST` for workers.
     pub host: bool,
+    /// Whether it leaves the domain of a network to the request.
+    pub domain_from_request: bool,
 }
 
 /// Reads the settings in a file. Fails only if the file cannot be read at all;
@@ -207,6 +211,7 @@ fn edit_as_read(
     warnings.extend(new.warnings.iter().cloned());
     Ok(Edited {
         found: found(new),
+        without_host: new.without_host.clone(),
         text,
         warnings,
     })
@@ -233,7 +238,14 @@ fn found(facts: &Facts) -> Found {
         network: facts.network,
         folders: facts.folders.clone(),
         host: facts.host,
+        domain_from_request: from_request(facts),
     }
+}
+
+/// Whether only the request tells the domain of a network.
+fn from_request(facts: &Facts) -> bool {
+    let open = matches!(facts.domain, Domain::Missing | Domain::FromHost(_));
+    facts.network != Network::No && open
 }
 
 fn is_text_false(value: &Value) -> bool {
@@ -254,9 +266,7 @@ fn check(facts: &Facts, desired: &Desired) -> Result<(), Refusal> {
         (Want::Default(_), None) => found.salt_computed,
         (Want::Exactly(_), None) => false,
     };
-    let host = found.network == Network::No
-        || found.host
-        || matches!(facts.domain, Domain::Missing | Domain::FromHost(_));
+    let host = found.network == Network::No || found.host || found.domain_from_request;
     let missing = [
         (found.on.contains(&desired.switch), "the switch"),
         (servers, "the servers"),

@@ -3,8 +3,7 @@
 
 use crate::site::config::Warning;
 use crate::site::config::events::Kind;
-use crate::site::config::includes::{From, refuse};
-use crate::site::config::refusal::Refusal;
+use crate::site::config::includes::From;
 use crate::site::config::truth::Truth;
 use crate::site::config::value::Value;
 
@@ -18,12 +17,24 @@ pub enum Network {
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Domain {
+    /// Not defined: WordPress finds the site by the request's host name.
     Missing,
-    /// It is, or may be, defined. The warning says what a worker may lack.
+    /// It is, or may be, defined. The warning says what PHP that is run by hand may lack.
     Sure(Option<Warning>),
     Maybe(Option<Warning>),
-    /// Taken from the request's host name, without another value for a worker.
-    FromHost(Refusal),
+    /// Taken from the request's host name, without another value.
+    FromHost(Warning),
+}
+
+/// Workers get it from the database, or from an option.
+const BY_HAND: &str =
+    "which workers have, but PHP that is run by hand has only with HTTP_HOST in its environment";
+
+/// A network whose site only the request's host name tells.
+pub fn without_domain() -> Warning {
+    let text =
+        format!("without DOMAIN_CURRENT_SITE the request's host name tells the site, {BY_HAND}");
+    Warning::new(None, text)
 }
 
 fn defines<'f>(
@@ -81,15 +92,12 @@ pub fn domain(before: &[From], opaque: bool) -> Domain {
         let sure = place.sure() || (place.unless == ["DOMAIN_CURRENT_SITE"] && !place.branch);
         let empty = value.truthy() == Some(false);
         if sure && (empty || value.lacks_host() == Truth::Yes) {
-            let reason = "DOMAIN_CURRENT_SITE comes from the request's host name, which a worker does not have";
-            let advice = format!(
-                "give it a value for the command line in {}, and run setup again:\n  define( 'DOMAIN_CURRENT_SITE', $_SERVER['HTTP_HOST'] ?? 'the domain of the main site' );",
-                from.place()
-            );
-            return Domain::FromHost(refuse(from, reason).by_hand(advice));
+            let text = format!("DOMAIN_CURRENT_SITE comes from the request's host name, {BY_HAND}");
+            return Domain::FromHost(Warning::at(from.file.as_deref(), from.line, text));
         }
         let warning = (empty || value.lacks_host() != Truth::No).then(|| {
-            let text = "DOMAIN_CURRENT_SITE may come from the request's host name, which a worker does not have: check that it is right without one";
+            let text =
+                format!("DOMAIN_CURRENT_SITE may come from the request's host name, {BY_HAND}");
             Warning::at(from.file.as_deref(), from.line, text)
         });
         if sure {
@@ -100,13 +108,15 @@ pub fn domain(before: &[From], opaque: bool) -> Domain {
     found
 }
 
-/// A host name for the command line with which no worker finds a network's site.
+/// A host name for the command line with which no worker finds a network's site. One
+/// that is only for PHP without a host does no harm.
 pub fn faked_host(before: &[From]) -> Option<Warning> {
     let domain = defines("DOMAIN_CURRENT_SITE", before).find_map(|(_, value)| value.text())?;
     before.iter().find_map(|from| match &from.event.kind {
         Kind::Host {
             worker: Truth::Yes | Truth::Unknown,
             name: Some(name),
+            by_host: false,
             ..
         } if !from.event.place.function && !is_below(name, &domain) => {
             let text = format!(
@@ -128,4 +138,81 @@ fn is_below(host: &str, domain: &str) -> bool {
                 .is_some_and(|it| it.ends_with('.'))
     };
     within(&host, &domain) || within(&domain, &host)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::site::config::{Desired, Edited, Want, edit};
+    use crate::site::plugins::BUNDLED;
+
+    fn edited(lines: &str) -> Edited {
+        let source = format!(
+            "<?php\n{lines}\nif ( ! defined( 'ABSPATH' ) ) {{ define( 'ABSPATH', __DIR__ . '/' ); }}\nrequire_once ABSPATH . 'wp-settings.php';\n"
+        );
+        let desired = Desired {
+            switch: BUNDLED.switch,
+            servers: Want::Default(vec!["127.0.0.1:4730".into()]),
+            salt: Want::Default("salt".into()),
+        };
+        edit(source.as_bytes(), &desired, &|_: &[u8]| None).unwrap()
+    }
+
+    #[test]
+    fn a_domain_that_is_left_to_the_request_is_not_refused() {
+        let network = "define( 'MULTISITE', true );";
+        for (domain, from_request) in [
+            ("", true),
+            (
+                "define( 'DOMAIN_CURRENT_SITE', $_SERVER['HTTP_HOST'] );",
+                true,
+            ),
+            (
+                "define( 'DOMAIN_CURRENT_SITE', getenv( 'HTTP_HOST' ) );",
+                true,
+            ),
+            ("define( 'DOMAIN_CURRENT_SITE', 'a.example' );", false),
+            (
+                "define( 'DOMAIN_CURRENT_SITE', $_SERVER['HTTP_HOST'] ?? 'a.example' );",
+                false,
+            ),
+        ] {
+            let edited = edited(&format!("{network}\n{domain}"));
+            assert_eq!(edited.found.domain_from_request, from_request, "{domain}");
+            let by_hand = edited.warnings.iter().any(|it| it.text.contains("by hand"));
+            assert_eq!(by_hand, from_request, "{domain}");
+            let text = String::from_utf8(edited.text).unwrap();
+            let readme = text.contains("= DOMAIN_CURRENT_SITE;");
+            assert_eq!(readme, !from_request, "{text}");
+        }
+        assert!(
+            !edited("define( 'DOMAIN_CURRENT_SITE', $_SERVER['HTTP_HOST'] );")
+                .found
+                .domain_from_request
+        );
+    }
+
+    #[test]
+    fn a_script_that_ends_without_a_host_is_about_workers_without_one() {
+        for (line, always, without_host) in [
+            ("if ( 'cli' === PHP_SAPI ) exit;", 1, 0),
+            ("if ( empty( $_SERVER['HTTP_HOST'] ) ) exit;", 0, 1),
+            ("isset( $_SERVER['HTTP_HOST'] ) || die( 'no' );", 0, 1),
+            (
+                "if ( ! in_array( $_SERVER['HTTP_HOST'], $known ) ) exit;",
+                0,
+                1,
+            ),
+            ("if ( isset( $_GET['x'] ) ) exit;", 0, 0),
+        ] {
+            let edited = edited(line);
+            let found = (edited.warnings.len(), edited.without_host.len());
+            assert_eq!(
+                found,
+                (always, without_host),
+                "{line}: {:?} {:?}",
+                edited.warnings,
+                edited.without_host
+            );
+        }
+    }
 }

@@ -138,6 +138,11 @@ impl<'w> Walker<'w> {
         });
     }
 
+    /// Whether the host name decides on whether this code runs.
+    pub fn is_by_host(&self) -> bool {
+        self.by_host
+    }
+
     /// Whether code runs only for some hosts, or not for a worker.
     pub fn is_for_some_hosts(&self) -> bool {
         self.by_host || self.worker == Truth::No

@@ -136,7 +136,7 @@ fn follow(refusal: &Refusal, files: &mut Files) -> Result<(), String> {
                 &format!("'{name}'"),
             )
         }
-        () if says("write this in its place") || says("give it a value for the command line") => {
+        () if says("write this in its place") => {
             let (file, line) = places[0].clone();
             let text = files.get_mut(&file).ok_or("no such file")?;
             change(
@@ -180,7 +180,6 @@ fn follow(refusal: &Refusal, files: &mut Files) -> Result<(), String> {
             Ok(())
         }
         () if says("add these lines") => before_load(main, &lines),
-        () if says("where MULTISITE is defined") => before_load(main, &lines),
         () if says("write <?php in place of <?=") => change(main, here, r"<\?=", "<?php"),
         () if says("write <?php in place of <?") => change(main, here, r"<\?", "<?php"),
         () if says("move it above that statement") => {

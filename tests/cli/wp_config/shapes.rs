@@ -136,11 +136,22 @@ fn has_expected_result(shape: &Shape) -> Result<(), String> {
     if (edited.text == shape.source) != wants_same {
         return Err(format!("unchanged: expected {wants_same}\n{text}"));
     }
-    let warned = |words: &str| edited.warnings.iter().any(|it| it.text.contains(words));
+    let warned = |words: &str| {
+        edited
+            .warnings
+            .iter()
+            .chain(&edited.without_host)
+            .any(|it| it.text.contains(words))
+    };
     if let Some(words) = shape.text("warn")
         && !warned(words)
     {
         return Err(format!("no warning with {words:?}: {:?}", edited.warnings));
+    }
+    if let Some(words) = shape.text("silent")
+        && warned(words)
+    {
+        return Err(format!("a warning with {words:?}: {:?}", edited.warnings));
     }
     let again = edit(&edited.text, &shape.desired(), &include).map_err(|it| it.to_string())?;
     if again.text != edited.text {
