@@ -252,11 +252,6 @@ const ALLOWED: &[(&str, &[&str], &str)] = &[
     ("plan/recipe/mod.rs", &["fork"], "an option's value"),
     ("report/ask.rs", &["no", "yes"], "the user's answer"),
     (
-        "site/config/definitions.rs",
-        &["define"],
-        "a function of PHP",
-    ),
-    (
         "site/config/layout.rs",
         &["begin", "end"],
         "marks of other programs",
@@ -268,7 +263,7 @@ const ALLOWED: &[(&str, &[&str], &str)] = &[
     ),
     (
         "site/config/ours.rs",
-        &["define", "global", "if", "true"],
+        &["global", "if", "true"],
         "words of PHP in our lines",
     ),
     (
@@ -294,8 +289,6 @@ const ALLOWED: &[(&str, &[&str], &str)] = &[
         ],
         "what comments of other programs say",
     ),
-    ("site/config/shapes.rs", &["define"], "a function of PHP"),
-    ("site/config/walk.rs", &["define"], "a function of PHP"),
     (
         "site/extension.rs",
         &["none"],
