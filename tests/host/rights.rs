@@ -33,9 +33,7 @@ fn host_of_alice(name: &str) -> Host {
     let host = ready_host(name);
     site::add(&host, SHOP, "alice", "alice.test").unwrap();
     host.shell("chmod 1777 /srv/jobs").ok();
-    if let Ok(before) = std::env::var("BEFORE") {
-        host.install(std::path::Path::new(&before)).unwrap();
-    }
+    host.install(std::path::Path::new(&before)).unwrap();
     host
 }
 
@@ -70,6 +68,48 @@ fn a_sites_code_inherits_nothing_and_leaves_nothing() {
         assert_eq!(sleeps, "", "goes on");
         out.exits(0);
     }
+}
+
+/// What it prints has any size, and it goes on for long, as the file says.
+const STUBBORN: &str = r#"<?php
+if ( 'cli' === PHP_SAPI && ! getenv( 'SUPERVISOR_ENABLED' ) ) {
+	switch ( trim( file_get_contents( '/srv/jobs/mode' ) ) ) {
+		case 'large':
+			ftruncate( STDOUT, 1 << 40 );
+			break;
+		case 'long':
+			exec( "setsid sleep 600 >/dev/null 2>&1 &" );
+			file_put_contents( '/srv/jobs/begun', 'yes' );
+			sleep( 600 );
+	}
+}
+"#;
+
+#[test]
+fn a_sites_code_takes_neither_memory_nor_the_end_of_root() {
+    let host = host_of_alice("stubborn");
+    let doctor = ["wp-gears", "doctor", "--site", SHOP];
+    host.run(&["wp-gears", "setup", "--yes", "--site", SHOP])
+        .exits(0);
+    host.put("/srv/jobs/mode", "large", 0o644).unwrap();
+    let trap = format!("{SHOP}/wp-content/mu-plugins/trap.php");
+    host.put(&trap, STUBBORN, 0o644).unwrap();
+    phase("output of a terabyte");
+    let out = host.run(&doctor).exits(1);
+    assert!(out.text().contains("more than 64 MB"), "{out}");
+
+    phase("nothing goes on when doctor is killed");
+    host.put("/srv/jobs/mode", "long", 0o644).unwrap();
+    let script = r#"wp-gears doctor --site "$1" >/dev/null 2>&1 & doctor=$!
+        until [ -e /srv/jobs/begun ]; do sleep 0.05; done
+        pgrep -u alice -x sleep >/dev/null || exit 7
+        kill -9 $doctor
+        for n in $(seq 200); do
+            pgrep -u alice -x sleep >/dev/null || exit 0
+            sleep 0.05
+        done
+        ps -u alice -o pid,ppid,args; exit 8"#;
+    host.run(&["sh", "-c", script, "kill", SHOP]).exits(0);
 }
 
 /// A PHP that notes who runs it.
