@@ -49,6 +49,7 @@ pub struct Host {
     pub(crate) candidates: Mutex<packages::Candidates>,
     pub(crate) simulations: Mutex<packages::Simulations>,
     platform: OnceLock<platform::Platform>,
+    mount_namespaces: OnceLock<bool>,
     stranger: OnceLock<users::User>,
 }
 
@@ -80,6 +81,7 @@ impl Host {
             candidates: Mutex::default(),
             simulations: Mutex::default(),
             platform: OnceLock::new(),
+            mount_namespaces: OnceLock::new(),
             stranger: OnceLock::new(),
         })
     }

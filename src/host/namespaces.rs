@@ -7,23 +7,27 @@ use rustix::mount::{MountFlags, MountPropagationFlags, mount_bind, mount_change,
 use crate::host::Host;
 
 impl Host {
-    /// Tries it in a thread of its own, whose namespace ends with it. Without root, and
-    /// under `--root`, nothing forbids it.
+    /// Without root, and under `--root`, nothing is known to forbid it.
     pub fn can_make_mount_namespaces(&self) -> bool {
         if !self.live() || !rustix::process::geteuid().is_root() {
             return true;
         }
-        let attempt = std::thread::Builder::new().spawn(|| {
-            let folder = c"/usr";
-            unshare(CloneFlags::CLONE_NEWNS)?;
-            let private = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
-            mount_change(c"/", private)?;
-            mount_bind(folder, folder)?;
-            mount_remount(folder, MountFlags::BIND | MountFlags::RDONLY, c"")?;
-            Ok::<(), std::io::Error>(())
-        });
-        attempt.is_ok_and(|thread| thread.join().is_ok_and(|made| made.is_ok()))
+        *self.mount_namespaces.get_or_init(attempt)
     }
+}
+
+/// Tries it in a thread of its own, whose namespace ends with it.
+fn attempt() -> bool {
+    let made = std::thread::Builder::new().spawn(|| {
+        let folder = c"/usr";
+        unshare(CloneFlags::CLONE_NEWNS)?;
+        let private = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
+        mount_change(c"/", private)?;
+        mount_bind(folder, folder)?;
+        mount_remount(folder, MountFlags::BIND | MountFlags::RDONLY, c"")?;
+        Ok::<(), std::io::Error>(())
+    });
+    made.is_ok_and(|thread| thread.join().is_ok_and(|made| made.is_ok()))
 }
 
 #[cfg(test)]

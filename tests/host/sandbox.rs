@@ -210,6 +210,33 @@ fn a_confined_job_server_keeps_jobs_in_a_database() {
     nobody_reads_arguments(&host, "");
 }
 
+/// A container that lets nobody mount anything.
+#[test]
+fn without_mount_namespaces_the_job_server_has_the_rest() {
+    let host = ready_host("sandbox-less");
+    let less = |verb: &str| {
+        let script = format!(
+            "exec setpriv --inh-caps=-sys_admin --bounding-set=-sys_admin wp-gears {verb} --site {}",
+            site::FOLDER
+        );
+        host.shell(&script)
+    };
+    less("setup --yes").exits(0);
+    less("plan --check").exits(0);
+    let drop_in = "/etc/systemd/system/gearman-job-server.service.d/00-wp-gears-sandbox.conf";
+    let text = host.read(drop_in).unwrap();
+    assert!(text.contains("NoNewPrivileges=yes\n"), "{text}");
+    for needs_mounts in ["Protect", "Private", "ReadWritePaths"] {
+        assert!(!text.contains(needs_mounts), "{text}");
+    }
+    assert!(exposure(&host, DEBIAN) < 6.0);
+    jobs_run(&Site::first(&host), 20);
+    nobody_reads_arguments(&host, "/var/lib/gearman/queue.sqlite");
+    phase("where mounts are possible again");
+    on_site(&host, "setup", &[]).exits(0);
+    assert!(exposure(&host, DEBIAN) <= MOST_EXPOSURE);
+}
+
 #[test]
 fn without_systemd_the_queue_is_private_too() {
     let image = Image::site_made(Release::Bookworm, Shape::Plain).unwrap();
