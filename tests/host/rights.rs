@@ -33,7 +33,6 @@ fn host_of_alice(name: &str) -> Host {
     let host = ready_host(name);
     site::add(&host, SHOP, "alice", "alice.test").unwrap();
     host.shell("chmod 1777 /srv/jobs").ok();
-    host.install(std::path::Path::new(&before)).unwrap();
     host
 }
 
