@@ -88,18 +88,17 @@ struct Kept {
 
 pub fn run(args: &FailedArgs) -> Result<u8> {
     let ui = Ui::new(args.json, args.quiet, false);
-    let stores = open(args)?;
-    match args.action.as_ref().unwrap_or(&Action::List) {
+    let (stores, opened) = open(ui, args)?;
+    let code = match args.action.as_ref().unwrap_or(&Action::List) {
         Action::List => list(ui, &stores),
         Action::Show { id } => show(ui, &stores, id),
         Action::Retry { which, servers } => {
-            let act = |opened: &Opened, record: &JobRecord| retry(opened, record, servers);
+            let act = |opened: &Opened, kept: &Kept| retry(opened, kept, servers);
             each(ui, &stores, which, &RETRIED, act)
         }
-        Action::Forget(which) => each(ui, &stores, which, &FORGOTTEN, |opened, record| {
-            Ok(opened.store.forget(&record.id)?)
-        }),
-    }
+        Action::Forget(which) => each(ui, &stores, which, &FORGOTTEN, forget),
+    }?;
+    Ok(code.max(opened))
 }
 
 /// What happened to each chosen job: in text, and as a key of the document.
@@ -123,9 +122,14 @@ struct Opened {
     store: JobStore,
 }
 
-fn open(args: &FailedArgs) -> Result<Vec<Opened>> {
+/// The jobs of the chosen sites. One whose folder cannot be read keeps nobody from the
+/// others: it is named, and the exit code tells.
+fn open(ui: Ui, args: &FailedArgs) -> Result<(Vec<Opened>, u8)> {
     let mut stores = Vec::new();
-    for site in sites::find(&Host::new(None)?, &args.state, &args.sites)? {
+    let mut code = DONE;
+    let sites = sites::find(&Host::new(None)?, &args.state, &args.sites)?;
+    let is_one = sites.len() == 1;
+    for site in sites {
         let paths = Paths::new(&args.state, &site.name);
         match JobStore::open_existing(&paths.failed) {
             Ok(store) => stores.push(Opened { site, paths, store }),
@@ -134,11 +138,16 @@ fn open(args: &FailedArgs) -> Result<Vec<Opened>> {
             Err(e) => {
                 let what = format!("open {}", paths.failed.display());
                 let help = "run it as root or as the site's worker user";
-                return Err(Problem::new(what, e).help(help).into());
+                let error = Problem::new(what, e).help(help).into();
+                if is_one {
+                    return Err(error);
+                }
+                ui.error("", &error);
+                code = FAILED;
             }
         }
     }
-    Ok(stores)
+    Ok((stores, code))
 }
 
 /// The list in JSON.
@@ -272,9 +281,10 @@ fn each(
     stores: &[Opened],
     which: &Which,
     done: &Done,
-    act: impl Fn(&Opened, &JobRecord) -> Result<()>,
+    act: impl Fn(&Opened, &Kept) -> Result<()>,
 ) -> Result<u8> {
     let mut chosen = Vec::new();
+    let mut code = DONE;
     if which.all {
         for (site, opened) in stores.iter().enumerate() {
             let mut add = |record, due: Option<u64>| {
@@ -282,29 +292,22 @@ fn each(
                     chosen.push(Kept { site, record, due });
                 }
             };
-            let listed = opened.store.list(&mut add);
-            listed
-                .map_err(|e| Problem::new(format!("list {}", opened.paths.failed.display()), e))?;
+            if let Err(e) = opened.store.list(&mut add) {
+                let what = format!("list {}", opened.paths.failed.display());
+                ui.error("", &Problem::new(what, e).into());
+                code = FAILED;
+            }
         }
     } else {
         for id in &which.ids {
             let kept = find(stores, id)?;
-            if kept.due.is_some() {
-                return Err(Problem::new(
-                    format!("change job {id}"),
-                    "it is waiting for its next attempt",
-                )
-                .help("once its last attempt fails, it can be retried or deleted")
-                .into());
-            }
             chosen.push(kept);
         }
     }
     let mut document = Vec::new();
-    let mut code = DONE;
     for kept in &chosen {
         let opened = &stores[kept.site];
-        let error = act(opened, &kept.record).err();
+        let error = act(opened, kept).err();
         match &error {
             None => ui.line(&format!("{}: {}", kept.record.id, done.text)),
             Some(error) => {
@@ -331,20 +334,21 @@ fn each(
 fn find(stores: &[Opened], id: &str) -> Result<Kept> {
     let what = || format!("find job {id}");
     let mut found = Vec::new();
+    let mut unread = None;
     for (site, opened) in stores.iter().enumerate() {
-        let job = opened.store.find(id).map_err(|e| {
-            let folder = opened.paths.failed.display();
-            Problem::new(what(), format!("{folder}: {e}"))
-        })?;
-        found.extend(job.map(|(record, due)| Kept { site, record, due }));
+        match opened.store.find(id) {
+            Ok(job) => found.extend(job.map(|(record, due)| Kept { site, record, due })),
+            Err(e) => unread = Some(format!("{}: {e}", opened.paths.failed.display())),
+        }
     }
-    match found.len() {
-        0 => Err(
+    match (found.len(), unread) {
+        (0, Some(why)) => Err(Problem::new(what(), why).into()),
+        (0, None) => Err(
             Problem::usage(what(), "no site has a failed job with this ID")
                 .help("run 'wp-gears failed' to list the failed jobs")
                 .into(),
         ),
-        1 => Ok(found.remove(0)),
+        (1, _) => Ok(found.remove(0)),
         _ => {
             let name = |kept: &Kept| stores[kept.site].site.name.clone();
             let names: Vec<String> = found.iter().map(name).collect();
@@ -356,9 +360,30 @@ fn find(stores: &[Opened], id: &str) -> Result<Kept> {
     }
 }
 
+fn forget(opened: &Opened, kept: &Kept) -> Result<()> {
+    let id = &kept.record.id;
+    let what = || format!("delete job {id}");
+    let done = match kept.due {
+        None => opened.store.forget(id).map(|()| true),
+        Some(_) => opened.store.forget_waiting(id),
+    };
+    match done.map_err(|e| Problem::new(what(), e))? {
+        true => Ok(()),
+        false => Err(Problem::new(what(), "a worker is running it")
+            .help("wait for its end, or run 'wp-gears pause --wait' first")
+            .into()),
+    }
+}
+
 /// Submits the job under the site's current function, then deletes its file.
-fn retry(opened: &Opened, record: &JobRecord, named: &[Server]) -> Result<()> {
+fn retry(opened: &Opened, kept: &Kept, named: &[Server]) -> Result<()> {
+    let record = &kept.record;
     let what = || format!("queue job {} again", record.id);
+    if kept.due.is_some() {
+        return Err(Problem::new(what(), "it is waiting for its next attempt")
+            .help("once its last attempt fails, it can be retried")
+            .into());
+    }
     let (stored, payload) = opened
         .store
         .read(&record.id)

@@ -239,7 +239,9 @@ impl JobStore {
 
     /// The job with this ID, and when it is due if it waits.
     pub fn find(&self, id: &str) -> io::Result<Option<(JobRecord, Option<u64>)>> {
-        let failed = file_name(id)?;
+        let Ok(failed) = file_name(id) else {
+            return Ok(None);
+        };
         let bytes = &mut 0;
         match self.record(&self.failed, &failed, bytes) {
             Ok(record) => return Ok(Some((record, None))),
@@ -272,6 +274,19 @@ impl JobStore {
 
     pub fn forget(&self, id: &str) -> io::Result<()> {
         Ok(unlinkat(&self.failed, file_name(id)?, AtFlags::empty())?)
+    }
+
+    /// The same for a job that waits for a retry. False if a worker is running it.
+    pub fn forget_waiting(&self, id: &str) -> io::Result<bool> {
+        let missing = io::ErrorKind::NotFound;
+        let names = names(&self.waiting)?;
+        let name = names.iter().find(|name| id_of(name) == id).ok_or(missing)?;
+        let file = open_plain(&self.waiting, name)?;
+        if file.try_lock().is_err() {
+            return Ok(false);
+        }
+        unlinkat(&self.waiting, name.as_str(), AtFlags::empty())?;
+        Ok(true)
     }
 
     /// Removes files that were left incomplete by a crash.

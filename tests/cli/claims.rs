@@ -222,3 +222,18 @@ fn a_site_that_claims_to_be_busy_delays_no_other() {
     );
     assert!(start.elapsed() < Duration::from_secs(10));
 }
+
+#[test]
+fn a_site_whose_folder_cannot_be_read_hides_no_other() {
+    let state = State::new();
+    state.put("failed/b/1-b.job", &job("1-b", "127.0.0.1:9"));
+    let waiting = state.at("failed/a/waiting");
+    std::fs::remove_dir(&waiting).unwrap();
+    std::os::unix::fs::symlink("/etc", &waiting).unwrap();
+    let output = state.run(&["failed"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output);
+    assert!(said.contains("1-b") && said.contains("failed/a"), "{said}");
+    let output = state.run(&["failed", "forget", "1-b"]);
+    assert!(!state.at("failed/b/1-b.job").exists(), "{}", text(&output));
+}

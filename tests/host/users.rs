@@ -84,3 +84,56 @@ fn a_copy_of_a_site_is_refused_with_what_to_do() {
             .contains("test_job")
     );
 }
+
+#[test]
+fn what_a_site_says_of_itself_decides_nothing_for_root() {
+    let host = ready_host("claims");
+    for (folder, user) in [("/srv/shop", "anna"), (OTHER, "bert")] {
+        site::add(&host, folder, user, &format!("{user}.test")).unwrap();
+    }
+    host.shell("chmod 1777 /srv/jobs").ok();
+    let both = ["setup", "--site", "/srv/shop", "--site", OTHER, "--yes"];
+    host.run(&[&["wp-gears"], &both[..]].concat()).exits(0);
+    let as_anna = |script: &str| host.as_user("anna", &["sh", "-c", script]).ok();
+
+    phase("her run folder claims to be another's");
+    as_anna(&format!(
+        "sed -i 's|/srv/shop|{OTHER}|g' /var/lib/wp-gears/run/shop/function"
+    ));
+    host.run(&["wp-gears", "pause", "--site", OTHER]).exits(0);
+    assert!(host.exists("/var/lib/wp-gears/run/second.paused"));
+    assert!(!host.exists("/var/lib/wp-gears/run/shop.paused"));
+    let paused = host.run(&["wp-gears", "resume", "--json"]).ok();
+    let all: serde_json::Value = serde_json::from_str(&paused).unwrap();
+    let dirs: Vec<_> = all["sites"].as_array().unwrap().iter().collect();
+    assert!(
+        dirs.iter()
+            .any(|it| it["site"] == "shop" && it["dir"] == "/srv/shop"),
+        "{all}"
+    );
+
+    phase("her failed job names another server");
+    let record = serde_json::json!({
+        "id": "1-a", "name": "shop", "site": OTHER, "server": "127.0.0.1:7777",
+        "function": "f", "unique": "", "handle": "H:1", "hook": "h", "blog": null, "size": 2,
+        "whole": true, "taken": 1, "tries": [],
+    });
+    as_anna(&format!(
+        "printf '%s\\n{{}}' '{record}' >/var/lib/wp-gears/failed/shop/1-a.job"
+    ));
+    host.run(&["wp-gears", "failed", "retry", "1-a"]).exits(0);
+
+    phase("a reload begins with an empty cache");
+    as_anna("touch /var/lib/wp-gears/cache/shop/*/planted.bin");
+    host.run(&["wp-gears", "reload", "--wait"]).exits(0);
+    let of_anna = Site {
+        host: &host,
+        folder: "/srv/shop",
+        user: "anna",
+    };
+    jobs_run(&of_anna, 3);
+    let planted = "find /var/lib/wp-gears/cache/shop -name planted.bin";
+    assert_eq!(host.shell(planted).ok(), "");
+    host.run(&["wp-gears", "doctor", "--site", "/srv/shop"])
+        .exits(0);
+}

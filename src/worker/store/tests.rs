@@ -89,6 +89,19 @@ fn the_oldest_jobs_are_dropped() {
 }
 
 #[test]
+fn a_waiting_job_is_forgotten_unless_it_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = JobStore::open(dir.path()).unwrap();
+    store.postpone(&record("a", 1), b"x", 1).unwrap();
+    let (claim, ..) = store.claim(2).unwrap().unwrap();
+    assert!(!store.forget_waiting("a").unwrap());
+    drop(claim);
+    assert!(store.forget_waiting("a").unwrap());
+    assert_eq!(store.waiting().unwrap(), 0);
+    assert!(store.forget_waiting("a").is_err());
+}
+
+#[test]
 fn one_worker_takes_a_due_job() {
     let dir = tempfile::tempdir().unwrap();
     let (one, two) = (
