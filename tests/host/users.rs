@@ -124,7 +124,7 @@ fn what_a_site_says_of_itself_decides_nothing_for_root() {
     host.run(&["wp-gears", "failed", "retry", "1-a"]).exits(0);
 
     phase("a reload begins with an empty cache");
-    as_anna("touch /var/lib/wp-gears/cache/shop/*/planted.bin");
+    as_anna("cd /var/lib/wp-gears/cache/shop/*; touch planted.bin");
     host.run(&["wp-gears", "reload", "--wait"]).exits(0);
     let of_anna = Site {
         host: &host,
