@@ -61,6 +61,7 @@ pub fn prepare(host: &Host, spec: &Spec, run: Run) -> Result<Prepared> {
             let sites = resolved.sites.iter();
             let notes: Vec<_> = sites.filter_map(|it| host_of_jobs(host, it)).collect();
             resolved.notes.extend(notes);
+            resolved.notes.extend(users_of_one_server(&resolved));
         }
         let mut bad = unparsable(host, &resolved, &plan)?;
         bad.extend(refused_by_queues(host, &resolved));
@@ -136,6 +137,19 @@ fn only_refusal(resolved: &Resolved, plan: &mut Plan) -> Result<()> {
             Ok(())
         }
     }
+}
+
+/// gearmand asks nobody who they are.
+fn users_of_one_server(resolved: &Resolved) -> Option<String> {
+    let users: BTreeSet<&str> = resolved.sites.iter().map(|it| it.user.as_str()).collect();
+    if users.len() < 2 || !resolved.host.roles.contains(&Role::Server) {
+        return None;
+    }
+    let users: Vec<&str> = users.into_iter().collect();
+    Some(format!(
+        "sites of {} share one job server: each of these users can take or cancel the others' jobs",
+        users.join(", ")
+    ))
 }
 
 /// The host that jobs of a network get whose wp-config.php leaves that to the request.

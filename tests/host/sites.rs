@@ -9,7 +9,9 @@ use crate::support::{
 fn each_site_runs_its_own_jobs_as_its_own_user() {
     let host = ready_host("sites");
     add_second(&host);
-    host.run(&on_both("setup")).exits(0);
+    let setup = host.run(&on_both("setup")).exits(0);
+    let shared = "sites of second, www-data share one job server";
+    assert!(setup.text().contains(shared), "{setup}");
     let second = Site {
         host: &host,
         folder: SECOND,
