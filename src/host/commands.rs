@@ -279,9 +279,6 @@ fn last_lines(bytes: &[u8], lines: usize) -> String {
 
 /// A file that only the command reads, and nobody can change.
 fn input(bytes: &[u8]) -> std::io::Result<Stdio> {
-    if bytes.is_empty() {
-        return Ok(Stdio::null());
-    }
     let mut file = memory_file("stdin")?;
     file.write_all(bytes)?;
     file.rewind()?;

@@ -5,6 +5,8 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use anyhow::Result;
+use nix::errno::Errno;
+use nix::unistd::{Gid, Group};
 use rustix::process::Signal;
 
 use crate::base::problem::Problem;
@@ -34,8 +36,12 @@ impl Host {
         let taken: Vec<u32> = self.processes().iter().filter_map(|it| it.uid).collect();
         for id in ids {
             let is_group = || -> Result<bool> {
-                let group = nix::unistd::Gid::from_raw(id);
-                Ok(nix::unistd::Group::from_gid(group)?.is_some())
+                match Group::from_gid(Gid::from_raw(id)) {
+                    Ok(group) => Ok(group.is_some()),
+                    // There is no /etc/group.
+                    Err(Errno::ENOENT) => Ok(false),
+                    Err(error) => Err(error.into()),
+                }
             };
             if !taken.contains(&id) && self.user_by_id(id)?.is_none() && !is_group()? {
                 return Ok(User {
