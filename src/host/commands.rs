@@ -1,12 +1,11 @@
 //! Commands: run by argument list with a clean environment, in a session that
 //! is killed as a whole at the time limit. Their output is kept.
 
-use std::ffi::{CString, OsStr, OsString};
+use std::ffi::CString;
 use std::fs::File;
 use std::io::{Seek, Write};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -16,24 +15,11 @@ use rustix::fs::{MemfdFlags, SealFlags};
 use crate::base::problem::Problem;
 use crate::host::Host;
 use crate::host::child::Running;
+pub use crate::host::command::Command;
 use crate::host::own_program::PATH;
-use crate::host::users::User;
 
 /// More output than this ends the command: a runaway must not fill memory.
 const OUTPUT_LIMIT: u64 = 64 << 20;
-
-/// A command to run.
-#[derive(Clone)]
-pub struct Command {
-    program: OsString,
-    args: Vec<OsString>,
-    env: Vec<(OsString, OsString)>,
-    stdin: Vec<u8>,
-    user: Option<User>,
-    dir: PathBuf,
-    limit: Duration,
-    changes: bool,
-}
 
 /// How a command ended, and what it printed.
 pub struct Output {
@@ -72,91 +58,6 @@ impl Output {
     }
 }
 
-impl Command {
-    pub fn new(program: impl AsRef<OsStr>) -> Self {
-        Command {
-            program: program.as_ref().to_owned(),
-            args: Vec::new(),
-            env: Vec::new(),
-            stdin: Vec::new(),
-            user: None,
-            dir: PathBuf::from("/"),
-            limit: Duration::from_secs(30),
-            changes: false,
-        }
-    }
-
-    pub fn args<I, S>(mut self, args: I) -> Self
-    where
-        I: IntoIterator<Item = S>,
-        S: AsRef<OsStr>,
-    {
-        self.args
-            .extend(args.into_iter().map(|a| a.as_ref().to_owned()));
-        self
-    }
-
-    pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
-        self.env.push((name.into(), value.as_ref().to_owned()));
-        self
-    }
-
-    /// With the variables of the caller's environment that say how to reach the
-    /// network, and those whose names `also` accepts.
-    pub fn caller_env(mut self, also: fn(&str) -> bool) -> Self {
-        const NETWORK: [&str; 5] = [
-            "http_proxy",
-            "https_proxy",
-            "no_proxy",
-            "ssl_cert_file",
-            "ssl_cert_dir",
-        ];
-        self.env.extend(std::env::vars_os().filter(|(name, _)| {
-            name.to_str().is_some_and(|name| {
-                also(name) || NETWORK.contains(&name.to_ascii_lowercase().as_str())
-            })
-        }));
-        self
-    }
-
-    pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
-        self.stdin = bytes.into();
-        self
-    }
-
-    pub fn dir(mut self, dir: impl Into<PathBuf>) -> Self {
-        self.dir = dir.into();
-        self
-    }
-
-    pub fn limit(mut self, limit: Duration) -> Self {
-        self.limit = limit;
-        self
-    }
-
-    /// It changes the machine: it counts as an act, and what the host knows of
-    /// units and packages is forgotten.
-    pub fn changes(mut self) -> Self {
-        self.changes = true;
-        self
-    }
-
-    /// Run as this user, with none of root's rights.
-    pub fn user(mut self, user: &User) -> Self {
-        self.user = Some(user.clone());
-        self
-    }
-
-    fn words(&self) -> String {
-        let mut words = self.program.to_string_lossy().into_owned();
-        for arg in &self.args {
-            words.push(' ');
-            words.push_str(&arg.to_string_lossy());
-        }
-        words
-    }
-}
-
 impl Host {
     /// Runs a command and keeps its output. Fails if it cannot be started, takes
     /// too long or prints too much; its exit status is the caller's business.
@@ -179,6 +80,11 @@ impl Host {
     pub fn run_watched(&self, command: &Command, watch: &dyn Fn(&str)) -> Result<Output> {
         let words = command.words();
         anyhow::ensure!(self.live, "with --root no command is run: {words}");
+        if let Some(name) = &command.refused {
+            let program = command.program.to_string_lossy();
+            let why = format!("{program} would take the name '{name}' for an option");
+            return Err(Problem::new(format!("run '{words}'"), why).into());
+        }
         if let Some(trace) = self.trace {
             trace(&format!("$ {words}"));
         }
@@ -332,6 +238,7 @@ fn for_lock<T>(lock: &std::sync::Mutex<T>, change: impl FnOnce(&mut T)) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::users::User;
 
     #[test]
     fn a_command_starts_with_no_signal_blocked() {
@@ -342,7 +249,7 @@ mod tests {
         assert_eq!(said.trim(), "SigBlk:\t0000000000000000");
     }
 
-    fn shell(script: &str) -> Command {
+    fn shell(script: &'static str) -> Command {
         Command::new("sh").args(["-c", script])
     }
 
@@ -377,7 +284,7 @@ mod tests {
     }
 
     /// Runs a script as a user that nobody is. These tests need root.
-    fn as_alice(script: &str) -> Command {
+    fn as_alice(script: &'static str) -> Command {
         shell(script).user(&User {
             name: "alice".into(),
             uid: 4001,
@@ -405,7 +312,7 @@ mod tests {
         // A command of root's may start daemons.
         let output = host.run(&shell("setsid sleep 987 & echo $!")).unwrap();
         assert!(!is_gone(output.text().trim()));
-        host.check(&Command::new("kill").args([output.text().trim()]))
+        host.check(&Command::new("kill").operands([output.text().trim()]))
             .unwrap();
     }
 
@@ -441,9 +348,10 @@ mod tests {
     #[test]
     fn the_size_of_the_output_is_no_trap() {
         let host = Host::new(None).unwrap();
-        for rest in ["", "; sleep 987"] {
-            let script = format!("truncate -s 1T /proc/self/fd/1{rest}");
-            let error = host.run(&as_alice(&script)).err();
+        let script = "truncate -s 1T /proc/self/fd/1";
+        let goes_on = "truncate -s 1T /proc/self/fd/1; sleep 987";
+        for script in [script, goes_on] {
+            let error = host.run(&as_alice(script)).err();
             let said = error.map(|error| format!("{error:#}")).unwrap_or_default();
             assert!(said.contains("more than 64 MB"), "{said}");
         }

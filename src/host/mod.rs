@@ -3,6 +3,7 @@
 
 mod as_owner;
 mod child;
+mod command;
 pub mod commands;
 pub mod files;
 pub mod lock;

@@ -33,7 +33,7 @@ impl Host {
 
     /// `None` if the policy does not know the boolean.
     pub fn selinux_boolean(&self, name: &str) -> Result<Option<bool>> {
-        let answer = self.run(&Command::new("getsebool").args([name]))?;
+        let answer = self.run(&Command::new("getsebool").names([name]))?;
         let text = answer.text();
         Ok(match text.trim().rsplit(' ').next() {
             Some("on") if answer.success() => Some(true),
@@ -45,7 +45,7 @@ impl Host {
     /// Permanently, so the whole policy is rebuilt.
     pub fn set_selinux_boolean(&self, name: &str, on: bool) -> Result<()> {
         let value = if on { "on" } else { "off" };
-        let command = Command::new("setsebool").args(["-P", name, value]);
+        let command = Command::new("setsebool").args(["-P"]).names([name, value]);
         self.check(&command.changes().limit(Duration::from_secs(300)))?;
         Ok(())
     }
@@ -53,7 +53,7 @@ impl Host {
     /// Gives a new folder the label that the policy has for it.
     pub fn relabel(&self, path: &Path) -> Result<()> {
         if self.live() && self.has_program("restorecon") {
-            self.check(&Command::new("restorecon").args([path]).changes())?;
+            self.check(&Command::new("restorecon").names([path]).changes())?;
         }
         Ok(())
     }

@@ -32,7 +32,7 @@ impl Download<'_> {
         let curl = Command::new("curl")
             .args(["--fail", "--silent", "--show-error", "--location"])
             .args(["--proto", "=https", "--max-filesize", LARGEST])
-            .args(["--", self.url])
+            .operands([self.url])
             .user(spare)
             .caller_env(|_| false)
             .changes()

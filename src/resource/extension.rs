@@ -181,7 +181,7 @@ impl Extension {
         let source = folder.join(&name);
         let unpack = Command::new("tar")
             .args(["--extract", "--gzip", "--no-same-owner", "--file", "-"])
-            .args([&name])
+            .operands([&name])
             .dir(&folder)
             .stdin(bytes);
         let step = |command: Command, what| self.step(host, command.user(spare), what, watch);
@@ -190,19 +190,19 @@ impl Extension {
         let phpize = Command::new(self.tool(host, "phpize")?).dir(&source);
         step(phpize, "phpize")?;
         let configure = Command::new(source.join("configure"))
-            .args([format!("--with-php-config={}", config.display())])
+            .option("--with-php-config=", config)
             .dir(&source);
         step(configure, "configure")?;
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
         let make = Command::new("make")
-            .args([format!("-j{cores}")])
+            .option("-j", cores.to_string())
             .dir(&source);
         step(make, "make")?;
         // Only PHP and the new library: no site's code, no ini files.
         let library = source.join("modules").join(LIBRARY);
         let try_out = Command::new(&self.php.path)
-            .args(["-n", "-d"])
-            .args([format!("extension={}", library.display())])
+            .args(["-n"])
+            .option("-dextension=", &library)
             .args(["-r", "new GearmanClient;"]);
         step(try_out, "load it into PHP")?;
         Ok(library)

@@ -358,10 +358,10 @@ impl Target<'_> {
         limit: Duration,
     ) -> Result<Heard<T>> {
         let user = host.need_user(self.user)?;
-        let command = Command::new(self.php)
+        let command = self
+            .with_opcode_cache(host, user.uid)
             .args(["-d", "display_errors=stderr", "-d", "memory_limit=512M"])
-            .args(self.opcode_cache(host, user.uid))
-            .args(["--", &serde_json::to_string(request)?])
+            .operands([serde_json::to_string(request)?])
             .stdin(PROGRAM)
             .user(&user)
             .limit(limit);
@@ -382,22 +382,23 @@ impl Target<'_> {
         })
     }
 
-    /// The options that let PHP load WordPress from the cache.
-    fn opcode_cache(&self, host: &Host, uid: u32) -> Vec<String> {
+    /// PHP, which loads WordPress from the cache if it can.
+    fn with_opcode_cache(&self, host: &Host, uid: u32) -> Command {
+        let php = Command::new(self.php);
         let Some(dir) = self.cache else {
-            return Vec::new();
+            return php;
         };
         match host.look(dir) {
             // PHP exits at once if it may not use the folder.
-            Ok(Node::Directory(meta)) if meta.uid == uid && meta.mode == 0o700 => [
-                "opcache.enable_cli=1".to_owned(),
-                "opcache.file_cache_only=1".to_owned(),
-                format!("opcache.file_cache={}", dir.display()),
-            ]
-            .into_iter()
-            .flat_map(|option| ["-d".to_owned(), option])
-            .collect(),
-            _ => Vec::new(),
+            Ok(Node::Directory(meta)) if meta.uid == uid && meta.mode == 0o700 => php
+                .args([
+                    "-d",
+                    "opcache.enable_cli=1",
+                    "-d",
+                    "opcache.file_cache_only=1",
+                ])
+                .option("-dopcache.file_cache=", dir),
+            _ => php,
         }
     }
 }

@@ -82,6 +82,6 @@ pub fn quiet(php: &Path) -> Command {
         "display_startup_errors=0",
     ];
     Command::new(php)
-        .args(SETTINGS.iter().flat_map(|setting| ["-d", setting]))
+        .args(SETTINGS.into_iter().flat_map(|setting| ["-d", setting]))
         .limit(Duration::from_secs(60))
 }

@@ -261,6 +261,49 @@ fn only_the_platform_names_its_commands() {
     }
 }
 
+/// Where a process is started past `host::commands`, or with words that it cannot keep
+/// from being options.
+fn past_commands(text: &str) -> Vec<&'static str> {
+    let past = [
+        ("std", r"process::(Command\b|\{[^}]*\bCommand\b)"),
+        ("as written", r"\bCommand::as_written\b"),
+        ("leak", r"\bleak\("),
+    ];
+    let is_in = |pattern: &str| Regex::new(pattern).unwrap().is_match(text);
+    past.into_iter()
+        .filter(|(_, pattern)| is_in(pattern))
+        .map(|(name, _)| name)
+        .collect()
+}
+
+/// There, the type of an argument says whether it can be an option.
+#[test]
+fn commands_are_built_where_no_value_becomes_an_option() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    collect(&src, &src, &mut files);
+    let starters = ["host::commands", "host::child", "host::process"];
+    let past: Vec<(String, Vec<&str>)> = files
+        .into_iter()
+        .filter(|(module, ..)| !starters.contains(&module.as_str()))
+        // The worker has no rights that its site has not.
+        .filter(|(module, ..)| !module.starts_with("worker::"))
+        .map(|(module, _, text)| (module, past_commands(&text)))
+        .filter(|(_, past)| !past.is_empty())
+        .collect();
+    // The line that supervisor runs.
+    let supervisors = ("plan::recipe::switch".to_owned(), vec!["as written"]);
+    assert_eq!(past, [supervisors]);
+    for (text, found) in [
+        ("use std::process::{Child,\n    Command};", vec!["std"]),
+        ("std::process::Command::new(name)", vec!["std"]),
+        ("command.args([&*name.leak()])", vec!["leak"]),
+        ("use std::process::ExitStatus;", vec![]),
+    ] {
+        assert_eq!(past_commands(text), found, "{text}");
+    }
+}
+
 /// The test detects what it is meant to detect.
 #[test]
 fn an_upward_use_and_a_circle_are_seen() {

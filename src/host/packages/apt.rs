@@ -42,7 +42,7 @@ impl PackageManager for Apt {
     }
 
     fn candidates(&self, host: &Host, names: &[String]) -> Result<Vec<String>> {
-        let output = host.check(&Command::new("apt-cache").args(["policy", "--"]).args(names))?;
+        let output = host.check(&Command::new("apt-cache").args(["policy"]).operands(names))?;
         let mut found = Vec::new();
         let mut name = None;
         for line in output.text().lines() {
@@ -59,7 +59,7 @@ impl PackageManager for Apt {
 
     fn simulate(&self, host: &Host, operation: Operation, names: &[String]) -> Result<Simulation> {
         let verb = verb(operation);
-        let output = host.run(&apt_get(&["-s", verb]).args(names))?;
+        let output = host.run(&apt_get().args(["-s", verb]).operands(names))?;
         if !output.success() {
             let what = format!("simulate apt-get {verb}");
             return Err(failed(host, &what, &output));
@@ -107,8 +107,8 @@ impl PackageManager for Apt {
 
     /// `apt-get update` itself does not wait for another run's lock.
     fn update_lists(&self, host: &Host, watch: &dyn Fn(&str)) -> Result<()> {
-        let command = apt_get(&["update"])
-            .args(["-o", "APT::Update::Error-Mode=any"])
+        let command = apt_get()
+            .args(["update", "-o", "APT::Update::Error-Mode=any"])
             .changes()
             .limit(CHANGE_LIMIT);
         let output = run_when_unlocked(host, &command, is_locked, watch)?;
@@ -146,8 +146,10 @@ fn change(
         Some(first) => format!("{}:{PATH}", first.display()),
         None => PATH.to_owned(),
     };
-    let command = apt_get(&["-o", &format!("DPkg::Path={path}"), verb])
-        .args(names)
+    let command = apt_get()
+        .option("-oDPkg::Path=", path)
+        .args([verb])
+        .operands(names)
         .changes()
         .limit(CHANGE_LIMIT);
     let mut output = host.run_watched(&command, watch)?;
@@ -208,17 +210,13 @@ fn lists_age(host: &Host) -> Option<Duration> {
     }
 }
 
-fn apt_get(args: &[&str]) -> Command {
+fn apt_get() -> Command {
     Command::new("apt-get")
         .args(["-y", "-q", "--no-install-recommends"])
-        .args([
-            "-o",
-            &format!("DPkg::Lock::Timeout={}", LOCK_WAIT.as_secs()),
-        ])
+        .option("-oDPkg::Lock::Timeout=", LOCK_WAIT.as_secs().to_string())
         .args(["-o", "Dpkg::Options::=--force-confdef"])
         .args(["-o", "Dpkg::Options::=--force-confold"])
         .args(["-o", "Dpkg::Use-Pty=0"])
-        .args(args)
         .env("DEBIAN_FRONTEND", "noninteractive")
         .env("DEBCONF_NOWARNINGS", "yes")
         .env("APT_LISTCHANGES_FRONTEND", "none")

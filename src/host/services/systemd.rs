@@ -23,8 +23,8 @@ impl ServiceManager for Systemd {
 
     fn status(&self, host: &Host, units: &[&str]) -> Result<Units> {
         let command = Command::new("systemctl")
-            .args(["show", "--no-pager", "-p", PROPERTIES, "--"])
-            .args(units.iter().map(|unit| service(unit)));
+            .args(["show", "--no-pager", "-p", PROPERTIES])
+            .operands(units.iter().map(|unit| service(unit)));
         let text = host.check(&command)?.text();
         // One block for each unit, in the order of the question, with empty lines between.
         Ok(text
@@ -38,11 +38,14 @@ impl ServiceManager for Systemd {
         let verb = action.word();
         if matches!(action, Action::Start | Action::Restart) {
             // systemd refuses a unit that failed too often.
-            let reset = Command::new("systemctl").args(["reset-failed", "--", &service(unit)]);
+            let reset = Command::new("systemctl")
+                .args(["reset-failed"])
+                .operands([service(unit)]);
             host.run(&reset.changes())?;
         }
         let command = Command::new("systemctl")
-            .args(["--quiet", verb, "--", &service(unit)])
+            .args(["--quiet", verb])
+            .operands([service(unit)])
             .changes()
             .limit(Duration::from_secs(120));
         let output = host.run(&command)?;
@@ -65,7 +68,7 @@ impl ServiceManager for Systemd {
 
     fn log_tail(&self, host: &Host, unit: &str) -> String {
         let command = Command::new("journalctl").args(["-n", "10", "--no-pager", "-o", "cat"]);
-        host.run(&command.args([format!("--unit={}", service(unit))]))
+        host.run(&command.option("--unit=", service(unit)))
             .map(|output| output.tail(10))
             .unwrap_or_default()
     }

@@ -12,6 +12,9 @@ use crate::host::process::Process;
 use crate::host::services::{Action, ServiceManager, Unit, Units};
 use crate::host::supervisor::PIP;
 
+/// Where a command has the name of a script.
+const UNIT: &str = "{unit}";
+
 /// Init scripts, with what differs between families.
 #[derive(Debug)]
 pub struct Sysv {
@@ -56,9 +59,9 @@ impl ServiceManager for Sysv {
     fn change(&self, host: &Host, action: Action, unit: &str) -> Result<()> {
         if unit == PIP.unit && action == Action::Enable {
             // A package's script would have made the links.
-            host.check(&command(&fill(self.add, unit)).changes())?;
+            host.check(&command(self.add.split(' '), unit).changes())?;
         }
-        let command = command(&self.command(action, unit));
+        let command = command(self.words(action, unit), unit);
         let output = host.run(&command.changes().limit(Duration::from_secs(120)))?;
         if !output.success() {
             let what = format!("{} the service {unit}", action.word());
@@ -90,12 +93,7 @@ impl ServiceManager for Sysv {
     }
 
     fn command(&self, action: Action, unit: &str) -> String {
-        match action {
-            Action::Disable if unit == PIP.unit => fill(self.remove, unit),
-            Action::Disable => fill(self.disable, unit),
-            Action::Enable => fill(self.enable, unit),
-            _ => format!("service {unit} {}", action.word()),
-        }
+        self.words(action, unit).join(" ").replace(UNIT, unit)
     }
 
     fn log_hint(&self, unit: &str) -> String {
@@ -119,14 +117,26 @@ fn script(unit: &str) -> PathBuf {
     Path::new("/etc/init.d").join(unit)
 }
 
-fn fill(command: &str, unit: &str) -> String {
-    command.replace("{unit}", unit)
+impl Sysv {
+    /// The command, with `UNIT` for the script's name.
+    fn words(&self, action: Action, unit: &str) -> Vec<&'static str> {
+        let line = match action {
+            Action::Disable if unit == PIP.unit => self.remove,
+            Action::Disable => self.disable,
+            Action::Enable => self.enable,
+            _ => return vec!["service", UNIT, action.word()],
+        };
+        line.split(' ').collect()
+    }
 }
 
-/// A command line without quotes.
-fn command(line: &str) -> Command {
-    let mut words = line.split(' ');
-    Command::new(words.next().unwrap_or_default()).args(words)
+fn command(words: impl IntoIterator<Item = &'static str>, unit: &str) -> Command {
+    let mut words = words.into_iter();
+    let program = Command::new(words.next().unwrap_or_default());
+    words.fold(program, |command, word| match word {
+        UNIT => command.names([unit]),
+        word => command.args([word]),
+    })
 }
 
 /// Init scripts answer `status` in many ways; /proc does not.

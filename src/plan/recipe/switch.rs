@@ -113,8 +113,7 @@ fn probe(site: &SiteResolved) -> Box<crate::resource::check::Probe> {
     let worker_dir = site.worker_dir.clone();
     Box::new(move |host| {
         let account = host.need_user(&user)?;
-        let command = Command::new(binary())
-            .args(&words[1..])
+        let command = Command::as_written(&words)
             .args(["--check"])
             // Not an argument: it has the salt.
             .stdin(serde_json::to_vec(&predefine)?)

@@ -74,7 +74,8 @@ pub fn log_in(host: &Host, mysql: &MysqlStore) -> Result<Login> {
             "--batch",
             "--skip-column-names",
         ])
-        .args(["--connect-timeout=10", "-e", &ask])
+        .args(["--connect-timeout=10"])
+        .option("--execute=", ask)
         .stdin(login);
     let output = host.run(&command)?;
     if output.success() {
@@ -119,13 +120,15 @@ impl<'a> Administrator<'a> {
     ) -> Result<Result<Administrator<'a>, String>> {
         let mut command = command(host)?;
         if let Some(file) = &at.admin {
-            command = command.args([format!("--defaults-file={}", file.display())]);
+            command = command.option("--defaults-file=", file);
         }
         command = command.args(["--batch", "--skip-column-names", "--connect-timeout=10"]);
         if at.is_local() && at.admin.is_none() {
             command = command.args(["--protocol=socket"]);
         } else {
-            command = command.args([format!("--host={}", at.host), format!("--port={}", at.port)]);
+            command = command
+                .option("--host=", &at.host)
+                .option("--port=", at.port.to_string());
         }
         let mut admin = Administrator {
             host,

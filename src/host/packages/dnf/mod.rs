@@ -39,13 +39,13 @@ impl PackageManager for Dnf {
     }
 
     fn candidates(&self, host: &Host, names: &[String]) -> Result<Vec<String>> {
-        let query: &[&str] = match is_yum(host) {
+        let query: &[&'static str] = match is_yum(host) {
             true => &["-q", "info", "available"],
             // Not every dnf ends a line by itself.
             false => &["-q", "repoquery", "--available", "--qf", "%{name}\n"],
         };
         let what = "ask which packages are available";
-        let output = run(host, &tool(host, query).args(names), what, &|_| {})?;
+        let output = run(host, &tool(host, query).names(names), what, &|_| {})?;
         // This is yum's answer if there are none.
         if !output.success() && !output.says("No matching Packages") {
             return Err(failed(host, what, &output));
@@ -91,7 +91,7 @@ impl PackageManager for Dnf {
         );
         let command = tool(host, &["-y"])
             .args(words(host, operation))
-            .args(names)
+            .names(names)
             .changes()
             .limit(CHANGE_LIMIT);
         let output = run(host, &command, &what, watch)?;
@@ -135,12 +135,10 @@ impl PackageManager for Dnf {
     }
 
     fn repositories(&self, host: &Host) -> Result<Vec<(String, bool)>> {
-        let list = |which: &str| -> Result<Vec<String>> {
-            let query: &[&str] = match is_yum(host) {
-                true => &["-q", "repolist", which],
-                false => &["-q", "repolist", &format!("--{which}")],
-            };
-            let text = ask(host, query, "list the repositories")?;
+        let list = |yum: &'static str, dnf: &'static str| -> Result<Vec<String>> {
+            let which = if is_yum(host) { yum } else { dnf };
+            let query = ["-q", "repolist", which];
+            let text = ask(host, &query, "list the repositories")?;
             // yum prints "id/release/arch", with a mark if the lists are old.
             let id = |line: &str| {
                 let word = line.split_whitespace().next()?;
@@ -149,28 +147,30 @@ impl PackageManager for Dnf {
             };
             Ok(text.lines().skip(1).filter_map(id).collect())
         };
-        let enabled = list("enabled")?;
+        let enabled = list("enabled", "--enabled")?;
         let with_state = |id: String| {
             let on = enabled.contains(&id);
             (id, on)
         };
-        Ok(list("all")?.into_iter().map(with_state).collect())
+        Ok(list("all", "--all")?.into_iter().map(with_state).collect())
     }
 
     /// On RHEL by its own tool, which would undo any other change.
     fn switch_repository(&self, host: &Host, id: &str, on: bool) -> Result<()> {
-        let verb = if on { "enable" } else { "disable" };
+        let (verb, option, set) = match on {
+            true => ("enable", "--enable=", "--set-enabled"),
+            false => ("disable", "--disable=", "--set-disabled"),
+        };
         let what = format!("{verb} the repository {id}");
         if host.exists(Path::new("/usr/sbin/subscription-manager")) {
-            let option = format!("--{verb}={id}");
-            let command = Command::new("subscription-manager").args(["repos", &option]);
+            let command = Command::new("subscription-manager").args(["repos"]);
+            let command = command.option(option, id);
             if host.run(&command.changes().limit(QUERY_LIMIT))?.success() {
                 return Ok(());
             }
             // The repositories of a cloud's image come from the cloud, not from a subscription.
         }
-        let option = format!("--set-{verb}d");
-        let command = tool(host, &["config-manager", &option, id]).changes();
+        let command = tool(host, &["config-manager", set]).names([id]).changes();
         let output = run(host, &command, &what, &|_| {})?;
         if !output.success() {
             let help =
@@ -184,7 +184,7 @@ impl PackageManager for Dnf {
 
     fn repositories_of(&self, host: &Host, package: &str) -> Result<Vec<String>> {
         let files = host
-            .check(&Command::new("rpm").args(["-ql", package]))?
+            .check(&Command::new("rpm").args(["-ql"]).operands([package]))?
             .text();
         let is_repository = |file: &&str| {
             let path = Path::new(file);
@@ -277,14 +277,14 @@ fn words(host: &Host, operation: Operation) -> Vec<&'static str> {
     option.into_iter().chain(checked).collect()
 }
 
-fn tool(host: &Host, args: &[&str]) -> Command {
+fn tool(host: &Host, args: &[&'static str]) -> Command {
     Command::new(program(host))
         .args(["--setopt=exit_on_lock=True"])
-        .args(args)
+        .args(args.iter().copied())
         .limit(QUERY_LIMIT)
 }
 
-fn ask(host: &Host, args: &[&str], what: &str) -> Result<String> {
+fn ask(host: &Host, args: &[&'static str], what: &str) -> Result<String> {
     let output = run(host, &tool(host, args), what, &|_| {})?;
     match output.success() {
         true => Ok(output.text()),
@@ -299,7 +299,7 @@ fn simulation(host: &Host, operation: Operation) -> String {
 fn try_out(host: &Host, operation: Operation, names: &[String]) -> Result<Output> {
     let command = tool(host, &["--assumeno"])
         .args(words(host, operation))
-        .args(names);
+        .names(names);
     run(host, &command, &simulation(host, operation), &|_| {})
 }
 
