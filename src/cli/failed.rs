@@ -166,7 +166,7 @@ struct Listed<'a> {
 
 fn list(ui: Ui, stores: &[Opened]) -> Result<u8> {
     let mut failed = Vec::new();
-    let (mut found, mut code) = (0, DONE);
+    let (mut found, mut hidden, mut code) = (0, 0, DONE);
     for opened in stores {
         let site = opened.site.name.as_str();
         let listed = opened.store.list(&mut |record, due| {
@@ -179,7 +179,12 @@ fn list(ui: Ui, stores: &[Opened]) -> Result<u8> {
         });
         match listed {
             Ok(0) => {}
-            Ok(unread) => ui.line(&format!("{site}: {unread} more are not listed")),
+            Ok(unread) => {
+                hidden += unread;
+                ui.line(&format!(
+                    "{site}: {unread} files are not listed, as they are no jobs, or too many"
+                ));
+            }
             // The other sites' jobs are listed all the same.
             Err(e) => {
                 let what = format!("list {}", opened.paths.failed.display());
@@ -190,7 +195,7 @@ fn list(ui: Ui, stores: &[Opened]) -> Result<u8> {
     }
     let dropped = stores.iter().map(|opened| opened.store.dropped());
     let dropped = dropped.fold(0, u64::saturating_add);
-    if found == 0 && code == DONE {
+    if found + hidden == 0 && code == DONE {
         ui.line("No failed jobs.");
     }
     if dropped > 0 {

@@ -183,6 +183,10 @@ pub fn retired(run: &Path) -> io::Result<u64> {
         .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32)
         .open(run.join(RETIRED));
     match file {
+        Ok(file) if !file.metadata()?.is_file() => {
+            let why = format!("{RETIRED} is not a regular file");
+            Err(io::Error::other(why))
+        }
         Ok(file) => number(&file),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(0),
         Err(e) => Err(e),

@@ -219,7 +219,7 @@ impl JobStore {
     }
 
     /// Shows failed jobs, oldest first, then waiting ones with the time when they are
-    /// due. Returns how many files were too much to read.
+    /// due. Returns how many files are too many, or no jobs.
     pub fn list(&self, see: &mut dyn FnMut(JobRecord, Option<u64>)) -> io::Result<usize> {
         let (mut files, mut bytes, mut unread) = (0, 0, 0);
         for dir in [&self.failed, &self.waiting] {
@@ -229,8 +229,9 @@ impl JobStore {
                     continue;
                 }
                 files += 1;
-                if let Ok(record) = self.record(dir, &name, &mut bytes) {
-                    see(record, due(&name));
+                match self.record(dir, &name, &mut bytes) {
+                    Ok(record) => see(record, due(&name)),
+                    Err(_) => unread += 1,
                 }
             }
         }
