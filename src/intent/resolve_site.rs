@@ -23,6 +23,7 @@ use crate::site::find;
 use crate::site::php::{self};
 use crate::site::plugins::{self, PluginChoice};
 use crate::site::settings;
+use crate::site::stub;
 use crate::site::web::{Served, Servers};
 use crate::supervisor::programs::ProgramSection;
 
@@ -48,7 +49,7 @@ pub fn resolve_site(
     };
     // Ignore a PHP that has been removed since.
     there.worker.php = there.worker.php.filter(|php| host.exists(php));
-    let options = wish.options.clone().over(there.clone());
+    let mut options = wish.options.clone().over(there.clone());
     let paths = [
         &options.wp_config,
         &options.worker_dir,
@@ -64,7 +65,7 @@ pub fn resolve_site(
 
     let config = match &options.wp_config {
         Some(path) => path.clone(),
-        None => settings::locate(host, &wish.dir)?,
+        None => settings::locate(host, &wish.dir, options.worker.host.as_deref())?,
     };
     let Some(file) = host.read(&config)? else {
         let what = format!("edit {}", config.display());
@@ -72,6 +73,12 @@ pub fn resolve_site(
             .help("pass the site's config file, or omit --wp-config to use the one that WordPress loads")
             .into());
     };
+    // Without it, the stub of Debian's package would take another file.
+    let learned_host = match &options.worker.host {
+        None => stub::host_of(&file.meta.path).map(str::to_owned),
+        Some(_) => None,
+    };
+    options.worker.host = options.worker.host.or_else(|| learned_host.clone());
     let found = config::scan(&file.bytes, &settings::includes(host, &wish.dir, &config))
         .map_err(|refusal| settings::explain(&config, refusal))?;
 
@@ -147,12 +154,13 @@ pub fn resolve_site(
     let kept_salt = salts::kept(host, &name);
     // Keep the present number of workers unless another one was requested.
     let running = program.and_then(|program| program.get("numprocs")?.parse().ok());
-    let adopted = SiteOptions {
+    let mut adopted = SiteOptions {
         content_dir: learned.dir,
         plugin_dir: learned.plugins,
         mu_plugin_dir: learned.must_use,
         ..without_found(host, platform, &wish.dir, there, web)?
     };
+    adopted.worker.host = learned_host.or(adopted.worker.host);
     Ok(SiteResolved {
         adopted: adopt::beyond_defaults(adopted, &wish.dir, &name),
         program: options

@@ -139,7 +139,7 @@ fn salt_of(host: &Host, dir: &Path) -> Option<String> {
 
 /// What the wp-config.php of a site defines, if it can be read.
 pub fn settings_of(host: &Host, dir: &Path) -> Option<Found> {
-    let path = settings::locate(host, dir).ok()?;
+    let path = settings::locate(host, dir, None).ok()?;
     let file = host.read(&path).ok()??;
     config::scan(&file.bytes, &settings::includes(host, dir, &path)).ok()
 }

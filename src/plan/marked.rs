@@ -46,7 +46,7 @@ pub fn switch_of_site(host: &Host, dir: &Path, removal: &mut Removal) -> Result<
 
 /// The site's wp-config.php, if it has lines that are marked as ours.
 fn marked_config(host: &Host, dir: &Path) -> Result<Option<PathBuf>> {
-    let Ok(path) = settings::locate(host, dir) else {
+    let Ok(path) = settings::locate(host, dir, None) else {
         return Ok(None);
     };
     let file = host.read(&path)?;

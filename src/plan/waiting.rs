@@ -34,7 +34,7 @@ pub fn of_site(
     wish: WaitingJobs,
 ) -> Result<Option<Drained>> {
     // Read now: these settings are removed before the jobs are counted again.
-    let found = settings::locate(host, dir)
+    let found = settings::locate(host, dir, None)
         .and_then(|path| Ok((host.read(&path)?, path)))
         .ok()
         .and_then(|(file, path)| {

@@ -49,7 +49,7 @@ impl Content {
 /// The folders of a site that nobody asks, as far as its files tell.
 pub fn by_files(host: &Host, dir: &Path) -> Content {
     let read = || {
-        let path = settings::locate(host, dir).ok()?;
+        let path = settings::locate(host, dir, None).ok()?;
         let file = host.read(&path).ok()??;
         let found = config::scan(&file.bytes, &settings::includes(host, dir, &path)).ok()?;
         let of = Of {

@@ -112,7 +112,7 @@ fn version(header: &str) -> Option<Version> {
 /// A short name for the site, derived from its folder.
 pub fn name(dir: &Path) -> String {
     // Generic names of web roots: the folder above has a better name.
-    const GENERIC: [&str; 12] = [
+    const GENERIC: [&str; 13] = [
         "html",
         "htdocs",
         "httpdocs",
@@ -121,6 +121,7 @@ pub fn name(dir: &Path) -> String {
         "web",
         "www",
         "wordpress",
+        "share",
         "wp",
         "current",
         "app",
@@ -175,6 +176,8 @@ mod tests {
             ("/srv/shop/current/web", "shop"),
             ("/var/www/html", "html"),
             ("/srv/my site", "my-site"),
+            ("/usr/share/wordpress", "wordpress"),
+            ("/srv/www/shop/current/web/wp", "shop"),
         ] {
             assert_eq!(name(Path::new(dir)), expected);
         }

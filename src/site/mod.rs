@@ -16,5 +16,6 @@ pub mod queue;
 pub mod release;
 pub mod roots;
 pub mod settings;
+pub mod stub;
 pub mod web;
 pub mod web_php;

@@ -1,7 +1,8 @@
-//! The wp-config.php of a site on a host: which file it is, what it includes,
-//! and the editor's refusals as errors for users.
+//! The settings of a site on a host: which file has them, what it includes, and the
+//! editor's refusals as errors for users.
 
 use std::cell::RefCell;
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -10,10 +11,48 @@ use anyhow::Result;
 use crate::base::problem::Problem;
 use crate::host::Host;
 use crate::host::files::{Meta, Node};
-use crate::site::config::{self, Include, Refusal, Warning};
+use crate::site::config::{self, Entry, Fit, Include, Refusal, Stub, Warning};
+use crate::site::stub;
 
-/// The file that WordPress loads for this site.
-pub fn locate(host: &Host, dir: &Path) -> Result<PathBuf> {
+/// The file with the settings of this site: wp-config.php, or the one that it includes
+/// for them. `of` is the host of the site's requests, if it is known.
+pub fn locate(host: &Host, dir: &Path, of: Option<&str>) -> Result<PathBuf> {
+    let path = loaded(host, dir)?;
+    let Some(entry) = entry(host, &path, &root(host, dir)) else {
+        return Ok(path);
+    };
+    match entry.stub {
+        Stub::ByHost => stub::of_host(host, dir, of),
+        Stub::File(settings) => {
+            let settings = PathBuf::from(settings);
+            let why = match host.look_through(&settings)? {
+                Node::File(meta) => return Ok(meta.path),
+                Node::Absent => "this file, which it includes for the settings, is missing",
+                _ => "this file, which it includes for the settings, is no plain file",
+            };
+            let what = format!("edit {} for {}", settings.display(), path.display());
+            Err(Problem::new(what, why)
+                .help("restore it, or name the file with the settings with --wp-config")
+                .into())
+        }
+    }
+}
+
+/// A wp-config.php that has its settings in another file.
+fn entry(host: &Host, path: &Path, root: &Path) -> Option<Entry> {
+    let file = host.read(path).ok()??;
+    let name = file.meta.path.to_str()?.to_owned();
+    let root = format!("{}/", root.display());
+    let stub = config::stub(&name, &file.bytes, &root)?;
+    Some(Entry {
+        name,
+        text: file.bytes,
+        stub,
+    })
+}
+
+/// The wp-config.php that WordPress loads for this site.
+fn loaded(host: &Host, dir: &Path) -> Result<PathBuf> {
     // An unreadable file is an error, not a reason to fall back to another file.
     let unreadable = RefCell::new(None);
     let read = |path: &Path| {
@@ -64,6 +103,7 @@ pub struct Includes<'h> {
     /// With links resolved, as PHP does.
     config: PathBuf,
     root: String,
+    entry: Option<Entry>,
 }
 
 /// The files that the config of the site in `dir` may include.
@@ -72,41 +112,78 @@ pub fn includes<'h>(host: &'h Host, dir: &Path, config: &Path) -> Includes<'h> {
         Ok(Node::File(meta)) => meta.path,
         _ => config.to_owned(),
     };
-    let root = root(host, dir);
-    let root = match config.parent() == Some(&*root) {
+    let folder = root(host, dir);
+    let root = match config.parent() == Some(&*folder) {
         true => String::new(),
-        false => format!("{}/", root.display()),
+        false => format!("{}/", folder.display()),
     };
-    Includes { host, config, root }
+    // What WordPress loads always has this name.
+    let is_entry = config.file_name() == Some(OsStr::new("wp-config.php"));
+    let entry = (!is_entry)
+        .then(|| loaded(host, dir).ok())
+        .flatten()
+        .and_then(|path| entry(host, &path, &folder))
+        .filter(|entry| has_settings_in(host, entry, &config));
+    Includes {
+        host,
+        config,
+        root,
+        entry,
+    }
+}
+
+/// Whether a wp-config.php includes this file for its settings.
+fn has_settings_in(host: &Host, entry: &Entry, config: &Path) -> bool {
+    match &entry.stub {
+        Stub::File(settings) => match host.look_through(Path::new(settings)) {
+            Ok(Node::File(meta)) => meta.path == config,
+            _ => false,
+        },
+        Stub::ByHost => Path::new(&entry.name) != config,
+    }
 }
 
 impl Include for Includes<'_> {
     fn read(&self, name: &[u8]) -> Option<Vec<u8>> {
-        let name = Path::new(std::ffi::OsStr::from_bytes(name));
-        let path = only(self.host, &self.config.parent()?.join(name))?;
-        let file = self.host.read(&path).ok()??;
+        let name = Path::new(OsStr::from_bytes(name));
+        let file = self.host.read(&self.config.parent()?.join(name)).ok()??;
         may_read(self.host, &self.config, &file.meta)?.then_some(file.bytes)
+    }
+
+    fn fit(&self, path: &str) -> Fit {
+        let parts = path.split_once('{').and_then(|(start, rest)| {
+            let (variable, end) = rest.split_once('}')?;
+            let (folder, start) = start.rsplit_once('/')?;
+            (!end.contains(['{', '/'])).then_some((folder, start, variable, end))
+        });
+        let Some((folder, start, variable, end)) = parts else {
+            return Fit::Unknown;
+        };
+        let above = self.config.parent().unwrap_or(Path::new("/"));
+        let Ok(names) = self.host.list(&above.join(folder)) else {
+            return Fit::Unknown;
+        };
+        let path = |name: &str| format!("{folder}/{name}");
+        let mut names = names.iter().filter_map(|name| name.to_str());
+        let read = |path: &Path| self.read(path.as_os_str().as_bytes());
+        match stub::in_environment(variable, &self.config, &read) {
+            Some(value) => {
+                let name = format!("{start}{value}{end}");
+                Fit::Surely(names.find(|it| **it == name).map(path))
+            }
+            None => {
+                let fit = names.filter(|it| it.starts_with(start) && it.ends_with(end));
+                Fit::Perhaps(fit.map(path).collect())
+            }
+        }
+    }
+
+    fn entry(&self) -> Option<&Entry> {
+        self.entry.as_ref()
     }
 
     fn root(&self) -> &str {
         &self.root
-    }
-}
-
-/// The only file with a name that may contain a `*`.
-fn only(host: &Host, path: &Path) -> Option<PathBuf> {
-    let name = path.file_name()?.to_str();
-    let Some((start, end)) = name.and_then(|name| name.split_once('*')) else {
-        return Some(path.to_owned());
-    };
-    let folder = path.parent()?;
-    let mut fit = host.list(folder).ok()?.into_iter().filter(|name| {
-        name.to_str()
-            .is_some_and(|it| it.starts_with(start) && it.ends_with(end))
-    });
-    match (fit.next(), fit.next()) {
-        (Some(only), None) => Some(folder.join(only)),
-        _ => None,
     }
 }
 

@@ -209,6 +209,11 @@ const ALLOWED: &[(&str, &[&str], &str)] = &[
         "names of options",
     ),
     (
+        "site/config/collected.rs",
+        &["define", "remove"],
+        "methods of a class in PHP",
+    ),
+    (
         "worker/staleness.rs",
         &["ini"],
         "the ending of a file's name",

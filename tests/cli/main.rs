@@ -22,6 +22,7 @@ mod order;
 mod pages;
 mod php_needs;
 mod plans;
+mod settings_files;
 mod setup;
 mod switch;
 mod upgrade;

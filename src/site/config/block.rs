@@ -50,6 +50,8 @@ pub struct Missing {
     pub yields: bool,
     /// The block is in a namespace.
     pub namespaced: bool,
+    /// The class whose `define` collects constants, if the file has it.
+    pub collector: Option<String>,
 }
 
 /// How the block sets the servers.
@@ -109,25 +111,32 @@ impl Missing {
         }
         if let Some(network) = self.host {
             let guard = match network {
+                _ if self.collector.is_some() => "",
                 Network::Yes => "",
                 _ => "defined( 'DOMAIN_CURRENT_SITE' ) && ",
             };
             lines.push(format!(
                 "if ( 'cli' === PHP_SAPI && {guard}empty( $_SERVER['HTTP_HOST'] ) ) {{"
             ));
-            let global = if self.namespaced { "\\" } else { "" };
-            lines.push(format!(
-                "\t$_SERVER['HTTP_HOST'] = {global}DOMAIN_CURRENT_SITE;"
-            ));
+            let domain = match &self.collector {
+                Some(class) => format!("{class}::get( 'DOMAIN_CURRENT_SITE' )"),
+                None if self.namespaced => "\\DOMAIN_CURRENT_SITE".into(),
+                None => "DOMAIN_CURRENT_SITE".into(),
+            };
+            lines.push(format!("\t$_SERVER['HTTP_HOST'] = {domain};"));
             lines.push("}".into());
         }
         lines
     }
 
     fn define(&self, name: &str, value: &str) -> String {
+        let define = match &self.collector {
+            Some(class) => format!("{class}::define( '{name}', {value} );"),
+            None => format!("define( '{name}', {value} );"),
+        };
         match self.yields {
-            true => format!("defined( '{name}' ) || define( '{name}', {value} );"),
-            false => format!("define( '{name}', {value} );"),
+            true => format!("defined( '{name}' ) || {define}"),
+            false => define,
         }
     }
 }

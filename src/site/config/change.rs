@@ -2,7 +2,7 @@
 //! settings go into our block.
 
 use crate::site::config::block::{self, Missing, ServerLines};
-use crate::site::config::events::Event;
+use crate::site::config::events::{Event, Kind};
 use crate::site::config::facts::Facts;
 use crate::site::config::includes::Fact;
 use crate::site::config::layout::Part;
@@ -62,6 +62,7 @@ impl<'p> Plan<'p> {
             changes: Vec::new(),
             missing: Missing {
                 yields: facts.opaque.is_some(),
+                collector: facts.collector.clone(),
                 ..Missing::default()
             },
             warnings: Vec::new(),
@@ -341,6 +342,9 @@ impl<'p> Plan<'p> {
             Domain::Missing | Domain::FromHost(_) if self.facts.network == Network::Maybe => return,
             Domain::Missing => Some(network::without_domain()),
             Domain::FromHost(warning) => Some(warning.clone()),
+            Domain::Maybe(warning) | Domain::Sure(warning) if self.facts.lacks_domain() => {
+                warning.clone()
+            }
             Domain::Maybe(warning) => {
                 self.missing.host = Some(Network::Maybe);
                 warning.clone()
@@ -393,9 +397,11 @@ impl<'p> Plan<'p> {
             return None;
         }
         // WordPress advises to add a network's constants right below our block.
-        let later = |event: &Event| {
-            event.at > end.start && event.at < load && event.kind.may_define("DOMAIN_CURRENT_SITE")
+        let defines = |kind: &Kind| match self.facts.collector {
+            Some(_) => self.missing.reads(kind),
+            None => kind.may_define("DOMAIN_CURRENT_SITE"),
         };
+        let later = |event: &Event| event.at > end.start && event.at < load && defines(&event.kind);
         if self.missing.host.is_some() && self.facts.seen.events.iter().any(later) {
             return None;
         }
@@ -480,6 +486,7 @@ fn computed(fact: &Fact, name: &str, php: &str) -> Refusal {
 fn write(fact: &Fact, name: &str, php: &str) -> String {
     let line = match name.starts_with('$') {
         true => format!("{name} = {php};"),
+        false if fact.collected => format!("Config::define( '{name}', {php} );"),
         false => format!("define( '{name}', {php} );"),
     };
     format!(

@@ -26,14 +26,27 @@ pub fn constant(
     let mut fact: Option<Fact> = None;
     for from in before.iter().filter(ours) {
         let Kind::Define {
-            value, value_at, ..
+            value,
+            value_at,
+            collected,
+            ..
         } = &from.event.kind
         else {
             continue;
         };
         let here = &from.event.place;
-        if here.unless.iter().any(|it| it == name) && fact.is_some() {
+        // Until it is applied, what is collected is not defined, and can be replaced.
+        let replaces = *collected
+            && (fact.as_ref()).is_none_or(|fact| fact.collected && !fact.is_defined(before, from));
+        if here.unless.iter().any(|it| it == name) && fact.is_some() && !replaces {
             continue;
+        }
+        let same = || match &fact {
+            Some(fact) => fact.value == *value,
+            None => name != SALT && is_wanted(name, value),
+        };
+        if replaces && from.file.is_some() && here.branch && !here.function && same() {
+            continue; // whatever the environment is
         }
         if here.function {
             let reason = format!("{name} is defined inside a function");
@@ -45,7 +58,7 @@ pub fn constant(
             );
             return Err(refuse(from, reason).by_hand(all()));
         }
-        if let Some(first) = &fact {
+        if let Some(first) = fact.as_ref().filter(|_| !replaces) {
             let reason = format!(
                 "{name} is defined a second time (first in {})",
                 place(first.file.as_deref(), first.line)
@@ -81,7 +94,15 @@ pub fn constant(
             value_at: from.file.is_none().then(|| value_at.clone()),
             line: from.line,
             file: from.file.clone(),
+            collected: *collected,
         });
+    }
+    if let Some(last) = before.iter().rfind(ours)
+        && (fact.as_ref()).is_some_and(|fact| fact.collected)
+        && !applied(before, last)
+    {
+        let reason = format!("{name} is collected here, but Config::apply() does not follow");
+        return Err(refuse(last, reason).by_hand(all()));
     }
     if fact.is_some() {
         return Ok(fact);
@@ -109,6 +130,25 @@ pub fn constant(
         }
     }
     Ok(None)
+}
+
+/// Whether `Config::apply` is certain to run after an event.
+fn applied(before: &[From], here: &From) -> bool {
+    let later = before.iter().skip_while(|it| !std::ptr::eq(*it, here));
+    later
+        .into_iter()
+        .any(|it| it.event.kind == Kind::Apply && it.event.place.sure())
+}
+
+impl Fact {
+    /// Whether `Config::apply` runs between this definition and another one.
+    fn is_defined(&self, before: &[From], later: &From) -> bool {
+        let is_here = |it: &&From| it.line == self.line && it.file == self.file;
+        let since = before.iter().skip_while(|it| !is_here(it));
+        since
+            .take_while(|it| !std::ptr::eq(*it, later))
+            .any(|it| it.event.kind == Kind::Apply)
+    }
 }
 
 /// Advice to take definitions out.

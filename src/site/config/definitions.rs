@@ -22,7 +22,12 @@ impl Walker<'_> {
         let value = self.reader().value(value);
         if is_folder(&name) {
             let (name, folder) = (name.clone(), folder.clone());
-            self.note(Kind::Folder { name, folder }, at);
+            let kind = Kind::Folder {
+                name,
+                folder,
+                collected: false,
+            };
+            self.note(kind, at);
         }
         // Behind a guard it is known only if nothing unseen came first.
         let unseen = |kind: &Kind| matches!(kind, Kind::Include(_) | Kind::Opaque(_));
@@ -54,6 +59,7 @@ impl Walker<'_> {
                     name,
                     value,
                     value_at,
+                    collected: false,
                 },
                 at,
             );
@@ -91,6 +97,7 @@ impl Walker<'_> {
                             // The name is not in quotes, which is fatal since PHP 8.
                             value: Value::Bareword(name),
                             value_at: span(value),
+                            collected: false,
                         },
                         at,
                     ),
@@ -126,6 +133,7 @@ impl Walker<'_> {
                 continue;
             };
             self.state.plain.remove(name.as_str());
+            self.state.paths.remove(name.as_str());
             let from_host = match (self.state.variables.get(name.as_str()), from_host) {
                 (None, Truth::No) => continue,
                 (_, Truth::No) => Truth::No,
@@ -139,6 +147,7 @@ impl Walker<'_> {
     /// After code that may change any variable.
     pub fn forget_variables(&mut self) {
         self.state.plain.clear();
+        self.state.paths.clear();
         for value in self.state.variables.values_mut() {
             *value = Value::computed(value.lacks_host());
         }
@@ -147,6 +156,7 @@ impl Walker<'_> {
     /// Records that a variable is assigned.
     fn set_variable(&mut self, name: &str, value: Value) {
         self.state.plain.remove(name);
+        self.state.paths.remove(name);
         if self.place.function || self.worker == Truth::No {
             return;
         }
@@ -255,6 +265,13 @@ impl Walker<'_> {
                 );
                 if scalar {
                     self.state.plain.insert(name.clone(), same);
+                }
+                let path = self.reader().path(assign.value);
+                if let Some(path) = path.filter(|_| plain && self.place.sure()) {
+                    if let Some(top) = self.seen.tops.last_mut() {
+                        top.path = true;
+                    }
+                    self.state.paths.insert(name.clone(), path);
                 }
                 if names_settings(assign.value) {
                     self.settings_variables.insert(name);
@@ -367,8 +384,8 @@ impl Walker<'_> {
         if loads {
             return self.note(Kind::Load, at);
         }
-        self.forget_variables();
         let path = self.reader().path(path);
+        self.forget_variables();
         let place = self.place.clone();
         if path.is_some() && self.place.if_file == path {
             self.place.if_file = None;

@@ -8,6 +8,16 @@ use crate::site::plugins::constants;
 use std::fmt;
 use std::ops::Range;
 
+/// Where the folder with the settings of Debian's package is, and how their names begin.
+pub const OF_DEBIAN: &str = "/etc/wordpress/config-";
+/// How the path of the file with Bedrock's settings ends.
+pub const OF_BEDROCK: &str = "config/application.php";
+
+/// Whether a string in a wp-config.php says that its settings are in another file.
+pub fn is_sign(text: &str) -> bool {
+    text == OF_DEBIAN || text.ends_with(OF_BEDROCK)
+}
+
 /// The constants that make a site a network.
 const NETWORK: [&str; 5] = [
     "MULTISITE",
@@ -85,6 +95,8 @@ pub enum Kind {
         name: String,
         value: Value,
         value_at: Range<usize>,
+        /// By `Config::define`: it counts once `Config::apply` runs, and the last one wins.
+        collected: bool,
     },
     /// `$gearman_servers = …`. `global` for `$GLOBALS[…] = …`; `yields` if it keeps
     /// servers that are already set.
@@ -115,9 +127,13 @@ pub enum Kind {
     Folder {
         name: String,
         folder: Option<Folder>,
+        collected: bool,
     },
+    /// `Config::apply()`, which defines what `Config::define` has collected.
+    Apply,
     Load,
-    /// An included file, with its path if that is known.
+    /// An included file, with its path if that is known. `{WP_ENV}` in it stands for
+    /// what only the environment knows.
     Include(Option<String>),
     /// Code or definitions that cannot be read: `eval`, computed names.
     Opaque(Opaque),
@@ -206,6 +222,8 @@ pub struct Top {
     pub namespaced: bool,
     /// Where its list of statements begins: a braced namespace has its own list.
     pub list: usize,
+    /// Names a file that the next statement includes.
+    pub path: bool,
 }
 
 /// Everything that the walk found.
@@ -214,6 +232,8 @@ pub struct Seen {
     pub events: Vec<Event>,
     pub tops: Vec<Top>,
     pub trivia: Trivia,
+    /// The class of `Config::define`, by the name that the file has for it.
+    pub collector: Option<String>,
     /// Only PHP 7.4 and older accept the file.
     pub old_grammar: bool,
 }

@@ -2,6 +2,7 @@
 //! result for each setting.
 
 use crate::site::config::constants::{constant, entry, similar_names};
+use crate::site::config::entry;
 use crate::site::config::events::{End, Event, Kind, Opaque, Seen};
 use crate::site::config::folders::Folders;
 use crate::site::config::includes::{Fact, From, refuse, splice};
@@ -21,8 +22,13 @@ use crate::site::plugins::{SALT, Switch, switches};
 #[derive(Debug)]
 pub struct Facts {
     pub seen: Seen,
-    /// The top-level statement that loads WordPress, or why there is none.
+    /// The top-level statement before which our lines have to be: the one that loads
+    /// WordPress, or what `entry::last` finds, or why there is none.
     pub load: Result<usize, Refusal>,
+    /// The class by which the file defines constants, which that statement applies.
+    pub collector: Option<String>,
+    /// Whether the file itself is certain to collect DOMAIN_CURRENT_SITE.
+    pub has_domain: bool,
     /// The value of each plugin's switch.
     pub switches: Vec<(Switch, Result<Option<Fact>, Refusal>)>,
     pub salt: Result<Option<Fact>, Refusal>,
@@ -50,6 +56,12 @@ pub struct Facts {
 }
 
 impl Facts {
+    /// Whether lines in the file cannot read DOMAIN_CURRENT_SITE, because it is collected
+    /// elsewhere, if at all. Workers know it nevertheless.
+    pub fn lacks_domain(&self) -> bool {
+        self.collector.is_some() && !self.has_domain
+    }
+
     /// The value of a switch.
     pub fn switch(&self, switch: Switch) -> Result<Option<&Fact>, Refusal> {
         let found = self.switches.iter().find(|(it, _)| *it == switch);
@@ -64,7 +76,7 @@ impl Facts {
 /// Reads a file, or explains why it must not be edited.
 pub fn read(source: &[u8], include: &dyn Include) -> Result<Facts, Refusal> {
     let root = include.root();
-    let seen = php::parse(source, |program, view, trivia, old| {
+    let mut seen = php::parse(source, |program, view, trivia, old| {
         let location = Location { own: "", root };
         crate::site::config::walk::see(program, view, source, trivia, old, location)
     })?;
@@ -75,29 +87,25 @@ pub fn read(source: &[u8], include: &dyn Include) -> Result<Facts, Refusal> {
             "only PHP 7.4 and older accept the syntax of this file",
         ));
     }
-    let load = find_load(&seen, source, include);
-    let lines = Lines::new(source);
-    let mut events = Vec::new();
-    let mut files = Vec::new();
-    for event in &seen.events {
-        let from = From {
-            line: lines.at(event.at),
-            event: event.clone(),
-            file: None,
-        };
-        splice(from, include, &mut files, &mut events);
-    }
+    let mut collector = None;
+    let (load, before, after) = match include.entry() {
+        Some(entry) => {
+            let (load, collects) = entry::last(&mut seen, source);
+            collector = seen.collector.clone().filter(|_| collects);
+            let (before, after) = entry::around(entry, &seen, source, include, &mut Vec::new())?;
+            (Ok(load), before, after)
+        }
+        None => {
+            let load = find_load(&seen, source, include);
+            let (before, after) = around_load(&seen, source, &load, include);
+            (load, before, after)
+        }
+    };
+    let load_at = match (&load, include.entry()) {
+        (Ok(load), None) => seen.tops[*load].at.start,
+        _ => usize::MAX,
+    };
     let mut without_host = Vec::new();
-    let (mut before, mut after) = (Vec::new(), Vec::new());
-    let load_top = load.as_ref().copied().unwrap_or(usize::MAX);
-    let load_at = seen.tops.get(load_top).map_or(usize::MAX, |it| it.at.start);
-    let mut loaded = false;
-    for from in events {
-        // Code in the same statement as the load counts as before it; if it is
-        // nested there, it is in a branch anyway.
-        loaded |= from.file.is_none() && from.event.top > load_top;
-        if loaded { &mut after } else { &mut before }.push(from);
-    }
     check_flow(&before, load_at, &mut warnings, &mut without_host)?;
     let opaque = opaque(&before);
     let includes = |event: &Event| matches!(event.kind, Kind::Include(_));
@@ -136,7 +144,47 @@ pub fn read(source: &[u8], include: &dyn Include) -> Result<Facts, Refusal> {
         warnings,
         without_host,
         load,
+        has_domain: has_domain(&before),
+        collector,
         seen,
+    })
+}
+
+/// The events of a file that loads WordPress itself, before and after that.
+fn around_load(
+    seen: &Seen,
+    source: &[u8],
+    load: &Result<usize, Refusal>,
+    include: &dyn Include,
+) -> (Vec<From>, Vec<From>) {
+    let lines = Lines::new(source);
+    let mut events = Vec::new();
+    let mut files = Vec::new();
+    for event in &seen.events {
+        let from = From {
+            line: lines.at(event.at),
+            event: event.clone(),
+            file: None,
+        };
+        splice(from, include, &mut files, &mut events);
+    }
+    let (mut before, mut after) = (Vec::new(), Vec::new());
+    let load_top = load.as_ref().copied().unwrap_or(usize::MAX);
+    let mut loaded = false;
+    for from in events {
+        // Code in the same statement as the load counts as before it; if it is
+        // nested there, it is in a branch anyway.
+        loaded |= from.file.is_none() && from.event.top > load_top;
+        if loaded { &mut after } else { &mut before }.push(from);
+    }
+    (before, after)
+}
+
+fn has_domain(before: &[From]) -> bool {
+    before.iter().any(|from| {
+        from.file.is_none()
+            && from.event.place.sure()
+            && matches!(&from.event.kind, Kind::Define { name, collected: true, .. } if name == "DOMAIN_CURRENT_SITE")
     })
 }
 

@@ -146,8 +146,19 @@ fn base(expr: &Expr<'_, '_>, reader: &Reader<'_>, known: &KnownFolders) -> Optio
                 _ => None,
             }
         }
+        ExprKind::StaticMethodCall(call) => match reader.collected_name(call) {
+            Some(name) if known.contains_key(&collected_key(&name)) => {
+                known.get(&collected_key(&name)).cloned()
+            }
+            _ => absolute(expr, reader),
+        },
         _ => absolute(expr, reader),
     }
+}
+
+/// The key of what `Config::define` has collected under a name.
+pub fn collected_key(name: &str) -> String {
+    format!("::{name}")
 }
 
 fn absolute(expr: &Expr<'_, '_>, reader: &Reader<'_>) -> Option<Folder> {

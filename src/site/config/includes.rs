@@ -1,11 +1,11 @@
 //! Reads included files, and puts their events in place of the `include`.
 
-use crate::site::config::Include;
-use crate::site::config::events::{End, Event, Kind, Opaque, Place};
+use crate::site::config::events::{End, Event, Kind, Opaque, Place, Seen};
 use crate::site::config::lines::Lines;
 use crate::site::config::reader::Location;
 use crate::site::config::refusal::{self, Refusal};
 use crate::site::config::value::Value;
+use crate::site::config::{Fit, Include};
 use crate::site::config::{php, walk};
 use std::ops::Range;
 
@@ -29,6 +29,8 @@ pub struct Fact {
     pub line: usize,
     /// The included file that sets it.
     pub file: Option<String>,
+    /// By `Config::define`, not by `define`.
+    pub collected: bool,
 }
 
 pub fn refuse(from: &From, reason: impl std::fmt::Display) -> Refusal {
@@ -65,6 +67,24 @@ pub fn splice(from: From, include: &dyn Include, files: &mut Vec<String>, out: &
     let Some(path) = path.clone() else {
         return out.push(unread("a computed path".into(), &from));
     };
+    if path.contains('{') {
+        let (names, branch) = match include.fit(&path) {
+            Fit::Surely(name) => (name.into_iter().collect(), false),
+            Fit::Perhaps(names) if names.len() <= MAX_INCLUDES => (names, true),
+            Fit::Perhaps(_) | Fit::Unknown => return out.push(unread(path, &from)),
+        };
+        for name in names {
+            let mut from = From {
+                event: from.event.clone(),
+                line: from.line,
+                file: from.file.clone(),
+            };
+            from.event.kind = Kind::Include(Some(name));
+            from.event.place.branch |= branch;
+            splice(from, include, files, out);
+        }
+        return;
+    }
     // Included before, possibly in a cycle: its events are already there.
     if files.contains(&path) {
         return;
@@ -86,10 +106,37 @@ pub fn splice(from: From, include: &dyn Include, files: &mut Vec<String>, out: &
     let (Some(text), Some(seen)) = (text, seen) else {
         return out.push(unread(path, &from));
     };
-    let lines = Lines::new(&text);
+    let at = At {
+        place: &from.event.place,
+        top: Some(from.event.top),
+        file: Some(path),
+    };
+    inline(&seen, &text, &at, include, files, out);
+}
+
+/// Where a file is included, and the name by which it is reported.
+pub struct At<'a> {
+    pub place: &'a Place,
+    /// The statement that includes it; `None` if its own statements are what counts.
+    pub top: Option<usize>,
+    /// `None` if it is the file that is edited.
+    pub file: Option<String>,
+}
+
+/// Appends the events of an included file.
+pub fn inline(
+    seen: &Seen,
+    text: &[u8],
+    at: &At<'_>,
+    include: &dyn Include,
+    files: &mut Vec<String>,
+    out: &mut Vec<From>,
+) {
+    let lines = Lines::new(text);
     // Whether what follows runs only under some condition.
     let mut doubtful = false;
-    for mut event in seen.events {
+    for event in &seen.events {
+        let mut event = event.clone();
         match event.kind {
             Kind::Exit { returns: true, .. } => match event.place.end() {
                 End::Sure => break,
@@ -99,29 +146,32 @@ pub fn splice(from: From, include: &dyn Include, files: &mut Vec<String>, out: &
                 }
                 End::Never => continue,
             },
-            Kind::Jump => doubtful = true,
+            Kind::Jump if at.file.is_some() => doubtful = true,
             _ => {}
         }
-        if matches!(event.kind, Kind::Jump | Kind::Load) {
+        if event.kind == Kind::Load || (event.kind == Kind::Jump && at.file.is_some()) {
             continue;
         }
-        let outer = &from.event.place;
+        let outer = at.place;
         event.place = Place {
             unless: [&outer.unless[..], &event.place.unless].concat(),
             if_file: outer.if_file.clone().or(event.place.if_file),
             branch: outer.branch || event.place.branch || doubtful,
-            environment: false,
+            // That of an included file is one of several values.
+            environment: at.file.is_none() && event.place.environment,
             function: outer.function || event.place.function,
         };
-        if let Kind::Folder { folder, .. } = &mut event.kind {
-            *folder = folder.take().map(|folder| folder.in_file(&path));
+        if let (Kind::Folder { folder, .. }, Some(path)) = (&mut event.kind, &at.file) {
+            *folder = folder.take().map(|folder| folder.in_file(path));
         }
         let line = lines.at(event.at);
-        event.top = from.event.top;
+        if let Some(top) = at.top {
+            event.top = top;
+        }
         let inner = From {
             event,
             line,
-            file: Some(path.clone()),
+            file: at.file.clone(),
         };
         splice(inner, include, files, out);
     }

@@ -21,19 +21,16 @@ pub fn stub(seen: &Seen, source: &[u8]) -> Result<(), Refusal> {
         if sign.ends_with("config/application.php") {
             return Err(Refusal::new(
                 line(),
-                "this is Bedrock's stub: the settings are in config/application.php",
+                "this is Bedrock's stub: the settings are in config/application.php, and this file must not be edited",
             )
-            .by_hand_lines(
-                "add these lines at the end of config/application.php, below Config::apply()",
-            ));
+            .by_hand("name that file with --wp-config, and run setup again"));
         }
         if sign == "/etc/wordpress/config-" {
             return Err(Refusal::new(
                 line(),
-                "this is the stub of Debian's wordpress package: the settings are in /etc/wordpress/config-HOST.php, \
-                chosen by the request's host name, which a worker does not have",
+                "this is the stub of Debian's wordpress package: the settings are in /etc/wordpress/config-HOST.php, and this file must not be edited",
             )
-            .by_hand_lines("add these lines to the site's file in /etc/wordpress, and run setup again"));
+            .by_hand("name that file with --wp-config, and run setup again"));
         }
     }
     Ok(())

@@ -2,8 +2,10 @@
 
 mod block;
 mod change;
+mod collected;
 mod constants;
 mod definitions;
+mod entry;
 mod events;
 mod facts;
 pub mod folders;
@@ -29,6 +31,7 @@ mod value;
 mod walk;
 mod worker;
 
+pub use entry::{Entry, Stub, stub};
 pub use locate::{Located, locate};
 pub use network::Network;
 pub use ours::Ours;
@@ -48,7 +51,7 @@ use crate::site::plugins::{Switch, SwitchValue, switches};
 /// The files that wp-config.php includes.
 pub trait Include {
     /// Reads one, by an absolute path or one relative to wp-config.php's folder. `None`
-    /// if that is not possible, or if a `*` in the name fits several files.
+    /// if that is not possible.
     fn read(&self, path: &[u8]) -> Option<Vec<u8>>;
 
     /// The folder of WordPress, `ABSPATH`, absolute or relative to wp-config.php's
@@ -56,6 +59,26 @@ pub trait Include {
     fn root(&self) -> &str {
         ""
     }
+
+    /// The files that a path means that has `{WP_ENV}` in it.
+    fn fit(&self, _path: &str) -> Fit {
+        Fit::Unknown
+    }
+
+    /// The wp-config.php that includes the file that is edited, if that is another one.
+    fn entry(&self) -> Option<&Entry> {
+        None
+    }
+}
+
+/// The files that a path means, of which a part is known to the environment only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fit {
+    /// One file, if it is there.
+    Surely(Option<String>),
+    /// One of these, or none.
+    Perhaps(Vec<String>),
+    Unknown,
 }
 
 impl<F: Fn(&[u8]) -> Option<Vec<u8>>> Include for F {
@@ -266,7 +289,10 @@ fn check(facts: &Facts, desired: &Desired) -> Result<(), Refusal> {
         (Want::Default(_), None) => found.salt_computed,
         (Want::Exactly(_), None) => false,
     };
-    let host = found.network == Network::No || found.host || found.domain_from_request;
+    let host = found.network == Network::No
+        || found.host
+        || found.domain_from_request
+        || facts.lacks_domain();
     let missing = [
         (found.on.contains(&desired.switch), "the switch"),
         (servers, "the servers"),

@@ -51,10 +51,29 @@ fn defines<'f>(
         })
 }
 
+/// The definition that counts: the first, or the last of those that are collected.
+fn deciding<'f>(name: &'static str, before: &'f [From]) -> Option<(&'f From, &'f Value)> {
+    let collected = |from: &From| {
+        matches!(
+            from.event.kind,
+            Kind::Define {
+                collected: true,
+                ..
+            }
+        )
+    };
+    let mut all = defines(name, before);
+    let first = all.next()?;
+    match collected(first.0) {
+        true => all.last().or(Some(first)),
+        false => Some(first),
+    }
+}
+
 /// WordPress's own rule: `MULTISITE` decides. If it is not defined, any of the
 /// three old constants makes a network.
 pub fn network(before: &[From], opaque: bool) -> Network {
-    if let Some((from, value)) = defines("MULTISITE", before).next() {
+    if let Some((from, value)) = deciding("MULTISITE", before) {
         let place = &from.event.place;
         let own_guard = place.unless == ["MULTISITE"] && !place.branch;
         return match value.truthy() {

@@ -91,7 +91,13 @@ fn turns_on(statement: &Statement) -> bool {
 
 /// Whether it has the shape of one of the statements in `block::Missing::lines`.
 fn is_shaped(statement: &Statement) -> bool {
-    let words: Vec<&str> = statement.iter().map(String::as_str).collect();
+    let mut words: Vec<&str> = statement.iter().map(String::as_str).collect();
+    // `Config::define`, by whatever name of the class, is like `define`.
+    if let Some(at) = words.iter().position(|word| *word == "::") {
+        let class = words[..at].iter().rev().take_while(|word| is_class(word));
+        let from = at - class.count();
+        words.drain(from..=at);
+    }
     let is_name = |word: &str| {
         let name = word.trim_matches('\'');
         word.len() == name.len() + 2 && constants().contains(&name)
@@ -105,8 +111,25 @@ fn is_shaped(statement: &Statement) -> bool {
         ["if", "(", .., "=", "DOMAIN_CURRENT_SITE", ";", "}"] => {
             words.contains(&"PHP_SAPI") && words.contains(&"'HTTP_HOST'")
         }
+        [
+            "if",
+            "(",
+            ..,
+            "get",
+            "(",
+            "'DOMAIN_CURRENT_SITE'",
+            ")",
+            ";",
+            "}",
+        ] => words.contains(&"PHP_SAPI") && words.contains(&"'HTTP_HOST'"),
         _ => false,
     }
+}
+
+/// Whether it is a part of a class's name.
+fn is_class(word: &str) -> bool {
+    let is_letter = |c: char| c.is_alphanumeric() || c == '_' || c == '\\';
+    word.chars().all(is_letter)
 }
 
 /// A file as tokens.

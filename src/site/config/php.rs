@@ -24,6 +24,10 @@ pub struct Trivia {
     pub comments: Vec<Range<usize>>,
     /// `<?php` and `<?=` tags, and whether it is the latter.
     pub tags: Vec<(Range<usize>, bool)>,
+    /// Where closing tags begin.
+    pub closes: Vec<usize>,
+    /// Where `__halt_compiler` ends the code.
+    pub halt: Option<usize>,
     /// Commas in code, needed to edit lists.
     pub commas: Vec<usize>,
 }
@@ -228,6 +232,7 @@ fn trivia(tokens: &[Token], source: &[u8]) -> Result<Trivia, Refusal> {
                 let echo = source[span.clone()].starts_with(b"<?=");
                 trivia.tags.push((span, echo));
             }
+            TokenKind::CloseTag => trivia.closes.push(span.start),
             TokenKind::InlineHtml => {
                 if let Some(at) = short_tag(&source[span.clone()]) {
                     return Err(Refusal::new(
@@ -238,7 +243,10 @@ fn trivia(tokens: &[Token], source: &[u8]) -> Result<Trivia, Refusal> {
                 }
             }
             // The lexer goes on, but the rest is data.
-            TokenKind::HaltCompiler => break,
+            TokenKind::HaltCompiler => {
+                trivia.halt = Some(span.start);
+                break;
+            }
             _ => {}
         }
     }

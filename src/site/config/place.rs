@@ -26,8 +26,11 @@ pub fn spot(source: &[u8], facts: &Facts, missing: &Missing) -> Result<Spot, Ref
     let foreign = layout::foreign(&facts.seen, source);
     let tops = &facts.seen.tops;
     let load = facts.load.clone()?;
-    readable_before(source, facts, load, missing)?;
-    let mut top = load;
+    let mut top = match facts.collector {
+        Some(_) => before_environment(facts, load, missing),
+        None => load,
+    };
+    readable_before(source, facts, top, missing)?;
     // The statement that defines ABSPATH belongs to the load.
     if top > 0 && tops[top - 1].abspath && tops[top - 1].list == tops[top].list {
         top -= 1;
@@ -89,6 +92,26 @@ pub fn spot(source: &[u8], facts: &Facts, missing: &Missing) -> Result<Spot, Ref
     })
 }
 
+/// The statement before which lines are what the settings of an environment override:
+/// the one that includes them, with the one that names their file.
+fn before_environment(facts: &Facts, apply: usize, missing: &Missing) -> usize {
+    let (tops, events) = (&facts.seen.tops, &facts.seen.events);
+    let by_environment =
+        |kind: &Kind| matches!(kind, Kind::Include(Some(path)) if path.contains('{'));
+    let mut includes = events.iter().filter(|it| by_environment(&it.kind));
+    let Some(mut top) = includes.next().map(|it| it.top).filter(|it| *it < apply) else {
+        return apply;
+    };
+    if top > 0 && tops[top - 1].path && tops[top - 1].list == tops[top].list {
+        top -= 1;
+    }
+    let reads = |it: &Event| (top..apply).contains(&it.top) && missing.reads(&it.kind);
+    match tops[top].list == tops[apply].list && !events.iter().any(reads) {
+        true => top,
+        false => apply,
+    }
+}
+
 /// The first statement of another tool's part, if our lines can be above it: nothing in
 /// it, before the load, has to come first or sets what our lines read or guard against.
 fn above(facts: &Facts, part: &Range<usize>, load: usize, missing: &Missing) -> Option<usize> {
@@ -118,7 +141,10 @@ fn readable_before(
     load: usize,
     missing: &Missing,
 ) -> Result<(), Refusal> {
-    let within = |event: &&Event| event.top == load && missing.reads(&event.kind);
+    let within = |event: &&Event| {
+        (event.top == load || facts.collector.is_some() && event.top > load)
+            && missing.reads(&event.kind)
+    };
     match facts.seen.events.iter().find(within) {
         None => Ok(()),
         Some(event) => {
@@ -128,7 +154,10 @@ fn readable_before(
             };
             Err(Refusal::new(
                 Some(line_of(source, event.at)),
-                format!("{what} is set in the statement that loads WordPress, so lines that need it cannot be added before"),
+                match facts.collector {
+                    None => format!("{what} is set in the statement that loads WordPress, so lines that need it cannot be added before"),
+                    Some(_) => format!("{what} is set below the statement with Config::apply(), so lines that need it cannot be added before"),
+                },
             )
             .by_hand("move it above that statement, and run setup again"))
         }

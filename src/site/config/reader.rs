@@ -29,6 +29,12 @@ pub struct State {
     pub variables: HashMap<String, Value>,
     /// Variables that were made from the request's host name, known or not.
     pub host_variables: HashSet<String>,
+    /// Variables that hold the path of a file.
+    pub paths: HashMap<String, String>,
+    /// The names of the class whose `define` collects constants.
+    pub collectors: HashSet<String>,
+    /// What it has collected: values for everybody, and for a worker.
+    pub collected: HashMap<String, (Value, Value)>,
     /// `$_SERVER['HTTP_HOST']`, once the file sets it.
     pub host: Option<Value>,
     /// Constants that are defined, or not, depending on the request's host name.
@@ -138,6 +144,10 @@ impl Reader<'_> {
             ExprKind::FunctionCall(_) if is_environment(expr, self.view) => {
                 Value::Environment(None)
             }
+            ExprKind::StaticMethodCall(call) => match self.collected(call) {
+                Some(value) => value,
+                None => self.computed(expr),
+            },
             ExprKind::Ternary(ternary) => {
                 let truth = self.truth(ternary.condition);
                 let then = || match ternary.then_expr {
@@ -323,9 +333,19 @@ impl Reader<'_> {
     pub fn path(&self, expr: &Expr<'_, '_>) -> Option<String> {
         let parts = chain(bare(expr));
         let (first, rest) = parts.split_first()?;
+        if let (ExprKind::Variable(name), []) = (&first.kind, rest)
+            && let Some(path) = self.state.paths.get(name.as_str())
+        {
+            return Some(path.clone());
+        }
         let mut tail = String::new();
         for part in rest {
-            tail.push_str(&self.value(part).text()?);
+            match (&bare(part).kind, self.value(part)) {
+                (ExprKind::Name(name), Value::Environment(_)) => {
+                    tail.push_str(&format!("{{{}}}", global_name(name, self.view)?));
+                }
+                (_, value) => tail.push_str(&value.text()?),
+            }
         }
         let (head, tail) = match self.folder(first) {
             Some(_) if tail.is_empty() => return None,

@@ -101,6 +101,7 @@ fn follow_servers(
                     value_at: from.file.is_none().then(|| value_at.clone()),
                     line: from.line,
                     file: from.file.clone(),
+                    collected: false,
                 });
             }
             Kind::Push(value, straight) => {
@@ -128,6 +129,7 @@ fn follow_servers(
                             value_at: None,
                             line: from.line,
                             file: from.file.clone(),
+                            collected: false,
                         });
                     }
                 }

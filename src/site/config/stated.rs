@@ -16,8 +16,14 @@ pub fn read(before: &[From]) -> Folders {
 
 fn stated(constant: &str, before: &[From]) -> Stated {
     let mut unseen = false;
+    let mut last = None;
     for from in before {
-        let Kind::Folder { name, folder } = &from.event.kind else {
+        let Kind::Folder {
+            name,
+            folder,
+            collected,
+        } = &from.event.kind
+        else {
             unseen |= may_define(&from.event.kind);
             continue;
         };
@@ -30,14 +36,21 @@ fn stated(constant: &str, before: &[From]) -> Stated {
             && !place.function
             && place.if_file.is_none()
             && (place.unless.is_empty() || guarded);
-        return match folder {
+        let found = match folder {
             Some(folder) if sure => Stated::Plainly(folder.clone()),
             _ => Stated::Unclear,
         };
+        match collected {
+            true => last = Some(found),
+            // What was collected before is defined by now.
+            false if last.is_none() => return found,
+            false => {}
+        }
     }
-    match unseen {
-        true => Stated::Perhaps,
-        false => Stated::Nothing,
+    match (last, unseen) {
+        (Some(found), _) => found,
+        (None, true) => Stated::Perhaps,
+        (None, false) => Stated::Nothing,
     }
 }
 

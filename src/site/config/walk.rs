@@ -2,7 +2,7 @@
 //! which PHP runs it. This file knows under which conditions code runs;
 //! `definitions.rs` knows what a call or an assignment means.
 
-use crate::site::config::events::{Event, Kind, Opaque, Place, Seen, Top};
+use crate::site::config::events::{Event, Kind, Opaque, Place, Seen, Top, is_sign};
 use crate::site::config::folders::{KnownFolders, is_folder};
 use crate::site::config::guards::{Guard, SERVERS};
 use crate::site::config::php::Trivia;
@@ -21,9 +21,6 @@ use php_ast::{
 use std::collections::HashSet;
 use std::convert::Infallible;
 use std::ops::ControlFlow;
-
-/// What the stub of Debian's package includes, by the host's name.
-pub const OF_DEBIAN: &str = "/etc/wordpress/config-*.php";
 
 pub fn see(
     program: &Program<'_, '_>,
@@ -102,6 +99,7 @@ impl<'w> Walker<'w> {
                 first: matches!(stmt.kind, StmtKind::Declare(_) | StmtKind::Namespace(_)),
                 namespaced: self.namespaced,
                 list,
+                path: false,
             });
             let _ = self.visit_stmt(stmt);
         }
@@ -360,6 +358,9 @@ impl<'a, 's> Visitor<'a, 's> for Walker<'_> {
                     let _ = self.visit_expr(&item.value);
                 }
             }
+            StmtKind::Use(names) => {
+                self.import(names);
+            }
             StmtKind::Global(variables) => {
                 if variables.iter().any(|it| servers_target(it).is_some()) {
                     self.note(Kind::Global, at);
@@ -381,6 +382,7 @@ impl<'a, 's> Visitor<'a, 's> for Walker<'_> {
         let at = expr.span.start as usize;
         match &expr.kind {
             ExprKind::FunctionCall(call) => self.call(call, expr),
+            ExprKind::StaticMethodCall(call) => self.static_call(call, expr),
             ExprKind::Assign(assign) => self.assign(assign, expr),
             ExprKind::Include(_, path) => self.include(path, at),
             ExprKind::Eval(code) => {
@@ -434,13 +436,14 @@ impl<'a, 's> Visitor<'a, 's> for Walker<'_> {
                     self.note(Kind::Mention(text.into_owned()), at);
                 } else if is_folder(&text) {
                     let name = text.into_owned();
-                    self.note(Kind::Folder { name, folder: None }, at);
-                } else if text == "/etc/wordpress/config-"
-                    || text.ends_with("config/application.php")
-                {
-                    if text == "/etc/wordpress/config-" {
-                        self.note(Kind::Include(Some(OF_DEBIAN.to_owned())), at);
-                    }
+                    let (folder, collected) = (None, false);
+                    let kind = Kind::Folder {
+                        name,
+                        folder,
+                        collected,
+                    };
+                    self.note(kind, at);
+                } else if is_sign(&text) {
                     self.note(Kind::Sign(text.into_owned()), at);
                 } else if text.eq_ignore_ascii_case("define") {
                     self.note(Kind::Opaque(Opaque::IndirectDefine), at);

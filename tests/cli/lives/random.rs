@@ -6,9 +6,10 @@
 use crate::dice::Dice;
 use crate::parallel;
 use crate::root::{CONFIG, PARAMS};
+use crate::settings_files::APPLICATION;
 use wp_gears::gearman::options::{self, Wanted};
 use wp_gears::resource::file::{Edit, Rebase, Step};
-use wp_gears::site::config::{self, Desired, Want};
+use wp_gears::site::config::{self, Desired, Entry, Include, Stub, Want};
 use wp_gears::site::plugins::WP_GEARS;
 use wp_gears::supervisor::block;
 
@@ -216,7 +217,46 @@ fn config(dice: &mut Dice) -> String {
     text
 }
 
-fn setup(pair: &mut Pair, rebase: &mut Rebase, dice: &mut Dice) {
+/// What includes Bedrock's application.php.
+struct Bedrock(Entry);
+
+impl Bedrock {
+    fn new() -> Bedrock {
+        let text = "<?php\nrequire_once dirname( __DIR__ ) . '/config/application.php';\nrequire_once ABSPATH . 'wp-settings.php';\n";
+        Bedrock(Entry {
+            name: "/srv/web/wp-config.php".into(),
+            text: text.into(),
+            stub: Stub::File("/srv/config/application.php".into()),
+        })
+    }
+
+    fn application(dice: &mut Dice) -> String {
+        let plain = config(dice);
+        let (head, _) = plain.split_once("if ( ! defined( 'ABSPATH'").unwrap();
+        let own = head.split_once("'geheim' );").unwrap().1;
+        let own = own
+            .replace("define( ", "Config::define( ")
+            .replace("$table_prefix = 'wp_';", "");
+        let own = own.replace("\r\n", "\n");
+        let text = before(APPLICATION, "$table_prefix", own.trim_start());
+        match plain.contains("\r\n") {
+            true => text.replace('\n', "\r\n"),
+            false => text,
+        }
+    }
+}
+
+impl Include for Bedrock {
+    fn read(&self, _: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn entry(&self) -> Option<&Entry> {
+        Some(&self.0)
+    }
+}
+
+fn setup(pair: &mut Pair, rebase: &mut Rebase, dice: &mut Dice, include: &dyn Include) {
     let salt = format!("salt{}", dice.roll(1000));
     let count = 1 + dice.roll(2);
     let from = dice.roll(SERVERS.len());
@@ -233,7 +273,7 @@ fn setup(pair: &mut Pair, rebase: &mut Rebase, dice: &mut Dice) {
         },
     };
     pair.told(format!("setup {:?} {:?}", desired.servers, desired.salt));
-    let Ok(edited) = config::edit(pair.file.as_bytes(), &desired, &|_: &[u8]| None) else {
+    let Ok(edited) = config::edit(pair.file.as_bytes(), &desired, include) else {
         pair.told("refused");
         return;
     };
@@ -286,9 +326,18 @@ fn meddle(pair: &mut Pair, dice: &mut Dice) {
 
 #[test]
 fn wp_config_has_what_people_wrote_and_nothing_of_ours() {
+    lives_of(config, &|_: &[u8]| None);
+}
+
+#[test]
+fn application_php_has_what_people_wrote_and_nothing_of_ours() {
+    lives_of(Bedrock::application, &Bedrock::new());
+}
+
+fn lives_of(first: fn(&mut Dice) -> String, include: &(dyn Include + Sync)) {
     each(|seed| {
         let mut dice = Dice::new(seed);
-        let mut pair = Pair::new(config(&mut dice));
+        let mut pair = Pair::new(first(&mut dice));
         let mut rebase = Rebase::new(Edit::WpConfig, "PARAMS");
         let meddles = dice.roll(3) == 0;
         let line = |n: usize| match n % 3 {
@@ -301,7 +350,7 @@ fn wp_config_has_what_people_wrote_and_nothing_of_ours() {
                 .iter()
                 .any(|it| line.contains(it))
         };
-        setup(&mut pair, &mut rebase, &mut dice);
+        setup(&mut pair, &mut rebase, &mut dice, include);
         for _ in 0..dice.roll(4) {
             for _ in 0..dice.roll(4) {
                 pair.edit(&mut dice, &line, &may_go);
@@ -309,7 +358,7 @@ fn wp_config_has_what_people_wrote_and_nothing_of_ours() {
             if meddles && dice.roll(2) == 0 {
                 meddle(&mut pair, &mut dice);
             }
-            setup(&mut pair, &mut rebase, &mut dice);
+            setup(&mut pair, &mut rebase, &mut dice, include);
         }
         for _ in 0..dice.roll(4) {
             pair.edit(&mut dice, &line, &may_go);
@@ -321,8 +370,8 @@ fn wp_config_has_what_people_wrote_and_nothing_of_ours() {
         pair.told(format!("notes {:?}", next.notes));
         pair.judge(next.bytes.as_deref(), !meddles)?;
         let left = next.bytes.unwrap_or_default();
-        match config::scan(&left, &|_: &[u8]| None) {
-            Err(why) if config::scan(pair.twin.as_bytes(), &|_: &[u8]| None).is_ok() => {
+        match config::scan(&left, include) {
+            Err(why) if config::scan(pair.twin.as_bytes(), include).is_ok() => {
                 Err(format!("{why}\n{}", String::from_utf8_lossy(&left)))
             }
             _ => Ok(()),

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use wp_gears::site::config::{Refusal, edit};
 
 /// The advice is about something outside of these files.
-const ELSEWHERE: [&str; 1] = ["empty"];
+const ELSEWHERE: [&str; 3] = ["empty", "bedrock", "debian"];
 
 const MAIN: &str = "";
 
@@ -88,7 +88,7 @@ fn following_the_advice_works() {
                     .as_array()
                     .is_some_and(|it| !it.is_empty())
                 && !notices.contains("already defined");
-            if !works && !["bedrock", "debian"].contains(&&**name) {
+            if !works {
                 let text = String::from_utf8_lossy(text);
                 wrong.push(format!("{name}: {answer}\n{followed:?}\n{text}"));
             }
@@ -157,19 +157,6 @@ fn follow(refusal: &Refusal, files: &mut Files) -> Result<(), String> {
                 let _ = change(text, line, every, "true;");
             }
             before_load(files.get_mut(MAIN).unwrap(), &lines)
-        }
-        () if says("the end of config/application.php") => {
-            let text = b"<?php\n".to_vec();
-            files.insert(
-                "../config/application.php".into(),
-                [text, lines.into_bytes()].concat(),
-            );
-            Ok(())
-        }
-        () if says("file in /etc/wordpress") => {
-            let text = format!("<?php\n{lines}");
-            files.insert("/etc/wordpress/config-*.php".into(), text.into_bytes());
-            Ok(())
         }
         () if says("name that file with --wp-config") => {
             before_load(files.get_mut("real-config.php").ok_or("no file")?, &lines)

@@ -2,7 +2,7 @@
 
 mod advice;
 mod generated;
-mod judge;
+pub mod judge;
 mod mutations;
 mod shapes;
 mod undo;
