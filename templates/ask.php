@@ -135,6 +135,7 @@ final class WP_Gears_Ask {
 			'client'             => $found ? $plugin->client_class() : null,
 			'function'           => $found ? $plugin->function_name() : null,
 			'why_not'            => $found ? null : $plugin,
+			'unsealed'           => $found ? self::why_unsealed( $plugin->client() ) : '',
 			'can_add'            => function_exists( 'wp_async_task_add' ),
 			'servers'            => is_array( $gearman_servers ) ? array_values( array_map( 'strval', $gearman_servers ) ) : null,
 			'max_connections'    => (int) $wpdb->get_var( 'SELECT @@max_connections' ),
@@ -143,6 +144,17 @@ final class WP_Gears_Ask {
 			'early'              => self::$early,
 			'runner'             => '' === self::$request['runner'] ? null : self::runner_over_http( self::$request['runner'] ),
 		);
+	}
+
+	private static function why_unsealed( $client ) {
+		if ( ! class_exists( 'WP_Gears_Seal', false ) ) {
+			return 'the must-use plugin that seals them is not loaded';
+		}
+		$why = WP_Gears_Seal::why_not();
+		if ( '' === $why && ! WP_Gears_Seal::seals( $client ) ) {
+			$why = 'it is not known how ' . get_class( $client ) . ' submits its jobs';
+		}
+		return $why;
 	}
 
 	private static function settings() {
@@ -169,6 +181,9 @@ final class WP_Gears_Ask {
 		$plugin = WP_Gears_Plugin::find();
 		if ( is_string( $plugin ) ) {
 			return array( 'error' => $plugin );
+		}
+		if ( class_exists( 'WP_Gears_Seal', false ) ) {
+			WP_Gears_Seal::$at_once = true;
 		}
 		$token  = bin2hex( random_bytes( 16 ) );
 		$sent   = microtime( true );

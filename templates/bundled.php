@@ -54,6 +54,9 @@ final class WP_Gears_Bundled {
 	/** How long a process that got no answer uses WP-Cron before it tries again, in seconds. */
 	const PAUSE = 10;
 
+	/** It seals its jobs where the must-use plugin for that is installed. */
+	const SEALS = true;
+
 	/** @var GearmanClient|null */
 	private $client;
 	/** @var float When to try the job servers again. */
@@ -122,7 +125,8 @@ final class WP_Gears_Bundled {
 			if ( ! @$client->addServers( implode( ',', $live ) ) ) {
 				throw new RuntimeException( 'no answer' );
 			}
-			$this->client = $client;
+			$sealed       = class_exists( 'WP_Gears_Seal', false );
+			$this->client = $sealed ? WP_Gears_Seal::wrapped( $client, array( $this, 'gearman_function' ) ) : $client;
 		}
 		return $this->client;
 	}
@@ -148,23 +152,6 @@ final class WP_Gears_Bundled {
 	private function servers() {
 		global $gearman_servers;
 		return $gearman_servers ? implode( ',', (array) $gearman_servers ) : '127.0.0.1:4730';
-	}
-
-	/** Runs one job and exits, for a runner started by hand. */
-	public function work() {
-		if ( ! $this->uses_gearman() ) {
-			fwrite( STDERR, "WP Gears: Gearman is disabled, or this PHP lacks the gearman extension\n" );
-			exit( 1 );
-		}
-		try {
-			$worker = new GearmanWorker();
-			$worker->addServers( $this->servers() );
-			$worker->addFunction( $this->gearman_function(), array( $this, 'do_job' ) );
-			exit( $worker->work() ? 0 : 1 );
-		} catch ( Exception $e ) {
-			fwrite( STDERR, 'WP Gears: cannot get a job from ' . $this->servers() . ': ' . $e->getMessage() . "\n" );
-			exit( 1 );
-		}
 	}
 
 	/** Runs one job in this process. */

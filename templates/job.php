@@ -47,17 +47,31 @@ class WP_Gears_Job extends GearmanJob {
 		return true;
 	}
 
+	/** The job server's job, for a runner by hand. */
+	private function from() {
+		return isset( $this->wp_gears['from'] ) ? $this->wp_gears['from'] : null;
+	}
+
 	public function sendStatus( $numerator, $denominator ): bool {
+		if ( $this->from() ) {
+			return $this->from()->sendStatus( $numerator, $denominator );
+		}
 		WP_Gears_Runner::send( array( 'status' => array( (int) $numerator, (int) $denominator ) ) );
 		return true;
 	}
 
 	public function sendData( $data ): bool {
+		if ( $this->from() ) {
+			return $this->from()->sendData( $data );
+		}
 		WP_Gears_Runner::send( array( 'data' => bin2hex( $data ) ) );
 		return true;
 	}
 
 	public function sendWarning( $warning ): bool {
+		if ( $this->from() ) {
+			return $this->from()->sendWarning( $warning );
+		}
 		WP_Gears_Runner::send( array( 'warning' => bin2hex( $warning ) ) );
 		return true;
 	}

@@ -120,8 +120,9 @@ final class WP_Gears_Plugin {
 				public function add( $hook, $args = array(), $priority = 'normal' ) {
 					global $gearman_servers;
 					if ( ! $this->_client ) {
-						$this->_client = new GearmanClient();
-						$this->_client->addServers( $gearman_servers ? implode( ',', $gearman_servers ) : '127.0.0.1:4730' );
+						$client = new GearmanClient();
+						$client->addServers( $gearman_servers ? implode( ',', $gearman_servers ) : '127.0.0.1:4730' );
+						$this->_client = WP_Gears_Seal::wrapped( $client, array( $this, 'gearman_function' ) );
 					}
 					return parent::add( $hook, $args, $priority );
 				}
@@ -136,13 +137,38 @@ final class WP_Gears_Plugin {
 		return $this->engine;
 	}
 
-	/** Runs one job from Gearman, and exits. The plugin's own runner would take as many as JOBS_PER_WORKER says. */
-	public function run_once() {
-		if ( method_exists( $this->plugin, 'run' ) ) {
-			$this->plugin->enable();
-			exit( $this->engine->work() ? 0 : 1 );
-		} else {
-			$this->plugin->work();
+	/** The object that submits the site's jobs. */
+	public function client() {
+		return $this->client;
+	}
+
+	/**
+	 * Runs one job from Gearman, and exits. The plugin's own runner would take as many as JOBS_PER_WORKER says.
+	 *
+	 * @param callable $run Called with the job from Gearman and the object that has do_job().
+	 */
+	public function run_once( $run ) {
+		global $gearman_servers;
+
+		$engine = $this->engine;
+		try {
+			$worker = new GearmanWorker();
+			$worker->addServers( $gearman_servers ? implode( ',', (array) $gearman_servers ) : '127.0.0.1:4730' );
+			$worker->addFunction(
+				$this->function_name(),
+				function ( $job ) use ( $run, $engine ) {
+					return $run( $job, $engine );
+				}
+			);
+			if ( method_exists( $engine, 'get_gearman_worker' ) && array_key_exists( 'gearman_worker', get_object_vars( $engine ) ) ) {
+				$this->plugin->enable();
+				$engine->gearman_worker = $worker;
+				exit( $engine->work() ? 0 : 1 );
+			}
+			exit( $worker->work() ? 0 : 1 );
+		} catch ( Exception $e ) {
+			fwrite( STDERR, 'wp-gears: cannot get a job: ' . $e->getMessage() . "\n" );
+			exit( 1 );
 		}
 	}
 }
@@ -153,6 +179,7 @@ trait WP_Gears_Late_Client {
 		if ( is_null( $this->gearman_client ) ) {
 			parent::get_gearman_client();
 			$this->register();
+			$this->gearman_client = WP_Gears_Seal::wrapped( $this->gearman_client, array( $this, 'get_async_group' ) );
 		}
 		return $this->gearman_client;
 	}

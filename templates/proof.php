@@ -76,6 +76,10 @@ if ( ! class_exists( 'WP_Gears_Proof', false ) ) {
 			}
 			$answer['function'] = $plugin->function_name();
 
+			if ( class_exists( 'WP_Gears_Seal', false ) ) {
+				WP_Gears_Seal::$at_once = true;
+				$answer['unsealed']     = WP_Gears_Seal::why_not();
+			}
 			$sent   = microtime( true );
 			$handle = null;
 			try {

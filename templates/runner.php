@@ -16,6 +16,8 @@ if ( defined( 'DOING_AJAX' ) || defined( 'DOING_ASYNC' ) ) {
 define( 'DOING_ASYNC', true );
 
 require_once __DIR__ . '/fork.php';
+require_once __DIR__ . '/seal.php';
+require_once __DIR__ . '/keys.php';
 require_once __DIR__ . '/plugin.php';
 require_once __DIR__ . '/request.php';
 require_once __DIR__ . '/exits.php';
@@ -35,6 +37,9 @@ final class WP_Gears_Runner {
 
 	/** Errors that terminate a process. */
 	const FATAL = E_ERROR | E_PARSE | E_CORE_ERROR | E_COMPILE_ERROR | E_USER_ERROR | E_RECOVERABLE_ERROR;
+
+	/** Arguments of a sealed job that are longer, in bytes, are not shown if it fails. */
+	const SHOWN = 16384;
 
 	/** Options that change all the time and do not configure anything. */
 	const VOLATILE = '/^(cron|rewrite_rules|_transient_.*|_site_transient_.*|.*\.lock|doing_cron)$/';
@@ -77,6 +82,7 @@ final class WP_Gears_Runner {
 			'host'    => '',
 			'settled' => true,
 			'trace'   => null,
+			'seal'    => true,
 		);
 		$script = self::$hello['site'] . '/wp-gears-runner.php';
 		foreach ( array( 'SCRIPT_FILENAME', 'SCRIPT_NAME', 'PHP_SELF', 'PATH_TRANSLATED' ) as $key ) {
@@ -135,7 +141,9 @@ final class WP_Gears_Runner {
 			self::broken( $plugin );
 		}
 		if ( ! self::$pipe ) {
-			$plugin->run_once();
+			WP_Gears_Keys::learn( '', $plugin->client() );
+			require_once __DIR__ . '/job.php';
+			$plugin->run_once( array( __CLASS__, 'run_by_hand' ) );
 			exit( 1 );
 		}
 
@@ -144,6 +152,7 @@ final class WP_Gears_Runner {
 			@cli_set_process_title( "wp-gears $name: waiting for jobs" );
 		}
 		self::$options = self::autoloaded();
+		$unsealed      = self::$hello['seal'] ? WP_Gears_Keys::learn( self::$hello['run'], $plugin->client() ) : 'seal = false';
 		self::$engine  = $plugin->engine();
 		require_once __DIR__ . '/job.php'; // Not before: it needs the extension.
 		WP_Gears_Fork::quiesce();
@@ -163,6 +172,7 @@ final class WP_Gears_Runner {
 					'why_not'  => $why_not,
 					'files'    => self::files(),
 					'php'      => PHP_VERSION,
+					'unsealed' => $unsealed,
 				),
 			)
 		);
@@ -221,6 +231,13 @@ final class WP_Gears_Runner {
 			pcntl_sigprocmask( SIG_SETMASK, array() );
 			WP_Gears_Fork::forget_the_parent();
 		}
+		$refusal = WP_Gears_Keys::open( $job, ! isset( $job['plain'] ) || $job['plain'] );
+		if ( null === $refusal ) {
+			self::leave( array( 'stale' => array( 'the secret keys' ) ) );
+		}
+		if ( '' !== $refusal ) {
+			self::leave( array( 'refused' => $refusal ) );
+		}
 		WP_Gears_Clock::set( self::$began );
 		if ( ! WP_Gears_Fork::connect() ) {
 			self::leave( array( 'unready' => 'the database does not answer' ) );
@@ -238,6 +255,9 @@ final class WP_Gears_Runner {
 		// do_job() reads hook, args and blog_id.
 		if ( ! array_key_exists( 'args', $data ) || ! array_key_exists( 'blog_id', $data ) ) {
 			$job['workload'] = json_encode( $data + array( 'args' => array(), 'blog_id' => null ) );
+		}
+		if ( isset( $job['at'] ) ) {
+			self::tell_what_it_is( $data, $job['at'] );
 		}
 		self::set_host( $data );
 		$data = null;
@@ -269,6 +289,39 @@ final class WP_Gears_Runner {
 			do_action( 'wp_async_task_after_work', ! isset( $result['failed'] ), self::$engine );
 		}
 		exit( 0 );
+	}
+
+	/** Tells the worker what it cannot read in a sealed job. */
+	private static function tell_what_it_is( array $data, $at ) {
+		$arguments = isset( $data['args'] ) ? json_encode( $data['args'], JSON_PARTIAL_OUTPUT_ON_ERROR | JSON_UNESCAPED_SLASHES | JSON_UNESCAPED_UNICODE ) : '[]';
+		self::send(
+			array(
+				'opened' => array(
+					'hook'      => $data['hook'],
+					'blog'      => isset( $data['blog_id'] ) && is_int( $data['blog_id'] ) && $data['blog_id'] > 0 ? $data['blog_id'] : null,
+					'at'        => $at,
+					'arguments' => is_string( $arguments ) && strlen( $arguments ) <= self::SHOWN ? $arguments : null,
+				),
+			)
+		);
+	}
+
+	/** Runs a job that no worker of wp-gears has taken. It sees the job server's job, or one that was opened. */
+	public static function run_by_hand( $from, $engine ) {
+		$job = array(
+			'workload' => $from->workload(),
+			'function' => $from->functionName(),
+			'unique'   => $from->unique(),
+			'handle'   => $from->handle(),
+			'from'     => $from,
+		);
+		$refusal = WP_Gears_Keys::open( $job, ! WP_Gears_Keys::is_sealing() );
+		if ( '' !== $refusal ) {
+			fwrite( STDERR, "wp-gears: the job {$job['handle']} was not run: $refusal\n" );
+			// Without an answer, it stays in the queue, for the workers.
+			exit( 1 );
+		}
+		return $engine->do_job( isset( $job['at'] ) ? @new WP_Gears_Job( $job ) : $from );
 	}
 
 	/** Exits before the job starts. */

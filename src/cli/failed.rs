@@ -15,6 +15,7 @@ use crate::gearman::binary::Client;
 use crate::gearman::server::Server;
 use crate::host::Host;
 use crate::report::Ui;
+use crate::worker::seal::SEALED;
 use crate::worker::store::{JobRecord, JobStore};
 use crate::worker::{Paths, function_of, is_function};
 
@@ -238,12 +239,19 @@ fn show(ui: Ui, stores: &[Opened], id: &str) -> Result<u8> {
     };
     payload.truncate(MAX_SHOWN);
     let text = String::from_utf8_lossy(&payload);
+    let is_sealed = payload.starts_with(SEALED);
     let parsed: Option<serde_json::Value> = serde_json::from_slice(&payload).ok();
-    let arguments = parsed.as_ref().and_then(|value| value.get("args"));
+    let told = record.arguments.as_deref();
+    let told: Option<serde_json::Value> = told.and_then(|text| serde_json::from_str(text).ok());
+    let arguments = parsed
+        .as_ref()
+        .and_then(|value| value.get("args"))
+        .or(told.as_ref());
     if ui.json {
+        let is_unknown = parsed.is_none() && !is_sealed;
         ui.document(&serde_json::json!({
             "site": opened.site.name, "due": kept.due, "job": record, "args": arguments,
-            "payload": if parsed.is_none() { Some(&text) } else { None },
+            "payload": is_unknown.then_some(&text),
         }));
         return Ok(DONE);
     }
@@ -256,12 +264,16 @@ fn show(ui: Ui, stores: &[Opened], id: &str) -> Result<u8> {
     }
     line("function", &record.function);
     line("handle", &format!("{} at {}", record.handle, record.server));
+    if let Some(submitted) = record.submitted {
+        line("submitted", &utc(submitted));
+    }
     line("received", &utc(record.taken));
     if let Some(due) = kept.due {
         line("retry at", &utc(due));
     }
     match arguments {
         Some(arguments) => line("arguments", &arguments.to_string()),
+        None if is_sealed => line("payload", &format!("{} bytes, sealed", record.size)),
         None if record.whole => line("payload", &format!("{} bytes: {text}", record.size)),
         None => line(
             "payload",

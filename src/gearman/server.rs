@@ -63,6 +63,12 @@ impl fmt::Display for Server {
 }
 
 impl Server {
+    /// Whether only processes of this host reach it.
+    pub fn is_local(&self) -> bool {
+        let address = self.host.parse::<std::net::IpAddr>();
+        address.map_or(self.host == "localhost", |ip| ip.is_loopback())
+    }
+
     pub fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
         let found: Vec<_> = (self.host.as_str(), self.port).to_socket_addrs()?.collect();
         if found.is_empty() {

@@ -9,6 +9,7 @@ use anyhow::Result;
 
 use crate::base::problem::Problem;
 use crate::base::random;
+use crate::gearman::server::Server;
 use crate::host::Host;
 use crate::host::files::Node;
 use crate::host::platform::Platform;
@@ -183,6 +184,7 @@ pub fn resolve_site(
         },
         kept_salt,
         servers,
+        is_shared: is_shared(resolved),
         workers: options.workers.or(running).unwrap_or(0),
         must_fork: wish.options.worker.worker_mode == Some(WorkerMode::Fork),
         user,
@@ -195,6 +197,18 @@ pub fn resolve_site(
         worker: options.worker.clone().settings(),
         worker_options: options.worker,
     })
+}
+
+/// Whether other hosts may submit jobs to this one's job server.
+fn is_shared(resolved: &HostResolved) -> bool {
+    let has_pages = resolved.roles.contains(&Role::Web);
+    let serves = resolved.roles.contains(&Role::Server);
+    let is_open = serves
+        && !resolved
+            .listen
+            .parse()
+            .is_ok_and(|it: Server| it.is_local());
+    !has_pages || is_open
 }
 
 /// The site's servers with this host's own server at its current address. PHP's

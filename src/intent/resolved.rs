@@ -80,6 +80,8 @@ pub struct SiteResolved {
     /// The salt of a run that failed: jobs may wait under it.
     pub kept_salt: Option<String>,
     pub servers: Want<Vec<String>>,
+    /// Its job server is open to other hosts, or its pages are on others.
+    pub is_shared: bool,
     /// 0 until the host's budget is divided.
     pub workers: u32,
     /// Fork mode was requested explicitly, so a PHP that cannot fork is refused.

@@ -166,6 +166,9 @@ pub struct SiteFacts {
     /// The Gearman function of its jobs.
     pub function: Option<String>,
     pub why_not: Option<String>,
+    /// Why its jobs are not sealed; empty if they are.
+    #[serde(default)]
+    pub unsealed: String,
     /// Whether `wp_async_task_add()` exists.
     pub can_add: bool,
     pub servers: Option<Vec<String>>,

@@ -15,6 +15,7 @@ pub mod plugins;
 pub mod queue;
 pub mod release;
 pub mod roots;
+pub mod seal;
 pub mod settings;
 pub mod stub;
 pub mod web;

@@ -52,7 +52,7 @@ pub const NEEDS: [Need; 6] = [
             basename bin2hex call_user_func chdir class_exists clearstatcache constant count
             debug_backtrace define defined dirname end error_get_last error_log explode
             extension_loaded file_put_contents function_exists get_class
-            get_declared_classes get_included_files get_object_vars hash http_response_code
+            get_declared_classes get_included_files get_object_vars hash hash_hmac hex2bin http_response_code
             implode in_array is_array is_file is_float is_int is_null is_object is_string
             max method_exists microtime min ob_end_flush ob_get_level octdec parse_url
             php_ini_loaded_file php_ini_scanned_files preg_match preg_replace

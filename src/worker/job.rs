@@ -3,10 +3,11 @@
 use serde::Deserialize;
 
 use crate::worker::machine::JobState;
+use crate::worker::message::Opened;
 use crate::worker::options::WorkerArgs;
 use crate::worker::outcome::JobOutcome;
 use crate::worker::servers::{AssignedJob, ConnectionId};
-use crate::worker::store::{Claim, JobRecord, Try, new_id};
+use crate::worker::store::{Claim, JobRecord, REFUSED, Try, new_id};
 
 pub struct Job {
     pub state: JobState,
@@ -48,6 +49,9 @@ impl Job {
             size: assignment.payload.len(),
             whole: true,
             taken: now,
+            submitted: None,
+            arguments: None,
+            refused: false,
             tries: Vec::new(),
         };
         Job::new(
@@ -71,8 +75,21 @@ impl Job {
         }
     }
 
+    /// The job was sealed, and its process has opened it.
+    pub fn opened(&mut self, opened: Opened) {
+        let record = &mut self.record;
+        record.hook = Some(opened.hook);
+        record.blog = opened.blog;
+        record.submitted = Some(opened.at);
+        record.arguments = opened.arguments;
+    }
+
     /// Adds a failed attempt to the record. Times in milliseconds.
     pub fn record_attempt(&mut self, outcome: &JobOutcome, began: u64, took: u64) {
+        if matches!(outcome, JobOutcome::Refused(_)) {
+            self.record.refused = true;
+            self.record.id += REFUSED;
+        }
         if let Some(error) = outcome.error() {
             self.record.tries.push(Try {
                 at: began,

@@ -23,6 +23,8 @@ pub struct Hello<'a> {
     pub settled: bool,
     /// Why WordPress exited while loading, if this start is to find out where.
     pub trace: &'a str,
+    /// Whether the site's jobs are to be sealed.
+    pub seal: bool,
     /// What wp-config.php does not set yet (in a check), or no longer (while remove drains
     /// the queue).
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -57,6 +59,8 @@ pub struct JobHeader<'a> {
     pub function: &'a str,
     pub unique: &'a str,
     pub size: usize,
+    /// Whether it may run although it is not sealed.
+    pub plain: bool,
 }
 
 /// A line from the runner.
@@ -78,6 +82,10 @@ pub enum RunnerMessage {
     Done(bool),
     Failed(PhpError),
     Fatal(PhpError),
+    /// The job must not run: it is not the site's own.
+    Refused(String),
+    /// What was in a sealed job that is about to run.
+    Opened(Opened),
     /// The job was not run because these options changed since the site was loaded.
     Stale(Vec<String>),
     /// The job was not run because something that it needs is unavailable.
@@ -100,6 +108,20 @@ pub struct Ready {
     pub why_not: String,
     pub files: Vec<String>,
     pub php: String,
+    /// Why the site's jobs are not sealed; empty if they are.
+    #[serde(default)]
+    pub unsealed: String,
+}
+
+/// What the worker cannot read in a sealed job.
+#[derive(Deserialize, Debug, PartialEq)]
+pub struct Opened {
+    pub hook: String,
+    pub blog: Option<u64>,
+    /// When it was submitted, in milliseconds since 1970.
+    pub at: u64,
+    /// As JSON, unless they are long.
+    pub arguments: Option<String>,
 }
 
 /// How a process ended; without code and signal if that is unknown.

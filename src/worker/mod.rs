@@ -21,6 +21,7 @@ mod pool;
 pub mod rest;
 mod retries;
 mod runtime;
+pub mod seal;
 mod serve;
 mod servers;
 mod signals;

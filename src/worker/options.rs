@@ -59,6 +59,9 @@ options! {
         /// Host or URL of the request that the site's code sees in jobs [default: the site's home]
         #[arg(value_name = "HOST", hide_short_help = true, value_parser = host)]
         host: String,
+        /// Seal jobs, and run no others; false for jobs of other software [default: true, but others run where job servers are shared with other hosts]
+        #[arg(value_name = "BOOL", hide_short_help = true)]
+        seal: bool,
     }
 }
 
@@ -125,6 +128,12 @@ pub struct WorkerArgs {
     /// Pause before a job is retried; five times as long each time
     #[arg(long, value_name = "SECONDS", default_value_t = 10, hide = true)]
     pub retry_pause: u64,
+    /// How long jobs that are not sealed, or with a former key, may still come from pages
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, hide = true)]
+    pub seal_grace: u64,
+    /// Other hosts submit jobs to the same job server, and may not seal them
+    #[arg(long, hide = true)]
+    pub shared: bool,
     /// Set by a worker with --workers for those that it starts
     #[arg(long, hide = true)]
     pub one: bool,

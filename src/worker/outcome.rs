@@ -10,6 +10,8 @@ pub enum JobOutcome {
     Failed(String),
     /// Its process died: retried.
     Died(String),
+    /// It was not run, because it is not the site's own: kept, not retried.
+    Refused(String),
 }
 
 /// What the end of a job's process means.
@@ -37,14 +39,16 @@ impl JobOutcome {
         match self {
             JobOutcome::Done => Disposal::Forget,
             JobOutcome::Died(_) if attempts <= retries as usize => Disposal::Retry,
-            JobOutcome::Failed(_) | JobOutcome::Died(_) => Disposal::Keep,
+            JobOutcome::Failed(_) | JobOutcome::Died(_) | JobOutcome::Refused(_) => Disposal::Keep,
         }
     }
 
     pub fn error(&self) -> Option<&str> {
         match self {
             JobOutcome::Done => None,
-            JobOutcome::Failed(error) | JobOutcome::Died(error) => Some(error),
+            JobOutcome::Failed(error) | JobOutcome::Died(error) | JobOutcome::Refused(error) => {
+                Some(error)
+            }
         }
     }
 }
@@ -56,6 +60,7 @@ impl std::fmt::Display for JobOutcome {
             JobOutcome::Done => f.write_str("done"),
             JobOutcome::Failed(why) => write!(f, "failed: {why}"),
             JobOutcome::Died(why) => write!(f, "died: {why}"),
+            JobOutcome::Refused(why) => write!(f, "refused: {why}"),
         }
     }
 }
@@ -66,6 +71,7 @@ pub fn judge(message: Option<RunnerMessage>, ended: Ended, killed: Option<&str>)
     Conclusion::Ran(match message {
         Some(RunnerMessage::Stale(options)) => return Conclusion::Stale(options),
         Some(RunnerMessage::Unready(why)) => return Conclusion::Unready(why),
+        Some(RunnerMessage::Refused(why)) => JobOutcome::Refused(why),
         Some(RunnerMessage::Done(_)) => JobOutcome::Done,
         Some(RunnerMessage::Failed(error)) => JobOutcome::Failed(error.to_string()),
         message => match (killed, message) {

@@ -204,6 +204,7 @@ impl<'a> PhpRuntime<'a> {
                 host: self.host.as_deref().unwrap_or_default(),
                 settled: self.site.has_settled(),
                 trace: &trace,
+                seal: self.settings.seal != Some(false),
             },
         };
         let php = PhpProcess::start(&start)

@@ -23,6 +23,7 @@ use crate::worker::php::kill_tree;
 use crate::worker::rest::{LOOK, Rest};
 use crate::worker::retries::Retries;
 use crate::worker::runtime::{Handover, PhpRuntime};
+use crate::worker::seal::Seal;
 use crate::worker::servers::{ConnectionId, JobServers, ServerEvent};
 use crate::worker::signals::{self, Signals};
 use crate::worker::{Paths, client_id};
@@ -36,6 +37,7 @@ struct Worker<'a> {
     servers: JobServers<'a>,
     runtime: PhpRuntime<'a>,
     retries: Retries<'a>,
+    seal: Seal,
     job: Option<Job>,
     /// Set by TERM: when the current job has to be finished.
     stop: Option<Instant>,
@@ -91,6 +93,7 @@ impl<'a> Worker<'a> {
             servers: JobServers::new(&args.servers, client_id, log),
             retries: Retries::new(args, settings, &paths, log)?,
             runtime: PhpRuntime::new(args, settings, &paths, log)?,
+            seal: Seal::new(args, settings, &paths.run),
             paths,
             job: None,
             stop: None,
@@ -180,7 +183,15 @@ impl<'a> Worker<'a> {
             self.runtime.end(&mut self.heartbeat);
         }
         self.retries.look();
+        self.settle_seal();
         self.is_replaced = self.binary.as_ref().is_some_and(Binary::is_replaced);
+    }
+
+    /// Ends the time for jobs that are not sealed, or with a former key, if it is over.
+    fn settle_seal(&mut self) {
+        let is_empty = self.rest.is_none() && self.servers.are_empty();
+        let has_retries = self.retries.next_due().is_some();
+        self.seal.settle(is_empty, has_retries, self.log);
     }
 
     /// Whether the worker may take another job now. Checks for a pause itself, as the
@@ -239,6 +250,9 @@ impl<'a> Worker<'a> {
         while let Some(message) = self.runtime.next_message(&mut self.heartbeat) {
             match message {
                 RunnerMessage::Ready(ready) => {
+                    if let Some(wait) = self.seal.loaded(&ready.unsealed, self.log) {
+                        self.look_at = self.look_at.min(now + wait);
+                    }
                     if self.runtime.loaded(ready, &mut self.heartbeat)
                         && let Some(function) = &self.runtime.site.function
                     {
@@ -251,6 +265,11 @@ impl<'a> Worker<'a> {
                 RunnerMessage::Broken(why) => {
                     let why = self.runtime.with_output(&why);
                     self.suspend(&why, self.job.is_some());
+                }
+                RunnerMessage::Opened(opened) => {
+                    if let Some(job) = &mut self.job {
+                        job.opened(opened);
+                    }
                 }
                 message => self.advance(JobEvent::Message(message), now),
             }
@@ -271,7 +290,12 @@ impl<'a> Worker<'a> {
             self.servers.attend(server, function);
             while let Some(event) = self.servers.next_event(server, self.job.is_some()) {
                 match event {
-                    ServerEvent::NoJob => self.heartbeat.set(Activity::Idle),
+                    ServerEvent::NoJob => {
+                        self.heartbeat.set(Activity::Idle);
+                        if self.seal.is_unsettled {
+                            self.settle_seal();
+                        }
+                    }
                     ServerEvent::Job(assignment) => {
                         self.retries.queue_was_served();
                         self.begin(Job::from_server(assignment, self.args, now_ms()));
@@ -366,6 +390,8 @@ impl<'a> Worker<'a> {
             function: &job.record.function,
             unique: &job.record.unique,
             size: job.payload.len(),
+            // What is on disk was accepted when it came.
+            plain: matches!(job.source, JobSource::Retry(_)) || self.seal.takes_plain(),
         };
         let heartbeat = &mut self.heartbeat;
         let given = self
@@ -413,7 +439,9 @@ impl<'a> Worker<'a> {
             JobSource::Retry(claim) => self.retries.settle(claim, handle),
             JobSource::Server(id) => {
                 let answer = match outcome {
-                    JobOutcome::Failed(_) => request(kind::WORK_FAIL, &[handle.as_bytes()]),
+                    JobOutcome::Failed(_) | JobOutcome::Refused(_) => {
+                        request(kind::WORK_FAIL, &[handle.as_bytes()])
+                    }
                     // A job that died is on our disk now.
                     JobOutcome::Done | JobOutcome::Died(_) => {
                         request(kind::WORK_COMPLETE, &[handle.as_bytes(), b"1"])

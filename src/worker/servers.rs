@@ -64,6 +64,13 @@ impl<'a> JobServers<'a> {
             .any(|c| c.state == ConnectionState::Asked)
     }
 
+    /// Whether all servers are connected and have no job.
+    pub fn are_empty(&self) -> bool {
+        self.connections
+            .iter()
+            .all(|c| c.state == ConnectionState::Asleep)
+    }
+
     /// The next server in turn that may have a job.
     pub fn next_awake(&self) -> Option<usize> {
         let n = self.connections.len();

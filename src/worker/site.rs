@@ -282,6 +282,7 @@ mod tests {
             why_not: String::new(),
             files: Vec::new(),
             php: "8.2".into(),
+            unsealed: String::new(),
         }
     }
 

@@ -7,7 +7,9 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, fstat, openat, renameat, statat, unlinkat};
+use rustix::fs::{
+    AtFlags, CWD, FlockOperation, Mode, OFlags, flock, fstat, openat, renameat, statat, unlinkat,
+};
 use serde::{Deserialize, Serialize};
 
 /// The maximum number of failed jobs of a site, and of their bytes. Beyond these, the
@@ -16,9 +18,16 @@ pub const MAX_KEPT: usize = 1000;
 pub const MAX_BYTES: u64 = 512 << 20;
 /// Of a job with a larger payload, only the record is kept.
 const MAX_PAYLOAD: usize = 128 << 20;
+/// Of jobs that were refused, fewer and less: anyone who reaches the job server can
+/// submit some, and they must not displace the site's own.
+const MAX_REFUSED: usize = 100;
+const MAX_REFUSED_PAYLOAD: usize = 64 << 10;
 /// The maximum number of jobs that wait for a retry. Beyond it, a job that died is kept
 /// as failed at once.
 pub const MAX_WAITING: usize = 1000;
+
+/// How the ids of refused jobs end.
+pub const REFUSED: &str = "-refused";
 
 /// The maximum length of the line of JSON, in bytes.
 const MAX_HEADER: u64 = 1 << 20;
@@ -48,6 +57,16 @@ pub struct JobRecord {
     pub whole: bool,
     /// Milliseconds since 1970, like all times here.
     pub taken: u64,
+    /// When a sealed job was submitted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub submitted: Option<u64>,
+    /// What a sealed job's process said of its arguments, as JSON; the payload is kept
+    /// sealed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arguments: Option<String>,
+    /// It was not run, as it is not the site's own.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub refused: bool,
     /// Failed attempts.
     pub tries: Vec<Try>,
 }
@@ -98,12 +117,20 @@ impl JobStore {
     /// Keeps a failed job. Returns the IDs of jobs that were dropped to make room.
     pub fn keep(&self, record: &JobRecord, payload: &[u8]) -> io::Result<Vec<String>> {
         let mut record = record.clone();
-        let payload = if payload.len() > MAX_PAYLOAD {
+        let most = match record.refused {
+            true => MAX_REFUSED_PAYLOAD,
+            false => MAX_PAYLOAD,
+        };
+        let payload = if payload.len() > most {
             record.whole = false;
             &[]
         } else {
             payload
         };
+        if record.refused {
+            record.hook = record.hook.map(|hook| hook.chars().take(200).collect());
+            return self.keep_refused(&record, payload);
+        }
         let dropped = self.make_room(payload.len() as u64)?;
         write(
             &self.failed,
@@ -112,6 +139,30 @@ impl JobStore {
             payload,
         )?;
         Ok(dropped)
+    }
+
+    fn keep_refused(&self, record: &JobRecord, payload: &[u8]) -> io::Result<Vec<String>> {
+        // Several workers count.
+        flock(&self.failed, FlockOperation::LockExclusive)?;
+        let kept = self.keep_one_more_refused(record, payload);
+        flock(&self.failed, FlockOperation::Unlock)?;
+        kept
+    }
+
+    fn keep_one_more_refused(&self, record: &JobRecord, payload: &[u8]) -> io::Result<Vec<String>> {
+        let ending = format!("{REFUSED}.job");
+        let kept: Vec<_> = names(&self.failed)?
+            .into_iter()
+            .filter(|name| name.ends_with(&ending))
+            .collect();
+        let excess = (kept.len() + 1).saturating_sub(MAX_REFUSED);
+        for name in &kept[..excess] {
+            unlinkat(&self.failed, name.as_str(), AtFlags::empty())?;
+        }
+        let count = self.refused() + 1;
+        write_file(&self.failed, "refused", |file| write!(file, "{count}"))?;
+        write(&self.failed, &format!("{}.job", record.id), record, payload)?;
+        Ok(Vec::new())
     }
 
     fn make_room(&self, bytes: u64) -> io::Result<Vec<String>> {
@@ -142,8 +193,17 @@ impl JobStore {
 
     /// The total number of jobs that were dropped to make room.
     pub fn dropped(&self) -> u64 {
+        self.number("dropped")
+    }
+
+    /// The total number of jobs that were refused.
+    pub fn refused(&self) -> u64 {
+        self.number("refused")
+    }
+
+    fn number(&self, name: &str) -> u64 {
         let mut text = String::new();
-        open_plain(&self.failed, "dropped")
+        open_plain(&self.failed, name)
             .and_then(|file| file.take(32).read_to_string(&mut text))
             .ok()
             .and_then(|_| text.trim().parse().ok())
@@ -425,6 +485,11 @@ fn write_file(
         let _ = unlinkat(dir, temporary.as_str(), AtFlags::empty());
     }
     done
+}
+
+/// The number of a site's jobs that were refused, kept or not.
+pub fn refused(failed: &Path) -> u64 {
+    JobStore::open_existing(failed).map_or(0, |store| store.refused())
 }
 
 /// The number of failed jobs of a site, of those waiting for a retry, and of those

@@ -40,6 +40,7 @@ mod rhel;
 mod rights;
 mod room;
 mod sandbox;
+mod sealed;
 mod secrets;
 mod shell;
 mod sites;

@@ -19,6 +19,7 @@ mod plugins;
 mod prometheus;
 mod real_plugins;
 mod request;
+mod seal;
 mod sites;
 mod status;
 mod switch;

@@ -58,11 +58,7 @@ fn odd_settings_of_php_do_not_keep_jobs_from_running() {
         let _ = fs::remove_file(site.log_path());
         let ini = ini.replace("LAB", &lab().dir.display().to_string());
         let worker = Worker::with_ini(&site, &[], &ini);
-        for n in 0..2 {
-            let job = json!({ "hook": "t_line", "args": [n.to_string()], "blog_id": null });
-            site.gearmand
-                .submit(&site.function, job.to_string().as_bytes());
-        }
+        site.add_many(&[("t_line", json!(["0"])), ("t_line", json!(["1"]))]);
         wait_for(30, &format!("jobs with {ini}"), || {
             site.out().len() == 2
                 || site.log().contains("cannot run")

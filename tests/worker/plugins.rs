@@ -244,8 +244,10 @@ fn over_http_there_is_only_403() {
         .port();
     let dir = lab().dir.join("http");
     fs::create_dir_all(&dir).unwrap();
-    const PRIVATE: [&str; 6] = [
+    const PRIVATE: [&str; 8] = [
         "runner.php",
+        "seal.php",
+        "keys.php",
         "fork.php",
         "job.php",
         "plugin.php",

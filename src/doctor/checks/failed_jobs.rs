@@ -2,7 +2,7 @@
 
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding};
-use crate::worker::store::count;
+use crate::worker::store::{count, refused};
 
 pub const CHECK: Check = Check {
     name: "failed-jobs",
@@ -24,7 +24,11 @@ fn run(context: &Context) -> Vec<Finding> {
                 return vec![Finding::failed(message, "")];
             }
         };
-        let message = format!("{kept} stored, {again} waiting for a retry, {dropped} dropped");
+        let mut message = format!("{kept} stored, {again} waiting for a retry, {dropped} dropped");
+        let refused = refused(&failed);
+        if refused > 0 {
+            message += &format!(", {refused} refused as not the site's own");
+        }
         vec![match kept > 0 || dropped > 0 {
             true => Finding::warning(
                 message,

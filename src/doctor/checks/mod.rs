@@ -26,6 +26,7 @@ mod queue_store;
 mod respawn;
 mod runner;
 mod salt;
+mod seal;
 mod selinux;
 mod settings;
 mod sites;
@@ -67,6 +68,7 @@ pub static ALL: &[&Check] = &[
     &plugin::CHECK,
     &settings::CHECK,
     &salt::CHECK,
+    &seal::CHECK,
     &multisite::CHECK,
     &database::CHECK,
     &selinux::CHECK,

@@ -25,19 +25,22 @@ use crate::plan::{Item, Run, leave, trial};
 use crate::resource::Resource;
 use crate::resource::boolean::Boolean;
 use crate::resource::directory::Directory;
-use crate::resource::file::{File, Owner};
+use crate::resource::file::{File, Next, Owner};
 use crate::resource::link::Link;
 use crate::resource::package::Packages;
 use crate::resource::repository::{Enabled, Repository};
 use crate::resource::source::Source;
 use crate::site::content::Content;
 use crate::site::page::{self, PROOF_PLUGIN};
+use crate::site::seal::{self, SEAL_PLUGIN};
 use crate::worker::Paths;
 
 /// The PHP code of the workers, in a folder of root's.
-pub const PHP: [(&str, &str); 6] = [
+pub const PHP: [(&str, &str); 8] = [
     ("runner.php", include_str!("../../../templates/runner.php")),
     ("fork.php", include_str!("../../../templates/fork.php")),
+    ("seal.php", include_str!("../../../templates/seal.php")),
+    ("keys.php", include_str!("../../../templates/keys.php")),
     ("job.php", include_str!("../../../templates/job.php")),
     ("plugin.php", include_str!("../../../templates/plugin.php")),
     (
@@ -328,8 +331,9 @@ fn plugin_and_runner(
     Ok(())
 }
 
-/// Our must-use plugins: the one that submits jobs where the site brings none,
-/// and, where its pages are served here, the one that proves that they do.
+/// Our must-use plugins: the one that submits jobs where the site brings none, the one
+/// that seals them, and, where its pages are served here, the one that proves that they
+/// do.
 fn must_use_plugins(
     host: &Host,
     items: &mut Items,
@@ -342,7 +346,9 @@ fn must_use_plugins(
     let above = folder.parent().unwrap_or(folder);
     let proves = serves && host.is_dir(above);
     let proof = proves.then(|| (PROOF_PLUGIN, page::plugin()));
-    let all: Vec<(&str, String)> = bundled.into_iter().chain(proof).collect();
+    let seals = site.worker.seal != Some(false) && host.is_dir(above);
+    let sealing = seals.then(|| (SEAL_PLUGIN, seal::plugin()));
+    let all: Vec<(&str, String)> = bundled.into_iter().chain(proof).chain(sealing).collect();
     // The site's owner owns what is in the site.
     let is_moved = site.content != Content::usual(&site.dir);
     let (uid, gid) = match is_moved && host.is_dir(folder) {
@@ -367,6 +373,17 @@ fn must_use_plugins(
             File::whole(folder.join(name), text.into_bytes(), 0o644)
                 .owner(owner.clone())
                 .secrets(Secrets::Hidden),
+        );
+    }
+    if !seals && host.exists(&folder.join(SEAL_PLUGIN)) {
+        items.site(
+            site,
+            File {
+                make: Box::new(|_, _| Ok(Next::default())),
+                ..File::whole(folder.join(SEAL_PLUGIN), Vec::new(), 0o644)
+                    .owner(owner)
+                    .secrets(Secrets::Hidden)
+            },
         );
     }
     Ok(())

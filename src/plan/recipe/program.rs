@@ -87,6 +87,9 @@ pub fn worker_command(site: &SiteResolved) -> Vec<String> {
     for (name, value) in effective::set_words(&written) {
         words.extend([format!("--{name}"), value]);
     }
+    if site.is_shared && site.worker.seal.is_none() {
+        words.push("--shared".into());
+    }
     words
 }
 

@@ -14,6 +14,9 @@ fn record(id: &str, size: usize) -> JobRecord {
         size,
         whole: true,
         taken: 1,
+        submitted: None,
+        arguments: None,
+        refused: false,
         tries: Vec::new(),
     }
 }

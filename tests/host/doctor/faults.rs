@@ -55,6 +55,12 @@ const BACK: &str = "cp -p /root/wp-config.php /var/www/site/wp-config.php";
 
 /// On a Debian host.
 pub const FAULTS: &[Fault] = &[
+    warning(
+        "the plugin that seals jobs is gone",
+        "rm /var/www/site/wp-content/mu-plugins/wp-gears-seal.php",
+        "seal",
+        Fix,
+    ),
     fault(
         "the intent file is no TOML",
         "cp -p /etc/wp-gears.toml /root; echo 'role = [\"server\"' >>/etc/wp-gears.toml",

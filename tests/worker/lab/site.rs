@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::sync::Mutex;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Value, json};
 
@@ -31,6 +31,8 @@ pub struct Plan {
     /// A must-use plugin with the jobs of the test.
     pub jobs: String,
     pub network: bool,
+    /// Without the plugin that seals jobs.
+    pub plain: bool,
 }
 
 /// The jobs of most tests: each writes a line.
@@ -85,6 +87,7 @@ impl Site {
              define( 'WP_GEARS', true ); define( 'WP_MINIONS_BACKEND', 'gearman' );\n\
              $gearman_servers = array( '{}' );\n\
              define( 'WP_ASYNC_TASK_SALT', '{salt}' );\n\
+             define( 'AUTH_KEY', 'Secret of {name}, 0123456789 abcdefghijk' ); define( 'AUTH_SALT', 'Other secret of {name}, 9876543210' );\n\
              define( 'DISABLE_WP_CRON', true ); define( 'WP_GEARS_TIMEOUT', 5000 );\n{}\n\
              if ( ! isset( $_SERVER['HTTP_HOST'] ) ) $_SERVER['HTTP_HOST'] = 'site.test';\n\
              if ( ! defined( 'ABSPATH' ) ) define( 'ABSPATH', __DIR__ . '/' );\n\
@@ -122,6 +125,15 @@ impl Site {
             .unwrap_or_else(|| fs::read_to_string(lab.dir.join("lib/bundled.php")).unwrap());
         site.write("wp-content/mu-plugins/0-plugin.php", &plugin);
         site.write("wp-content/mu-plugins/jobs.php", JOBS);
+        if !plan.plain {
+            let seal = wp_gears::site::seal::plugin();
+            site.write("wp-content/mu-plugins/wp-gears-seal.php", &seal);
+            // A new one seals nothing yet.
+            let old = SystemTime::now() - Duration::from_secs(60);
+            let path = site.dir.join("wp-content/mu-plugins/wp-gears-seal.php");
+            let file = fs::OpenOptions::new().write(true).open(path).unwrap();
+            file.set_modified(old).unwrap();
+        }
         if !plan.jobs.is_empty() {
             site.write(
                 "wp-content/mu-plugins/more.php",

@@ -1,0 +1,285 @@
+<?php
+/**
+ * Seals the payloads of jobs: encrypted and authenticated with a key that is derived from the site's own secret keys.
+ * The runner loads it, and the must-use plugin contains it, from the line below. Whichever comes first in a process is
+ * used: everything is in blocks, so that nothing is declared twice.
+ */
+
+if ( ! defined( 'DOING_ASYNC' ) ) {
+	http_response_code( 403 );
+	exit;
+}
+
+if ( ! class_exists( 'WP_Gears_Seal', false ) ) {
+
+	final class WP_Gears_Seal {
+		/** How a sealed payload begins. The key's id, a colon, the nonce and the box follow. */
+		const MAGIC = 'wp-gears-seal:1:';
+
+		/** The secret keys of wp-config.php. */
+		const SECRETS = array( 'AUTH_KEY', 'SECURE_AUTH_KEY', 'LOGGED_IN_KEY', 'NONCE_KEY', 'AUTH_SALT', 'SECURE_AUTH_SALT', 'LOGGED_IN_SALT', 'NONCE_SALT' );
+
+		/** How long a new copy of this file does not seal yet, in seconds: a PHP that runs jobs may still be an old one. */
+		const SETTLES = 2;
+
+		/** @var bool Whether the must-use plugin is there, so that this site's jobs are sealed. */
+		public static $installed = false;
+		/** @var bool Whether to seal even if this file is new. */
+		public static $at_once = false;
+		/** @var string|null The key, once it was needed. */
+		private static $key;
+
+		/** Seals the jobs of this process. The must-use plugin calls it. */
+		public static function install() {
+			self::$installed = true;
+			foreach ( array( 'mu_plugin_loaded', 'network_plugin_loaded', 'plugin_loaded' ) as $action ) {
+				add_action( $action, array( __CLASS__, 'wrap' ) );
+			}
+			add_action( 'plugins_loaded', array( __CLASS__, 'wrap_all' ), PHP_INT_MIN );
+		}
+
+		public static function wrap_all() {
+			self::wrap();
+			// After WP Minions, which connects here. What is added now comes after what was added before.
+			add_action( 'plugins_loaded', array( __CLASS__, 'wrap' ), 9 );
+		}
+
+		/** Wraps the client of the plugin that submits the site's jobs, as far as it is loaded. */
+		public static function wrap() {
+			global $wp_async_task;
+
+			if ( class_exists( 'WP_Gears_Bundled', false ) && ! defined( 'WP_Gears_Bundled::SEALS' ) && function_exists( 'opcache_invalidate' ) ) {
+				// One of an earlier version, from an opcode cache that does not look at files.
+				$old = new ReflectionClass( 'WP_Gears_Bundled' );
+				@opcache_invalidate( $old->getFileName(), true );
+			}
+			foreach ( array( 'WpMinions' => 'wp_minions_autoloader', 'WpGears' => 'wp_gears_autoloader' ) as $space => $autoloader ) {
+				$plugin = "$space\\Plugin";
+				// Once all plugins are loaded, it has its constants.
+				if ( ! class_exists( $plugin, false ) && 'plugins_loaded' === current_filter() && function_exists( $autoloader ) ) {
+					$autoloader();
+					class_exists( $plugin );
+				}
+				if ( ! class_exists( $plugin, false ) ) {
+					continue;
+				}
+				$plugin = $plugin::get_instance();
+				if ( 'plugins_loaded' === current_filter() || ! is_null( $plugin->client ) ) {
+					self::wrap_in( $plugin->get_client() );
+				}
+			}
+			if ( is_object( $wp_async_task ) ) {
+				self::wrap_in( $wp_async_task );
+			}
+		}
+
+		/** Wraps what a plugin's client submits its jobs with, where that is known. */
+		public static function wrap_in( $client ) {
+			if ( $client instanceof Gearman_Async_Task ) {
+				$wrap = function () {
+					if ( $this->_client instanceof GearmanClient ) {
+						$this->_client = new WP_Gears_Client( $this->_client, array( $this, 'gearman_function' ) );
+					}
+				};
+				Closure::bind( $wrap, $client, 'Gearman_Async_Task' )->__invoke();
+			} elseif ( self::has_client( $client ) && $client->get_gearman_client() instanceof GearmanClient ) {
+				$client->gearman_client = new WP_Gears_Client( $client->gearman_client, array( $client, 'get_async_group' ) );
+			}
+		}
+
+		/** Whether what this client submits is sealed. */
+		public static function seals( $client ) {
+			if ( ! self::$installed ) {
+				return false;
+			}
+			if ( $client instanceof Gearman_Async_Task ) {
+				$look = function () {
+					return $this->_client instanceof WP_Gears_Client;
+				};
+				return Closure::bind( $look, $client, 'Gearman_Async_Task' )->__invoke();
+			}
+			return $client instanceof WP_Gears_Bundled && defined( 'WP_Gears_Bundled::SEALS' ) || self::has_client( $client ) && $client->gearman_client instanceof WP_Gears_Client;
+		}
+
+		/** Whether it has a GearmanClient as WP Gears 2 and WP Minions have it. */
+		private static function has_client( $client ) {
+			if ( ! ( $client instanceof \WpMinions\Gearman\Client ) && ! ( $client instanceof \WpGears\Gearman\Client ) ) {
+				return false;
+			}
+			return array_key_exists( 'gearman_client', get_object_vars( $client ) );
+		}
+
+		/** Wraps a GearmanClient, if jobs are sealed. */
+		public static function wrapped( $client, $function ) {
+			return self::$installed && $client instanceof GearmanClient ? new WP_Gears_Client( $client, $function ) : $client;
+		}
+
+		/** Why this PHP cannot seal, or ''. */
+		public static function why_not() {
+			if ( ! function_exists( 'sodium_crypto_secretbox' ) || ! function_exists( 'sodium_crypto_secretbox_open' ) ) {
+				return 'this PHP has no libsodium, and WordPress before 5.2 has none either';
+			}
+			return null === self::key() ? 'wp-config.php has no secret keys (AUTH_KEY and the like), and the database has none either' : '';
+		}
+
+		public static function is_sealed( $payload ) {
+			return self::MAGIC === substr( $payload, 0, strlen( self::MAGIC ) );
+		}
+
+		/** A payload for a page or a job to submit: sealed, if that is possible. */
+		public static function submitted( $payload, $function, $unique = '' ) {
+			if ( ! is_string( $payload ) || self::is_sealed( $payload ) ) {
+				return $payload;
+			}
+			$stat = @stat( __FILE__ );
+			$age  = $stat ? time() - $stat['mtime'] : -1;
+			if ( ! self::$at_once && $age >= 0 && $age <= self::SETTLES ) {
+				return $payload;
+			}
+			return '' === self::why_not() ? self::seal( $payload, $function, $unique, self::key() ) : $payload;
+		}
+
+		/** The same for every job with this unique key, which it does not reveal. */
+		public static function hidden( $unique ) {
+			if ( ! is_string( $unique ) || '' === $unique || '-' === $unique || '' !== self::why_not() ) {
+				return $unique;
+			}
+			return substr( hash_hmac( 'sha256', "unique $unique", self::key() ), 0, 40 );
+		}
+
+		public static function seal( $payload, $function, $unique, $key ) {
+			$head  = json_encode(
+				array(
+					'function' => self::hash_of( $function ),
+					'at'       => (int) ( microtime( true ) * 1000 ),
+					'id'       => bin2hex( random_bytes( 8 ) ),
+					'unique'   => bin2hex( (string) $unique ),
+				)
+			);
+			$nonce = random_bytes( SODIUM_CRYPTO_SECRETBOX_NONCEBYTES );
+			return self::MAGIC . self::id( $key ) . ':' . $nonce . sodium_crypto_secretbox( "$head\n$payload", $nonce, $key );
+		}
+
+		/** The id of the key that sealed it. */
+		public static function key_of( $sealed ) {
+			return substr( $sealed, strlen( self::MAGIC ), 16 );
+		}
+
+		/** @return array|null What is in it: its head, and the payload under ''; null if it is not what was sealed. */
+		public static function open( $sealed, $key ) {
+			$at   = strlen( self::MAGIC ) + 17;
+			$from = $at + SODIUM_CRYPTO_SECRETBOX_NONCEBYTES;
+			if ( strlen( $sealed ) < $from + SODIUM_CRYPTO_SECRETBOX_MACBYTES || ':' !== $sealed[ $at - 1 ] ) {
+				return null;
+			}
+			$text = sodium_crypto_secretbox_open( substr( $sealed, $from ), substr( $sealed, $at, SODIUM_CRYPTO_SECRETBOX_NONCEBYTES ), $key );
+			if ( ! is_string( $text ) ) {
+				return null;
+			}
+			$end  = strpos( $text, "\n" );
+			$head = false === $end ? null : json_decode( substr( $text, 0, $end ), true );
+			return is_array( $head ) ? array( '' => (string) substr( $text, $end + 1 ) ) + $head : null;
+		}
+
+		/** What stands for a function in the seal: names may hold any bytes. */
+		public static function hash_of( $function ) {
+			return substr( hash( 'sha256', (string) $function ), 0, 32 );
+		}
+
+		/** A key's id, which says nothing about the key. */
+		public static function id( $key ) {
+			return substr( hash_hmac( 'sha256', 'wp-gears: id', $key ), 0, 16 );
+		}
+
+		/** The site's key, 32 bytes; null if it has no secrets. */
+		public static function key() {
+			if ( null === self::$key ) {
+				$secrets = self::secrets();
+				if ( $secrets ) {
+					$all = '';
+					foreach ( $secrets as $name => $secret ) {
+						$all .= "$name " . strlen( $secret ) . " $secret\n";
+					}
+					self::$key = hash_hmac( 'sha256', 'wp-gears: key that seals jobs, version 1', $all, true );
+				}
+			}
+			return self::$key;
+		}
+
+		/** The site's secrets: those of wp-config.php, else those that WordPress then keeps in the database. */
+		private static function secrets() {
+			$found = array();
+			foreach ( self::SECRETS as $name ) {
+				if ( defined( $name ) && self::is_secret( constant( $name ) ) && ! in_array( constant( $name ), $found, true ) ) {
+					$found[ $name ] = constant( $name );
+				}
+			}
+			if ( strlen( implode( '', $found ) ) >= 32 ) {
+				return $found;
+			}
+			if ( ! function_exists( 'get_site_option' ) ) {
+				return array();
+			}
+			if ( ! self::is_secret( get_site_option( 'auth_key' ) ) && function_exists( 'wp_salt' ) ) {
+				// WordPress makes them when it first needs them.
+				wp_salt( 'auth' );
+			}
+			$found = array();
+			foreach ( array( 'auth_key', 'auth_salt' ) as $name ) {
+				$value = get_site_option( $name );
+				if ( self::is_secret( $value ) ) {
+					$found[ $name ] = $value;
+				}
+			}
+			return strlen( implode( '', $found ) ) >= 32 ? $found : array();
+		}
+
+		private static function is_secret( $value ) {
+			return is_string( $value ) && strlen( $value ) >= 16 && false === stripos( $value, 'put your unique phrase here' ) && strlen( preg_replace( '/(.)(?=.*\1)/s', '', $value ) ) >= 8;
+		}
+	}
+
+	/** A GearmanClient that seals the site's jobs. Not a subclass: the signatures of its methods differ between versions. */
+	final class WP_Gears_Client {
+		/** The methods that submit a job, and which argument is its unique key. */
+		const SUBMITS = array(
+			'do'                    => 2,
+			'donormal'              => 2,
+			'dohigh'                => 2,
+			'dolow'                 => 2,
+			'dobackground'          => 2,
+			'dohighbackground'      => 2,
+			'dolowbackground'       => 2,
+			'addtask'               => 3,
+			'addtaskhigh'           => 3,
+			'addtasklow'            => 3,
+			'addtaskbackground'     => 3,
+			'addtaskhighbackground' => 3,
+			'addtasklowbackground'  => 3,
+		);
+
+		/** @var GearmanClient */
+		private $client;
+		/** @var callable Names the function of the site's jobs. */
+		private $function;
+
+		public function __construct( $client, $function ) {
+			$this->client   = $client;
+			$this->function = $function;
+		}
+
+		public function __call( $name, $arguments ) {
+			$method = strtolower( $name );
+			if ( isset( self::SUBMITS[ $method ], $arguments[1] ) && call_user_func( $this->function ) === $arguments[0] ) {
+				$at     = self::SUBMITS[ $method ];
+				$unique = isset( $arguments[ $at ] ) ? $arguments[ $at ] : null;
+
+				$arguments[1] = WP_Gears_Seal::submitted( $arguments[1], $arguments[0], $unique );
+				if ( null !== $unique ) {
+					$arguments[ $at ] = WP_Gears_Seal::hidden( $unique );
+				}
+			}
+			return $this->client->$name( ...$arguments );
+		}
+	}
+}
