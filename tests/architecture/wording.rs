@@ -210,7 +210,7 @@ const ALLOWED: &[(&str, &[&str], &str)] = &[
     ),
     (
         "site/config/collected.rs",
-        &["define", "remove"],
+        &["remove"],
         "methods of a class in PHP",
     ),
     (
