@@ -6,6 +6,7 @@ mod child;
 mod command;
 pub mod commands;
 pub mod files;
+pub mod firewall;
 pub mod lock;
 mod make;
 mod namespaces;

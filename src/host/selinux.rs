@@ -58,7 +58,7 @@ impl Host {
         Ok(())
     }
 
-    fn has_program(&self, name: &str) -> bool {
+    pub(super) fn has_program(&self, name: &str) -> bool {
         ["/usr/sbin", "/usr/bin", "/sbin", "/bin"]
             .iter()
             .any(|folder| self.exists(&Path::new(folder).join(name)))

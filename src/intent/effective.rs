@@ -169,6 +169,7 @@ fn of_host(spec: &Spec, resolved: &Resolved) -> HostOptions {
         listen: Some(host.listen.clone()),
         port: Some(host.port),
         allow_upgrades: Some(host.allow_upgrades),
+        expose: Some(host.expose),
         store: store.unwrap_or_default().over(spec.host.store.clone()),
         ..spec.host.clone()
     }

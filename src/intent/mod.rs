@@ -3,6 +3,7 @@
 
 pub mod adopt;
 pub mod effective;
+pub mod exposure;
 pub mod file;
 pub mod load;
 pub mod options;

@@ -96,6 +96,10 @@ options! {
         #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true",
               value_name = "BOOL", hide_short_help = true)]
         allow_upgrades: bool = false,
+        /// Let the job server listen where more than a private network may reach it
+        #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true",
+              value_name = "BOOL", hide_short_help = true)]
+        expose: bool = false,
     }
     with store: StoreOptions => StoreSettings
 }

@@ -12,6 +12,7 @@ use crate::host::platform::Platform;
 use crate::host::supervisor::{PIP, Supervisord};
 use crate::intent::adopt::by_site;
 use crate::intent::adopt::{self};
+use crate::intent::exposure;
 use crate::intent::options::{HostOptions, HostSettings, Role, SiteOptions, Spec, SupervisorFrom};
 use crate::intent::queue;
 use crate::intent::resolve_site::{LazyServers, resolve_site, without_found};
@@ -24,6 +25,7 @@ pub fn resolve(host: &Host, spec: &Spec) -> Result<Resolved> {
     let platform = host.platform()?;
     let on_host = adopt::host_options(host, platform)?;
     let former_server = adopt::server_of(&on_host);
+    let listens_now = on_host.listen.clone();
     let there = host.supervisor()?;
     let programs = programs::all(host, there)?;
     let adopted = match spec.past.recorded {
@@ -59,6 +61,7 @@ pub fn resolve(host: &Host, spec: &Spec) -> Result<Resolved> {
         port,
         former_server,
         allow_upgrades: options.allow_upgrades.unwrap_or(false),
+        expose: options.expose.unwrap_or(false),
         adopted: adopted.changed_from(&HostOptions::defaults()),
     };
     if let Some(site) = spec.sites.first()
@@ -70,6 +73,7 @@ pub fn resolve(host: &Host, spec: &Spec) -> Result<Resolved> {
             .help("add the roles that the site needs, for example --role server,worker,web")
             .into());
     }
+    exposure::refuse(&resolved, listens_now.as_deref())?;
     let programs = by_site(match resolved.supervisor == there {
         true => programs,
         false => programs::all(host, resolved.supervisor)?,

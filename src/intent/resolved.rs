@@ -39,6 +39,8 @@ pub struct HostResolved {
     /// Its address before this run: sites that use it get the new one.
     pub former_server: String,
     pub allow_upgrades: bool,
+    /// It may listen where more than a private network reaches it.
+    pub expose: bool,
     pub supervisor: &'static Supervisord,
     pub extension_archive: Option<PathBuf>,
     /// Options that the host has but no file or option sets.

@@ -9,6 +9,7 @@ use anyhow::Result;
 use crate::base::problem::Problem;
 use crate::gearman::daemon;
 use crate::host::Host;
+use crate::intent::exposure;
 use crate::intent::options::{Role, Spec};
 use crate::intent::record::Intent;
 use crate::intent::resolve::{self, Resolved, SiteResolved};
@@ -45,6 +46,10 @@ pub fn prepare(host: &Host, spec: &Spec, run: Run) -> Result<Prepared> {
     if !without_sites {
         only_refusal(&resolved, &mut plan)?;
     }
+    if plan.changes() {
+        let notes = exposure::notes(host, &resolved);
+        resolved.notes.extend(notes);
+    }
     if host.live() {
         let own = resolved.host.own_server();
         port_is_free(host, resolved.host.port, &own, &plan)?;
@@ -61,7 +66,6 @@ pub fn prepare(host: &Host, spec: &Spec, run: Run) -> Result<Prepared> {
             let sites = resolved.sites.iter();
             let notes: Vec<_> = sites.filter_map(|it| host_of_jobs(host, it)).collect();
             resolved.notes.extend(notes);
-            resolved.notes.extend(users_of_one_server(&resolved));
         }
         let mut bad = unparsable(host, &resolved, &plan)?;
         bad.extend(refused_by_queues(host, &resolved));
@@ -137,19 +141,6 @@ fn only_refusal(resolved: &Resolved, plan: &mut Plan) -> Result<()> {
             Ok(())
         }
     }
-}
-
-/// gearmand asks nobody who they are.
-fn users_of_one_server(resolved: &Resolved) -> Option<String> {
-    let users: BTreeSet<&str> = resolved.sites.iter().map(|it| it.user.as_str()).collect();
-    if users.len() < 2 || !resolved.host.roles.contains(&Role::Server) {
-        return None;
-    }
-    let users: Vec<&str> = users.into_iter().collect();
-    Some(format!(
-        "sites of {} share one job server: each of these users can take or cancel the others' jobs",
-        users.join(", ")
-    ))
 }
 
 /// The host that jobs of a network get whose wp-config.php leaves that to the request.

@@ -49,7 +49,7 @@ fn the_printed_configuration_gives_the_same_plan() {
         (
             "set by a file",
             &[],
-            "listen = '0.0.0.0'\njob-retries = 7\n",
+            "listen = '0.0.0.0'\nexpose = true\njob-retries = 7\n",
         ),
     ];
     for (what, options, file) in hosts {

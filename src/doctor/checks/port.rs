@@ -4,6 +4,7 @@
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding, or_ok};
 use crate::gearman::peer;
+use crate::intent::exposure;
 use crate::intent::options::Role;
 
 pub const CHECK: Check = Check {
@@ -70,12 +71,24 @@ fn run(context: &Context) -> Vec<Finding> {
                 false => format!("the network of {}", listener.address),
             }
         );
-        let help = "allow only the workers' hosts in a firewall, or run 'wp-gears setup --listen 127.0.0.1'";
+        let help = format!(
+            "admit only the hosts of workers and pages, each as PEER, with '{}'; or run 'wp-gears setup --listen 127.0.0.1'",
+            context.host.firewall().admits_only_a_peer(
+                port,
+                listener.address.is_ipv6() && !listener.address.is_unspecified()
+            )
+        );
         problems.push(match asked {
             true => Finding::warning(message, help),
             false => Finding::failed(message, help),
         });
     }
+    problems.extend(
+        exposure::neighbours(context.host, &context.resolved).map(|message| {
+            let help = "give sites whose owners do not trust each other hosts of their own";
+            Finding::warning(message, help)
+        }),
+    );
     or_ok(problems, || {
         format!(
             "gearmand listens on port {port} of {} only",

@@ -4,6 +4,7 @@ use crate::doctor::checks::orphans::is_worker;
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding, or_ok};
 use crate::host::files::Node;
+use crate::intent::exposure;
 
 pub const CHECK: Check = Check {
     name: "worker-user",
@@ -13,6 +14,16 @@ pub const CHECK: Check = Check {
 };
 
 fn run(context: &Context) -> Vec<Finding> {
+    let mut findings = each_site(context);
+    let shared = exposure::shared_pools(context.host, &context.resolved);
+    findings.extend(shared.into_iter().map(|message| {
+        let help = "give each owner a pool of php-fpm with a user of its own, then run 'wp-gears setup' again";
+        Finding::warning(message, help)
+    }));
+    findings
+}
+
+fn each_site(context: &Context) -> Vec<Finding> {
     context.each_site(|site| {
         let mut problems = Vec::new();
         let words = ["--site".to_owned(), site.dir.display().to_string()];
