@@ -1,4 +1,5 @@
-//! Errors for users: what was attempted, what came back, what to do.
+//! Errors for users: what was attempted, what came back, what to do; and whether they
+//! concern the whole host or leave out one site.
 
 use std::fmt;
 
@@ -61,3 +62,29 @@ impl fmt::Display for Problem {
 }
 
 impl std::error::Error for Problem {}
+
+/// What went wrong with one site. It is no `Error`, so `?` never makes it an error of the
+/// host: whoever goes through the sites has to leave this one out.
+#[derive(Debug)]
+pub struct SiteError(anyhow::Error);
+
+pub type SiteResult<T> = Result<T, SiteError>;
+
+impl SiteError {
+    /// To report it as that of its site.
+    pub fn into_error(self) -> anyhow::Error {
+        self.0
+    }
+}
+
+impl From<anyhow::Error> for SiteError {
+    fn from(error: anyhow::Error) -> Self {
+        SiteError(error)
+    }
+}
+
+impl From<Problem> for SiteError {
+    fn from(problem: Problem) -> Self {
+        SiteError(problem.into())
+    }
+}

@@ -10,6 +10,7 @@ use crate::base::parallel;
 use crate::base::paths::BASE;
 use crate::base::problem::Problem;
 use crate::doctor::Finding;
+use crate::gearman::many;
 use crate::gearman::peer;
 use crate::gearman::server::Server;
 use crate::gearman::text::{Admin, FunctionStatus};
@@ -48,7 +49,8 @@ pub struct Context<'h> {
     served: OnceLock<Vec<Served>>,
     processes: OnceLock<Vec<Process>>,
     supervisor: OnceLock<Result<Vec<ProcessInfo>, Unreachable>>,
-    servers: Vec<(String, OnceLock<Result<ServerStatus, String>>)>,
+    servers: Vec<String>,
+    answers: OnceLock<Vec<Result<ServerStatus, String>>>,
 }
 
 /// What a job server reports.
@@ -62,19 +64,10 @@ impl<'h> Context<'h> {
     pub fn new(host: &'h Host, spec: Spec, unreadable: Option<&'h anyhow::Error>) -> Result<Self> {
         let platform = host.platform()?;
         let resolved = resolve::resolve(host, &spec)?;
-        let mut servers = Vec::new();
-        if resolved.host.roles.contains(&Role::Server) {
-            servers.push(resolved.host.own_server());
-        }
-        for site in &resolved.sites {
-            servers.extend(site.effective_servers());
-        }
-        let mut known: Vec<(String, OnceLock<_>)> = Vec::new();
-        for server in servers {
-            if !known.iter().any(|(name, _)| *name == server) {
-                known.push((server, OnceLock::new()));
-            }
-        }
+        let is_server = resolved.host.roles.contains(&Role::Server);
+        let own = is_server.then(|| vec![resolved.host.own_server()]);
+        let of_sites = resolved.sites.iter().map(SiteResolved::effective_servers);
+        let servers = many::in_turn(own.into_iter().chain(of_sites));
         Ok(Context {
             host,
             platform,
@@ -86,7 +79,8 @@ impl<'h> Context<'h> {
             served: OnceLock::new(),
             processes: OnceLock::new(),
             supervisor: OnceLock::new(),
-            servers: known,
+            servers,
+            answers: OnceLock::new(),
             spec,
             unreadable,
             resolved,
@@ -212,16 +206,13 @@ impl<'h> Context<'h> {
 
     /// The job servers of this host and its sites.
     pub fn servers(&self) -> impl Iterator<Item = &str> {
-        self.servers.iter().map(|(name, _)| name.as_str())
+        self.servers.iter().map(String::as_str)
     }
 
-    /// What a job server reports, or why it does not answer.
+    /// What a job server reports, or why it does not answer. All are asked together.
     pub fn look(&self, server: &str) -> Result<&ServerStatus, String> {
-        let Some((_, known)) = self.servers.iter().find(|(name, _)| name == server) else {
-            return Err("no site uses it".into());
-        };
-        known
-            .get_or_init(|| {
+        let answers = self.answers.get_or_init(|| {
+            many::each(&self.servers, |server| {
                 let mut admin = self.admin(server)?;
                 let ask = |error: std::io::Error| format!("{server} does not answer ({error})");
                 Ok(ServerStatus {
@@ -229,8 +220,11 @@ impl<'h> Context<'h> {
                     queues: admin.status().map_err(ask)?,
                 })
             })
-            .as_ref()
-            .map_err(Clone::clone)
+        });
+        match self.servers.iter().position(|name| name == server) {
+            Some(at) => answers[at].as_ref().map_err(Clone::clone),
+            None => Err("no site uses it".into()),
+        }
     }
 
     pub fn admin(&self, server: &str) -> Result<Admin, String> {

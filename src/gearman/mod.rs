@@ -3,6 +3,7 @@
 
 pub mod binary;
 pub(crate) mod daemon;
+pub mod many;
 pub mod options;
 pub(crate) mod password;
 pub mod peer;

@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::str::FromStr;
-use std::time::Duration;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
 
 use rustix::net::sockopt;
 
@@ -80,14 +81,33 @@ impl Server {
         Ok(found)
     }
 
+    /// The addresses; a resolver that takes longer is not waited for.
+    fn addresses_within(&self, limit: Duration) -> io::Result<Vec<SocketAddr>> {
+        if self.host.parse::<IpAddr>().is_ok() {
+            return self.addresses();
+        }
+        let (send, receive) = mpsc::channel();
+        let server = self.clone();
+        std::thread::spawn(move || send.send(server.addresses()));
+        receive.recv_timeout(limit).unwrap_or_else(|_| {
+            let why = format!("the name {} could not be resolved in time", self.host);
+            Err(io::Error::new(io::ErrorKind::TimedOut, why))
+        })
+    }
+
     /// Opens a blocking connection. The limit also applies to each read and write.
     ///
     /// # Errors
     /// If nobody answers, or a user of this machine who is not gearmand's.
     pub fn connect(&self, limit: Duration) -> io::Result<TcpStream> {
+        let end = Instant::now() + limit;
         let mut last = None;
-        for address in self.addresses()? {
-            match TcpStream::connect_timeout(&address, limit) {
+        for address in self.addresses_within(limit)? {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            match TcpStream::connect_timeout(&address, left) {
                 Ok(stream) => {
                     stream.set_read_timeout(Some(limit))?;
                     stream.set_write_timeout(Some(limit))?;

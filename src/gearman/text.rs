@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use crate::gearman::server::Server;
 
-/// Larger than any real answer of a job server.
-const LARGEST: usize = 64 << 20;
+/// Larger than any real answer of a job server, in bytes and in lines.
+const LARGEST: usize = 4 << 20;
+const MOST_LINES: usize = 20_000;
 
 /// One function, which is one queue, in the answer to `status`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,11 +106,12 @@ impl Admin {
         let text = self.ask(command, |bytes| {
             bytes == b".\n" || bytes.ends_with(b"\n.\n")
         })?;
-        Ok(text
-            .lines()
-            .take_while(|line| *line != ".")
-            .map(String::from)
-            .collect())
+        let lines = text.lines().take_while(|line| *line != ".");
+        if lines.clone().count() > MOST_LINES {
+            let why = format!("the answer to {command:?} has more than {MOST_LINES} lines");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+        }
+        Ok(lines.map(String::from).collect())
     }
 
     fn line(&mut self, command: &str) -> io::Result<String> {

@@ -13,10 +13,14 @@ use rustix::io::Errno;
 
 use crate::base::problem::Problem;
 use crate::host::Host;
-use crate::host::walk::{Found, dir_of, names_in, path_of, stat_in};
+use crate::host::walk::{Found, dir_of, path_of, some_names_of, stat_in};
 
-/// We edit no file larger than this.
-const FILE_LIMIT: u64 = 512 << 20;
+/// How large a file may be that is parsed as text: configuration, code, lists.
+const TEXT_LIMIT: u64 = 16 << 20;
+/// How large a file of root's may be that is only kept: our program, journals, originals.
+const WHOLE_LIMIT: u64 = 512 << 20;
+/// How many entries of a folder are listed.
+const LIST_LIMIT: usize = 100_000;
 
 /// How much of a file is compared at a time.
 const CHUNK: usize = 128 << 10;
@@ -145,18 +149,34 @@ impl Host {
         matches!(self.look_through(path), Ok(Node::Directory(_)))
     }
 
-    /// A whole file; `None` if there is none.
+    /// A whole file of text; `None` if there is none.
     pub fn read(&self, path: &Path) -> Result<Option<FileData>> {
+        self.read_up_to(path, TEXT_LIMIT)
+    }
+
+    /// A whole file in a folder of root's, which may be large.
+    pub fn read_large(&self, path: &Path) -> Result<Option<FileData>> {
+        self.read_up_to(path, WHOLE_LIMIT)
+    }
+
+    fn read_up_to(&self, path: &Path, limit: u64) -> Result<Option<FileData>> {
         let doing = || format!("read {}", path.display());
-        let Some((mut file, meta)) = self.open(path)? else {
+        let Some((file, meta)) = self.open(path)? else {
             return Ok(None);
         };
-        if meta.size > FILE_LIMIT {
-            let why = format!("it is larger than {} MB", FILE_LIMIT >> 20);
-            return Err(Problem::new(doing(), why).into());
+        let mut bytes = Vec::new();
+        if meta.size <= limit {
+            bytes.reserve(meta.size as usize);
+            // It may grow meanwhile.
+            file.take(limit + 1)
+                .read_to_end(&mut bytes)
+                .with_context(doing)?;
         }
-        let mut bytes = Vec::with_capacity(meta.size as usize);
-        file.read_to_end(&mut bytes).with_context(doing)?;
+        if meta.size.max(bytes.len() as u64) > limit {
+            let why = format!("it is larger than {} MB", limit >> 20);
+            let help = "move it away, or make it smaller, then run again";
+            return Err(Problem::new(doing(), why).help(help).into());
+        }
         Ok(Some(FileData { bytes, meta }))
     }
 
@@ -235,15 +255,23 @@ impl Host {
         let Found::Directory(stack) = self.walk(path, true)? else {
             return Ok(Vec::new());
         };
-        names_in(&stack).with_context(|| format!("list {}", path.display()))
+        let doing = || format!("list {}", path.display());
+        let names = some_names_of(dir_of(&stack), LIST_LIMIT + 1).with_context(doing)?;
+        if names.len() > LIST_LIMIT {
+            let why = format!("it has more than {LIST_LIMIT} entries");
+            return Err(Problem::new(doing(), why)
+                .help("remove what it does not need, then run again")
+                .into());
+        }
+        Ok(names)
     }
 
-    /// Whether a folder contains anything but folders, at any depth.
-    pub fn has_files(&self, path: &Path) -> Result<bool> {
+    /// Whether a folder contains anything but folders, this many levels deep.
+    pub fn has_files(&self, path: &Path, levels: usize) -> Result<bool> {
         for name in self.list(path)? {
             let below = path.join(name);
             match self.look(&below)? {
-                Node::Directory(_) if !self.has_files(&below)? => {}
+                Node::Directory(_) if levels <= 1 || !self.has_files(&below, levels - 1)? => {}
                 Node::Absent => {}
                 _ => return Ok(true),
             }

@@ -13,11 +13,13 @@ use crate::base::problem::Problem;
 use crate::host::Host;
 use crate::host::as_owner::AsOwner;
 use crate::host::files::Attributes;
-use crate::host::walk::{Found, dir_of, flush, names_of, no_parent, others_write, reopen};
+use crate::host::walk::{Found, dir_of, flush, no_parent, others_write, reopen, some_names_of};
 use crate::host::write::temporary_name;
 
 /// How deep the folders below a folder of workers are looked for.
 const GIVEN_DEPTH: usize = 4;
+/// How many entries of one folder are given.
+const GIVEN_MOST: usize = 100_000;
 
 impl Host {
     /// Creates a folder in an existing one.
@@ -181,13 +183,15 @@ fn new_folder(dir: &OwnedFd, name: &OsStr) -> Result<OwnedFd> {
     } else {
         us.as_raw()
     };
-    let new = stat.st_uid == owner && stat.st_mode & 0o777 == 0o700 && names_of(&made)?.is_empty();
+    let new = stat.st_uid == owner
+        && stat.st_mode & 0o777 == 0o700
+        && some_names_of(&made, 1)?.is_empty();
     ensure!(new, "somebody replaced it while it was made");
     Ok(made)
 }
 
 fn give(dir: &OwnedFd, to: (Uid, Gid), depth: usize) -> Result<()> {
-    for name in names_of(dir)? {
+    for name in some_names_of(dir, GIVEN_MOST)? {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let node = rustix::fs::openat(dir, &name, flags, Mode::empty())?;
         let stat = rustix::fs::fstat(&node)?;

@@ -13,11 +13,13 @@ use rustix::io::Errno;
 
 use crate::base::problem::Problem;
 use crate::host::Host;
-use crate::host::walk::{Found, Stack, dir_of, flush, names_in, names_of};
+use crate::host::walk::{Found, Stack, dir_of, flush, some_names_of};
 use crate::host::write::{TEMPORARY, temporary_name};
 
 /// How long emptying a folder may take: its owner may still be filling it.
 const LIMIT: Duration = Duration::from_secs(120);
+/// How many names are held at a time.
+const BATCH: usize = 10_000;
 
 impl Host {
     /// Removes a folder of our own with everything in it; follows no link.
@@ -88,7 +90,7 @@ impl Host {
     }
 
     pub(super) fn sweep(&self, stack: &Stack) {
-        for name in names_in(stack).unwrap_or_default() {
+        for name in some_names_of(dir_of(stack), BATCH).unwrap_or_default() {
             let bytes = name.as_bytes();
             if bytes.starts_with(TEMPORARY.as_bytes()) && bytes.ends_with(b".tmp") {
                 let dir = dir_of(stack);
@@ -104,7 +106,7 @@ impl Host {
 fn empty(dir: &OwnedFd) -> Result<()> {
     let start = Instant::now();
     loop {
-        let names = names_of(dir)?;
+        let names = some_names_of(dir, BATCH)?;
         if names.is_empty() {
             return Ok(());
         }
@@ -139,7 +141,7 @@ fn remove_or_open(dir: &OwnedFd, name: &OsStr) -> Result<Option<OwnedFd>> {
 /// Removes the folder `below`, which is in `dir` under this name, after its files.
 /// The folders in it move to `dir`.
 fn raise(below: &OwnedFd, dir: &OwnedFd, name: &OsStr) -> Result<()> {
-    for inner in names_of(below)? {
+    for inner in some_names_of(below, BATCH)? {
         if remove_or_open(below, &inner)?.is_some() {
             rustix::fs::renameat(below, &inner, dir, temporary_name()?)?;
         }

@@ -17,6 +17,15 @@ use crate::base::problem::Problem;
 use crate::host::Host;
 
 const LINKS_LIMIT: usize = 40;
+/// A walk holds a descriptor for each folder, and the process has about a thousand.
+const FOLDERS_LIMIT: usize = 120;
+
+/// What a walk has come across.
+#[derive(Default)]
+struct Steps {
+    links: usize,
+    folders: usize,
+}
 
 /// The folders from the root down to one, with their names.
 pub(super) type Stack = Vec<(Rc<OwnedFd>, OsString)>;
@@ -44,7 +53,7 @@ impl Host {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::open(self.root(), flags, Mode::empty())?;
         let stack = vec![(Rc::new(root), OsString::new())];
-        self.descend(stack, path, follow, &mut 0)
+        self.descend(stack, path, follow, &mut Steps::default())
     }
 
     fn descend(
@@ -52,7 +61,7 @@ impl Host {
         mut stack: Stack,
         path: &Path,
         follow: bool,
-        links: &mut usize,
+        steps: &mut Steps,
     ) -> Result<Found> {
         let mut parts = path
             .components()
@@ -79,13 +88,19 @@ impl Host {
             };
             match FileType::from_raw_mode(stat.st_mode) {
                 FileType::Directory => {
+                    steps.folders += 1;
+                    if steps.folders > FOLDERS_LIMIT {
+                        let what = format!("use {}", shortened(path));
+                        let why = format!("it leads through more than {FOLDERS_LIMIT} folders");
+                        return Err(Problem::new(what, why).into());
+                    }
                     let flags =
                         OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                     let fd = rustix::fs::openat(dir_of(&stack), name, flags, Mode::empty())?;
                     stack.push((Rc::new(fd), name.to_owned()));
                 }
                 FileType::Symlink if !last || follow => {
-                    match self.follow(&stack, name, &stat, links)? {
+                    match self.follow(&stack, name, &stat, steps)? {
                         Found::Directory(there) => stack = there,
                         found if last => return Ok(found),
                         Found::Nowhere(missing) => return Ok(Found::Nowhere(missing)),
@@ -103,10 +118,10 @@ impl Host {
         Ok(Found::Directory(stack))
     }
 
-    fn follow(&self, stack: &Stack, name: &OsStr, link: &Stat, links: &mut usize) -> Result<Found> {
+    fn follow(&self, stack: &Stack, name: &OsStr, link: &Stat, steps: &mut Steps) -> Result<Found> {
         let here = path_of(stack).join(name);
-        *links += 1;
-        if *links > LINKS_LIMIT {
+        steps.links += 1;
+        if steps.links > LINKS_LIMIT {
             let what = format!("follow the link {}", here.display());
             return Err(Problem::new(what, "it leads to itself in a loop").into());
         }
@@ -117,7 +132,7 @@ impl Host {
         } else {
             stack.clone()
         };
-        let found = self.descend(from, &to, true, links)?;
+        let found = self.descend(from, &to, true, steps)?;
         let Some(namers) = namers(stack, link)? else {
             let why = "others can rename the links in its folder";
             return Err(
@@ -183,6 +198,12 @@ pub(super) fn others_write(folder: &Stat) -> bool {
     folder.st_mode & 0o022 != 0 && folder.st_mode & 0o1000 == 0
 }
 
+/// The beginning of a path that may be thousands of folders deep.
+fn shortened(path: &Path) -> String {
+    let beginning: PathBuf = path.components().take(6).collect();
+    format!("{}/…", beginning.display())
+}
+
 /// The last folder of the stack.
 pub(super) fn dir_of(stack: &Stack) -> &OwnedFd {
     // A stack starts with the root, which is never popped.
@@ -207,14 +228,14 @@ pub(super) fn stat_in(stack: &Stack, name: &OsStr) -> Result<Option<Stat>> {
     }
 }
 
-pub(super) fn names_in(stack: &Stack) -> Result<Vec<OsString>> {
-    names_of(dir_of(stack))
-}
-
-pub(super) fn names_of(dir: &OwnedFd) -> Result<Vec<OsString>> {
+/// Some of the names in a folder, sorted: its owner decides how many there are.
+pub(super) fn some_names_of(dir: &OwnedFd, most: usize) -> Result<Vec<OsString>> {
     let fd = reopen(dir)?;
     let mut names = Vec::new();
     for entry in rustix::fs::Dir::read_from(fd)? {
+        if names.len() >= most {
+            break;
+        }
         let name = OsStr::from_bytes(entry?.file_name().to_bytes()).to_owned();
         if name != "." && name != ".." {
             names.push(name);

@@ -101,7 +101,7 @@ pub fn resolve(host: &Host, spec: &Spec) -> Result<Resolved> {
             &explicit_servers,
         ) {
             Ok(site) => sites.push(site),
-            Err(error) => refused.push((wish.dir.clone(), error)),
+            Err(error) => refused.push((wish.dir.clone(), error.into_error())),
         }
     }
     let others = others(host, platform, spec, &programs, &servers);

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use crate::base::problem::Problem;
+use crate::base::problem::{Problem, SiteResult};
 use crate::base::random;
 use crate::gearman::server::Server;
 use crate::host::Host;
@@ -28,6 +28,9 @@ use crate::site::stub;
 use crate::site::web::{Served, Servers};
 use crate::supervisor::programs::ProgramSection;
 
+/// More job servers than any site has.
+const MAX_SERVERS: usize = 64;
+
 #[expect(clippy::too_many_arguments)]
 pub fn resolve_site(
     host: &Host,
@@ -38,7 +41,7 @@ pub fn resolve_site(
     names: &mut BTreeMap<String, PathBuf>,
     wish: &Site,
     explicit_servers: &Option<Vec<String>>,
-) -> Result<SiteResolved> {
+) -> SiteResult<SiteResolved> {
     let found_site = find::find(host, &wish.dir).map_err(|error| match wish.recorded {
         true => gone(error, &wish.dir),
         false => error,
@@ -137,6 +140,7 @@ pub fn resolve_site(
         check_salt(salt)?;
     }
     let named = found.servers.as_deref().unwrap_or_default();
+    check_servers(&config, named)?;
     let servers = match explicit_servers.clone() {
         Some(servers) => Want::Exactly(servers),
         None if named.is_empty() && !resolved.roles.contains(&Role::Server) => {
@@ -303,6 +307,23 @@ fn refuse_root(host: &Host, name: &str) -> Result<()> {
             .help("pass the site's own user with --worker-user")
             .into()),
         Some(_) => Ok(()),
+    }
+}
+
+/// Refuses what is no list of job servers: whoever manages this host asks them.
+fn check_servers(config: &Path, servers: &[String]) -> Result<()> {
+    let what = || format!("use the job servers in {}", config.display());
+    if servers.len() > MAX_SERVERS {
+        let why = format!("$gearman_servers names more than {MAX_SERVERS}");
+        return Err(Problem::new(what(), why)
+            .help("leave only those that run, then run again")
+            .into());
+    }
+    match servers.iter().find(|it| it.parse::<Server>().is_err()) {
+        None => Ok(()),
+        Some(wrong) => Err(Problem::new(what(), format!("{wrong:?} is no HOST:PORT"))
+            .help("correct $gearman_servers, then run again")
+            .into()),
     }
 }
 

@@ -251,7 +251,7 @@ pub fn read(host: &Host, scope: &Scope) -> Result<Option<History>> {
             .help("replace it with the file itself, then run again")
             .into());
     }
-    let Some(file) = host.read(&path)? else {
+    let Some(file) = host.read_large(&path)? else {
         return Ok(None);
     };
     let mut history = History::default();
@@ -324,7 +324,7 @@ pub fn scopes(host: &Host) -> Result<Vec<Scope>> {
 pub fn prune_originals(host: &Host) -> Result<()> {
     let mut journals = String::new();
     for scope in scopes(host)? {
-        if let Some(file) = host.read(&scope.file())? {
+        if let Some(file) = host.read_large(&scope.file())? {
             journals.push_str(&String::from_utf8_lossy(&file.bytes));
         }
     }
@@ -343,7 +343,7 @@ pub fn prune_originals(host: &Host) -> Result<()> {
 /// After a removal: only what it kept stays in the journal.
 pub fn reduce(host: &Host, scope: &Scope, kept: &[ResourceId]) -> Result<()> {
     let path = scope.file();
-    let Some(file) = host.read(&path)? else {
+    let Some(file) = host.read_large(&path)? else {
         return Ok(());
     };
     if let Scope::Site(name) = scope {

@@ -1,6 +1,7 @@
 //! The plan: what differs from the intent, and how it is applied and reverted.
 
 pub mod apply;
+pub mod fit;
 pub mod history;
 pub mod journal;
 pub mod leave;
@@ -154,6 +155,9 @@ impl Plan {
     /// Leaves out a site that cannot be set up.
     pub fn refuse(&mut self, scope: Scope, error: anyhow::Error) {
         self.steps.retain(|step| step.item.scope != scope);
+        if self.refused.iter().any(|refused| refused.is_of(&scope)) {
+            return;
+        }
         self.refused.push(Refused::new(&scope, error));
     }
 }

@@ -11,8 +11,8 @@ use crate::base::paths::{BASE, STATE};
 use crate::base::problem::Problem;
 use crate::host::Host;
 use crate::host::files::Node;
-use crate::plan::Plan;
 use crate::plan::journal::Scope;
+use crate::plan::{Plan, Step};
 use crate::resource::Place;
 use crate::resource::file::Edit;
 
@@ -32,39 +32,9 @@ pub fn check(host: &Host, plan: &Plan) -> Result<Vec<(Scope, anyhow::Error)>> {
         let Some(place) = resource.place() else {
             continue;
         };
-        let path = place.path();
-        let mut why = host.unwritable(path, matches!(place, Place::File(_)))?;
-        if let Place::Folder(folder) = place {
-            let parent = folder.parent().unwrap_or(folder);
-            if why.is_none() && !made.contains(parent) && !host.is_dir(parent) {
-                let what = format!("create the folder {}", folder.display());
-                let absent = Problem::new(what, format!("there is no {}", parent.display()));
-                why = Some(absent.help("create it, then run again"));
-            }
-            made.insert(folder);
+        if let Err(error) = look(host, step, place, after.is_none(), &mut made, &mut needs) {
+            bad.push((step.item.scope.clone(), error));
         }
-        if let Some(problem) = why {
-            bad.push((step.item.scope.clone(), problem.into()));
-        }
-        let mut bytes = BLOCK;
-        // A file that comes with a package has only a preview.
-        if let (Some(file), None) = (resource.as_file(), after) {
-            let (now, next) = file.texts(host)?;
-            let old = now.map_or(0, |file| file.bytes.len() as u64);
-            let new = next.bytes.map_or(0, |bytes| bytes.len() as u64);
-            bytes = new;
-            let kept = if file.edit == Edit::Whole {
-                old
-            } else {
-                old + new
-            };
-            needs.add(host, Path::new(STATE), kept)?;
-        }
-        // A site's opcode cache fills as soon as its workers start.
-        if host.live() && path.parent() == Some(&Path::new(BASE).join("cache")) {
-            bytes += OPCODES;
-        }
-        needs.add(host, path, bytes)?;
     }
     if !needs.by_device.is_empty() {
         needs.add(host, Path::new(STATE), MARGIN)?;
@@ -88,6 +58,51 @@ pub fn check(host: &Host, plan: &Plan) -> Result<Vec<(Scope, anyhow::Error)>> {
         bad.extend(needs.shortages());
     }
     Ok(bad)
+}
+
+/// Whether one thing can be written, and what it needs. The error is that of its scope.
+fn look<'p>(
+    host: &Host,
+    step: &'p Step,
+    place: Place<'p>,
+    exists: bool,
+    made: &mut BTreeSet<&'p Path>,
+    needs: &mut Needs,
+) -> Result<()> {
+    let resource = step.item.resource.as_ref();
+    let path = place.path();
+    let mut why = host.unwritable(path, matches!(place, Place::File(_)))?;
+    if let Place::Folder(folder) = place {
+        let parent = folder.parent().unwrap_or(folder);
+        if why.is_none() && !made.contains(parent) && !host.is_dir(parent) {
+            let what = format!("create the folder {}", folder.display());
+            let absent = Problem::new(what, format!("there is no {}", parent.display()));
+            why = Some(absent.help("create it, then run again"));
+        }
+        made.insert(folder);
+    }
+    if let Some(problem) = why {
+        return Err(problem.into());
+    }
+    let mut bytes = BLOCK;
+    // A file that comes with a package has only a preview.
+    if let (Some(file), true) = (resource.as_file(), exists) {
+        let (now, next) = file.texts(host)?;
+        let old = now.map_or(0, |file| file.bytes.len() as u64);
+        let new = next.bytes.map_or(0, |bytes| bytes.len() as u64);
+        bytes = new;
+        let kept = if file.edit == Edit::Whole {
+            old
+        } else {
+            old + new
+        };
+        needs.add(host, Path::new(STATE), kept)?;
+    }
+    // A site's opcode cache fills as soon as its workers start.
+    if host.live() && path.parent() == Some(&Path::new(BASE).join("cache")) {
+        bytes += OPCODES;
+    }
+    needs.add(host, path, bytes)
 }
 
 /// What will be written to each file system.

@@ -1,13 +1,12 @@
 //! Turns an intent into a plan: resolves and inspects it, and refuses before the
 //! first change what cannot be done.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use anyhow::Result;
 
-use crate::base::problem::Problem;
-use crate::gearman::daemon;
+use crate::base::problem::{Problem, SiteError, SiteResult};
 use crate::host::Host;
 use crate::intent::exposure;
 use crate::intent::options::{Role, Spec};
@@ -15,16 +14,13 @@ use crate::intent::record::Intent;
 use crate::intent::resolve::{self, Resolved, SiteResolved};
 use crate::plan::journal::Scope;
 use crate::plan::make::make;
-use crate::plan::{Item, Plan, Refused, Run, Step, preflight, recipe};
+use crate::plan::recipe::{self, Recipe};
+use crate::plan::{Item, Plan, Refused, Run, Step, fit, preflight};
 use crate::resource::Resource;
+use crate::resource::ResourceId;
 use crate::resource::check::Condition;
-use crate::resource::file::{Edit, File};
 use crate::resource::intent::IntentFile;
-use crate::resource::{ResourceId, State};
-use crate::site::extension::{self, PhpInfo};
-use crate::site::php_settings::{self, IniSettings};
-use crate::site::php_user;
-use crate::site::{php, queue};
+use crate::site::queue::Answers;
 use crate::supervisor::programs;
 use crate::worker;
 
@@ -37,9 +33,15 @@ pub struct Prepared {
 pub fn prepare(host: &Host, spec: &Spec, run: Run) -> Result<Prepared> {
     let mut resolved = resolve::resolve(host, spec)?;
     let without_sites = resolved.sites.is_empty() && resolved.refused.is_empty();
-    let mut items = recipe::setup(host, &resolved, run)?;
-    items.retain(|item| host.live() || !is_pending(host, item));
-    let mut plan = make(host, items)?;
+    if host.live() {
+        fit::leave_out_silent_phps(host, &mut resolved);
+    }
+    let Recipe { mut list, refused } = recipe::setup(host, &resolved, run)?;
+    list.retain(|item| host.live() || !is_pending(host, item));
+    let mut plan = make(host, list)?;
+    for (scope, error) in refused {
+        plan.refuse(scope, error.into_error());
+    }
     for (dir, error) in resolved.refused.drain(..) {
         plan.refused.push(Refused::unnamed(dir, error));
     }
@@ -53,9 +55,6 @@ pub fn prepare(host: &Host, spec: &Spec, run: Run) -> Result<Prepared> {
     if host.live() {
         let own = resolved.host.own_server();
         port_is_free(host, resolved.host.port, &own, &plan)?;
-        if run.start && !resolved.host.roles.contains(&Role::Server) {
-            servers_answer(&resolved)?;
-        }
         if let Some(store) = &resolved.host.store {
             store.check(host)?;
             if plan.changes() {
@@ -67,11 +66,15 @@ pub fn prepare(host: &Host, spec: &Spec, run: Run) -> Result<Prepared> {
             let notes: Vec<_> = sites.filter_map(|it| host_of_jobs(host, it)).collect();
             resolved.notes.extend(notes);
         }
-        let mut bad = unparsable(host, &resolved, &plan)?;
-        bad.extend(refused_by_queues(host, &resolved));
-        bad.extend(unfit_phps(host, &resolved, &plan)?);
+        let mut bad = fit::unparsable(host, &resolved, &plan);
+        let answers = Answers::of(resolved.sites.iter().map(SiteResolved::effective_servers));
+        if run.start && !resolved.host.roles.contains(&Role::Server) {
+            bad.extend(without_servers(&resolved, &answers));
+        }
+        bad.extend(refused_by_queues(host, &resolved, &answers));
+        bad.extend(fit::unfit_phps(host, &resolved, &plan));
         for (scope, error) in bad {
-            plan.refuse(scope, error);
+            plan.refuse(scope, error.into_error());
         }
         if !without_sites {
             only_refusal(&resolved, &mut plan)?;
@@ -202,24 +205,26 @@ fn port_is_free(host: &Host, port: u16, server: &str, plan: &Plan) -> Result<()>
 
 /// Refuses sites whose jobs are served elsewhere, or whose queued jobs a new salt
 /// would strand.
-fn refused_by_queues(host: &Host, resolved: &Resolved) -> Vec<(Scope, anyhow::Error)> {
-    let mut bad = Vec::new();
-    for site in &resolved.sites {
-        let dir = site.dir.to_string_lossy();
-        let servers = site.effective_servers();
-        let copy = match site.effective_salt() {
-            Some(salt) if site.existing.is_none() => {
-                queue::refuse_copy(&dir, salt, &servers, &workers_of(host, site))
-            }
-            _ => Ok(()),
-        };
-        let old_names = site.names_left_behind();
-        if let Err(problem) = copy.and_then(|()| queue::refuse_stranded(&dir, &old_names, &servers))
-        {
-            bad.push((Scope::Site(site.name.clone()), problem.into()));
-        }
+fn refused_by_queues(
+    host: &Host,
+    resolved: &Resolved,
+    answers: &Answers,
+) -> Vec<(Scope, SiteError)> {
+    let refused = resolved.sites.iter().filter_map(|site| {
+        let error = refused_by_queue(host, site, answers).err()?;
+        Some((Scope::Site(site.name.clone()), error))
+    });
+    refused.collect()
+}
+
+fn refused_by_queue(host: &Host, site: &SiteResolved, answers: &Answers) -> SiteResult<()> {
+    let dir = site.dir.to_string_lossy();
+    let servers = site.effective_servers();
+    if let (Some(salt), None) = (site.effective_salt(), &site.existing) {
+        answers.refuse_copy(&dir, salt, &servers, &workers_of(host, site))?;
     }
-    bad
+    answers.refuse_stranded(&dir, &site.names_left_behind(), &servers)?;
+    Ok(())
 }
 
 /// Workers of the site that still run although their program file is gone, by
@@ -232,147 +237,18 @@ fn workers_of(host: &Host, site: &SiteResolved) -> Vec<String> {
 }
 
 /// A host without its own job server depends on others, which must be reachable.
-fn servers_answer(resolved: &Resolved) -> Result<()> {
-    let named: BTreeSet<String> = resolved
-        .sites
-        .iter()
-        .flat_map(|site| site.effective_servers())
-        .collect();
-    for server in named {
-        daemon::ask_version(&server).map_err(|error| {
-            Problem::new(format!("use the job server {server}"), format!("{error:#}")).help(
-                "start it and make it reachable from this host, or pass another with --servers",
-            )
-        })?;
-    }
-    Ok(())
-}
-
-/// PHPs that cannot run jobs; checked only if something changes.
-fn unfit_phps(
-    host: &Host,
-    resolved: &Resolved,
-    plan: &Plan,
-) -> Result<Vec<(Scope, anyhow::Error)>> {
-    let mut bad = Vec::new();
-    if !plan.changes() {
-        return Ok(bad);
-    }
-    let mut checked: Vec<(&Path, PhpInfo)> = Vec::new();
-    for site in &resolved.sites {
-        let php = site.php.path.as_path();
-        if !checked.iter().any(|(path, _)| *path == php) {
-            checked.push((
-                php,
-                extension::ask(host, &site.php, &host.need_user(&site.user)?)?,
-            ));
-        }
-        let Some((_, facts)) = checked.iter().find(|(path, _)| *path == php) else {
-            continue; // it was added just now
-        };
-        let (what, why, help) = if facts.is_too_old() {
-            let why = format!("is PHP {}, but workers need 7.1 or newer", facts.version);
-            ("run jobs", why, "pass a newer PHP with --php")
-        } else if facts.lacks_json {
-            let help = "install and enable PHP's json extension, then run again";
-            (
-                "run jobs",
-                "has no json extension, which jobs are encoded with".into(),
-                help,
-            )
-        } else if facts.libgearman.is_none() && !host.is_own_program(php) {
-            let why = "has no gearman extension, and setup gives it only to a PHP that is root's";
-            let help = "install the extension in it; or give the program and the folders that it is in to root";
-            ("run jobs", why.into(), help)
-        } else if facts.lacks_pcntl && site.must_fork {
-            let help = "enable PHP's pcntl extension, or omit --worker-mode to start a PHP process for each job (spawn)";
-            (
-                "fork for jobs (--worker-mode fork)",
-                "has no pcntl extension".into(),
-                help,
-            )
-        } else {
-            let settings = IniSettings::read(host, &facts.ini_files)?;
-            let user = host.need_user(&site.user)?;
-            let unfit = php_settings::unfit(host, php, &user, &settings, &site.places())?;
-            if !unfit.is_empty() {
-                let problem = php_settings::refusal(&site.dir, php, &unfit);
-                bad.push((Scope::Site(site.name.clone()), problem.into()));
-            }
-            continue;
-        };
-        let what = format!("{what} of {}", site.dir.display());
-        let problem = Problem::new(what, format!("{} {why}", php.display()));
-        let scope = Scope::Site(site.name.clone());
-        bad.push((scope, problem.help(help).into()));
-    }
-    Ok(bad)
-}
-
-/// Every new wp-config.php has to parse with the site's own PHP.
-fn unparsable(
-    host: &Host,
-    resolved: &Resolved,
-    plan: &Plan,
-) -> Result<Vec<(Scope, anyhow::Error)>> {
-    let mut files: Vec<(&Scope, &File)> = Vec::new();
-    for step in &plan.steps {
-        if let (Some(file), State::Differs(_)) = (step.item.resource.as_file(), &step.state)
-            && file.edit == Edit::WpConfig
-        {
-            files.push((&step.item.scope, file));
-        }
-    }
-    let mut bad = Vec::new();
-    for site in &resolved.sites {
-        let scope = Scope::Site(site.name.clone());
-        // Sites that share a PHP and a user share a process.
-        let first = resolved
-            .sites
+fn without_servers(resolved: &Resolved, answers: &Answers) -> Vec<(Scope, SiteError)> {
+    let missing = resolved.sites.iter().filter_map(|site| {
+        let servers = site.effective_servers();
+        let silent = servers
             .iter()
-            .find(|other| other.php == site.php && other.user == site.user);
-        if first.is_none_or(|first| first.name != site.name) {
-            continue;
-        }
-        let mine: Vec<&(&Scope, &File)> = files
-            .iter()
-            .filter(|(scope, _)| {
-                resolved.sites.iter().any(|other| {
-                    **scope == Scope::Site(other.name.clone())
-                        && other.php == site.php
-                        && other.user == site.user
-                })
-            })
-            .collect();
-        if mine.is_empty() {
-            continue;
-        }
-        let mut texts = Vec::new();
-        for (_, file) in &mine {
-            texts.push(file.texts(host)?.1.bytes.unwrap_or_default());
-        }
-        let slices: Vec<&[u8]> = texts.iter().map(Vec::as_slice).collect();
-        let user = host.need_user(&site.user)?;
-        let parsed = php_user::asker(host, &site.php, &user)
-            .and_then(|asker| php::check(host, &site.php, &asker, &slices));
-        let answers = match parsed {
-            Ok(answers) => answers,
-            Err(error) => {
-                bad.push((scope, error));
-                continue;
-            }
-        };
-        for ((scope, file), answer) in mine.iter().zip(answers) {
-            if let Some(why) = answer {
-                let what = format!("edit {}", file.path.display());
-                let why = format!("PHP cannot parse the edited file ({why})");
-                let problem = Problem::new(what, why)
-                    .help("nothing was written; please report this with an outline of the file");
-                bad.push(((*scope).clone(), problem.into()));
-            }
-        }
-    }
-    Ok(bad)
+            .find_map(|server| Some((server, answers.silent(server)?)));
+        let (server, why) = silent?;
+        let problem = Problem::new(format!("use the job server {server}"), why)
+            .help("start it and make it reachable from this host, or pass another with --servers");
+        Some((Scope::Site(site.name.clone()), problem.into()))
+    });
+    missing.collect()
 }
 
 /// The folder of each site by its name.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::base::paths::BASE;
+use crate::gearman::many;
 use crate::gearman::options;
 use crate::gearman::server::Server;
 use crate::gearman::text::{Admin, FunctionStatus};
@@ -60,10 +61,11 @@ pub fn of_site(
         purpose: Purpose::StopWorkers(dir.to_owned()),
         waiting: Box::new(move |_| {
             // Nobody can run the jobs of a server that does not answer.
-            let queues = servers
-                .iter()
-                .filter_map(|server| Admin::connect(server, LIMIT).ok()?.status().ok())
-                .flatten();
+            let answers = many::each(&servers, |server| {
+                let status = Admin::connect(server, LIMIT).and_then(|mut it| it.status());
+                status.map_err(|error| error.to_string())
+            });
+            let queues = answers.into_iter().flatten().flatten();
             let mine = queues.filter(|queue| functions.contains(&queue.function));
             Ok(mine.map(|queue| queue.waiting()).sum())
         }),

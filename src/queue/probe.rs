@@ -6,7 +6,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::base::{clock, parallel};
+use crate::base::clock;
+use crate::gearman::many;
 use crate::gearman::server::Server;
 use crate::gearman::text::{Admin, Connection, FunctionStatus};
 use crate::worker::heartbeat::{self, Activity};
@@ -101,9 +102,12 @@ impl QueueProbe {
     /// the others.
     pub fn snapshot(&self) -> Snapshot {
         let now = SystemTime::now();
-        let answers = parallel::map(&self.servers, self.servers.len(), |server| {
-            (server.to_string(), ask(server))
+        let asked = many::each(&self.servers, |server| Ok(ask(server)));
+        let answers = self.servers.iter().zip(asked).map(|(server, answer)| {
+            let answer = answer.unwrap_or_else(|why| (0, Err(why)));
+            (server.to_string(), answer)
         });
+        let answers: Vec<_> = answers.collect();
         let names = Names::new(&self.state, &self.sites, &answers);
         let mut snapshot = Snapshot {
             at: now,

@@ -15,6 +15,9 @@ use crate::resource::{
     Verb,
 };
 
+/// How deep jobs are below the folders that keep them.
+const JOB_LEVELS: usize = 4;
+
 pub struct Directory {
     pub path: PathBuf,
     pub owner: Owner,
@@ -112,7 +115,7 @@ impl Revert for DirectoryInverse {
         let is_queue = is_new && path == Path::new(queue);
         let failed = Path::new(BASE).join("failed");
         let has_jobs = is_new && (is_queue || path.starts_with(&failed));
-        if has_jobs && !context.purge && host.has_files(path)? {
+        if has_jobs && !context.purge && host.has_files(path, JOB_LEVELS)? {
             return Ok(if is_queue {
                 let queue = path.display();
                 Reverted::kept(format!(

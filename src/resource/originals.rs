@@ -53,7 +53,7 @@ pub fn store(host: &Host, bytes: &[u8]) -> Result<String> {
 
 /// The bytes with this hash; `None` if they were never stored.
 pub fn load(host: &Host, sha: &str) -> Result<Option<Vec<u8>>> {
-    let Some(file) = host.read(&place(sha))? else {
+    let Some(file) = host.read_large(&place(sha))? else {
         return Ok(None);
     };
     anyhow::ensure!(

@@ -11,6 +11,8 @@ use crate::site::plugins::{PLUGINS, Plugin, Version};
 
 /// WordPress looks for a plugin's header in the first 8 KB of its main file.
 const HEAD: usize = 8 << 10;
+/// No site has so many plugins.
+const MAX_PLUGINS: usize = 2000;
 
 /// A WordPress installation, according to its files.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,7 +77,14 @@ pub fn plugins_in(host: &Host, content: &Content) -> Result<Vec<InstalledPlugin>
         PLUGINS.iter().partition(|plugin| plugin.bundled);
     let mut found = Vec::new();
     for folder in [&content.plugins, &content.must_use] {
-        for name in host.list(folder)? {
+        let names = host.list(folder)?;
+        if names.len() > MAX_PLUGINS {
+            let why = format!("it has more than {MAX_PLUGINS} entries");
+            let what = format!("look for plugins in {}", folder.display());
+            let help = "remove what is not a plugin, then run again";
+            return Err(Problem::new(what, why).help(help).into());
+        }
+        for name in names {
             for plugin in &own {
                 let main = match name == plugin.main_file {
                     true => folder.join(&name),

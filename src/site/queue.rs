@@ -2,73 +2,126 @@
 //! whether other workers already run them (a copy of a site has the same salt
 //! and servers), and whether a new salt would strand queued jobs.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::base::problem::Problem;
 use crate::gearman::binary::Client;
+use crate::gearman::many;
 use crate::gearman::server::Server;
-use crate::gearman::text::{Admin, FunctionStatus};
+use crate::gearman::text::{Admin, Connection, FunctionStatus};
 use crate::site::plugins;
 
 const LIMIT: Duration = Duration::from_secs(2);
 
-/// Refuses a site if workers other than its `own`, given by their ids, already
-/// run its jobs. A server that does not answer counts as having no workers.
-pub fn refuse_copy(
-    dir: &str,
-    salt: &str,
-    servers: &[String],
-    own: &[String],
-) -> Result<(), Problem> {
-    let functions = plugins::functions(Some(salt));
-    for name in servers {
-        let Some(served_by) = worker_of(name, &functions, own) else {
-            continue;
-        };
-        let what = format!("set up {dir}");
-        let why = format!(
-            "other workers already run its jobs ({served_by} on {name}): another site has the same salt, perhaps because one is a copy of the other"
-        );
-        return Err(Problem::new(what, why).help(
+/// What job servers said, each asked once.
+#[derive(Default)]
+pub struct Answers(HashMap<String, Result<Answer, String>>);
+
+struct Answer {
+    queues: Vec<FunctionStatus>,
+    workers: Vec<Connection>,
+}
+
+impl Answers {
+    /// Asks the servers in these lists, one list for each site.
+    pub fn of(lists: impl IntoIterator<Item = Vec<String>>) -> Answers {
+        let servers = many::in_turn(lists);
+        let answers = many::each(&servers, |name| {
+            let server: Server = name.parse()?;
+            let ask = || -> std::io::Result<Answer> {
+                let mut admin = Admin::connect(&server, LIMIT)?;
+                Ok(Answer {
+                    queues: admin.status()?,
+                    workers: admin.workers()?,
+                })
+            };
+            ask().map_err(|error| format!("it does not answer ({error})"))
+        });
+        Answers(servers.into_iter().zip(answers).collect())
+    }
+
+    fn answer(&self, server: &str) -> Option<&Answer> {
+        self.0.get(server)?.as_ref().ok()
+    }
+
+    /// Why a server did not answer.
+    pub fn silent(&self, server: &str) -> Option<&str> {
+        self.0.get(server)?.as_ref().err().map(String::as_str)
+    }
+
+    fn queues<'a>(&'a self, servers: &'a [String]) -> impl Iterator<Item = &'a FunctionStatus> {
+        let answers = servers.iter().filter_map(|name| self.answer(name));
+        answers.flat_map(|answer| &answer.queues)
+    }
+
+    /// Refuses a site if workers other than its `own`, given by their ids, already
+    /// run its jobs. A server that does not answer counts as having no workers.
+    pub fn refuse_copy(
+        &self,
+        dir: &str,
+        salt: &str,
+        servers: &[String],
+        own: &[String],
+    ) -> Result<(), Problem> {
+        let functions = plugins::functions(Some(salt));
+        for name in servers {
+            let Some(answer) = self.answer(name) else {
+                continue;
+            };
+            let Some(served_by) = worker_of(answer, &functions, own) else {
+                continue;
+            };
+            let what = format!("set up {dir}");
+            let why = format!(
+                "other workers already run its jobs ({served_by} on {name}): another site has the same salt, perhaps because one is a copy of the other"
+            );
+            return Err(Problem::new(what, why).help(
             "if this site is a copy, remove WP_ASYNC_TASK_SALT from its wp-config.php or set another with --salt; \
             if those are this site's own workers on another host, let that host run its jobs",
         ));
+        }
+        Ok(())
     }
-    Ok(())
-}
 
-/// Refuses a new salt while jobs are queued under the old function names. A
-/// server that does not answer counts as having no jobs.
-pub fn refuse_stranded(dir: &str, functions: &[String], servers: &[String]) -> Result<(), Problem> {
-    for name in servers {
-        let waiting: u64 = queues_of(name)
-            .unwrap_or_default()
-            .iter()
-            .filter(|queue| functions.contains(&queue.function))
-            .map(|queue| queue.jobs)
-            .sum();
-        if waiting > 0 {
-            let what = format!("change WP_ASYNC_TASK_SALT of {dir}");
-            let jobs = match waiting {
-                1 => "1 job is".to_owned(),
-                waiting => format!("{waiting} jobs are"),
-            };
-            let why = format!(
-                "{jobs} queued on {name} under the current salt, and no worker would run them"
-            );
-            return Err(Problem::new(what, why).help(
+    /// Refuses a new salt while jobs are queued under the old function names. A
+    /// server that does not answer counts as having no jobs.
+    pub fn refuse_stranded(
+        &self,
+        dir: &str,
+        functions: &[String],
+        servers: &[String],
+    ) -> Result<(), Problem> {
+        for name in servers {
+            let waiting: u64 = self
+                .queues(std::slice::from_ref(name))
+                .filter(|queue| functions.contains(&queue.function))
+                .map(|queue| queue.jobs)
+                .sum();
+            if waiting > 0 {
+                let what = format!("change WP_ASYNC_TASK_SALT of {dir}");
+                let jobs = match waiting {
+                    1 => "1 job is".to_owned(),
+                    waiting => format!("{waiting} jobs are"),
+                };
+                let why = format!(
+                    "{jobs} queued on {name} under the current salt, and no worker would run them"
+                );
+                return Err(Problem::new(what, why).help(
                 "wait until the current workers have finished them, then run again; if there are no workers, \
                 run the plugin's own runner once for each job",
             ));
+            }
         }
+        Ok(())
     }
-    Ok(())
 }
 
 /// How many jobs of these functions wait. A server that does not answer counts as having
 /// none.
 pub fn waiting(functions: &[String], servers: &[String]) -> u64 {
-    let queues = servers.iter().filter_map(|name| queues_of(name)).flatten();
+    let queues = many::each(servers, |name| queues_of(name).ok_or_else(String::new));
+    let queues = queues.into_iter().flatten().flatten();
     let mine = queues.filter(|queue| functions.contains(&queue.function));
     mine.map(|queue| queue.waiting()).sum()
 }
@@ -94,11 +147,8 @@ fn queues_of(server: &str) -> Option<Vec<FunctionStatus>> {
 }
 
 /// Describes a worker, other than `own`, that runs jobs of one of the functions.
-fn worker_of(server: &str, functions: &[String], own: &[String]) -> Option<String> {
-    let server: Server = server.parse().ok()?;
-    let mut admin = Admin::connect(&server, LIMIT).ok()?;
-    let workers = admin.workers().ok()?;
-    let one = workers.into_iter().find(|worker| {
+fn worker_of(answer: &Answer, functions: &[String], own: &[String]) -> Option<String> {
+    let one = answer.workers.iter().find(|worker| {
         worker.functions.iter().any(|it| functions.contains(it)) && !own.contains(&worker.id)
     })?;
     Some(match one.id.as_str() {

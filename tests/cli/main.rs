@@ -15,6 +15,7 @@ mod documents;
 mod errors;
 mod faults;
 mod fuzz;
+mod hostile;
 mod intent;
 mod lives;
 mod odd;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding, or_ok};
+use crate::gearman::many;
 use crate::gearman::text::FunctionStatus;
 use crate::host::files::Node;
 use crate::intent::resolve::SiteResolved;
@@ -20,27 +21,40 @@ pub const CHECK: Check = Check {
 /// The time between two looks at a queue that may have stalled. A free worker takes
 /// the next job within milliseconds.
 const PAUSE: Duration = Duration::from_millis(700);
+/// A server that a site names may make up thousands of queues.
+const MOST: usize = 20;
 
 fn run(context: &Context) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    for server in context.servers() {
-        let Ok(looked) = context.look(server) else {
-            findings.push(Finding::skipped(format!(
-                "the job server {server} does not answer"
-            )));
-            continue;
-        };
-        let problems = look(context, server, &looked.queues);
-        findings.extend(or_ok(problems, || {
-            let waiting: u64 = looked.queues.iter().map(FunctionStatus::waiting).sum();
-            let running: u64 = looked.queues.iter().map(|it| it.running).sum();
-            format!("{waiting} waiting, {running} running on {server}")
-        }));
+    let servers: Vec<&str> = context.servers().collect();
+    let looked = many::each(&servers, |server| Ok(of_server(context, server)));
+    let mut findings: Vec<Finding> = Vec::new();
+    for found in looked {
+        findings.extend(found.unwrap_or_else(|why| vec![Finding::skipped(why)]));
     }
     if findings.is_empty() {
         findings.push(Finding::skipped("no job server is used here"));
     }
     findings
+}
+
+fn of_server(context: &Context, server: &str) -> Vec<Finding> {
+    let Ok(looked) = context.look(server) else {
+        return vec![Finding::skipped(format!(
+            "the job server {server} does not answer"
+        ))];
+    };
+    let mut problems = look(context, server, &looked.queues);
+    if problems.len() > MOST {
+        let more = problems.len() - MOST;
+        problems.truncate(MOST);
+        let message = format!("{more} more queues on {server} have such problems");
+        problems.push(Finding::warning(message, "see 'wp-gears status'"));
+    }
+    or_ok(problems, || {
+        let waiting: u64 = looked.queues.iter().map(FunctionStatus::waiting).sum();
+        let running: u64 = looked.queues.iter().map(|it| it.running).sum();
+        format!("{waiting} waiting, {running} running on {server}")
+    })
 }
 
 fn look(context: &Context, server: &str, queues: &[FunctionStatus]) -> Vec<Finding> {

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::base::problem::Problem;
+use crate::base::problem::{Problem, SiteResult};
 use crate::host::Host;
 use crate::host::platform::Family;
 use crate::intent::resolve::{Resolved, SiteResolved};
-use crate::plan::recipe::Items;
+use crate::plan::recipe::Recipe;
 use crate::resource::check::{Check, Condition, When};
 use crate::resource::enabled_extension::EnabledExtension;
 use crate::resource::extension::Extension;
@@ -33,7 +33,7 @@ pub fn packages(host: &Host, resolved: &Resolved) -> Result<Vec<Vec<String>>> {
 
 /// The build of the extension and the packages for it. They do nothing if no build
 /// is needed.
-pub fn build(host: &Host, items: &mut Items, resolved: &Resolved) -> Result<()> {
+pub fn build(host: &Host, items: &mut Recipe, resolved: &Resolved) -> Result<()> {
     for extension in all(host, resolved)? {
         let required = extension.builds_with.iter();
         items.host(Packages {
@@ -95,7 +95,7 @@ pub fn check(
     family: &'static Family,
     resolved: &Resolved,
     site: &SiteResolved,
-) -> Result<Check> {
+) -> SiteResult<Check> {
     let php = site.php.clone();
     let label = php.label();
     let all = all(host, resolved)?;

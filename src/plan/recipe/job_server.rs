@@ -13,7 +13,7 @@ use crate::host::files::Node;
 use crate::host::platform::{Gearmand, Init, Platform};
 use crate::intent::queue::WaitingJobs;
 use crate::intent::resolve::HostResolved;
-use crate::plan::recipe::{DROP_IN, Items, Text, drop_ins};
+use crate::plan::recipe::{DROP_IN, Recipe, Text, drop_ins};
 use crate::queue::confined;
 use crate::queue::mysql::MysqlStore;
 use crate::queue::running::{self, definition};
@@ -36,7 +36,7 @@ pub fn packages(host: &Host, platform: &Platform, resolved: &HostResolved) -> Ve
 
 pub fn resources(
     host: &Host,
-    items: &mut Items,
+    items: &mut Recipe,
     platform: &Platform,
     resolved: &HostResolved,
     waiting: WaitingJobs,

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use anyhow::Result;
 
 use crate::base::paths::{BASE, LIB, LOGS, binary, runner};
-use crate::base::problem::Problem;
+use crate::base::problem::{Problem, SiteError, SiteResult};
 use crate::base::secrets::Secrets;
 use crate::host::Host;
 use crate::host::platform::{Family, Platform};
@@ -52,14 +52,14 @@ pub const PHP: [(&str, &str); 8] = [
 const BUNDLED_PLUGIN: &str = include_str!("../../../templates/bundled.php");
 
 /// All resources in their wanted state.
-pub fn setup(host: &Host, resolved: &Resolved, run: Run) -> Result<Vec<Item>> {
+pub fn setup(host: &Host, resolved: &Resolved, run: Run) -> Result<Recipe> {
     let platform = host.platform()?;
-    let mut items = Items::default();
+    let mut items = Recipe::default();
     let of_host = &resolved.host;
     let server = of_host.roles.contains(&Role::Server);
     let worker = of_host.roles.contains(&Role::Worker);
     if resolved.sites.is_empty() && of_host.roles != [Role::Server] {
-        return Ok(items.list);
+        return Ok(items);
     }
     let live = host.live() && run.start;
 
@@ -77,10 +77,11 @@ pub fn setup(host: &Host, resolved: &Resolved, run: Run) -> Result<Vec<Item>> {
             items.host(reload);
         }
         for site in &resolved.sites {
-            items.site(
-                site,
-                extension::check(host, platform.family, resolved, site)?,
-            );
+            items.of_site(site, |items| {
+                let check = extension::check(host, platform.family, resolved, site)?;
+                items.site(site, check);
+                Ok(())
+            });
         }
         if of_host.roles.contains(&Role::Web) {
             items.host(Boolean {
@@ -90,7 +91,8 @@ pub fn setup(host: &Host, resolved: &Resolved, run: Run) -> Result<Vec<Item>> {
         }
     }
     for site in &resolved.sites {
-        plugin_and_runner(host, &mut items, site, of_host.roles.contains(&Role::Web))?;
+        let serves = of_host.roles.contains(&Role::Web);
+        items.of_site(site, |items| plugin_and_runner(host, items, site, serves));
     }
     if worker {
         workers::supervisor(
@@ -112,7 +114,10 @@ pub fn setup(host: &Host, resolved: &Resolved, run: Run) -> Result<Vec<Item>> {
                     items.site(site, switch::held(site));
                 }
             }
-            workers::program(host, &mut items, resolved.host.supervisor, site, live)?;
+            let supervisor = resolved.host.supervisor;
+            items.of_site(site, |items| {
+                workers::program(host, items, supervisor, site, live)
+            });
         }
         // Of a removal that was cut off.
         let leaving = Paths::new(Path::new(BASE), &site.name).leaving;
@@ -124,15 +129,26 @@ pub fn setup(host: &Host, resolved: &Resolved, run: Run) -> Result<Vec<Item>> {
             items.site(site, switch::reread(host, site));
         }
     }
-    Ok(items.list)
+    Ok(items)
 }
 
+/// The resources of a host and its sites.
 #[derive(Default)]
-struct Items {
-    list: Vec<Item>,
+pub struct Recipe {
+    pub list: Vec<Item>,
+    /// Sites that have to be left out.
+    pub refused: Vec<(Scope, SiteError)>,
 }
 
-impl Items {
+impl Recipe {
+    /// Adds what belongs to a site, unless that fails.
+    fn of_site(&mut self, site: &SiteResolved, add: impl FnOnce(&mut Self) -> SiteResult<()>) {
+        if let Err(error) = add(self) {
+            let scope = Scope::Site(site.name.clone());
+            self.refused.push((scope, error));
+        }
+    }
+
     fn host(&mut self, resource: impl Resource + 'static) {
         self.list.push(Item {
             scope: Scope::Host,
@@ -190,7 +206,7 @@ fn optional(host: &Host, resolved: &Resolved) -> Result<Vec<String>> {
 /// The packages, preceded by the repositories that have them.
 fn packages(
     host: &Host,
-    items: &mut Items,
+    items: &mut Recipe,
     platform: &Platform,
     resolved: &Resolved,
 ) -> Result<()> {
@@ -269,7 +285,7 @@ const DROP_IN: &str = "wp-gears.conf";
 type Text = dyn Fn(&Host) -> Result<String> + Send + Sync;
 
 /// Drop-ins of ours for a unit, by their names.
-fn drop_ins<const N: usize>(items: &mut Items, unit: &str, all: [(&str, Box<Text>); N]) {
+fn drop_ins<const N: usize>(items: &mut Recipe, unit: &str, all: [(&str, Box<Text>); N]) {
     let folder = format!("/etc/systemd/system/{unit}.service.d");
     items.host(Directory {
         path: folder.clone().into(),
@@ -287,7 +303,7 @@ fn drop_ins<const N: usize>(items: &mut Items, unit: &str, all: [(&str, Box<Text
 
 /// What sites share and only root may write: the PHP that the runner links
 /// lead to and, for workers, their program and folders.
-fn own_files(items: &mut Items, worker: bool) {
+fn own_files(items: &mut Recipe, worker: bool) {
     let directory = |path: &Path, shared| Directory {
         path: path.to_owned(),
         owner: Owner::Root,
@@ -314,10 +330,10 @@ fn own_files(items: &mut Items, worker: bool) {
 
 fn plugin_and_runner(
     host: &Host,
-    items: &mut Items,
+    items: &mut Recipe,
     site: &SiteResolved,
     serves: bool,
-) -> Result<()> {
+) -> SiteResult<()> {
     must_use_plugins(host, items, site, serves)?;
     items.site(
         site,
@@ -336,10 +352,10 @@ fn plugin_and_runner(
 /// do.
 fn must_use_plugins(
     host: &Host,
-    items: &mut Items,
+    items: &mut Recipe,
     site: &SiteResolved,
     serves: bool,
-) -> Result<()> {
+) -> SiteResult<()> {
     let folder = &site.content.must_use;
     let brings = site.plugin.bundled;
     let bundled = brings.then(|| (site.plugin.main_file, BUNDLED_PLUGIN.to_owned()));

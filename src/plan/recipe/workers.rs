@@ -6,14 +6,14 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::base::paths::{BASE, LOGS};
-use crate::base::problem::Problem;
+use crate::base::problem::{Problem, SiteResult};
 use crate::host::Host;
 use crate::host::platform::{Init, Platform};
 use crate::host::supervisor::Supervisord;
 use crate::intent::resolve::SiteResolved;
 use crate::plan::Item;
 use crate::plan::journal::Scope;
-use crate::plan::recipe::{DROP_IN, Items, drop_ins};
+use crate::plan::recipe::{DROP_IN, Recipe, drop_ins};
 use crate::plan::recipe::{pip as own_supervisor, program as definition};
 use crate::resource::ResourceId;
 use crate::resource::check::{Check, Condition, When};
@@ -25,7 +25,7 @@ use crate::supervisor::rpc::SupervisorClient;
 
 /// supervisord, which has to run before any site depends on it.
 pub fn supervisor(
-    items: &mut Items,
+    items: &mut Recipe,
     platform: &Platform,
     supervisor: &'static Supervisord,
     is_host: bool,
@@ -88,7 +88,7 @@ pub fn supervisor(
 }
 
 /// The folders and the log of a site's workers.
-pub fn folders(items: &mut Items, site: &SiteResolved) {
+pub fn folders(items: &mut Recipe, site: &SiteResolved) {
     for (folder, contents) in [
         ("run", Contents::Removed),
         ("cache", Contents::Removed),
@@ -112,11 +112,11 @@ pub fn folders(items: &mut Items, site: &SiteResolved) {
 /// The definition of a site's workers, and the workers.
 pub fn program(
     host: &Host,
-    items: &mut Items,
+    items: &mut Recipe,
     supervisor: &'static Supervisord,
     site: &SiteResolved,
     live: bool,
-) -> Result<()> {
+) -> SiteResult<()> {
     let file = definition::file(host, supervisor, site)?;
     let patience = Duration::from(site.worker.stop_timeout) + Duration::from_secs(30);
     let group = |name: &str, ensure| Program::new(name, ensure, supervisor, patience);

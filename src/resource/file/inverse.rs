@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::secrets::Secrets;
 use crate::host::Host;
-use crate::resource::file::{Content, Edit, File, Next, Owner, Rebase, Step};
+use crate::resource::file::{Content, Edit, File, Next, Owner, Rebase, Step, read};
 use crate::resource::log::RemoveLog;
 use crate::resource::originals::{self, Backup};
 use crate::resource::{Phase, ResourceId, Revert, RevertContext, Reverted};
@@ -80,7 +80,7 @@ impl FileInverse {
     pub fn restored(&self, host: &Host) -> Result<(File, Vec<String>)> {
         let before = self.act.before.as_ref();
         let rebase = self.rebase(host)?;
-        let now = host.read(&self.path).ok().flatten();
+        let now = read(host, &self.path).ok().flatten();
         let left = rebase.revert(now.as_ref().map(|file| file.bytes.as_slice()));
         let shown = self.path.display();
         let left = left.notes.iter();

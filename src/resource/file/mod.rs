@@ -12,6 +12,7 @@ use similar::TextDiff;
 pub use inverse::FileInverse;
 pub use rebase::{Content, Rebase, Step};
 
+use crate::base::paths::LIB;
 use crate::base::problem::Problem;
 use crate::base::secrets::{self, Secrets};
 use crate::host::Host;
@@ -98,6 +99,14 @@ pub enum Owner {
     /// Root, readable for this group.
     Group(String),
     Ids(u32, u32),
+}
+
+/// Our program is larger than any text.
+fn read(host: &Host, path: &Path) -> Result<Option<FileData>> {
+    match path.starts_with(LIB) {
+        true => host.read_large(path),
+        false => host.read(path),
+    }
 }
 
 impl Owner {
@@ -187,7 +196,7 @@ impl File {
 
     /// The present file and what it will be.
     pub fn texts(&self, host: &Host) -> Result<(Option<FileData>, Next)> {
-        let now = host.read(&self.path)?;
+        let now = read(host, &self.path)?;
         let next = (self.make)(host, now.as_ref().map(|file| file.bytes.as_slice()))
             .with_context(|| format!("edit {}", self.path.display()))?;
         Ok((now, next))

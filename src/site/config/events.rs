@@ -1,7 +1,10 @@
 //! What the walk through a file finds, and the conditions under which it runs.
 
+use crate::site::config::bounds::split;
 use crate::site::config::folders::Folder;
+use crate::site::config::lines::line_of;
 use crate::site::config::php::Trivia;
+use crate::site::config::refusal::Refusal;
 use crate::site::config::truth::Truth;
 use crate::site::config::value::Value;
 use crate::site::plugins::constants;
@@ -47,6 +50,13 @@ pub fn of_network(name: &str) -> bool {
     NETWORK.contains(&name)
 }
 
+/// What is found in a file, with the files that it includes, is kept in several forms.
+pub const MAX_EVENTS: usize = 20_000;
+/// More guards around a line, and longer names in them, are branches like any other: each
+/// event has a copy.
+const MAX_GUARDS: usize = 8;
+const MAX_GUARD: usize = 256;
+
 /// The conditions under which a line runs.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Place {
@@ -63,6 +73,30 @@ pub struct Place {
 }
 
 impl Place {
+    /// Enters what runs only unless this is already defined.
+    pub fn enter_unless(&mut self, name: String) {
+        if self.unless.len() < MAX_GUARDS && name.len() <= MAX_GUARD {
+            self.unless.push(name);
+        } else {
+            self.enter_branch();
+        }
+    }
+
+    /// Enters what runs only if this file exists.
+    pub fn enter_if_file(&mut self, path: String) {
+        if self.if_file.is_none() && path.len() <= MAX_GUARD {
+            self.if_file = Some(path);
+        } else {
+            self.enter_branch();
+        }
+    }
+
+    /// Enters what runs under another condition.
+    pub fn enter_branch(&mut self) {
+        self.branch = true;
+        self.environment = false;
+    }
+
     /// What an `exit` or `return` here does.
     pub fn end(&self) -> End {
         match self {
@@ -236,4 +270,20 @@ pub struct Seen {
     pub collector: Option<String>,
     /// Only PHP 7.4 and older accept the file.
     pub old_grammar: bool,
+}
+
+impl Seen {
+    /// Refuses a file in which more was found than was kept.
+    pub fn complete(self, source: &[u8]) -> Result<Seen, Refusal> {
+        match self.events.get(MAX_EVENTS) {
+            None => Ok(self),
+            Some(event) => {
+                let line = Some(line_of(source, event.at));
+                Err(split(
+                    line,
+                    "the file has too many settings before this line",
+                ))
+            }
+        }
+    }
 }

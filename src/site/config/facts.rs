@@ -79,7 +79,8 @@ pub fn read(source: &[u8], include: &dyn Include) -> Result<Facts, Refusal> {
     let mut seen = php::parse(source, |program, view, trivia, old| {
         let location = Location { own: "", root };
         crate::site::config::walk::see(program, view, source, trivia, old, location)
-    })?;
+    })?
+    .complete(source)?;
     let mut warnings = Vec::new();
     if seen.old_grammar {
         warnings.push(Warning::new(

@@ -95,6 +95,9 @@ impl Folder {
 /// The folders that constants and variables hold so far.
 pub type KnownFolders = HashMap<String, Folder>;
 
+/// No path is longer.
+const MAX_PATH: usize = 4096;
+
 /// The folder that an expression names; `None` if that cannot be evaluated.
 pub fn folder(expr: &Expr<'_, '_>, reader: &Reader<'_>, known: &KnownFolders) -> Option<Folder> {
     let mut parts = Vec::new();
@@ -109,7 +112,7 @@ pub fn folder(expr: &Expr<'_, '_>, reader: &Reader<'_>, known: &KnownFolders) ->
     for part in parts.into_iter().rev() {
         found.below.push_str(&reader.value(part).text()?);
     }
-    Some(found)
+    Some(found).filter(|it| it.below.len() <= MAX_PATH)
 }
 
 fn base(expr: &Expr<'_, '_>, reader: &Reader<'_>, known: &KnownFolders) -> Option<Folder> {

@@ -28,17 +28,14 @@ impl Guard {
     /// Enters the branch in which the condition is true.
     pub fn enter(self, place: &mut Place) {
         match self {
-            Guard::Unless(name) => place.unless.push(name),
+            Guard::Unless(name) => place.enter_unless(name),
             Guard::Always => {}
-            Guard::IfFile(path) if place.if_file.is_none() => place.if_file = Some(path),
+            Guard::IfFile(path) => place.enter_if_file(path),
             Guard::Environment if !place.branch => {
                 place.branch = true;
                 place.environment = true;
             }
-            _ => {
-                place.branch = true;
-                place.environment = false;
-            }
+            _ => place.enter_branch(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Reads included files, and puts their events in place of the `include`.
 
-use crate::site::config::events::{End, Event, Kind, Opaque, Place, Seen};
+use crate::site::config::events::{End, Event, Kind, MAX_EVENTS, Opaque, Place, Seen};
 use crate::site::config::lines::Lines;
 use crate::site::config::reader::Location;
 use crate::site::config::refusal::{self, Refusal};
@@ -101,8 +101,10 @@ pub fn splice(from: From, include: &dyn Include, files: &mut Vec<String>, out: &
         php::parse(text, |program, view, trivia, old| {
             walk::see(program, view, text, trivia, old, location)
         })
+        .and_then(|seen| seen.complete(text))
         .ok()
     });
+    let seen = seen.filter(|seen| out.len() + seen.events.len() <= MAX_EVENTS);
     let (Some(text), Some(seen)) = (text, seen) else {
         return out.push(unread(path, &from));
     };
@@ -153,14 +155,18 @@ pub fn inline(
             continue;
         }
         let outer = at.place;
-        event.place = Place {
-            unless: [&outer.unless[..], &event.place.unless].concat(),
+        let mut place = Place {
+            unless: outer.unless.clone(),
             if_file: outer.if_file.clone().or(event.place.if_file),
             branch: outer.branch || event.place.branch || doubtful,
             // That of an included file is one of several values.
             environment: at.file.is_none() && event.place.environment,
             function: outer.function || event.place.function,
         };
+        for name in std::mem::take(&mut event.place.unless) {
+            place.enter_unless(name);
+        }
+        event.place = place;
         if let (Kind::Folder { folder, .. }, Some(path)) = (&mut event.kind, &at.file) {
             *folder = folder.take().map(|folder| folder.in_file(path));
         }

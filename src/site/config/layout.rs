@@ -95,6 +95,9 @@ fn same(begin: &str, end: &str) -> bool {
     begin.split_whitespace().next() == end.split_whitespace().next()
 }
 
+/// So many parts may be open at the same time.
+const MAX_PARTS: usize = 16;
+
 /// A part of the file between two comments.
 #[derive(Debug)]
 pub struct Part {
@@ -138,6 +141,9 @@ pub fn foreign(seen: &Seen, source: &[u8]) -> Vec<Part> {
         } else if let Some((begin, name)) = marker(source, comment.clone()) {
             if begin {
                 open.push((name, comment.start));
+                if open.len() > MAX_PARTS {
+                    open.remove(0);
+                }
             } else if let Some(at) = open.iter().rposition(|(it, _)| same(it, &name)) {
                 let (name, start) = open.swap_remove(at);
                 open.truncate(at);

@@ -1,4 +1,4 @@
-//! Line numbers.
+//! Line numbers, and where a word stands.
 
 /// The number of the line, from 1, with the byte at `at`. LF, CRLF and CR end
 /// lines.
@@ -29,4 +29,12 @@ impl Lines {
     pub fn at(&self, offset: usize) -> usize {
         self.0.partition_point(|end| *end < offset) + 1
     }
+}
+
+/// Where a word stands.
+pub fn find_all<'a>(text: &'a [u8], word: &'a [u8]) -> impl Iterator<Item = usize> + 'a {
+    text.windows(word.len())
+        .enumerate()
+        .filter(move |(_, window)| window[0] == word[0] && *window == word)
+        .map(|(at, _)| at)
 }

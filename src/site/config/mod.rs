@@ -1,6 +1,7 @@
 //! The wp-config.php editor. It works on bytes and does not touch files itself.
 
 mod block;
+mod bounds;
 mod change;
 mod collected;
 mod constants;

@@ -1,7 +1,8 @@
 //! Parses PHP source to a tree. Only this module knows the parser crate and its
 //! weaknesses.
 
-use crate::site::config::lines::line_of;
+use crate::site::config::bounds;
+use crate::site::config::lines::{find_all, line_of};
 use crate::site::config::refusal::Refusal;
 use crate::site::config::strange;
 use php_ast::Program;
@@ -9,13 +10,10 @@ use php_lexer::{LexerError, LexerErrorKind, Token, TokenKind};
 use php_rs_parser::{ParseOptions, PhpVersion, bumpalo::Bump, parse_arena_with};
 use std::ops::Range;
 
-const MAX_BYTES: usize = 8 << 20;
-/// The lexer takes quadratic time for unclosed heredocs.
-const MAX_HEREDOC_WORK: usize = 50_000_000;
-
 /// Deeper trees are parsed in a thread of their own, which costs more than parsing
 /// a small file.
 const MAX_DEPTH_HERE: usize = 120;
+const STACK_PER_LEVEL: usize = if cfg!(debug_assertions) { 8192 } else { 1024 };
 
 /// What the lexer found that is not in the tree.
 #[derive(Debug, Default)]
@@ -38,15 +36,11 @@ pub fn parse<R: Send>(
     source: &[u8],
     read: impl FnOnce(&Program<'_, '_>, &str, Trivia, bool) -> R + Send,
 ) -> Result<R, Refusal> {
-    if source.len() > MAX_BYTES {
-        return Err(Refusal::new(None, "the file is larger than 8 MB").by_hand(
-            "move what makes it large into a file that it includes, and run setup again",
-        ));
-    }
+    bounds::size(source)?;
     strange::encoding(source)?;
-    check_heredocs(source)?;
+    bounds::heredocs(source)?;
     let view = ascii_view(source);
-    let (tokens, errors) = php_lexer::lex_all(&view);
+    let (tokens, errors) = bounds::lex(&view)?;
     let trivia = trivia(&tokens, source)?;
     strange::no_code(source, !trivia.tags.is_empty())?;
     let unterminated = |error: &&LexerError| error.kind == LexerErrorKind::UnterminatedComment;
@@ -58,7 +52,8 @@ pub fn parse<R: Send>(
         );
     }
     strange::letters(source, &tokens)?;
-    let deep = depth(&tokens, &view) > MAX_DEPTH_HERE;
+    let depth = bounds::depth(&tokens, &view)?;
+    drop(tokens);
     // The parser looks back over all comments at each statement, so they are
     // blanked out. Errors of the lexer are left for the parser to report.
     let view = match errors.is_empty() {
@@ -66,15 +61,14 @@ pub fn parse<R: Send>(
         false => view,
     };
     let run = || parse_here(source, &view, trivia, read);
-    if !deep {
+    if depth <= MAX_DEPTH_HERE {
         return run();
     }
     // The tree can be as deep as a chain of operators is long, and a stack
-    // overflow kills the process, so the thread's stack fits any tree.
-    let per_byte = if cfg!(debug_assertions) { 4096 } else { 512 };
+    // overflow kills the process, so the thread's stack fits the tree.
     std::thread::scope(|scope| {
         let worker = std::thread::Builder::new()
-            .stack_size((32 << 20) + source.len() * per_byte)
+            .stack_size((32 << 20) + depth * STACK_PER_LEVEL)
             .spawn_scoped(scope, run);
         match worker.map(|handle| handle.join()) {
             Ok(Ok(result)) => result,
@@ -96,10 +90,12 @@ pub struct Part {
 /// All tokens, also of a file that does not parse. None for one that takes too
 /// long to read.
 pub fn tokens(source: &[u8]) -> Vec<Part> {
-    if source.len() > MAX_BYTES || check_heredocs(source).is_err() {
+    if bounds::size(source).is_err() || bounds::heredocs(source).is_err() {
         return Vec::new();
     }
-    let (tokens, _) = php_lexer::lex_all(&ascii_view(source));
+    let Ok((tokens, _)) = bounds::lex(&ascii_view(source)) else {
+        return Vec::new();
+    };
     // What follows the compiler's halt is data.
     let code = |token: &Token| !matches!(token.kind, TokenKind::Eof | TokenKind::HaltCompiler);
     tokens
@@ -151,32 +147,6 @@ fn ascii_view(source: &[u8]) -> String {
     String::from_utf8(bytes.collect()).unwrap_or_default()
 }
 
-fn check_heredocs(source: &[u8]) -> Result<(), Refusal> {
-    let mut count = 0;
-    for at in find_all(source, b"<<<") {
-        count += 1;
-        let label = source[at + 3..]
-            .iter()
-            .skip_while(|b| matches!(b, b' ' | b'\t' | b'\'' | b'"'))
-            .take_while(|b| b.is_ascii_alphanumeric() || **b == b'_' || !b.is_ascii());
-        // In the ASCII view, another label could look like the end of this one.
-        if label.clone().any(|b| !b.is_ascii()) {
-            return Err(Refusal::new(
-                Some(line_of(source, at)),
-                "the label of a heredoc has non-ASCII characters",
-            )
-            .by_hand("give it a label of the letters A to Z, and run setup again"));
-        }
-    }
-    if count * source.len() > MAX_HEREDOC_WORK {
-        return Err(
-            Refusal::new(None, "the file has too many heredocs for its size")
-                .by_hand("move them into a file that it includes, and run setup again"),
-        );
-    }
-    Ok(())
-}
-
 fn without_comments(view: String, comments: &[Range<usize>]) -> String {
     let mut bytes = view.into_bytes();
     for comment in comments {
@@ -184,41 +154,6 @@ fn without_comments(view: String, comments: &[Range<usize>]) -> String {
     }
     // All bytes are still ASCII, so the conversion cannot fail.
     String::from_utf8(bytes).unwrap_or_default()
-}
-
-/// An upper bound for the depth of the tree: the deepest nesting of brackets, plus
-/// the longest run of tokens without a separator, plus chained `else if`.
-fn depth(tokens: &[Token], view: &str) -> usize {
-    let (mut open, mut most_open, mut run, mut longest, mut elses) = (0usize, 0, 0, 0, 0);
-    let mut previous = TokenKind::Eof;
-    for token in tokens {
-        run += 1;
-        match token.kind {
-            // `if ( … ):` nests without brackets.
-            TokenKind::Colon if previous == TokenKind::RightParen => elses += 1,
-            TokenKind::LeftParen
-            | TokenKind::LeftBracket
-            | TokenKind::LeftBrace
-            | TokenKind::HashBracket => {
-                open += 1;
-                most_open = most_open.max(open);
-            }
-            TokenKind::RightParen | TokenKind::RightBracket | TokenKind::RightBrace => {
-                open = open.saturating_sub(1);
-            }
-            TokenKind::Semicolon => run = 0,
-            TokenKind::Else => elses += 1,
-            TokenKind::DoubleQuotedString | TokenKind::BacktickString | TokenKind::Heredoc => {
-                // Code inside a string has no tokens of its own.
-                let text = &view[token.span.start as usize..token.span.end as usize];
-                run += text.bytes().filter(|b| b"{[(.-$?".contains(b)).count();
-            }
-            _ => {}
-        }
-        longest = longest.max(run);
-        previous = token.kind;
-    }
-    most_open + longest + elses
 }
 
 fn trivia(tokens: &[Token], source: &[u8]) -> Result<Trivia, Refusal> {
@@ -260,11 +195,4 @@ fn short_tag(html: &[u8]) -> Option<usize> {
             .get(..3)
             .is_some_and(|word| word.eq_ignore_ascii_case(b"xml"))
     })
-}
-
-pub fn find_all<'a>(text: &'a [u8], word: &'a [u8]) -> impl Iterator<Item = usize> + 'a {
-    text.windows(word.len())
-        .enumerate()
-        .filter(move |(_, window)| window[0] == word[0] && *window == word)
-        .map(|(at, _)| at)
 }

@@ -205,8 +205,11 @@ fn lead(source: &[u8], facts: &Facts, top: usize) -> usize {
 }
 
 fn own_line(source: &[u8], at: usize) -> bool {
-    let line = line_start(source, at);
-    source[line..at].iter().all(|b| matches!(b, b' ' | b'\t'))
+    let mut before = source[..at].iter().rev();
+    matches!(
+        before.find(|b| !matches!(b, b' ' | b'\t')),
+        None | Some(b'\n' | b'\r')
+    )
 }
 
 /// The end of a managed part, ours or another tool's, which stays above the block.

@@ -17,6 +17,9 @@ const MAX_DEPTH: usize = 24;
 /// Nested conditions could be evaluated again and again. A large file takes a hundredth of
 /// this.
 const MAX_STEPS: usize = 1_000_000;
+/// A value that is copied takes a step for this many bytes, so that all copies of one file
+/// take 16 MB at most.
+const BYTES_PER_STEP: usize = 16;
 
 /// What has been assigned and defined so far.
 #[derive(Debug, Default)]
@@ -41,7 +44,7 @@ pub struct State {
     pub host_constants: HashSet<String>,
     /// Functions of the file that read the request's host name.
     pub host_functions: HashSet<String>,
-    /// How many expressions were evaluated.
+    /// How many steps evaluating took.
     pub steps: Cell<usize>,
 }
 
@@ -70,11 +73,24 @@ impl Reader<'_> {
     }
 
     fn value_within(&self, expr: &Expr<'_, '_>, depth: usize) -> Value {
-        let steps = self.state.steps.get();
-        self.state.steps.set(steps.saturating_add(1));
-        let Some(depth) = depth.checked_sub(1).filter(|_| steps < MAX_STEPS) else {
+        let Some(depth) = depth.checked_sub(1).filter(|_| self.goes_on(1)) else {
             return Value::computed(Truth::Unknown);
         };
+        let value = self.evaluate(expr, depth);
+        match self.goes_on(value.size() / BYTES_PER_STEP) {
+            true => value,
+            false => Value::computed(Truth::Unknown),
+        }
+    }
+
+    /// Takes some more steps, if any are left.
+    fn goes_on(&self, steps: usize) -> bool {
+        let taken = self.state.steps.get().saturating_add(steps);
+        self.state.steps.set(taken);
+        taken <= MAX_STEPS
+    }
+
+    fn evaluate(&self, expr: &Expr<'_, '_>, depth: usize) -> Value {
         let value = |expr| self.value_within(expr, depth);
         match &expr.kind {
             ExprKind::Null => Value::Null,

@@ -75,6 +75,19 @@ impl Value {
         }
     }
 
+    /// The bytes that a copy takes, roughly.
+    pub fn size(&self) -> usize {
+        match self {
+            Value::Text(text) | Value::Bareword(text) => text.len(),
+            Value::List(list) => list
+                .iter()
+                .map(|it| 64 + it.value.size() + it.key.as_ref().map_or(0, |key| 64 + key.size()))
+                .sum(),
+            Value::Environment(Some(value)) => value.size(),
+            _ => 0,
+        }
+    }
+
     pub fn computed(from_host: Truth) -> Value {
         Value::Computed { from_host }
     }

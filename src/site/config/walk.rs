@@ -2,7 +2,7 @@
 //! which PHP runs it. This file knows under which conditions code runs;
 //! `definitions.rs` knows what a call or an assignment means.
 
-use crate::site::config::events::{Event, Kind, Opaque, Place, Seen, Top, is_sign};
+use crate::site::config::events::{Event, Kind, MAX_EVENTS, Opaque, Place, Seen, Top, is_sign};
 use crate::site::config::folders::{KnownFolders, is_folder};
 use crate::site::config::guards::{Guard, SERVERS};
 use crate::site::config::php::Trivia;
@@ -126,6 +126,9 @@ impl<'w> Walker<'w> {
     }
 
     pub fn note(&mut self, kind: Kind, at: usize) {
+        if self.seen.events.len() > MAX_EVENTS {
+            return;
+        }
         let top = self.seen.tops.len().saturating_sub(1);
         let place = self.place.clone();
         self.seen.events.push(Event {
@@ -218,7 +221,7 @@ impl<'w> Walker<'w> {
             }
             if let Some(other) = stmt.else_branch {
                 let enter = |place: &mut Place| match otherwise {
-                    Some(name) => place.unless.push(name),
+                    Some(name) => place.enter_unless(name),
                     None => Guard::Other.enter(place),
                 };
                 walker.within(enter, so_far, |walker| {
