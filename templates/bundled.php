@@ -115,7 +115,14 @@ final class WP_Gears_Bundled {
 
 	private function client() {
 		if ( ! $this->client ) {
-			$live = array_filter( explode( ',', $this->servers() ), array( __CLASS__, 'answers' ) );
+			$servers = explode( ',', $this->servers() );
+			if ( class_exists( 'WP_Gears_Peer', false ) ) {
+				$strangers = WP_Gears_Peer::strangers( $servers );
+				if ( $strangers ) {
+					throw new RuntimeException( 'another user listens on ' . implode( ',', $strangers ) . ' in place of gearmand' );
+				}
+			}
+			$live = array_filter( $servers, array( __CLASS__, 'answers' ) );
 			if ( ! $live ) {
 				throw new RuntimeException( 'no answer' );
 			}

@@ -262,6 +262,10 @@ if ( ! class_exists( 'WP_Gears_Seal', false ) ) {
 		private $client;
 		/** @var callable Names the function of the site's jobs. */
 		private $function;
+		/** @var float When it looked who listens. */
+		private $looked = 0;
+		/** @var string[] */
+		private $strangers = array();
 
 		public function __construct( $client, $function ) {
 			$this->client   = $client;
@@ -271,6 +275,9 @@ if ( ! class_exists( 'WP_Gears_Seal', false ) ) {
 		public function __call( $name, $arguments ) {
 			$method = strtolower( $name );
 			if ( isset( self::SUBMITS[ $method ], $arguments[1] ) && call_user_func( $this->function ) === $arguments[0] ) {
+				if ( class_exists( 'WP_Gears_Peer', false ) && $this->is_strangers() ) {
+					return false;
+				}
 				$at     = self::SUBMITS[ $method ];
 				$unique = isset( $arguments[ $at ] ) ? $arguments[ $at ] : null;
 
@@ -280,6 +287,19 @@ if ( ! class_exists( 'WP_Gears_Seal', false ) ) {
 				}
 			}
 			return $this->client->$name( ...$arguments );
+		}
+
+		/** Whether a stranger listens in a job server's place; looks once in a second. */
+		private function is_strangers() {
+			global $gearman_servers;
+			if ( microtime( true ) - $this->looked > 1 ) {
+				$this->looked    = microtime( true );
+				$this->strangers = WP_Gears_Peer::strangers( $gearman_servers ? (array) $gearman_servers : array( '127.0.0.1:4730' ) );
+				if ( $this->strangers ) {
+					error_log( 'wp-gears: jobs are not submitted: another user listens on ' . implode( ',', $this->strangers ) . ' in place of gearmand' );
+				}
+			}
+			return (bool) $this->strangers;
 		}
 	}
 }

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::harness::{Host, Site};
+use crate::harness::{Host, Site, site};
 use crate::phase::phase;
 use crate::support::{everything, jobs_run, none, on_site, ready_host};
 
@@ -77,14 +77,24 @@ fn nobody_takes_the_job_servers_place() {
     }
     none(before.changes_to(&everything(&host)), "changed");
 
-    phase("she got no salt");
+    phase("she got no job and no salt");
+    // A page passes its job to WP-Cron.
+    let page = format!("{}/send.php", site::FOLDER);
+    let send = "<?php require 'wp-load.php'; var_dump(wp_async_task_add('test_job', ['n' => 99]));";
+    host.put(&page, send, 0o644).unwrap();
+    let answer = Site::first(&host).get("http://localhost/send.php");
+    assert_eq!(answer.0, 200, "{answer:?}");
+    assert!(answer.1.contains("true"), "{answer:?}");
     let got = host.read("/tmp/got").unwrap_or_default();
     assert!(!got.contains("WP_Async_Task"), "{got:?}");
 
     phase("gearmand comes back");
     host.shell("pkill -KILL -u mallory").ok();
     host.run(&["systemctl", "start", "gearman-job-server"]).ok();
-    jobs_run(&Site::first(&host), 20);
+    let site = Site::first(&host);
+    site.get("http://localhost/wp-cron.php");
+    assert_eq!(site.wait_for(1, Duration::from_secs(30)), [99]);
+    jobs_run(&site, 20);
     on_site(&host, "doctor", &[]).exits(0);
 }
 
