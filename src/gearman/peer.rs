@@ -206,10 +206,13 @@ mod tests {
             assert_eq!(owner(ours, at), Some(us), "{address}");
             assert_eq!(from_tables(ours, at), Some(us), "{address}");
             let found = ask_kernel(at, ours);
-            assert!(found.is_none_or(|(_, inode)| inode == 0), "{address}");
+            assert!(found.is_none_or(|(_, inode)| inode == 0), "{found:?}");
             let accepted = listener.accept().unwrap();
             let found = ask_kernel(at, ours);
-            assert!(found.is_none_or(|(uid, inode)| uid == us && inode != 0));
+            assert!(
+                found.is_none_or(|(uid, inode)| uid == us && inode != 0),
+                "{found:?}"
+            );
             assert_eq!(owner(ours, at), Some(us), "{address}");
             assert_eq!(from_tables(ours, at), Some(us), "{address}");
             drop(listener);
