@@ -114,10 +114,10 @@ pub fn depth(tokens: &[Token], view: &str) -> Result<usize, Refusal> {
                     more += text.iter().filter(|b| b"{[(.-$?".contains(b)).count();
                 }
             }
-            TokenKind::RightParen | TokenKind::RightBracket | TokenKind::RightBrace => {
-                if levels.len() > 1 {
-                    sum -= levels.pop().unwrap_or_default();
-                }
+            TokenKind::RightParen | TokenKind::RightBracket | TokenKind::RightBrace
+                if levels.len() > 1 =>
+            {
+                sum -= levels.pop().unwrap_or_default();
             }
             _ => {}
         }
