@@ -12,6 +12,8 @@ const MAX_TOKENS: usize = 400_000;
 const MAX_ERRORS: usize = 1_000;
 /// The lexer takes quadratic time for unclosed heredocs.
 const MAX_HEREDOC_WORK: usize = 50_000_000;
+/// No path is longer, and variables keep copies.
+pub const MAX_PATH: usize = 4096;
 /// Walking a tree takes a piece of the stack for each level.
 const MAX_DEPTH: usize = 20_000;
 

@@ -6,6 +6,7 @@ use std::path::{Component, Path, PathBuf};
 
 use php_ast::{ArgKind, BinaryOp, Expr, ExprKind, MagicConstKind};
 
+use crate::site::config::bounds::MAX_PATH;
 use crate::site::config::reader::Reader;
 use crate::site::config::value::{bare, function_name, global_name};
 
@@ -94,9 +95,6 @@ impl Folder {
 
 /// The folders that constants and variables hold so far.
 pub type KnownFolders = HashMap<String, Folder>;
-
-/// No path is longer.
-const MAX_PATH: usize = 4096;
 
 /// The folder that an expression names; `None` if that cannot be evaluated.
 pub fn folder(expr: &Expr<'_, '_>, reader: &Reader<'_>, known: &KnownFolders) -> Option<Folder> {

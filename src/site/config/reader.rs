@@ -1,5 +1,6 @@
 //! Evaluates expressions as a worker would, as far as possible without running them.
 
+use crate::site::config::bounds::MAX_PATH;
 use crate::site::config::truth::Truth;
 use crate::site::config::value::{
     Element, Value, bare, chain, function_name, global_name, is_http_host, key_of, server_key,
@@ -17,8 +18,7 @@ const MAX_DEPTH: usize = 24;
 /// Nested conditions could be evaluated again and again. A large file takes a hundredth of
 /// this.
 const MAX_STEPS: usize = 1_000_000;
-/// A value that is copied takes a step for this many bytes, so that all copies of one file
-/// take 16 MB at most.
+/// A copy of a value takes a step for so many bytes: 16 MB in all.
 const BYTES_PER_STEP: usize = 16;
 
 /// What has been assigned and defined so far.
@@ -76,11 +76,9 @@ impl Reader<'_> {
         let Some(depth) = depth.checked_sub(1).filter(|_| self.goes_on(1)) else {
             return Value::computed(Truth::Unknown);
         };
-        let value = self.evaluate(expr, depth);
-        match self.goes_on(value.size() / BYTES_PER_STEP) {
-            true => value,
-            false => Value::computed(Truth::Unknown),
-        }
+        let value = Some(self.evaluate(expr, depth));
+        let value = value.filter(|it| self.goes_on(it.size() / BYTES_PER_STEP));
+        value.unwrap_or(Value::computed(Truth::Unknown))
     }
 
     /// Takes some more steps, if any are left.
@@ -347,6 +345,10 @@ impl Reader<'_> {
 
     /// The path in an `include`: absolute, or relative to the folder of wp-config.php.
     pub fn path(&self, expr: &Expr<'_, '_>) -> Option<String> {
+        self.any_path(expr).filter(|path| path.len() <= MAX_PATH)
+    }
+
+    fn any_path(&self, expr: &Expr<'_, '_>) -> Option<String> {
         let parts = chain(bare(expr));
         let (first, rest) = parts.split_first()?;
         if let (ExprKind::Variable(name), []) = (&first.kind, rest)
