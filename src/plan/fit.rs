@@ -3,6 +3,8 @@
 
 use std::path::Path;
 
+use anyhow::Result;
+
 use crate::base::problem::{Problem, SiteError, SiteResult};
 use crate::host::Host;
 use crate::intent::resolve::{Resolved, SiteResolved};
@@ -107,10 +109,16 @@ fn unfit_php<'s>(
     Err(problem.help(help).into())
 }
 
-/// Every new wp-config.php has to parse with the site's own PHP.
-pub fn unparsable(host: &Host, resolved: &Resolved, plan: &Plan) -> Unfit {
-    let mut bad = Vec::new();
-    let mut left: Vec<(&SiteResolved, &File, Vec<u8>)> = Vec::new();
+/// A wp-config.php that the plan changes.
+struct Edited<'r> {
+    site: &'r SiteResolved,
+    file: &'r File,
+    before: Vec<u8>,
+    after: Vec<u8>,
+}
+
+fn edited<'r>(host: &Host, resolved: &'r Resolved, plan: &'r Plan) -> (Vec<Edited<'r>>, Unfit) {
+    let (mut found, mut bad) = (Vec::new(), Vec::new());
     for step in &plan.steps {
         let (Some(file), State::Differs(_)) = (step.item.resource.as_file(), &step.state) else {
             continue;
@@ -123,37 +131,85 @@ pub fn unparsable(host: &Host, resolved: &Resolved, plan: &Plan) -> Unfit {
             continue;
         };
         match file.texts(host) {
-            Ok((_, next)) => left.push((site, file, next.bytes.unwrap_or_default())),
+            Ok((now, next)) => found.push(Edited {
+                site,
+                file,
+                before: now.map(|file| file.bytes).unwrap_or_default(),
+                after: next.bytes.unwrap_or_default(),
+            }),
             Err(error) => bad.push((scope_of(site), error.into())),
         }
     }
+    (found, bad)
+}
+
+fn spoilt(edited: &Edited, why: &str) -> SiteError {
+    let what = format!("edit {}", edited.file.path.display());
+    let why = format!("PHP cannot parse the edited file ({why})");
+    let help = "nothing was written; please report this with an outline of the file";
+    Problem::new(what, why).help(help).into()
+}
+
+/// Below `--root`, the PHP of this machine parses every new wp-config.php, if there is
+/// one. That of the image may be of another version, so a file that this one rejects
+/// before it is edited, too, is only worth a note.
+pub fn unparsable_here(host: &Host, resolved: &mut Resolved, plan: &Plan) -> Result<Unfit> {
+    let machine = Host::new(None)?;
+    let php = Php {
+        path: "php".into(),
+        version: None,
+        collection: None,
+    };
+    let (edited, mut bad) = edited(host, resolved, plan);
+    if edited.is_empty() || !rustix::process::geteuid().is_root() {
+        return Ok(bad);
+    }
+    let stranger = machine.stranger()?;
+    let ask = |texts: &[&[u8]]| php::check(&machine, &php, &stranger, texts);
+    let after: Vec<&[u8]> = edited.iter().map(|it| it.after.as_slice()).collect();
+    let Ok(answers) = ask(&after) else {
+        return Ok(bad); // there is no PHP that could tell
+    };
+    let mut notes = Vec::new();
+    for (edited, why) in edited.iter().zip(answers) {
+        let Some(why) = why else { continue };
+        match ask(&[edited.before.as_slice()]).as_deref() {
+            Ok([None]) => bad.push((scope_of(edited.site), spoilt(edited, &why))),
+            Ok([Some(why)]) => notes.push(format!(
+                "the PHP of this machine cannot parse {} ({why}): make sure that the PHP of the image can",
+                edited.file.path.display()
+            )),
+            _ => {}
+        }
+    }
+    resolved.notes.extend(notes);
+    Ok(bad)
+}
+
+/// Every new wp-config.php has to parse with the site's own PHP.
+pub fn unparsable(host: &Host, resolved: &Resolved, plan: &Plan) -> Unfit {
+    let (mut left, mut bad) = edited(host, resolved, plan);
     // Sites that share a PHP and a user share a process.
-    while let Some((first, ..)) = left.first() {
-        let (php, user) = (&first.php, &first.user);
+    while let Some(first) = left.first() {
+        let (php, user) = (&first.site.php, &first.site.user);
         let (mine, others): (Vec<_>, Vec<_>) = left
             .into_iter()
-            .partition(|(site, ..)| site.php == *php && site.user == *user);
+            .partition(|it| it.site.php == *php && it.site.user == *user);
         left = others;
-        let texts: Vec<&[u8]> = mine.iter().map(|(_, _, text)| text.as_slice()).collect();
+        let texts: Vec<&[u8]> = mine.iter().map(|it| it.after.as_slice()).collect();
         let together = parse(host, php, user, &texts).ok();
-        for (at, (site, file, text)) in mine.iter().enumerate() {
+        for (at, edited) in mine.iter().enumerate() {
             // If PHP fails on one of the files, each is parsed alone.
             let answer = match &together {
                 Some(answers) => Ok(answers[at].clone()),
-                None => parse(host, php, user, &[text]).map(|answers| answers[0].clone()),
+                None => parse(host, php, user, &[&edited.after]).map(|answers| answers[0].clone()),
             };
             let error: SiteError = match answer {
                 Ok(None) => continue,
-                Ok(Some(why)) => {
-                    let what = format!("edit {}", file.path.display());
-                    let why = format!("PHP cannot parse the edited file ({why})");
-                    let help =
-                        "nothing was written; please report this with an outline of the file";
-                    Problem::new(what, why).help(help).into()
-                }
+                Ok(Some(why)) => spoilt(edited, &why),
                 Err(error) => error,
             };
-            bad.push((scope_of(site), error));
+            bad.push((scope_of(edited.site), error));
         }
     }
     bad

@@ -80,6 +80,11 @@ pub fn prepare(host: &Host, spec: &Spec, run: Run) -> Result<Prepared> {
             only_refusal(&resolved, &mut plan)?;
         }
     }
+    if !host.live() {
+        for (scope, error) in fit::unparsable_here(host, &mut resolved, &plan)? {
+            plan.refuse(scope, error.into_error());
+        }
+    }
     record_intent(host, spec, &resolved, &mut plan)?;
     Ok(Prepared { resolved, plan })
 }

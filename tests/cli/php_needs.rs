@@ -1,4 +1,5 @@
-//! The table of what PHP has to have, compared with what our PHP calls.
+//! The table of what PHP has to have, compared with what our PHP calls; and the PHP that
+//! is asked below `--root`.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -7,6 +8,7 @@ use std::process::Command;
 use wp_gears::site::php_settings::NEEDS;
 
 use super::common::needs::installed;
+use crate::root::{CONFIG, Root, SITE, code, text};
 
 /// Prints each call of one of PHP's own functions, and each use of one of its classes,
 /// in the files that are its arguments, unless the file first asks whether it exists.
@@ -97,4 +99,25 @@ fn our_php_calls_only_what_the_table_names_or_what_it_asked_for() {
         .filter(|name| !called.contains(name))
         .collect();
     assert!(stale.is_empty(), "nothing calls them any more: {stale:?}");
+}
+
+/// The machine that builds an image may have another PHP than the image.
+#[test]
+fn below_root_this_machines_php_is_asked() {
+    let root = Root::new();
+    let note = "the PHP of this machine cannot parse";
+    for (line, is_told) in [
+        ("$port = (int) '3306';", false),
+        ("$port = (real) '3306';", true),
+    ] {
+        root.put(
+            &format!("{SITE}/wp-config.php"),
+            &CONFIG.replacen("<?php\n", &format!("<?php\n{line}\n"), 1),
+        );
+        let output = root.run(&["plan", "--site", SITE]);
+        assert_eq!(code(&output), 0, "{}", text(&output));
+        assert_eq!(text(&output).contains(note), is_told, "{}", text(&output));
+    }
+    let output = root.run(&["setup", "--site", SITE, "--yes"]);
+    assert_eq!(code(&output), 0, "{}", text(&output));
 }
