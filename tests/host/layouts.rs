@@ -326,3 +326,63 @@ fn a_site_may_be_a_link_to_a_release() {
     assert!(again.stdout.contains("Nothing to change."), "{again}");
     host.run(&["wp-gears", "doctor"]).exits(0);
 }
+
+/// What Composer would bring to Bedrock, as far as its application.php needs it.
+const AUTOLOAD: &str = r#"<?php
+namespace Roots\WPConfig;
+class Config {
+    private static $map = array();
+    public static function define( $name, $value ) {
+        if ( defined( $name ) ) {
+            throw new \Exception( "$name is defined elsewhere" );
+        }
+        self::$map[ $name ] = $value;
+    }
+    public static function apply() {
+        foreach ( self::$map as $name => $value ) {
+            defined( $name ) || define( $name, $value );
+        }
+    }
+}
+"#;
+
+#[test]
+fn bedrock_keeps_its_wp_config() {
+    let host = ready_host("bedrock");
+    host.shell(
+        "cd /var/www/site; mkdir -p web/wp web/app vendor config/environments
+         find . -mindepth 1 -maxdepth 1 ! -name web ! -name vendor ! -name config -exec mv {} web/wp/ ';'
+         mv web/wp/wp-content/* web/app/; rm -rf web/wp/wp-content
+         sed 's#/wp-blog-header.php#/wp/wp-blog-header.php#' web/wp/index.php >web/index.php
+         { echo '<?php'; echo 'use Roots\\WPConfig\\Config;'; echo '$webroot_dir = dirname( __DIR__ ) . \"/web\";'
+           echo 'define( \"WP_ENV\", getenv( \"WP_ENV\" ) ?: \"production\" );'
+           grep -i '^ *define.*DB_\\|table_prefix' web/wp/wp-config.php | sed 's/^ *define/Config::define/'
+           echo 'Config::define( \"WP_CONTENT_DIR\", $webroot_dir . \"/app\" );'
+           echo 'Config::define( \"WP_CONTENT_URL\", \"http://localhost/app\" );'
+           echo '$env_config = __DIR__ . \"/environments/\" . WP_ENV . \".php\";'
+           echo 'if ( file_exists( $env_config ) ) { require_once $env_config; }'
+           echo 'Config::apply();'
+           echo 'if ( ! defined( \"ABSPATH\" ) ) { define( \"ABSPATH\", $webroot_dir . \"/wp/\" ); }'
+         } >config/application.php
+         cat config/application.php >&2
+         rm web/wp/wp-config.php
+         printf '%s\\n' '<?php' \"require_once dirname( __DIR__ ) . '/vendor/autoload.php';\" \"require_once dirname( __DIR__ ) . '/config/application.php';\" \"require_once ABSPATH . 'wp-settings.php';\" >web/wp-config.php
+         sed -i 's#root /var/www/site;#root /var/www/site/web;#' /etc/nginx/sites-enabled/site.conf
+         systemctl restart nginx",
+    )
+    .ok();
+    host.put("/var/www/site/vendor/autoload.php", AUTOLOAD, 0o644)
+        .unwrap();
+    host.shell(
+        "chown -R www-data: /var/www/site; cd /var/www/site/web/wp
+         runuser -u www-data -- php -r 'require \"wp-load.php\"; update_option(\"siteurl\", \"http://localhost/wp\");'",
+    )
+    .ok();
+    let layout = Layout {
+        folder: "/var/www/site/web/wp",
+        user: site::USER,
+        url: "http://localhost/wp",
+        options: &[],
+    };
+    layout.holds(&host);
+}
