@@ -386,3 +386,27 @@ fn bedrock_keeps_its_wp_config() {
     };
     layout.holds(&host);
 }
+
+#[test]
+fn debians_package_has_its_settings_in_etc() {
+    let host = ready_host("debian-package");
+    install(&host, &["wordpress"]).unwrap();
+    host.shell(
+        "{ echo '<?php'; grep -i '^ *define.*DB_\\|table_prefix' /var/www/site/wp-config.php; } \\
+             >/etc/wordpress/config-localhost.php
+         chown root:www-data /etc/wordpress/config-localhost.php
+         chmod 0640 /etc/wordpress/config-localhost.php
+         cp -a /var/www/site/wp-content/mu-plugins /var/lib/wordpress/wp-content/
+         chown -R www-data: /var/lib/wordpress/wp-content
+         sed -i 's#root /var/www/site;#root /usr/share/wordpress;#' /etc/nginx/sites-enabled/site.conf
+         ls -la /usr/share/wordpress /var/lib/wordpress/wp-content; systemctl restart nginx",
+    )
+    .ok();
+    let layout = Layout {
+        folder: "/usr/share/wordpress",
+        user: site::USER,
+        url: "http://localhost",
+        options: &[],
+    };
+    layout.holds(&host);
+}
