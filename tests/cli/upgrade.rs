@@ -7,6 +7,7 @@ use std::process::Command;
 use crate::intent::{INTENT, PROGRAM, is_settled, setup};
 use crate::root::{CONFIG, PARAMS, Root, SITE, code, text};
 
+const SANDBOX: &str = "/etc/systemd/system/gearman-job-server.service.d/00-wp-gears-sandbox.conf";
 const CONFIG_FILE: &str = "/var/www/site/wp-config.php";
 
 /// The state that the version without the intent file left: journals and programs.
@@ -103,6 +104,11 @@ fn what_the_version_before_wrote_stays_as_it_is() {
             // Only systemd reads that again: supervisord does not restart.
             tree.retain(|path, _| !path.ends_with("wp-gears-supervisor.service"));
         }
+        // That is new.
+        let sandbox = root.at(SANDBOX);
+        assert!(sandbox.exists());
+        after.remove(Path::new(&SANDBOX[1..]));
+
         assert_eq!(after, before, "{kind}");
         let recorded = root.get(INTENT);
         assert!(recorded.contains("\nworkers = 3\njob-timeout = 90\n"));
@@ -111,7 +117,7 @@ fn what_the_version_before_wrote_stays_as_it_is() {
         assert_eq!(code(&output), 0, "{}", text(&output));
         assert_eq!(root.get(CONFIG_FILE), CONFIG);
         assert_eq!(root.get("/etc/default/gearman-job-server"), PARAMS);
-        assert!(!root.at(INTENT).exists());
+        assert!(!root.at(INTENT).exists() && !sandbox.exists());
     }
 }
 
