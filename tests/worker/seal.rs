@@ -122,7 +122,8 @@ fn a_flood_of_forged_jobs_displaces_no_failed_job() {
         "{shown}"
     );
     // It is queued again as it was, sealed.
-    site.wp_gears(&["failed", "retry", id]);
+    let server = site.gearmand.server.to_string();
+    site.wp_gears(&["failed", "retry", id, "--servers", &server]);
     wait_for(20, "its next failure", || {
         site.failed()
             .iter()
