@@ -349,11 +349,11 @@ s.bind((\"127.0.0.1\", 4730)); s.listen(); time.sleep(600)' >/dev/null 2>&1 </de
     ),
     fault(
         "a worker runs as root",
-        "cd /root; echo 'sleep 600' >worker
-         setsid bash -c 'exec -a wp-gears sh worker --site /var/www/site' >/dev/null 2>&1 </dev/null & echo $! >/root/pid
+        "cd /root; echo 'sleep 600; true' >worker; cp /bin/sh wp-gears
+         setsid bash -c 'exec -a wp-gears ./wp-gears worker --site /var/www/site' >/dev/null 2>&1 </dev/null & echo $! >/root/pid
          sleep 0.5",
         "worker-user",
-        Hand("pkill -f '^[w]p-gears worker'; rm /root/worker"),
+        Hand("pkill -f '^[w]p-gears worker'; rm /root/worker /root/wp-gears"),
     ),
     fault(
         "the clock is behind the host's files",
