@@ -17,7 +17,11 @@ define( 'DOING_ASYNC', true );
 if ( ! defined( 'ABSPATH' ) ) {
 	require_once dirname( $_SERVER['SCRIPT_FILENAME'] ) . '/wp-load.php';
 }
-$GLOBALS['wp_async_task']->work();
+$task   = $GLOBALS['wp_async_task'];
+$worker = new GearmanWorker();
+$worker->addServers( isset( $GLOBALS['gearman_servers'] ) ? implode( ',', (array) $GLOBALS['gearman_servers'] ) : '127.0.0.1:4730' );
+$worker->addFunction( $task->gearman_function(), array( $task, 'do_job' ) );
+exit( $worker->work() ? 0 : 1 );
 "#;
 
 /// A manual setup, on a host with the packages and the plugin.
