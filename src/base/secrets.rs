@@ -41,7 +41,7 @@ static STRINGS: LazyLock<Regex> = LazyLock::new(|| {
 static SERVER: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"^[A-Za-z0-9.\-\[\]:]*:[0-9]{1,5}$").expect("a constant pattern"));
 static PASSWORDS: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"(?i)(--[a-z0-9-]*(?:password|secret)[a-z0-9-]*[= ])([^\s\\]+)")
+    Regex::new(r"(?i)(--[a-z0-9-]*(?:password|secret)[a-z0-9-]*[= ])(\S*[^\s\\])")
         .expect("a constant pattern")
 });
 
@@ -112,7 +112,10 @@ mod tests {
             shown.ends_with("+define('••••', '••••');  (changed)\n"),
             "{shown}"
         );
-        let shown = diff("+ --mysql-password=geheim \\\n", Secrets::Options);
-        assert!(!shown.contains("geheim"));
+        for password in ["geheim", "a\\b'c\"d$e`f;g#h"] {
+            let line = format!("+ --mysql-password={password} \\\n");
+            let shown = diff(&line, Secrets::Options);
+            assert_eq!(shown, format!("+ --mysql-password={MASK} \\\n"));
+        }
     }
 }

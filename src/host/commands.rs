@@ -10,7 +10,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::fs::{MemfdFlags, Mode, SealFlags};
 
 use crate::base::problem::Problem;
 use crate::host::Host;
@@ -188,6 +188,8 @@ fn input(bytes: &[u8]) -> std::io::Result<Stdio> {
     let mut file = memory_file("stdin")?;
     file.write_all(bytes)?;
     file.rewind()?;
+    // MariaDB's client ignores option files that everybody may write.
+    rustix::fs::fchmod(&file, Mode::from_raw_mode(0o444))?;
     rustix::fs::fcntl_add_seals(
         &file,
         SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK,
@@ -281,6 +283,17 @@ mod tests {
         let error = host.run(&Command::new("yes")).err();
         let said = error.map(|error| format!("{error:#}")).unwrap_or_default();
         assert!(said.contains("more than 64 MB"), "{said}");
+    }
+
+    /// Its path works as that of any file, too: clients of databases check who may write.
+    #[test]
+    fn nobody_else_may_write_a_commands_input() {
+        let host = Host::new(None).unwrap();
+        let input = "stat -L -c %a /dev/stdin; cat /dev/stdin";
+        for command in [shell(input), as_alice(input)] {
+            let output = host.check(&command.stdin("secret")).unwrap();
+            assert_eq!(output.text(), "444\nsecret");
+        }
     }
 
     /// Runs a script as a user that nobody is. These tests need root.
