@@ -298,11 +298,15 @@ mod tests {
 
     /// Runs a script as a user that nobody is. These tests need root.
     fn as_alice(script: &'static str) -> Command {
+        as_user(4001, script)
+    }
+
+    fn as_user(id: u32, script: &'static str) -> Command {
         shell(script).user(&User {
             name: "alice".into(),
-            uid: 4001,
-            gid: 4001,
-            groups: vec![4001],
+            uid: id,
+            gid: id,
+            groups: vec![id],
             home: "/".into(),
         })
     }
@@ -316,11 +320,12 @@ mod tests {
     fn a_users_command_leaves_no_process_behind() {
         let host = Host::new(None).unwrap();
         let leave = "setsid sh -c 'echo $$; setsid sleep 987 & exec sleep 987' & read -r _; sleep 0.2; exit 7";
-        let output = host.run(&as_alice(leave)).unwrap();
+        // Other tests have processes of alice's.
+        let output = host.run(&as_user(4010, leave)).unwrap();
         assert_eq!(output.status.code(), Some(7));
         let pid = output.text();
         assert!(!pid.is_empty() && is_gone(pid.trim()), "{pid}");
-        let ps = host.run(&Command::new("ps").args(["-u", "4001"])).unwrap();
+        let ps = host.run(&Command::new("ps").args(["-u", "4010"])).unwrap();
         assert_eq!(ps.text().lines().count(), 1, "{}", ps.text());
         // A command of root's may start daemons.
         let output = host.run(&shell("setsid sleep 987 & echo $!")).unwrap();
