@@ -12,6 +12,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 
 use crate::base::clock;
+use crate::worker::plain;
 
 /// The maximum number of files in the folder, which belongs to the worker user: with
 /// more, none is read.
@@ -178,17 +179,12 @@ const RETIRED: &str = "retired";
 
 /// The number of jobs finished by workers that have exited.
 pub fn retired(run: &Path) -> io::Result<u64> {
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32)
-        .open(run.join(RETIRED));
-    match file {
-        Ok(file) if !file.metadata()?.is_file() => {
-            let why = format!("{RETIRED} is not a regular file");
-            Err(io::Error::other(why))
-        }
+    match plain::open(&run.join(RETIRED)) {
         Ok(file) => number(&file),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(0),
+        Err(e) if e.kind() == io::ErrorKind::InvalidInput => {
+            Err(io::Error::other(format!("{RETIRED} is {e}")))
+        }
         Err(e) => Err(e),
     }
 }
@@ -243,12 +239,8 @@ pub fn read(run: &Path) -> io::Result<Vec<WorkerStatus>> {
 }
 
 fn read_one(path: &Path, pid: i32, owner: u32) -> Option<WorkerStatus> {
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32)
-        .open(path)
-        .ok()?;
-    if !file.metadata().ok()?.is_file() || !is_locked(&file) {
+    let file = plain::open(path).ok()?;
+    if !is_locked(&file) {
         return None; // not from a worker, or the worker died
     }
     if fs::metadata(format!("/proc/{pid}")).ok()?.uid() != owner {

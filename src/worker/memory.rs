@@ -1,15 +1,14 @@
 //! What the workers of a site remember for their next start, so that idle workers
 //! do not need PHP.
 
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::Read;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
 use crate::worker::generation::Generation;
+use crate::worker::plain;
 use crate::worker::staleness::Stamps;
 
 /// A file in the site's run folder.
@@ -50,17 +49,8 @@ pub fn told(run: &Path) -> Option<Told> {
     serde_json::from_slice(&read(run)?).ok()
 }
 
-/// The folder belongs to the worker user, so only a regular file is read, and only up
-/// to a limit.
 fn read(run: &Path) -> Option<Vec<u8>> {
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32)
-        .open(run.join(FILE))
-        .ok()?;
-    if !file.metadata().ok()?.is_file() {
-        return None;
-    }
+    let file = plain::open(&run.join(FILE)).ok()?;
     let mut text = Vec::new();
     file.take(MAX_SIZE).read_to_end(&mut text).ok()?;
     Some(text)

@@ -17,6 +17,7 @@ pub mod options;
 mod outcome;
 mod output;
 mod php;
+mod plain;
 mod pool;
 pub mod rest;
 mod retries;
@@ -66,9 +67,7 @@ impl Paths {
             reload: state.join("run").join(format!("{name}.reload")),
         }
     }
-}
 
-impl Paths {
     /// The folder of compiled code that PHP uses until the next reload.
     pub fn opcodes(&self) -> PathBuf {
         self.cache.join(Generation::of(&self.reload).name())

@@ -6,6 +6,7 @@
 //! after a grace, and never again.
 
 use std::fs::{self, OpenOptions};
+use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -13,6 +14,7 @@ use std::time::{Duration, SystemTime};
 use crate::gearman::server::Server;
 use crate::worker::log::SiteLog;
 use crate::worker::options::{WorkerArgs, WorkerSettings};
+use crate::worker::plain;
 
 /// How a sealed payload begins; of any version.
 pub const SEALED: &[u8] = b"wp-gears-seal:";
@@ -188,16 +190,7 @@ impl Sealing {
 }
 
 fn present(run: &Path) -> Option<String> {
-    use std::io::Read;
-    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(flags.bits() as i32)
-        .open(run.join(PRESENT))
-        .ok()?;
-    if !file.metadata().ok()?.is_file() {
-        return None;
-    }
+    let file = plain::open(&run.join(PRESENT)).ok()?;
     let mut text = String::new();
     file.take(64).read_to_string(&mut text).ok()?;
     Some(text.trim().to_owned())

@@ -12,6 +12,8 @@ use rustix::fs::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::worker::plain;
+
 /// The maximum number of failed jobs of a site, and of their bytes. Beyond these, the
 /// oldest are dropped.
 pub const MAX_KEPT: usize = 1000;
@@ -203,7 +205,7 @@ impl JobStore {
 
     fn number(&self, name: &str) -> u64 {
         let mut text = String::new();
-        open_plain(&self.failed, name)
+        plain::open_in(&self.failed, name)
             .and_then(|file| file.take(32).read_to_string(&mut text))
             .ok()
             .and_then(|_| text.trim().parse().ok())
@@ -240,7 +242,7 @@ impl JobStore {
             if due(&name).is_none_or(|at| at > now) {
                 break;
             }
-            let Ok(file) = open_plain(&self.waiting, &name) else {
+            let Ok(file) = plain::open_in(&self.waiting, &name) else {
                 continue;
             };
             // Another worker may have finished it since the folder was read.
@@ -323,14 +325,14 @@ impl JobStore {
     fn record(&self, dir: &OwnedFd, name: &str, bytes: &mut u64) -> io::Result<JobRecord> {
         let id = id_of(name);
         file_name(id)?;
-        let mut from = BufReader::new(open_plain(dir, name)?);
+        let mut from = BufReader::new(plain::open_in(dir, name)?);
         let record = header(&mut from, bytes)?;
         let id = id.to_owned();
         Ok(JobRecord { id, ..record })
     }
 
     pub fn read(&self, id: &str) -> io::Result<(JobRecord, Vec<u8>)> {
-        read(&open_plain(&self.failed, &file_name(id)?)?)
+        read(&plain::open_in(&self.failed, &file_name(id)?)?)
     }
 
     pub fn forget(&self, id: &str) -> io::Result<()> {
@@ -342,7 +344,7 @@ impl JobStore {
         let missing = io::ErrorKind::NotFound;
         let names = names(&self.waiting)?;
         let name = names.iter().find(|name| id_of(name) == id).ok_or(missing)?;
-        let file = open_plain(&self.waiting, name)?;
+        let file = plain::open_in(&self.waiting, name)?;
         if file.try_lock().is_err() {
             return Ok(false);
         }
@@ -411,21 +413,6 @@ fn all_names(dir: &OwnedFd) -> io::Result<Vec<String>> {
         }
     }
     Ok(names)
-}
-
-fn open_plain(dir: &OwnedFd, name: &str) -> io::Result<File> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = openat(dir, name, flags, Mode::empty())?;
-    if rustix::fs::FileType::from_raw_mode(fstat(&file)?.st_mode)
-        == rustix::fs::FileType::RegularFile
-    {
-        Ok(file.into())
-    } else {
-        Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "not a regular file",
-        ))
-    }
 }
 
 /// Adds the number of bytes that it read, also if they are no record.
