@@ -268,14 +268,9 @@ impl Host {
 
     /// The TCP sockets that a process listens on.
     pub fn listeners_of(&self, pid: u32) -> Vec<Listener> {
-        let sockets: Vec<String> = std::fs::read_dir(format!("/proc/{pid}/fd"))
-            .into_iter()
-            .flatten()
-            .flatten()
-            .filter_map(|fd| Some(std::fs::read_link(fd.path()).ok()?.to_str()?.to_owned()))
-            .collect();
+        let open = self.open_files(pid);
         let mut all = self.all_listeners();
-        all.retain(|listener| sockets.contains(&format!("socket:[{}]", listener.inode)));
+        all.retain(|listener| open.contains(&listener.link()));
         all
     }
 
@@ -300,14 +295,9 @@ impl Host {
 
     /// The process that has a listening socket open.
     pub fn holder(&self, listener: &Listener) -> Option<Process> {
-        let wanted = format!("socket:[{}]", listener.inode);
-        self.processes().into_iter().find(|process| {
-            std::fs::read_dir(format!("/proc/{}/fd", process.pid))
-                .into_iter()
-                .flatten()
-                .flatten()
-                .any(|fd| std::fs::read_link(fd.path()).is_ok_and(|to| to.as_os_str() == &*wanted))
-        })
+        let link = listener.link();
+        let mut all = self.processes().into_iter();
+        all.find(|process| self.open_files(process.pid).contains(&link))
     }
 }
 
@@ -348,6 +338,13 @@ pub struct Listener {
     /// The user of the process that opened it.
     pub uid: u32,
     inode: u64,
+}
+
+impl Listener {
+    /// What an open descriptor of it links to.
+    fn link(&self) -> PathBuf {
+        format!("socket:[{}]", self.inode).into()
+    }
 }
 
 #[cfg(test)]
