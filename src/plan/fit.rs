@@ -26,17 +26,14 @@ fn scope_of(site: &SiteResolved) -> Scope {
 /// Refuses sites whose PHP does not say where its settings are: the rest of the recipe
 /// asks all PHPs.
 pub fn leave_out_silent_phps(host: &Host, resolved: &mut Resolved) {
-    let mut known: Vec<(Php, bool)> = Vec::new();
+    let mut answering: Vec<Php> = Vec::new();
     let (refused, sites) = (&mut resolved.refused, &mut resolved.sites);
     sites.retain(|site| {
-        if known
-            .iter()
-            .any(|(php, answers)| *answers && *php == site.php)
-        {
+        if answering.contains(&site.php) {
             return true;
         }
         match site.php.ini_dirs(host) {
-            Ok(_) => known.push((site.php.clone(), true)),
+            Ok(_) => answering.push(site.php.clone()),
             Err(error) => {
                 refused.push((site.dir.clone(), error));
                 return false;

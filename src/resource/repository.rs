@@ -1,5 +1,5 @@
 //! A repository besides those of the distribution, such as EPEL: added only if
-//! A repository besides those of the distribution, such as EPEL: added only if
+//! a package is not available without it.
 
 use std::sync::Arc;
 

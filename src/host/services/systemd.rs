@@ -111,7 +111,6 @@ impl ServiceManager for Systemd {
     }
 }
 
-/// A unit from its block of `systemctl show`.
 /// The service in a process's cgroup. Those of users' own service managers do not
 /// count: users name them.
 fn service_of(groups: &str) -> Option<&str> {
@@ -120,6 +119,7 @@ fn service_of(groups: &str) -> Option<&str> {
     paths.find_map(|line| line.rsplit('/').find_map(|it| it.strip_suffix(".service")))
 }
 
+/// A unit from its block of `systemctl show`.
 fn unit(host: &Host, name: &str, block: &str) -> Unit {
     let values: HashMap<&str, &str> = block.lines().filter_map(|l| l.split_once('=')).collect();
     let value = |key| values.get(key).copied().unwrap_or_default();
