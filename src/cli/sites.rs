@@ -99,11 +99,8 @@ impl WorkerSite {
 
     fn tell(&mut self, program: &ProgramSection) {
         self.dir = program.site();
-        let servers = program.option("--servers").unwrap_or_default();
-        self.servers = servers
-            .split(',')
-            .filter_map(|server| server.parse().ok())
-            .collect();
+        let servers = program.servers().unwrap_or_default();
+        self.servers = servers.iter().filter_map(|it| it.parse().ok()).collect();
     }
 }
 

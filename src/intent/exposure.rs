@@ -113,8 +113,8 @@ pub fn neighbours(host: &Host, resolved: &Resolved) -> Option<String> {
     let here = |site: &PathBuf| resolved.sites.iter().any(|it| it.dir == *site);
     let programs = programs::all(host, own.supervisor).unwrap_or_default();
     for (site, program) in by_site(programs) {
-        let servers = program.option("--servers").unwrap_or_default();
-        if !here(&site) && servers.split(',').any(|it| it == server) {
+        let servers = program.servers().unwrap_or_default();
+        if !here(&site) && servers.contains(&server) {
             users.extend(program.get("user").map(str::to_owned));
         }
     }

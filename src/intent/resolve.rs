@@ -239,10 +239,8 @@ fn servers_of_all(
 ) -> Option<Vec<String>> {
     let of_site = |dir: &PathBuf| {
         let program = programs.iter().find(|it| it.site().as_ref() == Some(dir));
-        match program.and_then(|program| program.option("--servers")) {
-            Some(servers) => Some(servers.split(',').map(str::to_owned).collect()),
-            None => settings_of(host, dir)?.servers,
-        }
+        let of_program = program.and_then(|program| program.servers());
+        of_program.or_else(|| settings_of(host, dir)?.servers)
     };
     let mut all = sites.iter().filter_map(of_site);
     let first: Vec<String> = all.next()?;

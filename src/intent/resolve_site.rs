@@ -14,6 +14,7 @@ use crate::host::Host;
 use crate::host::files::Node;
 use crate::host::platform::Platform;
 use crate::intent::adopt::{self};
+use crate::intent::exposure::{self, Reach};
 use crate::intent::options::{Role, Site, SiteOptions, WorkerMode};
 use crate::intent::resolved::{Asked, HostResolved, SiteResolved};
 use crate::intent::salts;
@@ -207,12 +208,7 @@ pub fn resolve_site(
 fn is_shared(resolved: &HostResolved) -> bool {
     let has_pages = resolved.roles.contains(&Role::Web);
     let serves = resolved.roles.contains(&Role::Server);
-    let is_open = serves
-        && !resolved
-            .listen
-            .parse()
-            .is_ok_and(|it: Server| it.is_local());
-    !has_pages || is_open
+    !has_pages || serves && exposure::reach(&resolved.listen) != Reach::Machine
 }
 
 /// The site's servers with this host's own server at its current address. PHP's

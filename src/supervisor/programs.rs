@@ -38,6 +38,12 @@ impl ProgramSection {
         words.get(at + 1).cloned()
     }
 
+    /// The job servers in its command line, if it is a worker of ours.
+    pub fn servers(&self) -> Option<Vec<String>> {
+        let servers = self.option("--servers")?;
+        Some(servers.split(',').map(str::to_owned).collect())
+    }
+
     /// The site whose jobs it runs, if it is a worker of ours.
     pub fn site(&self) -> Option<PathBuf> {
         site_of(&self.command())
