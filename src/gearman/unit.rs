@@ -2,14 +2,14 @@
 //! that our options take effect: gearmand fails to start if an option is given
 //! twice, and older units read no options file.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use anyhow::Result;
 
 use crate::gearman::options::{self, Wanted};
 use crate::host::Host;
 use crate::host::platform::{Family, Init};
-use crate::host::services::Unit;
+use crate::host::services::{DROP_IN, Unit, drop_in_folder};
 
 /// How the wanted options are split between the options file and the unit.
 pub struct Definition {
@@ -21,11 +21,8 @@ pub struct Definition {
     pub exec_start: Option<String>,
 }
 
-pub fn drop_in_path(family: &Family) -> String {
-    format!(
-        "/etc/systemd/system/{}.service.d/wp-gears.conf",
-        family.gearmand.unit
-    )
+pub fn drop_in_path(family: &Family) -> PathBuf {
+    drop_in_folder(family.gearmand.unit).join(DROP_IN)
 }
 
 /// `secrets` are the options that no file may hold whose words others can see.
@@ -94,7 +91,7 @@ fn command_line(host: &Host, family: &Family, unit: &Unit) -> Result<String> {
     if !unit.present {
         return Ok(family.gearmand.stock_start.to_owned());
     }
-    let ours = host.read(Path::new(&drop_in_path(family)))?;
+    let ours = host.read(&drop_in_path(family))?;
     let sets = |bytes: &[u8]| {
         bytes
             .split(|b| *b == b'\n')

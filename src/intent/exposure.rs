@@ -84,8 +84,7 @@ pub fn notes(host: &Host, resolved: &Resolved) -> Vec<String> {
         ));
         notes.push(format!(
             "admit only the hosts of workers and pages to it, each as PEER: {}",
-            host.firewall()
-                .admits_only_a_peer(own.port, is_v6(&own.listen))
+            admission(host, own.port, own.listen.parse().ok())
         ));
     }
     notes.extend(neighbours(host, resolved));
@@ -93,10 +92,13 @@ pub fn notes(host: &Host, resolved: &Resolved) -> Vec<String> {
     notes
 }
 
-/// Whether peers come by IPv6 alone.
-fn is_v6(listen: &str) -> bool {
-    let address = listen.parse::<IpAddr>();
-    address.is_ok_and(|it| it.to_canonical().is_ipv6() && !it.is_unspecified())
+/// The commands of this host's firewall that admit only peers to a server that listens
+/// on this address, or on a name.
+pub fn admission(host: &Host, port: u16, address: Option<IpAddr>) -> String {
+    // On all addresses, peers come by IPv4 as well.
+    let is_v6 = |it: IpAddr| it.to_canonical().is_ipv6() && !it.is_unspecified();
+    host.firewall()
+        .admits_only_a_peer(port, address.is_some_and(is_v6))
 }
 
 /// Sites of different users on this host's job server: those at hand, and those whose

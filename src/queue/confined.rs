@@ -1,6 +1,6 @@
 //! Whether gearmand runs in the sandbox that its options allow.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Result;
 
@@ -8,12 +8,11 @@ use crate::gearman::sandbox::{self, Sandbox};
 use crate::host::Host;
 use crate::host::platform::{Family, Init};
 use crate::host::process::Process;
-use crate::host::services::Unit;
+use crate::host::services::{Unit, drop_in_folder};
 
 /// The drop-in with the sandbox.
 pub fn path(family: &Family) -> PathBuf {
-    let folder = format!("/etc/systemd/system/{}.service.d", family.gearmand.unit);
-    Path::new(&folder).join(sandbox::FILE)
+    drop_in_folder(family.gearmand.unit).join(sandbox::FILE)
 }
 
 /// The text of the drop-in for a gearmand with these options besides its unit's.

@@ -73,10 +73,7 @@ fn run(context: &Context) -> Vec<Finding> {
         );
         let help = format!(
             "admit only the hosts of workers and pages, each as PEER, with '{}'; or run 'wp-gears setup --listen 127.0.0.1'",
-            context.host.firewall().admits_only_a_peer(
-                port,
-                listener.address.is_ipv6() && !listener.address.is_unspecified()
-            )
+            exposure::admission(context.host, port, Some(listener.address))
         );
         problems.push(match asked {
             true => Finding::warning(message, help),

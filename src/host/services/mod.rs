@@ -122,6 +122,14 @@ pub trait ServiceManager: Debug + Sync {
     fn clock_hint(&self) -> &'static str;
 }
 
+/// The name of our drop-in for a unit.
+pub const DROP_IN: &str = "wp-gears.conf";
+
+/// The folder of an administrator's drop-ins for a unit.
+pub fn drop_in_folder(unit: &str) -> PathBuf {
+    format!("/etc/systemd/system/{unit}.service.d").into()
+}
+
 impl Host {
     /// The version of the installed systemd; `None` if it is old or there is none.
     pub fn systemd_version(&self) -> Option<u32> {

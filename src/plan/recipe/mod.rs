@@ -18,6 +18,7 @@ use crate::base::problem::{Problem, SiteError, SiteResult};
 use crate::base::secrets::Secrets;
 use crate::host::Host;
 use crate::host::platform::{Family, Platform};
+use crate::host::services::drop_in_folder;
 use crate::intent::options::{Role, WorkerMode};
 use crate::intent::resolve::{Resolved, SiteResolved};
 use crate::plan::journal::Scope;
@@ -278,17 +279,14 @@ fn no_server_here(platform: &Platform, family: &Family) -> Problem {
     ))
 }
 
-/// The name of our drop-in for a unit.
-const DROP_IN: &str = "wp-gears.conf";
-
 /// The text of a drop-in.
 type Text = dyn Fn(&Host) -> Result<String> + Send + Sync;
 
 /// Drop-ins of ours for a unit, by their names.
 fn drop_ins<const N: usize>(items: &mut Recipe, unit: &str, all: [(&str, Box<Text>); N]) {
-    let folder = format!("/etc/systemd/system/{unit}.service.d");
+    let folder = drop_in_folder(unit);
     items.host(Directory {
-        path: folder.clone().into(),
+        path: folder.clone(),
         owner: Owner::Root,
         mode: 0o755,
         shared: true,
@@ -296,7 +294,7 @@ fn drop_ins<const N: usize>(items: &mut Recipe, unit: &str, all: [(&str, Box<Tex
     for (name, text) in all {
         items.host(File {
             make: Box::new(move |host, _| Ok(Some(text(host)?.into_bytes()).into())),
-            ..File::whole(format!("{folder}/{name}"), Vec::new(), 0o644)
+            ..File::whole(folder.join(name), Vec::new(), 0o644)
         });
     }
 }
