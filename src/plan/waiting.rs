@@ -1,15 +1,12 @@
 //! Keeps remove from stranding jobs that no worker would run.
 
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::Result;
 
 use crate::base::paths::BASE;
-use crate::gearman::many;
 use crate::gearman::options;
-use crate::gearman::server::Server;
-use crate::gearman::text::{Admin, FunctionStatus};
+use crate::gearman::text::FunctionStatus;
 use crate::host::Host;
 use crate::host::platform::Family;
 use crate::intent::adopt::own_server;
@@ -18,11 +15,9 @@ use crate::intent::salts;
 use crate::queue::running;
 use crate::resource::drained::{Drained, Purpose};
 use crate::resource::file::File;
-use crate::site::{config, plugins, settings};
+use crate::site::{config, plugins, queue, settings};
 use crate::worker::function_of;
 use crate::worker::heartbeat::{self, Activity};
-
-const LIMIT: Duration = Duration::from_secs(2);
 
 /// The jobs of a site whose workers are removed; `None` if it submits none. `salt` and
 /// `servers` are those that wp-config.php has lost.
@@ -51,24 +46,13 @@ pub fn of_site(
         .extend(salts::kept(host, name).map_or_else(Vec::new, |it| plugins::functions(Some(&it))));
     let run = Path::new(BASE).join("run").join(name);
     functions.extend(function_of(&run));
-    let servers: Vec<Server> = servers
+    let servers = servers
         .or(found.servers)
-        .unwrap_or_else(|| own_server(host).into_iter().collect())
-        .iter()
-        .filter_map(|server| server.parse().ok())
-        .collect();
+        .unwrap_or_else(|| own_server(host).into_iter().collect());
     Ok(Some(Drained {
         purpose: Purpose::StopWorkers(dir.to_owned()),
-        waiting: Box::new(move |_| {
-            // Nobody can run the jobs of a server that does not answer.
-            let answers = many::each(&servers, |server| {
-                let status = Admin::connect(server, LIMIT).and_then(|mut it| it.status());
-                status.map_err(|error| error.to_string())
-            });
-            let queues = answers.into_iter().flatten().flatten();
-            let mine = queues.filter(|queue| functions.contains(&queue.function));
-            Ok(mine.map(|queue| queue.waiting()).sum())
-        }),
+        // Nobody can run the jobs of a server that does not answer.
+        waiting: Box::new(move |_| Ok(queue::waiting(&functions, &servers))),
         wish,
         runs: run_jobs(&run),
         busy: false,

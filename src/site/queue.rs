@@ -50,11 +50,6 @@ impl Answers {
         self.0.get(server)?.as_ref().err().map(String::as_str)
     }
 
-    fn queues<'a>(&'a self, servers: &'a [String]) -> impl Iterator<Item = &'a FunctionStatus> {
-        let answers = servers.iter().filter_map(|name| self.answer(name));
-        answers.flat_map(|answer| &answer.queues)
-    }
-
     /// Refuses a site if workers other than its `own`, given by their ids, already
     /// run its jobs. A server that does not answer counts as having no workers.
     pub fn refuse_copy(
@@ -65,23 +60,21 @@ impl Answers {
         own: &[String],
     ) -> Result<(), Problem> {
         let functions = plugins::functions(Some(salt));
-        for name in servers {
-            let Some(answer) = self.answer(name) else {
-                continue;
-            };
-            let Some(served_by) = worker_of(answer, &functions, own) else {
-                continue;
-            };
-            let what = format!("set up {dir}");
-            let why = format!(
-                "other workers already run its jobs ({served_by} on {name}): another site has the same salt, perhaps because one is a copy of the other"
-            );
-            return Err(Problem::new(what, why).help(
+        let busy = servers.iter().find_map(|name| {
+            let worker = worker_of(self.answer(name)?, &functions, own)?;
+            Some((name, worker))
+        });
+        let Some((name, worker)) = busy else {
+            return Ok(());
+        };
+        let what = format!("set up {dir}");
+        let why = format!(
+            "other workers already run its jobs ({worker} on {name}): another site has the same salt, perhaps because one is a copy of the other"
+        );
+        Err(Problem::new(what, why).help(
             "if this site is a copy, remove WP_ASYNC_TASK_SALT from its wp-config.php or set another with --salt; \
             if those are this site's own workers on another host, let that host run its jobs",
-        ));
-        }
-        Ok(())
+        ))
     }
 
     /// Refuses a new salt while jobs are queued under the old function names. A
@@ -92,28 +85,26 @@ impl Answers {
         functions: &[String],
         servers: &[String],
     ) -> Result<(), Problem> {
-        for name in servers {
-            let waiting: u64 = self
-                .queues(std::slice::from_ref(name))
-                .filter(|queue| functions.contains(&queue.function))
-                .map(|queue| queue.jobs)
-                .sum();
-            if waiting > 0 {
-                let what = format!("change WP_ASYNC_TASK_SALT of {dir}");
-                let jobs = match waiting {
-                    1 => "1 job is".to_owned(),
-                    waiting => format!("{waiting} jobs are"),
-                };
-                let why = format!(
-                    "{jobs} queued on {name} under the current salt, and no worker would run them"
-                );
-                return Err(Problem::new(what, why).help(
-                "wait until the current workers have finished them, then run again; if there are no workers, \
-                run the plugin's own runner once for each job",
-            ));
-            }
-        }
-        Ok(())
+        let queued = servers.iter().find_map(|name| {
+            let queues = self.answer(name)?.queues.iter();
+            let mine = queues.filter(|queue| functions.contains(&queue.function));
+            let jobs: u64 = mine.map(|queue| queue.jobs).sum();
+            (jobs > 0).then_some((name, jobs))
+        });
+        let Some((name, jobs)) = queued else {
+            return Ok(());
+        };
+        let what = format!("change WP_ASYNC_TASK_SALT of {dir}");
+        let jobs = match jobs {
+            1 => "1 job is".to_owned(),
+            jobs => format!("{jobs} jobs are"),
+        };
+        let why =
+            format!("{jobs} queued on {name} under the current salt, and no worker would run them");
+        Err(Problem::new(what, why).help(
+            "wait until the current workers have finished them, then run again; if there are no workers, \
+            run the plugin's own runner once for each job",
+        ))
     }
 }
 
