@@ -67,8 +67,13 @@ pub fn prepare(host: &Host, spec: &Spec, run: Run) -> Result<Prepared> {
             resolved.notes.extend(notes);
         }
         let mut bad = fit::unparsable(host, &resolved, &plan);
-        let answers = Answers::of(resolved.sites.iter().map(SiteResolved::effective_servers));
-        if run.start && !resolved.host.roles.contains(&Role::Server) {
+        let depends = run.start && !resolved.host.roles.contains(&Role::Server);
+        let asks = |site: &&SiteResolved| {
+            depends || site.existing.is_none() || !site.names_left_behind().is_empty()
+        };
+        let asking = resolved.sites.iter().filter(asks);
+        let answers = Answers::of(asking.map(SiteResolved::effective_servers));
+        if depends {
             bad.extend(without_servers(&resolved, &answers));
         }
         bad.extend(refused_by_queues(host, &resolved, &answers));
