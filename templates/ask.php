@@ -147,14 +147,8 @@ final class WP_Gears_Ask {
 	}
 
 	private static function why_unsealed( $client ) {
-		if ( ! class_exists( 'WP_Gears_Seal', false ) ) {
-			return 'the must-use plugin that seals them is not loaded';
-		}
-		$why = WP_Gears_Seal::why_not();
-		if ( '' === $why && ! WP_Gears_Seal::seals( $client ) ) {
-			$why = 'it is not known how ' . get_class( $client ) . ' submits its jobs';
-		}
-		return $why;
+		// The must-use plugin has the class.
+		return class_exists( 'WP_Gears_Seal', false ) ? WP_Gears_Seal::why_unsealed( $client ) : 'the must-use plugin that seals them is not loaded';
 	}
 
 	private static function settings() {

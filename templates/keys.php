@@ -34,10 +34,7 @@ final class WP_Gears_Keys {
 		self::$born   = microtime( true );
 		self::$config = self::config();
 		self::$folder = $folder;
-		$why          = WP_Gears_Seal::why_not();
-		if ( '' === $why && ! WP_Gears_Seal::seals( $client ) ) {
-			$why = WP_Gears_Seal::$installed ? 'it is not known how ' . get_class( $client ) . ' submits its jobs' : 'the must-use plugin that seals them is not loaded';
-		}
+		$why          = WP_Gears_Seal::why_unsealed( $client );
 		$files = '' !== $folder && function_exists( 'glob' ) ? glob( "$folder/seal-*.key" ) : array();
 		foreach ( $files ?: array() as $file ) {
 			$key = @hex2bin( trim( (string) @file_get_contents( $file ) ) );

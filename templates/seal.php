@@ -122,6 +122,15 @@ if ( ! class_exists( 'WP_Gears_Seal', false ) ) {
 			return null === self::key() ? 'wp-config.php has no secret keys (AUTH_KEY and the like), and the database has none either' : '';
 		}
 
+		/** Why the jobs that this client submits are not sealed, or ''. */
+		public static function why_unsealed( $client ) {
+			$why = self::why_not();
+			if ( '' === $why && ! self::seals( $client ) ) {
+				$why = self::$installed ? 'it is not known how ' . get_class( $client ) . ' submits its jobs' : 'the must-use plugin that seals them is not loaded';
+			}
+			return $why;
+		}
+
 		public static function is_sealed( $payload ) {
 			return self::MAGIC === substr( $payload, 0, strlen( self::MAGIC ) );
 		}
