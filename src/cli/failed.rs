@@ -123,6 +123,13 @@ struct Opened {
     store: JobStore,
 }
 
+impl Opened {
+    fn list(&self, see: &mut dyn FnMut(JobRecord, Option<u64>)) -> Result<usize, Problem> {
+        let what = || format!("list {}", self.paths.failed.display());
+        self.store.list(see).map_err(|e| Problem::new(what(), e))
+    }
+}
+
 /// The jobs of the chosen sites. One whose folder cannot be read keeps nobody from the
 /// others: it is named, and the exit code tells.
 fn open(ui: Ui, args: &FailedArgs) -> Result<(Vec<Opened>, u8)> {
@@ -170,7 +177,7 @@ fn list(ui: Ui, stores: &[Opened]) -> Result<u8> {
     let (mut found, mut hidden, mut code) = (0, 0, DONE);
     for opened in stores {
         let site = opened.site.name.as_str();
-        let listed = opened.store.list(&mut |record, due| {
+        let listed = opened.list(&mut |record, due| {
             found += 1;
             line(ui, site, &record, due);
             if ui.json {
@@ -187,9 +194,8 @@ fn list(ui: Ui, stores: &[Opened]) -> Result<u8> {
                 ));
             }
             // The other sites' jobs are listed all the same.
-            Err(e) => {
-                let what = format!("list {}", opened.paths.failed.display());
-                ui.error("", &Problem::new(what, e).into());
+            Err(problem) => {
+                ui.error("", &problem.into());
                 code = FAILED;
             }
         }
@@ -309,9 +315,8 @@ fn each(
                     chosen.push(Kept { site, record, due });
                 }
             };
-            if let Err(e) = opened.store.list(&mut add) {
-                let what = format!("list {}", opened.paths.failed.display());
-                ui.error("", &Problem::new(what, e).into());
+            if let Err(problem) = opened.list(&mut add) {
+                ui.error("", &problem.into());
                 code = FAILED;
             }
         }
