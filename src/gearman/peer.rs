@@ -14,9 +14,8 @@ use rustix::net::sockopt::Timeout;
 use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 
 use crate::base::sockets::{self, Socket, TABLES};
+use crate::host::platform::users_of_gearmand;
 
-/// The users that gearmand's packages make for it.
-const USERS: [&str; 2] = ["gearman", "gearmand"];
 /// Folders of gearmand's, which only root can make and give to another user.
 const FOLDERS: [&str; 3] = ["/var/lib/gearman", "/run/gearman", "/run/gearmand"];
 
@@ -80,7 +79,7 @@ pub fn is_trusted(uid: u32) -> bool {
     if uid == 0 || uid == rustix::process::geteuid().as_raw() {
         return true;
     }
-    let users = USERS.iter().filter_map(|name| User::from_name(name).ok()?);
+    let users = users_of_gearmand().filter_map(|name| User::from_name(name).ok()?);
     let folders = FOLDERS.iter().filter_map(|dir| std::fs::metadata(dir).ok());
     let mut known = users
         .map(|user| user.uid.as_raw())
@@ -219,6 +218,14 @@ mod tests {
             assert_eq!(owner(ours, at), Some(us), "{address}");
             assert_eq!(from_tables(ours, at), Some(us), "{address}");
             drop(accepted);
+        }
+    }
+
+    #[test]
+    fn pages_trust_the_same_users() {
+        let php = include_str!("../../templates/peer.php");
+        for name in users_of_gearmand().chain(FOLDERS) {
+            assert!(php.contains(&format!("'{name}'")), "{name}");
         }
     }
 

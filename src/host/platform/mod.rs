@@ -197,6 +197,11 @@ impl Platform {
     }
 }
 
+/// The users that gearmand's packages make for it, of all families.
+pub fn users_of_gearmand() -> impl Iterator<Item = &'static str> {
+    table::FAMILIES.iter().map(|family| family.gearmand.user)
+}
+
 impl Source {
     /// The package that adds it, or its address; `None` if the host has it anyway.
     pub fn package(&self, platform: &Platform) -> Option<String> {
