@@ -9,9 +9,10 @@ use std::net::Shutdown;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, ExitStatus};
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
+use duct::{Expression, Handle};
 use nix::libc;
 use nix::sys::signal::{SigHandler, SigSet, Signal as NixSignal, signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -28,21 +29,17 @@ const PATIENCE: Duration = Duration::from_secs(3);
 
 /// A command that was started.
 pub(super) struct Running {
-    watcher: Child,
+    watcher: Handle,
     /// The watcher sends how the command ended, and then closes it.
     line: UnixStream,
 }
 
 impl Running {
     /// Starts a command with this user's rights, or with our own.
-    pub fn start(
-        command: &mut std::process::Command,
-        dir: CString,
-        user: Option<User>,
-    ) -> io::Result<Running> {
+    pub fn start(command: Expression, dir: CString, user: Option<User>) -> io::Result<Running> {
         let (line, theirs) = UnixStream::pair()?;
         let end = theirs.as_raw_fd();
-        let forked = move || {
+        let fork = move |dir: &CString, user: Option<&User>| -> io::Result<()> {
             // No signal ends the watcher, and it misses no end of a process.
             SigSet::all().thread_set_mask()?;
             // SAFETY: the default is no function of ours.
@@ -57,11 +54,16 @@ impl Running {
                     let child = Pid::from_raw(child.as_raw()).ok_or(Errno::SRCH)?;
                     watch(child, end, user.is_some())
                 }
-                ForkResult::Child => become_child(user.as_ref(), &dir),
+                ForkResult::Child => become_child(user, dir),
             }
         };
-        // SAFETY: only system calls between fork and exec.
-        let watcher = unsafe { command.pre_exec(forked) }.spawn()?;
+        let watcher = command.unchecked().before_spawn(move |child| {
+            let (dir, user) = (dir.clone(), user.clone());
+            // SAFETY: only system calls between fork and exec.
+            unsafe { child.pre_exec(move || fork(&dir, user.as_ref())) };
+            Ok(())
+        });
+        let watcher = watcher.start()?;
         Ok(Running { watcher, line })
     }
 
@@ -84,7 +86,7 @@ impl Running {
         let own = self.watcher.wait();
         Ok(Some(match told {
             Ok(()) => ExitStatus::from_raw(i32::from_ne_bytes(status)),
-            Err(_) => own?,
+            Err(_) => own?.status,
         }))
     }
 

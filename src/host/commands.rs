@@ -1,12 +1,14 @@
 //! Commands: run by argument list with a clean environment, in a session that
 //! is killed as a whole at the time limit. Their output is kept.
+//!
+//! `duct` starts them. The session, the user and the limits on time and output are ours.
 
-use std::ffi::CString;
+use std::ffi::{CString, OsString};
 use std::fs::File;
 use std::io::{Seek, Write};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
-use std::process::{ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -120,19 +122,19 @@ impl Host {
             Some(user) => user.home.clone(),
             None => "/root".into(),
         };
-        let mut child = std::process::Command::new(program);
-        child
-            .args(&command.args)
-            .env_clear()
-            .env("PATH", PATH)
-            .env("LC_ALL", "C")
-            .env("HOME", home)
-            .envs(command.env.iter().map(|(name, value)| (name, value)))
-            .stdin(input(&command.stdin)?)
-            .stdout(out.try_clone()?)
-            .stderr(err.try_clone()?);
+        let mut env: Vec<(OsString, OsString)> = vec![
+            ("PATH".into(), PATH.into()),
+            ("LC_ALL".into(), "C".into()),
+            ("HOME".into(), home.into()),
+        ];
+        env.extend(command.env.iter().cloned());
+        let child = duct::cmd(program, &command.args)
+            .full_env(env)
+            .stdin_file(input(&command.stdin)?)
+            .stdout_file(out.try_clone()?)
+            .stderr_file(err.try_clone()?);
         let dir = CString::new(command.dir.as_os_str().as_bytes())?;
-        let mut running = Running::start(&mut child, dir, command.user.clone())?;
+        let mut running = Running::start(child, dir, command.user.clone())?;
         let begun = Instant::now();
         let ended = loop {
             let left = command.limit.saturating_sub(begun.elapsed());
@@ -184,7 +186,7 @@ fn last_lines(bytes: &[u8], lines: usize) -> String {
 }
 
 /// A file that only the command reads, and nobody can change.
-fn input(bytes: &[u8]) -> std::io::Result<Stdio> {
+fn input(bytes: &[u8]) -> std::io::Result<File> {
     let mut file = memory_file("stdin")?;
     file.write_all(bytes)?;
     file.rewind()?;
@@ -194,7 +196,7 @@ fn input(bytes: &[u8]) -> std::io::Result<Stdio> {
         &file,
         SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK,
     )?;
-    Ok(file.into())
+    Ok(file)
 }
 
 fn memory_file(name: &str) -> std::io::Result<File> {
