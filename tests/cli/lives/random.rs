@@ -6,7 +6,7 @@
 use crate::dice::Dice;
 use crate::parallel;
 use crate::root::{CONFIG, PARAMS};
-use crate::settings_files::APPLICATION;
+use crate::settings_files::bedrock::APPLICATION;
 use wp_gears::gearman::options::{self, Wanted};
 use wp_gears::resource::file::{Edit, Rebase, Step};
 use wp_gears::site::config::{self, Desired, Entry, Include, Stub, Want};
