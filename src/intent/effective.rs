@@ -239,12 +239,13 @@ pub fn parsed<T: Args + FromArgMatches>(name: &str, text: &str) -> Result<T, Str
 mod tests {
     use super::*;
     use crate::intent::options::Queue;
+    use crate::worker::workers::Workers;
 
     fn spec() -> Spec {
-        let site = |dir: &str, workers| Site {
+        let site = |dir: &str, workers: Option<u32>| Site {
             dir: dir.into(),
             options: SiteOptions {
-                workers,
+                workers: workers.map(Workers::fixed),
                 ..SiteOptions::default()
             },
             recorded: false,

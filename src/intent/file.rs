@@ -279,6 +279,7 @@ pub fn place(text: &str, offset: Option<usize>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::worker::workers::Workers;
 
     fn read(text: &str) -> Result<FileOptions> {
         parse(text, Path::new("/etc/wp-gears.toml"))
@@ -286,10 +287,21 @@ mod tests {
 
     #[test]
     fn a_sites_own_options_override_those_of_all_sites() {
-        let file = read("queue = 'sqlite'\nworkers = 2\n[[site]]\ndir = '/a'\nworkers = 5\n[[site]]\ndir = '/b'\n").unwrap();
-        assert_eq!(file.of_site(Path::new("/a")).workers, Some(5));
-        assert_eq!(file.of_site(Path::new("/b")).workers, Some(2));
-        assert_eq!(file.of_site(Path::new("/c")).workers, Some(2));
+        let file = read("queue = 'sqlite'\nworkers = 2\n[[site]]\ndir = '/a'\nworkers = 5\n[[site]]\ndir = '/b'\n[[site]]\ndir = '/d'\nworkers = '2..8'\n").unwrap();
+        let range = Workers { min: 2, max: 8 };
+        assert_eq!(file.of_site(Path::new("/d")).workers, Some(range));
+        assert_eq!(
+            file.of_site(Path::new("/a")).workers,
+            Some(Workers::fixed(5))
+        );
+        assert_eq!(
+            file.of_site(Path::new("/b")).workers,
+            Some(Workers::fixed(2))
+        );
+        assert_eq!(
+            file.of_site(Path::new("/c")).workers,
+            Some(Workers::fixed(2))
+        );
     }
 
     #[test]
@@ -305,7 +317,7 @@ mod tests {
         for (text, says) in [
             (
                 "\nworkers = 0\n",
-                "line 2, column 1: invalid value '0' for '--workers <N>': expected a whole number from 1 to 512",
+                "line 2, column 1: invalid value '0' for '--workers <N>': expected a whole number from 1 to 512, or a range of them such as 2..8",
             ),
             (
                 "port = 99999\n",

@@ -16,6 +16,7 @@ use crate::queue::{StoreOptions, StoreSettings};
 use crate::site::plugins::PluginChoice;
 pub use crate::worker::options::Mode as WorkerMode;
 use crate::worker::options::{WorkerOptions, WorkerSettings};
+use crate::worker::workers::Workers;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -42,9 +43,9 @@ options! {
         /// WP_ASYNC_TASK_SALT, which keeps sites apart [default: existing, or random]
         #[arg(value_name = "TEXT", hide_env_values = true)]
         salt: String,
-        /// Number of workers [default: 2, or 1 if the host is too small]
-        #[arg(value_name = "N", value_parser = number::<u32>(1, 512))]
-        workers: u32,
+        /// Number of workers, such as 4 or 2..8 [default: 2, or 1 on a small host]
+        #[arg(value_name = "N")]
+        workers: Workers,
         /// User that runs the jobs; never root [default: the site's own]
         #[arg(value_name = "NAME")]
         worker_user: String,

@@ -338,6 +338,7 @@ fn only_comments(text: Option<&str>) -> String {
 mod tests {
     use super::*;
     use crate::intent::options::{Queue, Role};
+    use crate::worker::workers::Workers;
 
     const PATH: &str = "/etc/wp-gears.toml";
 
@@ -355,7 +356,7 @@ mod tests {
             sites: vec![(
                 "/srv/a".into(),
                 SiteOptions {
-                    workers: Some(4),
+                    workers: Some(Workers::fixed(4)),
                     salt: Some("geheim".into()),
                     ..SiteOptions::default()
                 },
@@ -425,7 +426,7 @@ mod tests {
         same.host = HostOptions::default();
         assert_eq!(record(Some(text), path(), &same).unwrap(), text);
         // Where it cannot be written it is refused.
-        same.sites[0].1.workers = Some(5);
+        same.sites[0].1.workers = Some(Workers::fixed(5));
         let error = record(Some(text), path(), &same).unwrap_err().to_string();
         assert!(error.contains("inline array"), "{error}");
         let one = without_sites(text, path(), &["/srv/a".into()]).unwrap();

@@ -20,6 +20,7 @@ pub use crate::intent::resolved::{HostResolved, Resolved, SiteResolved};
 use crate::intent::salts::{refuse_shared_configs, refuse_shared_salts, settings_of};
 use crate::site::find;
 use crate::supervisor::programs::{self, ProgramSection};
+use crate::worker::workers::Workers;
 
 pub fn resolve(host: &Host, spec: &Spec) -> Result<Resolved> {
     let platform = host.platform()?;
@@ -189,18 +190,19 @@ fn share_budget(
         .filter(|(dir, _)| !planned.contains(dir.as_path()))
         .filter_map(|(_, program)| program.get("numprocs")?.parse::<u32>().ok())
         .sum();
-    let requested: u32 = sites.iter().map(|site| site.workers).sum();
-    let open = sites.iter().filter(|site| site.workers == 0).count() as u32;
+    let requested: u32 = sites.iter().map(|site| site.workers.min).sum();
+    let is_open = |site: &SiteResolved| site.workers == Workers::OPEN;
+    let open = sites.iter().filter(|site| is_open(site)).count() as u32;
     let budget = host.worker_budget();
     let each = if others + requested + 2 * open <= budget.max(2) {
         2
     } else {
         1
     };
-    for site in sites.iter_mut().filter(|site| site.workers == 0) {
-        site.workers = each;
+    for site in sites.iter_mut().filter(|site| is_open(site)) {
+        site.workers = Workers::fixed(each);
     }
-    let sum = others + sites.iter().map(|site| site.workers).sum::<u32>();
+    let sum = others + sites.iter().map(|site| site.workers.min).sum::<u32>();
     if host.live() && sum > budget.max(2) {
         return vec![format!(
             "this host will have {sum} workers, but its cores and memory suit about {budget}"

@@ -28,6 +28,7 @@ use crate::site::settings;
 use crate::site::stub;
 use crate::site::web::{Served, Servers};
 use crate::supervisor::programs::ProgramSection;
+use crate::worker::workers::Workers;
 
 /// More job servers than any site has.
 const MAX_SERVERS: usize = 64;
@@ -190,7 +191,7 @@ pub fn resolve_site(
         kept_salt,
         servers,
         is_shared: is_shared(resolved),
-        workers: options.workers.or(running).unwrap_or(0),
+        workers: options.workers.or(running).unwrap_or(Workers::OPEN),
         must_fork: wish.options.worker.worker_mode == Some(WorkerMode::Fork),
         user,
         asked: Asked {

@@ -15,6 +15,7 @@ use crate::site::php::Php;
 use crate::site::plugins::{self, Plugin};
 use crate::supervisor::programs::ProgramSection;
 use crate::worker::options::{WorkerOptions, WorkerSettings};
+use crate::worker::workers::Workers;
 
 /// The resolved host and sites.
 pub struct Resolved {
@@ -84,8 +85,8 @@ pub struct SiteResolved {
     pub servers: Want<Vec<String>>,
     /// Its job server is open to other hosts, or its pages are on others.
     pub is_shared: bool,
-    /// 0 until the host's budget is divided.
-    pub workers: u32,
+    /// `OPEN` until the host's budget is divided.
+    pub workers: Workers,
     /// Fork mode was requested explicitly, so a PHP that cannot fork is refused.
     pub must_fork: bool,
     pub user: String,

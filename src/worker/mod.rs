@@ -29,6 +29,7 @@ mod signals;
 mod site;
 mod staleness;
 pub(crate) mod store;
+pub mod workers;
 
 use std::path::{Path, PathBuf};
 
@@ -140,7 +141,7 @@ pub fn run(args: &WorkerArgs) -> anyhow::Result<()> {
         return check::run(args);
     }
     let first = rustix::process::getpid().is_init();
-    if (args.workers > 1 || first) && !args.one {
+    if (args.workers.max > 1 || first) && !args.one {
         return pool::run(args);
     }
     serve::serve(args)

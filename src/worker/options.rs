@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::options::{Seconds, number, options, path, program, seconds};
 use crate::gearman::server::Server;
+use crate::worker::workers::Workers;
 
 /// How a job gets its process.
 #[derive(ValueEnum, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +63,9 @@ options! {
         /// Seal jobs, and run no others; false for jobs of other software [default: true, but others run where job servers are shared with other hosts]
         #[arg(value_name = "BOOL", hide_short_help = true)]
         seal: bool,
+        /// With a range of workers: start more once a job has waited this long
+        #[arg(value_name = "SECONDS", hide_short_help = true, value_parser = seconds(1, 3600))]
+        scale_after: Seconds = Seconds(2),
     }
 }
 
@@ -112,9 +116,9 @@ pub struct WorkerArgs {
     pub servers: Vec<Server>,
     #[command(flatten)]
     pub options: WorkerOptions,
-    /// Number of workers; with more than one, this process starts and supervises them
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub workers: u32,
+    /// Number of workers, or a range such as 2..8 that follows the load; with more than one, this process starts and supervises them
+    #[arg(long, value_name = "N", default_value_t = Workers::fixed(1))]
+    pub workers: Workers,
     /// The PHP program that runs jobs
     #[arg(
         long,

@@ -29,7 +29,7 @@ pub(super) fn run(args: &WorkerArgs) -> anyhow::Result<()> {
     let signals = Signals::take()?;
     let log = SiteLog::open(&args.log(), "pool".into());
     let now = Instant::now();
-    let mut slots: Vec<Slot> = (0..args.workers.max(1))
+    let mut slots: Vec<Slot> = (0..args.workers.min)
         .map(|_| Slot {
             pid: None,
             started: now,

@@ -92,6 +92,7 @@ fn every_worker_option_reaches_the_program_and_stays() {
         ("--max-memory", "64"),
         ("--job-timeout", "65"),
         ("--log", "/var/log/wp-gears/mine.log"),
+        ("--scale-after", "66"),
     ];
     let words = options.iter().flat_map(|(name, value)| [*name, *value]);
     let words: Vec<&str> = ["--site", SITE].into_iter().chain(words).collect();
@@ -461,4 +462,22 @@ fn sites_of_two_owners_on_one_job_server_are_told_of_each_other() {
         said.contains("sites of other, www-data share one job server"),
         "{said}"
     );
+}
+
+#[test]
+fn a_range_of_workers_is_recorded_and_stays() {
+    let root = Root::new();
+    setup(&root, &["--site", SITE, "--workers", "2..8"]);
+    let recorded = root.get(INTENT);
+    assert!(recorded.contains("workers = \"2..8\"\n"), "{recorded}");
+    is_settled(&root);
+    let printed = root.run(&["setup", "--print-config"]);
+    assert!(
+        text(&printed).contains("\nworkers = \"2..8\"\n"),
+        "{}",
+        text(&printed)
+    );
+    setup(&root, &["--site", SITE, "--workers", "4..4"]);
+    assert!(root.get(INTENT).contains("workers = 4\n"));
+    is_settled(&root);
 }

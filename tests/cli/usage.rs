@@ -36,6 +36,13 @@ fn a_wrong_value_is_one_line_that_names_the_option_the_value_and_what_is_allowed
             "whole number",
         ),
         ("setup --workers=-1", "--workers", "'-1'", "from 1 to 512"),
+        (
+            "setup --workers 8..2",
+            "--workers",
+            "'8..2'",
+            "such as 2..8",
+        ),
+        ("setup --scale-after 0", "--scale-after", "'0'", "from 1 to"),
         ("setup --port 0", "--port", "'0'", "from 1 to 65535"),
         ("setup --port 65536", "--port", "'65536'", "from 1 to 65535"),
         ("setup --port 47,30", "--port", "'47,30'", "whole number"),

@@ -6,6 +6,7 @@ use crate::cli::wizard::Wizard;
 use crate::intent::effective::parsed;
 use crate::intent::options::SiteOptions;
 use crate::intent::resolve::Resolved;
+use crate::worker::workers::Workers;
 
 impl Wizard<'_> {
     pub fn ask_workers(&mut self) -> Result<()> {
@@ -17,8 +18,8 @@ impl Wizard<'_> {
             .iter()
             .filter(|site| !(several && self.has_workers(&site.dir)));
         let open: Vec<_> = open.collect();
-        let suggested = open.iter().map(|site| site.workers).max();
-        let suggested = before.or(suggested).unwrap_or(2);
+        let suggested = open.iter().map(|site| site.workers).max_by_key(|it| it.max);
+        let suggested = before.or(suggested).unwrap_or(Workers::fixed(2));
         self.ui.wrapped(&match self.host.live() {
             true => {
                 let (cores, kilobytes) = self.host.strength();
@@ -47,7 +48,7 @@ impl Wizard<'_> {
 }
 
 pub fn row(resolved: &Resolved) -> String {
-    let mut numbers: Vec<u32> = resolved.sites.iter().map(|site| site.workers).collect();
+    let mut numbers: Vec<Workers> = resolved.sites.iter().map(|site| site.workers).collect();
     let count = numbers.len();
     numbers.dedup();
     if let [each] = numbers[..]

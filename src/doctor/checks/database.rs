@@ -21,7 +21,7 @@ fn run(context: &Context) -> Vec<Finding> {
         .resolved
         .sites
         .iter()
-        .map(|site| u64::from(site.workers))
+        .map(|site| u64::from(site.workers.max))
         .sum();
     context.each_site(|site| {
         let facts = match context.facts(site) {

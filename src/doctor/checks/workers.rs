@@ -96,7 +96,7 @@ fn run(context: &Context) -> Vec<Finding> {
             }
         }
         problems.extend(other_function(context, site));
-        if let Some(finding) = fewer(context, site.workers, statuses.len()) {
+        if let Some(finding) = fewer(context, site.workers.min, statuses.len()) {
             problems.push(finding);
         }
         or_ok(problems, || {

@@ -118,7 +118,7 @@ fn program_text(host: &Host, site: &SiteResolved) -> Result<String> {
     );
     context.insert("program", &site.program);
     context.insert("command", &written("the command", &command)?);
-    context.insert("workers", &site.workers);
+    context.insert("workers", &site.workers.max);
     context.insert(
         "worker_dir",
         &written("the worker's folder", &site.worker_dir.to_string_lossy())?,
