@@ -3,11 +3,11 @@
 use anyhow::Result;
 
 use crate::base::problem::Problem;
-use crate::cli::options::Common;
+use crate::cli::options::{Common, SetupArgs};
 use crate::host::Host;
 use crate::host::lock::Lock;
 use crate::intent::load::{Given, load, need_sites};
-use crate::intent::options::{HostOptions, SiteOptions, Spec};
+use crate::intent::options::Spec;
 use crate::plan::{history, recovery};
 use crate::report::ask::Answer;
 use crate::report::interrupt::{Cancelled, Interrupts};
@@ -52,14 +52,17 @@ pub fn need_root(host: &Host) -> Result<()> {
 }
 
 /// Asks for consent before the first change, unless `--yes` gave it. `what`
-/// names the action in the error if nobody can be asked.
-pub fn confirm(ui: Ui, yes: bool, what: &str, default: bool) -> Result<()> {
+/// names the action in the error if nobody can be asked, and `review` the command that
+/// only shows the changes.
+pub fn confirm(ui: Ui, yes: bool, what: &str, review: &str, default: bool) -> Result<()> {
     if yes {
         return Ok(());
     }
     if !ui.asks {
         return Err(Problem::new(what, "confirmation needs a terminal or --yes")
-            .help("review the changes with 'wp-gears plan', then run it again with --yes")
+            .help(format!(
+                "review the changes with '{review}', then run it again with --yes"
+            ))
             .into());
     }
     let interrupts = Interrupts::take(ui)?;
@@ -74,19 +77,15 @@ pub fn confirm(ui: Ui, yes: bool, what: &str, default: bool) -> Result<()> {
 ///
 /// # Errors
 /// An invalid file or option, or no site where one is needed.
-pub fn spec_of(
-    host: &Host,
-    common: &Common,
-    over_host: &HostOptions,
-    over_site: &SiteOptions,
-) -> Result<Spec> {
+pub fn spec_of(host: &Host, args: &SetupArgs) -> Result<Spec> {
     let given = Given {
-        config: common.config.as_deref(),
-        sites: &common.sites,
-        host: over_host,
-        site: over_site,
+        config: args.common.config.as_deref(),
+        from: args.from.as_deref(),
+        sites: &args.common.sites,
+        host: &args.host,
+        site: &args.site,
     };
     let spec = load(host, &given, history::past(host)?)?;
-    need_sites(&spec, over_site)?;
+    need_sites(&spec, &args.site)?;
     Ok(spec)
 }

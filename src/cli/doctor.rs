@@ -133,6 +133,7 @@ struct Asked {
 fn asked(host: &Host, common: &Common) -> Result<Asked> {
     let given = Given {
         config: common.config.as_deref(),
+        from: None,
         sites: &common.sites,
         host: &HostOptions::default(),
         site: &SiteOptions::default(),
@@ -228,7 +229,7 @@ fn fix(host: &Host, common: &Common, yes: bool, ui: Ui) -> Result<Vec<serde_json
     let prepared = prepare(host, &spec, Run::of_doctor())?;
     ui.plan(&prepared.plan);
     ui.notes(&prepared.resolved.notes);
-    confirm(ui, yes, "fix this host", true)?;
+    confirm(ui, yes, "fix this host", "wp-gears plan", true)?;
     let sites = folders(&prepared.resolved);
     let outcome = apply(
         host,

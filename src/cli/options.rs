@@ -43,6 +43,9 @@ WP_GEARS_WORKERS=4 override that file; options override both.")]
 pub struct SetupArgs {
     #[command(flatten)]
     pub common: Common,
+    /// Take options and sites from FILE too, over those of the config file
+    #[arg(long, value_name = "FILE", hide_short_help = true)]
+    pub from: Option<PathBuf>,
     #[command(flatten)]
     pub host: HostOptions,
     #[command(flatten)]
@@ -105,6 +108,9 @@ pub struct RemoveArgs {
     /// Apply changes without asking
     #[arg(short, long)]
     pub yes: bool,
+    /// Show what would be undone, without changing anything
+    #[arg(long, conflicts_with = "yes")]
+    pub dry_run: bool,
     /// Also remove logs, failed jobs and the packages that setup installed
     #[arg(long)]
     pub purge: bool,

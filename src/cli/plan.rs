@@ -16,7 +16,7 @@ pub fn run(args: &PlanArgs) -> Result<u8> {
         wanted.common.verbose,
     );
     let host = host_of(&wanted.common, ui)?;
-    let spec = spec_of(&host, &wanted.common, &wanted.host, &wanted.site)?;
+    let spec = spec_of(&host, wanted)?;
     let prepared = prepare(&host, &spec, wanted.run())?;
     let plan = &prepared.plan;
     ui.plan(plan);

@@ -30,7 +30,11 @@ pub fn run(args: &RemoveArgs) -> Result<u8> {
 
 /// Like `run`, on the caller's host.
 pub fn run_on(host: &Host, args: &RemoveArgs, ui: Ui) -> Result<u8> {
-    let _lock = begin(host, ui)?;
+    // A dry run changes nothing, not even what an interrupted run left half written.
+    let _lock = match args.dry_run {
+        true => None,
+        false => Some(begin(host, ui)?),
+    };
     let mut dirs = Vec::new();
     for dir in &args.common.sites {
         dirs.push(absolute(dir)?);
@@ -48,15 +52,27 @@ pub fn run_on(host: &Host, args: &RemoveArgs, ui: Ui) -> Result<u8> {
             waiting: args.waiting,
         },
     )?;
-    let mut left = chosen.removal.left.clone();
+    let left = chosen.removal.left.clone();
     let mut plan = make(host, std::mem::take(&mut chosen.removal.items))?;
     if !plan.refused.is_empty() {
         chosen.keep_host(&mut plan);
     }
     ui.plan(&plan);
     let mut outcome = Outcome::default();
+    if args.dry_run {
+        if !plan.changes() {
+            ui.line("Nothing would change.");
+        }
+        return Ok(report(host, ui, &plan, &outcome, left));
+    }
     if plan.changes() || chosen.has_open_journals() {
-        confirm(ui, args.yes, "remove wp-gears", false)?;
+        confirm(
+            ui,
+            args.yes,
+            "remove wp-gears",
+            "wp-gears remove --dry-run",
+            false,
+        )?;
         for folder in &chosen.removal.interrupted {
             host.tidy(folder)?;
         }
@@ -96,6 +112,12 @@ pub fn run_on(host: &Host, args: &RemoveArgs, ui: Ui) -> Result<u8> {
     } else if refused.is_empty() {
         journal::prune_originals(host)?;
     }
+    Ok(report(host, ui, &plan, &outcome, left))
+}
+
+/// Prints what stays and what failed, or the JSON document. Returns the exit code.
+fn report(host: &Host, ui: Ui, plan: &Plan, outcome: &Outcome, mut left: Vec<String>) -> u8 {
+    let refused: Vec<&Refused> = plan.refused.iter().chain(&outcome.failed).collect();
     left.sort();
     left.dedup();
     for line in &left {
@@ -104,20 +126,21 @@ pub fn run_on(host: &Host, args: &RemoveArgs, ui: Ui) -> Result<u8> {
     for one in &refused {
         ui.refused(std::slice::from_ref(*one));
     }
+    let code = if refused.is_empty() { DONE } else { FAILED };
     if ui.json {
         ui.document(
             &Report {
                 platform: host.platform().ok(),
-                plan: Some(&plan),
+                plan: Some(plan),
                 done: &outcome.done,
-                refused: refused.clone(),
+                refused,
                 left: &left,
                 ..Report::default()
             }
             .document(),
         );
     }
-    Ok(if refused.is_empty() { DONE } else { FAILED })
+    code
 }
 
 struct Chosen {

@@ -35,14 +35,14 @@ pub fn run(args: &SetupArgs) -> Result<u8> {
 /// if there is no site. Changes nothing.
 fn print_config(host: &Host, args: &SetupArgs, ui: Ui) -> Result<u8> {
     if args.common.sites.is_empty()
-        && file::read(host, args.common.config.as_deref())?
+        && file::read_over(host, args.common.config.as_deref(), args.from.as_deref())?
             .sites
             .is_empty()
     {
         ui.line(effective::sample().trim_end());
         return Ok(DONE);
     }
-    let spec = spec_of(host, &args.common, &args.host, &args.site)?;
+    let spec = spec_of(host, args)?;
     let mut resolved = resolve::resolve(host, &spec)?;
     let refused: Vec<Refused> = resolved
         .refused

@@ -45,7 +45,8 @@ impl<'a> Talk<'a> {
         if ui.asks && !args.yes && !ui.quiet && !piped {
             need_root(host)?;
             talk.interrupts = Some(Interrupts::take(ui)?);
-            let file = file::read(host, args.common.config.as_deref())?;
+            let config = args.common.config.as_deref();
+            let file = file::read_over(host, config, args.from.as_deref())?;
             let past = history::past(host)?;
             let one_site = args.site != SiteOptions::default();
             let given = |sites: &[_]| {
@@ -56,7 +57,7 @@ impl<'a> Talk<'a> {
             };
             if !given(&[])?.sites.is_empty() {
                 // Reject invalid options before the first question.
-                spec_of(host, &args.common, &args.host, &args.site)?;
+                spec_of(host, args)?;
             }
             talk.asked = Some(wizard::ask(host, ui, &given, one_site)?);
         }
@@ -83,7 +84,7 @@ impl<'a> Talk<'a> {
             Some(asked) => Ok(asked.spec.clone()),
             None => {
                 let args = self.args;
-                spec_of(host, &args.common, &args.host, &args.site)
+                spec_of(host, args)
             }
         }
     }
@@ -94,7 +95,7 @@ impl<'a> Talk<'a> {
         let (Some(interrupts), Some(asked)) = (&self.interrupts, &self.asked) else {
             ui.plan(plan);
             ui.notes(notes);
-            return confirm(ui, self.args.yes, "set up this host", true);
+            return confirm(ui, self.args.yes, "set up this host", "wp-gears plan", true);
         };
         let mut folded = ui.folded_plan(plan);
         loop {

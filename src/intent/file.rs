@@ -25,6 +25,8 @@ pub struct FileOptions {
     pub common: SiteOptions,
     /// Each site's own options, by folder.
     pub sites: Vec<(PathBuf, SiteOptions)>,
+    /// Of these, the sites that only a file given for this run has.
+    pub new_sites: BTreeSet<PathBuf>,
 }
 
 impl FileOptions {
@@ -37,6 +39,25 @@ impl FileOptions {
 
     pub fn has_site(&self, dir: &Path) -> bool {
         self.sites.iter().any(|(known, _)| known == dir)
+    }
+
+    /// These options, given for one run, and those of the host's file that they leave open.
+    fn over(self, file: FileOptions) -> FileOptions {
+        let (asked, mut all) = (self.sites, file);
+        for (dir, options) in asked {
+            match all.sites.iter_mut().find(|(known, _)| *known == dir) {
+                Some((_, known)) => *known = options.over(std::mem::take(known)),
+                None => {
+                    all.new_sites.insert(dir.clone());
+                    all.sites.push((dir, options));
+                }
+            }
+        }
+        FileOptions {
+            host: self.host.over(all.host),
+            common: self.common.over(all.common),
+            ..all
+        }
     }
 }
 
@@ -62,6 +83,18 @@ pub fn read(host: &Host, path: Option<&Path>) -> Result<FileOptions> {
         }
     };
     parse(utf8(&bytes, &path)?, &path)
+}
+
+/// Reads the file, and over it the one that `--from` names.
+///
+/// # Errors
+/// Those of `read`, for both files.
+pub fn read_over(host: &Host, path: Option<&Path>, from: Option<&Path>) -> Result<FileOptions> {
+    let file = read(host, path)?;
+    Ok(match from {
+        Some(from) => read(host, Some(from))?.over(file),
+        None => file,
+    })
 }
 
 /// Returns the text of a TOML file, which is UTF-8.
@@ -119,7 +152,7 @@ pub fn parse(text: &str, path: &Path) -> Result<FileOptions> {
     let mut read = FileOptions {
         host,
         common,
-        sites: Vec::new(),
+        ..FileOptions::default()
     };
     for site in sites {
         let Value::Table(mut site) = site else {

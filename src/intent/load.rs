@@ -16,6 +16,8 @@ use crate::intent::past::Past;
 pub struct Given<'a> {
     /// A file to read instead of the host's; it is never written.
     pub config: Option<&'a Path>,
+    /// A file with options to add to those of the other.
+    pub from: Option<&'a Path>,
     pub sites: &'a [PathBuf],
     pub host: &'a HostOptions,
     pub site: &'a SiteOptions,
@@ -26,7 +28,12 @@ pub struct Given<'a> {
 /// # Errors
 /// An invalid file.
 pub fn load(host: &Host, given: &Given, past: Past) -> Result<Spec> {
-    combine(host, &file::read(host, given.config)?, given, past)
+    combine(
+        host,
+        &file::read_over(host, given.config, given.from)?,
+        given,
+        past,
+    )
 }
 
 /// Combines a file with what was given, and adds the sites of earlier runs that
@@ -82,7 +89,7 @@ pub fn layers(
     }
     let sites = dirs.into_iter().map(|dir| Site {
         options: over_site.clone().over(file.of_site(&dir)),
-        recorded: past.recorded && file.has_site(&dir),
+        recorded: past.recorded && file.has_site(&dir) && !file.new_sites.contains(&dir),
         dir,
     });
     Ok(Spec {

@@ -49,6 +49,77 @@ fn a_role_is_remembered() {
 }
 
 #[test]
+fn options_from_another_file_are_added_and_recorded() {
+    let root = Root::new();
+    root.site("/srv/b");
+    root.put(
+        INTENT,
+        "# mine\nport = 4731\n\n[[site]]\ndir = \"/var/www/site\"\nworkers = 3\njob-retries = 5\n",
+    );
+    let from = root.at("/from.toml");
+    let added = "queue = \"memory\"\n[[site]]\ndir = \"/var/www/site\"\nworkers = 4\n[[site]]\ndir = \"/srv/b\"\nsalt = \"SaltOfB12345\"\n";
+    std::fs::write(&from, added).unwrap();
+    let from = format!("--from={}", from.display());
+
+    let before = root.tree();
+    let output = root.run(&["plan", &from, "--check", "--quiet"]);
+    assert_eq!(code(&output), 3, "{}", text(&output));
+    assert_eq!(root.tree(), before);
+
+    // The command line overrides both files.
+    setup(&root, &[&from, "--port", "4732"]);
+    let recorded = root.get(INTENT);
+    assert_eq!(
+        recorded,
+        "# mine\nport = 4732\nqueue = \"memory\"\n\n[[site]]\ndir = \"/var/www/site\"\nworkers = 4\njob-retries = 5\n\n[[site]]\ndir = \"/srv/b\"\n"
+    );
+    let config = root.get("/srv/b/wp-config.php");
+    assert!(config.contains("'SaltOfB12345'"), "{config}");
+    is_settled(&root);
+}
+
+#[test]
+fn a_file_with_options_to_add_that_is_wrong_is_refused() {
+    let root = Root::new();
+    let before = root.tree();
+    let output = root.run(&["setup", "--yes", "--from", "/nowhere/from.toml"]);
+    assert_eq!(code(&output), 2, "{}", text(&output));
+    assert!(text(&output).contains("/nowhere/from.toml"));
+    root.put("/from.toml", "[[site]]\ndir = \"/srv/a\"\nworker = 4\n");
+    let from = format!("--from={}", root.at("/from.toml").display());
+    let output = root.run(&["setup", "--yes", &from]);
+    assert_eq!(code(&output), 2, "{}", text(&output));
+    assert!(text(&output).contains("did you mean 'workers'?"));
+    std::fs::remove_file(root.at("/from.toml")).unwrap();
+    assert_eq!(root.tree(), before);
+}
+
+#[test]
+fn a_dry_run_of_remove_shows_what_remove_does() {
+    let root = Root::new();
+    setup(&root, &["--site", SITE]);
+    let before = root.tree();
+    let shown = root.run(&["remove", "--dry-run", "--json"]);
+    assert_eq!(code(&shown), 0, "{}", text(&shown));
+    assert_eq!(root.tree(), before);
+    let resources = |output: &Output, list: &str| {
+        let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let names = document[list].as_array().unwrap().iter();
+        let mut names: Vec<String> = names.map(|it| it["resource"].to_string()).collect();
+        names.sort();
+        names
+    };
+    let removed = root.run(&["remove", "--yes", "--json"]);
+    assert_eq!(resources(&shown, "plan"), resources(&removed, "done"));
+    let nothing = root.run(&["remove", "--dry-run"]);
+    assert!(
+        text(&nothing).contains("Nothing would change."),
+        "{}",
+        text(&nothing)
+    );
+}
+
+#[test]
 fn a_job_server_needs_no_site() {
     let root = Root::new();
     setup(&root, &["--role", "server", "--listen", "10.0.0.5"]);
