@@ -9,6 +9,7 @@ mod held;
 mod parallel;
 mod root;
 
+mod ansible;
 mod claims;
 mod compatibility;
 mod documents;

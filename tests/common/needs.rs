@@ -1,6 +1,13 @@
 //! Tools that tests need: one line says which is missing, and how to install it.
 
 use std::io::{ErrorKind, Result};
+use std::path::PathBuf;
+
+/// The folder with what tests download and build once; as in tests/host/harness/cache.rs.
+pub fn cache_folder() -> PathBuf {
+    std::env::var_os("WP_GEARS_TEST_CACHE")
+        .map_or_else(|| PathBuf::from("/var/cache/wp-gears-tests"), PathBuf::from)
+}
 
 /// The result of starting a program.
 #[track_caller]

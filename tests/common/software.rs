@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 
+use crate::common::needs::cache_folder;
+
 pub struct Software {
     /// Its name, as in docs/compatibility.md.
     pub title: &'static str,
@@ -68,12 +70,6 @@ pub static ALL: [&Software; 11] = [
     &SQLITE,
     &ACTION_SCHEDULER,
 ];
-
-/// The cache of the tests on booted hosts, see tests/host/harness/cache.rs.
-fn cache_folder() -> PathBuf {
-    std::env::var_os("WP_GEARS_TEST_CACHE")
-        .map_or_else(|| PathBuf::from("/var/cache/wp-gears-tests"), PathBuf::from)
-}
 
 impl Software {
     /// Its folder. Where it cannot be had, says so once: the test must pass then.
