@@ -1,6 +1,7 @@
 //! Shared by all layers: user-facing errors, secret masking, options, time,
 //! random text, paths, templates and merging. Nothing here touches the host.
 
+pub mod budget;
 pub mod clock;
 pub mod merge;
 pub mod options;

@@ -14,6 +14,7 @@ use anyhow::{Context, Result};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 
+use crate::base::budget;
 use crate::base::sockets::{self, TABLES};
 use crate::host::Host;
 
@@ -243,20 +244,17 @@ impl Host {
 
     /// The machine's cores, and its memory in KB.
     pub fn strength(&self) -> (u64, u64) {
-        let cores = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
         let kilobytes = std::fs::read_to_string("/proc/meminfo")
             .ok()
-            .and_then(|text| text.split_whitespace().nth(1)?.parse::<u64>().ok())
+            .and_then(|text| budget::meminfo(&text, "MemTotal"))
             .unwrap_or(1 << 20);
-        (cores, kilobytes)
+        (budget::cores(), kilobytes)
     }
 
-    /// How many jobs may run at a time: four for each core, with 64 MB for each in
-    /// half of the memory.
+    /// How many jobs may run at a time.
     pub fn worker_budget(&self) -> u32 {
         let (cores, kilobytes) = self.strength();
-        let by_memory = kilobytes / 2 / (64 << 10);
-        u32::try_from((4 * cores).min(by_memory).max(1)).unwrap_or(u32::MAX)
+        budget::of_machine(cores, kilobytes)
     }
 
     /// The sockets that listen on a TCP port.

@@ -22,6 +22,8 @@ mod pool;
 pub mod rest;
 mod retries;
 mod runtime;
+pub mod scale;
+pub mod scale_watch;
 pub mod seal;
 mod serve;
 mod servers;
