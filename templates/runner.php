@@ -16,6 +16,9 @@ if ( defined( 'DOING_AJAX' ) || defined( 'DOING_ASYNC' ) ) {
 define( 'DOING_ASYNC', true );
 
 require_once __DIR__ . '/fork.php';
+require_once __DIR__ . '/clock.php';
+require_once __DIR__ . '/database.php';
+require_once __DIR__ . '/work.php';
 require_once __DIR__ . '/seal.php';
 require_once __DIR__ . '/keys.php';
 require_once __DIR__ . '/plugin.php';
@@ -38,26 +41,12 @@ final class WP_Gears_Runner {
 	/** Errors that terminate a process. */
 	const FATAL = E_ERROR | E_PARSE | E_CORE_ERROR | E_COMPILE_ERROR | E_USER_ERROR | E_RECOVERABLE_ERROR;
 
-	/** Arguments of a sealed job that are longer, in bytes, are not shown if it fails. */
-	const SHOWN = 16384;
-
-	/** Options that change all the time and do not configure anything. */
-	const VOLATILE = '/^(cron|rewrite_rules|_transient_.*|_site_transient_.*|.*\.lock|doing_cron)$/';
-
 	/** @var resource|null The pipe; null when run by hand. */
 	private static $pipe;
 	/** @var array The first message from the worker, see Hello in src/worker/message.rs. */
-	private static $hello = array();
+	public static $hello = array();
 	/** @var string What an unexpected exit would interrupt: boot, idle, job, exit, done or left. */
-	private static $phase = 'boot';
-	/** @var float When the job started. */
-	private static $began;
-	/** @var object|null The object that has the plugin's do_job(). */
-	private static $engine;
-	/** @var array The autoloaded options at boot. */
-	private static $options = array();
-	/** @var object|null Kept alive until PHP destroys all objects, see WP_Gears_Last. */
-	public static $last;
+	public static $phase = 'boot';
 
 	public static function start( $by_worker ) {
 		if ( ! $by_worker ) {
@@ -127,7 +116,7 @@ final class WP_Gears_Runner {
 	}
 
 	public static function run() {
-		add_action( 'wp_gears_probe', array( __CLASS__, 'probe' ) );
+		add_action( 'wp_gears_probe', array( 'WP_Gears_Work', 'probe' ) );
 
 		if ( self::$pipe ) {
 			WP_Gears_Exits::end();
@@ -143,7 +132,7 @@ final class WP_Gears_Runner {
 		if ( ! self::$pipe ) {
 			WP_Gears_Keys::learn( '', $plugin->client() );
 			require_once __DIR__ . '/job.php';
-			$plugin->run_once( array( __CLASS__, 'run_by_hand' ) );
+			$plugin->run_once( array( 'WP_Gears_Work', 'run_by_hand' ) );
 			exit( 1 );
 		}
 
@@ -151,9 +140,8 @@ final class WP_Gears_Runner {
 		if ( function_exists( 'cli_set_process_title' ) ) {
 			@cli_set_process_title( "wp-gears $name: waiting for jobs" );
 		}
-		self::$options = self::autoloaded();
-		$unsealed      = self::$hello['seal'] ? WP_Gears_Keys::learn( self::$hello['run'], $plugin->client() ) : 'seal = false';
-		self::$engine  = $plugin->engine();
+		$unsealed = self::$hello['seal'] ? WP_Gears_Keys::learn( self::$hello['run'], $plugin->client() ) : 'seal = false';
+		WP_Gears_Work::start( $plugin->engine() );
 		require_once __DIR__ . '/job.php'; // Not before: it needs the extension.
 		WP_Gears_Fork::quiesce();
 		WP_Gears_Clock::look();
@@ -184,7 +172,7 @@ final class WP_Gears_Runner {
 		while ( null !== ( $job = self::receive() ) ) {
 			$pid = $fork ? pcntl_fork() : 0;
 			if ( 0 === $pid ) {
-				self::perform( $job, $fork );
+				WP_Gears_Work::perform( $job, $fork );
 			}
 			$job = null;
 			if ( $pid < 0 ) {
@@ -197,6 +185,11 @@ final class WP_Gears_Runner {
 		}
 		self::$phase = 'left';
 		WP_Gears_Last::end();
+	}
+
+	/** Whether a worker has started this process. */
+	public static function is_worked() {
+		return null !== self::$pipe;
 	}
 
 	/** Waits for the child. If the worker dies, kills both: the job goes to another worker. */
@@ -220,161 +213,13 @@ final class WP_Gears_Runner {
 		);
 	}
 
-	/** Runs one job in this process, which exits afterwards. */
-	private static function perform( array $job, $forked ) {
-		self::$phase = 'job';
-		self::$began = microtime( true );
-		if ( function_exists( 'pcntl_signal' ) && function_exists( 'pcntl_async_signals' ) ) {
-			self::keep_on_term();
-		}
-		if ( $forked ) {
-			pcntl_sigprocmask( SIG_SETMASK, array() );
-			WP_Gears_Fork::forget_the_parent();
-		}
-		$refusal = WP_Gears_Keys::open( $job, ! isset( $job['plain'] ) || $job['plain'] );
-		if ( null === $refusal ) {
-			self::leave( array( 'stale' => array( 'the secret keys' ) ) );
-		}
-		if ( '' !== $refusal ) {
-			self::leave( array( 'refused' => $refusal ) );
-		}
-		WP_Gears_Clock::set( self::$began );
-		if ( ! WP_Gears_Fork::connect() ) {
-			self::leave( array( 'unready' => 'the database does not answer' ) );
-		}
-		WP_Gears_Fork::renew_cache();
-		$changed = self::changed_options();
-		if ( $changed ) {
-			self::leave( array( 'stale' => $changed ) );
-		}
-
-		$data = json_decode( $job['workload'], true );
-		if ( ! is_array( $data ) || ! isset( $data['hook'] ) || ! is_string( $data['hook'] ) || '' === $data['hook'] ) {
-			self::leave( array( 'failed' => array( 'message' => 'the payload is not a job of wp_async_task_add(), which is a JSON object with a hook (' . strlen( $job['workload'] ) . ' bytes)' ) ) );
-		}
-		// do_job() reads hook, args and blog_id.
-		if ( ! array_key_exists( 'args', $data ) || ! array_key_exists( 'blog_id', $data ) ) {
-			$job['workload'] = json_encode( $data + array( 'args' => array(), 'blog_id' => null ) );
-		}
-		if ( isset( $job['at'] ) ) {
-			self::tell_what_it_is( $data, $job['at'] );
-		}
-		self::set_host( $data );
-		$data = null;
-
-		register_shutdown_function( array( __CLASS__, 'after_the_others' ), 2 );
-		$result = array( 'done' => true );
-		try {
-			self::$phase = 'job';
-			$answer      = self::$engine->do_job( @new WP_Gears_Job( $job ) );
-			if ( false === $answer ) {
-				$log    = ini_get( 'error_log' );
-				$result = array( 'failed' => array( 'message' => 'the plugin caught an exception in the job and logged it' . ( $log ? " in $log" : '' ) ) );
-			}
-		} catch ( Throwable $e ) {
-			$result = array( 'failed' => self::describe( $e ) );
-			$site   = set_exception_handler( null );
-			if ( $site ) {
-				try {
-					$site( $e );
-				} catch ( Throwable $ignored ) {
-					error_log( 'wp-gears: the exception handler of the site failed: ' . $ignored->getMessage() );
-				}
-			}
-			error_log( 'wp-gears: uncaught ' . $e );
-		}
-		self::$phase = 'done';
-		self::send( $result );
-		if ( method_exists( self::$engine, 'get_gearman_worker' ) ) {
-			do_action( 'wp_async_task_after_work', ! isset( $result['failed'] ), self::$engine );
-		}
-		exit( 0 );
-	}
-
-	/** Tells the worker what it cannot read in a sealed job. */
-	private static function tell_what_it_is( array $data, $at ) {
-		$arguments = isset( $data['args'] ) ? json_encode( $data['args'], JSON_PARTIAL_OUTPUT_ON_ERROR | JSON_UNESCAPED_SLASHES | JSON_UNESCAPED_UNICODE ) : '[]';
-		self::send(
-			array(
-				'opened' => array(
-					'hook'      => $data['hook'],
-					'blog'      => isset( $data['blog_id'] ) && is_int( $data['blog_id'] ) && $data['blog_id'] > 0 ? $data['blog_id'] : null,
-					'at'        => $at,
-					'arguments' => is_string( $arguments ) && strlen( $arguments ) <= self::SHOWN ? $arguments : null,
-				),
-			)
-		);
-	}
-
-	/** Runs a job that no worker of wp-gears has taken. It sees the job server's job, or one that was opened. */
-	public static function run_by_hand( $from, $engine ) {
-		$job = array(
-			'workload' => $from->workload(),
-			'function' => $from->functionName(),
-			'unique'   => $from->unique(),
-			'handle'   => $from->handle(),
-			'from'     => $from,
-		);
-		$refusal = WP_Gears_Keys::open( $job, ! WP_Gears_Keys::is_sealing() );
-		if ( '' !== $refusal ) {
-			fwrite( STDERR, "wp-gears: the job {$job['handle']} was not run: $refusal\n" );
-			// Without an answer, it stays in the queue, for the workers.
-			exit( 1 );
-		}
-		return $engine->do_job( isset( $job['at'] ) ? @new WP_Gears_Job( $job ) : $from );
-	}
-
 	/** Exits before the job starts. */
-	private static function leave( array $message ) {
+	public static function leave( array $message ) {
 		self::$phase = 'left';
 		// First, as the worker may kill this process when it gets the message.
-		WP_Gears_Fork::hang_up();
+		WP_Gears_Database::hang_up();
 		self::send( $message );
 		WP_Gears_Last::end();
-	}
-
-	/** Lets the job finish even if all processes of the service are asked to stop. */
-	private static function keep_on_term() {
-		pcntl_async_signals( true );
-		foreach ( array( SIGTERM, SIGINT ) as $signal ) {
-			// Programs that the job starts inherit SIG_IGN, but not a handler.
-			pcntl_signal( $signal, array( __CLASS__, 'on_signal' ) );
-		}
-	}
-
-	public static function on_signal() {
-	}
-
-	private static function autoloaded() {
-		$options = wp_load_alloptions();
-		if ( is_multisite() ) {
-			$options['network:active_sitewide_plugins'] = get_site_option( 'active_sitewide_plugins' );
-		}
-		return $options;
-	}
-
-	/** The names of options that changed since boot, so that plugins may hold old values. */
-	private static function changed_options() {
-		$now     = self::autoloaded();
-		$changed = array();
-		if ( $now === self::$options ) {
-			return $changed;
-		}
-		foreach ( $now + self::$options as $name => $ignored ) {
-			$was = isset( self::$options[ $name ] ) ? self::$options[ $name ] : null;
-			$is  = isset( $now[ $name ] ) ? $now[ $name ] : null;
-			if ( $was !== $is && ! preg_match( self::VOLATILE, $name ) && ! in_array( $name, self::$hello['volatile'], true ) ) {
-				$changed[] = (string) $name;
-			}
-		}
-		return $changed;
-	}
-
-	/** Makes this the request of the blog that the job belongs to. */
-	private static function set_host( array $data ) {
-		if ( is_multisite() && ! empty( $data['blog_id'] ) ) {
-			WP_Gears_Request::of_blog( $data['blog_id'] );
-		}
 	}
 
 	/** All files from which this process has loaded code or settings. */
@@ -450,24 +295,6 @@ final class WP_Gears_Runner {
 		}
 	}
 
-	/** Shutdown functions may register others, so this one registers itself again to run after them. */
-	public static function after_the_others( $times ) {
-		if ( $times > 0 ) {
-			register_shutdown_function( array( __CLASS__, 'after_the_others' ), $times - 1 );
-			return;
-		}
-		if ( 'done' !== self::$phase ) {
-			return; // The job called exit(): its exit status is the result.
-		}
-		while ( ob_get_level() && @ob_end_flush() ) {
-			continue;
-		}
-		if ( PHP_SESSION_ACTIVE === session_status() ) {
-			session_write_close();
-		}
-		self::$last = new WP_Gears_Last();
-	}
-
 	public static function send( array $message ) {
 		if ( ! self::$pipe ) {
 			return;
@@ -513,39 +340,4 @@ final class WP_Gears_Runner {
 		exit( 1 );
 	}
 
-	private static function describe( Throwable $e ) {
-		return array(
-			'message' => get_class( $e ) . ': ' . $e->getMessage(),
-			'file'    => $e->getFile(),
-			'line'    => $e->getLine(),
-		);
-	}
-
-	/** The test job of setup and doctor: leaves a trace for them. */
-	public static function probe( $args ) {
-		$token = is_array( $args ) && isset( $args[0] ) && is_string( $args[0] ) ? $args[0] : '';
-		if ( ! self::$pipe || ! preg_match( '/^[0-9a-f]{32}$/', $token ) ) {
-			return;
-		}
-		$file = self::$hello['run'] . "/probe-$token.json";
-		$text = json_encode( array( 'started' => self::$began, 'done' => microtime( true ), 'fork' => (bool) self::$hello['fork'] ) );
-		if ( false === file_put_contents( "$file.new", $text ) || ! rename( "$file.new", $file ) ) {
-			throw new RuntimeException( "cannot write $file" );
-		}
-	}
-}
-
-/** Kills the process when PHP destroys this object, the last one: PHP's own cleanup takes longer than a job. */
-final class WP_Gears_Last {
-	public function __destruct() {
-		self::end();
-	}
-
-	public static function end() {
-		WP_Gears_Fork::hang_up();
-		if ( function_exists( 'posix_kill' ) && function_exists( 'getmypid' ) ) {
-			posix_kill( getmypid(), SIGKILL );
-		}
-		exit( 0 );
-	}
 }

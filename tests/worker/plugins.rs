@@ -244,8 +244,11 @@ fn over_http_there_is_only_403() {
         .port();
     let dir = lab().dir.join("http");
     fs::create_dir_all(&dir).unwrap();
-    const PRIVATE: [&str; 8] = [
+    const PRIVATE: [&str; 11] = [
         "runner.php",
+        "work.php",
+        "database.php",
+        "clock.php",
         "seal.php",
         "keys.php",
         "fork.php",

@@ -37,9 +37,15 @@ use crate::site::seal::{self, SEAL_PLUGIN};
 use crate::worker::Paths;
 
 /// The PHP code of the workers, in a folder of root's.
-pub const PHP: [(&str, &str); 8] = [
+pub const PHP: [(&str, &str); 11] = [
     ("runner.php", include_str!("../../../templates/runner.php")),
+    ("work.php", include_str!("../../../templates/work.php")),
     ("fork.php", include_str!("../../../templates/fork.php")),
+    (
+        "database.php",
+        include_str!("../../../templates/database.php"),
+    ),
+    ("clock.php", include_str!("../../../templates/clock.php")),
     ("seal.php", include_str!("../../../templates/seal.php")),
     ("keys.php", include_str!("../../../templates/keys.php")),
     ("job.php", include_str!("../../../templates/job.php")),

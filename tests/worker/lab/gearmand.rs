@@ -11,15 +11,16 @@ use wp_gears::gearman::text::{Admin, FunctionStatus};
 
 use super::{lab, wait_for};
 
-/// A gearmand with a durable queue, on its own port.
+/// A gearmand on its own port.
 pub struct Gearmand {
     pub server: Server,
-    queue: PathBuf,
+    queue: Option<PathBuf>,
     child: Option<Child>,
 }
 
 impl Gearmand {
-    pub fn new(name: &str) -> Gearmand {
+    /// Without a file, its jobs are in memory.
+    pub fn new(queue: Option<PathBuf>) -> Gearmand {
         let port = TcpListener::bind("127.0.0.1:0")
             .unwrap()
             .local_addr()
@@ -27,7 +28,7 @@ impl Gearmand {
             .port();
         let mut gearmand = Gearmand {
             server: format!("127.0.0.1:{port}").parse().unwrap(),
-            queue: lab().dir.join(format!("{name}.sqlite")),
+            queue,
             child: None,
         };
         gearmand.start();
@@ -35,16 +36,19 @@ impl Gearmand {
     }
 
     pub fn start(&mut self) {
-        let child = Command::new("gearmand")
-            .args([
-                "--listen=127.0.0.1",
-                "--job-retries=255",
-                "--queue-type=libsqlite3",
-            ])
+        let files = lab().dir.join(format!("gearmand-{}", self.server.port));
+        let mut command = Command::new("gearmand");
+        command
+            .args(["--listen=127.0.0.1", "--job-retries=255"])
             .arg(format!("--port={}", self.server.port))
-            .arg(format!("--libsqlite3-db={}", self.queue.display()))
-            .arg(format!("--log-file={}.log", self.queue.display()))
-            .arg(format!("--pid-file={}.pid", self.queue.display()))
+            .arg(format!("--log-file={}.log", files.display()))
+            .arg(format!("--pid-file={}.pid", files.display()));
+        if let Some(queue) = &self.queue {
+            command
+                .arg("--queue-type=libsqlite3")
+                .arg(format!("--libsqlite3-db={}", queue.display()));
+        }
+        let child = command
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()

@@ -33,6 +33,8 @@ pub struct Plan {
     pub network: bool,
     /// Without the plugin that seals jobs.
     pub plain: bool,
+    /// The job server keeps its jobs in memory, not in a file.
+    pub forgetful: bool,
 }
 
 /// The jobs of most tests: each writes a line.
@@ -53,7 +55,8 @@ impl Site {
 
     pub fn with(name: &str, plan: Plan) -> Site {
         let lab = lab();
-        let gearmand = Gearmand::new(name);
+        let queue = (!plan.forgetful).then(|| lab.dir.join(format!("{name}.sqlite")));
+        let gearmand = Gearmand::new(queue);
         let dir = lab.dir.join("sites").join(name);
         let content = dir.join("wp-content");
         for sub in ["plugins", "mu-plugins", "uploads", "languages"] {
