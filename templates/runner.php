@@ -24,6 +24,7 @@ require_once __DIR__ . '/keys.php';
 require_once __DIR__ . '/plugin.php';
 require_once __DIR__ . '/request.php';
 require_once __DIR__ . '/exits.php';
+require_once __DIR__ . '/memory.php';
 
 WP_Gears_Runner::start( isset( $argv[1] ) && '--worker' === $argv[1] );
 
@@ -241,9 +242,7 @@ final class WP_Gears_Runner {
 		$fatal = $error && ( $error['type'] & self::FATAL );
 		if ( $fatal ) {
 			// The following needs memory, which may have run out.
-			if ( function_exists( 'ini_set' ) ) {
-				ini_set( 'memory_limit', '-1' );
-			}
+			WP_Gears_Memory::unlimit();
 		}
 		if ( 'boot' === self::$phase ) {
 			WP_Gears_Exits::end();
@@ -262,8 +261,11 @@ final class WP_Gears_Runner {
 			self::send( $again ? array( 'exited' => $what ) : array( 'broken' => "WordPress exited while loading: $what" ) );
 		} elseif ( 'job' === self::$phase ) {
 			self::$phase = $fatal ? 'left' : 'exit';
+			if ( ! $fatal && WP_Gears_Memory::is_limited() ) {
+				self::send( array( 'exits' => true ) );
+			}
 			if ( $fatal ) {
-				self::send( array( 'fatal' => array( 'message' => $error['message'], 'file' => $error['file'], 'line' => $error['line'] ) ) );
+				self::send( array( 'fatal' => array( 'message' => WP_Gears_Memory::explain( $error['message'] ), 'file' => $error['file'], 'line' => $error['line'] ) ) );
 			}
 		}
 	}

@@ -62,6 +62,14 @@ final class WP_Gears_Work {
 		if ( ! is_array( $data ) || ! isset( $data['hook'] ) || ! is_string( $data['hook'] ) || '' === $data['hook'] ) {
 			WP_Gears_Runner::leave( array( 'failed' => array( 'message' => 'the payload is not a job of wp_async_task_add(), which is a JSON object with a hook (' . strlen( $job['workload'] ) . ' bytes)' ) ) );
 		}
+		$excess = isset( $job['memory'] ) ? WP_Gears_Memory::limit( $job['memory']['megabytes'], $job['memory']['rule'] ) : '';
+		if ( '' !== $excess ) {
+			WP_Gears_Runner::leave( array( 'failed' => array( 'message' => $excess ) ) );
+		}
+		if ( WP_Gears_Memory::is_limited() ) {
+			// Counts if nothing else follows.
+			WP_Gears_Runner::send( array( 'fatal' => array( 'message' => WP_Gears_Memory::last_words() ) ) );
+		}
 		// do_job() reads hook, args and blog_id.
 		if ( ! array_key_exists( 'args', $data ) || ! array_key_exists( 'blog_id', $data ) ) {
 			$job['workload'] = json_encode( $data + array( 'args' => array(), 'blog_id' => null ) );

@@ -1,7 +1,7 @@
 //! The present state of the queues, for `status`. Job servers tell anyone; the
 //! files of the workers can be read only by root and their own user.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
@@ -11,7 +11,7 @@ use crate::gearman::many;
 use crate::gearman::server::Server;
 use crate::gearman::text::{Admin, Connection, FunctionStatus};
 use crate::worker::heartbeat::{self, Activity};
-use crate::worker::store::count;
+use crate::worker::store::{count, limited};
 use crate::worker::{Paths, function_of, is_name};
 
 /// How long a job server may take for each answer.
@@ -85,6 +85,8 @@ pub struct SiteCounts {
     pub failed: usize,
     /// Jobs that will be retried.
     pub waiting_for_retry: usize,
+    /// Jobs that the rules of their hooks do not let run yet, by hook.
+    pub waiting_for_limit: BTreeMap<String, usize>,
 }
 
 impl Snapshot {
@@ -225,10 +227,11 @@ fn site(state: &Path, name: &str, dir: Option<PathBuf>, now: SystemTime) -> Site
     let read = || -> io::Result<_> {
         let workers = heartbeat::read(&paths.run)?;
         let before = heartbeat::retired(&paths.run)?;
-        Ok((workers, before, count(&paths.failed)?))
+        let counts = count(&paths.failed)?;
+        Ok((workers, before, counts, limited(&paths.failed, counts)?))
     };
     let counts = match read() {
-        Ok((workers, before, (failed, waiting_for_retry, _))) => {
+        Ok((workers, before, on_disk, waiting_for_limit)) => {
             maintenance = workers
                 .iter()
                 .any(|seen| seen.activity == Activity::Maintenance);
@@ -249,8 +252,9 @@ fn site(state: &Path, name: &str, dir: Option<PathBuf>, now: SystemTime) -> Site
                 oldest_ms: busy()
                     .map(|seen| clock::millis(now).saturating_sub(seen.since))
                     .max(),
-                failed,
-                waiting_for_retry,
+                failed: on_disk.failed,
+                waiting_for_retry: on_disk.retries,
+                waiting_for_limit,
             })
         }
         Err(error) => Err(match error.kind() {

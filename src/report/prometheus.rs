@@ -28,7 +28,7 @@ const OF_QUEUES: [(&str, &str, Number<QueueStatus>); 3] = [
     ),
 ];
 
-const OF_SITES: [(&str, &str, &str, Number<SiteCounts>); 4] = [
+const OF_SITES: [(&str, &str, &str, Number<SiteCounts>); 5] = [
     (
         "wp_gears_jobs_done_total",
         "counter",
@@ -44,8 +44,14 @@ const OF_SITES: [(&str, &str, &str, Number<SiteCounts>); 4] = [
     (
         "wp_gears_jobs_waiting_for_retry",
         "gauge",
-        "Jobs whose process died, waiting for a retry.",
+        "Jobs waiting for a retry.",
         |counts| counts.waiting_for_retry as u64,
+    ),
+    (
+        "wp_gears_jobs_waiting_for_limit",
+        "gauge",
+        "Jobs waiting until the rules of their hooks let them run.",
+        |counts| counts.waiting_for_limit.values().sum::<usize>() as u64,
     ),
     (
         "wp_gears_oldest_job_seconds",

@@ -1,5 +1,7 @@
 //! Prints the queues as a table or as a JSON document.
 
+use std::collections::BTreeMap;
+
 use console::{Alignment, Style, measure_text_width, pad_str, truncate_str};
 use serde_json::{Value, json};
 
@@ -196,6 +198,13 @@ pub fn notes(snapshot: &Snapshot) -> Vec<String> {
             let jobs = if count == 1 { "job" } else { "jobs" };
             notes.push(format!("{name}: {count} {jobs} waiting for a retry"));
         }
+        let limited = site.counts.as_ref().map(|counts| &counts.waiting_for_limit);
+        for (hook, count) in limited.into_iter().flatten() {
+            let (jobs, hook) = (if *count == 1 { "job" } else { "jobs" }, printable(hook));
+            notes.push(format!(
+                "{name}: {count} {jobs} of {hook} waiting for the limit of a hook rule"
+            ));
+        }
         let connected = snapshot
             .queues
             .iter()
@@ -268,6 +277,7 @@ pub fn document(snapshot: &Snapshot) -> Value {
                 "done_ever": counts.map(|counts| counts.done_ever),
                 "failed": counts.map(|counts| counts.failed),
                 "waiting_for_retry": counts.map(|counts| counts.waiting_for_retry),
+                "waiting_for_limit": counts.map(|counts| by_hook(&counts.waiting_for_limit)),
                 "why_null": site.counts.as_ref().err(),
             })
         })
@@ -280,6 +290,11 @@ pub fn document(snapshot: &Snapshot) -> Value {
         "queues": queues,
         "sites": sites,
     })
+}
+
+fn by_hook(counts: &BTreeMap<String, usize>) -> Vec<Value> {
+    let one = |(hook, jobs)| json!({ "hook": hook, "jobs": jobs });
+    counts.iter().map(one).collect()
 }
 
 /// An empty queue without workers that belongs to no site: job servers remember those.

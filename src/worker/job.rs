@@ -1,11 +1,15 @@
 //! The job that a worker is processing: its state, its record and its source.
 
+use std::sync::Arc;
+
 use serde::Deserialize;
 
+use crate::worker::gate::Permit;
 use crate::worker::machine::JobState;
 use crate::worker::message::Opened;
-use crate::worker::options::WorkerArgs;
+use crate::worker::options::{WorkerArgs, WorkerSettings};
 use crate::worker::outcome::JobOutcome;
+use crate::worker::rules::{RetryLimits, Rule, TimeLimit};
 use crate::worker::servers::{AssignedJob, ConnectionId};
 use crate::worker::store::{Claim, JobRecord, REFUSED, Try, new_id};
 
@@ -16,6 +20,12 @@ pub struct Job {
     pub source: JobSource,
     /// The end of its process's output.
     pub output: String,
+    /// The rule for its hook, once that is known.
+    pub rule: Option<Arc<Rule>>,
+    /// What lets it run under that rule.
+    pub permit: Option<Permit>,
+    /// The log says that it waits.
+    pub has_told: bool,
 }
 
 /// Who waits for the job's result.
@@ -27,9 +37,15 @@ pub enum JobSource {
 
 /// The part of the payload that the worker reads; do_job() reads the rest.
 #[derive(Deserialize)]
-struct Peek {
-    hook: Option<String>,
+pub struct Peek {
+    pub hook: Option<String>,
     blog_id: Option<serde_json::Value>,
+}
+
+impl Peek {
+    pub fn blog(&self) -> Option<u64> {
+        self.blog_id.as_ref()?.as_u64()
+    }
 }
 
 impl Job {
@@ -44,7 +60,7 @@ impl Job {
             function: assignment.function,
             unique: assignment.unique,
             handle: assignment.handle,
-            blog: peek.as_ref().and_then(|p| p.blog_id.as_ref()?.as_u64()),
+            blog: peek.as_ref().and_then(Peek::blog),
             hook: peek.and_then(|p| p.hook),
             size: assignment.payload.len(),
             whole: true,
@@ -72,16 +88,35 @@ impl Job {
             payload,
             source,
             output: String::new(),
+            rule: None,
+            permit: None,
+            has_told: false,
         }
     }
 
-    /// The job was sealed, and its process has opened it.
+    /// The job was sealed, and was opened.
     pub fn opened(&mut self, opened: Opened) {
         let record = &mut self.record;
         record.hook = Some(opened.hook);
         record.blog = opened.blog;
         record.submitted = Some(opened.at);
-        record.arguments = opened.arguments;
+        record.arguments = opened.arguments.or(record.arguments.take());
+    }
+
+    /// The key of the rule because of which it may have to wait.
+    pub fn limiting_key(&self) -> Option<&str> {
+        let rule = self.rule.as_ref().filter(|rule| rule.limits());
+        rule.map(|rule| rule.key.as_str())
+    }
+
+    /// How long it may run, if there is a limit.
+    pub fn time_limit(&self, settings: &WorkerSettings) -> Option<TimeLimit<'_>> {
+        time_limit(self.rule.as_deref(), settings)
+    }
+
+    /// How often it is retried.
+    pub fn retry_limits(&self, settings: &WorkerSettings) -> RetryLimits {
+        retry_limits(self.rule.as_deref(), settings)
     }
 
     /// Adds a failed attempt to the record. Times in milliseconds.
@@ -113,5 +148,65 @@ impl Job {
         };
         let handle = &record.handle;
         format!("job hook={hook}{blog} handle={handle} ms={ms}{attempt} {outcome}")
+    }
+}
+
+fn time_limit<'a>(rule: Option<&'a Rule>, settings: &WorkerSettings) -> Option<TimeLimit<'a>> {
+    let of_rule = rule.and_then(|rule| {
+        Some(TimeLimit {
+            after: rule.of.timeout?.into(),
+            rule: Some(&rule.of.pattern),
+        })
+    });
+    of_rule.or_else(|| {
+        let after = settings.job_timeout?.into();
+        Some(TimeLimit { after, rule: None })
+    })
+}
+
+fn retry_limits(rule: Option<&Rule>, settings: &WorkerSettings) -> RetryLimits {
+    match rule.and_then(|rule| rule.of.retries) {
+        Some(n) => RetryLimits { died: n, failed: n },
+        None => RetryLimits {
+            died: settings.job_retries,
+            failed: settings.failed_retries,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::options::Seconds;
+    use crate::worker::options::WorkerOptions;
+    use crate::worker::rules::HookRule;
+
+    fn rule(pattern: &str) -> HookRule {
+        HookRule {
+            pattern: pattern.into(),
+            ..HookRule::default()
+        }
+    }
+
+    #[test]
+    fn a_rule_overrides_what_it_sets() {
+        let mut settings = WorkerOptions::default().settings();
+        settings.job_timeout = Some(Seconds(9));
+        let plain = Rule::new(rule("a"));
+        let own = Rule::new(HookRule {
+            timeout: Some(Seconds(5)),
+            retries: Some(7),
+            ..rule("b")
+        });
+        let seconds = |rule| time_limit(rule, &settings).unwrap().after.as_secs();
+        assert_eq!(
+            [seconds(None), seconds(Some(&plain)), seconds(Some(&own))],
+            [9, 9, 5]
+        );
+        let site = RetryLimits { died: 3, failed: 0 };
+        assert_eq!(retry_limits(None, &settings), site);
+        assert_eq!(retry_limits(Some(&plain), &settings), site);
+        let own = retry_limits(Some(&own), &settings);
+        assert_eq!(own, RetryLimits { died: 7, failed: 7 });
     }
 }

@@ -7,9 +7,11 @@
 //!            ┌────────────────┐
 //!            ▼                │
 //!  taken ► Waiting ─ given ► Running ─ its process is gone ► Storing ─ stored ► Over
-//!            │                │                               │  ▲ │              ▲
-//!            │                │                    not stored └──┘ │              │
-//!            └─────────── the worker has to stop ──────────────────┴──────────────┘
+//!          ▲ │ │              │                               │  ▲ │            ▲ ▲
+//! not      │ │ │              │                    not stored └──┘ │            │ │
+//! put      │ │ └────────── the worker has to stop ─────────────────┴────────────┘ │
+//! aside    │ └ has to wait ► Leaving ─ put aside ─────────────────────────────────┘
+//!          └────────────────────┘
 //! ```
 
 use std::time::{Duration, Instant};
@@ -19,14 +21,18 @@ use rustix::process::Pid;
 use crate::gearman::binary::kind;
 use crate::worker::message::{Ended, RunnerMessage, unhex};
 use crate::worker::outcome::{Conclusion, JobOutcome, judge};
+use crate::worker::rules::TimeLimit;
 
 /// How often a stale PHP is replaced for a job before the job runs anyway.
 const MAX_RENEWALS: u32 = 3;
 
 #[derive(Debug, PartialEq)]
 pub enum JobState {
-    /// Not given to PHP yet.
-    Waiting { renewals: u32 },
+    /// Not given to PHP yet. `admitted`: the rule for its hook lets it run.
+    Waiting { renewals: u32, admitted: bool },
+    /// A rule does not let it run now. It is being put aside on disk; if that fails, it
+    /// is looked at again at `retry_at`.
+    Leaving { retry_at: Option<Instant> },
     /// Given to PHP.
     Running(Run),
     /// Finished. What has to be kept is being written; if that fails, it is retried at
@@ -61,6 +67,15 @@ pub enum JobEvent {
         now: Instant,
         stop: Option<Instant>,
     },
+    /// The rule for its hook lets it run.
+    Admitted,
+    /// It has to wait.
+    Limited,
+    /// It waits on disk.
+    PutAside,
+    NotPutAside {
+        retry_at: Instant,
+    },
     /// PHP was replaced before it got the job.
     PhpRenewed,
     /// PHP got the job. `at_ms`: the same time in milliseconds since 1970.
@@ -84,6 +99,13 @@ pub enum JobEvent {
 
 #[derive(Debug, PartialEq)]
 pub enum JobEffect {
+    /// Find out whether the rule for its hook lets it run, and take what it needs for
+    /// that.
+    Admit,
+    /// Put the job aside on disk until it may run.
+    PutAside,
+    /// The job's source need not wait for it: it is on disk.
+    Release,
     /// Give the job to PHP, or get PHP ready for it. A stale PHP is replaced first if
     /// `may_renew` is set.
     Give { may_renew: bool },
@@ -114,19 +136,44 @@ pub enum JobEffect {
 
 impl JobState {
     pub fn new() -> JobState {
-        JobState::Waiting { renewals: 0 }
+        JobState::Waiting {
+            renewals: 0,
+            admitted: false,
+        }
     }
 
-    /// `limit`: how long a job may run.
-    pub fn step(self, event: JobEvent, limit: Option<Duration>) -> (JobState, Vec<JobEffect>) {
+    /// `limit`: how long the job may run.
+    pub fn step(self, event: JobEvent, limit: Option<TimeLimit>) -> (JobState, Vec<JobEffect>) {
         match (self, event) {
-            (JobState::Waiting { .. }, JobEvent::Tick { stop: Some(_), .. }) => {
+            (
+                JobState::Waiting { .. } | JobState::Leaving { .. },
+                JobEvent::Tick { stop: Some(_), .. },
+            ) => {
                 // It has not started, so its job server gives it to another worker.
                 (JobState::Over, vec![])
             }
-            (JobState::Waiting { renewals }, JobEvent::Tick { .. }) => wait(renewals),
-            (JobState::Waiting { renewals }, JobEvent::PhpRenewed) => wait(renewals + 1),
-            (JobState::Waiting { renewals }, JobEvent::Given { now, at_ms, pid }) => {
+            (JobState::Waiting { renewals, admitted }, JobEvent::Tick { .. }) => {
+                wait(renewals, admitted)
+            }
+            (JobState::Waiting { renewals, .. }, JobEvent::Admitted) => wait(renewals, true),
+            (JobState::Waiting { .. }, JobEvent::Limited) => (
+                JobState::Leaving { retry_at: None },
+                vec![JobEffect::PutAside],
+            ),
+            (JobState::Leaving { .. }, JobEvent::PutAside) => {
+                (JobState::Over, vec![JobEffect::Release])
+            }
+            (JobState::Leaving { .. }, JobEvent::NotPutAside { retry_at }) => {
+                let retry_at = Some(retry_at);
+                (JobState::Leaving { retry_at }, vec![])
+            }
+            (JobState::Leaving { retry_at: Some(at) }, JobEvent::Tick { now, .. }) if now >= at => {
+                wait(0, false)
+            }
+            (JobState::Waiting { renewals, admitted }, JobEvent::PhpRenewed) => {
+                wait(renewals + 1, admitted)
+            }
+            (JobState::Waiting { renewals, .. }, JobEvent::Given { now, at_ms, pid }) => {
                 let run = Run {
                     renewals,
                     began: now,
@@ -171,11 +218,11 @@ impl JobState {
     }
 
     /// When the next tick is needed if no other event comes first.
-    pub fn wakes_at(&self, limit: Option<Duration>, stop: Option<Instant>) -> Option<Instant> {
+    pub fn wakes_at(&self, limit: Option<TimeLimit>, stop: Option<Instant>) -> Option<Instant> {
         match self {
-            JobState::Storing { retry_at, .. } => *retry_at,
+            JobState::Storing { retry_at, .. } | JobState::Leaving { retry_at } => *retry_at,
             JobState::Running(run) if run.killed.is_none() => {
-                let late = limit.map(|limit| run.began + limit);
+                let late = limit.map(|limit| run.began + limit.after);
                 late.into_iter().chain(stop).min()
             }
             _ => stop,
@@ -195,12 +242,13 @@ impl JobState {
     }
 }
 
-fn wait(renewals: u32) -> (JobState, Vec<JobEffect>) {
+fn wait(renewals: u32, admitted: bool) -> (JobState, Vec<JobEffect>) {
     let may_renew = renewals < MAX_RENEWALS;
-    (
-        JobState::Waiting { renewals },
-        vec![JobEffect::Give { may_renew }],
-    )
+    let effect = match admitted {
+        true => JobEffect::Give { may_renew },
+        false => JobEffect::Admit,
+    };
+    (JobState::Waiting { renewals, admitted }, vec![effect])
 }
 
 fn store(outcome: JobOutcome, failures: u32) -> (JobState, Vec<JobEffect>) {
@@ -217,15 +265,15 @@ fn store(outcome: JobOutcome, failures: u32) -> (JobState, Vec<JobEffect>) {
 }
 
 impl Run {
-    fn step(mut self, event: JobEvent, limit: Option<Duration>) -> (JobState, Vec<JobEffect>) {
+    fn step(mut self, event: JobEvent, limit: Option<TimeLimit>) -> (JobState, Vec<JobEffect>) {
         let mut effects = Vec::new();
         match event {
             JobEvent::Tick { now, .. } if self.ended.is_some() => return self.conclude(now),
             JobEvent::Tick { now, stop } => {
                 if let (Some(limit), None, Some(pid)) = (limit, &self.killed, self.pid)
-                    && now >= self.began + limit
+                    && now >= self.began + limit.after
                 {
-                    self.killed = Some(format!("it ran longer than {} s", limit.as_secs()));
+                    self.killed = Some(format!("it ran longer than {limit}"));
                     effects.push(JobEffect::Kill(pid));
                 }
                 if stop.is_some_and(|until| now >= until) {
@@ -270,6 +318,11 @@ impl Run {
                 self.ended = Some(ended);
                 return None;
             }
+            RunnerMessage::Exits(_) => {
+                self.message
+                    .take_if(|it| matches!(it, RunnerMessage::Fatal(_)));
+                return None;
+            }
             message => {
                 self.message = Some(message);
                 return None;
@@ -295,12 +348,16 @@ impl Run {
             }
             Conclusion::Stale(changed) => {
                 effects.push(JobEffect::RenewPhp { changed });
-                wait(self.renewals)
+                // What was unknown may be known to the next PHP.
+                wait(self.renewals, false)
             }
             Conclusion::Unready(why) => {
                 effects.push(JobEffect::SuspendPhp { why });
-                let renewals = self.renewals;
-                (JobState::Waiting { renewals }, vec![])
+                let waiting = JobState::Waiting {
+                    renewals: self.renewals,
+                    admitted: false,
+                };
+                (waiting, vec![])
             }
         };
         effects.extend(more);

@@ -61,6 +61,16 @@ pub struct JobHeader<'a> {
     pub size: usize,
     /// Whether it may run although it is not sealed.
     pub plain: bool,
+    /// How much memory its process may use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<MemoryLimit<'a>>,
+}
+
+#[derive(Serialize, Debug)]
+pub struct MemoryLimit<'a> {
+    pub megabytes: u64,
+    /// The rule that sets it.
+    pub rule: &'a str,
 }
 
 /// A line from the runner.
@@ -82,6 +92,8 @@ pub enum RunnerMessage {
     Done(bool),
     Failed(PhpError),
     Fatal(PhpError),
+    /// The job called exit(), which is not the end that an earlier message foretold.
+    Exits(bool),
     /// The job must not run: it is not the site's own.
     Refused(String),
     /// What was in a sealed job that is about to run.

@@ -1,13 +1,13 @@
 //! The options of a worker, which setup, the config file and the wizard share.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
 use crate::base::options::{Seconds, number, options, path, program, seconds};
 use crate::gearman::server::Server;
+use crate::worker::rules::HookRule;
 use crate::worker::workers::Workers;
 
 /// How a job gets its process.
@@ -36,6 +36,9 @@ options! {
         /// How many times to retry a job whose process died
         #[arg(value_name = "N", value_parser = number::<u32>(0, 100))]
         job_retries: u32 = 3,
+        /// How many times to retry a job that threw an exception or ended with an error
+        #[arg(value_name = "N", hide_short_help = true, value_parser = number::<u32>(0, 100))]
+        failed_retries: u32 = 0,
         /// How long a stopping worker may take to finish its job
         #[arg(value_name = "SECONDS", hide_short_help = true, value_parser = seconds(1, 86_400))]
         stop_timeout: Seconds = Seconds(300),
@@ -69,13 +72,6 @@ options! {
     }
 }
 
-impl WorkerSettings {
-    /// How long a job may take, if there is a limit.
-    pub fn job_limit(&self) -> Option<Duration> {
-        self.job_timeout.map(Duration::from)
-    }
-}
-
 /// A host name, perhaps with a port, or a URL of the site.
 fn host(text: &str) -> Result<String, String> {
     let rest = text
@@ -95,6 +91,10 @@ fn host(text: &str) -> Result<String, String> {
     (is_name(name) && is_path(rest.unwrap_or_default()))
         .then(|| text.to_owned())
         .ok_or_else(|| "expected a host such as www.example.com, or a URL".into())
+}
+
+fn rule(text: &str) -> Result<HookRule, String> {
+    serde_json::from_str(text).map_err(|e| e.to_string())
 }
 
 /// Options of `wp-gears worker`.
@@ -135,6 +135,9 @@ pub struct WorkerArgs {
     /// How long jobs that are not sealed, or with a former key, may still come from pages
     #[arg(long, value_name = "SECONDS", default_value_t = 60, hide = true)]
     pub seal_grace: u64,
+    /// A rule for the jobs of a hook, as JSON
+    #[arg(long, hide = true, value_name = "RULE", value_parser = rule)]
+    pub hook: Vec<HookRule>,
     /// Other hosts submit jobs to the same job server, and may not seal them
     #[arg(long, hide = true)]
     pub shared: bool,

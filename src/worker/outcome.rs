@@ -1,12 +1,13 @@
 //! The outcome of a job, judged by its messages and by how its process ended.
 
 use crate::worker::message::{Ended, RunnerMessage};
+use crate::worker::rules::RetryLimits;
 
 /// The outcome of a job that ran.
 #[derive(Debug, Clone, PartialEq)]
 pub enum JobOutcome {
     Done,
-    /// The job itself reported a failure: kept, not retried.
+    /// The job itself reported a failure: retried if that was asked for.
     Failed(String),
     /// Its process died: retried.
     Died(String),
@@ -35,11 +36,16 @@ pub enum Disposal {
 
 impl JobOutcome {
     /// What to do with the job. `attempts` includes the current one.
-    pub fn disposal(&self, attempts: usize, retries: u32) -> Disposal {
-        match self {
-            JobOutcome::Done => Disposal::Forget,
-            JobOutcome::Died(_) if attempts <= retries as usize => Disposal::Retry,
-            JobOutcome::Failed(_) | JobOutcome::Died(_) | JobOutcome::Refused(_) => Disposal::Keep,
+    pub fn disposal(&self, attempts: usize, retries: RetryLimits) -> Disposal {
+        let most = match self {
+            JobOutcome::Done => return Disposal::Forget,
+            JobOutcome::Refused(_) => return Disposal::Keep,
+            JobOutcome::Died(_) => retries.died,
+            JobOutcome::Failed(_) => retries.failed,
+        };
+        match attempts <= most as usize {
+            true => Disposal::Retry,
+            false => Disposal::Keep,
         }
     }
 
@@ -173,15 +179,18 @@ mod tests {
     }
 
     #[test]
-    fn only_dead_jobs_are_retried_and_up_to_the_limit() {
+    fn jobs_are_retried_up_to_the_limit_of_their_kind() {
+        let limits = |died, failed| RetryLimits { died, failed };
         let died = JobOutcome::Died(String::new());
-        assert_eq!(died.disposal(1, 2), Disposal::Retry);
-        assert_eq!(died.disposal(2, 2), Disposal::Retry);
-        assert_eq!(died.disposal(3, 2), Disposal::Keep);
-        assert_eq!(
-            JobOutcome::Failed(String::new()).disposal(1, 2),
-            Disposal::Keep
-        );
-        assert_eq!(JobOutcome::Done.disposal(0, 2), Disposal::Forget);
+        assert_eq!(died.disposal(1, limits(2, 0)), Disposal::Retry);
+        assert_eq!(died.disposal(2, limits(2, 0)), Disposal::Retry);
+        assert_eq!(died.disposal(3, limits(2, 9)), Disposal::Keep);
+        let failed = JobOutcome::Failed(String::new());
+        assert_eq!(failed.disposal(1, limits(2, 0)), Disposal::Keep);
+        assert_eq!(failed.disposal(1, limits(0, 1)), Disposal::Retry);
+        assert_eq!(failed.disposal(2, limits(9, 1)), Disposal::Keep);
+        assert_eq!(JobOutcome::Done.disposal(0, limits(2, 2)), Disposal::Forget);
+        let refused = JobOutcome::Refused(String::new());
+        assert_eq!(refused.disposal(1, limits(2, 2)), Disposal::Keep);
     }
 }

@@ -9,10 +9,13 @@ use crate::base::clock;
 use crate::base::problem::Problem;
 use crate::worker::Paths;
 use crate::worker::backoff::pause;
+use crate::worker::gate::Gate;
+use crate::worker::job::{Job, JobSource};
 use crate::worker::log::SiteLog;
-use crate::worker::options::{WorkerArgs, WorkerSettings};
+use crate::worker::options::WorkerArgs;
 use crate::worker::outcome::{Disposal, JobOutcome};
-use crate::worker::store::{Claim, JobRecord, JobStore, MAX_KEPT, MAX_WAITING};
+use crate::worker::rules::RetryLimits;
+use crate::worker::store::{Claim, JobRecord, JobStore, MAX_KEPT, MAX_LIMITED, MAX_WAITING};
 
 /// In seconds.
 const LONGEST_PAUSE: u64 = 3600;
@@ -21,23 +24,16 @@ pub struct Retries<'a> {
     store: JobStore,
     folder: PathBuf,
     log: &'a SiteLog,
-    /// How often a job is retried.
-    most: u32,
     /// Seconds before the first retry; five times as long for each further one.
     pause: u64,
-    /// When the next one is due, in milliseconds since 1970.
+    /// When the next one is due and may run, in milliseconds since 1970.
     next_due: Option<u64>,
     /// The last job was a retry, so the queue comes next.
     was_last: bool,
 }
 
 impl<'a> Retries<'a> {
-    pub fn new(
-        args: &WorkerArgs,
-        settings: &WorkerSettings,
-        paths: &Paths,
-        log: &'a SiteLog,
-    ) -> Result<Retries<'a>, Problem> {
+    pub fn new(args: &WorkerArgs, paths: &Paths, log: &'a SiteLog) -> Result<Retries<'a>, Problem> {
         let store = JobStore::open(&paths.failed).map_err(|e| {
             Problem::new(format!("open {}", paths.failed.display()), e)
                 .help("run 'wp-gears setup', which creates this folder for the worker user")
@@ -47,16 +43,17 @@ impl<'a> Retries<'a> {
             store,
             folder: paths.failed.clone(),
             log,
-            most: settings.job_retries,
             pause: args.retry_pause,
             next_due: None,
             was_last: false,
         })
     }
 
-    /// Checks when the next retry is due.
-    pub fn look(&mut self) {
-        self.next_due = self.store.next_due().unwrap_or(None);
+    /// Checks when the next job on disk may run.
+    pub fn look(&mut self, gate: &Gate) {
+        let now = clock::now_ms();
+        let next = self.store.next_turn(&|key| gate.turn(key, now));
+        self.next_due = next.unwrap_or(None);
     }
 
     pub fn next_due(&self) -> Option<u64> {
@@ -77,10 +74,10 @@ impl<'a> Retries<'a> {
         self.was_last = false;
     }
 
-    /// Takes a job that is due.
-    pub fn claim(&mut self, now: u64) -> Option<(Claim, JobRecord, Vec<u8>)> {
-        let claimed = self.store.claim(now);
-        self.look();
+    /// Takes a job that is due and may run.
+    pub fn claim(&mut self, gate: &Gate, now: u64) -> Option<(Claim, JobRecord, Vec<u8>)> {
+        let claimed = self.store.claim(now, &|key| gate.turn(key, now));
+        self.look(gate);
         match claimed {
             Ok(Some(claimed)) => {
                 self.was_last = true;
@@ -97,11 +94,35 @@ impl<'a> Retries<'a> {
     }
 
     /// Stores a job that ran, if it has to be kept. It is on disk when this returns.
-    pub fn store(&self, job: &JobRecord, payload: &[u8], outcome: &JobOutcome) -> io::Result<()> {
-        match outcome.disposal(job.tries.len(), self.most) {
+    pub fn store(&self, job: &Job, outcome: &JobOutcome, limits: RetryLimits) -> io::Result<()> {
+        let (record, payload) = (&job.record, &job.payload);
+        let now = clock::now_ms();
+        match outcome.disposal(record.tries.len(), limits) {
             Disposal::Forget => Ok(()),
-            Disposal::Retry if self.store.waiting()? < MAX_WAITING => self.postpone(job, payload),
-            Disposal::Retry | Disposal::Keep => self.keep(job, payload),
+            Disposal::Retry if self.store.waiting(now)?.retries < MAX_WAITING => {
+                self.postpone(record, payload, job.limiting_key())
+            }
+            Disposal::Retry | Disposal::Keep => self.keep(record, payload),
+        }
+    }
+
+    /// Whether no more jobs may wait on disk because of rules, and whether one does because
+    /// of this rule.
+    pub fn behind(&self, key: &str) -> io::Result<(bool, bool)> {
+        let (count, is_behind) = self.store.behind(key, clock::now_ms())?;
+        Ok((count >= MAX_LIMITED, is_behind))
+    }
+
+    /// Stores a job until a rule lets it run. It is on disk when this returns.
+    pub fn put_aside(&self, job: &Job) -> io::Result<()> {
+        let key = job.limiting_key();
+        match (&job.source, key) {
+            (JobSource::Retry(claim), Some(key)) => self.store.put_back(claim, &job.record, key),
+            (JobSource::Retry(_), None) => Ok(()),
+            (JobSource::Server(_), key) => {
+                let due = job.record.taken;
+                self.store.postpone(&job.record, &job.payload, due, key)
+            }
         }
     }
 
@@ -117,7 +138,7 @@ impl<'a> Retries<'a> {
         Ok(())
     }
 
-    fn postpone(&self, job: &JobRecord, payload: &[u8]) -> io::Result<()> {
+    fn postpone(&self, job: &JobRecord, payload: &[u8], key: Option<&str>) -> io::Result<()> {
         let exponent = job.tries.len().saturating_sub(1) as u32;
         let seconds = self.pause.saturating_mul(5u64.saturating_pow(exponent));
         let wait = pause(
@@ -126,7 +147,7 @@ impl<'a> Retries<'a> {
             Duration::from_secs(LONGEST_PAUSE),
         );
         let due = clock::millis(SystemTime::now() + wait);
-        self.store.postpone(job, payload, due)?;
+        self.store.postpone(job, payload, due, key)?;
         self.log
             .line(&format!("will be retried at {}", clock::utc(due)));
         Ok(())

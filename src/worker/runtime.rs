@@ -129,8 +129,11 @@ impl<'a> PhpRuntime<'a> {
         self.check_boot_time(now)
     }
 
-    /// For a check: starts PHP if none runs.
+    /// Starts PHP if none runs.
     pub fn load(&mut self, now: Instant, heartbeat: &mut Heartbeat) -> Result<(), String> {
+        if self.is_gone() && self.is_loaded() {
+            self.end(heartbeat);
+        }
         match self.process {
             None => self.boot(now, heartbeat, true),
             Some(_) => self.check_boot_time(now),

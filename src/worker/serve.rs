@@ -1,6 +1,7 @@
 //! The worker's loop: waits for signals, job servers and PHP, turns what happens into
 //! events of the job, and performs their effects.
 
+mod admit;
 mod finish;
 
 use std::time::{Duration, Instant};
@@ -12,16 +13,18 @@ use crate::base::clock::now_ms;
 use crate::base::problem::Problem;
 use crate::gearman::binary::request;
 use crate::worker::binary::Binary;
+use crate::worker::gate::Gate;
 use crate::worker::heartbeat::{self, Activity, Heartbeat};
 use crate::worker::job::{Job, JobSource};
 use crate::worker::log::SiteLog;
 use crate::worker::machine::{JobEffect, JobEvent, JobState};
 use crate::worker::maintenance;
-use crate::worker::message::{JobHeader, RunnerMessage};
+use crate::worker::message::{JobHeader, MemoryLimit, RunnerMessage};
 use crate::worker::options::{WorkerArgs, WorkerSettings};
 use crate::worker::php::kill_tree;
 use crate::worker::rest::{LOOK, Rest};
 use crate::worker::retries::Retries;
+use crate::worker::rules::Rules;
 use crate::worker::runtime::{Handover, PhpRuntime};
 use crate::worker::seal::Seal;
 use crate::worker::servers::{JobServers, ServerEvent};
@@ -37,6 +40,7 @@ struct Worker<'a> {
     servers: JobServers<'a>,
     runtime: PhpRuntime<'a>,
     retries: Retries<'a>,
+    gate: Gate,
     seal: Seal,
     job: Option<Job>,
     /// Set by TERM: when the current job has to be finished.
@@ -48,6 +52,8 @@ struct Worker<'a> {
     is_replaced: bool,
     /// When to check again.
     look_at: Instant,
+    /// When to check again for jobs that other workers have put aside.
+    peek_at: Instant,
 }
 
 pub(super) fn serve(args: &WorkerArgs) -> anyhow::Result<()> {
@@ -91,9 +97,10 @@ impl<'a> Worker<'a> {
             log,
             heartbeat,
             servers: JobServers::new(&args.servers, client_id, log),
-            retries: Retries::new(args, settings, &paths, log)?,
+            retries: Retries::new(args, &paths, log)?,
             runtime: PhpRuntime::new(args, settings, &paths, log)?,
             seal: Seal::new(args, settings, &paths.run),
+            gate: Gate::new(Rules::new(&args.hook), &paths.run),
             paths,
             job: None,
             stop: None,
@@ -101,6 +108,7 @@ impl<'a> Worker<'a> {
             binary: Binary::of_this_process(),
             is_replaced: false,
             look_at: Instant::now(),
+            peek_at: Instant::now(),
         })
     }
 
@@ -139,6 +147,7 @@ impl<'a> Worker<'a> {
         if let Err(why) = self.runtime.keep_ready(now, &mut self.heartbeat) {
             self.suspend(&why, self.job.is_some());
         }
+        self.peek(now);
         let serves = self.runtime.site.function.is_some();
         if serves && (self.servers.is_asking() || !self.take_due()) {
             self.servers.connect(now);
@@ -182,7 +191,7 @@ impl<'a> Worker<'a> {
         if !rests && self.runtime.site.look_around(self.log) && self.runtime.is_loaded() {
             self.runtime.end(&mut self.heartbeat);
         }
-        self.retries.look();
+        self.retries.look(&self.gate);
         self.settle_seal();
         self.is_replaced = self.binary.as_ref().is_some_and(Binary::is_replaced);
     }
@@ -225,7 +234,7 @@ impl<'a> Worker<'a> {
         if !self.retries.is_turn(now) || !self.may_take() {
             return false;
         }
-        let Some((claim, record, payload)) = self.retries.claim(now) else {
+        let Some((claim, record, payload)) = self.retries.claim(&self.gate, now) else {
             return false;
         };
         self.begin(Job::from_claim(claim, record, payload));
@@ -336,7 +345,8 @@ impl<'a> Worker<'a> {
         };
         let mut next = Some(event);
         while let Some(event) = next.take() {
-            let (state, effects) = job.state.step(event, self.settings.job_limit());
+            let state = std::mem::replace(&mut job.state, JobState::Over);
+            let (state, effects) = state.step(event, job.time_limit(self.settings));
             job.state = state;
             for effect in effects {
                 next = self.perform(&mut job, effect, now).or(next);
@@ -350,6 +360,9 @@ impl<'a> Worker<'a> {
     /// Performs an effect, and returns the event that it causes, if any.
     fn perform(&mut self, job: &mut Job, effect: JobEffect, now: Instant) -> Option<JobEvent> {
         match effect {
+            JobEffect::Admit => return self.admit(job, now),
+            JobEffect::PutAside => return Some(self.put_aside(job)),
+            JobEffect::Release => self.release(job),
             JobEffect::Give { may_renew } => return self.give(job, may_renew, now),
             JobEffect::Forward { kind, fields } => {
                 if let JobSource::Server(id) = job.source {
@@ -371,6 +384,8 @@ impl<'a> Worker<'a> {
                 began_ms,
                 took,
             } => {
+                // Its process is gone, so the next may run.
+                job.permit = None;
                 let ms = took.as_millis() as u64;
                 job.record_attempt(&outcome, began_ms, ms);
                 self.log.line(&job.log_line(&outcome, ms));
@@ -392,6 +407,12 @@ impl<'a> Worker<'a> {
             size: job.payload.len(),
             // What is on disk was accepted when it came.
             plain: matches!(job.source, JobSource::Retry(_)) || self.seal.takes_plain(),
+            memory: job.rule.as_ref().and_then(|rule| {
+                Some(MemoryLimit {
+                    megabytes: rule.of.memory?,
+                    rule: &rule.of.pattern,
+                })
+            }),
         };
         let heartbeat = &mut self.heartbeat;
         let given = self
@@ -434,9 +455,13 @@ impl<'a> Worker<'a> {
         let wakes = self.runtime.wakes_at(job.is_some(), self.rest.is_some());
         let mut times: Vec<Instant> = wakes.collect();
         match job {
-            Some(job) => times.extend(job.state.wakes_at(self.settings.job_limit(), self.stop)),
+            Some(job) => {
+                let limit = job.time_limit(self.settings);
+                times.extend(job.state.wakes_at(limit, self.stop));
+            }
             None => {
                 times.push(self.look_at);
+                times.extend(self.gate.limits().then_some(self.peek_at));
                 if self.rest.is_none() {
                     times.extend(self.servers.deadlines());
                 }

@@ -2,17 +2,24 @@
 //! ones that are kept for an administrator. Each is a file with a line of JSON,
 //! followed by the unmodified payload.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use rustix::fs::{
-    AtFlags, CWD, FlockOperation, Mode, OFlags, flock, fstat, openat, renameat, statat, unlinkat,
+    AtFlags, CWD, FlockOperation, Mode, OFlags, flock, openat, renameat, statat, unlinkat,
 };
 use serde::{Deserialize, Serialize};
 
+use crate::base::clock;
 use crate::worker::plain;
+
+mod waiting;
+
+pub use waiting::{Claim, MAX_LIMITED};
+use waiting::{Name, due};
 
 /// The maximum number of failed jobs of a site, and of their bytes. Beyond these, the
 /// oldest are dropped.
@@ -85,12 +92,6 @@ pub struct Try {
 pub struct JobStore {
     failed: OwnedFd,
     waiting: OwnedFd,
-}
-
-/// A job that waits for a retry, locked by this process.
-pub struct Claim {
-    _lock: File,
-    file: String,
 }
 
 fn folder(at: impl rustix::fd::AsFd, path: impl rustix::path::Arg) -> io::Result<OwnedFd> {
@@ -212,72 +213,8 @@ impl JobStore {
             .unwrap_or(0)
     }
 
-    /// Stores a job until its retry is due. It is on disk when this returns.
-    pub fn postpone(&self, record: &JobRecord, payload: &[u8], due: u64) -> io::Result<()> {
-        // The time comes first, so that names sort by it.
-        write(
-            &self.waiting,
-            &format!("{due:013}~{}.job", record.id),
-            record,
-            payload,
-        )
-    }
-
     pub fn kept(&self) -> io::Result<usize> {
         Ok(names(&self.failed)?.len())
-    }
-
-    pub fn waiting(&self) -> io::Result<usize> {
-        Ok(names(&self.waiting)?.len())
-    }
-
-    /// When the first waiting job is due, even if another worker has it.
-    pub fn next_due(&self) -> io::Result<Option<u64>> {
-        Ok(names(&self.waiting)?.first().and_then(|name| due(name)))
-    }
-
-    /// Takes a job that is due, if there is one that no other worker has.
-    pub fn claim(&self, now: u64) -> io::Result<Option<(Claim, JobRecord, Vec<u8>)>> {
-        for name in names(&self.waiting)? {
-            if due(&name).is_none_or(|at| at > now) {
-                break;
-            }
-            let Ok(file) = plain::open_in(&self.waiting, &name) else {
-                continue;
-            };
-            // Another worker may have finished it since the folder was read.
-            if file.try_lock().is_err() || fstat(&file)?.st_nlink == 0 {
-                continue;
-            }
-            match read(&file) {
-                Ok((record, payload)) => {
-                    let claim = Claim {
-                        _lock: file,
-                        file: name,
-                    };
-                    return Ok(Some((claim, record, payload)));
-                }
-                Err(_) => {
-                    // Damaged, or not ours: move it to where an administrator finds it.
-                    renameat(
-                        &self.waiting,
-                        name.as_str(),
-                        &self.failed,
-                        format!("{name}.damaged"),
-                    )?;
-                }
-            }
-        }
-        Ok(None)
-    }
-
-    /// Removes a claimed job that needs no more retries, or was postponed again.
-    pub fn settle(&self, claim: &Claim) -> io::Result<()> {
-        Ok(unlinkat(
-            &self.waiting,
-            claim.file.as_str(),
-            AtFlags::empty(),
-        )?)
     }
 
     /// Shows failed jobs, oldest first, then waiting ones with the time when they are
@@ -286,6 +223,9 @@ impl JobStore {
         let (mut files, mut bytes, mut unread) = (0, 0, 0);
         for dir in [&self.failed, &self.waiting] {
             for name in names(dir)? {
+                if Name::parse(&name).is_some_and(|name| name.is_new) {
+                    continue; // It has not failed.
+                }
                 if files >= MAX_LISTED || bytes >= MAX_LISTED_BYTES {
                     unread += 1;
                     continue;
@@ -339,19 +279,6 @@ impl JobStore {
         Ok(unlinkat(&self.failed, file_name(id)?, AtFlags::empty())?)
     }
 
-    /// The same for a job that waits for a retry. False if a worker is running it.
-    pub fn forget_waiting(&self, id: &str) -> io::Result<bool> {
-        let missing = io::ErrorKind::NotFound;
-        let names = names(&self.waiting)?;
-        let name = names.iter().find(|name| id_of(name) == id).ok_or(missing)?;
-        let file = plain::open_in(&self.waiting, name)?;
-        if file.try_lock().is_err() {
-            return Ok(false);
-        }
-        unlinkat(&self.waiting, name.as_str(), AtFlags::empty())?;
-        Ok(true)
-    }
-
     /// Removes files that were left incomplete by a crash.
     pub fn sweep(&self, now: u64) {
         for dir in [&self.failed, &self.waiting] {
@@ -386,12 +313,10 @@ fn file_name(id: &str) -> io::Result<String> {
 }
 
 fn id_of(name: &str) -> &str {
-    let name = name.trim_end_matches(".job");
-    name.split_once('~').map_or(name, |(_, id)| id)
-}
-
-fn due(name: &str) -> Option<u64> {
-    name.split_once('~')?.0.parse().ok()
+    match Name::parse(name) {
+        Some(waiting) => waiting.id,
+        None => name.trim_end_matches(".job"),
+    }
 }
 
 fn names(dir: &OwnedFd) -> io::Result<Vec<String>> {
@@ -479,14 +404,38 @@ pub fn refused(failed: &Path) -> u64 {
     JobStore::open_existing(failed).map_or(0, |store| store.refused())
 }
 
-/// The number of failed jobs of a site, of those waiting for a retry, and of those
-/// dropped.
-pub fn count(failed: &Path) -> io::Result<(usize, usize, u64)> {
+/// How many jobs of a site are on disk.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub failed: usize,
+    /// Waiting for a retry.
+    pub retries: usize,
+    /// Waiting until a rule lets them run.
+    pub limited: usize,
+    /// Failed jobs that were dropped to make room.
+    pub dropped: u64,
+}
+
+pub fn count(failed: &Path) -> io::Result<Counts> {
     let store = match JobStore::open_existing(failed) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok((0, 0, 0)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Counts::default()),
         store => store?,
     };
-    Ok((store.kept()?, store.waiting()?, store.dropped()))
+    let waiting = store.waiting(clock::now_ms())?;
+    Ok(Counts {
+        failed: store.kept()?,
+        retries: waiting.retries,
+        limited: waiting.limited,
+        dropped: store.dropped(),
+    })
+}
+
+/// How many of a site's jobs wait until a rule lets them run, by hook.
+pub fn limited(failed: &Path, counts: Counts) -> io::Result<BTreeMap<String, usize>> {
+    if counts.limited == 0 {
+        return Ok(BTreeMap::new());
+    }
+    JobStore::open_existing(failed)?.limited(clock::now_ms())
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ mod plugins;
 mod prometheus;
 mod real_plugins;
 mod request;
+mod rules;
 mod scale;
 mod seal;
 mod sites;

@@ -17,13 +17,15 @@ fn run(context: &Context) -> Vec<Finding> {
     }
     context.each_site(|site| {
         let failed = context.paths(site).failed;
-        let (kept, again, dropped) = match count(&failed) {
+        let counts = match count(&failed) {
             Ok(counts) => counts,
             Err(error) => {
                 let message = format!("cannot read {}: {error}", failed.display());
                 return vec![Finding::failed(message, "")];
             }
         };
+        let (kept, dropped) = (counts.failed, counts.dropped);
+        let again = counts.retries;
         let mut message = format!("{kept} stored, {again} waiting for a retry, {dropped} dropped");
         let refused = refused(&failed);
         if refused > 0 {

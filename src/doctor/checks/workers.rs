@@ -84,7 +84,7 @@ fn run(context: &Context) -> Vec<Finding> {
             .filter(|worker| worker.activity == Activity::Busy)
         {
             let hours = now.saturating_sub(worker.since) / 3_600_000;
-            if hours >= LONG_HOURS && site.worker.job_limit().is_none() {
+            if hours >= LONG_HOURS && site.worker.job_timeout.is_none() {
                 let message = format!(
                     "process {} has been running one job for {hours} h",
                     worker.pid

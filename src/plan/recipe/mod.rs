@@ -37,7 +37,7 @@ use crate::site::seal::{self, SEAL_PLUGIN};
 use crate::worker::Paths;
 
 /// The PHP code of the workers, in a folder of root's.
-pub const PHP: [(&str, &str); 11] = [
+pub const PHP: [(&str, &str); 12] = [
     ("runner.php", include_str!("../../../templates/runner.php")),
     ("work.php", include_str!("../../../templates/work.php")),
     ("fork.php", include_str!("../../../templates/fork.php")),
@@ -55,6 +55,7 @@ pub const PHP: [(&str, &str); 11] = [
         include_str!("../../../templates/request.php"),
     ),
     ("exits.php", include_str!("../../../templates/exits.php")),
+    ("memory.php", include_str!("../../../templates/memory.php")),
 ];
 const BUNDLED_PLUGIN: &str = include_str!("../../../templates/bundled.php");
 

@@ -2,7 +2,10 @@
 
 use super::*;
 
-const LIMIT: Option<Duration> = Some(Duration::from_secs(10));
+const LIMIT: Option<TimeLimit> = Some(TimeLimit {
+    after: Duration::from_secs(10),
+    rule: None,
+});
 
 /// A job with its own clock.
 struct Life {
@@ -42,7 +45,9 @@ impl Life {
 
     fn running(pid: Option<i32>) -> Life {
         let mut life = Life::new();
-        assert_eq!(life.tick(0), [JobEffect::Give { may_renew: true }]);
+        assert_eq!(life.tick(0), [JobEffect::Admit]);
+        let give = JobEffect::Give { may_renew: true };
+        assert_eq!(life.on(JobEvent::Admitted), [give]);
         let (now, pid) = (life.start, pid.and_then(Pid::from_raw));
         let event = JobEvent::Given { now, at_ms: 7, pid };
         assert_eq!(life.on(event), []);
@@ -140,6 +145,7 @@ fn progress_is_forwarded_only_while_it_runs() {
 #[test]
 fn a_stale_php_is_renewed_a_limited_number_of_times() {
     let mut life = Life::new();
+    life.on(JobEvent::Admitted);
     for _ in 0..MAX_RENEWALS - 1 {
         let again = life.on(JobEvent::PhpRenewed);
         assert_eq!(again, [JobEffect::Give { may_renew: true }]);
@@ -160,9 +166,10 @@ fn a_job_that_did_not_start_waits_again() {
         [
             JobEffect::Collect,
             JobEffect::RenewPhp { changed },
-            JobEffect::Give { may_renew: true },
+            JobEffect::Admit,
         ]
     );
+    life.on(JobEvent::Admitted);
     let now = life.start;
     let pid = None;
     life.on(JobEvent::Given { now, at_ms: 7, pid });
@@ -173,7 +180,82 @@ fn a_job_that_did_not_start_waits_again() {
         life.tick(2),
         [JobEffect::Collect, JobEffect::SuspendPhp { why }]
     );
-    assert_eq!(life.state, JobState::Waiting { renewals: 0 });
+    let waiting = JobState::Waiting {
+        renewals: 0,
+        admitted: false,
+    };
+    assert_eq!(life.state, waiting);
+}
+
+#[test]
+fn a_job_that_a_rule_does_not_let_run_is_put_aside_and_released() {
+    let mut life = Life::new();
+    assert_eq!(life.tick(0), [JobEffect::Admit]);
+    assert_eq!(
+        life.tick(1),
+        [JobEffect::Admit],
+        "its hook was not known yet"
+    );
+    assert_eq!(life.on(JobEvent::Limited), [JobEffect::PutAside]);
+    assert_eq!(life.tick(2), []);
+    // The disk is full: it is held, and looked at again.
+    let retry_at = life.at(5);
+    assert_eq!(life.on(JobEvent::NotPutAside { retry_at }), []);
+    assert_eq!(life.state.wakes_at(LIMIT, None), Some(retry_at));
+    assert_eq!(life.tick(4), []);
+    assert_eq!(life.tick(5), [JobEffect::Admit]);
+    assert_eq!(life.on(JobEvent::Limited), [JobEffect::PutAside]);
+    assert_eq!(life.on(JobEvent::PutAside), [JobEffect::Release]);
+    assert_eq!(life.state, JobState::Over);
+}
+
+#[test]
+fn a_foretold_end_counts_unless_the_job_exits() {
+    let outcome = |messages: &[&str]| {
+        let mut life = Life::running(Some(5));
+        for message in messages {
+            life.say(message);
+        }
+        life.on(exited(5, 0));
+        match life.tick(1).pop() {
+            Some(JobEffect::Store { outcome, .. }) => outcome,
+            other => panic!("{other:?}"),
+        }
+    };
+    let (fatal, exits) = (r#"{"fatal":{"message":"m"}}"#, r#"{"exits":true}"#);
+    let failed = r#"{"failed":{"message":"m"}}"#;
+    let died = JobOutcome::Died("fatal error: m".into());
+    assert_eq!(outcome(&[fatal]), died);
+    assert_eq!(outcome(&[fatal, exits]), JobOutcome::Done);
+    assert_eq!(outcome(&[fatal, r#"{"done":true}"#]), JobOutcome::Done);
+    let why = JobOutcome::Failed("m".into());
+    assert_eq!(outcome(&[fatal, failed, exits]), why);
+}
+
+#[test]
+fn a_worker_that_stops_puts_nothing_aside() {
+    let mut life = Life::new();
+    life.on(JobEvent::Limited);
+    assert_eq!(life.tick_with_stop(1), []);
+    assert_eq!(life.state, JobState::Over);
+}
+
+#[test]
+fn a_job_that_runs_longer_than_its_rule_allows_is_told_so() {
+    let limit = TimeLimit {
+        after: Duration::from_secs(2),
+        rule: Some("import_*"),
+    };
+    let mut life = Life::running(Some(5));
+    assert_eq!(life.state.wakes_at(Some(limit), None), Some(life.at(2)));
+    let (now, stop) = (life.at(2), None);
+    let state = std::mem::replace(&mut life.state, JobState::Over);
+    let (state, effects) = state.step(JobEvent::Tick { now, stop }, Some(limit));
+    assert_eq!(effects, [JobEffect::Kill(Pid::from_raw(5).unwrap())]);
+    life.state = state;
+    life.on(exited(5, 255));
+    let why = "it ran longer than 2 s (timeout of the hook rule \"import_*\")";
+    assert_eq!(life.tick(3), over(JobOutcome::Died(why.into()), 3));
 }
 
 #[test]

@@ -16,7 +16,8 @@ use crate::worker::servers::ConnectionId;
 
 impl Worker<'_> {
     pub(super) fn store(&mut self, job: &Job, outcome: &JobOutcome, failures: u32) -> JobEvent {
-        let Err(e) = self.retries.store(&job.record, &job.payload, outcome) else {
+        let limits = job.retry_limits(self.settings);
+        let Err(e) = self.retries.store(job, outcome, limits) else {
             return JobEvent::Stored;
         };
         let folder = self.paths.failed.display();
@@ -35,6 +36,10 @@ impl Worker<'_> {
     /// What has to be kept is on disk, so the job's source gets the outcome.
     pub(super) fn answer(&mut self, job: &Job, outcome: &JobOutcome) {
         self.runtime.begin_idle();
+        if self.gate.limits() {
+            // What it occupied is free, and another may wait for it.
+            self.retries.look(&self.gate);
+        }
         self.heartbeat.status.jobs += 1;
         self.heartbeat.status.failed += u64::from(*outcome != JobOutcome::Done);
         let handle = &job.record.handle;
@@ -53,7 +58,7 @@ impl Worker<'_> {
                 self.answer_server(*id, answer, handle);
             }
         }
-        self.retries.look();
+        self.retries.look(&self.gate);
         // No status is written between jobs that follow each other.
         if !self.servers.is_asking() {
             self.heartbeat.set(Activity::Idle);
@@ -61,7 +66,7 @@ impl Worker<'_> {
     }
 
     /// Asks for the next job in the same write, if possible.
-    fn answer_server(&mut self, id: ConnectionId, answer: Vec<u8>, handle: &str) {
+    pub(super) fn answer_server(&mut self, id: ConnectionId, answer: Vec<u8>, handle: &str) {
         let goes_on = self.servers.is_current(id)
             && !self.retries.is_due(now_ms())
             && !self.servers.others_awake(id.server)

@@ -1,4 +1,8 @@
+use super::waiting::{Turn, Waiting};
 use super::*;
+
+/// No rule lets a job wait.
+const FREE: Turn = &|_| 0;
 
 fn record(id: &str, size: usize) -> JobRecord {
     JobRecord {
@@ -49,7 +53,7 @@ fn a_job_has_the_id_of_its_file() {
     let dir = tempfile::tempdir().unwrap();
     let store = JobStore::open(dir.path()).unwrap();
     store.keep(&record("1-a", 0), b"").unwrap();
-    store.postpone(&record("2-b", 0), b"", 7).unwrap();
+    store.postpone(&record("2-b", 0), b"", 7, None).unwrap();
     let at = |name: &str| dir.path().join(name);
     std::fs::copy(at("1-a.job"), at("3-c.job")).unwrap();
     std::fs::copy(at("1-a.job"), at("\u{1b}[2J.job")).unwrap();
@@ -95,12 +99,12 @@ fn the_oldest_jobs_are_dropped() {
 fn a_waiting_job_is_forgotten_unless_it_runs() {
     let dir = tempfile::tempdir().unwrap();
     let store = JobStore::open(dir.path()).unwrap();
-    store.postpone(&record("a", 1), b"x", 1).unwrap();
-    let (claim, ..) = store.claim(2).unwrap().unwrap();
+    store.postpone(&record("a", 1), b"x", 1, None).unwrap();
+    let (claim, ..) = store.claim(2, FREE).unwrap().unwrap();
     assert!(!store.forget_waiting("a").unwrap());
     drop(claim);
     assert!(store.forget_waiting("a").unwrap());
-    assert_eq!(store.waiting().unwrap(), 0);
+    assert_eq!(store.waiting(2).unwrap(), Waiting::default());
     assert!(store.forget_waiting("a").is_err());
 }
 
@@ -111,20 +115,70 @@ fn one_worker_takes_a_due_job() {
         JobStore::open(dir.path()).unwrap(),
         JobStore::open(dir.path()).unwrap(),
     );
-    one.postpone(&record("b", 1), b"x", 2000).unwrap();
-    one.postpone(&record("a", 1), b"y", 9000).unwrap();
-    assert_eq!(one.next_due().unwrap(), Some(2000));
-    assert!(one.claim(1999).unwrap().is_none());
-    let (claim, job, payload) = one.claim(2000).unwrap().unwrap();
+    one.postpone(&record("b", 1), b"x", 2000, None).unwrap();
+    one.postpone(&record("a", 1), b"y", 9000, None).unwrap();
+    assert_eq!(one.next_turn(FREE).unwrap(), Some(2000));
+    assert!(one.claim(1999, FREE).unwrap().is_none());
+    let (claim, job, payload) = one.claim(2000, FREE).unwrap().unwrap();
     assert_eq!(
         (job.id.as_str(), payload.as_slice()),
         ("b", b"x".as_slice())
     );
-    assert!(two.claim(2000).unwrap().is_none());
+    assert!(two.claim(2000, FREE).unwrap().is_none());
     // A worker that dies releases its lock.
     drop(claim);
-    let (claim, ..) = two.claim(2000).unwrap().unwrap();
+    let (claim, ..) = two.claim(2000, FREE).unwrap().unwrap();
     two.settle(&claim).unwrap();
-    assert!(one.claim(2000).unwrap().is_none());
-    assert_eq!(one.waiting().unwrap(), 1);
+    assert!(one.claim(2000, FREE).unwrap().is_none());
+    assert_eq!(one.waiting(1).unwrap().retries, 1);
+}
+
+#[test]
+fn a_job_waits_on_disk_until_its_rule_lets_it_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = JobStore::open(dir.path()).unwrap();
+    let named = |id: &str| JobRecord {
+        hook: Some(format!("hook_{id}")),
+        ..record(id, 1)
+    };
+    store.postpone(&named("b"), b"b", 20, Some("k")).unwrap();
+    store.postpone(&named("a"), b"a", 10, Some("k")).unwrap();
+    store.postpone(&named("c"), b"c", 30, Some("l")).unwrap();
+    store.postpone(&named("d"), b"d", 90, None).unwrap();
+    let turn = |busy: &'static str| move |key: &str| if key == busy { 500 } else { 0 };
+    let claimed = |busy| {
+        store
+            .claim(50, &turn(busy))
+            .unwrap()
+            .map(|(claim, job, _)| (claim, job.id))
+    };
+    assert_eq!(store.next_turn(&turn("k")).unwrap(), Some(30));
+    assert_eq!(store.next_turn(&|_| 500).unwrap(), Some(90));
+    assert!(store.claim(50, &|_| 500).unwrap().is_none());
+    let (c, id) = claimed("k").unwrap();
+    assert_eq!(id, "c");
+    let (a, id) = claimed("l").unwrap();
+    assert_eq!(id, "a", "the oldest");
+    assert_eq!(claimed("").unwrap().1, "b");
+    // Its rule is another one now: it gets another name, and stays locked.
+    store.put_back(&c, &named("c"), "k").unwrap();
+    assert!(claimed("k").is_none());
+    drop(c);
+    store.put_back(&a, &named("a"), "k").unwrap();
+    drop(a);
+    assert!(claimed("k").is_none());
+    assert_eq!(store.behind("k", 50).unwrap(), (3, true));
+    assert_eq!(store.behind("l", 50).unwrap(), (3, false));
+    assert_eq!(
+        store.waiting(50).unwrap(),
+        Waiting {
+            retries: 1,
+            limited: 3
+        }
+    );
+    let hooks = limited(dir.path(), count(dir.path()).unwrap()).unwrap();
+    assert_eq!(hooks.len(), 3);
+    // What has not run has not failed.
+    assert_eq!(listed(&store).0, ["d"]);
+    assert!(store.find("a").unwrap().is_some());
 }

@@ -1,0 +1,216 @@
+//! Rules for the jobs of some hooks: how many run at a time, how often, how long, with
+//! how much memory, and how often they are retried.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use wildmatch::WildMatch;
+
+use crate::base::options::Seconds;
+
+/// The maximum number of rules of a site.
+pub const MAX_RULES: usize = 100;
+
+/// A `[[site.hook]]` table.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct HookRule {
+    /// Names of hooks; `*` stands for any text, `?` for one character.
+    #[serde(rename = "match")]
+    pub pattern: String,
+    /// How many jobs run at a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<u32>,
+    /// How many jobs start in a minute, evenly spaced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<u32>,
+    /// How long a job may run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Seconds>,
+    /// How often a job is retried, whether it failed or its process died.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retries: Option<u32>,
+    /// How much memory a job's process may use, in megabytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<u64>,
+}
+
+impl HookRule {
+    /// The names of the keys, as in the file, each with what it takes.
+    pub const KEYS: [(&str, &str); 6] = [
+        (
+            "match",
+            "the name of a hook, in which * stands for any text",
+        ),
+        ("concurrency", "a whole number from 1 to 512"),
+        ("rate", "a whole number from 1 to 60000"),
+        ("timeout", "a whole number from 1 to 604800"),
+        ("retries", "a whole number from 0 to 100"),
+        ("memory", "a whole number from 16 to 1048576"),
+    ];
+
+    /// The key whose value is out of range, if there is one.
+    pub fn out_of_range(&self) -> Option<&'static str> {
+        let is_name =
+            (1..=200).contains(&self.pattern.len()) && !self.pattern.chars().any(char::is_control);
+        let within =
+            |value: Option<u64>, low, high| value.is_none_or(|it| (low..=high).contains(&it));
+        let checks = [
+            ("match", is_name),
+            (
+                "concurrency",
+                within(self.concurrency.map(u64::from), 1, 512),
+            ),
+            ("rate", within(self.rate.map(u64::from), 1, 60_000)),
+            ("timeout", within(self.timeout.map(|it| it.0), 1, 604_800)),
+            ("retries", within(self.retries.map(u64::from), 0, 100)),
+            ("memory", within(self.memory, 16, 1_048_576)),
+        ];
+        checks.iter().find(|(_, ok)| !ok).map(|(key, _)| *key)
+    }
+}
+
+/// A rule in force.
+#[derive(Debug)]
+pub struct Rule {
+    pub of: HookRule,
+    /// Stands for it in names of files.
+    pub key: String,
+    names: WildMatch,
+}
+
+impl Rule {
+    pub fn new(of: HookRule) -> Rule {
+        let digest = Sha256::digest(of.pattern.as_bytes());
+        Rule {
+            key: digest[..8]
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect(),
+            names: WildMatch::new(&of.pattern),
+            of,
+        }
+    }
+
+    /// Whether its jobs may have to wait.
+    pub fn limits(&self) -> bool {
+        self.of.concurrency.is_some() || self.of.rate.is_some()
+    }
+}
+
+/// A limit of the time that a job may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimeLimit<'a> {
+    pub after: Duration,
+    /// The rule that sets it, if it is not the site's.
+    pub rule: Option<&'a str>,
+}
+
+impl std::fmt::Display for TimeLimit<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let seconds = self.after.as_secs();
+        match self.rule {
+            Some(rule) => write!(f, "{seconds} s (timeout of the hook rule {rule:?})"),
+            None => write!(f, "{seconds} s"),
+        }
+    }
+}
+
+/// How often jobs are retried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetryLimits {
+    /// Those whose process died.
+    pub died: u32,
+    /// Those that failed.
+    pub failed: u32,
+}
+
+/// The rules of a site, in their order.
+#[derive(Debug, Default)]
+pub struct Rules(Vec<Arc<Rule>>);
+
+impl Rules {
+    pub fn new(rules: &[HookRule]) -> Rules {
+        let rules = rules.iter().take(MAX_RULES).cloned();
+        Rules(rules.map(|rule| Arc::new(Rule::new(rule))).collect())
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether jobs may have to wait.
+    pub fn limit(&self) -> bool {
+        self.0.iter().any(|rule| rule.limits())
+    }
+
+    /// The rule for a hook: the first that matches.
+    pub fn of(&self, hook: &str) -> Option<&Arc<Rule>> {
+        self.0.iter().find(|rule| rule.names.matches(hook))
+    }
+
+    pub fn with_key(&self, key: &str) -> Option<&Rule> {
+        self.0.iter().find(|rule| rule.key == key).map(|it| &**it)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule(pattern: &str) -> HookRule {
+        HookRule {
+            pattern: pattern.into(),
+            ..HookRule::default()
+        }
+    }
+
+    #[test]
+    fn the_first_rule_that_matches_wins() {
+        let rules = Rules::new(&[
+            rule("import_small"),
+            rule("import_*"),
+            rule("?x"),
+            rule("*"),
+        ]);
+        for (hook, pattern) in [
+            ("import_small", "import_small"),
+            ("import_", "import_*"),
+            ("import_a_b", "import_*"),
+            ("ax", "?x"),
+            ("my_import_a", "*"),
+            ("Import_a", "*"),
+            ("[a]{b}\\", "*"),
+        ] {
+            assert_eq!(rules.of(hook).unwrap().of.pattern, pattern, "{hook}");
+        }
+        assert!(Rules::new(&[rule("a")]).of("b").is_none());
+        let key = &rules.of("ax").unwrap().key;
+        assert_eq!(rules.with_key(key).unwrap().of.pattern, "?x");
+    }
+
+    #[test]
+    fn values_have_ranges() {
+        assert_eq!(rule("a*").out_of_range(), None);
+        assert_eq!(rule("").out_of_range(), Some("match"));
+        assert_eq!(rule("a\n").out_of_range(), Some("match"));
+        let none = HookRule {
+            concurrency: Some(0),
+            ..rule("a")
+        };
+        assert_eq!(none.out_of_range(), Some("concurrency"));
+        for (key, _) in HookRule::KEYS {
+            let one = format!("match = \"a\"\n{key} = 3000000");
+            let read = toml::from_str::<HookRule>(&one);
+            assert_eq!(
+                read.ok().and_then(|it| it.out_of_range()),
+                match key {
+                    "match" => None, // twice
+                    key => Some(key),
+                }
+            );
+        }
+    }
+}
