@@ -10,6 +10,8 @@ if ( ! defined( 'ABSPATH' ) ) {
 	return;
 }
 
+// WP_GEARS_CLIENT
+
 add_action(
 	'plugins_loaded',
 	function () {
@@ -42,25 +44,11 @@ add_action(
 
 /** The object in the global variable $wp_async_task. */
 final class WP_Gears_Bundled {
-	/** How long a page waits for a job server to answer, in milliseconds. WP_GEARS_TIMEOUT overrides it. */
-	const TIMEOUT = 200;
-
-	/**
-	 * How long a job server that answers may take to accept a job, in milliseconds: its queue may be on a slow disk.
-	 * Giving up earlier would pass a job to WP-Cron that the job server also accepts, and it would run twice.
-	 */
-	const PATIENCE = 5000;
-
-	/** How long a process that got no answer uses WP-Cron before it tries again, in seconds. */
-	const PAUSE = 10;
-
 	/** It seals its jobs where the must-use plugin for that is installed. */
 	const SEALS = true;
 
-	/** @var GearmanClient|null */
+	/** @var WP_Gears_Client|null */
 	private $client;
-	/** @var float When to try the job servers again. */
-	private $retry_at = 0;
 
 	/** Whether wp-config.php enables Gearman and PHP has the extension. */
 	public function uses_gearman() {
@@ -81,84 +69,15 @@ final class WP_Gears_Bundled {
 				'blog_id' => is_multisite() ? get_current_blog_id() : null,
 			)
 		);
-		$handle = false === $payload ? false : $this->send( $payload, $priority );
-		if ( $handle ) {
-			return $handle;
+		if ( false === $payload || ! $this->uses_gearman() ) {
+			return WP_Gears_Servers::cron( $hook, $args );
 		}
-		// Either way, a hook receives its arguments as a single value, so they are wrapped. WP-Cron drops an event if an
-		// identical one is due within ten minutes, but two identical jobs are two jobs.
-		return wp_schedule_single_event( time(), $hook, array( $args ) )
-			|| wp_schedule_single_event( time(), $hook, array( $args, null, wp_generate_uuid4() ) );
-	}
-
-	private function send( $payload, $priority ) {
+		if ( ! $this->client ) {
+			$this->client = new WP_Gears_Client( new GearmanClient(), array( $this, 'gearman_function' ), false );
+		}
 		$methods = array( 'high' => 'doHighBackground', 'low' => 'doLowBackground' );
 		$method  = is_string( $priority ) && isset( $methods[ strtolower( $priority ) ] ) ? $methods[ strtolower( $priority ) ] : 'doBackground';
-		if ( ! $this->uses_gearman() || microtime( true ) < $this->retry_at ) {
-			return false;
-		}
-		try {
-			$client = $this->client();
-			$handle = @$client->$method( $this->gearman_function(), $payload );
-			if ( GEARMAN_SUCCESS === $client->returnCode() ) {
-				return $handle;
-			}
-			$why = $client->error();
-		} catch ( Throwable $e ) {
-			$why = $e->getMessage();
-		}
-		$this->client = null;
-		$this->retry_at  = microtime( true ) + self::PAUSE;
-		error_log( 'WP Gears: using WP-Cron for jobs: ' . $this->servers() . ": $why" );
-		return false;
-	}
-
-	private function client() {
-		if ( ! $this->client ) {
-			$servers = explode( ',', $this->servers() );
-			if ( class_exists( 'WP_Gears_Peer', false ) ) {
-				$strangers = WP_Gears_Peer::strangers( $servers );
-				if ( $strangers ) {
-					throw new RuntimeException( 'another user listens on ' . implode( ',', $strangers ) . ' in place of gearmand' );
-				}
-			}
-			$live = array_filter( $servers, array( __CLASS__, 'answers' ) );
-			if ( ! $live ) {
-				throw new RuntimeException( 'no answer' );
-			}
-			$client = new GearmanClient();
-			// Must be set before adding servers, because that connects to them.
-			$client->setTimeout( self::PATIENCE );
-			if ( ! @$client->addServers( implode( ',', $live ) ) ) {
-				throw new RuntimeException( 'no answer' );
-			}
-			$sealed       = class_exists( 'WP_Gears_Seal', false );
-			$this->client = $sealed ? WP_Gears_Seal::wrapped( $client, array( $this, 'gearman_function' ) ) : $client;
-		}
-		return $this->client;
-	}
-
-	private static function answers( $server ) {
-		try {
-			$probe = new GearmanClient();
-			$probe->setTimeout( self::timeout() );
-			return @$probe->addServers( $server ) && @$probe->ping( 'wp-gears' );
-		} catch ( Throwable $e ) {
-			return false;
-		}
-	}
-
-	private static function timeout() {
-		if ( defined( 'WP_GEARS_TIMEOUT' ) ) {
-			return (int) WP_GEARS_TIMEOUT;
-		}
-		// No visitor waits for a job, or for setup's test job.
-		return defined( 'WP_GEARS_ASK' ) || ( defined( 'DOING_ASYNC' ) && DOING_ASYNC ) ? self::PATIENCE : self::TIMEOUT;
-	}
-
-	private function servers() {
-		global $gearman_servers;
-		return $gearman_servers ? implode( ',', (array) $gearman_servers ) : '127.0.0.1:4730';
+		return $this->client->$method( $this->gearman_function(), $payload );
 	}
 
 	/** Runs one job in this process. */

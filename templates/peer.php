@@ -54,7 +54,7 @@ if ( ! class_exists( 'WP_Gears_Peer', false ) ) {
 				return false;
 			}
 			$known = array();
-			foreach ( self::USERS as $name ) {
+			foreach ( function_exists( 'posix_getpwnam' ) ? self::USERS : array() as $name ) {
 				$user = posix_getpwnam( $name );
 				if ( $user ) {
 					$known[] = $user['uid'];

@@ -64,7 +64,7 @@ final class WP_Gears_Plugin {
 			$class = get_class( $needed[0] );
 			// Its own classes for WP-Cron have none of the two.
 			if ( 0 === strpos( $class, substr( get_class( $plugin ), 0, -strlen( 'Plugin' ) ) ) ) {
-				return "$name passes its jobs to " . get_class( $found->client ) . ': ' . self::why_cron();
+				return "$name passes its jobs to " . self::class_of( $found->client ) . ': ' . self::why_cron();
 			}
 			return "it is not known how to run its jobs: $name uses the class $class, which has no {$needed[1]}()";
 		}
@@ -90,7 +90,13 @@ final class WP_Gears_Plugin {
 
 	/** The class that submits the site's jobs. */
 	public function client_class() {
-		return get_class( $this->client );
+		return self::class_of( $this->client );
+	}
+
+	/** The plugin's own class, where ours stands in its place. */
+	private static function class_of( $object ) {
+		$class = get_class( $object );
+		return false !== strpos( $class, '@anonymous' ) ? get_parent_class( $object ) : $class;
 	}
 
 	/** The Gearman function of the plugin's jobs; how it contains the salt differs between versions. */
@@ -102,7 +108,7 @@ final class WP_Gears_Plugin {
 	public function engine() {
 		global $wp_async_task;
 
-		$class = get_class( $this->client );
+		$class = self::class_of( $this->client );
 		if ( 'WpMinions\Gearman\Client' === $class ) {
 			$this->client = new class() extends \WpMinions\Gearman\Client {
 				use WP_Gears_Late_Client;

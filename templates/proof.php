@@ -59,6 +59,9 @@ if ( ! class_exists( 'WP_Gears_Proof', false ) ) {
 				self::answer( self::facts() );
 			}
 			self::forget( $known );
+			if ( ! defined( 'WP_GEARS_PROVES' ) ) {
+				define( 'WP_GEARS_PROVES', true ); // no visitor waits, see WP_Gears_Servers
+			}
 			// Before plugins that redirect or end the request here.
 			add_action( 'init', array( __CLASS__, 'prove' ), PHP_INT_MIN );
 		}

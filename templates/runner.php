@@ -20,6 +20,7 @@ require_once __DIR__ . '/clock.php';
 require_once __DIR__ . '/database.php';
 require_once __DIR__ . '/work.php';
 require_once __DIR__ . '/seal.php';
+require_once __DIR__ . '/client.php';
 require_once __DIR__ . '/keys.php';
 require_once __DIR__ . '/plugin.php';
 require_once __DIR__ . '/request.php';

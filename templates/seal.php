@@ -1,6 +1,8 @@
 <?php
 /**
  * Seals the payloads of jobs: encrypted and authenticated with a key that is derived from the site's own secret keys.
+ * Puts WP_Gears_Client in place of the GearmanClient of the plugin that submits jobs.
+ *
  * The runner loads it, and the must-use plugin contains it, from the line below. Whichever comes first in a process is
  * used: everything is in blocks, so that nothing is declared twice.
  */
@@ -22,20 +24,117 @@ if ( ! class_exists( 'WP_Gears_Seal', false ) ) {
 		/** How long a new copy of this file does not seal yet, in seconds: a PHP that runs jobs may still be an old one. */
 		const SETTLES = 2;
 
-		/** @var bool Whether the must-use plugin is there, so that this site's jobs are sealed. */
+		/** @var bool Whether the must-use plugin is there, so that it is known how this site's jobs are submitted. */
+		public static $wraps = false;
+		/** @var bool Whether this site's jobs are sealed. */
 		public static $installed = false;
 		/** @var bool Whether to seal even if this file is new. */
 		public static $at_once = false;
 		/** @var string|null The key, once it was needed. */
 		private static $key;
 
-		/** Seals the jobs of this process. The must-use plugin calls it. */
-		public static function install() {
-			self::$installed = true;
+		/** Wraps what this process submits its jobs with, and seals them if asked. The must-use plugin calls it. */
+		public static function install( $seals = true ) {
+			self::$wraps     = true;
+			self::$installed = $seals;
+			spl_autoload_register( array( __CLASS__, 'delay' ), true, true );
 			foreach ( array( 'mu_plugin_loaded', 'network_plugin_loaded', 'plugin_loaded' ) as $action ) {
 				add_action( $action, array( __CLASS__, 'wrap' ) );
 			}
 			add_action( 'plugins_loaded', array( __CLASS__, 'wrap_all' ), PHP_INT_MIN );
+			if ( ! defined( 'DOING_ASYNC' ) || ! DOING_ASYNC ) {
+				self::guard_wp_gears_1();
+			}
+		}
+
+		/**
+		 * Lets WP Gears 2 and WP Minions connect when they submit their first job: they do so while the site loads,
+		 * without a time limit. Called when PHP needs a class.
+		 */
+		public static function delay( $class ) {
+			if ( ! in_array( $class, array( 'WpMinions\\Plugin', 'WpGears\\Plugin' ), true ) ) {
+				return;
+			}
+			// By the plugin's own autoloader. PHP does not look for a class while it is looking for it.
+			foreach ( spl_autoload_functions() as $load ) {
+				if ( ! class_exists( $class, false ) && array( __CLASS__, 'delay' ) !== $load ) {
+					$load( $class );
+				}
+			}
+			if ( ! class_exists( $class, false ) || ! method_exists( $class, 'get_instance' ) ) {
+				return;
+			}
+			$plugin = $class::get_instance();
+			$client = method_exists( $plugin, 'get_client' ) ? $plugin->get_client() : null;
+			switch ( $client ? get_class( $client ) : '' ) {
+				case 'WpMinions\Gearman\Client':
+					$plugin->client = new class() extends \WpMinions\Gearman\Client {
+						use WP_Gears_Late;
+					};
+					break;
+				case 'WpGears\Gearman\Client':
+					$plugin->client = new class() extends \WpGears\Gearman\Client {
+						use WP_Gears_Late;
+					};
+					break;
+				default:
+					return;
+			}
+			// It would connect as a worker too.
+			if ( ( ! defined( 'DOING_ASYNC' ) || ! DOING_ASYNC ) && property_exists( $plugin, 'did_enable' ) ) {
+				$plugin->did_enable = true;
+			}
+		}
+
+		/**
+		 * WP Gears 1 connects while it is loaded, without a time limit and without catching what GearmanClient throws. Where
+		 * no job server answers, the page is loaded without it, and its jobs go to WP-Cron.
+		 */
+		private static function guard_wp_gears_1() {
+			$file  = 'wp-gears/wp-gears.php';
+			$parts = WP_PLUGIN_DIR . '/wp-gears/includes';
+			// Version 2 has the file too, and does not load it.
+			if ( ! file_exists( "$parts/class-gearman-async-task.php" ) || is_dir( "$parts/WpGears" ) || ! class_exists( 'GearmanClient' ) ) {
+				return;
+			}
+			if ( ! defined( 'WP_GEARS' ) || ! WP_GEARS || ! class_exists( 'WP_Gears_Servers', false ) ) {
+				return;
+			}
+			$network = is_multisite() ? (array) get_site_option( 'active_sitewide_plugins', array() ) : array();
+			if ( ! isset( $network[ $file ] ) && ! in_array( $file, (array) get_option( 'active_plugins', array() ), true ) ) {
+				return;
+			}
+			if ( WP_Gears_Servers::live() ) {
+				return;
+			}
+			$filters = array(
+				'option_active_plugins'               => function ( $plugins ) use ( $file ) {
+					return is_array( $plugins ) ? array_values( array_diff( $plugins, array( $file ) ) ) : $plugins;
+				},
+				'site_option_active_sitewide_plugins' => function ( $plugins ) use ( $file ) {
+					return is_array( $plugins ) ? array_diff_key( $plugins, array( $file => 1 ) ) : $plugins;
+				},
+			);
+			foreach ( $filters as $filter => $without ) {
+				add_filter( $filter, $without );
+			}
+			// Only while plugins are loaded: an administrator may change which are active.
+			add_action(
+				'plugins_loaded',
+				function () use ( $filters ) {
+					foreach ( $filters as $filter => $without ) {
+						remove_filter( $filter, $without );
+					}
+					if ( ! function_exists( 'wp_async_task_add' ) ) {
+						$GLOBALS['wp_async_task'] = new WP_Gears_Cron();
+
+						function wp_async_task_add( $hook, $args = array(), $priority = 'normal' ) {
+							return $GLOBALS['wp_async_task']->add( $hook, $args, $priority );
+						}
+					}
+				},
+				PHP_INT_MIN
+			);
 		}
 
 		public static function wrap_all() {
@@ -98,7 +197,7 @@ if ( ! class_exists( 'WP_Gears_Seal', false ) ) {
 				};
 				return Closure::bind( $look, $client, 'Gearman_Async_Task' )->__invoke();
 			}
-			return $client instanceof WP_Gears_Bundled && defined( 'WP_Gears_Bundled::SEALS' ) || self::has_client( $client ) && $client->gearman_client instanceof WP_Gears_Client;
+			return $client instanceof WP_Gears_Bundled && defined( 'WP_Gears_Bundled::SEALS' ) || self::has_client( $client ) && $client->get_gearman_client() instanceof WP_Gears_Client;
 		}
 
 		/** Whether it has a GearmanClient as WP Gears 2 and WP Minions have it. */
@@ -109,9 +208,9 @@ if ( ! class_exists( 'WP_Gears_Seal', false ) ) {
 			return array_key_exists( 'gearman_client', get_object_vars( $client ) );
 		}
 
-		/** Wraps a GearmanClient, if jobs are sealed. */
+		/** Wraps a GearmanClient, where the must-use plugin is. */
 		public static function wrapped( $client, $function ) {
-			return self::$installed && $client instanceof GearmanClient ? new WP_Gears_Client( $client, $function ) : $client;
+			return self::$wraps && $client instanceof GearmanClient ? new WP_Gears_Client( $client, $function ) : $client;
 		}
 
 		/** Why this PHP cannot seal, or ''. */
@@ -137,7 +236,7 @@ if ( ! class_exists( 'WP_Gears_Seal', false ) ) {
 
 		/** A payload for a page or a job to submit: sealed, if that is possible. */
 		public static function submitted( $payload, $function, $unique = '' ) {
-			if ( ! is_string( $payload ) || self::is_sealed( $payload ) ) {
+			if ( ! self::$installed || ! is_string( $payload ) || self::is_sealed( $payload ) ) {
 				return $payload;
 			}
 			$stat = @stat( __FILE__ );
@@ -150,7 +249,7 @@ if ( ! class_exists( 'WP_Gears_Seal', false ) ) {
 
 		/** The same for every job with this unique key, which it does not reveal. */
 		public static function hidden( $unique ) {
-			if ( ! is_string( $unique ) || '' === $unique || '-' === $unique || '' !== self::why_not() ) {
+			if ( ! self::$installed || ! is_string( $unique ) || '' === $unique || '-' === $unique || '' !== self::why_not() ) {
 				return $unique;
 			}
 			return substr( hash_hmac( 'sha256', "unique $unique", self::key() ), 0, 40 );
@@ -245,70 +344,6 @@ if ( ! class_exists( 'WP_Gears_Seal', false ) ) {
 
 		private static function is_secret( $value ) {
 			return is_string( $value ) && strlen( $value ) >= 16 && false === stripos( $value, 'put your unique phrase here' ) && strlen( preg_replace( '/(.)(?=.*\1)/s', '', $value ) ) >= 8;
-		}
-	}
-
-	/** A GearmanClient that seals the site's jobs. Not a subclass: the signatures of its methods differ between versions. */
-	final class WP_Gears_Client {
-		/** The methods that submit a job, and which argument is its unique key. */
-		const SUBMITS = array(
-			'do'                    => 2,
-			'donormal'              => 2,
-			'dohigh'                => 2,
-			'dolow'                 => 2,
-			'dobackground'          => 2,
-			'dohighbackground'      => 2,
-			'dolowbackground'       => 2,
-			'addtask'               => 3,
-			'addtaskhigh'           => 3,
-			'addtasklow'            => 3,
-			'addtaskbackground'     => 3,
-			'addtaskhighbackground' => 3,
-			'addtasklowbackground'  => 3,
-		);
-
-		/** @var GearmanClient */
-		private $client;
-		/** @var callable Names the function of the site's jobs. */
-		private $function;
-		/** @var float When it looked who listens. */
-		private $looked = 0;
-		/** @var string[] */
-		private $strangers = array();
-
-		public function __construct( $client, $function ) {
-			$this->client   = $client;
-			$this->function = $function;
-		}
-
-		public function __call( $name, $arguments ) {
-			$method = strtolower( $name );
-			if ( isset( self::SUBMITS[ $method ], $arguments[1] ) && call_user_func( $this->function ) === $arguments[0] ) {
-				if ( class_exists( 'WP_Gears_Peer', false ) && $this->is_strangers() ) {
-					return false;
-				}
-				$at     = self::SUBMITS[ $method ];
-				$unique = isset( $arguments[ $at ] ) ? $arguments[ $at ] : null;
-
-				$arguments[1] = WP_Gears_Seal::submitted( $arguments[1], $arguments[0], $unique );
-				if ( null !== $unique ) {
-					$arguments[ $at ] = WP_Gears_Seal::hidden( $unique );
-				}
-			}
-			return $this->client->$name( ...$arguments );
-		}
-
-		/** Whether a stranger listens in a job server's place; looks once in a second. */
-		private function is_strangers() {
-			global $gearman_servers;
-			if ( microtime( true ) - $this->looked > 1 ) {
-				$this->looked    = microtime( true );
-				$this->strangers = WP_Gears_Peer::strangers( $gearman_servers ? (array) $gearman_servers : array( '127.0.0.1:4730' ) );
-				if ( $this->strangers ) {
-					error_log( 'wp-gears: jobs are not submitted: another user listens on ' . implode( ',', $this->strangers ) . ' in place of gearmand' );
-				}
-			}
-			return (bool) $this->strangers;
 		}
 	}
 }

@@ -1,7 +1,7 @@
 <?php
 /**
  * Plugin Name: wp-gears seal
- * Description: Encrypts and authenticates the background jobs that this site submits, so that nobody else can submit or read them.
+ * Description: Encrypts and authenticates the background jobs that this site submits, unless 'seal = false', and gives them to WP-Cron where no job server answers.
  * Version: 1
  * License: MIT
  */
@@ -12,4 +12,4 @@ if ( ! defined( 'ABSPATH' ) ) {
 
 // WP_GEARS_SEAL
 
-WP_Gears_Seal::install();
+WP_Gears_Seal::install( WP_GEARS_SEALS );

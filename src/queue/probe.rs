@@ -11,7 +11,7 @@ use crate::gearman::many;
 use crate::gearman::server::Server;
 use crate::gearman::text::{Admin, Connection, FunctionStatus};
 use crate::worker::heartbeat::{self, Activity};
-use crate::worker::store::{count, limited};
+use crate::worker::store::{count, limited, refused};
 use crate::worker::{Paths, function_of, is_name};
 
 /// How long a job server may take for each answer.
@@ -87,6 +87,8 @@ pub struct SiteCounts {
     pub waiting_for_retry: usize,
     /// Jobs that the rules of their hooks do not let run yet, by hook.
     pub waiting_for_limit: BTreeMap<String, usize>,
+    /// Jobs that were refused since workers first ran, because they were not the site's own.
+    pub refused_ever: u64,
 }
 
 impl Snapshot {
@@ -255,6 +257,7 @@ fn site(state: &Path, name: &str, dir: Option<PathBuf>, now: SystemTime) -> Site
                 failed: on_disk.failed,
                 waiting_for_retry: on_disk.retries,
                 waiting_for_limit,
+                refused_ever: refused(&paths.failed),
             })
         }
         Err(error) => Err(match error.kind() {

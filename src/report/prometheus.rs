@@ -28,7 +28,7 @@ const OF_QUEUES: [(&str, &str, Number<QueueStatus>); 3] = [
     ),
 ];
 
-const OF_SITES: [(&str, &str, &str, Number<SiteCounts>); 5] = [
+const OF_SITES: [(&str, &str, &str, Number<SiteCounts>); 6] = [
     (
         "wp_gears_jobs_done_total",
         "counter",
@@ -52,6 +52,12 @@ const OF_SITES: [(&str, &str, &str, Number<SiteCounts>); 5] = [
         "gauge",
         "Jobs waiting until the rules of their hooks let them run.",
         |counts| counts.waiting_for_limit.values().sum::<usize>() as u64,
+    ),
+    (
+        "wp_gears_jobs_refused_total",
+        "counter",
+        "Jobs that the site's workers on this host refused: others submitted or changed them.",
+        |counts| counts.refused_ever,
     ),
     (
         "wp_gears_oldest_job_seconds",

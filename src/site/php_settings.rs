@@ -31,7 +31,8 @@ pub const NEEDS: [Need; 6] = [
     },
     Need {
         by: "submitting jobs",
-        functions: "",
+        functions: "array_diff array_intersect_key file file_exists fileowner fread get_parent_class hexdec is_dir
+            ksort pack preg_split spl_autoload_functions stream_set_blocking strrpos substr_count",
         classes: "GearmanClient",
     },
     Need {

@@ -1,23 +1,41 @@
-//! The must-use plugin that seals a site's jobs.
+//! The must-use plugins through which a site submits its jobs: the one that stands in
+//! for a plugin of the site, and the one that seals jobs, whoever submits them.
 
 /// Its name among the must-use plugins.
 pub const SEAL_PLUGIN: &str = "wp-gears-seal.php";
 
 const SEALING: &str = include_str!("../../templates/sealing.php");
-/// Classes for it, in blocks.
-const PARTS: [&str; 2] = [
+const BUNDLED: &str = include_str!("../../templates/bundled.php");
+/// Classes for both, in blocks.
+const CLIENT: [&str; 3] = [
     include_str!("../../templates/peer.php"),
-    include_str!("../../templates/seal.php"),
+    include_str!("../../templates/servers.php"),
+    include_str!("../../templates/client.php"),
 ];
+const SEAL: &str = include_str!("../../templates/seal.php");
 
-/// Its text, with the classes that it shares with the runner in place of a mark: PHP of
-/// the web may not be able to read the runner's files.
-pub fn plugin() -> String {
-    let block = |part: &'static str| {
-        let begin = part.find("if ( ! class_exists").unwrap_or(part.len());
-        part[begin..].trim_end()
-    };
-    SEALING.replace("// WP_GEARS_SEAL", &PARTS.map(block).join("\n\n"))
+/// The text of the one that wraps the client of the site's plugin, with the classes that
+/// it shares with the runner in place of a mark: PHP of the web may not be able to read
+/// the runner's files.
+pub fn plugin(seals: bool) -> String {
+    let classes = format!("{}\n\n{}", client(), block(SEAL));
+    SEALING
+        .replace("WP_GEARS_SEALS", &seals.to_string())
+        .replace("// WP_GEARS_SEAL", &classes)
+}
+
+/// The text of the plugin for a site that has none.
+pub fn bundled() -> String {
+    BUNDLED.replace("// WP_GEARS_CLIENT", &client())
+}
+
+fn client() -> String {
+    CLIENT.map(block).join("\n\n")
+}
+
+fn block(part: &'static str) -> &'static str {
+    let begin = part.find("if ( ! class_exists").unwrap_or(part.len());
+    part[begin..].trim_end()
 }
 
 #[cfg(test)]
@@ -25,11 +43,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_holds_the_shared_classes_and_no_second_opening_tag() {
-        let text = plugin();
-        assert!(text.contains("final class WP_Gears_Seal"));
-        assert!(text.contains("final class WP_Gears_Client"));
-        assert!(text.contains("final class WP_Gears_Peer"));
-        assert_eq!(text.matches("<?php").count(), 1);
+    fn they_hold_the_shared_classes_and_no_second_opening_tag() {
+        for (text, seals) in [
+            (plugin(true), true),
+            (plugin(false), true),
+            (bundled(), false),
+        ] {
+            assert!(text.contains("final class WP_Gears_Client"));
+            assert!(text.contains("final class WP_Gears_Servers"));
+            assert!(text.contains("final class WP_Gears_Peer"));
+            assert_eq!(text.contains("final class WP_Gears_Seal"), seals);
+            assert_eq!(text.matches("<?php").count(), 1);
+        }
+        assert!(plugin(true).contains("WP_Gears_Seal::install( true );"));
+        assert!(plugin(false).contains("WP_Gears_Seal::install( false );"));
     }
 }

@@ -57,8 +57,8 @@ const HARMLESS: [&str; 4] = [
 fn our_php_calls_only_what_the_table_names_or_what_it_asked_for() {
     let templates = Path::new(env!("CARGO_MANIFEST_DIR")).join("templates");
     let files = [
-        "runner", "work", "fork", "database", "clock", "seal", "keys", "plugin", "request",
-        "exits", "ask", "bundled", "proof",
+        "runner", "work", "fork", "database", "clock", "seal", "client", "servers", "peer", "keys",
+        "plugin", "request", "exits", "ask", "bundled", "proof",
     ];
     let started = Command::new("php")
         .args(["-r", PROGRAM, "--"])

@@ -210,7 +210,7 @@ fn taken_over_and_given_back(host: &Host, made: &Made) {
 /// Activates the plugin, and saves a copy of everything that cases change.
 fn add_plugin(host: &Host) {
     let folder = format!("{SITE}/wp-content/plugins/wp-gears");
-    let plugin = include_str!("../../templates/bundled.php");
+    let plugin = wp_gears::site::seal::bundled();
     host.put(&format!("{folder}/wp-gears.php"), plugin, 0o644)
         .unwrap();
     host.put(&format!("{folder}/wp-gears-runner.php"), RUNNER, 0o644)

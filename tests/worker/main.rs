@@ -13,6 +13,7 @@ mod inherited;
 mod jobs;
 mod lab;
 mod losses;
+mod no_server;
 mod other_software;
 mod php_settings;
 mod plugins;

@@ -250,6 +250,7 @@ fn over_http_there_is_only_403() {
         "database.php",
         "clock.php",
         "seal.php",
+        "client.php",
         "keys.php",
         "fork.php",
         "job.php",

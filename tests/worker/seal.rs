@@ -4,6 +4,7 @@ use std::fs;
 
 use serde_json::json;
 
+use super::common::judge::is_valid;
 use super::lab::{Plan, Site, Worker, signal, wait_for};
 use super::real_plugins::{activate, bare};
 use super::software::{
@@ -109,6 +110,17 @@ fn a_flood_of_forged_jobs_displaces_no_failed_job() {
     assert!(site.out().is_empty());
     let counted = fs::read_to_string(site.state("failed").join("refused")).unwrap();
     assert_eq!(counted, "130");
+    let server = site.gearmand.server.to_string();
+    let status = |form: &str| {
+        let output = site.wp_gears(&["status", form, "--servers", &server]);
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let document: serde_json::Value = serde_json::from_str(&status("--json")).unwrap();
+    is_valid("status", &document);
+    assert_eq!(document["sites"][0]["refused_ever"], 130, "{document:#}");
+    let metrics = status("--prometheus");
+    let counter = format!("wp_gears_jobs_refused_total{{site=\"{}\"}} 130", site.name);
+    assert!(metrics.contains(&counter), "{metrics}");
     let failed = site.failed();
     let own = failed
         .iter()
@@ -122,7 +134,6 @@ fn a_flood_of_forged_jobs_displaces_no_failed_job() {
         "{shown}"
     );
     // It is queued again as it was, sealed.
-    let server = site.gearmand.server.to_string();
     site.wp_gears(&["failed", "retry", id, "--servers", &server]);
     wait_for(20, "its next failure", || {
         site.failed()
@@ -142,7 +153,7 @@ fn plain_jobs_that_wait_are_run_and_no_later_ones() {
         },
     );
     site.add_many(&[("t_line", json!(["1"])), ("t_line", json!(["2"]))]);
-    let plugin = wp_gears::site::seal::plugin();
+    let plugin = wp_gears::site::seal::plugin(true);
     let worker = site.worker(&NO_GRACE);
     site.wait_for_out(20, 2);
     site.wait_for_log(

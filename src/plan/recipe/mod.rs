@@ -26,7 +26,7 @@ use crate::plan::{Item, Run, leave, trial};
 use crate::resource::Resource;
 use crate::resource::boolean::Boolean;
 use crate::resource::directory::Directory;
-use crate::resource::file::{File, Next, Owner};
+use crate::resource::file::{File, Owner};
 use crate::resource::link::Link;
 use crate::resource::package::Packages;
 use crate::resource::repository::{Enabled, Repository};
@@ -47,6 +47,7 @@ pub const PHP: [(&str, &str); 12] = [
     ),
     ("clock.php", include_str!("../../../templates/clock.php")),
     ("seal.php", include_str!("../../../templates/seal.php")),
+    ("client.php", include_str!("../../../templates/client.php")),
     ("keys.php", include_str!("../../../templates/keys.php")),
     ("job.php", include_str!("../../../templates/job.php")),
     ("plugin.php", include_str!("../../../templates/plugin.php")),
@@ -57,7 +58,6 @@ pub const PHP: [(&str, &str); 12] = [
     ("exits.php", include_str!("../../../templates/exits.php")),
     ("memory.php", include_str!("../../../templates/memory.php")),
 ];
-const BUNDLED_PLUGIN: &str = include_str!("../../../templates/bundled.php");
 
 /// All resources in their wanted state.
 pub fn setup(host: &Host, resolved: &Resolved, run: Run) -> Result<Recipe> {
@@ -363,12 +363,12 @@ fn must_use_plugins(
 ) -> SiteResult<()> {
     let folder = &site.content.must_use;
     let brings = site.plugin.bundled;
-    let bundled = brings.then(|| (site.plugin.main_file, BUNDLED_PLUGIN.to_owned()));
+    let bundled = brings.then(|| (site.plugin.main_file, seal::bundled()));
     let above = folder.parent().unwrap_or(folder);
     let proves = serves && host.is_dir(above);
     let proof = proves.then(|| (PROOF_PLUGIN, page::plugin()));
-    let seals = site.worker.seal != Some(false) && host.is_dir(above);
-    let sealing = seals.then(|| (SEAL_PLUGIN, seal::plugin()));
+    let wraps = host.is_dir(above);
+    let sealing = wraps.then(|| (SEAL_PLUGIN, seal::plugin(site.worker.seal != Some(false))));
     let all: Vec<(&str, String)> = bundled.into_iter().chain(proof).chain(sealing).collect();
     // The site's owner owns what is in the site.
     let is_moved = site.content != Content::usual(&site.dir);
@@ -394,17 +394,6 @@ fn must_use_plugins(
             File::whole(folder.join(name), text.into_bytes(), 0o644)
                 .owner(owner.clone())
                 .secrets(Secrets::Hidden),
-        );
-    }
-    if !seals && host.exists(&folder.join(SEAL_PLUGIN)) {
-        items.site(
-            site,
-            File {
-                make: Box::new(|_, _| Ok(Next::default())),
-                ..File::whole(folder.join(SEAL_PLUGIN), Vec::new(), 0o644)
-                    .owner(owner)
-                    .secrets(Secrets::Hidden)
-            },
         );
     }
     Ok(())

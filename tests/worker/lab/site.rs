@@ -123,13 +123,11 @@ impl Site {
                 &config.replacen("if ( ! isset", network, 1),
             );
         }
-        let plugin = plan
-            .plugin
-            .unwrap_or_else(|| fs::read_to_string(lab.dir.join("lib/bundled.php")).unwrap());
+        let plugin = plan.plugin.unwrap_or_else(wp_gears::site::seal::bundled);
         site.write("wp-content/mu-plugins/0-plugin.php", &plugin);
         site.write("wp-content/mu-plugins/jobs.php", JOBS);
         if !plan.plain {
-            let seal = wp_gears::site::seal::plugin();
+            let seal = wp_gears::site::seal::plugin(true);
             site.write("wp-content/mu-plugins/wp-gears-seal.php", &seal);
             // A new one seals nothing yet.
             let old = SystemTime::now() - Duration::from_secs(60);
