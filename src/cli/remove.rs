@@ -1,5 +1,6 @@
 //! `wp-gears remove`: undoes setup.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use anyhow::Result;
@@ -8,6 +9,7 @@ use crate::base::problem::Problem;
 use crate::cli::common::{DONE, FAILED, begin, confirm, host_of};
 use crate::cli::options::RemoveArgs;
 use crate::host::Host;
+use crate::intent::adopt::by_site;
 use crate::intent::file;
 use crate::intent::file::absolute;
 use crate::intent::options::Role;
@@ -22,6 +24,7 @@ use crate::report::json::Report;
 use crate::report::progress::Progress;
 use crate::resource::Inverse;
 use crate::resource::intent::IntentFile;
+use crate::supervisor::programs;
 
 pub fn run(args: &RemoveArgs) -> Result<u8> {
     let ui = Ui::new(args.common.json, args.common.quiet, args.common.verbose);
@@ -165,7 +168,7 @@ impl Chosen {
     /// Keeps what the sites share, because one of them remains.
     fn keep_host(&mut self, plan: &mut Plan) {
         plan.split_off_host();
-        self.scopes.retain(|scope| *scope != Scope::Host);
+        self.scopes.retain(|scope| matches!(scope, Scope::Site(_)));
         self.recorded = None;
     }
 
@@ -182,6 +185,17 @@ impl Chosen {
     }
 }
 
+/// The worker users of the sites that are not removed. Without any `dirs`, all are.
+fn owners_of_others(host: &Host, dirs: &[PathBuf]) -> Result<BTreeSet<String>> {
+    if dirs.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let programs = by_site(programs::all(host, host.supervisor()?)?);
+    let others = programs.iter().filter(|(dir, _)| !dirs.contains(dir));
+    let users = others.filter_map(|(_, program)| program.get("user"));
+    Ok(users.map(str::to_owned).collect())
+}
+
 /// Selects the named sites (all if none is named), and with the last site also
 /// what the sites share.
 fn choose(host: &Host, dirs: &[PathBuf], wish: Wish) -> Result<Chosen> {
@@ -192,7 +206,7 @@ fn choose(host: &Host, dirs: &[PathBuf], wish: Wish) -> Result<Chosen> {
     let mut others = false;
     let mut open: Vec<&PathBuf> = dirs.iter().collect();
     let all = journal::scopes(host)?;
-    for scope in all.iter().filter(|scope| **scope != Scope::Host) {
+    for scope in all.iter().filter(|it| matches!(it, Scope::Site(_))) {
         let Some(history) = journal::read(host, scope)? else {
             continue;
         };
@@ -235,6 +249,16 @@ fn choose(host: &Host, dirs: &[PathBuf], wish: Wish) -> Result<Chosen> {
                 )
                 .into());
             }
+        }
+    }
+    let owners = owners_of_others(host, dirs)?;
+    for scope in &all {
+        if let Scope::Owner(owner) = scope
+            && !owners.contains(owner)
+            && let Some(history) = journal::read(host, scope)?
+        {
+            remove::of_history(host, scope, &history, wish, &mut removal)?;
+            scopes.push(scope.clone());
         }
     }
     // A host that is only a job server is there for no site.

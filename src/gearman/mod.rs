@@ -3,6 +3,7 @@
 
 pub mod binary;
 pub(crate) mod daemon;
+pub mod instance;
 pub mod many;
 pub mod options;
 pub(crate) mod password;

@@ -84,11 +84,17 @@ const WRITTEN: [&str; 4] = ["libsqlite3-db", "log-file", "pid-file", "tokyocabin
 
 /// The text of the drop-in.
 pub fn drop_in(sandbox: &Sandbox) -> String {
-    let mut lines = vec![
-        "# Made by wp-gears. 'wp-gears remove' takes it out.".to_owned(),
-        "# To allow gearmand more, override settings in a drop-in of your own.".to_owned(),
-        "[Service]".to_owned(),
-    ];
+    format!(
+        "# Made by wp-gears. 'wp-gears remove' takes it out.\n\
+         # To allow gearmand more, override settings in a drop-in of your own.\n\
+         [Service]\n{}",
+        settings(sandbox)
+    )
+}
+
+/// The settings, one a line.
+pub fn settings(sandbox: &Sandbox) -> String {
+    let mut lines = Vec::new();
     let version = sandbox.systemd.unwrap_or(0);
     let given = options::given(&sandbox.words.join(" "));
     let paths: Vec<PathBuf> = given

@@ -12,6 +12,7 @@ mod make;
 mod namespaces;
 mod own_program;
 pub mod packages;
+pub mod packet_filter;
 pub mod platform;
 pub mod process;
 mod remove;

@@ -170,6 +170,8 @@ fn of_host(spec: &Spec, resolved: &Resolved) -> HostOptions {
         port: Some(host.port),
         allow_upgrades: Some(host.allow_upgrades),
         expose: Some(host.expose),
+        isolation: Some(host.isolation),
+        owner_ports: Some(host.owner_ports.clone()).filter(|it| !it.is_empty()),
         store: store.unwrap_or_default().over(spec.host.store.clone()),
         ..spec.host.clone()
     }

@@ -7,6 +7,7 @@ pub mod exposure;
 pub mod file;
 pub mod load;
 pub mod options;
+pub mod owners;
 pub mod past;
 pub mod queue;
 pub mod record;

@@ -1,6 +1,7 @@
 //! The options of a host and its sites, as plain data. The command line, the
 //! environment and the config file share these types.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use clap::ValueEnum;
@@ -25,6 +26,16 @@ pub enum SupervisorFrom {
     Package,
     /// A separate virtual environment, filled with pip
     Pip,
+}
+
+/// Whose jobs share a job server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Isolation {
+    /// One job server for all sites of this host
+    None,
+    /// One for the sites of each worker user, closed to all other users
+    Owner,
 }
 
 options! {
@@ -87,6 +98,13 @@ options! {
         /// Port of the job server
         #[arg(value_name = "N", value_parser = number::<u16>(1, 65_535))]
         port: u16 = 4730,
+        /// What keeps owners of sites from each other's jobs
+        #[arg(value_enum, value_name = "ISOLATION")]
+        isolation: Isolation = Isolation::None,
+        /// Ports of the owners' job servers with --isolation owner [default: free ones]
+        #[arg(value_name = "USER:PORT", value_delimiter = ',', hide_short_help = true,
+              value_parser = owner_port)]
+        owner_ports: Vec<OwnerPort>,
         /// Where to install supervisor from [default: existing, or package, or pip]
         #[arg(value_enum, value_name = "FROM", hide_short_help = true)]
         supervisor: SupervisorFrom,
@@ -130,6 +148,45 @@ pub struct Spec {
 /// `HOST:PORT`, as it is written into wp-config.php.
 fn server(text: &str) -> Result<String, String> {
     text.parse::<Server>().map(|server| server.to_string())
+}
+
+/// The port of an owner's job server, written as `USER:PORT`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct OwnerPort {
+    pub owner: String,
+    pub port: u16,
+}
+
+impl fmt::Display for OwnerPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.owner, self.port)
+    }
+}
+
+impl From<OwnerPort> for String {
+    fn from(it: OwnerPort) -> String {
+        it.to_string()
+    }
+}
+
+impl TryFrom<String> for OwnerPort {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        owner_port(&text)
+    }
+}
+
+fn owner_port(text: &str) -> Result<OwnerPort, String> {
+    let (owner, port) = text.rsplit_once(':').unwrap_or_default();
+    match port.parse() {
+        Ok(port) if port > 0 && !owner.is_empty() => Ok(OwnerPort {
+            owner: owner.to_owned(),
+            port,
+        }),
+        _ => Err("expected USER:PORT, such as alice:4731".into()),
+    }
 }
 
 /// A name for supervisor, and for a file.

@@ -14,6 +14,7 @@ use crate::intent::adopt::by_site;
 use crate::intent::adopt::{self};
 use crate::intent::exposure;
 use crate::intent::options::{HostOptions, HostSettings, Role, SiteOptions, Spec, SupervisorFrom};
+use crate::intent::owners;
 use crate::intent::queue;
 use crate::intent::resolve_site::{LazyServers, resolve_site, without_found};
 pub use crate::intent::resolved::{HostResolved, Resolved, SiteResolved};
@@ -40,13 +41,14 @@ pub fn resolve(host: &Host, spec: &Spec) -> Result<Resolved> {
         queue,
         listen,
         port,
+        isolation,
         ..
     } = options.clone().settings();
     let store = match roles.contains(&Role::Server) {
         true => Some(queue::open(host, spec, &options)?),
         false => None,
     };
-    let resolved = HostResolved {
+    let mut resolved = HostResolved {
         supervisor: match roles.contains(&Role::Worker) {
             true => {
                 let in_use = !programs.is_empty();
@@ -63,6 +65,9 @@ pub fn resolve(host: &Host, spec: &Spec) -> Result<Resolved> {
         former_server,
         allow_upgrades: options.allow_upgrades.unwrap_or(false),
         expose: options.expose.unwrap_or(false),
+        isolation,
+        owners: Vec::new(),
+        owner_ports: Vec::new(),
         adopted: adopted.changed_from(&HostOptions::defaults()),
     };
     if let Some(site) = spec.sites.first()
@@ -75,6 +80,7 @@ pub fn resolve(host: &Host, spec: &Spec) -> Result<Resolved> {
             .into());
     }
     exposure::refuse(&resolved, listens_now.as_deref())?;
+    owners::refuse(host, platform, &resolved, explicit_servers.as_deref())?;
     let programs = by_site(match resolved.supervisor == there {
         true => programs,
         false => programs::all(host, resolved.supervisor)?,
@@ -105,6 +111,8 @@ pub fn resolve(host: &Host, spec: &Spec) -> Result<Resolved> {
             Err(error) => refused.push((wish.dir.clone(), error.into_error())),
         }
     }
+    let ports = options.owner_ports.unwrap_or_default();
+    owners::assign(host, &servers, ports, &programs, &mut resolved, &mut sites)?;
     let others = others(host, platform, spec, &programs, &servers);
     refuse_shared_configs(&mut sites, &mut refused);
     refuse_shared_salts(host, &programs, &mut sites, &mut refused);

@@ -190,6 +190,7 @@ pub fn resolve_site(
         },
         kept_salt,
         servers,
+        servers_left_behind: Vec::new(),
         is_shared: is_shared(resolved),
         workers: options.workers.or(running).unwrap_or(Workers::OPEN),
         must_fork: wish.options.worker.worker_mode == Some(WorkerMode::Fork),
@@ -285,6 +286,14 @@ fn gone(error: anyhow::Error, dir: &Path) -> anyhow::Error {
 pub struct LazyServers(OnceCell<Servers>);
 
 impl LazyServers {
+    /// What serves a folder.
+    ///
+    /// # Errors
+    /// Files of web servers that cannot be read.
+    pub fn served(&self, host: &Host, dir: &Path) -> Result<Served> {
+        Ok(self.get(host)?.of(host, dir))
+    }
+
     fn get(&self, host: &Host) -> Result<&Servers> {
         if let Some(known) = self.0.get() {
             return Ok(known);

@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use crate::base::paths::{BASE, LIB};
+use crate::gearman::instance::JobServer;
 use crate::gearman::{daemon, options};
 use crate::host::supervisor::Supervisord;
 use crate::intent::adopt::reached_at;
-use crate::intent::options::{HostOptions, Queue, Role, SiteOptions};
+use crate::intent::options::{HostOptions, Isolation, OwnerPort, Queue, Role, SiteOptions};
 use crate::queue::Store;
 use crate::site::ask::Target;
 use crate::site::config::{Found, Want};
@@ -42,6 +43,11 @@ pub struct HostResolved {
     pub allow_upgrades: bool,
     /// It may listen where more than a private network reaches it.
     pub expose: bool,
+    pub isolation: Isolation,
+    /// The owners' own job servers.
+    pub owners: Vec<JobServer>,
+    /// Their ports, and those of owners who had one.
+    pub owner_ports: Vec<OwnerPort>,
     pub supervisor: &'static Supervisord,
     pub extension_archive: Option<PathBuf>,
     /// Options that the host has but no file or option sets.
@@ -52,6 +58,11 @@ impl HostResolved {
     /// The address of this host's own job server, as seen from this host.
     pub fn own_server(&self) -> String {
         reached_at(&self.listen, self.port)
+    }
+
+    /// The owner's own job server.
+    pub fn server_of(&self, owner: &str) -> Option<&JobServer> {
+        self.owners.iter().find(|server| server.owner == owner)
     }
 
     /// The options that the job server needs.
@@ -83,6 +94,8 @@ pub struct SiteResolved {
     /// The salt of a run that failed: jobs may wait under it.
     pub kept_salt: Option<String>,
     pub servers: Want<Vec<String>>,
+    /// Job servers that it uses and will not use any more.
+    pub servers_left_behind: Vec<String>,
     /// Its job server is open to other hosts, or its pages are on others.
     pub is_shared: bool,
     /// `OPEN` until the host's budget is divided.

@@ -96,9 +96,14 @@ pub fn apply(host: &Host, plan: &Plan, work: Work, watch: &dyn Reporter) -> Resu
             }
             Err(error) => {
                 watch.failed(&resource.id());
-                let of_host = *scope == Scope::Host;
+                // What removal leaves of an owner's needs what the host has.
+                let ends = match scope {
+                    Scope::Host => true,
+                    Scope::Owner(_) => matches!(work, Work::Removal),
+                    Scope::Site(_) => false,
+                };
                 outcome.failed.push(Refused::new(scope, error));
-                if of_host {
+                if ends {
                     break;
                 }
             }

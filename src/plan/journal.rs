@@ -24,6 +24,8 @@ const VERSION: u32 = 1;
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Scope {
     Host,
+    /// The job server of an owner.
+    Owner(String),
     /// A site, by its name.
     Site(String),
 }
@@ -32,6 +34,7 @@ impl Scope {
     fn file(&self) -> PathBuf {
         match self {
             Scope::Host => Path::new(STATE).join("host.jsonl"),
+            Scope::Owner(name) => Path::new(STATE).join(format!("owner-{name}.jsonl")),
             Scope::Site(name) => Path::new(STATE).join(format!("site-{name}.jsonl")),
         }
     }
@@ -302,18 +305,21 @@ pub fn read(host: &Host, scope: &Scope) -> Result<Option<History>> {
     Ok(Some(history))
 }
 
-/// All scopes that have a journal; the host comes last.
+/// All scopes that have a journal: sites, then what they depend on; the host comes last.
 pub fn scopes(host: &Host) -> Result<Vec<Scope>> {
-    let mut scopes = Vec::new();
+    let (mut scopes, mut owners) = (Vec::new(), Vec::new());
     for name in host.list(Path::new(STATE))? {
         let name = name.to_string_lossy().into_owned();
-        if let Some(site) = name
-            .strip_prefix("site-")
-            .and_then(|rest| rest.strip_suffix(".jsonl"))
-        {
+        let Some(name) = name.strip_suffix(".jsonl") else {
+            continue;
+        };
+        if let Some(site) = name.strip_prefix("site-") {
             scopes.push(Scope::Site(site.to_owned()));
+        } else if let Some(owner) = name.strip_prefix("owner-") {
+            owners.push(Scope::Owner(owner.to_owned()));
         }
     }
+    scopes.extend(owners);
     if !matches!(host.look(&Scope::Host.file())?, Node::Absent) {
         scopes.push(Scope::Host);
     }

@@ -63,6 +63,8 @@ pub struct Step {
 pub enum SiteKey {
     Named(String),
     Unnamed(PathBuf),
+    /// What all sites of an owner share.
+    Owner(String),
 }
 
 impl fmt::Display for SiteKey {
@@ -70,6 +72,7 @@ impl fmt::Display for SiteKey {
         match self {
             SiteKey::Named(name) => f.write_str(name),
             SiteKey::Unnamed(dir) => write!(f, "{}", dir.display()),
+            SiteKey::Owner(owner) => write!(f, "job server of {owner}"),
         }
     }
 }
@@ -84,6 +87,7 @@ impl Refused {
     pub fn new(scope: &Scope, error: anyhow::Error) -> Self {
         let site = match scope {
             Scope::Host => None,
+            Scope::Owner(name) => Some(SiteKey::Owner(name.clone())),
             Scope::Site(name) => Some(SiteKey::Named(name.clone())),
         };
         Refused { site, error }
@@ -113,7 +117,8 @@ impl Refused {
     pub fn is_of(&self, scope: &Scope) -> bool {
         match (scope, &self.site) {
             (Scope::Host, None) => true,
-            (Scope::Site(name), Some(SiteKey::Named(refused))) => name == refused,
+            (Scope::Site(name), Some(SiteKey::Named(refused)))
+            | (Scope::Owner(name), Some(SiteKey::Owner(refused))) => name == refused,
             _ => false,
         }
     }
@@ -143,7 +148,7 @@ impl Plan {
     /// Splits off what sites share.
     pub fn split_off_host(&mut self) -> Plan {
         let steps = std::mem::take(&mut self.steps);
-        let is_host = |step: &Step| step.item.scope == Scope::Host;
+        let is_host = |step: &Step| !matches!(step.item.scope, Scope::Site(_));
         let (of_host, of_sites) = steps.into_iter().partition(is_host);
         self.steps = of_sites;
         Plan {

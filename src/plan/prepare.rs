@@ -115,6 +115,9 @@ fn record_intent(host: &Host, spec: &Spec, resolved: &Resolved, plan: &mut Plan)
             .sites
             .push((site.dir.clone(), given.over(site.adopted.clone())));
     }
+    if !resolved.host.owner_ports.is_empty() {
+        intent.host.owner_ports = Some(resolved.host.owner_ports.clone());
+    }
     intent.sites.extend(resolved.others.iter().cloned());
     let file = IntentFile::with(intent, spec.past.recorded);
     let state = file.inspect(host)?;

@@ -84,6 +84,14 @@ pub fn of_history(
     {
         steps.push((Phase::Drain, Box::new(drained)));
     }
+    if let Scope::Owner(owner) = scope
+        && host.live()
+    {
+        steps.push((
+            Phase::Drain,
+            Box::new(waiting::of_owner(owner, wish.waiting)),
+        ));
+    }
     if unloads(history, wish.purge) {
         steps.push((Phase::WebPhp, Box::new(UnloadExtension)));
     }

@@ -5,12 +5,13 @@ use std::path::Path;
 use anyhow::Result;
 
 use crate::base::paths::BASE;
-use crate::gearman::options;
 use crate::gearman::text::FunctionStatus;
+use crate::gearman::{instance, options};
 use crate::host::Host;
 use crate::host::platform::Family;
 use crate::intent::adopt::own_server;
 use crate::intent::queue::WaitingJobs;
+use crate::intent::resolve::SiteResolved;
 use crate::intent::salts;
 use crate::queue::running;
 use crate::resource::drained::{Drained, Purpose};
@@ -67,6 +68,37 @@ fn run_jobs(run: &Path) -> bool {
         .any(|it| matches!(it.activity, Activity::Idle | Activity::Busy))
 }
 
+/// The jobs of a site that wait at the job servers that it leaves. Its workers run them
+/// before they leave, too.
+pub fn at_former_servers(site: &SiteResolved, wish: WaitingJobs) -> Drained {
+    let run = Path::new(BASE).join("run").join(&site.name);
+    let mut functions = plugins::functions(site.found.salt.as_deref());
+    functions.extend(function_of(&run));
+    let servers = site.servers_left_behind.clone();
+    let named = site.found.servers.as_deref().unwrap_or_default();
+    Drained {
+        purpose: Purpose::ChangeServers(site.dir.clone()),
+        busy: servers.iter().any(|it| named.contains(it)),
+        waiting: Box::new(move |_| Ok(queue::waiting(&functions, &servers))),
+        wish,
+        runs: run_jobs(&run),
+    }
+}
+
+/// All jobs of an owner's job server that goes.
+pub fn of_owner(owner: &str, wish: WaitingJobs) -> Drained {
+    let unit = instance::unit(owner);
+    Drained {
+        purpose: Purpose::StopJobServer(Some(owner.to_owned())),
+        waiting: Box::new(move |host| {
+            running::would_lose(host, &unit, &[], FunctionStatus::waiting)
+        }),
+        wish,
+        runs: false,
+        busy: false,
+    }
+}
+
 /// All jobs of a job server that stops, or that gets its old `options` back
 /// and with them another queue.
 pub fn of_job_server(
@@ -84,9 +116,9 @@ pub fn of_job_server(
         None => Vec::new(),
     };
     Ok(Drained {
-        purpose: Purpose::StopJobServer,
+        purpose: Purpose::StopJobServer(None),
         waiting: Box::new(move |host| {
-            running::would_lose(host, family, &to_be, FunctionStatus::waiting)
+            running::would_lose(host, family.gearmand.unit, &to_be, FunctionStatus::waiting)
         }),
         wish,
         runs: host

@@ -1,7 +1,10 @@
 //! The store in gearmand's memory.
 
+use std::path::Path;
+
 use anyhow::Result;
 
+use crate::gearman::options::Wanted;
 use crate::gearman::password::Password;
 use crate::host::Host;
 use crate::queue::{Condition, Kind, Running, Store, StoreOptions};
@@ -35,6 +38,10 @@ impl Kind for Memory {
 }
 
 impl Store for Memory {
+    fn wanted_in(&self, _folder: &Path) -> Option<Vec<Wanted>> {
+        Some(Vec::new())
+    }
+
     fn examine(&self, _: &Host, _: &Running) -> Result<Vec<Condition>> {
         let message = "jobs wait in gearmand's memory, as configured: they are lost when it stops";
         Ok(vec![Condition::Sound(message.into())])

@@ -90,6 +90,11 @@ pub trait Store: Send + Sync {
     fn wanted(&self) -> Vec<Wanted> {
         Vec::new()
     }
+    /// The same for another job server whose files are in this folder; `None` if only
+    /// one can have it.
+    fn wanted_in(&self, _folder: &Path) -> Option<Vec<Wanted>> {
+        None
+    }
     /// Its effective options.
     fn options(&self) -> StoreOptions {
         StoreOptions::default()
@@ -235,6 +240,13 @@ impl Queue {
         let mut wanted = vec![Wanted::new("queue-type", Some('q'), self.queue_type())];
         wanted.extend(store.wanted());
         wanted
+    }
+
+    /// The same for another job server whose files are in this folder.
+    pub fn wanted_in(self, store: &dyn Store, folder: &Path) -> Option<Vec<Wanted>> {
+        let mut wanted = vec![Wanted::new("queue-type", Some('q'), self.queue_type())];
+        wanted.extend(store.wanted_in(folder)?);
+        Some(wanted)
     }
 
     /// The kind with this name in gearmand, ignoring case.

@@ -172,7 +172,7 @@ fn store(words: &[String]) -> Option<Vec<String>> {
 
 /// Whether it keeps its jobs in a file that no longer has a name, so that they end
 /// with it.
-fn has_lost_its_file(host: &Host, gearmand: &Process) -> bool {
+pub fn has_lost_its_file(host: &Host, gearmand: &Process) -> bool {
     let places = store(&gearmand.args).unwrap_or_default();
     let is_place = |file: &PathBuf| {
         let name = file.to_string_lossy();
@@ -183,15 +183,16 @@ fn has_lost_its_file(host: &Host, gearmand: &Process) -> bool {
 }
 
 /// How many jobs a restart with the planned options would lose or leave
-/// behind, because the queue is in memory or moves to another store. `count`
+/// behind, because the queue is in memory or moves to another store. `unit` is its unit,
+/// `count`
 /// returns the jobs of a function that matter.
 pub fn would_lose(
     host: &Host,
-    family: &Family,
+    unit: &str,
     planned: &[String],
     count: fn(&FunctionStatus) -> u64,
 ) -> Result<u64> {
-    let unit = host.unit(family.gearmand.unit, &[host.supervisor()?.unit])?;
+    let unit = host.unit(unit, &[host.supervisor()?.unit])?;
     let Some(process) = host.process(unit.main_pid) else {
         return Ok(0);
     };

@@ -14,6 +14,7 @@ use crate::queue::{Condition, Fault, Kind, Repair, Running, Store, StoreOptions}
 
 /// gearmand's option that names the file.
 const FILE: &str = "libsqlite3-db";
+const NAME: &str = "queue.sqlite";
 /// With less free space, in bytes, not even a few jobs fit.
 const MIN_SPACE: u64 = 1 << 20;
 
@@ -53,13 +54,18 @@ struct SqliteStore {
 
 impl SqliteStore {
     fn file(&self) -> PathBuf {
-        Path::new(self.gearmand.queue_dir).join("queue.sqlite")
+        Path::new(self.gearmand.queue_dir).join(NAME)
     }
 }
 
 impl Store for SqliteStore {
     fn wanted(&self) -> Vec<Wanted> {
         vec![Wanted::new(FILE, None, &self.file().to_string_lossy())]
+    }
+
+    fn wanted_in(&self, folder: &Path) -> Option<Vec<Wanted>> {
+        let file = folder.join(NAME);
+        Some(vec![Wanted::new(FILE, None, &file.to_string_lossy())])
     }
 
     fn folder(&self) -> Option<PathBuf> {

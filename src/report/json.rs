@@ -78,7 +78,7 @@ impl Report<'_> {
 
 fn site(scope: &Scope) -> Value {
     match scope {
-        Scope::Host => Value::Null,
+        Scope::Host | Scope::Owner(_) => Value::Null,
         Scope::Site(name) => Value::String(name.clone()),
     }
 }

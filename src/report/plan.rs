@@ -92,7 +92,7 @@ impl Ui {
             | Verb::Restart => self.style().yellow().apply_to("~"),
         };
         let site = match &step.item.scope {
-            Scope::Host => String::new(),
+            Scope::Host | Scope::Owner(_) => String::new(),
             Scope::Site(site) => format!(" [{site}]"),
         };
         let after = after.map_or(String::new(), |id| format!(" (after {id})"));

@@ -79,7 +79,7 @@ impl Reporter for Progress {
     fn end(&self, done: &Done) {
         self.stop();
         let site = match &done.scope {
-            Scope::Host => String::new(),
+            Scope::Host | Scope::Owner(_) => String::new(),
             Scope::Site(site) => format!(" [{site}]"),
         };
         let text = format!("{} {}{site} ({})", done.verb, done.id, seconds(done.took));

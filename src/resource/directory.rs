@@ -112,7 +112,8 @@ impl Revert for DirectoryInverse {
         let (host, path) = (context.host, self.path.as_path());
         let is_new = self.before.is_none();
         let queue = host.platform()?.family.gearmand.queue_dir;
-        let is_queue = is_new && path == Path::new(queue);
+        // Those of owners are below the shared one.
+        let is_queue = is_new && path.starts_with(queue);
         let failed = Path::new(BASE).join("failed");
         let has_jobs = is_new && (is_queue || path.starts_with(&failed));
         if has_jobs && !context.purge && host.has_files(path, JOB_LEVELS)? {

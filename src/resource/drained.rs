@@ -33,9 +33,12 @@ pub struct Drained {
 /// What the queues are drained for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Purpose {
-    RestartJobServer,
+    /// With other options. An owner's own, or the shared one.
+    RestartJobServer(Option<String>),
     /// It stops, or gets back its old options and with them another queue.
-    StopJobServer,
+    StopJobServer(Option<String>),
+    /// Of the site in this folder.
+    ChangeServers(PathBuf),
     /// Of the site in this folder.
     StopWorkers(PathBuf),
 }
@@ -43,8 +46,14 @@ pub enum Purpose {
 impl fmt::Display for Purpose {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Purpose::RestartJobServer => f.write_str("restart the job server with other options"),
-            Purpose::StopJobServer => f.write_str("stop the job server"),
+            Purpose::RestartJobServer(owner) => {
+                let server = job_server(owner.as_deref());
+                write!(f, "restart {server} with other options")
+            }
+            Purpose::StopJobServer(owner) => write!(f, "stop {}", job_server(owner.as_deref())),
+            Purpose::ChangeServers(dir) => {
+                write!(f, "give {} another job server", dir.display())
+            }
             Purpose::StopWorkers(dir) => write!(f, "stop the workers of {}", dir.display()),
         }
     }
@@ -115,6 +124,13 @@ impl Resource for Drained {
             }
             std::thread::sleep(Duration::from_millis(100));
         }
+    }
+}
+
+fn job_server(owner: Option<&str>) -> String {
+    match owner {
+        Some(owner) => format!("the job server of {owner}"),
+        None => "the job server".into(),
     }
 }
 

@@ -25,6 +25,7 @@ pub mod program;
 pub mod reload_php;
 pub mod repository;
 pub mod reread;
+pub mod rules;
 pub mod service;
 pub mod source;
 pub mod worker_folder;
@@ -73,6 +74,8 @@ pub enum ResourceId {
     /// The processes that serve pages with PHP.
     WebPhp,
     Repository(String),
+    /// A table of firewall rules in the kernel.
+    Rules(String),
     Service(String),
 }
 
@@ -103,6 +106,7 @@ impl fmt::Display for ResourceId {
             }
             ResourceId::WebPhp => f.write_str("the web's PHP"),
             ResourceId::Repository(name) => write!(f, "repository {name}"),
+            ResourceId::Rules(table) => write!(f, "firewall rules {table}"),
             ResourceId::Service(unit) => write!(f, "service {unit}"),
         }
     }
@@ -151,6 +155,7 @@ inverses! {
     Private(private::PrivateInverse),
     Program(program::ProgramInverse),
     Repository(repository::RepositoryInverse),
+    Rules(rules::RulesInverse),
     Service(service::ServiceInverse),
 }
 

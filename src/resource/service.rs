@@ -4,6 +4,7 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use crate::base::problem::Problem;
+use crate::gearman::instance;
 use crate::gearman::options::Wanted;
 use crate::gearman::password::Secret;
 use crate::host::Host;
@@ -188,8 +189,9 @@ impl Revert for ServiceInverse {
             true => of_gearmand(family, Vec::new(), None),
             false => never(),
         };
-        // Our own supervisord has to stop before its files are removed.
-        let phase = match self.unit == PIP.unit {
+        let is_ours = self.unit == PIP.unit || instance::owner_of(&self.unit).is_some();
+        // Units of ours have to stop before their files are removed.
+        let phase = match is_ours {
             true => Phase::Workers,
             false => Phase::Services,
         };

@@ -20,6 +20,7 @@ mod hostile;
 mod images;
 mod impostors;
 mod intent;
+mod isolation;
 mod layouts;
 mod life;
 mod packages;

@@ -54,7 +54,7 @@ fn run(context: &Context) -> Vec<Finding> {
 
 fn of(scope: &Scope, finding: Finding) -> Finding {
     match scope {
-        Scope::Host => finding,
+        Scope::Host | Scope::Owner(_) => finding,
         Scope::Site(name) => finding.of_site(name),
     }
 }

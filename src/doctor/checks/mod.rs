@@ -7,6 +7,7 @@ mod drift;
 mod failed_jobs;
 mod files_limit;
 mod intent;
+mod isolation;
 pub mod job;
 mod job_server;
 mod job_server_options;
@@ -51,6 +52,7 @@ pub static ALL: &[&Check] = &[
     &files_limit::CHECK,
     &queue_store::CHECK,
     &private_files::CHECK,
+    &isolation::CHECK,
     &queue::CHECK,
     &php_extension::CHECK,
     &php_settings::CHECK,
@@ -81,6 +83,7 @@ pub static ALL: &[&Check] = &[
 /// The checks that can tell why a job is not run, the likeliest first.
 pub static CAUSES: &[&Check] = &[
     &job_server::CHECK,
+    &isolation::CHECK,
     &queue_store::CHECK,
     &disk::CHECK,
     &supervisor::CHECK,

@@ -42,7 +42,7 @@ fn run(context: &Context) -> Vec<Finding> {
 }
 
 /// `service` is gearmand's.
-fn finding(condition: Condition, service: &ResourceId) -> Finding {
+pub fn finding(condition: Condition, service: &ResourceId) -> Finding {
     match condition {
         Condition::Sound(message) => Finding::ok(message),
         Condition::Warning(fault) => Finding::warning(fault.message, fault.help),

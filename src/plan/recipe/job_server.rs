@@ -120,7 +120,7 @@ pub fn resources(
     let stale = running::staleness(family, wanted.clone(), secret.clone());
     let (planned, unit, supervisor) = (wanted.clone(), gearmand.unit, resolved.supervisor.unit);
     items.host(Drained {
-        purpose: Purpose::RestartJobServer,
+        purpose: Purpose::RestartJobServer(None),
         waiting: Box::new(move |host| {
             let unit = host.unit(unit, &[supervisor])?;
             match stale(host, &unit)? {
@@ -128,9 +128,12 @@ pub fn resources(
                     let planned = running::planned_words(host, family, &planned)?;
                     // Count running jobs too: a gearmand that stops takes a job from
                     // the worker it disconnects first and gives it to the next one.
-                    running::would_lose(host, family, &planned.unwrap_or_default(), |queue| {
-                        queue.jobs
-                    })
+                    running::would_lose(
+                        host,
+                        gearmand.unit,
+                        &planned.unwrap_or_default(),
+                        |queue| queue.jobs,
+                    )
                 }
                 None => Ok(0),
             }
@@ -193,7 +196,7 @@ fn options_file(gearmand: &'static Gearmand, wanted: Vec<options::Wanted>) -> Fi
     }
 }
 
-fn answers(server: &str, unit: &str) -> Check {
+pub fn answers(server: &str, unit: &str) -> Check {
     let (server, unit) = (server.to_owned(), unit.to_owned());
     Check {
         condition: Condition::JobServerAnswers(server.clone()),

@@ -3,6 +3,7 @@
 
 mod extension;
 mod job_server;
+mod owners;
 mod pip;
 pub mod program;
 pub mod switch;
@@ -17,12 +18,13 @@ use crate::base::paths::{BASE, LIB, LOGS, binary, runner};
 use crate::base::problem::{Problem, SiteError, SiteResult};
 use crate::base::secrets::Secrets;
 use crate::host::Host;
+use crate::host::packet_filter::PACKAGE;
 use crate::host::platform::{Family, Platform};
 use crate::host::services::drop_in_folder;
 use crate::intent::options::{Role, WorkerMode};
 use crate::intent::resolve::{Resolved, SiteResolved};
 use crate::plan::journal::Scope;
-use crate::plan::{Item, Run, leave, trial};
+use crate::plan::{Item, Run, leave, trial, waiting};
 use crate::resource::Resource;
 use crate::resource::boolean::Boolean;
 use crate::resource::directory::Directory;
@@ -76,6 +78,10 @@ pub fn setup(host: &Host, resolved: &Resolved, run: Run) -> Result<Recipe> {
     }
     if server {
         job_server::resources(host, &mut items, platform, of_host, run.waiting, live)?;
+        owners::resources(host, &mut items, platform, of_host, run.waiting, live)?;
+        for site in resolved.sites.iter().filter(|_| live) {
+            owners::answers(&mut items, of_host, site);
+        }
     }
     if !resolved.sites.is_empty() {
         own_files(&mut items, worker);
@@ -122,10 +128,17 @@ pub fn setup(host: &Host, resolved: &Resolved, run: Run) -> Result<Recipe> {
                     items.site(site, switch::held(site));
                 }
             }
-            let supervisor = resolved.host.supervisor;
+        }
+        let supervisor = resolved.host.supervisor;
+        let add_workers = |items: &mut Recipe| {
             items.of_site(site, |items| {
                 workers::program(host, items, supervisor, site, live)
             });
+        };
+        // Jobs that wait at a server which the site leaves are run first.
+        let moves = worker && live && !site.servers_left_behind.is_empty();
+        if worker && !moves {
+            add_workers(&mut items);
         }
         // Of a removal that was cut off.
         let leaving = Paths::new(Path::new(BASE), &site.name).leaving;
@@ -136,6 +149,13 @@ pub fn setup(host: &Host, resolved: &Resolved, run: Run) -> Result<Recipe> {
         if live && of_host.roles.contains(&Role::Web) {
             items.site(site, switch::reread(host, site));
         }
+        if moves {
+            items.site(site, waiting::at_former_servers(site, run.waiting));
+            add_workers(&mut items);
+        }
+    }
+    if server {
+        owners::retire(host, &mut items, of_host, run.waiting, live)?;
     }
     Ok(items)
 }
@@ -164,6 +184,14 @@ impl Recipe {
         });
     }
 
+    /// What all sites of an owner share.
+    fn of_owner(&mut self, owner: &str, resource: impl Resource + 'static) {
+        self.list.push(Item {
+            scope: Scope::Owner(owner.to_owned()),
+            resource: Box::new(resource),
+        });
+    }
+
     fn site(&mut self, site: &SiteResolved, resource: impl Resource + 'static) {
         self.list.push(Item {
             scope: Scope::Site(site.name.clone()),
@@ -179,6 +207,9 @@ pub fn required(host: &Host, platform: &Platform, resolved: &Resolved) -> Vec<Ve
     let mut required: Vec<Vec<String>> = Vec::new();
     if roles.contains(&Role::Server) {
         required.push(vec![family.gearmand.package.into()]);
+        if !resolved.host.owners.is_empty() {
+            required.push(vec![PACKAGE.into()]);
+        }
         let of_queue = job_server::packages(host, platform, &resolved.host);
         required.extend(of_queue.into_iter().map(|package| vec![package]));
     }

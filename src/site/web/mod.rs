@@ -151,6 +151,16 @@ impl Served {
         }
     }
 
+    /// All users whose PHP may serve it.
+    pub fn users(&self) -> impl Iterator<Item = &str> {
+        let all: &[Serving] = match self {
+            Served::By(serving) => std::slice::from_ref(serving),
+            Served::Unclear(all) => all,
+            Served::Unknown => &[],
+        };
+        all.iter().filter_map(|serving| serving.user.as_deref())
+    }
+
     pub fn user(&self) -> Option<&str> {
         match self {
             Served::By(serving) => serving.user.as_deref(),
