@@ -87,10 +87,8 @@ pub fn of_history(
     if let Scope::Owner(owner) = scope
         && host.live()
     {
-        steps.push((
-            Phase::Drain,
-            Box::new(waiting::of_owner(owner, wish.waiting)),
-        ));
+        let drained = waiting::of_owner(host, owner, wish.waiting)?;
+        steps.push((Phase::Drain, Box::new(drained)));
     }
     if unloads(history, wish.purge) {
         steps.push((Phase::WebPhp, Box::new(UnloadExtension)));

@@ -86,17 +86,23 @@ pub fn at_former_servers(site: &SiteResolved, wish: WaitingJobs) -> Drained {
 }
 
 /// All jobs of an owner's job server that goes.
-pub fn of_owner(owner: &str, wish: WaitingJobs) -> Drained {
+pub fn of_owner(host: &Host, owner: &str, wish: WaitingJobs) -> Result<Drained> {
     let unit = instance::unit(owner);
-    Drained {
+    Ok(Drained {
         purpose: Purpose::StopJobServer(Some(owner.to_owned())),
         waiting: Box::new(move |host| {
             running::would_lose(host, &unit, &[], FunctionStatus::waiting)
         }),
         wish,
-        runs: false,
+        runs: some_run_jobs(host)?,
         busy: false,
-    }
+    })
+}
+
+fn some_run_jobs(host: &Host) -> Result<bool> {
+    let folder = Path::new(BASE).join("run");
+    let names = host.list(&folder)?;
+    Ok(names.iter().any(|name| run_jobs(&folder.join(name))))
 }
 
 /// All jobs of a job server that stops, or that gets its old `options` back
@@ -121,10 +127,7 @@ pub fn of_job_server(
             running::would_lose(host, family.gearmand.unit, &to_be, FunctionStatus::waiting)
         }),
         wish,
-        runs: host
-            .list(&Path::new(BASE).join("run"))?
-            .iter()
-            .any(|name| run_jobs(&Path::new(BASE).join("run").join(name))),
+        runs: some_run_jobs(host)?,
         busy: false,
     })
 }

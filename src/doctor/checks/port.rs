@@ -82,7 +82,7 @@ fn run(context: &Context) -> Vec<Finding> {
     }
     problems.extend(
         exposure::neighbours(context.host, &context.resolved).map(|message| {
-            let help = "give sites whose owners do not trust each other hosts of their own";
+            let help = "if they do not trust each other, run 'wp-gears setup --isolation owner', or give them hosts of their own";
             Finding::warning(message, help)
         }),
     );

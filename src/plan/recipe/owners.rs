@@ -215,7 +215,7 @@ pub fn retire(
             continue;
         }
         if live {
-            items.of_owner(owner, waiting::of_owner(owner, wish));
+            items.of_owner(owner, waiting::of_owner(host, owner, wish)?);
             items.of_owner(owner, stopped(unit));
         }
         items.of_owner(owner, absent(instance::unit_file(unit)));
