@@ -183,3 +183,82 @@ pub fn comments(rules: &str) -> Vec<&str> {
         .filter_map(|line| line.split_once(" comment \"")?.1.strip_suffix('"'))
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::Host;
+
+    fn of(owner: &str) -> JobServer {
+        JobServer {
+            owner: owner.into(),
+            port: 4731,
+            admits: [1001, 33].into(),
+        }
+    }
+
+    fn debian() -> (tempfile::TempDir, Host) {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("etc")).unwrap();
+        let release = "ID=debian\nVERSION_ID=12\n";
+        std::fs::write(dir.path().join("etc/os-release"), release).unwrap();
+        let host = Host::new(Some(dir.path())).unwrap();
+        (dir, host)
+    }
+
+    #[test]
+    fn a_unit_has_its_own_queue_and_the_sandbox() {
+        let (_dir, host) = debian();
+        let gearmand = &host.platform().unwrap().family.gearmand;
+        let file = "/var/lib/gearman/owner-alice/queue.sqlite";
+        let queue = vec![Wanted::new("libsqlite3-db", None, file)];
+        let words = of("alice").words(gearmand, queue);
+        let text = of("alice")
+            .unit_text(gearmand, words, true, Some(252), true)
+            .unwrap();
+        for line in [
+            "User=gearman",
+            "ExecStartPre=+/usr/sbin/nft -f /etc/wp-gears/owner-alice.nft",
+            "ExecStart=/usr/sbin/gearmand --listen=127.0.0.1 --port=4731 --job-retries=255 \
+             --libsqlite3-db=/var/lib/gearman/owner-alice/queue.sqlite \
+             --pid-file=/run/wp-gears-gearmand-alice/gearmand.pid --log-file=stderr",
+            "TemporaryFileSystem=/var/lib/gearman",
+            "BindPaths=/var/lib/gearman/owner-alice",
+            "RuntimeDirectory=wp-gears-gearmand-alice",
+            "ReadWritePaths=-/var/lib/gearman/owner-alice",
+            "NoNewPrivileges=yes",
+            "[Install]",
+        ] {
+            assert!(text.lines().any(|it| it == line), "no {line} in {text}");
+        }
+        let words = of("alice").words(gearmand, Vec::new());
+        let in_memory = of("alice")
+            .unit_text(gearmand, words, false, Some(252), true)
+            .unwrap();
+        assert!(!in_memory.contains("BindPaths="), "{in_memory}");
+    }
+
+    #[test]
+    fn rules_are_known_by_their_comments() {
+        let rules = of("alice").rules("gearman").unwrap();
+        assert!(
+            rules.contains("meta skuid { 0, 33, 1001, \"gearman\" } accept"),
+            "{rules}"
+        );
+        let found = comments(&rules);
+        assert_eq!(found.len(), 3, "{rules}");
+        assert!(found.iter().all(|it| it.len() == "wp-gears ".len() + 18));
+        let mut other = of("alice");
+        other.admits.insert(1002);
+        let other = other.rules("gearman").unwrap();
+        assert!(comments(&other).iter().all(|it| !found.contains(it)));
+    }
+
+    #[test]
+    fn tables_of_different_owners_have_different_names() {
+        assert_eq!(table("alice"), "wp_gears_alice");
+        assert_eq!(table("web-1"), "wp_gears_web_2d1");
+        assert_ne!(table("web_1"), table("web-1"));
+        assert_ne!(table("web_2d1"), table("web-1"));
+    }
+}

@@ -136,6 +136,7 @@ fn give(
         }
         return Ok(());
     }
+    refuse_twice(resolved)?;
     let mut owners: BTreeMap<String, BTreeSet<PathBuf>> = BTreeMap::new();
     for site in sites.iter() {
         let dirs = owners.entry(site.user.clone()).or_default();
@@ -198,6 +199,19 @@ fn left_behind(resolved: &HostResolved, site: &SiteResolved) -> Vec<String> {
     all.sort();
     all.dedup();
     all
+}
+
+/// Refuses a port for two job servers.
+fn refuse_twice(resolved: &HostResolved) -> Result<(), Problem> {
+    let mut taken = BTreeMap::from([(resolved.port, "the shared job server")]);
+    for it in &resolved.owner_ports {
+        if let Some(other) = taken.insert(it.port, &it.owner) {
+            let what = format!("use the port {} for the jobs of {}", it.port, it.owner);
+            return Err(Problem::usage(what, format!("{other} has it"))
+                .help("change owner-ports, or --port"));
+        }
+    }
+    Ok(())
 }
 
 /// The port that the owner has, or one that nobody has.
