@@ -18,6 +18,7 @@ mod faults;
 mod fuzz;
 mod hostile;
 mod intent;
+mod isolation;
 mod lives;
 mod odd;
 mod order;

@@ -43,6 +43,18 @@ fn a_wrong_value_is_one_line_that_names_the_option_the_value_and_what_is_allowed
             "such as 2..8",
         ),
         ("setup --scale-after 0", "--scale-after", "'0'", "from 1 to"),
+        (
+            "setup --isolation site",
+            "--isolation",
+            "'site'",
+            "none, owner",
+        ),
+        (
+            "setup --owner-ports alice",
+            "--owner-ports",
+            "'alice'",
+            "such as alice:4731",
+        ),
         ("setup --port 0", "--port", "'0'", "from 1 to 65535"),
         ("setup --port 65536", "--port", "'65536'", "from 1 to 65535"),
         ("setup --port 47,30", "--port", "'47,30'", "whole number"),
