@@ -99,7 +99,7 @@ options! {
         #[arg(value_name = "N", value_parser = number::<u16>(1, 65_535))]
         port: u16 = 4730,
         /// What keeps owners of sites from each other's jobs
-        #[arg(value_enum, value_name = "ISOLATION")]
+        #[arg(value_enum, value_name = "ISOLATION", hide_short_help = true)]
         isolation: Isolation = Isolation::None,
         /// Ports of the owners' job servers with --isolation owner [default: free ones]
         #[arg(value_name = "USER:PORT", value_delimiter = ',', hide_short_help = true,
