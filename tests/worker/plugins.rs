@@ -244,7 +244,7 @@ fn over_http_there_is_only_403() {
         .port();
     let dir = lab().dir.join("http");
     fs::create_dir_all(&dir).unwrap();
-    const PRIVATE: [&str; 12] = [
+    const PRIVATE: [&str; 13] = [
         "runner.php",
         "work.php",
         "database.php",

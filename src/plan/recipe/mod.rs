@@ -39,7 +39,7 @@ use crate::site::seal::{self, SEAL_PLUGIN};
 use crate::worker::Paths;
 
 /// The PHP code of the workers, in a folder of root's.
-pub const PHP: [(&str, &str); 12] = [
+pub const PHP: [(&str, &str); 13] = [
     ("runner.php", include_str!("../../../templates/runner.php")),
     ("work.php", include_str!("../../../templates/work.php")),
     ("fork.php", include_str!("../../../templates/fork.php")),
