@@ -15,8 +15,6 @@ final class WP_Gears_Ask {
 	/** Errors that terminate a process. */
 	const FATAL = E_ERROR | E_PARSE | E_CORE_ERROR | E_COMPILE_ERROR | E_USER_ERROR | E_RECOVERABLE_ERROR;
 
-	const CANNOT_CONNECT = 'PHP has no stream_socket_client(), which disable_functions may disable';
-
 	public static $site;
 	private static $request;
 	private static $loaded = false;
@@ -142,7 +140,7 @@ final class WP_Gears_Ask {
 			'max_allowed_packet' => (int) $wpdb->get_var( 'SELECT @@max_allowed_packet' ),
 			'settings'           => self::settings(),
 			'early'              => self::$early,
-			'runner'             => '' === self::$request['runner'] ? null : self::runner_over_http( self::$request['runner'] ),
+			'runner'             => '' === self::$request['runner'] ? null : WP_Gears_Http::runner( self::$request['listeners'], self::$request['runner'] ),
 		);
 	}
 
@@ -167,7 +165,7 @@ final class WP_Gears_Ask {
 		return $value;
 	}
 
-	/** Submits one job through the site and waits until a worker on this host has run it. */
+	/** Submits one job through the site and waits until a worker has run it. */
 	private static function prove() {
 		if ( ! function_exists( 'wp_async_task_add' ) ) {
 			return array( 'error' => 'the site has no function wp_async_task_add()' );
@@ -179,7 +177,7 @@ final class WP_Gears_Ask {
 		if ( class_exists( 'WP_Gears_Seal', false ) ) {
 			WP_Gears_Seal::$at_once = true;
 		}
-		$token  = bin2hex( random_bytes( 16 ) );
+		$token  = self::announce();
 		$sent   = microtime( true );
 		$handle = wp_async_task_add( 'wp_gears_probe', array( $token ), 'high' );
 		$added  = microtime( true );
@@ -188,6 +186,7 @@ final class WP_Gears_Ask {
 			return array( 'error' => 'the plugin did not submit the job to Gearman (' . $plugin->client_class() . ')' );
 		}
 		$seen = self::await( $token, $added + max( 1, min( 600, (int) self::$request['seconds'] ) ) );
+		self::withdraw( $token );
 		if ( $seen ) {
 			return array(
 				'answer' => array(
@@ -197,6 +196,7 @@ final class WP_Gears_Ask {
 					'started_ms' => self::ms( $seen['started'] - $sent ),
 					'done_ms'    => self::ms( $seen['done'] - $sent ),
 					'forked'     => (bool) $seen['fork'],
+					'host'       => $seen['host'],
 				),
 			);
 		}
@@ -215,18 +215,20 @@ final class WP_Gears_Ask {
 		if ( isset( $page['unreachable'] ) ) {
 			return $page;
 		}
-		$token = bin2hex( random_bytes( 16 ) );
+		$token = self::announce();
 		$page  = self::ask_a_page( 'prove', $token );
+		$seen  = empty( $page['handle'] ) ? null : self::await( $token, microtime( true ) + (int) self::$request['seconds'] );
+		self::withdraw( $token );
 		if ( empty( $page['handle'] ) ) {
 			return $page;
 		}
-		$seen = self::await( $token, microtime( true ) + (int) self::$request['seconds'] );
 		if ( ! $seen ) {
 			return array( 'error' => 'no worker ran the job ' . $page['handle'] . ' within ' . (int) self::$request['seconds'] . ' s' ) + $page;
 		}
 		return $page + array(
 			'started_ms' => self::ms( $seen['started'] - $page['sent'] ),
 			'done_ms'    => self::ms( $seen['done'] - $page['sent'] ),
+			'host'       => $seen['host'],
 		);
 	}
 
@@ -248,15 +250,7 @@ final class WP_Gears_Ask {
 				'files' => array_merge( self::$request['forget'], array( self::$site . '/wp-config.php' ) ),
 			)
 		);
-		$wpdb->delete( $table, array( 'option_name' => 'wp_gears_proof' ) );
-		$wpdb->insert(
-			$table,
-			array(
-				'option_name'  => 'wp_gears_proof',
-				'option_value' => $known,
-				'autoload'     => 'no',
-			)
-		);
+		self::put( 'wp_gears_proof', $known );
 		$page = self::page( $action, $secret, microtime( true ) + (int) self::$request['seconds'] );
 		$wpdb->delete( $table, array( 'option_name' => 'wp_gears_proof' ) );
 		return $page;
@@ -273,8 +267,8 @@ final class WP_Gears_Ask {
 		$home = wp_parse_url( home_url( '/' ) );
 		$mark = substr( hash( 'sha256', "mark $secret" ), 0, 32 );
 		$why  = 'no web server listens on this host';
-		if ( ! self::can_connect() ) {
-			return array( 'unreachable' => self::CANNOT_CONNECT );
+		if ( ! WP_Gears_Http::can_connect() ) {
+			return array( 'unreachable' => WP_Gears_Http::CANNOT_CONNECT );
 		}
 		do {
 			foreach ( self::$request['listeners'] as $listener ) {
@@ -301,7 +295,7 @@ final class WP_Gears_Ask {
 	private static function request( array $listener, array $home, $action, $secret, $mark ) {
 		$query   = '?wp-gears-proof=' . substr( $mark, 0, 8 );
 		$headers = array( "X-WP-Gears-Proof: $secret", "X-WP-Gears-Action: $action" );
-		$heard   = self::exchange( $listener, $home, $query, $headers, 15 );
+		$heard   = WP_Gears_Http::exchange( $listener, $home, $query, $headers, 15 );
 		if ( isset( $heard['error'] ) ) {
 			return array( null, $heard['error'] );
 		}
@@ -315,92 +309,42 @@ final class WP_Gears_Ask {
 		return array( null, "{$listener['program']} answers {$heard['url']} with $status, and not as this site" );
 	}
 
-	/** One request, without a library: the page's host name goes to this host's own address. */
-	private static function exchange( array $listener, array $to, $query, array $headers, $patience ) {
-		$host   = isset( $to['host'] ) ? $to['host'] : 'localhost';
-		if ( ! self::can_connect() ) {
-			return array( 'error' => self::CANNOT_CONNECT );
+	/**
+	 * A new name for a test job. Where workers on other hosts may run it, a row in the database is where they say so.
+	 */
+	private static function announce() {
+		$token = bin2hex( random_bytes( 16 ) );
+		if ( self::$request['elsewhere'] ) {
+			self::put( "wp_gears_probe_$token", '' );
 		}
-		$path   = isset( $to['path'] ) ? $to['path'] : '/';
-		$https  = isset( $to['scheme'] ) && 'https' === $to['scheme'];
-		$port   = (int) $listener['port'];
-		$tls    = 443 === $port || ( $https && isset( $to['port'] ) && (int) $to['port'] === $port );
-		$at     = ( false !== strpos( $listener['address'], ':' ) ? "[{$listener['address']}]" : $listener['address'] ) . ":$port";
-		$url    = ( $tls ? 'https' : 'http' ) . "://$host" . ( $port === ( $tls ? 443 : 80 ) ? '' : ":$port" ) . $path;
-		$ssl    = array(
-			'verify_peer'       => false,
-			'verify_peer_name'  => false,
-			'allow_self_signed' => true,
-			'peer_name'         => $host,
-			'SNI_enabled'       => true,
-		);
-		$socket = @stream_socket_client( ( $tls ? 'ssl' : 'tcp' ) . "://$at", $number, $error, 5, STREAM_CLIENT_CONNECT, stream_context_create( array( 'ssl' => $ssl ) ) );
-		if ( ! $socket ) {
-			return array( 'error' => "{$listener['program']} on $at: $error" );
+		return $token;
+	}
+
+	private static function withdraw( $token ) {
+		global $wpdb;
+
+		if ( self::$request['elsewhere'] ) {
+			$wpdb->delete( $wpdb->base_prefix . 'options', array( 'option_name' => "wp_gears_probe_$token" ) );
 		}
-		stream_set_timeout( $socket, $patience );
-		$headers[] = 'Host: ' . $host . ( isset( $to['port'] ) ? ":{$to['port']}" : '' );
-		$headers[] = 'User-Agent: wp-gears';
-		$headers[] = 'Cache-Control: no-cache';
-		$headers[] = 'Connection: close';
-		if ( $https && ! $tls ) {
-			$headers[] = 'X-Forwarded-Proto: https';
-		}
-		// HTTP/1.0, so that the answer comes in one piece.
-		fwrite( $socket, "GET $path$query HTTP/1.0\r\n" . implode( "\r\n", $headers ) . "\r\n\r\n" );
-		$text = (string) stream_get_contents( $socket, 1 << 20 );
-		$late = stream_get_meta_data( $socket )['timed_out'];
-		fclose( $socket );
-		return array(
-			'url'    => $url,
-			'text'   => $text,
-			'late'   => $late,
-			'status' => preg_match( '#^HTTP/\S+ (\d+[^\r\n]*)#', $text, $found ) ? $found[1] : '',
+	}
+
+	/** Writes a row of the options table, past every cache. */
+	private static function put( $name, $value ) {
+		global $wpdb;
+
+		$table = $wpdb->base_prefix . 'options';
+		$wpdb->delete( $table, array( 'option_name' => $name ) );
+		$wpdb->insert(
+			$table,
+			array(
+				'option_name'  => $name,
+				'option_value' => $value,
+				'autoload'     => 'no',
+			)
 		);
 	}
 
-	private static function can_connect() {
-		return function_exists( 'stream_socket_client' ) && function_exists( 'stream_context_create' ) && function_exists( 'stream_get_meta_data' );
-	}
-
-	/** What visitors get who request the runner: of several servers' answers, the one that is least closed. */
-	private static function runner_over_http( $name ) {
-		$url  = wp_parse_url( site_url( "/$name" ) );
-		$none = wp_parse_url( site_url( '/wp-gears-' . bin2hex( random_bytes( 8 ) ) . '.php' ) );
-		$best = array( 'unreachable' => 'no web server listens on this host' );
-		foreach ( self::$request['listeners'] as $listener ) {
-			$heard = self::exchange( $listener, $url, '', array(), 3 );
-			if ( isset( $heard['error'] ) || ( '' === $heard['status'] && ! $heard['late'] ) ) {
-				$why  = isset( $heard['error'] ) ? $heard['error'] : "{$listener['program']} on port {$listener['port']} does not speak HTTP";
-				$best = isset( $best['unreachable'] ) ? array( 'unreachable' => $why ) : $best;
-				continue;
-			}
-			$answer = array(
-				'url'    => $heard['url'],
-				'status' => (int) $heard['status'],
-				'hangs'  => (bool) $heard['late'],
-			);
-			if ( $heard['late'] ) {
-				return $answer;
-			}
-			if ( 200 === $answer['status'] ) {
-				// A server that answers everything with 200 says nothing about the runner.
-				$other = self::exchange( $listener, $none, '', array(), 3 );
-
-				$answer['everything'] = ! isset( $other['error'] ) && 200 === (int) $other['status'];
-				if ( ! $answer['everything'] ) {
-					return $answer;
-				}
-			}
-			// A redirect to another server of this host tells less than that server's own answer.
-			if ( isset( $best['unreachable'] ) || $best['status'] < 400 ) {
-				$best = $answer;
-			}
-		}
-		return $best;
-	}
-
-	/** What the worker wrote of the job, or null. */
+	/** What the worker that ran the job says of it: in a file on this host, or in the database. */
 	private static function await( $token, $until ) {
 		$file = self::$request['run'] . "/probe-$token.json";
 		do {
@@ -408,11 +352,29 @@ final class WP_Gears_Ask {
 			$seen = is_file( $file ) ? json_decode( (string) file_get_contents( $file ), true ) : null;
 			if ( is_array( $seen ) ) {
 				unlink( $file );
+				$seen['host'] = null;
 				return $seen;
+			}
+			$seen = self::$request['elsewhere'] ? self::row( $token ) : null;
+			if ( is_array( $seen ) && isset( $seen['host'] ) ) {
+				// Its clock may not be ours.
+				$now = microtime( true );
+				return array( 'started' => $now, 'done' => $now ) + $seen;
 			}
 			usleep( 5000 );
 		} while ( microtime( true ) < $until );
 		return null;
+	}
+
+	/** A row that another host's worker has filled in. */
+	private static function row( $token ) {
+		global $wpdb;
+
+		$table = $wpdb->base_prefix . 'options';
+		$row   = $wpdb->get_var( $wpdb->prepare( "SELECT option_value FROM `$table` WHERE option_name = %s", "wp_gears_probe_$token" ) );
+		$seen  = json_decode( (string) $row, true );
+		// This host's worker writes its file as well, which says more.
+		return is_array( $seen ) && isset( $seen['host'] ) && php_uname( 'n' ) !== $seen['host'] ? $seen : null;
 	}
 
 	private static function ms( $seconds ) {

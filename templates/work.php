@@ -214,12 +214,17 @@ final class WP_Gears_Work {
 
 	/** The test job of setup and doctor: leaves a trace for them. */
 	public static function probe( $args ) {
+		global $wpdb;
+
 		$token = is_array( $args ) && isset( $args[0] ) && is_string( $args[0] ) ? $args[0] : '';
 		if ( ! WP_Gears_Runner::is_worked() || ! preg_match( '/^[0-9a-f]{32}$/', $token ) ) {
 			return;
 		}
 		$file = WP_Gears_Runner::$hello['run'] . "/probe-$token.json";
-		$text = json_encode( array( 'started' => self::$began, 'done' => microtime( true ), 'fork' => (bool) WP_Gears_Runner::$hello['fork'] ) );
+		$seen = array( 'started' => self::$began, 'done' => microtime( true ), 'fork' => (bool) WP_Gears_Runner::$hello['fork'], 'host' => php_uname( 'n' ) );
+		$text = json_encode( $seen );
+		// If another host waits for it, there is such a row.
+		$wpdb->update( $wpdb->base_prefix . 'options', array( 'option_value' => $text ), array( 'option_name' => "wp_gears_probe_$token" ) );
 		if ( false === file_put_contents( "$file.new", $text ) || ! rename( "$file.new", $file ) ) {
 			throw new RuntimeException( "cannot write $file" );
 		}

@@ -1,7 +1,7 @@
 //! `wp-gears setup`: applies the plan and verifies it with a test job.
 
 use anyhow::Result;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::cli::common::{DONE, FAILED, begin, host_of, spec_of};
 use crate::cli::options::SetupArgs;
@@ -11,10 +11,12 @@ use crate::doctor::context::Context;
 use crate::host::Host;
 use crate::intent::options::{Role, Spec};
 use crate::intent::resolve::{Resolved, SiteResolved};
+use crate::intent::resolved::HostResolved;
 use crate::intent::{effective, file, resolve};
 use crate::plan::apply::{Outcome, Work, apply};
 use crate::plan::journal::Scope;
 use crate::plan::prepare::{Prepared, folders, prepare};
+use crate::plan::proof::Part;
 use crate::plan::{Plan, Refused, proof, trial};
 use crate::report::Ui;
 use crate::report::interrupt::INTERRUPTED;
@@ -72,10 +74,6 @@ pub fn run_on(host: &Host, args: &SetupArgs, ui: Ui) -> Result<u8> {
             ui.line("Nothing to change.");
         }
     }
-    if args.prove && !proof::applies(&resolved.host.roles) {
-        let why = "--prove has no effect: this host does not both submit jobs and run them";
-        ui.notes(&[why.to_owned()]);
-    }
     let proofs = match host.live() && !args.no_start {
         true => verify(host, args, &talk, (&spec, &resolved), &plan, &mut outcome),
         false => Vec::new(),
@@ -115,9 +113,18 @@ fn verify(
     plan: &Plan,
     outcome: &mut Outcome,
 ) -> Vec<Value> {
-    let applies = proof::applies(&resolved.host.roles);
     let changed = args.prove || !outcome.done.is_empty();
     let mut proofs = Vec::new();
+    let Some(part) = Part::of(&resolved.host.roles) else {
+        let wanted = changed && outcome.failed.is_empty() && !args.no_prove;
+        if wanted && !outcome.stopped {
+            match prove_server(talk.ui(), &resolved.host) {
+                Ok(proof) => proofs.push(proof),
+                Err(error) => outcome.failed.push(Refused::new(&Scope::Host, error)),
+            }
+        }
+        return proofs;
+    };
     for site in &resolved.sites {
         let scope = Scope::Site(site.name.clone());
         if plan.refused.iter().any(|refused| refused.is_of(&scope)) {
@@ -128,19 +135,16 @@ fn verify(
             outcome.failed.iter().any(of_it)
         };
         let goes_on = !outcome.stopped && !talk.interrupted() && changed;
-        let wanted = goes_on && !failed(outcome) && !(applies && args.no_prove);
-        let waits = (wanted && applies).then(|| why_jobs_wait(host, site));
-        if let Some(why) = waits.flatten() {
+        let wanted = goes_on && !failed(outcome) && !args.no_prove;
+        if let Some(why) = wanted.then(|| why_jobs_wait(host, site)).flatten() {
             let text = format!("- jobs are not verified [{}]: {why}", site.name);
             talk.ui().hanging(&text);
         } else if wanted {
-            let proved = match applies {
-                true => prove(host, talk.ui(), resolved, site)
-                    .map(|proof| proofs.push(proof))
-                    .map_err(|error| explained(host, spec, &site.name, error)),
-                false => Ok(()),
-            };
-            if let Err(error) = proved.and_then(|()| trial::passed(host, site)) {
+            let proved = prove(host, talk.ui(), (&resolved.host, part), site)
+                .map(|proof| proofs.push(proof))
+                .map_err(|error| explained(host, spec, &site.name, error))
+                .and_then(|()| trial::passed(host, site));
+            if let Err(error) = proved {
                 outcome.failed.push(Refused::new(&scope, error));
             }
         }
@@ -161,23 +165,42 @@ fn why_jobs_wait(host: &Host, site: &SiteResolved) -> Option<&'static str> {
 }
 
 /// Runs the test jobs of a site, and returns what they were for the JSON document.
-fn prove(host: &Host, ui: Ui, resolved: &Resolved, site: &SiteResolved) -> Result<Value> {
+fn prove(
+    host: &Host,
+    ui: Ui,
+    (resolved, part): (&HostResolved, Part),
+    site: &SiteResolved,
+) -> Result<Value> {
     let progress = Progress::new(ui);
     progress.start(&format!("Running a test job [{}]", site.name));
     // Pages first: they are what the site's visitors use.
-    let serves = resolved.host.roles.contains(&Role::Web);
-    let web = serves.then(|| proof::through_the_web(host, site));
-    let proved = match web.transpose() {
-        Ok(web) => proof::run(host, site).map(|proof| (proof, web)),
-        Err(error) => Err(error),
-    };
+    let web = part
+        .has_pages()
+        .then(|| proof::through_the_web(host, resolved, site));
+    let proved = web.transpose().and_then(|web| {
+        let proof = part.has_workers().then(|| proof::run(host, resolved, site));
+        Ok((proof.transpose()?, web))
+    });
     progress.stop();
     let (proof, web) = proved?;
     if let Some(web) = &web {
         ui.hanging(&proof::web_sentence(site, web));
     }
-    ui.hanging(&proof::sentence(site, &proof));
-    Ok(proof::document(&site.name, &proof, web.as_ref()))
+    if let Some(proof) = &proof {
+        ui.hanging(&proof::sentence(site, proof));
+    }
+    Ok(proof::document(&site.name, proof.as_ref(), web.as_ref()))
+}
+
+/// Sends a job through the job server of a host without sites.
+fn prove_server(ui: Ui, resolved: &HostResolved) -> Result<Value> {
+    let server = resolved.own_server();
+    let took = proof::through_the_server(&server)?;
+    ui.hanging(&format!(
+        "✓ a job went through {server} in {} ms",
+        took.as_millis()
+    ));
+    Ok(json!({ "server": server, "done_ms": took.as_millis() as u64 }))
 }
 
 /// Takes the site's switch back, and adds that to the error.

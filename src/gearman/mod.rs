@@ -8,6 +8,7 @@ pub mod many;
 pub mod options;
 pub(crate) mod password;
 pub mod peer;
+pub(crate) mod roundtrip;
 pub(crate) mod sandbox;
 pub mod server;
 pub mod text;

@@ -94,6 +94,15 @@ impl Admin {
             .collect()
     }
 
+    /// Forgets a function that has neither jobs nor workers.
+    pub fn drop_function(&mut self, name: &str) -> io::Result<()> {
+        let answer = self.line(&format!("drop function {name}"))?;
+        match answer.as_str() {
+            "OK" => Ok(()),
+            _ => Err(invalid("drop function", &answer)),
+        }
+    }
+
     pub fn version(&mut self) -> io::Result<String> {
         let answer = self.line("version")?;
         match answer.strip_prefix("OK ") {

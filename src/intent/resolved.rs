@@ -176,6 +176,15 @@ impl SiteResolved {
         }
     }
 
+    /// The names that its function may have, once it is set up.
+    pub fn functions(&self) -> Vec<String> {
+        let salt = match &self.salt {
+            Want::Exactly(salt) => salt,
+            Want::Default(new) => self.effective_salt().unwrap_or(new),
+        };
+        plugins::functions(Some(salt))
+    }
+
     /// The salt that the site will have; `None` for a new one.
     pub fn effective_salt(&self) -> Option<&str> {
         match &self.salt {

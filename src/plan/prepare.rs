@@ -224,16 +224,23 @@ fn refused_by_queues(
     answers: &Answers,
 ) -> Vec<(Scope, SiteError)> {
     let refused = resolved.sites.iter().filter_map(|site| {
-        let error = refused_by_queue(host, site, answers).err()?;
+        let error = refused_by_queue(host, resolved, site, answers).err()?;
         Some((Scope::Site(site.name.clone()), error))
     });
     refused.collect()
 }
 
-fn refused_by_queue(host: &Host, site: &SiteResolved, answers: &Answers) -> SiteResult<()> {
+fn refused_by_queue(
+    host: &Host,
+    resolved: &Resolved,
+    site: &SiteResolved,
+    answers: &Answers,
+) -> SiteResult<()> {
     let dir = site.dir.to_string_lossy();
     let servers = site.effective_servers();
-    if let (Some(salt), None) = (site.effective_salt(), &site.existing) {
+    // A host that has only pages is there for workers on others.
+    let runs_jobs = resolved.host.roles.contains(&Role::Worker);
+    if let (Some(salt), None, true) = (site.effective_salt(), &site.existing, runs_jobs) {
         answers.refuse_copy(&dir, salt, &servers, &workers_of(host, site))?;
     }
     answers.refuse_stranded(&dir, &site.names_left_behind(), &servers)?;

@@ -1,4 +1,5 @@
-//! The test job: submitted through WordPress itself, as the worker user.
+//! The test job: submitted through WordPress itself, as the worker user, or by a page.
+//! What it proves depends on the host's roles: see [`Part`].
 
 use std::path::Path;
 use std::time::Duration;
@@ -8,23 +9,70 @@ use serde_json::{Value, json};
 
 use crate::base::paths::{BASE, LOGS};
 use crate::base::problem::Problem;
+use crate::gearman::roundtrip;
 use crate::host::Host;
 use crate::host::files::Node;
 use crate::intent::options::{Role, WorkerMode};
-use crate::intent::resolve::SiteResolved;
-use crate::site::ask::Proof;
-use crate::site::config::Want;
+use crate::intent::resolved::{HostResolved, SiteResolved};
+use crate::site::answers::Proof;
+use crate::site::ask::Probe;
 use crate::site::page::{PROOF_PLUGIN, PageProof};
+use crate::site::queue;
 use crate::site::web::listeners::{self, WebListener};
-use crate::site::{plugins, queue};
 use crate::worker::Paths;
 
 /// How long a job may wait for a worker that has just started.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Whether this host both submits jobs and runs them.
-pub fn applies(roles: &[Role]) -> bool {
-    roles.contains(&Role::Worker) && roles.contains(&Role::Web)
+/// How many test jobs a host with workers submits until its own ones have run one:
+/// those of other hosts take some of them.
+const TRIES: u32 = 20;
+
+/// What this host has to prove of a site.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// Its pages submit jobs, and its workers run jobs.
+    All,
+    /// Its pages submit jobs, and workers on other hosts run them.
+    Pages,
+    /// Its workers run jobs that came through the job server.
+    Workers,
+}
+
+impl Part {
+    /// `None` on a host that is only a job server.
+    pub fn of(roles: &[Role]) -> Option<Part> {
+        match (roles.contains(&Role::Web), roles.contains(&Role::Worker)) {
+            (true, true) => Some(Part::All),
+            (true, false) => Some(Part::Pages),
+            (false, true) => Some(Part::Workers),
+            (false, false) => None,
+        }
+    }
+
+    pub fn has_pages(self) -> bool {
+        self != Part::Workers
+    }
+
+    pub fn has_workers(self) -> bool {
+        self != Part::Pages
+    }
+}
+
+/// How a job goes through a job server, without any site.
+///
+/// # Errors
+/// A server that does not accept a job, or does not hand it out again.
+pub fn through_the_server(address: &str) -> Result<Duration> {
+    let what = || format!("send a job through the job server {address}");
+    let server = address
+        .parse()
+        .map_err(|why: String| Problem::new(what(), why))?;
+    roundtrip::run(&server, PATIENCE / 6).map_err(|error| {
+        Problem::new(what(), error)
+            .help("see the log of gearmand, and 'wp-gears doctor job-server'")
+            .into()
+    })
 }
 
 /// Whether the site's workers are paused, so that no job runs.
@@ -33,8 +81,38 @@ pub fn is_paused(host: &Host, site: &SiteResolved) -> bool {
     matches!(host.look(&marker), Ok(Node::File(_)))
 }
 
-/// Submits one job and waits until a worker has run it.
-pub fn run(host: &Host, site: &SiteResolved) -> Result<Proof> {
+/// Whether workers of another host may run the site's jobs.
+fn elsewhere(resolved: &HostResolved, site: &SiteResolved) -> bool {
+    site.is_shared || !resolved.roles.contains(&Role::Server)
+}
+
+/// Submits jobs until a worker of this host has run one.
+///
+/// # Errors
+/// No worker runs one, or only those of other hosts do.
+pub fn run(host: &Host, resolved: &HostResolved, site: &SiteResolved) -> Result<Proof> {
+    let mut other = None;
+    for _ in 0..TRIES {
+        let proof = run_once(host, resolved, site)?;
+        if proof.host.is_none() {
+            return Ok(proof);
+        }
+        other = proof.host;
+    }
+    let what = format!("run a test job of {} on this host", site.dir.display());
+    let why = format!(
+        "{} took the last of {TRIES}, and other hosts took the rest",
+        other.unwrap_or_default()
+    );
+    Err(Problem::new(what, why)
+        .help(format!(
+            "see {LOGS}/{}.log: the workers of this host take no jobs",
+            site.name
+        ))
+        .into())
+}
+
+fn run_once(host: &Host, resolved: &HostResolved, site: &SiteResolved) -> Result<Proof> {
     let run = Path::new(BASE).join("run").join(&site.name);
     let control = host.supervisor()?.control;
     let help = |problem: Problem| {
@@ -43,7 +121,14 @@ pub fn run(host: &Host, site: &SiteResolved) -> Result<Proof> {
             site.name, site.program
         ))
     };
-    let asked = site.target().prove(host, &run, PATIENCE);
+    let asked = site.target().prove(
+        host,
+        &Probe {
+            run: &run,
+            elsewhere: elsewhere(resolved, site),
+            patience: PATIENCE,
+        },
+    );
     let proof = asked.map_err(|error| match error.downcast::<Problem>() {
         Ok(problem) if problem.help.is_empty() => help(problem).into(),
         Ok(problem) => problem.into(),
@@ -62,13 +147,9 @@ pub fn run(host: &Host, site: &SiteResolved) -> Result<Proof> {
 /// Takes a test job that no worker ran out of its queue: nobody needs it any more, and
 /// remove would refuse because of it. It stays where other jobs wait as well.
 fn withdraw(site: &SiteResolved, handle: &str) {
-    let salt = match &site.salt {
-        Want::Exactly(salt) => salt.as_str(),
-        Want::Default(new) => site.effective_salt().unwrap_or(new),
-    };
     // Servers may have given the same handle to different jobs.
     if let [server] = site.effective_servers().as_slice() {
-        queue::withdraw(&plugins::functions(Some(salt)), server, handle);
+        queue::withdraw(&site.functions(), server, handle);
     }
 }
 
@@ -119,16 +200,26 @@ fn why_silent(host: &Host, site: &SiteResolved, listeners: &[WebListener]) -> Op
 ///
 /// # Errors
 /// A page that answers, but whose job does not reach Gearman or is not run.
-pub fn through_the_web(host: &Host, site: &SiteResolved) -> Result<Web> {
+pub fn through_the_web(host: &Host, resolved: &HostResolved, site: &SiteResolved) -> Result<Web> {
     let listeners = listeners::all(host);
     if let Some(why) = why_silent(host, site, &listeners) {
         return Ok(Web::NotVerified(why.into()));
     }
+    let has_workers = resolved.roles.contains(&Role::Worker);
+    if !has_workers && queue::workers(&site.functions(), &site.effective_servers()) == 0 {
+        let why = "no other host has workers for this site yet: set one up with '--role worker'";
+        return Ok(Web::NotVerified(why.into()));
+    }
     let run = Path::new(BASE).join("run").join(&site.name);
     let forget = [site.config.clone()];
+    let probe = Probe {
+        run: &run,
+        elsewhere: elsewhere(resolved, site),
+        patience: PATIENCE / 2,
+    };
     let asked = site
         .target()
-        .prove_by_a_page(host, &run, &listeners, &forget, PATIENCE / 2);
+        .prove_by_a_page(host, &probe, &listeners, &forget);
     let page = match asked {
         Ok(page) => page,
         Err(error) => return Ok(Web::NotVerified(format!("{error:#}"))),
@@ -203,17 +294,27 @@ pub fn php_of(page: &PageProof) -> String {
     )
 }
 
+/// "started after 5 ms, done after 9 ms", or on which other host it ran.
+pub fn ran(page: &PageProof) -> String {
+    match &page.host {
+        Some(host) => format!("done on {host} after {} ms", page.done_ms),
+        None => format!(
+            "started after {} ms, done after {} ms",
+            page.started_ms, page.done_ms
+        ),
+    }
+}
+
 /// What setup prints of it.
 pub fn web_sentence(site: &SiteResolved, web: &Web) -> String {
     match web {
         Web::Proved(page) => format!(
-            "✓ a page submitted a job [{}]: {} ({}); submitted after {} ms, started after {} ms, done after {} ms",
+            "✓ a page submitted a job [{}]: {} ({}); submitted after {} ms, {}",
             site.name,
             page.url,
             php_of(page),
             page.add_ms,
-            page.started_ms,
-            page.done_ms
+            ran(page)
         ),
         Web::NotVerified(why) => {
             format!("- jobs of pages are not verified [{}]: {why}", site.name)
@@ -235,7 +336,7 @@ pub fn sentence(site: &SiteResolved, proof: &Proof) -> String {
     text
 }
 
-pub fn document(site: &str, proof: &Proof, web: Option<&Web>) -> Value {
+pub fn document(site: &str, proof: Option<&Proof>, web: Option<&Web>) -> Value {
     let web = match web {
         Some(Web::Proved(page)) => json!({
             "server": page.server,
@@ -243,16 +344,17 @@ pub fn document(site: &str, proof: &Proof, web: Option<&Web>) -> Value {
             "php": page.php,
             "started_ms": page.started_ms,
             "done_ms": page.done_ms,
+            "host": page.host,
         }),
         Some(Web::NotVerified(_)) | None => Value::Null,
     };
-    json!({
-        "site": site,
-        "function": proof.function.split_once(':').map_or("", |(_, name)| name),
-        "added_ms": proof.add_ms,
-        "started_ms": proof.started_ms,
-        "done_ms": proof.done_ms,
-        "forked": proof.forked,
-        "web": web,
-    })
+    let mut document = json!({ "site": site, "web": web });
+    if let Some(proof) = proof {
+        document["function"] = json!(proof.function.split_once(':').map_or("", |(_, name)| name));
+        document["added_ms"] = json!(proof.add_ms);
+        document["started_ms"] = json!(proof.started_ms);
+        document["done_ms"] = json!(proof.done_ms);
+        document["forked"] = json!(proof.forked);
+    }
+    document
 }

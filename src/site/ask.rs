@@ -16,6 +16,7 @@ use crate::base::text::printable;
 use crate::host::Host;
 use crate::host::commands::{Command, explain};
 use crate::host::files::Node;
+use crate::site::answers::{Identity, Proof, SiteFacts};
 use crate::site::page::{PageProof, RunnerAnswer};
 use crate::site::plugins::{PLUGINS, Plugin};
 use crate::site::web::listeners::WebListener;
@@ -25,6 +26,8 @@ use crate::worker;
 /// anything.
 const PROGRAM: &str = concat!(
     include_str!("../../templates/ask.php"),
+    "?>",
+    include_str!("../../templates/http.php"),
     "?>",
     include_str!("../../templates/plugin.php"),
     "?>",
@@ -70,6 +73,16 @@ enum Question {
     Forget,
 }
 
+/// How to hear of a test job.
+pub struct Probe<'a> {
+    /// The site's run folder, where workers leave their traces.
+    pub run: &'a Path,
+    /// Whether a worker on another host may run it, which says so in the database.
+    pub elsewhere: bool,
+    /// How long to wait for a worker.
+    pub patience: Duration,
+}
+
 #[derive(Serialize)]
 struct Request<'a> {
     ask: Question,
@@ -80,6 +93,8 @@ struct Request<'a> {
     run: Option<&'a Path>,
     /// How long to wait for that trace.
     seconds: u64,
+    /// Whether a worker on another host may run it.
+    elsewhere: bool,
     switch: Switch,
     main_files: Vec<&'static str>,
     listeners: &'a [WebListener],
@@ -125,97 +140,6 @@ enum Heard<T> {
     Exited(String),
 }
 
-/// How a site identifies itself, before or after setup.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct Identity {
-    pub name: String,
-    pub network: bool,
-    /// A plugin that submits jobs is active, though its switch may be off.
-    pub active: bool,
-    /// Where its content is.
-    pub content: Option<ToldFolders>,
-}
-
-/// The folders of a site's content, as WordPress says.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-pub struct ToldFolders {
-    pub dir: String,
-    pub plugins: String,
-    pub must_use: String,
-}
-
-/// What a site reports about itself.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-#[serde(default)]
-pub struct SiteFacts {
-    #[serde(flatten)]
-    pub identity: Identity,
-    /// WordPress's version.
-    pub wordpress: String,
-    /// PHP's version.
-    pub php: String,
-    pub home: String,
-    /// The number of sites in the network.
-    pub blogs: u64,
-    /// WP Gears 1, WP Gears 2, WP Minions or bundled; `None` if no client works,
-    /// with the reason in `why_not`.
-    pub plugin: Option<String>,
-    /// The class of the client that submits the site's jobs.
-    pub client: Option<String>,
-    /// The Gearman function of its jobs.
-    pub function: Option<String>,
-    pub why_not: Option<String>,
-    /// Why its jobs are not sealed; empty if they are.
-    #[serde(default)]
-    pub unsealed: String,
-    /// Whether `wp_async_task_add()` exists.
-    pub can_add: bool,
-    pub servers: Option<Vec<String>>,
-    /// The database's limit of connections; 0 if unknown.
-    pub max_connections: u64,
-    /// The database's largest packet in bytes; 0 if unknown.
-    pub max_allowed_packet: u64,
-    pub settings: Settings,
-    /// The settings before any plugin was loaded.
-    pub early: Option<Settings>,
-    /// What visitors get who request the runner, if that was asked.
-    pub runner: Option<RunnerAnswer>,
-}
-
-impl SiteFacts {
-    /// Whether its home is known, and not only the scheme.
-    pub fn has_host(&self) -> bool {
-        let rest = self.home.split_once("://").map(|(_, rest)| rest);
-        rest.is_some_and(|rest| !rest.trim_matches('/').is_empty())
-    }
-}
-
-/// The settings that plugins read while they load.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct Settings {
-    /// Whether the plugin's switch is on.
-    pub on: bool,
-    /// The salt's [`fingerprint`], if there is a salt.
-    pub salt: Option<String>,
-}
-
-/// The progress of a test job, in milliseconds since just before its submission.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct Proof {
-    /// Why it was not run.
-    pub error: Option<String>,
-    pub handle: String,
-    pub function: String,
-    /// How long `wp_async_task_add()` took.
-    pub add_ms: u64,
-    pub started_ms: u64,
-    pub done_ms: u64,
-    pub forked: bool,
-}
-
 /// What a page says that was asked to drop files from its opcode cache.
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -224,6 +148,17 @@ struct Forgotten {
     forgotten: Option<u32>,
     /// Whether it has an opcode cache.
     opcache: bool,
+}
+
+impl<'a> Request<'a> {
+    fn with(self, probe: &Probe<'a>) -> Self {
+        Request {
+            run: Some(probe.run),
+            seconds: probe.patience.as_secs(),
+            elsewhere: probe.elsewhere,
+            ..self
+        }
+    }
 }
 
 impl Target<'_> {
@@ -256,35 +191,31 @@ impl Target<'_> {
         self.ask(host, request, FACTS).map(PageProof::shown)
     }
 
-    /// Submits one job and waits up to `patience` for a worker to run it. `run` is
-    /// the site's run folder, where workers leave their traces.
-    pub fn prove(&self, host: &Host, run: &Path, patience: Duration) -> Result<Proof> {
-        let request = Request {
-            run: Some(run),
-            seconds: patience.as_secs(),
-            ..self.request(Question::Prove)?
-        };
-        self.ask(host, request, patience + PROVE)
+    /// Submits one job and waits for a worker to run it.
+    pub fn prove(&self, host: &Host, probe: &Probe) -> Result<Proof> {
+        let request = self.request(Question::Prove)?.with(probe);
+        let proof: Proof = self.ask(host, request, probe.patience + PROVE)?;
+        Ok(Proof {
+            host: proof.host.as_deref().map(shown_name),
+            ..proof
+        })
     }
 
-    /// Has a page submit one job, through a web server of this host, and waits
-    /// up to `patience` until a worker has run it.
+    /// Has a page submit one job, through a web server of this host, and waits until a
+    /// worker has run it.
     pub fn prove_by_a_page(
         &self,
         host: &Host,
-        run: &Path,
+        probe: &Probe,
         listeners: &[WebListener],
         forget: &[PathBuf],
-        patience: Duration,
     ) -> Result<PageProof> {
         let request = Request {
-            run: Some(run),
-            seconds: patience.as_secs(),
             listeners,
             forget,
-            ..self.request(Question::Web)?
+            ..self.request(Question::Web)?.with(probe)
         };
-        self.ask(host, request, patience * 2 + PROVE)
+        self.ask(host, request, probe.patience * 2 + PROVE)
             .map(PageProof::shown)
     }
 
@@ -319,6 +250,7 @@ impl Target<'_> {
             site: self.dir,
             run: None,
             seconds: 0,
+            elsewhere: false,
             switch: Switch {
                 constant: switch.constant,
                 value: switch.json(),

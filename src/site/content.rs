@@ -9,7 +9,8 @@ use anyhow::Result;
 use crate::base::problem::Problem;
 use crate::host::Host;
 use crate::host::files::{Meta, Node};
-use crate::site::ask::{Target, ToldFolders};
+use crate::site::answers::ToldFolders;
+use crate::site::ask::Target;
 use crate::site::config::folders::{self, Folders, Stated};
 use crate::site::{config, settings};
 

@@ -48,12 +48,14 @@ pub struct PageProof {
     pub add_ms: u64,
     pub started_ms: u64,
     pub done_ms: u64,
+    /// The other host whose worker ran it; `None` if it was one of this host.
+    pub host: Option<String>,
 }
 
 impl PageProof {
     /// The same, safe to show.
     pub fn shown(mut self) -> Self {
-        for text in [&mut self.error, &mut self.unreachable] {
+        for text in [&mut self.error, &mut self.unreachable, &mut self.host] {
             *text = text.take().map(|text| printable(&text));
         }
         for text in [&mut self.sapi, &mut self.php, &mut self.url, &mut self.ini] {

@@ -111,10 +111,21 @@ impl Answers {
 /// How many jobs of these functions wait. A server that does not answer counts as having
 /// none.
 pub fn waiting(functions: &[String], servers: &[String]) -> u64 {
+    of_functions(functions, servers)
+        .map(|it| it.waiting())
+        .sum()
+}
+
+/// How many workers are registered for these functions. A server that does not answer
+/// counts as having none.
+pub fn workers(functions: &[String], servers: &[String]) -> u64 {
+    of_functions(functions, servers).map(|it| it.workers).sum()
+}
+
+fn of_functions(functions: &[String], servers: &[String]) -> impl Iterator<Item = FunctionStatus> {
     let queues = many::each(servers, |name| queues_of(name).ok_or_else(String::new));
     let queues = queues.into_iter().flatten().flatten();
-    let mine = queues.filter(|queue| functions.contains(&queue.function));
-    mine.map(|queue| queue.waiting()).sum()
+    queues.filter(|queue| functions.contains(&queue.function))
 }
 
 /// Takes a job out of its queue if no other waits there.

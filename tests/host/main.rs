@@ -14,6 +14,7 @@ mod dnf;
 mod doctor;
 mod epel;
 mod faults;
+mod fleet;
 mod handmade;
 mod harness;
 mod hostile;

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::json;
 use wp_gears::base::problem::Problem;
 use wp_gears::host::Host;
-use wp_gears::site::ask::Target;
+use wp_gears::site::ask::{Probe, Target};
 use wp_gears::site::plugins::{BUNDLED, WP_MINIONS};
 
 use super::lab::{Plan, Site, lab, sleep, wait_for};
@@ -322,7 +322,14 @@ fn a_site_tells_what_it_is_and_proves_that_jobs_run() {
     };
     assert_eq!(cached.facts(&host, &[]).unwrap(), facts);
 
-    let prove = |seconds| target.prove(&host, &run, Duration::from_secs(seconds));
+    let prove = |seconds| {
+        let probe = Probe {
+            run: &run,
+            elsewhere: false,
+            patience: Duration::from_secs(seconds),
+        };
+        target.prove(&host, &probe)
+    };
     let proof = prove(1).unwrap();
     let error = proof.error.unwrap_or_default();
     assert!(error.contains("no worker ran the job"), "{error}");

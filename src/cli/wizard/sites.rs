@@ -14,7 +14,7 @@ use crate::intent::file::absolute;
 use crate::intent::resolve::{self, SiteResolved};
 use crate::report::message;
 use crate::report::progress::Progress;
-use crate::site::ask::Identity;
+use crate::site::answers::Identity;
 use crate::site::config::Network;
 use crate::site::roots;
 

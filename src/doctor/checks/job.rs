@@ -2,7 +2,7 @@
 
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding};
-use crate::plan::proof::{self, Web};
+use crate::plan::proof::{self, Part, Web};
 use crate::site::maintenance;
 
 pub const CHECK: Check = Check {
@@ -24,9 +24,17 @@ pub fn run<'n>(
     if let Some(skipped) = context.needs_root() {
         return vec![skipped];
     }
-    if !proof::applies(&context.resolved.host.roles) {
-        return vec![Finding::skipped("workers or pages are on other hosts")];
-    }
+    let resolved = &context.resolved.host;
+    let Some(part) = Part::of(&resolved.roles) else {
+        let server = resolved.own_server();
+        return vec![match proof::through_the_server(&server) {
+            Ok(took) => Finding::ok(format!(
+                "a job went through {server} in {} ms",
+                took.as_millis()
+            )),
+            Err(error) => Finding::of_error(&error),
+        }];
+    };
     context.each_site(|site| {
         if let Some(check) = blocked_by(&site.name) {
             return vec![Finding::skipped(format!("the check '{check}' failed"))];
@@ -37,23 +45,27 @@ pub fn run<'n>(
         if maintenance::is_on(context.host, &site.dir) {
             return vec![Finding::skipped(maintenance::SENTENCE)];
         }
-        let web = match proof::through_the_web(context.host, site) {
+        let web = || match proof::through_the_web(context.host, resolved, site) {
             Ok(Web::Proved(page)) => Finding::ok(format!(
-                "a page's job ({}): started after {} ms, done after {} ms",
-                page.url, page.started_ms, page.done_ms
+                "a page's job ({}): {}",
+                page.url,
+                proof::ran(&page)
             )),
             Ok(Web::NotVerified(why)) => {
                 Finding::skipped(format!("jobs of pages are not verified: {why}"))
             }
             Err(error) => Finding::of_error(&explained(&site.name, error)),
         };
-        let command_line = match proof::run(context.host, site) {
+        let command_line = || match proof::run(context.host, resolved, site) {
             Ok(proof) => Finding::ok(format!(
                 "submitted after {} ms, started after {} ms, finished after {} ms",
                 proof.add_ms, proof.started_ms, proof.done_ms
             )),
             Err(error) => Finding::of_error(&explained(&site.name, error)),
         };
-        vec![web, command_line]
+        let web = part.has_pages().then(web);
+        web.into_iter()
+            .chain(part.has_workers().then(command_line))
+            .collect()
     })
 }

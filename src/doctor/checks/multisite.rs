@@ -3,7 +3,8 @@
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding};
 use crate::intent::resolve::SiteResolved;
-use crate::site::ask::{SiteFacts, Target};
+use crate::site::answers::SiteFacts;
+use crate::site::ask::Target;
 use crate::site::config::Network;
 
 pub const CHECK: Check = Check {

@@ -8,7 +8,7 @@ use crate::host::files::Node;
 use crate::intent::file::DEFAULT;
 use crate::intent::resolve::SiteResolved;
 use crate::resource::ResourceId;
-use crate::site::ask::SiteFacts;
+use crate::site::answers::SiteFacts;
 
 pub const CHECK: Check = Check {
     name: "plugin",

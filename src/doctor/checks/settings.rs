@@ -5,7 +5,8 @@ use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding, or_ok};
 use crate::intent::resolve::SiteResolved;
 use crate::resource::ResourceId;
-use crate::site::ask::{SiteFacts, fingerprint};
+use crate::site::answers::SiteFacts;
+use crate::site::ask::fingerprint;
 use crate::site::plugins::SALT;
 
 pub const CHECK: Check = Check {

@@ -156,6 +156,11 @@ impl Host {
         }
     }
 
+    /// Its process 1, as this machine numbers it.
+    pub fn init(&self) -> u32 {
+        self.running.as_ref().map_or(0, |running| running.init)
+    }
+
     fn console(&self) -> String {
         let file = |name: &str| fs::read(self.folder.join(name)).unwrap_or_default();
         let text = [file("starter"), file("console")].concat();
