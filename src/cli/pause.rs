@@ -98,7 +98,7 @@ pub fn run(action: Action, args: &PauseArgs) -> Result<u8> {
             0 => String::new(),
             n => format!(", {n} still finishing a job"),
         };
-        let count = workers.len();
+        let count = heartbeat::count(workers);
         let plural = if count == 1 { "" } else { "s" };
         ui.line(&format!(
             "{}: {} ({count} worker{plural}{jobs})",

@@ -8,13 +8,15 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use rustix::net::sockopt;
+use serde::{Deserialize, Serialize};
 
 use crate::gearman::peer;
 
 pub const PORT: u16 = 4730;
 
 /// `HOST:PORT` of a job server; the port is optional.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Server {
     pub host: String,
     pub port: u16,
@@ -50,6 +52,20 @@ impl FromStr for Server {
             host: host.into(),
             port,
         })
+    }
+}
+
+impl TryFrom<String> for Server {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<Server> for String {
+    fn from(server: Server) -> String {
+        server.to_string()
     }
 }
 

@@ -15,6 +15,7 @@ use crate::queue;
 use crate::site::{find, plugins};
 use crate::supervisor::programs::ProgramSection;
 use crate::worker::options::WorkerOptions;
+use crate::worker::workers::Workers;
 
 /// The options in the job server's options file, except values that come with
 /// the package.
@@ -63,7 +64,10 @@ pub fn site_options(program: &ProgramSection) -> SiteOptions {
     SiteOptions {
         name: program.option("--name"),
         // Without numprocs, supervisor's own default applies.
-        workers: program.get("numprocs").unwrap_or("1").parse().ok(),
+        workers: match program.get("numprocs") {
+            None if program.crew.is_none() => Some(Workers::fixed(1)),
+            _ => program.workers(),
+        },
         worker_user: program.get("user").map(str::to_owned),
         worker_dir: program.get("directory").map(PathBuf::from),
         program: Some(program.name.clone()),
@@ -72,9 +76,9 @@ pub fn site_options(program: &ProgramSection) -> SiteOptions {
     }
 }
 
-/// The worker options in a program's command. Unknown options and invalid
-/// values are ignored.
-fn worker_options(program: &ProgramSection) -> WorkerOptions {
+/// The worker options in a program's command, and in its settings file. Unknown options
+/// and invalid values in the command are ignored.
+pub fn worker_options(program: &ProgramSection) -> WorkerOptions {
     let known = WorkerOptions::augment_args(clap::Command::new("worker").no_binary_name(true));
     let mut read = WorkerOptions::default();
     for arg in known.get_arguments() {
@@ -88,7 +92,10 @@ fn worker_options(program: &ProgramSection) -> WorkerOptions {
             read = one.over(read);
         }
     }
-    read
+    match &program.crew {
+        Some(crew) => read.over(crew.options.clone()),
+        None => read,
+    }
 }
 
 /// The options of a site that differ from the defaults, and are worth recording.

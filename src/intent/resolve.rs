@@ -196,7 +196,7 @@ fn share_budget(
     let others: u32 = programs
         .iter()
         .filter(|(dir, _)| !planned.contains(dir.as_path()))
-        .filter_map(|(_, program)| program.get("numprocs")?.parse::<u32>().ok())
+        .filter_map(|(_, program)| Some(program.workers()?.min))
         .sum();
     let requested: u32 = sites.iter().map(|site| site.workers.min).sum();
     let is_open = |site: &SiteResolved| site.workers == Workers::OPEN;

@@ -160,7 +160,7 @@ pub fn resolve_site(
     };
     let kept_salt = salts::kept(host, &name);
     // Keep the present number of workers unless another one was requested.
-    let running = program.and_then(|program| program.get("numprocs")?.parse().ok());
+    let running = program.and_then(ProgramSection::workers);
     let mut adopted = SiteOptions {
         content_dir: learned.dir,
         plugin_dir: learned.plugins,

@@ -9,6 +9,7 @@ use crate::base::paths::BASE;
 use crate::base::secrets::Secrets;
 use crate::host::Host;
 use crate::host::files::Node;
+use crate::intent::adopt;
 use crate::intent::queue::WaitingJobs;
 use crate::plan::waiting;
 use crate::resource::file::{File, Next, Owner};
@@ -126,12 +127,15 @@ fn reread(host: &Host, dir: &Path, config: &Path, changes: bool) -> Result<Rerea
     let program = program
         .into_iter()
         .find(|it| it.site().as_deref() == Some(dir));
-    let wanted = program.as_ref().and_then(|it| it.option("--php"));
-    let php: Option<Php> = php::find(host, wanted.as_deref().map(Path::new)).ok();
+    let options = program
+        .as_ref()
+        .map(adopt::worker_options)
+        .unwrap_or_default();
+    let php: Option<Php> = php::find(host, options.php.as_deref()).ok();
     let user = program
         .as_ref()
         .and_then(|it| it.get("user").map(str::to_owned));
-    let seen_as = program.as_ref().and_then(|it| it.option("--host"));
+    let seen_as = options.host;
     let (dir, config): (PathBuf, PathBuf) = (dir.to_owned(), config.to_owned());
     let asked = php.clone().zip(user);
     let files = [config.clone()];

@@ -74,8 +74,12 @@ pub fn of_site(
         if program.site().as_deref() != Some(dir) {
             continue;
         }
-        let definition = without_program(program.file, program.name.clone(), supervisor);
+        let definition = without_program(program.file.clone(), program.name.clone(), supervisor);
         steps.push((Phase::Definitions, Box::new(definition)));
+        if let Some(settings) = program.option("--settings") {
+            let file = removed(settings.into(), Edit::Whole);
+            steps.push((Phase::Files, Box::new(file)));
+        }
         if host.live() {
             let workers = Program::removed(&program.name, supervisor);
             steps.push((Phase::Workers, Box::new(workers)));

@@ -247,7 +247,7 @@ fn site(state: &Path, name: &str, dir: Option<PathBuf>, now: SystemTime) -> Site
             };
             let done = sum(&mut workers.iter().map(|seen| seen.jobs));
             Ok(SiteCounts {
-                workers: workers.len(),
+                workers: heartbeat::count(&workers),
                 busy: busy().count(),
                 done,
                 done_ever: done.saturating_add(before),

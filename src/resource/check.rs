@@ -39,6 +39,8 @@ pub enum Condition {
     JobServerAnswers(String),
     /// This PHP has the gearman extension.
     PhpHasExtension(String),
+    /// The workers of the site in this folder run with the settings in their file.
+    SettingsAdopted(PathBuf),
     SupervisordAnswers,
     /// A worker of this user can load the site in this folder.
     WordPressLoads(PathBuf, String),
@@ -52,6 +54,10 @@ impl fmt::Display for Condition {
                 f,
                 "{php} has the gearman extension, on the command line and for the web"
             ),
+            Condition::SettingsAdopted(dir) => {
+                let dir = dir.display();
+                write!(f, "the workers of {dir} have adopted their settings")
+            }
             Condition::SupervisordAnswers => f.write_str("supervisord answers"),
             Condition::WordPressLoads(dir, user) => {
                 let dir = dir.display();

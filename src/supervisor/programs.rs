@@ -7,6 +7,8 @@ use anyhow::Result;
 
 use crate::host::Host;
 use crate::host::supervisor::Supervisord;
+use crate::worker::settings::CrewSettings;
+use crate::worker::workers::Workers;
 
 /// A `[program:NAME]` section.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -15,6 +17,8 @@ pub struct ProgramSection {
     pub file: PathBuf,
     /// Keys and values in file order, with `%%` unescaped to `%`.
     pub values: Vec<(String, String)>,
+    /// What its settings file says, if it is a crew of ours.
+    pub crew: Option<CrewSettings>,
 }
 
 impl ProgramSection {
@@ -38,8 +42,19 @@ impl ProgramSection {
         words.get(at + 1).cloned()
     }
 
-    /// The job servers in its command line, if it is a worker of ours.
+    /// The number of workers, if it is stated.
+    pub fn workers(&self) -> Option<Workers> {
+        match &self.crew {
+            Some(crew) => Some(crew.workers),
+            None => self.get("numprocs")?.parse().ok(),
+        }
+    }
+
+    /// The job servers in its settings or its command line, if it is a worker of ours.
     pub fn servers(&self) -> Option<Vec<String>> {
+        if let Some(crew) = &self.crew {
+            return Some(crew.servers.iter().map(ToString::to_string).collect());
+        }
         let servers = self.option("--servers")?;
         Some(servers.split(',').map(str::to_owned).collect())
     }
@@ -96,7 +111,18 @@ pub fn all(host: &Host, supervisor: &Supervisord) -> Result<Vec<ProgramSection>>
             programs.extend(parse(&String::from_utf8_lossy(&data.bytes), &file));
         }
     }
+    for program in &mut programs {
+        program.crew = crew(host, program);
+    }
     Ok(programs)
+}
+
+/// The settings of a crew; `None` if it has no file of them, or a damaged one.
+fn crew(host: &Host, program: &ProgramSection) -> Option<CrewSettings> {
+    program.site()?;
+    let path = PathBuf::from(program.option("--settings")?);
+    let data = host.read(&path).ok()??;
+    CrewSettings::of_text(std::str::from_utf8(&data.bytes).ok()?).ok()
 }
 
 /// Whether supervisor's main file includes the folder of programs. A missing
@@ -174,6 +200,7 @@ pub fn parse(text: &str, file: &Path) -> Vec<ProgramSection> {
                         name: name.to_owned(),
                         file: file.to_owned(),
                         values: Vec::new(),
+                        crew: None,
                     });
                     programs.len() - 1
                 })

@@ -1,22 +1,22 @@
-//! A worker's status: a file in the site's run folder that the worker keeps locked
-//! as long as it lives, and how others read it.
+//! A worker's status, in a file in the site's run folder, and how others read it.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
 use std::time::SystemTime;
 
 use rustix::fs::OFlags;
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
 use crate::base::clock;
+use crate::worker::crew_status;
 use crate::worker::plain;
+use crate::worker::status_file::{self, StatusFile, own_pid};
 
-/// The maximum number of files in the folder, which belongs to the worker user: with
-/// more, none is read.
-const MAX_FILES: usize = 10_000;
+/// What the names of workers' files begin with.
+const PREFIX: &str = "worker-";
 
 /// Longer reasons are cut off, in characters. The log has all of it.
 const LONGEST_REASON: usize = 400;
@@ -52,6 +52,20 @@ pub struct WorkerStatus {
     /// Why it is unable to run jobs.
     #[serde(default)]
     pub why: Option<String>,
+    /// The process id of the crew that started it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crew: Option<i32>,
+    /// It is a crew whose members have left, as there were no jobs: the number of workers
+    /// that there are as soon as one comes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stands_for: Option<u32>,
+}
+
+/// The number of workers, with those that an idle crew stands for.
+pub fn count(all: &[WorkerStatus]) -> usize {
+    all.iter()
+        .map(|one| one.stands_for.unwrap_or(1) as usize)
+        .sum()
 }
 
 impl WorkerStatus {
@@ -68,50 +82,61 @@ impl WorkerStatus {
             mode: None,
             php: None,
             why: None,
+            crew: None,
+            stands_for: None,
         }
     }
 }
 
 pub struct Heartbeat {
-    file: File,
-    path: PathBuf,
+    file: StatusFile,
     pub status: WorkerStatus,
 }
 
 impl Heartbeat {
     pub fn start(run: &Path) -> io::Result<Heartbeat> {
-        let pid = rustix::process::getpid().as_raw_nonzero().get();
-        let path = run.join(format!("worker-{pid}"));
-        // Under another name until it is locked and complete. A worker that
-        // starts at the same time would take it for one of a dead worker.
-        let new = run.join(format!("new-{pid}"));
-        // An earlier process with the same id may have left one.
-        let _ = fs::remove_file(&new);
-        let file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&new)?;
-        file.try_lock()?;
-        let status = WorkerStatus::new(pid);
-        let heartbeat = Heartbeat { file, path, status };
-        heartbeat.write();
-        fs::rename(&new, &heartbeat.path)?;
-        Ok(heartbeat)
+        Heartbeat::with(run, WorkerStatus::new(own_pid()))
+    }
+
+    /// That of a member of this crew.
+    pub fn of_member(run: &Path, crew: i32) -> io::Result<Heartbeat> {
+        let crew = Some(crew);
+        let status = WorkerStatus::new(own_pid());
+        Heartbeat::with(run, WorkerStatus { crew, ..status })
+    }
+
+    /// That of a crew that stands for so many workers.
+    pub fn of_crew(run: &Path, workers: u32) -> io::Result<Heartbeat> {
+        let stands_for = Some(workers);
+        let status = WorkerStatus::new(own_pid());
+        Heartbeat::with(
+            run,
+            WorkerStatus {
+                stands_for,
+                ..status
+            },
+        )
+    }
+
+    fn with(run: &Path, status: WorkerStatus) -> io::Result<Heartbeat> {
+        let file = StatusFile::start(run, PREFIX, &status)?;
+        Ok(Heartbeat { file, status })
     }
 
     /// One that nobody sees, for a process that serves no jobs.
     pub fn unseen() -> io::Result<Heartbeat> {
-        let file = File::from(rustix::fs::memfd_create(
-            "heartbeat",
-            rustix::fs::MemfdFlags::CLOEXEC,
-        )?);
-        let pid = rustix::process::getpid().as_raw_nonzero().get();
         Ok(Heartbeat {
-            file,
-            path: PathBuf::new(),
-            status: WorkerStatus::new(pid),
+            file: StatusFile::unseen()?,
+            status: WorkerStatus::new(own_pid()),
         })
+    }
+
+    /// It stands for another number of workers.
+    pub fn stand_for(&mut self, workers: u32) {
+        if self.status.stands_for != Some(workers) {
+            self.status.stands_for = Some(workers);
+            self.write();
+        }
     }
 
     pub fn set(&mut self, activity: Activity) {
@@ -151,25 +176,21 @@ impl Heartbeat {
     }
 
     fn write(&self) {
-        if let Ok(mut text) = serde_json::to_vec(&self.status) {
-            text.push(b'\n');
-            // Only others need the file, so a failure does not matter here.
-            let _ = self.file.write_all_at(&text, 0);
-            let _ = self.file.set_len(text.len() as u64);
-        }
+        self.file.write(&self.status);
     }
 }
 
 impl Drop for Heartbeat {
     fn drop(&mut self) {
-        if self.path.as_os_str().is_empty() {
+        let path = &self.file.path;
+        if path.as_os_str().is_empty() {
             return; // unseen
         }
         // If this fails, only the site's total is too low.
-        if let Some(run) = self.path.parent() {
-            let _ = retire(run, self.status.jobs, &self.path);
+        if let Some(run) = path.parent() {
+            let _ = retire(run, self.status.jobs, path);
         }
-        let _ = fs::remove_file(&self.path);
+        let _ = fs::remove_file(path);
     }
 }
 
@@ -217,66 +238,17 @@ fn retire(run: &Path, jobs: u64, path: &Path) -> io::Result<()> {
     fs::remove_file(path)
 }
 
-/// The running workers of a site. The folder belongs to the worker user, so a file
-/// is trusted only if the process that it names also belongs to that user.
+/// The running workers of a site, and its crew if that stands for workers.
 pub fn read(run: &Path) -> io::Result<Vec<WorkerStatus>> {
-    let owner = fs::symlink_metadata(run)?.uid();
-    let mut found = Vec::new();
-    for (at, entry) in fs::read_dir(run)?.enumerate() {
-        let name = entry?.file_name();
-        if at == MAX_FILES {
-            let why = format!("it has more than {MAX_FILES} files: remove those of no worker");
-            return Err(io::Error::other(why));
-        }
-        let pid = name.to_str().and_then(|n| n.strip_prefix("worker-"));
-        let Some(pid) = pid.and_then(|p| p.parse::<i32>().ok()).filter(|p| *p > 1) else {
-            continue;
-        };
-        found.extend(read_one(&run.join(&name), pid, owner));
-    }
-    found.sort_by_key(|status: &WorkerStatus| status.pid);
-    Ok(found)
+    let all = status_file::read::<WorkerStatus>(run, PREFIX)?;
+    let own = all.into_iter().filter(|(pid, status)| status.pid == *pid);
+    Ok(own.map(|(_, status)| status).collect())
 }
 
-fn read_one(path: &Path, pid: i32, owner: u32) -> Option<WorkerStatus> {
-    let file = plain::open(path).ok()?;
-    if !is_locked(&file) {
-        return None; // not from a worker, or the worker died
-    }
-    if fs::metadata(format!("/proc/{pid}")).ok()?.uid() != owner {
-        return None;
-    }
-    let mut text = String::new();
-    file.take(4096).read_to_string(&mut text).ok()?;
-    let status: WorkerStatus = serde_json::from_str(&text).ok()?;
-    (status.pid == pid).then_some(status)
-}
-
-/// Whether a worker has locked the file.
-fn is_locked(file: &File) -> bool {
-    file.try_lock_shared().is_err()
-}
-
-/// Whether the process is a worker of ours. Checked before signaling it, as the
-/// signal that wakes a worker would kill another program.
-pub fn is_worker(pid: i32) -> bool {
-    let Ok(words) = fs::read(format!("/proc/{pid}/cmdline")) else {
-        return false;
-    };
-    let mut words = words.split(|b| *b == 0);
-    let program = words.next().unwrap_or_default();
-    program.ends_with(b"wp-gears") && words.next() == Some(b"worker")
-}
-
-/// Makes a worker look at the markers and files that it looks at now and then. The
-/// signal reaches only the process that was inspected, which belongs to the worker user
-/// (`read` checks).
+/// Makes a worker look at the markers and files that it looks at now and then. Without
+/// the signal it looks before its next job, or within a minute.
 pub fn wake(seen: &WorkerStatus) {
-    let process = Pid::from_raw(seen.pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
-    if let Some(process) = process.filter(|_| is_worker(seen.pid)) {
-        // Without the signal it looks before its next job, or within a minute.
-        let _ = pidfd_send_signal(process, Signal::USR1);
-    }
+    status_file::signal(seen.pid, Signal::USR1);
 }
 
 /// Removes files that killed workers left behind.
@@ -292,18 +264,23 @@ pub fn sweep(run: &Path) {
             .and_then(|m| m.modified())
             .is_ok_and(|at| at.elapsed().is_ok_and(|age| age.as_secs() > 3600));
         let path = entry.path();
-        if name.starts_with("worker-") {
-            if let Some(file) = File::open(&path).ok().filter(|file| !is_locked(file)) {
-                let mut text = String::new();
-                let read = file.take(4096).read_to_string(&mut text);
-                let status = read.ok().and_then(|_| serde_json::from_str(&text).ok());
+        if name.starts_with(PREFIX) {
+            if let Some(file) = unlocked(&path) {
+                let status = status_file::content(file);
                 let jobs = status.map_or(0, |status: WorkerStatus| status.jobs);
                 let _ = retire(run, jobs, &path);
             }
-        } else if (name.starts_with("probe-") || name.starts_with("new-")) && old {
+        } else if (name.starts_with("probe-") || name.starts_with("new-")) && old
+            || name.starts_with(crew_status::PREFIX) && unlocked(&path).is_some()
+        {
             let _ = fs::remove_file(path);
         }
     }
+}
+
+fn unlocked(path: &Path) -> Option<File> {
+    let file = File::open(path).ok()?;
+    (!status_file::is_locked(&file)).then_some(file)
 }
 
 #[cfg(test)]
@@ -343,7 +320,7 @@ mod tests {
             });
             let seen = (0..500).all(|_| {
                 let heartbeat = Heartbeat::start(dir.path());
-                heartbeat.is_ok_and(|heartbeat| heartbeat.path.exists())
+                heartbeat.is_ok_and(|heartbeat| heartbeat.file.path.exists())
             });
             stop.store(true, std::sync::atomic::Ordering::Relaxed);
             assert!(seen, "a worker that starts was taken for a dead one");
@@ -356,7 +333,7 @@ mod tests {
         let mut heartbeat = Heartbeat::start(dir.path()).unwrap();
         heartbeat.status.jobs = 5;
         heartbeat.write();
-        let text = fs::read(&heartbeat.path).unwrap();
+        let text = fs::read(&heartbeat.file.path).unwrap();
         drop(heartbeat);
         fs::write(dir.path().join("worker-4194000"), &text).unwrap();
         sweep(dir.path());

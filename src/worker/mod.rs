@@ -4,6 +4,8 @@ mod backoff;
 mod binary;
 pub(crate) mod check;
 mod connection;
+mod crew;
+pub(crate) mod crew_status;
 mod gate;
 pub(crate) mod generation;
 pub(crate) mod heartbeat;
@@ -19,7 +21,6 @@ mod outcome;
 mod output;
 mod php;
 mod plain;
-mod pool;
 pub mod rest;
 mod retries;
 pub mod rules;
@@ -29,9 +30,11 @@ pub mod scale_watch;
 pub mod seal;
 mod serve;
 mod servers;
+pub mod settings;
 mod signals;
 mod site;
 mod staleness;
+mod status_file;
 pub(crate) mod store;
 mod unseal;
 pub mod workers;
@@ -41,6 +44,7 @@ use std::path::{Path, PathBuf};
 use crate::base::problem::Problem;
 use crate::worker::generation::Generation;
 use crate::worker::options::WorkerArgs;
+use crate::worker::settings::Adopted;
 
 /// The files of a site's workers. The folders belong to the worker user.
 #[derive(Debug, Clone)]
@@ -59,6 +63,8 @@ pub struct Paths {
     /// When this file's text changes, every worker restarts PHP before its next job, with
     /// nothing of what was kept for it. In root's folder.
     pub reload: PathBuf,
+    /// What the site's crew runs with, see `settings`. In root's folder.
+    pub settings: PathBuf,
 }
 
 impl Paths {
@@ -71,6 +77,7 @@ impl Paths {
             unswitched: state.join("run").join(format!("{name}.unswitched")),
             leaving: state.join("run").join(format!("{name}.leaving")),
             reload: state.join("run").join(format!("{name}.reload")),
+            settings: state.join("run").join(format!("{name}.settings.toml")),
         }
     }
 
@@ -121,7 +128,7 @@ pub fn dir_of(run: &Path) -> Option<PathBuf> {
     memory::told(run).map(|told| told.stamps.site)
 }
 
-/// Runs a worker, or a pool of them, until it is stopped.
+/// Runs a worker, or a crew of them, until it is stopped.
 pub fn run(args: &WorkerArgs) -> anyhow::Result<()> {
     if !is_name(&args.name) {
         return Err(Problem::usage(
@@ -145,11 +152,13 @@ pub fn run(args: &WorkerArgs) -> anyhow::Result<()> {
     if args.check {
         return check::run(args);
     }
+    let adopted = args.settings.as_deref().map(Adopted::read).transpose()?;
     let first = rustix::process::getpid().is_init();
-    if (args.workers.max > 1 || first) && !args.one {
-        return pool::run(args);
+    if (args.workers.max > 1 || first || adopted.is_some()) && !args.one {
+        return crew::run(args, adopted);
     }
-    serve::serve(args)
+    let settings = adopted.as_ref().map(|adopted| &adopted.settings);
+    serve::serve(&settings::args(args, settings), adopted)
 }
 
 /// Creates a folder. Setup does this too, but a container image may lack it.

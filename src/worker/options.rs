@@ -141,7 +141,11 @@ pub struct WorkerArgs {
     /// Other hosts submit jobs to the same job server, and may not seal them
     #[arg(long, hide = true)]
     pub shared: bool,
-    /// Set by a worker with --workers for those that it starts
+    /// What setup has the workers run with: this process starts and supervises them, and
+    /// adopts what changes in the file
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub settings: Option<PathBuf>,
+    /// Set by a process that supervises workers for those that it starts
     #[arg(long, hide = true)]
     pub one: bool,
     /// Only load the site as for a job, with settings from standard input, and say

@@ -28,6 +28,7 @@ use crate::worker::rules::Rules;
 use crate::worker::runtime::{Handover, PhpRuntime};
 use crate::worker::seal::Seal;
 use crate::worker::servers::{JobServers, ServerEvent};
+use crate::worker::settings::Adopted;
 use crate::worker::signals::{self, Signals};
 use crate::worker::{Paths, client_id};
 
@@ -48,31 +49,55 @@ struct Worker<'a> {
     /// Why it takes no jobs, although it could.
     rest: Option<Rest>,
     binary: Option<Binary>,
-    /// An upgrade has replaced the program that this process runs.
-    is_replaced: bool,
+    /// Finishes its job and exits, however long that takes.
+    leaves: bool,
+    /// What it runs with, if that is in a file.
+    adopted: Option<Adopted>,
+    /// Why it has to go on as another program, or with other settings.
+    renewal: Option<Renewal>,
     /// When to check again.
     look_at: Instant,
     /// When to check again for jobs that other workers have put aside.
     peek_at: Instant,
 }
 
-pub(super) fn serve(args: &WorkerArgs) -> anyhow::Result<()> {
+/// What a worker continues with between two jobs, in the same process.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Renewal {
+    /// The program that an upgrade has put in the place of its own.
+    Program,
+    /// Its own program, with the settings that are in the file now.
+    Settings,
+}
+
+pub(super) fn serve(args: &WorkerArgs, adopted: Option<Adopted>) -> anyhow::Result<()> {
     let signals = Signals::take()?;
     let log = SiteLog::open(&args.log(), std::process::id().to_string());
     let settings = args.options.clone().settings();
-    let mut worker = Worker::new(args, &settings, &log)?;
+    let mut worker = Worker::new(args, &settings, adopted, &log)?;
     // A job whose parent PHP dies becomes our child, so that we can wait for it.
     let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
     log.line("started");
     while worker.step(&signals) {
         worker.wait(&signals);
     }
-    let new = worker.binary.take().filter(|_| worker.is_replaced);
+    let new = worker.binary.take();
+    let renewal = worker.renewal;
     drop(worker);
-    if let Some(new) = new {
-        log.line("upgraded: continuing as the installed program");
-        // Supervisor starts it again if this process cannot become it.
-        log.line(&format!("cannot run it: {}", new.run_new()));
+    let failed = match (renewal, new) {
+        (Some(Renewal::Program), Some(new)) => {
+            log.line("upgraded: continuing as the installed program");
+            Some(new.run_new(&[]))
+        }
+        (Some(_), _) => {
+            log.line("continuing with changed settings");
+            Some(Binary::run_again())
+        }
+        (None, _) => None,
+    };
+    // It is started again if this process cannot become it.
+    if let Some(error) = failed {
+        log.line(&format!("cannot run it: {error}"));
     }
     log.line("stopped");
     Ok(())
@@ -82,11 +107,17 @@ impl<'a> Worker<'a> {
     fn new(
         args: &'a WorkerArgs,
         settings: &'a WorkerSettings,
+        adopted: Option<Adopted>,
         log: &'a SiteLog,
     ) -> Result<Worker<'a>, Problem> {
         let paths = Paths::new(&args.state, &args.name);
         heartbeat::sweep(&paths.run);
-        let heartbeat = Heartbeat::start(&paths.run).map_err(|e| {
+        let crew = rustix::process::getppid().filter(|_| args.one);
+        let heartbeat = match crew {
+            Some(crew) => Heartbeat::of_member(&paths.run, crew.as_raw_nonzero().get()),
+            None => Heartbeat::start(&paths.run),
+        };
+        let heartbeat = heartbeat.map_err(|e| {
             Problem::new(format!("write in {}", paths.run.display()), e)
                 .help("run 'wp-gears setup', which creates this folder for the worker user")
         })?;
@@ -106,7 +137,9 @@ impl<'a> Worker<'a> {
             stop: None,
             rest: None,
             binary: Binary::of_this_process(),
-            is_replaced: false,
+            leaves: false,
+            adopted,
+            renewal: None,
             look_at: Instant::now(),
             peek_at: Instant::now(),
         })
@@ -118,6 +151,7 @@ impl<'a> Worker<'a> {
             match signal {
                 Signal::SIGTERM | Signal::SIGINT => self.begin_stop(),
                 Signal::SIGUSR1 => self.look_at = Instant::now(),
+                Signal::SIGUSR2 => self.leaves = true,
                 _ => {}
             }
         }
@@ -129,14 +163,14 @@ impl<'a> Worker<'a> {
         if self.job.is_some() {
             return true;
         }
-        if self.stop.is_some() {
+        if self.stop.is_some() || self.leaves {
             self.runtime.end(&mut self.heartbeat);
             return false;
         }
         if now >= self.look_at {
             self.look_around(now);
         }
-        if self.is_replaced {
+        if self.renewal.is_some() {
             self.servers.close();
             self.runtime.end(&mut self.heartbeat);
             return false;
@@ -193,7 +227,24 @@ impl<'a> Worker<'a> {
         }
         self.retries.look(&self.gate);
         self.settle_seal();
-        self.is_replaced = self.binary.as_ref().is_some_and(Binary::is_replaced);
+        self.renewal = match &self.binary {
+            Some(binary) if binary.is_replaced() => Some(Renewal::Program),
+            _ => self.settings_changed().then_some(Renewal::Settings),
+        };
+    }
+
+    /// Whether the settings of its crew changed in what concerns a member.
+    fn settings_changed(&mut self) -> bool {
+        let Some(adopted) = &self.adopted else {
+            return false;
+        };
+        // What is wrong with the file is in the crew's lines of the log.
+        let Ok(Some(now)) = adopted.changed() else {
+            return false;
+        };
+        let alike = now.settings.is_alike_for_members(&adopted.settings);
+        self.adopted = Some(now);
+        !alike
     }
 
     /// Ends the time for jobs that are not sealed, or with a former key, if it is over.
@@ -206,7 +257,7 @@ impl<'a> Worker<'a> {
     /// Whether the worker may take another job now. Checks for a pause itself, as the
     /// loop notices one only after the current job has been answered.
     fn may_take(&mut self) -> bool {
-        if self.stop.is_some() || self.rest.is_some() {
+        if self.stop.is_some() || self.leaves || self.rest.is_some() {
             return false;
         }
         let rests = self.paths.paused.exists() || maintenance::is_on(&self.args.site);

@@ -64,6 +64,22 @@ impl<'a> JobServers<'a> {
             .any(|c| c.state == ConnectionState::Asked)
     }
 
+    /// Whether this server has no job, and will tell when there is one.
+    pub fn is_asleep(&self, server: usize) -> bool {
+        self.connections[server].state == ConnectionState::Asleep
+    }
+
+    /// Whether this server may have a job.
+    pub fn is_awake(&self, server: usize) -> bool {
+        self.connections[server].state == ConnectionState::Awake
+    }
+
+    /// Asks a server to tell when it has a job, without asking for one.
+    pub fn sleep(&mut self, server: usize) {
+        let asked = self.connections[server].sleep();
+        self.check(server, asked);
+    }
+
     /// Whether all servers are connected and have no job.
     pub fn are_empty(&self) -> bool {
         self.connections

@@ -9,19 +9,15 @@ use rustix::event::{PollFd, Timespec, poll};
 
 use crate::base::problem::Problem;
 
+/// Tells a worker to finish its job, however long that takes, and exit.
+pub const LEAVE: rustix::process::Signal = rustix::process::Signal::USR2;
+
 pub struct Signals(SignalFd);
 
 impl Signals {
     /// From now on, these signals only arrive through the descriptor.
     pub fn take() -> Result<Signals, Problem> {
-        let set: SigSet = [
-            Signal::SIGTERM,
-            Signal::SIGINT,
-            Signal::SIGUSR1,
-            Signal::SIGCHLD,
-        ]
-        .into_iter()
-        .collect();
+        let set = awaited();
         set.thread_block()
             .and_then(|()| {
                 SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
@@ -39,6 +35,24 @@ impl Signals {
     pub fn unblock_all() -> std::io::Result<()> {
         SigSet::empty().thread_set_mask().map_err(Into::into)
     }
+
+    /// For use between fork and exec, for a program that takes them: one that came before
+    /// that would kill it.
+    pub fn block() -> std::io::Result<()> {
+        awaited().thread_block().map_err(Into::into)
+    }
+}
+
+fn awaited() -> SigSet {
+    [
+        Signal::SIGTERM,
+        Signal::SIGINT,
+        Signal::SIGUSR1,
+        Signal::SIGUSR2,
+        Signal::SIGCHLD,
+    ]
+    .into_iter()
+    .collect()
 }
 
 impl AsFd for Signals {

@@ -254,7 +254,6 @@ const ALLOWED: &[(&str, &[&str], &str)] = &[
         "clap's and std's messages, put into one line",
     ),
     ("plan/journal.rs", &["all"], "the journal's format"),
-    ("plan/recipe/mod.rs", &["fork"], "an option's value"),
     ("report/ask.rs", &["no", "yes"], "the user's answer"),
     (
         "site/config/layout.rs",

@@ -2,7 +2,7 @@
 
 use std::process::Output;
 
-use crate::root::{Root, SITE, code, text, wp_gears_command};
+use crate::root::{Root, SETTINGS, SITE, code, text, wp_gears_command};
 
 pub const INTENT: &str = "/etc/wp-gears.toml";
 pub const PROGRAM: &str = "/etc/supervisor/conf.d/wp-gears-site.conf";
@@ -154,7 +154,7 @@ fn a_program_that_was_deleted_comes_back_as_it_was() {
 }
 
 #[test]
-fn every_worker_option_reaches_the_program_and_stays() {
+fn every_worker_option_reaches_the_workers_and_stays() {
     let root = Root::new();
     let options = [
         ("--idle-timeout", "61"),
@@ -167,17 +167,25 @@ fn every_worker_option_reaches_the_program_and_stays() {
     ];
     let words = options.iter().flat_map(|(name, value)| [*name, *value]);
     let words: Vec<&str> = ["--site", SITE].into_iter().chain(words).collect();
+    setup(&root, &["--site", SITE]);
+    let program = root.get(PROGRAM);
     setup(&root, &words);
     for (name, value) in options {
-        let program = root.get(PROGRAM);
-        assert!(program.contains(&format!("{name} {value}")), "{program}");
+        let settings: toml::Table = root.get(SETTINGS).parse().unwrap();
+        let found = &settings["options"][name.trim_start_matches('-')];
+        let found = found
+            .as_str()
+            .map_or_else(|| found.to_string(), str::to_owned);
+        assert_eq!(found, value, "{name}");
     }
+    // A changed program would be restarted.
+    assert_eq!(root.get(PROGRAM), program);
     is_settled(&root);
     // Removed from the file, it is the default again.
     let without = root.get(INTENT).replace("max-memory = 64\n", "");
     root.put(INTENT, &without);
     setup(&root, &[]);
-    assert!(!root.get(PROGRAM).contains("--max-memory"));
+    assert!(!root.get(SETTINGS).contains("max-memory"));
     is_settled(&root);
 }
 

@@ -14,6 +14,9 @@ pub struct Root {
     dir: tempfile::TempDir,
 }
 
+/// What the crew of that site runs with.
+pub const SETTINGS: &str = "/var/lib/wp-gears/run/site.settings.toml";
+
 pub const CONFIG: &str = "<?php\ndefine( 'DB_NAME', 'wordpress' );\ndefine( 'DB_PASSWORD', 'geheim' );\n\n$table_prefix = 'wp_';\n\nif ( ! defined( 'ABSPATH' ) ) {\n\tdefine( 'ABSPATH', __DIR__ . '/' );\n}\n\nrequire_once ABSPATH . 'wp-settings.php';\n";
 
 pub const PARAMS: &str = "# Parameters to pass to gearmand.\nPARAMS=\"--listen=localhost \\\n --daemon \\\n --log-file=/var/log/gearman-job-server/gearmand.log\"\n";

@@ -1,6 +1,6 @@
 //! The command line from outside, on folders that serve as hosts.
 
-use crate::root::{AsNobody, CONFIG, PARAMS, Root, SITE, code, text, wp_gears};
+use crate::root::{AsNobody, CONFIG, PARAMS, Root, SETTINGS, SITE, code, text, wp_gears};
 
 const SETUP: [&str; 4] = ["setup", "--site", SITE, "--yes"];
 
@@ -366,8 +366,12 @@ fn the_file_speaks_for_sites_and_the_command_line_over_it() {
     );
     let output = root.run(&["setup", "--workers", "3", "--yes"]);
     assert_eq!(code(&output), 0, "{}", text(&output));
-    let program = root.get("/etc/supervisor/conf.d/mine.conf");
-    assert!(program.contains("numprocs=3") && program.contains("127.0.0.1:4999"));
+    assert!(root.at("/etc/supervisor/conf.d/mine.conf").exists());
+    let settings = root.get(SETTINGS);
+    assert!(
+        settings.contains("workers = 3\n") && settings.contains("127.0.0.1:4999"),
+        "{settings}"
+    );
     root.put("/etc/wp-gears.toml", "prot = 4999\n");
     let output = root.run(&SETUP);
     assert_eq!(code(&output), 2);
@@ -464,9 +468,10 @@ fn what_was_set_up_by_hand_is_taken_over_and_given_back() {
         "{program}"
     );
     assert!(
-        program.contains("numprocs=4") && program.contains("directory=/tmp"),
+        program.contains("numprocs=1") && program.contains("directory=/tmp"),
         "{program}"
     );
+    assert!(root.get(SETTINGS).contains("workers = 4\n"));
     assert!(
         program.contains(" worker ")
             && program.ends_with("\n\n; another\n[program:other]\ncommand=/bin/other\n")
@@ -563,8 +568,8 @@ fn a_site_moves_along_with_the_job_servers_port() {
         root.get(&format!("{SITE}/wp-config.php"))
             .contains("'127.0.0.1:4999'")
     );
-    let program = root.get("/etc/supervisor/conf.d/wp-gears-site.conf");
-    assert!(program.contains("127.0.0.1:4999"), "{program}");
+    let settings = root.get(SETTINGS);
+    assert!(settings.contains("127.0.0.1:4999"), "{settings}");
     let after = root.tree();
     root.run(&SETUP);
     assert_eq!(root.tree(), after);

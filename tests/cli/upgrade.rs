@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::intent::{INTENT, PROGRAM, is_settled, setup};
-use crate::root::{CONFIG, PARAMS, Root, SITE, code, text};
+use crate::root::{CONFIG, PARAMS, Root, SETTINGS, SITE, code, text};
 
 const SANDBOX: &str = "/etc/systemd/system/gearman-job-server.service.d/00-wp-gears-sandbox.conf";
 const CONFIG_FILE: &str = "/var/www/site/wp-config.php";
@@ -64,11 +64,11 @@ fn sites_of_the_version_before_keep_their_own_job_servers() {
         &[&["--site", "/srv/b"], &role[..], &["two:4730"]].concat(),
     );
     forget_the_intent(&root);
-    let programs = || [PROGRAM, &PROGRAM.replace("site.conf", "b.conf")].map(|it| root.get(it));
-    let before = programs();
+    let settings = || [SETTINGS, &SETTINGS.replace("site.", "b.")].map(|it| root.get(it));
+    let before = settings();
     assert!(before[0].contains("one:4730") && before[1].contains("two:4730"));
     setup(&root, &[]);
-    assert_eq!(programs(), before);
+    assert_eq!(settings(), before);
     is_settled(&root);
 }
 
@@ -88,7 +88,7 @@ fn host_of_the_version_before(kind: &str) -> Root {
 }
 
 #[test]
-fn what_the_version_before_wrote_stays_as_it_is() {
+fn what_the_version_before_wrote_is_taken_over() {
     for kind in ["package", "pip"] {
         let root = host_of_the_version_before(kind);
         let etc = || {
@@ -108,6 +108,17 @@ fn what_the_version_before_wrote_stays_as_it_is() {
         let sandbox = root.at(SANDBOX);
         assert!(sandbox.exists());
         after.remove(Path::new(&SANDBOX[1..]));
+
+        // One program for all workers of the site.
+        let is_program = |path: &Path| path.file_stem().is_some_and(|it| it == "wp-gears-site");
+        let programs = [&mut before, &mut after].map(|tree| {
+            let path = tree.keys().find(|it| is_program(it)).unwrap().clone();
+            tree.remove(&path).unwrap()
+        });
+        assert!(programs[0].contains("numprocs=3") && programs[0].contains("--job-timeout 90"));
+        assert!(programs[1].contains("numprocs=1") && programs[1].contains("--settings"));
+        let settings = root.get(SETTINGS);
+        assert!(settings.contains("workers = 3\n") && settings.contains("job-timeout = 90\n"));
 
         assert_eq!(after, before, "{kind}");
         let recorded = root.get(INTENT);

@@ -9,6 +9,7 @@ mod compatibility;
 mod software;
 
 mod check;
+mod crew;
 mod inherited;
 mod jobs;
 mod lab;

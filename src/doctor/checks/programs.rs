@@ -63,7 +63,7 @@ fn run(context: &Context) -> Vec<Finding> {
             problems.push(Finding::failed(message.trim_end(), &start).fixed_by(by.clone()));
         }
         let found = or_ok(problems, || {
-            format!("{} of {} processes are running", mine.len(), site.workers)
+            format!("{group} is running, for {} workers", site.workers)
         });
         findings.extend(found.into_iter().map(|finding| finding.of_site(&site.name)));
     }

@@ -41,6 +41,7 @@ fn run(context: &Context) -> Vec<Finding> {
                 return vec![Finding::failed(message, "")];
             }
         };
+        let count = heartbeat::count(&statuses);
         let mut problems = Vec::new();
         if matches!(context.host.look(&paths.paused), Ok(Node::File(_))) {
             let help = format!("run 'wp-gears resume --site {}'", site.dir.display());
@@ -66,11 +67,11 @@ fn run(context: &Context) -> Vec<Finding> {
         if let Some(first) = broken.first() {
             let help = format!("see {log} for more; they retry within 30 s");
             let broken = broken.len();
-            let mut what = format!("{broken} of {} workers cannot run jobs", statuses.len());
+            let mut what = format!("{broken} of {count} workers cannot run jobs");
             if let Some(why) = &first.why {
                 what.push_str(&format!(": {}", printable(why)));
             }
-            problems.push(match broken == statuses.len() {
+            problems.push(match broken == count {
                 true => Finding::failed(what, help),
                 false => Finding::warning(what, help),
             });
@@ -96,14 +97,14 @@ fn run(context: &Context) -> Vec<Finding> {
             }
         }
         problems.extend(other_function(context, site));
-        if let Some(finding) = fewer(context, site.workers.min, statuses.len()) {
+        if let Some(finding) = fewer(context, site.workers.min, count) {
             problems.push(finding);
         }
         or_ok(problems, || {
             let jobs: u64 = statuses.iter().map(|worker| worker.jobs).sum();
             format!(
                 "{} workers, {jobs} jobs completed since they started",
-                statuses.len()
+                count
             )
         })
     })

@@ -21,6 +21,7 @@ use crate::host::Host;
 use crate::host::packet_filter::PACKAGE;
 use crate::host::platform::{Family, Platform};
 use crate::host::services::drop_in_folder;
+use crate::intent::adopt;
 use crate::intent::options::{Role, WorkerMode};
 use crate::intent::resolve::{Resolved, SiteResolved};
 use crate::plan::journal::Scope;
@@ -231,8 +232,9 @@ fn optional(host: &Host, resolved: &Resolved) -> Result<Vec<String>> {
         let there = site.existing.as_ref();
         if resolved.host.roles.contains(&Role::Worker)
             && site.worker.worker_mode == WorkerMode::Fork
-            && there
-                .is_none_or(|program| program.option("--worker-mode").as_deref() != Some("fork"))
+            && there.is_none_or(|program| {
+                adopt::worker_options(program).worker_mode != Some(WorkerMode::Fork)
+            })
             && let Some(package) = site.php.missing_process_package(host)?
             && !optional.contains(&package)
         {

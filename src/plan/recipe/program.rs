@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::base::paths::binary;
+use crate::base::options::Seconds;
+use crate::base::paths::{BASE, binary};
 use crate::base::problem::Problem;
 use crate::base::template;
 use crate::host::Host;
@@ -15,6 +16,8 @@ use crate::resource::file::Edit;
 use crate::resource::file::File;
 use crate::supervisor::{block, programs};
 use crate::worker::options::WorkerOptions;
+use crate::worker::settings::{CrewSettings, hash};
+use crate::worker::{Paths, crew_status};
 
 /// The program's definition: in place of the one that already serves the site, in
 /// its own file, or, if supervisor's main file includes no folder, in a marked
@@ -61,20 +64,44 @@ pub fn own_file(supervisor: &Supervisord, site: &SiteResolved) -> PathBuf {
     Path::new(supervisor.programs).join(name)
 }
 
-/// The worker's command: the options that differ from the defaults, and those that
-/// all versions have written.
+/// The command of a site's crew. What may change while it runs is in its settings file.
+fn crew_command(site: &SiteResolved) -> Vec<String> {
+    let mut words = command(site);
+    let settings = Paths::new(Path::new(BASE), &site.name).settings;
+    words.extend(["--settings".into(), settings.to_string_lossy().into_owned()]);
+    words
+}
+
+/// The same for one worker before there is a settings file.
 pub fn worker_command(site: &SiteResolved) -> Vec<String> {
+    let settings = settings(site);
+    let servers: Vec<String> = settings.servers.iter().map(ToString::to_string).collect();
+    let mut words = command(site);
+    words.extend(["--servers".into(), servers.join(",")]);
+    for (name, value) in effective::set_words(&settings.options) {
+        words.extend([format!("--{name}"), value]);
+    }
+    if settings.shared {
+        words.push("--shared".into());
+    }
+    words
+}
+
+fn command(site: &SiteResolved) -> Vec<String> {
     let path = |path: &Path| path.to_string_lossy().into_owned();
-    let mut words = vec![
+    vec![
         path(&binary()),
         "worker".into(),
         "--site".into(),
         path(&site.dir),
         "--name".into(),
         site.name.clone(),
-        "--servers".into(),
-        site.effective_servers().join(","),
-    ];
+    ]
+}
+
+/// What the site's crew runs with: of the options, those that differ from the defaults,
+/// and some that a reader expects.
+fn settings(site: &SiteResolved) -> CrewSettings {
     let always = WorkerOptions {
         php: Some(site.php.path.clone()),
         worker_mode: Some(site.worker.worker_mode),
@@ -83,14 +110,40 @@ pub fn worker_command(site: &SiteResolved) -> Vec<String> {
         ..WorkerOptions::default()
     };
     let given = site.worker_options.clone();
-    let written = always.over(given.changed_from(&WorkerOptions::defaults()));
-    for (name, value) in effective::set_words(&written) {
-        words.extend([format!("--{name}"), value]);
+    let servers = site.effective_servers();
+    CrewSettings {
+        workers: site.workers,
+        servers: servers.iter().filter_map(|it| it.parse().ok()).collect(),
+        shared: site.is_shared && site.worker.seal.is_none(),
+        options: always.over(given.changed_from(&WorkerOptions::defaults())),
+        hook: Vec::new(),
     }
-    if site.is_shared && site.worker.seal.is_none() {
-        words.push("--shared".into());
-    }
-    words
+}
+
+/// The settings file, which a running crew adopts, and what identifies its text.
+pub fn settings_file(site: &SiteResolved) -> Result<(File, String)> {
+    let paths = Paths::new(Path::new(BASE), &site.name);
+    let text = settings(site)
+        .to_text()
+        .context("write the workers' settings")?;
+    let run = paths.run;
+    let hash = hash(text.as_bytes());
+    let file = File {
+        then: Some(Box::new(move |host| {
+            if host.live() {
+                crew_status::wake(&run);
+            }
+        })),
+        ..File::whole(paths.settings, text.into_bytes(), 0o644)
+    };
+    Ok((file, hash))
+}
+
+/// When supervisor kills what it stops: never before the crew itself gives up on its
+/// members. Few values, because a change would restart the crew.
+fn stop_wait(stop_timeout: Seconds) -> u64 {
+    let longest = [3600, 86_400].into_iter().find(|it| stop_timeout.0 <= *it);
+    longest.unwrap_or(stop_timeout.0) + 60
 }
 
 fn program_text(host: &Host, site: &SiteResolved) -> Result<String> {
@@ -102,7 +155,7 @@ fn program_text(host: &Host, site: &SiteResolved) -> Result<String> {
             Problem::new("write supervisor's program", why).help("rename it, then run again")
         })
     };
-    let command = programs::join_words(&worker_command(site));
+    let command = programs::join_words(&crew_command(site));
     let home = host
         .user(&site.user)?
         .map(|user| user.home)
@@ -118,15 +171,13 @@ fn program_text(host: &Host, site: &SiteResolved) -> Result<String> {
     );
     context.insert("program", &site.program);
     context.insert("command", &written("the command", &command)?);
-    context.insert("workers", &site.workers.max);
     context.insert(
         "worker_dir",
         &written("the worker's folder", &site.worker_dir.to_string_lossy())?,
     );
     context.insert("user", &site.user);
     context.insert("home", &written("the user's home", &home)?);
-    // supervisor kills the worker a little after the worker itself gives up.
-    context.insert("stop_wait", &(site.worker.stop_timeout.0 + 10));
+    context.insert("stop_wait", &stop_wait(site.worker.stop_timeout));
     template::render(
         include_str!("../../../templates/program.conf.tera"),
         &context,

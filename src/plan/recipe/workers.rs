@@ -1,6 +1,6 @@
 //! The workers in the recipe: supervisord and the program of each site.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -23,6 +23,7 @@ use crate::resource::program::{Ensure, Program};
 use crate::resource::service::{self, Service};
 use crate::resource::worker_folder::{Contents, WorkerFolder};
 use crate::supervisor::rpc::SupervisorClient;
+use crate::worker::{Paths, crew_status};
 
 /// supervisord, which has to run before any site depends on it.
 pub fn supervisor(
@@ -122,6 +123,9 @@ pub fn program(
     let patience = Duration::from(site.worker.stop_timeout) + Duration::from_secs(30);
     let group = |name: &str, ensure| Program::new(name, ensure, supervisor, patience);
     let workers = group(&site.program, Ensure::Running).defined_in(&file);
+    let (settings, hash) = definition::settings_file(site)?;
+    let adopted = adopted(site, settings.path.clone(), hash);
+    items.site(site, settings);
     items.site(site, file);
     if !live {
         return Ok(());
@@ -132,5 +136,39 @@ pub fn program(
         items.site(site, group(&old.name, Ensure::Absent));
     }
     items.site(site, workers);
+    items.site(site, adopted);
     Ok(())
+}
+
+/// The running crew has adopted its settings.
+fn adopted(site: &SiteResolved, path: PathBuf, wanted: String) -> Check {
+    let run = Paths::new(Path::new(BASE), &site.name).run;
+    let dir = site.dir.clone();
+    Check {
+        condition: Condition::SettingsAdopted(dir.clone()),
+        after: ResourceId::File(path.clone()),
+        patience: Duration::from_secs(10),
+        when: When::Always,
+        probe: Box::new(move |_| {
+            let crews = crew_status::read(&run).unwrap_or_default();
+            if crews
+                .iter()
+                .any(|crew| crew.settings.as_ref() == Some(&wanted))
+            {
+                return Ok(());
+            }
+            let what = format!(
+                "have the workers of {} adopt {}",
+                dir.display(),
+                path.display()
+            );
+            let why = match crews.is_empty() {
+                true => "their crew has not reported",
+                false => "their crew still has other settings",
+            };
+            Err(Problem::new(what, why)
+                .help("see the site's log, then run again")
+                .into())
+        }),
+    }
 }

@@ -11,8 +11,9 @@ use serde_json::{Value, json};
 
 use super::gearmand::Gearmand;
 use super::worker::Worker;
-use super::{WORDPRESS, lab, run, sleep};
+use super::{WORDPRESS, lab, run, signal, sleep};
 use crate::common::judge::is_valid;
+use wp_gears::worker::settings::CrewSettings;
 
 /// A real WordPress with its own salt, log and folders.
 pub struct Site {
@@ -296,6 +297,44 @@ impl Site {
 
     pub fn worker(&self, options: &[&str]) -> Worker {
         Worker::start(self, options)
+    }
+
+    /// Where its crew finds its settings.
+    pub fn settings_path(&self) -> PathBuf {
+        let file = format!("{}.settings.toml", self.name);
+        lab().dir.join("state/run").join(file)
+    }
+
+    /// Writes them, as setup does, and tells the crew.
+    pub fn settings(&self, settings: &CrewSettings) {
+        let servers = vec![self.gearmand.server.clone()];
+        let settings = CrewSettings {
+            servers,
+            ..settings.clone()
+        };
+        let path = self.settings_path();
+        let new = path.with_extension("new");
+        fs::write(&new, settings.to_text().unwrap()).unwrap();
+        fs::rename(new, path).unwrap();
+        self.wake_crew();
+    }
+
+    pub fn wake_crew(&self) {
+        if let Some(crew) = self.crew() {
+            signal(crew["pid"].as_i64().unwrap() as i32, "USR1");
+        }
+    }
+
+    /// What the running crew tells about itself.
+    pub fn crew(&self) -> Option<Value> {
+        let entries = fs::read_dir(self.state("run")).ok()?;
+        let mut files = entries.flatten().map(|entry| entry.path());
+        let file = files.find(|path| {
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            let pid = name.strip_prefix("crew-");
+            pid.is_some_and(|pid| PathBuf::from(format!("/proc/{pid}")).exists())
+        })?;
+        serde_json::from_str(&fs::read_to_string(file).ok()?).ok()
     }
 
     /// Runs the command line as the tests' user, for `wp-gears pause` and similar

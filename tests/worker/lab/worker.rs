@@ -5,6 +5,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use wp_gears::worker::settings::CrewSettings;
+
 use super::{Site, children, lab, signal};
 
 pub struct Worker {
@@ -29,6 +31,22 @@ impl Worker {
         let mut command = lab().command(lab().dir.join("lib/wp-gears"));
         command.env("PHP_INI_SCAN_DIR", format!(":{}", folder.display()));
         Worker::spawn(command, site, options)
+    }
+
+    /// A crew with these settings in its file, as setup has supervisor start it.
+    pub fn crew(site: &Site, settings: &CrewSettings) -> Worker {
+        Worker::crew_of_program(&lab().dir.join("lib/wp-gears"), site, settings)
+    }
+
+    /// The same of another copy of the program.
+    pub fn crew_of_program(program: &Path, site: &Site, settings: &CrewSettings) -> Worker {
+        let path = site.settings_path();
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        lab().give_away(path.parent().unwrap());
+        site.settings(settings);
+        let command = lab().command(program);
+        let options = ["--settings", path.to_str().unwrap()];
+        Worker::spawn(command, site, &options)
     }
 
     fn spawn(mut command: Command, site: &Site, options: &[&str]) -> Worker {

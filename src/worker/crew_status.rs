@@ -1,0 +1,71 @@
+//! What a site's crew tells about itself, in a file in the site's run folder.
+
+use std::io;
+use std::path::Path;
+
+use rustix::process::Signal;
+use serde::{Deserialize, Serialize};
+
+use crate::worker::status_file::{self, StatusFile};
+
+/// What the names of crews' files begin with.
+pub(super) const PREFIX: &str = "crew-";
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CrewStatus {
+    pub pid: i32,
+    /// Identifies the text of the settings file that it has adopted; `None` if its
+    /// settings are those of its command line.
+    pub settings: Option<String>,
+    /// The number of workers that it wants to run.
+    pub wanted: u32,
+    /// Its members have left, as there were no jobs.
+    pub asleep: bool,
+}
+
+/// The file, while the crew runs.
+pub(super) struct CrewReport {
+    file: StatusFile,
+    status: CrewStatus,
+}
+
+impl CrewReport {
+    pub fn start(run: &Path, settings: Option<String>, wanted: u32) -> io::Result<CrewReport> {
+        let status = CrewStatus {
+            pid: status_file::own_pid(),
+            settings,
+            wanted,
+            asleep: false,
+        };
+        let file = StatusFile::start(run, PREFIX, &status)?;
+        Ok(CrewReport { file, status })
+    }
+
+    pub fn set(&mut self, change: impl FnOnce(&mut CrewStatus)) {
+        let before = self.status.clone();
+        change(&mut self.status);
+        if self.status != before {
+            self.file.write(&self.status);
+        }
+    }
+}
+
+impl Drop for CrewReport {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.file.path);
+    }
+}
+
+/// The running crews of a site: one, or none.
+pub fn read(run: &Path) -> io::Result<Vec<CrewStatus>> {
+    let all = status_file::read::<CrewStatus>(run, PREFIX)?;
+    let own = all.into_iter().filter(|(pid, status)| status.pid == *pid);
+    Ok(own.map(|(_, status)| status).collect())
+}
+
+/// Makes the site's crew look at its settings now.
+pub fn wake(run: &Path) {
+    for crew in read(run).unwrap_or_default() {
+        status_file::signal(crew.pid, Signal::USR1);
+    }
+}

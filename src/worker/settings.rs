@@ -1,0 +1,200 @@
+//! What can change while a site's crew runs: a file of root's, which setup writes, and
+//! which the crew and its members look at between jobs. It holds no secrets.
+
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::base::problem::Problem;
+use crate::gearman::server::Server;
+use crate::worker::options::{WorkerArgs, WorkerOptions};
+use crate::worker::plain;
+use crate::worker::rules::HookRule;
+use crate::worker::workers::Workers;
+
+/// The maximum size of the file, in bytes.
+const MAX_SIZE: u64 = 1 << 20;
+
+const HEAD: &str = "# Made by wp-gears. Change it with 'wp-gears setup'.\n";
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub struct CrewSettings {
+    /// The number of workers.
+    pub workers: Workers,
+    pub servers: Vec<Server>,
+    /// Other hosts submit jobs to the same job server, and may not seal them.
+    pub shared: bool,
+    pub options: WorkerOptions,
+    /// Rules for the jobs of some hooks.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hook: Vec<HookRule>,
+}
+
+impl Default for CrewSettings {
+    fn default() -> Self {
+        CrewSettings {
+            workers: Workers::fixed(1),
+            servers: vec![Server::default()],
+            shared: false,
+            options: WorkerOptions::default(),
+            hook: Vec::new(),
+        }
+    }
+}
+
+impl CrewSettings {
+    /// The text of the file.
+    ///
+    /// # Errors
+    /// If a path is not UTF-8.
+    pub fn to_text(&self) -> Result<String, toml::ser::Error> {
+        Ok(format!("{HEAD}{}", toml::to_string(self)?))
+    }
+
+    /// Reads the text of the file.
+    ///
+    /// # Errors
+    /// If it is damaged.
+    pub fn of_text(text: &str) -> Result<Self, toml::de::Error> {
+        toml::from_str(text)
+    }
+
+    /// Whether a member can go on with these settings instead of `other`: only what
+    /// concerns the crew as a whole differs.
+    pub fn is_alike_for_members(&self, other: &Self) -> bool {
+        let workers = self.workers;
+        *self
+            == CrewSettings {
+                workers,
+                ..other.clone()
+            }
+    }
+}
+
+/// What a process runs with: its command line, and the settings of its crew where that
+/// says nothing.
+pub fn args(given: &WorkerArgs, settings: Option<&CrewSettings>) -> WorkerArgs {
+    let Some(settings) = settings.cloned() else {
+        return given.clone();
+    };
+    WorkerArgs {
+        workers: settings.workers,
+        servers: settings.servers,
+        shared: settings.shared,
+        hook: settings.hook,
+        options: given.options.clone().over(settings.options),
+        ..given.clone()
+    }
+}
+
+/// Identifies the text of a settings file.
+pub fn hash(text: &[u8]) -> String {
+    let digest = Sha256::digest(text);
+    digest[..8].iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// The settings of a process, and the file that has them.
+#[derive(Debug, Clone)]
+pub struct Adopted {
+    pub path: PathBuf,
+    pub hash: String,
+    pub settings: CrewSettings,
+}
+
+impl Adopted {
+    pub fn read(path: &Path) -> Result<Adopted, Problem> {
+        let failed = |why: String| {
+            Problem::new(
+                format!("read the workers' settings in {}", path.display()),
+                why,
+            )
+            .help("run 'wp-gears setup', which writes it")
+        };
+        let text = text(path).map_err(|e| failed(e.to_string()))?;
+        let settings = CrewSettings::of_text(&text).map_err(|e| failed(e.to_string()))?;
+        Ok(Adopted {
+            path: path.to_owned(),
+            hash: hash(text.as_bytes()),
+            settings,
+        })
+    }
+
+    /// The settings that are in the file now, if they are others.
+    pub fn changed(&self) -> Result<Option<Adopted>, Problem> {
+        let now = Adopted::read(&self.path)?;
+        Ok((now.hash != self.hash).then_some(now))
+    }
+}
+
+fn text(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    plain::open(path)?
+        .take(MAX_SIZE)
+        .read_to_string(&mut text)?;
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::options::Seconds;
+
+    fn some() -> CrewSettings {
+        CrewSettings {
+            workers: Workers { min: 2, max: 8 },
+            servers: vec!["127.0.0.1:4731".parse().unwrap(), "b".parse().unwrap()],
+            shared: true,
+            options: WorkerOptions {
+                php: Some("/usr/bin/php".into()),
+                job_timeout: Some(Seconds(7)),
+                ..WorkerOptions::default()
+            },
+            hook: vec![HookRule::default()],
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let text = some().to_text().unwrap();
+        assert_eq!(CrewSettings::of_text(&text).unwrap(), some());
+        assert_eq!(
+            CrewSettings::of_text(HEAD).unwrap(),
+            CrewSettings::default()
+        );
+    }
+
+    #[test]
+    fn a_change_is_seen_and_a_damaged_file_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.settings.toml");
+        assert!(Adopted::read(&path).is_err());
+        std::fs::write(&path, some().to_text().unwrap()).unwrap();
+        let adopted = Adopted::read(&path).unwrap();
+        assert!(adopted.changed().unwrap().is_none());
+        let more = CrewSettings {
+            workers: Workers::fixed(8),
+            ..some()
+        };
+        std::fs::write(&path, more.to_text().unwrap()).unwrap();
+        assert_eq!(adopted.changed().unwrap().unwrap().settings, more);
+        std::fs::write(&path, "workers = [").unwrap();
+        assert!(adopted.changed().is_err());
+    }
+
+    #[test]
+    fn the_number_does_not_concern_members() {
+        let more = CrewSettings {
+            workers: Workers::fixed(8),
+            ..some()
+        };
+        assert!(more.is_alike_for_members(&some()));
+        let other = CrewSettings {
+            shared: false,
+            ..some()
+        };
+        assert!(!other.is_alike_for_members(&some()));
+    }
+}
