@@ -6,11 +6,13 @@ use clap::{Arg, ArgMatches, Args, FromArgMatches};
 use serde::Serialize;
 use toml::{Table, Value};
 
+use crate::intent::hooks;
 use crate::intent::options::{HostOptions, Site, SiteOptions, Spec};
 use crate::intent::resolve::{Resolved, SiteResolved};
 use crate::intent::usage;
 use crate::site::plugins::PluginChoice;
 use crate::worker::options::WorkerOptions;
+use crate::worker::rules::HookRule;
 
 /// A config file with every option and its help. Options that are not set and
 /// have no fixed default are comments. A salt is not shown.
@@ -23,6 +25,7 @@ pub fn toml(spec: &Spec, resolved: &Resolved) -> String {
     for site in &resolved.sites {
         text.push_str(&format!("\n[[site]]\ndir = {}\n", dir(&site.dir)));
         section::<SiteOptions>(&of_wish(spec, site), &mut text);
+        text.push_str(&hooks::text(&site.hooks));
     }
     text
 }
@@ -38,6 +41,13 @@ pub fn sample() -> String {
         "\n# A table for each site. Above all tables, its options apply to every site.\n# [[site]]\n# dir =\n",
     );
     section::<SiteOptions>(&SiteOptions::default(), &mut text);
+    text.push_str("\n# A rule for the jobs of some hooks of the site above; repeat for others.\n# [[site.hook]]\n");
+    for key in HookRule::KEYS {
+        text.push_str(&format!(
+            "# {}: {}\n# {} =\n",
+            key.means, key.takes, key.name
+        ));
+    }
     text
 }
 
@@ -251,6 +261,7 @@ mod tests {
                 ..SiteOptions::default()
             },
             recorded: false,
+            hooks: Vec::new(),
         };
         Spec {
             host: HostOptions {

@@ -2,7 +2,7 @@
 //! those of one site in a `[[site]]` table. Unknown keys are errors.
 
 use std::any::TypeId;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -12,8 +12,10 @@ use toml::{Table, Value};
 
 use crate::base::problem::Problem;
 use crate::host::Host;
+use crate::intent::hooks;
 use crate::intent::options::{HostOptions, SiteOptions};
 use crate::intent::usage::nearest;
+use crate::worker::rules::HookRule;
 
 pub const DEFAULT: &str = "/etc/wp-gears.toml";
 
@@ -25,6 +27,8 @@ pub struct FileOptions {
     pub common: SiteOptions,
     /// Each site's own options, by folder.
     pub sites: Vec<(PathBuf, SiteOptions)>,
+    /// The rules for hooks of those that have some.
+    pub hooks: BTreeMap<PathBuf, Vec<HookRule>>,
     /// Of these, the sites that only a file given for this run has.
     pub new_sites: BTreeSet<PathBuf>,
 }
@@ -35,6 +39,11 @@ impl FileOptions {
         let own = self.sites.iter().find(|(known, _)| known == dir);
         let own = own.map(|(_, options)| options.clone());
         own.unwrap_or_default().over(self.common.clone())
+    }
+
+    /// The rules for a site's hooks.
+    pub fn hooks_of(&self, dir: &Path) -> Vec<HookRule> {
+        self.hooks.get(dir).cloned().unwrap_or_default()
     }
 
     pub fn has_site(&self, dir: &Path) -> bool {
@@ -53,6 +62,7 @@ impl FileOptions {
                 }
             }
         }
+        all.hooks.extend(self.hooks);
         FileOptions {
             host: self.host.over(all.host),
             common: self.common.over(all.common),
@@ -154,7 +164,7 @@ pub fn parse(text: &str, path: &Path) -> Result<FileOptions> {
         common,
         ..FileOptions::default()
     };
-    for site in sites {
+    for (nth, site) in sites.into_iter().enumerate() {
         let Value::Table(mut site) = site else {
             let why = "'site' is written as [[site]] tables";
             return Err(Problem::usage(what(), why).into());
@@ -166,9 +176,17 @@ pub fn parse(text: &str, path: &Path) -> Result<FileOptions> {
                 return Err(Problem::usage(what(), why).into());
             }
         };
+        let rules = site.remove("hook").map_or(Ok(Vec::new()), hooks::read);
+        let rules = rules.map_err(|wrong| {
+            let why = format!("{}{}", place(text, wrong.offset(text, nth)), wrong.why);
+            match wrong.help {
+                Some(help) => Problem::usage(what(), why).help(help),
+                None => Problem::usage(what(), why),
+            }
+        })?;
         if let Some(key) = site.keys().find(|key| !site_names.contains(key.as_str())) {
             let mut known: Vec<&str> = site_names.iter().map(|s| &**s).collect();
-            known.push("dir");
+            known.extend(["dir", "hook"]);
             return Err(unknown(text, key, &known, what()));
         }
         if !dir.is_absolute() {
@@ -184,6 +202,9 @@ pub fn parse(text: &str, path: &Path) -> Result<FileOptions> {
             return Err(Problem::usage(what(), why)
                 .help("merge them into one table")
                 .into());
+        }
+        if !rules.is_empty() {
+            read.hooks.insert(dir.clone(), rules);
         }
         read.sites.push((dir, typed(site, text, &what)?));
     }

@@ -51,6 +51,7 @@ pub fn combine(host: &Host, file: &FileOptions, given: &Given, past: Past) -> Re
             if host.is_dir(&dir) && !spec.sites.iter().any(|site| site.dir == dir) {
                 let options = given.site.clone().over(file.of_site(&dir));
                 spec.sites.push(Site {
+                    hooks: file.hooks_of(&dir),
                     dir,
                     options,
                     recorded: false,
@@ -89,6 +90,7 @@ pub fn layers(
     }
     let sites = dirs.into_iter().map(|dir| Site {
         options: over_site.clone().over(file.of_site(&dir)),
+        hooks: file.hooks_of(&dir),
         recorded: past.recorded && file.has_site(&dir) && !file.new_sites.contains(&dir),
         dir,
     });

@@ -5,6 +5,7 @@ pub mod adopt;
 pub mod effective;
 pub mod exposure;
 pub mod file;
+pub mod hooks;
 pub mod load;
 pub mod options;
 pub mod owners;

@@ -17,6 +17,7 @@ use crate::queue::{StoreOptions, StoreSettings};
 use crate::site::plugins::PluginChoice;
 pub use crate::worker::options::Mode as WorkerMode;
 use crate::worker::options::{WorkerOptions, WorkerSettings};
+use crate::worker::rules::HookRule;
 use crate::worker::workers::Workers;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
@@ -128,6 +129,8 @@ options! {
 pub struct Site {
     pub dir: PathBuf,
     pub options: SiteOptions,
+    /// The rules for its hooks, which only the file has.
+    pub hooks: Vec<HookRule>,
     /// The intent file has all its options, so none are derived from the host.
     pub recorded: bool,
 }

@@ -12,8 +12,10 @@ use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, Value};
 use crate::base::problem::Problem;
 use crate::intent::effective::set_values;
 use crate::intent::file::{parse, place, without_trailing_slash};
+use crate::intent::hooks;
 use crate::intent::options::{HostOptions, SiteOptions};
 use crate::queue::{STDIN, passwords};
+use crate::worker::rules::HookRule;
 
 /// The header of a file that we create.
 const HEADER: &str = "\
@@ -26,6 +28,8 @@ const HEADER: &str = "\
 pub struct Intent {
     pub host: HostOptions,
     pub sites: Vec<(PathBuf, SiteOptions)>,
+    /// The rules for hooks of those that have some.
+    pub hooks: BTreeMap<PathBuf, Vec<HookRule>>,
 }
 
 /// What a run wrote into the file, so that it can be reverted: the options of
@@ -122,13 +126,20 @@ pub fn record(text: Option<&str>, path: &Path, intent: &Intent) -> Result<String
             tables(&mut doc, path)?.push(table);
         }
         let missing = missing(options, &known.of_site(dir));
+        let rules = intent
+            .hooks
+            .get(dir)
+            .filter(|it| **it != known.hooks_of(dir));
         // An inline array is left alone as long as nothing in it changes.
-        if missing.is_empty() {
+        if missing.is_empty() && rules.is_none() {
             continue;
         }
         let mut tables = tables(&mut doc, path)?.iter_mut();
         if let Some(table) = tables.find(|table| is_of(table.get("dir"), dir)) {
             set(table, missing);
+            if let Some(rules) = rules {
+                table.insert("hook", hooks::tables(rules));
+            }
         }
     }
     let rest = doc.to_string();
@@ -315,6 +326,8 @@ fn comments(table: &Table) -> String {
             .as_value()
             .and_then(|value| value.decor().suffix()?.as_str());
         text.push_str(&only_comments(behind));
+        let below = value.as_array_of_tables().into_iter().flatten();
+        text.extend(below.map(comments));
     }
     text
 }
@@ -335,165 +348,4 @@ fn only_comments(text: Option<&str>) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::intent::options::{Queue, Role};
-    use crate::worker::workers::Workers;
-
-    const PATH: &str = "/etc/wp-gears.toml";
-
-    fn path() -> &'static Path {
-        Path::new(PATH)
-    }
-
-    fn intent() -> Intent {
-        Intent {
-            host: HostOptions {
-                role: Some(vec![Role::Worker, Role::Web]),
-                servers: Some(vec!["jobs:4730".into()]),
-                ..HostOptions::default()
-            },
-            sites: vec![(
-                "/srv/a".into(),
-                SiteOptions {
-                    workers: Some(Workers::fixed(4)),
-                    salt: Some("geheim".into()),
-                    ..SiteOptions::default()
-                },
-            )],
-        }
-    }
-
-    #[test]
-    fn a_new_file_has_the_options_but_no_secret_and_reads_back() {
-        let text = record(None, path(), &intent()).unwrap();
-        let expected = format!(
-            "{HEADER}\nrole = [\"worker\", \"web\"]\nservers = [\"jobs:4730\"]\n\n[[site]]\ndir = \"/srv/a\"\nworkers = 4\n"
-        );
-        assert_eq!(text, expected);
-        assert_eq!(record(Some(&text), path(), &intent()).unwrap(), text);
-        let read = parse(&text, path()).unwrap();
-        assert_eq!(read.host, intent().host);
-    }
-
-    #[test]
-    fn new_sites_are_recorded_and_known_ones_are_not() {
-        let before = "[[site]]\ndir = \"/srv/b\"\n";
-        let mut wanted = intent();
-        wanted.sites.push(("/srv/b".into(), SiteOptions::default()));
-        let after = record(Some(before), path(), &wanted).unwrap();
-        let recorded = Recorded::between(Some(before), &after, path()).unwrap();
-        assert_eq!(recorded.sites, ["/srv/a".into()].into());
-        let later = Recorded {
-            sites: ["/srv/c".into()].into(),
-            ..recorded.clone()
-        };
-        let both = recorded.fold(later);
-        assert_eq!(both.sites, ["/srv/a".into(), "/srv/c".into()].into());
-        let line = serde_json::to_string(&both).unwrap();
-        assert_eq!(serde_json::from_str::<Recorded>(&line).unwrap(), both);
-    }
-
-    #[test]
-    fn what_the_user_wrote_is_kept() {
-        let text = "# ours\nport = 4731 # not the usual one\nworkers = 4\n\n# the shop\n[[site]]\ndir = \"/srv/b/\"\n# two are enough\nworkers = 2\n# end\n";
-        let mut wanted = intent();
-        wanted.host.port = Some(4732);
-        wanted.sites.push(("/srv/b".into(), SiteOptions::default()));
-        let edited = record(Some(text), path(), &wanted).unwrap();
-        for line in text.lines().filter(|line| !line.starts_with("port")) {
-            assert!(edited.contains(line), "{line} of {edited}");
-        }
-        assert!(
-            edited.contains("port = 4732 # not the usual one"),
-            "{edited}"
-        );
-        // What all sites have is not written again for one.
-        assert_eq!(edited.matches("workers").count(), 2, "{edited}");
-        let without = without_sites(&edited, path(), &["/srv/a".into()]).unwrap();
-        assert!(!without.contains("/srv/a"), "{without}");
-        let gone = without_sites(&without, path(), &["/srv/b".into()]).unwrap();
-        for comment in ["# the shop", "# two are enough", "# end", "# ours"] {
-            assert!(gone.contains(comment), "{comment} of {gone}");
-        }
-        assert!(!gone.contains("[[site]]"), "{gone}");
-    }
-
-    #[test]
-    fn sites_in_an_inline_array_go_and_are_not_lost() {
-        let text = "site = [{ dir = \"/srv/a\", workers = 4 }, { dir = \"/srv/b\" }]\n";
-        let mut same = intent();
-        same.host = HostOptions::default();
-        assert_eq!(record(Some(text), path(), &same).unwrap(), text);
-        // Where it cannot be written it is refused.
-        same.sites[0].1.workers = Some(Workers::fixed(5));
-        let error = record(Some(text), path(), &same).unwrap_err().to_string();
-        assert!(error.contains("inline array"), "{error}");
-        let one = without_sites(text, path(), &["/srv/a".into()]).unwrap();
-        assert!(!one.contains("/srv/a") && one.contains("/srv/b"), "{one}");
-        assert_eq!(without_sites(&one, path(), &["/srv/b".into()]).unwrap(), "");
-    }
-
-    #[test]
-    fn what_was_recorded_is_restored() {
-        let text = record(None, path(), &intent()).unwrap();
-        let recorded = Recorded::between(None, &text, path()).unwrap();
-        let without = without_sites(&text, path(), &["/srv/a".into()]).unwrap();
-        assert_eq!(restore(&without, path(), &recorded).unwrap(), None);
-        // With a line of the user's, the file stays.
-        let edited = format!("queue = \"memory\"\n{without}# kept\n");
-        let left = restore(&edited, path(), &recorded).unwrap().unwrap();
-        assert!(
-            left.contains("queue = \"memory\"") && left.contains("# kept"),
-            "{left}"
-        );
-        assert!(!left.contains("role") && !left.contains("jobs"), "{left}");
-    }
-
-    #[test]
-    fn a_value_that_the_user_set_between_two_runs_is_restored() {
-        let host = |port| Intent {
-            host: HostOptions {
-                port: Some(port),
-                queue: Queue::of_type("builtin"),
-                ..HostOptions::default()
-            },
-            ..Intent::default()
-        };
-        let first = record(None, path(), &host(1)).unwrap();
-        let one = Recorded::between(None, &first, path()).unwrap();
-        let by_hand = first.replace("port = 1", "port = 2");
-        let second = record(Some(&by_hand), path(), &host(3)).unwrap();
-        let two = Recorded::between(Some(&by_hand), &second, path()).unwrap();
-        let both = one.fold(two);
-        let left = restore(&second, path(), &both).unwrap().unwrap();
-        assert!(
-            left.contains("port = 2") && !left.contains("queue"),
-            "{left}"
-        );
-    }
-
-    #[test]
-    fn comments_at_the_top_stay_above_what_is_set() {
-        let text = record(Some("# mine\n"), path(), &intent()).unwrap();
-        assert!(text.starts_with("# mine\n\nrole"), "{text}");
-        assert_eq!(
-            record(Some("# mine\n"), path(), &Intent::default()).unwrap(),
-            "# mine\n"
-        );
-        let role = "role = [\"worker\", \"web\"]\nservers = [\"jobs:4730\"]\n";
-        let site = "[[site]]\ndir = \"/srv/a\"\nworkers = 4\n";
-        for (top, of_site) in [
-            (HEADER, ""),
-            ("", ""),
-            ("", "# the shop\n"),
-            ("# ours\n\n# more\n", "# the shop\n"),
-        ] {
-            let gap = if top.is_empty() { "" } else { "\n" };
-            let before = format!("{top}{gap}{of_site}{site}");
-            let after = record(Some(&before), path(), &intent()).unwrap();
-            assert_eq!(after, format!("{top}{gap}{role}\n{of_site}{site}"));
-            assert_eq!(record(Some(&after), path(), &intent()).unwrap(), after);
-        }
-    }
-}
+mod tests;

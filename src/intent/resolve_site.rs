@@ -202,6 +202,7 @@ pub fn resolve_site(
         worker_dir: options.worker_dir.unwrap_or_else(|| wish.dir.clone()),
         php,
         worker: options.worker.clone().settings(),
+        hooks: wish.hooks.clone(),
         worker_options: options.worker,
     })
 }

@@ -16,6 +16,7 @@ use crate::site::php::Php;
 use crate::site::plugins::{self, Plugin};
 use crate::supervisor::programs::ProgramSection;
 use crate::worker::options::{WorkerOptions, WorkerSettings};
+use crate::worker::rules::HookRule;
 use crate::worker::workers::Workers;
 
 /// The resolved host and sites.
@@ -114,6 +115,8 @@ pub struct SiteResolved {
     /// The options in the workers' command, and what they resolve to.
     pub worker_options: WorkerOptions,
     pub worker: WorkerSettings,
+    /// The rules for its hooks.
+    pub hooks: Vec<HookRule>,
     /// Options that the host has but no file or option sets.
     pub adopted: SiteOptions,
 }

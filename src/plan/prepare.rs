@@ -106,7 +106,7 @@ fn record_intent(host: &Host, spec: &Spec, resolved: &Resolved, plan: &mut Plan)
     };
     let mut intent = Intent {
         host: spec.host.clone().over(resolved.host.adopted.clone()),
-        sites: Vec::new(),
+        ..Intent::default()
     };
     for site in resolved.sites.iter().filter(|site| !is_refused(&site.name)) {
         let wish = spec.sites.iter().find(|wish| wish.dir == site.dir);
@@ -114,6 +114,9 @@ fn record_intent(host: &Host, spec: &Spec, resolved: &Resolved, plan: &mut Plan)
         intent
             .sites
             .push((site.dir.clone(), given.over(site.adopted.clone())));
+        if !site.hooks.is_empty() {
+            intent.hooks.insert(site.dir.clone(), site.hooks.clone());
+        }
     }
     if !resolved.host.owner_ports.is_empty() {
         intent.host.owner_ports = Some(resolved.host.owner_ports.clone());

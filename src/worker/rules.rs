@@ -37,18 +37,46 @@ pub struct HookRule {
     pub memory: Option<u64>,
 }
 
+/// A key of the table, as the file has it.
+pub struct RuleKey {
+    pub name: &'static str,
+    /// The values that it takes.
+    pub takes: &'static str,
+    pub means: &'static str,
+}
+
 impl HookRule {
-    /// The names of the keys, as in the file, each with what it takes.
-    pub const KEYS: [(&str, &str); 6] = [
-        (
-            "match",
-            "the name of a hook, in which * stands for any text",
-        ),
-        ("concurrency", "a whole number from 1 to 512"),
-        ("rate", "a whole number from 1 to 60000"),
-        ("timeout", "a whole number from 1 to 604800"),
-        ("retries", "a whole number from 0 to 100"),
-        ("memory", "a whole number from 16 to 1048576"),
+    pub const KEYS: [RuleKey; 6] = [
+        RuleKey {
+            name: "match",
+            takes: "the name of a hook, in which * stands for any text and ? for one character",
+            means: "The hooks that the rule is for. The first rule that matches counts, and no other",
+        },
+        RuleKey {
+            name: "concurrency",
+            takes: "a whole number from 1 to 512",
+            means: "How many of these jobs run at a time, over all of the site's workers on this host",
+        },
+        RuleKey {
+            name: "rate",
+            takes: "a whole number from 1 to 60000",
+            means: "How many of them start in a minute, evenly spaced: 60 is one a second",
+        },
+        RuleKey {
+            name: "timeout",
+            takes: "a whole number of seconds from 1 to 604800",
+            means: "End a job that takes longer, instead of after the site's `job-timeout`",
+        },
+        RuleKey {
+            name: "retries",
+            takes: "a whole number from 0 to 100",
+            means: "How many times to retry a job, whether it failed or its process died, instead of the site's `failed-retries` and `job-retries`",
+        },
+        RuleKey {
+            name: "memory",
+            takes: "a whole number of megabytes from 16 to 1048576",
+            means: "How much memory the job's process may use",
+        },
     ];
 
     /// The key whose value is out of range, if there is one.
@@ -201,7 +229,7 @@ mod tests {
             ..rule("a")
         };
         assert_eq!(none.out_of_range(), Some("concurrency"));
-        for (key, _) in HookRule::KEYS {
+        for key in HookRule::KEYS.map(|key| key.name) {
             let one = format!("match = \"a\"\n{key} = 3000000");
             let read = toml::from_str::<HookRule>(&one);
             assert_eq!(

@@ -10,6 +10,9 @@ use crate::root::{AsNobody, CONFIG, Root, SITE, code};
 const FILE: &str = "/etc/wp-gears.toml";
 const SECRETS: [&str; 2] = ["geheim", "very-secret"];
 
+/// The beginning of a file with a rule.
+const RULE: &str = "[[site]]\ndir = '/var/www/site'\n\n[[site.hook]]\nmatch = 'import_*'\n";
+
 /// A run: its title, what is done to the host first, and the arguments.
 type Case = (&'static str, fn(&Root), &'static [&'static str]);
 
@@ -246,6 +249,26 @@ const CASES: &[Case] = &[
     (
         "the file's site has no folder",
         |root| root.put(FILE, "[[site]]\nworkers = 3\n"),
+        setup![],
+    ),
+    (
+        "a rule for hooks has an unknown key",
+        |root| root.put(FILE, &format!("{RULE}concurency = 1\n")),
+        setup![],
+    ),
+    (
+        "a rule for hooks has a value that is not allowed",
+        |root| root.put(FILE, &format!("{RULE}rate = 0\n")),
+        setup![],
+    ),
+    (
+        "two rules for hooks are for the same",
+        |root| {
+            root.put(
+                FILE,
+                &format!("{RULE}rate = 1\n\n[[site.hook]]\nmatch = 'import_*'\n"),
+            )
+        },
         setup![],
     ),
     (

@@ -8,6 +8,7 @@ use clap::{Arg, Command};
 use regex::Regex;
 use wp_gears::doctor::checks::ALL;
 use wp_gears::intent::usage;
+use wp_gears::worker::rules::{HookRule, RuleKey};
 
 use crate::held::held;
 
@@ -173,6 +174,15 @@ fn of_file(program: &Command, rows: &[Row], heading: &str) -> String {
     )
 }
 
+/// The keys of a rule for hooks.
+fn of_hooks() -> String {
+    let row = |key: RuleKey| {
+        let (name, means) = (format!("`{}`", key.name), sentence(key.means));
+        vec![name, key.takes.into(), means]
+    };
+    table(&["Key", "Value", "Meaning"], HookRule::KEYS.map(row))
+}
+
 /// All other options, with the commands that have them.
 fn of_commands(program: &Command, rows: &[Row]) -> String {
     let of_file = |row: &Row| {
@@ -216,6 +226,7 @@ fn held_options_are_on_their_page() {
         ("variables", with_variables(&program)),
         ("host", of_file(&program, &rows, "Host options")),
         ("site", of_file(&program, &rows, "Site options")),
+        ("hooks", of_hooks()),
         ("commands", of_commands(&program, &rows)),
     ] {
         let (begin, end) = (format!("<!-- begin {part} -->\n"), "<!-- end -->");
