@@ -93,10 +93,6 @@ fn host(text: &str) -> Result<String, String> {
         .ok_or_else(|| "expected a host such as www.example.com, or a URL".into())
 }
 
-fn rule(text: &str) -> Result<HookRule, String> {
-    serde_json::from_str(text).map_err(|e| e.to_string())
-}
-
 /// Options of `wp-gears worker`.
 #[derive(Args, Clone, Debug)]
 pub struct WorkerArgs {
@@ -135,8 +131,8 @@ pub struct WorkerArgs {
     /// How long jobs that are not sealed, or with a former key, may still come from pages
     #[arg(long, value_name = "SECONDS", default_value_t = 60, hide = true)]
     pub seal_grace: u64,
-    /// A rule for the jobs of a hook, as JSON
-    #[arg(long, hide = true, value_name = "RULE", value_parser = rule)]
+    /// Rules for the jobs of some hooks, which only a settings file has.
+    #[arg(skip)]
     pub hook: Vec<HookRule>,
     /// Other hosts submit jobs to the same job server, and may not seal them
     #[arg(long, hide = true)]

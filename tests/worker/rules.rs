@@ -4,6 +4,10 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
+use wp_gears::base::options::Seconds;
+use wp_gears::worker::options::Mode;
+use wp_gears::worker::settings::CrewSettings;
+use wp_gears::worker::workers::Workers;
 
 use super::lab::{Plan, Site, Worker, children, signal, sleep, wait_for};
 
@@ -43,11 +47,17 @@ fn site(name: &str, plain: bool) -> Site {
     )
 }
 
-fn worker(site: &Site, count: u32, rule: Value, options: &[&str]) -> Worker {
-    let (count, rule) = (count.to_string(), rule.to_string());
-    let mut all = vec!["--workers", count.as_str(), "--hook", rule.as_str()];
-    all.extend(options);
-    site.worker(&all)
+/// What a crew of so many workers runs with.
+fn settings(count: u32, rule: Value) -> CrewSettings {
+    CrewSettings {
+        workers: Workers::fixed(count),
+        hook: vec![serde_json::from_value(rule).unwrap()],
+        ..CrewSettings::default()
+    }
+}
+
+fn worker(site: &Site, count: u32, rule: Value) -> Worker {
+    Worker::crew(site, &settings(count, rule))
 }
 
 fn spans(hook: &'static str, count: usize, millis: u64) -> Vec<(&'static str, Value)> {
@@ -104,13 +114,15 @@ fn waiting(site: &Site) -> BTreeMap<String, u64> {
     hooks.into_iter().flatten().map(count).collect()
 }
 
-fn at_most_some_run_at_a_time(name: &str, plain: bool, mode: &str, most: usize) {
+fn at_most_some_run_at_a_time(name: &str, plain: bool, mode: Mode, most: usize) {
     let site = site(name, plain);
     let mut jobs = spans("t_import", 8, 300);
     jobs.extend(spans("t_other", 8, 300));
     site.add_many(&jobs);
     let rule = json!({ "match": "t_imp*", "concurrency": most });
-    let worker = worker(&site, 4, rule, &["--worker-mode", mode]);
+    let mut settings = settings(4, rule);
+    settings.options.worker_mode = Some(mode);
+    let worker = Worker::crew(&site, &settings);
     wait_for(40, "jobs that wait", || {
         !site.out().is_empty() && site.log().contains(" waits for ")
     });
@@ -134,7 +146,7 @@ fn at_most_some_run_at_a_time(name: &str, plain: bool, mode: &str, most: usize) 
     assert!(log.matches(" waits for ").count() < 8, "{log}");
     assert!(log.contains(&format!("concurrency = {most}")), "{log}");
     // The worker that ends one takes the next at once. (A spawned one boots PHP first.)
-    if most == 1 && mode == "fork" {
+    if most == 1 && mode == Mode::Fork {
         let pauses = imports.windows(2).map(|two| two[1].0 - two[0].1);
         let mut pauses: Vec<f64> = pauses.collect();
         pauses.sort_by(f64::total_cmp);
@@ -145,17 +157,17 @@ fn at_most_some_run_at_a_time(name: &str, plain: bool, mode: &str, most: usize) 
 
 #[test]
 fn one_at_a_time_of_sealed_jobs() {
-    at_most_some_run_at_a_time("rule-sealed", false, "fork", 1);
+    at_most_some_run_at_a_time("rule-sealed", false, Mode::Fork, 1);
 }
 
 #[test]
 fn two_at_a_time_of_plain_jobs() {
-    at_most_some_run_at_a_time("rule-plain", true, "fork", 2);
+    at_most_some_run_at_a_time("rule-plain", true, Mode::Fork, 2);
 }
 
 #[test]
 fn one_at_a_time_of_spawned_jobs() {
-    at_most_some_run_at_a_time("rule-spawn", false, "spawn", 1);
+    at_most_some_run_at_a_time("rule-spawn", false, Mode::Spawn, 1);
 }
 
 #[test]
@@ -165,7 +177,7 @@ fn a_rate_is_kept_and_used_up() {
     jobs.extend(spans("t_other", 30, 1));
     site.add_many(&jobs);
     let rule = json!({ "match": "t_import", "rate": 120 });
-    let worker = worker(&site, 3, rule, &[]);
+    let worker = worker(&site, 3, rule);
     site.wait_for_out(60, 39);
     site.assert_once(names(&jobs));
     let (imports, others) = (times(&site, "t_import"), times(&site, "t_other"));
@@ -187,7 +199,7 @@ fn jobs_that_wait_survive_kills_and_a_dead_worker_frees_its_slot() {
     let site = site("rule-kill", false);
     let jobs = spans("t_import", 6, 600);
     let rule = json!({ "match": "t_import", "concurrency": 1 });
-    let first = worker(&site, 2, rule.clone(), &[]);
+    let first = worker(&site, 2, rule.clone());
     site.add_many(&jobs);
     wait_for(20, "a job and others that wait", || {
         waiting(&site).values().sum::<u64>() >= 4
@@ -209,7 +221,7 @@ fn jobs_that_wait_survive_kills_and_a_dead_worker_frees_its_slot() {
         .collect();
     all.into_iter().for_each(|pid| signal(pid, "KILL"));
     drop(first);
-    let second = worker(&site, 2, rule, &[]);
+    let second = worker(&site, 2, rule);
     wait_for(40, "all jobs", || {
         let out = site.out();
         names(&jobs).iter().all(|name| out.contains(name))
@@ -228,7 +240,9 @@ fn jobs_that_wait_survive_kills_and_a_dead_worker_frees_its_slot() {
 fn a_hook_has_its_own_timeout_and_retries() {
     let site = site("rule-timeout", false);
     let rule = json!({ "match": "t_never", "timeout": 1, "retries": 1 });
-    let worker = worker(&site, 1, rule, &["--job-timeout", "100"]);
+    let mut settings = settings(1, rule);
+    settings.options.job_timeout = Some(Seconds(100));
+    let worker = Worker::crew(&site, &settings);
     site.add("t_never", json!([]));
     site.add("t_other", json!(["long", 1500]));
     wait_for(40, "the failed job", || !site.kept().is_empty());
@@ -243,7 +257,7 @@ fn a_hook_has_its_own_timeout_and_retries() {
 fn jobs_that_throw_are_retried_where_that_was_asked_for() {
     let site = site("rule-retries", false);
     let rule = json!({ "match": "t_again", "retries": 3 });
-    let worker = worker(&site, 2, rule, &[]);
+    let worker = worker(&site, 2, rule);
     site.add("t_throw", json!([]));
     site.add("t_again", json!([3]));
     site.wait_for_out(40, 1);
@@ -286,7 +300,7 @@ fn a_job_that_keeps_throwing_is_kept_after_its_retries() {
 fn a_job_over_its_memory_is_told_the_limit() {
     let site = site("rule-memory", false);
     let rule = json!({ "match": "t_memory", "memory": 64, "retries": 0 });
-    let worker = worker(&site, 1, rule, &[]);
+    let worker = worker(&site, 1, rule);
     for raises in [false, true] {
         site.add("t_memory", json!([raises]));
     }
@@ -303,5 +317,25 @@ fn a_job_over_its_memory_is_told_the_limit() {
     let worker = site.worker(&[]);
     site.add("t_memory", json!([true]));
     site.wait_for_out(20, 1);
+    worker.stop();
+}
+
+#[test]
+fn a_crew_adopts_changed_rules_between_jobs() {
+    let site = site("rule-adopted", false);
+    let rule = |most: u32| json!({ "match": "t_import", "concurrency": most });
+    let worker = worker(&site, 3, rule(1));
+    let jobs = spans("t_import", 9, 500);
+    site.add_many(&jobs);
+    wait_for(40, "jobs that wait", || {
+        waiting(&site).values().sum::<u64>() >= 4
+    });
+    site.settings(&settings(3, rule(3)));
+    site.wait_for_out(60, 9);
+    site.assert_once(names(&jobs));
+    let times = times(&site, "t_import");
+    assert_eq!(at_once(&times[..2]), 1, "{times:?}");
+    assert!(at_once(&times) > 1, "{times:?}\n{}", site.log());
+    wait_for(5, "the folder to be empty", || waiting(&site).is_empty());
     worker.stop();
 }

@@ -116,7 +116,7 @@ fn settings(site: &SiteResolved) -> CrewSettings {
         servers: servers.iter().filter_map(|it| it.parse().ok()).collect(),
         shared: site.is_shared && site.worker.seal.is_none(),
         options: always.over(given.changed_from(&WorkerOptions::defaults())),
-        hook: Vec::new(),
+        hook: site.hooks.clone(),
     }
 }
 
