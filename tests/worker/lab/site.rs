@@ -124,7 +124,9 @@ impl Site {
                 &config.replacen("if ( ! isset", network, 1),
             );
         }
-        let plugin = plan.plugin.unwrap_or_else(wp_gears::site::seal::bundled);
+        let plugin = plan
+            .plugin
+            .unwrap_or_else(|| wp_gears::site::seal::bundled().to_owned());
         site.write("wp-content/mu-plugins/0-plugin.php", &plugin);
         site.write("wp-content/mu-plugins/jobs.php", JOBS);
         if !plan.plain {
