@@ -131,7 +131,7 @@ impl Site {
         site.write("wp-content/mu-plugins/jobs.php", JOBS);
         if !plan.plain {
             let seal = wp_gears::site::seal::plugin(true);
-            site.write("wp-content/mu-plugins/wp-gears-seal.php", &seal);
+            site.write("wp-content/mu-plugins/wp-gears-seal.php", seal);
             // A new one seals nothing yet.
             let old = SystemTime::now() - Duration::from_secs(60);
             let path = site.dir.join("wp-content/mu-plugins/wp-gears-seal.php");
