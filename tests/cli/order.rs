@@ -228,7 +228,10 @@ fn nothing_takes_its_name_before_it_and_the_journal_are_on_the_disk() {
     checked(
         &root,
         &["setup", "--site", SITE, "--yes", "--workers", "3"],
-        &["/etc/supervisor/conf.d/wp-gears-site.conf"],
+        &[
+            "/etc/wp-gears.toml",
+            "/var/lib/wp-gears/run/site.settings.toml",
+        ],
     );
 }
 
