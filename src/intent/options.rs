@@ -120,6 +120,9 @@ options! {
         #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true",
               value_name = "BOOL", hide_short_help = true)]
         expose: bool = false,
+        /// Most jobs at a time, which sites with a range of workers share [default: from cores and memory]
+        #[arg(value_name = "N", hide_short_help = true, value_parser = number::<u32>(1, 100_000))]
+        worker_budget: u32,
     }
     with store: StoreOptions => StoreSettings
 }

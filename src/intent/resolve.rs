@@ -68,6 +68,7 @@ pub fn resolve(host: &Host, spec: &Spec) -> Result<Resolved> {
         isolation,
         owners: Vec::new(),
         owner_ports: Vec::new(),
+        worker_budget: options.worker_budget,
         adopted: adopted.changed_from(&HostOptions::defaults()),
     };
     if let Some(site) = spec.sites.first()
@@ -116,7 +117,7 @@ pub fn resolve(host: &Host, spec: &Spec) -> Result<Resolved> {
     let others = others(host, platform, spec, &programs, &servers);
     refuse_shared_configs(&mut sites, &mut refused);
     refuse_shared_salts(host, &programs, &mut sites, &mut refused);
-    let notes = share_budget(host, &programs, &mut sites);
+    let notes = share_budget(host, &resolved, &programs, &mut sites);
     Ok(Resolved {
         host: resolved,
         sites,
@@ -189,6 +190,7 @@ fn others(
 /// otherwise one. Returns a note if there are too many.
 fn share_budget(
     host: &Host,
+    resolved: &HostResolved,
     programs: &HashMap<PathBuf, ProgramSection>,
     sites: &mut [SiteResolved],
 ) -> Vec<String> {
@@ -201,7 +203,8 @@ fn share_budget(
     let requested: u32 = sites.iter().map(|site| site.workers.min).sum();
     let is_open = |site: &SiteResolved| site.workers == Workers::OPEN;
     let open = sites.iter().filter(|site| is_open(site)).count() as u32;
-    let budget = host.worker_budget();
+    let asked = resolved.worker_budget;
+    let budget = asked.unwrap_or_else(|| host.worker_budget());
     let each = if others + requested + 2 * open <= budget.max(2) {
         2
     } else {

@@ -193,6 +193,7 @@ pub fn resolve_site(
         servers_left_behind: Vec::new(),
         is_shared: is_shared(resolved),
         workers: options.workers.or(running).unwrap_or(Workers::OPEN),
+        worker_budget: resolved.worker_budget,
         must_fork: wish.options.worker.worker_mode == Some(WorkerMode::Fork),
         user,
         asked: Asked {

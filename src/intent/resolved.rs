@@ -49,6 +49,8 @@ pub struct HostResolved {
     pub owners: Vec<JobServer>,
     /// Their ports, and those of owners who had one.
     pub owner_ports: Vec<OwnerPort>,
+    /// How many jobs should run at a time, if that was asked for.
+    pub worker_budget: Option<u32>,
     pub supervisor: &'static Supervisord,
     pub extension_archive: Option<PathBuf>,
     /// Options that the host has but no file or option sets.
@@ -101,6 +103,8 @@ pub struct SiteResolved {
     pub is_shared: bool,
     /// `OPEN` until the host's budget is divided.
     pub workers: Workers,
+    /// The host's, if that was asked for.
+    pub worker_budget: Option<u32>,
     /// Fork mode was requested explicitly, so a PHP that cannot fork is refused.
     pub must_fork: bool,
     pub user: String,

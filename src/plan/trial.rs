@@ -134,8 +134,7 @@ fn put(host: &Host, journal: &mut Journal, file: &File) -> Result<()> {
     }
     let number = journal.begin(file.inverses(host)?)?;
     file.apply(host, &|_| {})?;
-    journal.done(number)?;
-    journal.settle()
+    journal.done(number)
 }
 
 /// Makes supervisord run what the restored definitions say.

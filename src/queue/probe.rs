@@ -10,6 +10,7 @@ use crate::base::clock;
 use crate::gearman::many;
 use crate::gearman::server::Server;
 use crate::gearman::text::{Admin, Connection, FunctionStatus};
+use crate::worker::crew_status::{self, CrewStatus};
 use crate::worker::heartbeat::{self, Activity};
 use crate::worker::store::{count, limited, refused};
 use crate::worker::{Paths, function_of, is_name};
@@ -64,6 +65,8 @@ pub struct SiteStatus {
     pub paused: bool,
     /// Its workers wait for the end of its maintenance mode.
     pub maintenance: bool,
+    /// Its crew, if that runs and can be asked.
+    pub crew: Option<CrewStatus>,
     /// What its workers recorded, or the reason why that cannot be read.
     pub counts: Result<SiteCounts, String>,
 }
@@ -232,6 +235,8 @@ fn site(state: &Path, name: &str, dir: Option<PathBuf>, now: SystemTime) -> Site
         let counts = count(&paths.failed)?;
         Ok((workers, before, counts, limited(&paths.failed, counts)?))
     };
+    let crews = crew_status::read(&paths.run).unwrap_or_default();
+    let crew = crews.into_iter().next();
     let counts = match read() {
         Ok((workers, before, on_disk, waiting_for_limit)) => {
             maintenance = workers
@@ -273,6 +278,7 @@ fn site(state: &Path, name: &str, dir: Option<PathBuf>, now: SystemTime) -> Site
         dir,
         paused: paths.paused.exists(),
         maintenance,
+        crew,
         counts,
     }
 }

@@ -128,8 +128,11 @@ fn columns(snapshot: &Snapshot, rows: &[Row], width: usize) -> Vec<Column> {
     add(head("RUNNING", "RUN"), right, 0, &|row| {
         row.queue.running.to_string()
     });
+    let crew = |row: &Row| snapshot.site(row.queue.site.as_deref()?)?.crew.as_ref();
+    let crew = |row: &Row| crew(row).filter(|crew| !crew.range.is_fixed());
     add(head("WORKERS", "WRK"), right, 1, &|row| {
-        row.queue.workers.to_string()
+        let number = row.queue.workers.to_string();
+        crew(row).map_or(number.clone(), |crew| format!("{number}/{}", crew.range))
     });
     if rows.iter().any(|row| row.trend.is_some()) {
         let trend = |row: &Row| row.trend.clone().unwrap_or_default();
@@ -189,6 +192,14 @@ pub fn notes(snapshot: &Snapshot) -> Vec<String> {
         if site.maintenance {
             notes.push(format!(
                 "{name} is in maintenance mode; its jobs wait until that ends"
+            ));
+        }
+        if let Some(crew) = &site.crew
+            && let Some(what) = crew.held_by
+        {
+            notes.push(format!(
+                "{name} has {} of {} workers, although jobs wait: {what}",
+                crew.wanted, crew.range.max
             ));
         }
         if let Ok(counts) = &site.counts
@@ -271,6 +282,9 @@ pub fn document(snapshot: &Snapshot) -> Value {
                 "paused": site.paused,
                 "maintenance": site.maintenance,
                 "workers": counts.map(|counts| counts.workers),
+                "workers_min": site.crew.as_ref().map(|crew| crew.range.min),
+                "workers_max": site.crew.as_ref().map(|crew| crew.range.max),
+                "held_by": site.crew.as_ref().and_then(|crew| crew.held_by),
                 "busy": counts.map(|counts| counts.busy),
                 "oldest_ms": counts.map(|counts| counts.oldest_ms.unwrap_or(0)),
                 "done": counts.map(|counts| counts.done),
@@ -366,6 +380,7 @@ mod tests {
             dir: None,
             paused: false,
             maintenance: false,
+            crew: None,
             counts,
         };
         let queue = |function: &str, site: Option<&str>, waiting| QueueStatus {

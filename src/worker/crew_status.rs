@@ -6,7 +6,9 @@ use std::path::Path;
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
+use crate::worker::scale::HeldBy;
 use crate::worker::status_file::{self, StatusFile};
+use crate::worker::workers::Workers;
 
 /// What the names of crews' files begin with.
 pub(super) const PREFIX: &str = "crew-";
@@ -21,6 +23,11 @@ pub struct CrewStatus {
     pub wanted: u32,
     /// Its members have left, as there were no jobs.
     pub asleep: bool,
+    /// How many there may be.
+    pub range: Workers,
+    /// What keeps it from growing, although jobs wait.
+    #[serde(default)]
+    pub held_by: Option<HeldBy>,
 }
 
 /// The file, while the crew runs.
@@ -30,12 +37,14 @@ pub(super) struct CrewReport {
 }
 
 impl CrewReport {
-    pub fn start(run: &Path, settings: Option<String>, wanted: u32) -> io::Result<CrewReport> {
+    pub fn start(run: &Path, settings: Option<String>, range: Workers) -> io::Result<CrewReport> {
         let status = CrewStatus {
             pid: status_file::own_pid(),
             settings,
-            wanted,
+            wanted: range.min,
             asleep: false,
+            range,
+            held_by: None,
         };
         let file = StatusFile::start(run, PREFIX, &status)?;
         Ok(CrewReport { file, status })

@@ -115,6 +115,9 @@ pub struct WorkerArgs {
     /// Number of workers, or a range such as 2..8 that follows the load; with more than one, this process starts and supervises them
     #[arg(long, value_name = "N", default_value_t = Workers::fixed(1))]
     pub workers: Workers,
+    /// With a range of workers: how many jobs all sites of this host may run at a time [default: from cores and memory]
+    #[arg(long, value_name = "N", value_parser = number::<u32>(1, 100_000), conflicts_with = "settings")]
+    pub worker_budget: Option<u32>,
     /// The PHP program that runs jobs
     #[arg(
         long,
@@ -134,6 +137,12 @@ pub struct WorkerArgs {
     /// Rules for the jobs of some hooks, which only a settings file has.
     #[arg(skip)]
     pub hook: Vec<HookRule>,
+    /// With a range of workers: for how long fewer have to be enough before there are fewer
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, hide = true)]
+    pub scale_quiet: u64,
+    /// Where load and memory of the host are read
+    #[arg(long, value_name = "DIR", default_value = "/proc", hide = true)]
+    pub proc: PathBuf,
     /// Other hosts submit jobs to the same job server, and may not seal them
     #[arg(long, hide = true)]
     pub shared: bool,

@@ -149,6 +149,12 @@ impl Scaler {
         self.held_by = None;
     }
 
+    /// Goes on with as many as there are.
+    pub fn go_on_with(&mut self, members: u32) {
+        let Workers { min, max } = self.limits.workers;
+        self.wanted = members.clamp(min, max);
+    }
+
     /// Starts anew with the minimum: all members have left, as there was nothing to do.
     pub fn reset(&mut self) {
         *self = Scaler::new(self.limits);

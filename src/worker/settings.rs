@@ -22,8 +22,10 @@ const HEAD: &str = "# Made by wp-gears. Change it with 'wp-gears setup'.\n";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
 pub struct CrewSettings {
-    /// The number of workers.
     pub workers: Workers,
+    /// How many jobs should run on the host at a time, if that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub worker_budget: Option<u32>,
     pub servers: Vec<Server>,
     /// Other hosts submit jobs to the same job server, and may not seal them.
     pub shared: bool,
@@ -37,6 +39,7 @@ impl Default for CrewSettings {
     fn default() -> Self {
         CrewSettings {
             workers: Workers::fixed(1),
+            worker_budget: None,
             servers: vec![Server::default()],
             shared: false,
             options: WorkerOptions::default(),
@@ -65,10 +68,11 @@ impl CrewSettings {
     /// Whether a member can go on with these settings instead of `other`: only what
     /// concerns the crew as a whole differs.
     pub fn is_alike_for_members(&self, other: &Self) -> bool {
-        let workers = self.workers;
+        let (workers, worker_budget) = (self.workers, self.worker_budget);
         *self
             == CrewSettings {
                 workers,
+                worker_budget,
                 ..other.clone()
             }
     }
@@ -82,6 +86,7 @@ pub fn args(given: &WorkerArgs, settings: Option<&CrewSettings>) -> WorkerArgs {
     };
     WorkerArgs {
         workers: settings.workers,
+        worker_budget: settings.worker_budget,
         servers: settings.servers,
         shared: settings.shared,
         hook: settings.hook,
@@ -144,7 +149,8 @@ mod tests {
 
     fn some() -> CrewSettings {
         CrewSettings {
-            workers: Workers { min: 2, max: 8 },
+            workers: Workers::fixed(4),
+            worker_budget: Some(9),
             servers: vec!["127.0.0.1:4731".parse().unwrap(), "b".parse().unwrap()],
             shared: true,
             options: WorkerOptions {
@@ -175,7 +181,7 @@ mod tests {
         let adopted = Adopted::read(&path).unwrap();
         assert!(adopted.changed().unwrap().is_none());
         let more = CrewSettings {
-            workers: Workers::fixed(8),
+            workers: Workers { min: 2, max: 8 },
             ..some()
         };
         std::fs::write(&path, more.to_text().unwrap()).unwrap();
@@ -187,7 +193,7 @@ mod tests {
     #[test]
     fn the_number_does_not_concern_members() {
         let more = CrewSettings {
-            workers: Workers::fixed(8),
+            workers: Workers { min: 2, max: 8 },
             ..some()
         };
         assert!(more.is_alike_for_members(&some()));

@@ -1,6 +1,12 @@
 //! Priorities, and crews whose number of workers follows the load.
 
-use super::lab::{Plan, Site};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use super::lab::{Gearmand, Plan, Site, Worker, children, lab, wait_for};
 use super::real_plugins::{activate, bare};
 use super::software::{WP_GEARS_2_1, WP_MINIONS_3, WP_MINIONS_4};
 
@@ -44,4 +50,248 @@ fn published_plugins_submit_with_a_priority() {
         let _worker = site.worker(&[]);
         assert_eq!(site.wait_for_out(30, 6), BY_PRIORITY, "{name}");
     }
+}
+
+/// A folder that tells a crew about a host with nothing to do, instead of /proc.
+fn calm(name: &str) -> PathBuf {
+    let folder = lab().dir.join(format!("{name}.proc"));
+    fs::create_dir_all(&folder).unwrap();
+    load(&folder, 0.1);
+    memory(&folder, 8 << 20);
+    folder
+}
+
+fn load(folder: &Path, load: f32) {
+    let text = format!("{load:.2} 0.00 0.00 1/200 4711\n");
+    fs::write(folder.join("loadavg"), text).unwrap();
+}
+
+fn memory(folder: &Path, available: u64) {
+    let text = format!("MemTotal: 16777216 kB\nMemFree: 1 kB\nMemAvailable: {available} kB\n");
+    fs::write(folder.join("meminfo"), text).unwrap();
+}
+
+fn crew(site: &Site, proc: &Path, options: &str) -> Worker {
+    let options = format!("--proc {} {options}", proc.display());
+    site.worker(&options.split(' ').collect::<Vec<_>>())
+}
+
+/// The number of members that a crew wants, or 0 while it has none.
+fn wanted(site: &Site) -> u64 {
+    let crew = site.crew().unwrap_or_default();
+    match crew["asleep"] == true {
+        true => 0,
+        false => crew["wanted"].as_u64().unwrap_or_default(),
+    }
+}
+
+fn held_by(site: &Site) -> String {
+    let crew = site.crew().unwrap_or_default();
+    crew["held_by"].as_str().unwrap_or_default().into()
+}
+
+fn sleeping(count: usize, millis: u64) -> Vec<(&'static str, Value)> {
+    (0..count)
+        .map(|n| ("t_sleep", json!([n.to_string(), millis])))
+        .collect()
+}
+
+/// A job that writes how long ago it was submitted, in milliseconds.
+const SINCE: &str = "add_action( 't_since', function ( $args ) { out( (int) ( 1000 * ( microtime( true ) - $args[0] ) ), 'since' ); } );";
+
+/// The longest time between submission and start, in milliseconds, of so many single jobs.
+fn slowest(site: &Site, jobs: usize) -> u64 {
+    for n in 1..=jobs {
+        site.php("wp_async_task_add( 't_since', array( microtime( true ) ) );");
+        wait_for(20, "a single job", || site.lines("since").len() == n);
+    }
+    let times = site.lines("since");
+    times.iter().map(|ms| ms.parse().unwrap()).max().unwrap()
+}
+
+/// Seconds from the start of a burst until all members work, and from its end until
+/// there is one.
+fn burst(name: &str, jobs: usize, quiet: u64) -> (f32, f32) {
+    let site = Site::new(name);
+    let worker = crew(
+        &site,
+        &calm(name),
+        &format!("--workers 1..8 --worker-budget 8 --scale-quiet {quiet}"),
+    );
+    // The site is known, and its crew idle.
+    site.add("t_line", json!(["first"]));
+    site.wait_for_out(30, 1);
+    assert_eq!(wanted(&site), 1);
+    let (mut start, mut up) = (Instant::now(), 0.0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| site.add_many(&sleeping(jobs, 200)));
+        wait_for(30, "the first job", || site.waits() > 0);
+        start = Instant::now();
+        wait_for(60, "eight workers", || {
+            wanted(&site) == 8
+                && children(worker.pid()).len() == 8
+                && site
+                    .gearmand
+                    .queue(&site.function)
+                    .is_some_and(|queue| queue.workers == 8)
+        });
+        up = start.elapsed().as_secs_f32();
+    });
+    site.wait_for_out(180, jobs + 1);
+    let end = Instant::now();
+    wait_for(quiet + 30, "one worker", || {
+        wanted(&site) <= 1 && children(worker.pid()).len() <= 1
+    });
+    let down = end.elapsed().as_secs_f32();
+    let whole = start.elapsed().as_secs_f32();
+    println!(
+        "{name}: 8 workers after {up:.1} s, 1 worker {down:.1} s after the last job, {whole:.0} s in all"
+    );
+    let log = site.log();
+    let of_crew = log.lines().filter(|line| line.contains(" crew "));
+    of_crew.for_each(|line| println!("{line}"));
+    assert!(!log.contains("exited"), "{log}");
+    for line in [
+        "2 workers instead of 1: a job has waited",
+        "4 workers instead of 2: a job has waited",
+        "8 workers instead of 4: a job has waited",
+    ] {
+        assert_eq!(log.matches(line).count(), 1, "{line}: {log}");
+    }
+    assert!(log.contains(": fewer were enough for "), "{log}");
+    let mut expected: Vec<String> = (0..jobs).map(|n| n.to_string()).collect();
+    expected.push("first".into());
+    site.assert_once(expected);
+    (up, down)
+}
+
+#[test]
+fn a_burst_brings_all_workers_and_quiet_takes_them() {
+    let (up, down) = burst("burst-scaled", 700, 6);
+    // Other tests run at the same time.
+    assert!(up < 15.0 && down < 20.0, "{up} {down}");
+}
+
+/// Two minutes, with the real times.
+#[test]
+#[ignore]
+fn soak_a_burst_of_two_thousand_jobs() {
+    let (up, down) = burst("burst-soak", 2_000, 60);
+    assert!(up < 10.0 && down < 90.0, "{up} {down}");
+}
+
+#[test]
+fn a_crew_of_its_own_starts_jobs_while_another_uses_the_budget() {
+    let server = Gearmand::new(None);
+    let shared = |name| {
+        Site::with(
+            name,
+            Plan {
+                server: Some(server.server.clone()),
+                jobs: SINCE.into(),
+                ..Plan::default()
+            },
+        )
+    };
+    let (noisy, other) = (shared("scale-noisy"), shared("scale-other"));
+    let proc = calm("scale-budget");
+    let options = "--workers 1..8 --worker-budget 4 --scale-after 1";
+    let _crews = [crew(&noisy, &proc, options), crew(&other, &proc, options)];
+    for site in [&noisy, &other] {
+        site.add("t_line", json!(["first"]));
+        site.wait_for_out(30, 1);
+    }
+    noisy.add_many(&sleeping(1_000, 200));
+    wait_for(20, "the whole budget", || wanted(&noisy) == 4);
+    wait_for(10, "the budget to be the limit", || {
+        held_by(&noisy) == "budget"
+    });
+    // A job now and then starts at once.
+    let slowest = slowest(&other, 5);
+    println!("the other site's jobs start after {slowest} ms at most");
+    // Less than a second on a host that runs no other tests at the same time.
+    assert!(slowest < 3000, "{slowest}");
+    assert_eq!(wanted(&noisy), 4);
+    // Many get half of the budget.
+    other.add_many(&sleeping(200, 200));
+    wait_for(20, "equal parts", || {
+        (wanted(&noisy), wanted(&other)) == (2, 2)
+    });
+    noisy.wait_for_log(1, ": jobs of other sites wait");
+    // The noisy one gets it back.
+    other.wait_for_out(60, 201);
+    wait_for(20, "the whole budget again", || wanted(&noisy) >= 3);
+    noisy.wait_for_out(120, 1_001);
+}
+
+/// Some minutes, most of them to make the sites.
+#[test]
+#[ignore]
+fn soak_fifty_sites_of_which_one_is_noisy() {
+    let server = Gearmand::new(None);
+    let made = (0..50).map(|n| {
+        Site::with(
+            &format!("scale-fleet-{n}"),
+            Plan {
+                server: Some(server.server.clone()),
+                jobs: SINCE.into(),
+                ..Plan::default()
+            },
+        )
+    });
+    let sites: Vec<Site> = made.collect();
+    let proc = calm("scale-fleet");
+    let options = "--workers 1..8 --worker-budget 8 --idle-timeout 2";
+    let crews = sites.iter().map(|site| crew(site, &proc, options));
+    let _crews: Vec<Worker> = crews.collect();
+    for site in &sites {
+        site.add("t_line", json!(["first"]));
+    }
+    for site in &sites {
+        site.wait_for_out(60, 1);
+        wait_for(30, "sleep", || wanted(site) == 0);
+    }
+    let (noisy, others) = sites.split_first().unwrap();
+    noisy.add_many(&sleeping(3_000, 200));
+    wait_for(20, "all workers of the noisy site", || wanted(noisy) == 8);
+    let mut times: Vec<u64> = others.iter().map(|site| slowest(site, 1)).collect();
+    assert_eq!(wanted(noisy), 8);
+    times.sort_unstable();
+    println!(
+        "49 sites whose PHP has to start first: their jobs begin after {} ms (median), {} ms (slowest)",
+        times[24], times[48]
+    );
+    assert!(times[48] < 1000, "{times:?}");
+}
+
+#[test]
+fn a_host_without_room_does_not_grow_until_it_has_some() {
+    let site = Site::new("scale-room");
+    let proc = calm("scale-room");
+    load(&proc, 1_000.0);
+    let _crew = crew(
+        &site,
+        &proc,
+        "--workers 1..2 --worker-budget 8 --scale-after 1",
+    );
+    site.add_many(&sleeping(250, 100));
+    wait_for(20, "the load to be the limit", || held_by(&site) == "load");
+    site.wait_for_log(5, "no more than 1 workers: the host's processors are busy");
+    memory(&proc, 80 << 10);
+    load(&proc, 0.1);
+    wait_for(5, "the memory to be the limit", || {
+        held_by(&site) == "memory"
+    });
+    assert_eq!(wanted(&site), 1);
+    let shown = site.wp_gears(&["status", "--servers", &site.gearmand.server.to_string()]);
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(shown.contains("1/1..2"), "{shown}");
+    assert!(
+        shown.contains("the host has too little free memory"),
+        "{shown}"
+    );
+    memory(&proc, 8 << 20);
+    wait_for(5, "the second worker", || wanted(&site) == 2);
+    assert_eq!(held_by(&site), "");
+    site.wait_for_out(60, 250);
 }

@@ -113,6 +113,7 @@ fn settings(site: &SiteResolved) -> CrewSettings {
     let servers = site.effective_servers();
     CrewSettings {
         workers: site.workers,
+        worker_budget: site.worker_budget,
         servers: servers.iter().filter_map(|it| it.parse().ok()).collect(),
         shared: site.is_shared && site.worker.seal.is_none(),
         options: always.over(given.changed_from(&WorkerOptions::defaults())),

@@ -5,6 +5,7 @@
 
 mod bell;
 mod members;
+mod scaling;
 
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,7 @@ use crate::base::problem::Problem;
 use crate::worker::binary::Binary;
 use crate::worker::crew::bell::Bell;
 use crate::worker::crew::members::Members;
+use crate::worker::crew::scaling::Scaling;
 use crate::worker::crew_status::{self, CrewReport};
 use crate::worker::gate::Gate;
 use crate::worker::generation::Generation;
@@ -44,6 +46,7 @@ struct Crew<'a> {
     log: &'a SiteLog,
     report: CrewReport,
     members: Members,
+    scaling: Scaling,
     /// Members of a crew that was killed. They finish their jobs.
     strangers: Vec<i32>,
     /// It has no members, as there are no jobs.
@@ -80,7 +83,7 @@ impl<'a> Crew<'a> {
         let paths = Paths::new(&args.state, &args.name);
         heartbeat::sweep(&paths.run);
         let hash = adopted.as_ref().map(|it| it.hash.clone());
-        let report = CrewReport::start(&paths.run, hash, args.workers.min).map_err(|e| {
+        let report = CrewReport::start(&paths.run, hash, args.workers).map_err(|e| {
             Problem::new(format!("write in {}", paths.run.display()), e)
                 .help("run 'wp-gears setup', which creates this folder for the worker user")
         })?;
@@ -89,6 +92,7 @@ impl<'a> Crew<'a> {
         let mut crew = Crew {
             given,
             members: Members::inherited(is_first.then(|| args.log())),
+            scaling: Scaling::new(&args),
             strangers: Vec::new(),
             bell: None,
             binary: Binary::of_this_process(),
@@ -103,6 +107,7 @@ impl<'a> Crew<'a> {
             report,
         };
         crew.find_strangers();
+        crew.scaling.go_on_with(crew.members.running());
         if crew.members.are_gone() {
             // Members start with the first job, unless they have to learn something.
             crew.fall_asleep(now)?;
@@ -112,7 +117,7 @@ impl<'a> Crew<'a> {
 
     /// How many workers there are to be while there are jobs.
     fn wanted(&self) -> u32 {
-        self.args.workers.min.max(1)
+        self.scaling.wanted()
     }
 
     /// Does everything that can be done now. False if it should exit.
@@ -144,13 +149,18 @@ impl<'a> Crew<'a> {
             None if now >= self.sleep_at => self.may_sleep(now),
             None => {}
         }
+        if self.bell.is_none() {
+            self.scaling.look(&self.paths.run, now, self.log);
+        }
         self.keep_members(now);
         true
     }
 
     fn keep_members(&mut self, now: Instant) {
         let wanted = self.wanted();
-        self.report.set(|it| it.wanted = wanted);
+        let held_by = self.scaling.held_by();
+        self.report
+            .set(|it| (it.wanted, it.held_by) = (wanted, held_by));
         if let Some(bell) = &mut self.bell {
             bell.heartbeat.stand_for(wanted);
         }
@@ -247,6 +257,7 @@ impl<'a> Crew<'a> {
         let before = self.args.clone();
         let alike = next.settings.is_alike_for_members(&adopted.settings);
         self.args = settings::args(self.given, Some(&next.settings));
+        self.scaling.adopt(&self.args);
         if before.workers != self.args.workers {
             let (old, new) = (before.workers, self.args.workers);
             self.log
@@ -260,8 +271,9 @@ impl<'a> Crew<'a> {
                 self.wake_up(now);
             }
         }
-        let hash = next.hash.clone();
-        self.report.set(|it| it.settings = Some(hash));
+        let (hash, range) = (next.hash.clone(), self.args.workers);
+        self.report
+            .set(|it| (it.settings, it.range) = (Some(hash), range));
         self.adopted = Some(next);
     }
 
@@ -354,6 +366,7 @@ impl<'a> Crew<'a> {
         let id = client_id(&self.args.name, std::process::id());
         self.bell = Some(Bell::new(&self.args, id, heartbeat, self.log));
         self.report.set(|it| it.asleep = true);
+        self.scaling.rest();
         self.look_at = now;
         Ok(())
     }
@@ -415,6 +428,7 @@ impl<'a> Crew<'a> {
                     }
                     None => {
                         times.push(self.sleep_at);
+                        times.extend(self.scaling.due());
                         let due = self.members.next_start();
                         let is_full = self.members.running() >= self.most();
                         times.extend(due.filter(|_| !is_full));

@@ -35,6 +35,15 @@ impl Gearmand {
         gearmand
     }
 
+    /// One that is started and ended elsewhere.
+    pub fn of_another(server: Server) -> Gearmand {
+        Gearmand {
+            server,
+            queue: None,
+            child: None,
+        }
+    }
+
     pub fn start(&mut self) {
         let files = lab().dir.join(format!("gearmand-{}", self.server.port));
         let mut command = Command::new("gearmand");

@@ -8,6 +8,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Value, json};
+use wp_gears::gearman::server::Server;
 
 use super::gearmand::Gearmand;
 use super::worker::Worker;
@@ -36,6 +37,8 @@ pub struct Plan {
     pub plain: bool,
     /// The job server keeps its jobs in memory, not in a file.
     pub forgetful: bool,
+    /// Another site's job server, instead of one of its own.
+    pub server: Option<Server>,
 }
 
 /// The jobs of most tests: each writes a line.
@@ -57,7 +60,10 @@ impl Site {
     pub fn with(name: &str, plan: Plan) -> Site {
         let lab = lab();
         let queue = (!plan.forgetful).then(|| lab.dir.join(format!("{name}.sqlite")));
-        let gearmand = Gearmand::new(queue);
+        let gearmand = match plan.server {
+            Some(server) => Gearmand::of_another(server),
+            None => Gearmand::new(queue),
+        };
         let dir = lab.dir.join("sites").join(name);
         let content = dir.join("wp-content");
         for sub in ["plugins", "mu-plugins", "uploads", "languages"] {
@@ -124,14 +130,12 @@ impl Site {
                 &config.replacen("if ( ! isset", network, 1),
             );
         }
-        let plugin = plan
-            .plugin
-            .unwrap_or_else(|| wp_gears::site::seal::bundled().to_owned());
+        let plugin = plan.plugin.unwrap_or_else(wp_gears::site::seal::bundled);
         site.write("wp-content/mu-plugins/0-plugin.php", &plugin);
         site.write("wp-content/mu-plugins/jobs.php", JOBS);
         if !plan.plain {
             let seal = wp_gears::site::seal::plugin(true);
-            site.write("wp-content/mu-plugins/wp-gears-seal.php", seal);
+            site.write("wp-content/mu-plugins/wp-gears-seal.php", &seal);
             // A new one seals nothing yet.
             let old = SystemTime::now() - Duration::from_secs(60);
             let path = site.dir.join("wp-content/mu-plugins/wp-gears-seal.php");
