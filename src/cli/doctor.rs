@@ -236,7 +236,7 @@ fn fix(host: &Host, common: &Common, yes: bool, ui: Ui) -> Result<Vec<serde_json
         &prepared.plan,
         Work::Setup(&sites),
         &Progress::new(ui),
-    )?;
+    );
     ui.refused(&prepared.plan.refused);
     ui.refused(&outcome.failed);
     wait_for_workers(&prepared.resolved, ui);

@@ -1,10 +1,11 @@
 //! `wp-gears remove`: undoes setup.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
+use crate::base::parallel;
 use crate::base::problem::Problem;
 use crate::cli::common::{DONE, FAILED, begin, confirm, host_of};
 use crate::cli::options::RemoveArgs;
@@ -14,9 +15,10 @@ use crate::intent::file;
 use crate::intent::file::absolute;
 use crate::intent::options::Role;
 use crate::intent::record::Recorded;
-use crate::plan::apply::{Outcome, Work, apply};
+use crate::plan::apply::{LANES, Work, apply};
 use crate::plan::journal::{self, Scope};
 use crate::plan::make::make;
+use crate::plan::outcome::Outcome;
 use crate::plan::remove::{self, Removal, Wish};
 use crate::plan::{Item, Plan, Refused, marked};
 use crate::report::Ui;
@@ -82,7 +84,7 @@ pub fn run_on(host: &Host, args: &RemoveArgs, ui: Ui) -> Result<u8> {
         // Sites come first: what they share is removed only after all succeeded.
         let progress = Progress::new(ui);
         let of_host = plan.split_off_host();
-        outcome = apply(host, &plan, Work::Removal, &progress)?;
+        outcome = apply(host, &plan, Work::Removal, &progress);
         let of_host = match outcome.failed.is_empty() {
             true => of_host,
             false => {
@@ -92,7 +94,7 @@ pub fn run_on(host: &Host, args: &RemoveArgs, ui: Ui) -> Result<u8> {
                 make(host, done.into_iter().collect())?
             }
         };
-        let rest = apply(host, &of_host, Work::Removal, &progress)?;
+        let rest = apply(host, &of_host, Work::Removal, &progress);
         outcome.done.extend(rest.done);
         outcome.failed.extend(rest.failed);
         plan.steps.extend(of_host.steps);
@@ -100,16 +102,20 @@ pub fn run_on(host: &Host, args: &RemoveArgs, ui: Ui) -> Result<u8> {
         ui.line("Nothing to remove.");
     }
     let refused: Vec<&Refused> = plan.refused.iter().chain(&outcome.failed).collect();
-    for scope in &chosen.scopes {
-        // A journal is closed only when everything in it was undone.
-        if refused.iter().any(|one| one.is_of(scope)) {
-            continue;
-        }
-        match chosen.removal.kept.get(scope) {
-            Some(kept) => journal::reduce(host, scope, kept)?,
-            None => journal::close(host, scope)?,
-        }
+    // A journal is closed only when everything in it was undone, the host's last.
+    chosen
+        .scopes
+        .retain(|scope| !refused.iter().any(|one| one.is_of(scope)));
+    let is_host = |scope: &&Scope| **scope == Scope::Host;
+    let (of_host, of_sites): (Vec<&Scope>, Vec<&Scope>) = chosen.scopes.iter().partition(is_host);
+    let close = |scope: &&Scope| match chosen.removal.kept.get(*scope) {
+        Some(kept) => journal::reduce(host, scope, kept),
+        None => journal::close(host, scope),
+    };
+    for closed in parallel::map(&of_sites, LANES, close) {
+        closed?;
     }
+    of_host.iter().try_for_each(close)?;
     if refused.is_empty() && journal::scopes(host)?.is_empty() {
         remove::forget(host, args.purge)?;
     } else if refused.is_empty() {
@@ -214,15 +220,17 @@ fn choose(host: &Host, dirs: &[PathBuf], wish: Wish) -> Result<Chosen> {
         open.retain(|dir| history.site.as_ref() != Some(*dir));
         if named || dirs.is_empty() {
             remove::of_history(host, scope, &history, wish, &mut removal)?;
-            if let Some(dir) = &history.site {
-                marked::switch_of_site(host, dir, &mut removal)?;
-            }
             sites.extend(history.site.map(|dir| (scope.clone(), dir)));
             scopes.push(scope.clone());
         } else {
             others = true;
         }
     }
+    let of_journals: Vec<&Path> = sites
+        .iter()
+        .map(|(_, dir): &(Scope, PathBuf)| dir.as_path())
+        .collect();
+    marked::switches(host, &of_journals, &mut removal)?;
     for dir in open {
         match marked::of_site(host, dir, wish, &mut removal)? {
             Some(scope) => {

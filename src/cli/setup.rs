@@ -13,8 +13,9 @@ use crate::intent::options::{Role, Spec};
 use crate::intent::resolve::{Resolved, SiteResolved};
 use crate::intent::resolved::HostResolved;
 use crate::intent::{effective, file, resolve};
-use crate::plan::apply::{Outcome, Work, apply};
+use crate::plan::apply::{Work, apply};
 use crate::plan::journal::Scope;
+use crate::plan::outcome::Outcome;
 use crate::plan::prepare::{Prepared, folders, prepare};
 use crate::plan::proof::Part;
 use crate::plan::{Plan, Refused, proof, trial};
@@ -67,7 +68,7 @@ pub fn run_on(host: &Host, args: &SetupArgs, ui: Ui) -> Result<u8> {
         talk.agree(&plan, &resolved.notes)?;
         let sites = folders(&resolved);
         let progress = Progress::new(ui).until(talk.interrupts());
-        outcome = apply(host, &plan, Work::Setup(&sites), &progress)?;
+        outcome = apply(host, &plan, Work::Setup(&sites), &progress);
     } else {
         ui.notes(&resolved.notes);
         if plan.refused.is_empty() {

@@ -26,6 +26,7 @@ pub mod users;
 mod walk;
 mod write;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
@@ -46,6 +47,8 @@ pub struct Host {
     gate: Option<Box<Gate>>,
     /// Shows each command before it runs (`-v`).
     pub trace: Option<fn(&str)>,
+    /// The folders that have been cleared of what earlier runs left, by device and inode.
+    swept: Mutex<HashSet<(u64, u64)>>,
     /// Answers about units and packages; forgotten after any act.
     pub(crate) units: Mutex<Option<services::Units>>,
     pub(crate) packages: Mutex<Option<packages::Installed>>,
@@ -79,6 +82,7 @@ impl Host {
             acts: AtomicUsize::new(0),
             gate: None,
             trace: None,
+            swept: Mutex::default(),
             units: Mutex::new(None),
             packages: Mutex::new(None),
             candidates: Mutex::default(),

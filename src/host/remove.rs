@@ -89,7 +89,17 @@ impl Host {
         Ok(())
     }
 
+    /// Only the first time, before anything of this run is there: it takes long where
+    /// there are many names, and sites are worked on at the same time.
     pub(super) fn sweep(&self, stack: &Stack) {
+        let Ok(stat) = rustix::fs::fstat(dir_of(stack)) else {
+            return;
+        };
+        // Held until it is clean: nobody else makes something there until then.
+        let mut swept = self.swept.lock().unwrap_or_else(|held| held.into_inner());
+        if !swept.insert((stat.st_dev, stat.st_ino)) {
+            return;
+        }
         for name in some_names_of(dir_of(stack), BATCH).unwrap_or_default() {
             let bytes = name.as_bytes();
             if bytes.starts_with(TEMPORARY.as_bytes()) && bytes.ends_with(b".tmp") {

@@ -3,6 +3,7 @@
 //! and its folder is flushed.
 
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -59,7 +60,7 @@ impl Host {
             self.act(&format!("create {}", path.display()))?;
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
             let fd = rustix::fs::openat(dir, &temporary, flags, Mode::RUSR | Mode::WUSR)?;
-            let mut file = std::fs::File::from(fd);
+            let mut file = File::from(fd);
             self.act(&format!("write {}", path.display()))?;
             file.write_all(bytes)?;
             self.act(&format!("own {}", path.display()))?;
@@ -99,7 +100,7 @@ impl Host {
     ) -> Result<()> {
         self.act("write in place")?;
         let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        let mut file = std::fs::File::from(rustix::fs::openat(dir, name, flags, Mode::empty())?);
+        let mut file = File::from(rustix::fs::openat(dir, name, flags, Mode::empty())?);
         unchanged(Some(&rustix::fs::fstat(&file)?), seen)?;
         file.write_all(bytes)?;
         file.set_len(bytes.len() as u64)?;
@@ -107,9 +108,18 @@ impl Host {
         Ok(())
     }
 
-    /// Appends a line and flushes it. What a crash left of an earlier line is
-    /// removed first, so that it does not become part of this one.
+    /// Appends lines and flushes them, with those before. What a crash left of an
+    /// earlier line is removed first, so that it does not become part of these.
     pub fn append(&self, path: &Path, line: &[u8]) -> Result<()> {
+        self.add(path, line, true)
+    }
+
+    /// Appends a line that a power failure may take away until the file is flushed.
+    pub fn append_unflushed(&self, path: &Path, line: &[u8]) -> Result<()> {
+        self.add(path, line, false)
+    }
+
+    fn add(&self, path: &Path, line: &[u8], flushed: bool) -> Result<()> {
         let doing = || format!("append to {}", path.display());
         let (stack, name) = self.leaf(path, false).with_context(doing)?;
         let dir = dir_of(&stack);
@@ -119,14 +129,26 @@ impl Host {
             OFlags::RDWR | OFlags::CREATE | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd =
             rustix::fs::openat(dir, &name, flags, Mode::RUSR | Mode::WUSR).with_context(doing)?;
-        let mut file = std::fs::File::from(fd);
+        let mut file = File::from(fd);
         remove_partial_line(&mut file).with_context(doing)?;
         file.write_all(line).with_context(doing)?;
-        file.sync_all().with_context(doing)?;
+        if flushed || fresh {
+            file.sync_all().with_context(doing)?;
+        }
         if fresh {
             flush(dir)?;
         }
         Ok(())
+    }
+
+    /// Flushes what was appended to a file.
+    pub fn flush_file(&self, path: &Path) -> Result<()> {
+        let doing = || format!("flush {}", path.display());
+        let (stack, name) = self.leaf(path, false).with_context(doing)?;
+        self.act(&doing())?;
+        let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let fd = rustix::fs::openat(dir_of(&stack), &name, flags, Mode::empty());
+        rustix::fs::fsync(fd.with_context(doing)?).with_context(doing)
     }
 
     /// Under `--root`, a user other than root can only create files of its own.
@@ -174,7 +196,7 @@ impl Host {
 }
 
 /// Cuts a file off after its last complete line.
-fn remove_partial_line(file: &mut std::fs::File) -> std::io::Result<()> {
+fn remove_partial_line(file: &mut File) -> std::io::Result<()> {
     let size = file.metadata()?.len();
     let mut last = [0];
     if size == 0 {

@@ -1,44 +1,26 @@
-//! Applies a plan. Each change is written to the journal first.
+//! Applies a plan: what sites share in order, and each site's steps in their order,
+//! while those of other sites are applied. Each change is written to the journal first.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::sync::{Mutex, PoisonError, mpsc};
+use std::thread;
+use std::time::Instant;
 
 use anyhow::Result;
 
+use crate::base::parallel;
 use crate::host::Host;
 use crate::plan::journal::{Journal, Scope};
-use crate::plan::{Plan, Refused};
-use crate::resource::{Resource, ResourceId, State, Verb};
+use crate::plan::outcome::{End, News, Outcome, Reporter, Stops, Told};
+use crate::plan::{Item, Plan, Step, lanes};
+use crate::resource::{Resource, State};
 
-/// Follows the progress of a run.
-pub trait Reporter {
-    fn begin(&self, id: &ResourceId, verb: Verb);
-    fn progress(&self, line: &str);
-    fn end(&self, done: &Done);
-    fn failed(&self, id: &ResourceId);
-    /// Whether to stop after the current step.
-    fn interrupted(&self) -> bool {
-        false
-    }
-}
-
-/// A step that succeeded.
-#[derive(Debug, Clone)]
-pub struct Done {
-    pub scope: Scope,
-    pub id: ResourceId,
-    pub verb: Verb,
-    pub took: Duration,
-}
-
-#[derive(Default)]
-pub struct Outcome {
-    pub done: Vec<Done>,
-    pub failed: Vec<Refused>,
-    /// The user stopped the run before its last step.
-    pub stopped: bool,
-}
+/// How many lanes are worked on at the same time. Most of their time they wait for the
+/// disk, which flushes many files in the time of one.
+pub const LANES: usize = 16;
 
 /// What a plan is for.
 #[derive(Clone, Copy)]
@@ -60,80 +42,157 @@ impl Work<'_> {
     }
 }
 
-/// Applies the steps in order. A failure in what sites share ends the run; a
-/// failure in a site ends the work on that site only.
-pub fn apply(host: &Host, plan: &Plan, work: Work, watch: &dyn Reporter) -> Result<Outcome> {
-    let mut journals: BTreeMap<Scope, Journal> = BTreeMap::new();
+/// Applies the steps. A failure in what sites share ends the run; a failure in a site
+/// ends the work on that site only.
+pub fn apply(host: &Host, plan: &Plan, work: Work, watch: &dyn Reporter) -> Outcome {
+    let run = Run {
+        host,
+        work,
+        stops: watch.stops(),
+        turn: Mutex::new(()),
+    };
     let mut outcome = Outcome::default();
-    for step in &plan.steps {
-        let scope = &step.item.scope;
-        if watch.interrupted() {
-            outcome.stopped = true;
+    let mut rest = &plan.steps[..];
+    while let Some(first) = rest.first() {
+        let is_like = |step: &&Step| is_shared(step) == is_shared(first);
+        let (part, later) = rest.split_at(rest.iter().take_while(is_like).count());
+        run.part(part, watch, &mut outcome);
+        let has_failed = |step: &Step| outcome.has_failed(&step.item.scope);
+        let mut ending = part.iter().filter(|step| run.ends_with(&step.item.scope));
+        if outcome.stopped || ending.any(has_failed) {
             break;
         }
-        if outcome.failed.iter().any(|failed| failed.is_of(scope)) {
-            continue;
-        }
-        let resource = step.item.resource.as_ref();
-        let start = Instant::now();
-        let journal = match journals.entry(scope.clone()) {
-            std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
-            std::collections::btree_map::Entry::Vacant(entry) => {
-                entry.insert(work.journal(host, scope)?)
-            }
-        };
-        match one(host, resource, journal, watch) {
-            Ok(None) => {}
-            Ok(Some(verb)) => {
-                let done = Done {
-                    scope: scope.clone(),
-                    id: resource.id(),
-                    verb,
-                    took: start.elapsed(),
-                };
-                watch.end(&done);
-                outcome.done.push(done);
-            }
-            Err(error) => {
-                watch.failed(&resource.id());
-                // What removal leaves of an owner's needs what the host has.
-                let ends = match scope {
-                    Scope::Host => true,
-                    Scope::Owner(_) => matches!(work, Work::Removal),
-                    Scope::Site(_) => false,
-                };
-                outcome.failed.push(Refused::new(scope, error));
-                if ends {
-                    break;
-                }
-            }
-        }
+        rest = later;
     }
-    Ok(outcome)
+    outcome
 }
 
-fn one(
-    host: &Host,
-    resource: &dyn Resource,
-    journal: &mut Journal,
-    watch: &dyn Reporter,
-) -> Result<Option<Verb>> {
-    // Earlier steps may have changed what the plan saw.
-    let change = match resource.inspect(host)? {
-        State::Same => return Ok(None),
-        State::Differs(change) | State::After(_, change) => change,
-    };
-    watch.begin(&resource.id(), change.verb);
-    let progress = |line: &str| watch.progress(line);
-    resource.prepare(host, &progress)?;
-    let inverses = resource.inverses(host)?;
-    let number = match inverses.is_empty() {
-        true => None,
-        false => Some(journal.begin(inverses)?),
-    };
-    resource.apply(host, &progress)?;
-    if let Some(number) = number {
-        journal.done(number)?;
+struct Run<'a> {
+    host: &'a Host,
+    work: Work<'a>,
+    stops: Box<Stops>,
+    /// Whoever changes more than files waits for it.
+    turn: Mutex<()>,
+}
+
+/// Whether it belongs to several sites.
+fn is_shared(step: &Step) -> bool {
+    !matches!(step.item.scope, Scope::Site(_))
+}
+
+impl Run<'_> {
+    /// Whether a failure in this ends the run.
+    fn ends_with(&self, scope: &Scope) -> bool {
+        match scope {
+            Scope::Host => true,
+            // What removal leaves of an owner's needs what the host has.
+            Scope::Owner(_) => matches!(self.work, Work::Removal),
+            Scope::Site(_) => false,
+        }
     }
-    Ok(Some(change.verb))
+
+    /// Applies steps of what sites share, or of sites.
+    fn part(&self, steps: &[Step], watch: &dyn Reporter, outcome: &mut Outcome) {
+        let failed: BTreeSet<Scope> = {
+            let scopes = steps.iter().map(|step| &step.item.scope);
+            let has_failed = scopes.filter(|scope| outcome.has_failed(scope));
+            has_failed.cloned().collect()
+        };
+        let lanes = match steps.iter().any(is_shared) {
+            true => vec![(0..steps.len()).collect()],
+            false => lanes::of(self.host, steps),
+        };
+        let mut told = Told::new(steps, watch, outcome);
+        if let [lane] = &lanes[..] {
+            let told = RefCell::new(told);
+            let tell = |at, news| told.borrow_mut().hear(at, news);
+            return self.lane(steps, lane, &failed, &tell);
+        }
+        thread::scope(|scope| {
+            let (sender, receiver) = mpsc::channel();
+            scope.spawn(move || {
+                parallel::map(&lanes, LANES, |lane| {
+                    // They are heard until the last has ended.
+                    let tell = |at, news| drop(sender.send((at, news)));
+                    self.lane(steps, lane, &failed, &tell);
+                });
+            });
+            for (at, news) in receiver {
+                told.hear(at, news);
+            }
+        });
+    }
+
+    /// Applies these steps one after the other, except those of sites that failed.
+    fn lane(
+        &self,
+        steps: &[Step],
+        lane: &[usize],
+        failed: &BTreeSet<Scope>,
+        tell: &dyn Fn(usize, News),
+    ) {
+        let mut failed = failed.clone();
+        let mut is_over = false;
+        let mut journals: BTreeMap<Scope, Journal> = BTreeMap::new();
+        for (index, &at) in lane.iter().enumerate() {
+            let Item { scope, resource } = &steps[at].item;
+            if is_over || failed.contains(scope) {
+                tell(at, News::Ends(End::Left));
+                continue;
+            }
+            let stops = (self.stops)();
+            let end = match stops {
+                true => Ok(End::Stopped),
+                false => self.step(scope, resource.as_ref(), &mut journals, &|news| {
+                    tell(at, news);
+                }),
+            };
+            let mut later = lane[index + 1..].iter();
+            let goes_on = end.is_ok() && !stops && later.any(|at| steps[*at].item.scope == *scope);
+            let settled = match journals.get_mut(scope) {
+                Some(journal) if !goes_on => journal.settle(),
+                _ => Ok(()),
+            };
+            let end = end.and_then(|end| settled.map(|()| end));
+            let end = end.unwrap_or_else(|error| {
+                is_over = self.ends_with(scope);
+                failed.insert(scope.clone());
+                End::Failed(error)
+            });
+            tell(at, News::Ends(end));
+        }
+    }
+
+    fn step<'h>(
+        &'h self,
+        scope: &Scope,
+        resource: &dyn Resource,
+        journals: &mut BTreeMap<Scope, Journal<'h>>,
+        tell: &dyn Fn(News),
+    ) -> Result<End> {
+        let turn = || self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = (!resource.is_of_files()).then(turn);
+        let start = Instant::now();
+        // Earlier steps may have changed what the plan saw.
+        let change = match resource.inspect(self.host)? {
+            State::Same => return Ok(End::Same),
+            State::Differs(change) | State::After(_, change) => change,
+        };
+        tell(News::Begins(change.verb));
+        let progress = |line: &str| tell(News::Progress(line.to_owned()));
+        resource.prepare(self.host, &progress)?;
+        let inverses = resource.inverses(self.host)?;
+        if inverses.is_empty() {
+            resource.apply(self.host, &progress)?;
+        } else {
+            let journal = match journals.entry(scope.clone()) {
+                Entry::Occupied(entry) => entry.into_mut(),
+                Entry::Vacant(entry) => entry.insert(self.work.journal(self.host, scope)?),
+            };
+            let number = journal.begin(inverses)?;
+            resource.apply(self.host, &progress)?;
+            journal.done(number)?;
+        }
+        Ok(End::Done(change.verb, start.elapsed()))
+    }
 }

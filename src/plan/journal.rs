@@ -2,7 +2,8 @@
 //! is one per site and one for what sites share. It is append-only and flushed
 //! before each change. remove reads it; plans only look for a switch on trial.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -179,6 +180,8 @@ pub struct Journal<'a> {
     trial: bool,
     next: usize,
     opened: bool,
+    /// Whether its last line may not be on the disk yet.
+    unflushed: bool,
 }
 
 impl<'a> Journal<'a> {
@@ -191,6 +194,7 @@ impl<'a> Journal<'a> {
             trial: false,
             next: history.as_ref().map_or(0, |h| h.count),
             opened: history.is_some_and(|history| history.opened),
+            unflushed: false,
         })
     }
 
@@ -203,9 +207,9 @@ impl<'a> Journal<'a> {
     }
 
     /// A run has proved that jobs run with what was done until now.
-    pub fn proved(&self) -> Result<()> {
+    pub fn proved(&mut self) -> Result<()> {
         match self.opened {
-            true => self.write(&Record::Proved { at: now() }),
+            true => self.append(&line(&Record::Proved { at: now() })?),
             false => Ok(()),
         }
     }
@@ -213,35 +217,56 @@ impl<'a> Journal<'a> {
     /// Records a change before it is made, with its inverses. Returns its number
     /// for `done`.
     pub fn begin(&mut self, inverses: Vec<Inverse>) -> Result<usize> {
+        let mut lines = Vec::new();
         if !self.opened {
             originals::make_folders(self.host)?;
-            self.write(&Record::Opened {
+            lines = line(&Record::Opened {
                 version: VERSION,
                 site: self.site.clone(),
                 at: now(),
             })?;
-            self.opened = true;
         }
         let number = self.next;
-        self.next += 1;
-        self.write(&Record::Begin {
+        lines.extend(line(&Record::Begin {
             number,
             at: now(),
             trial: self.trial,
             act: Act::of(inverses),
-        })?;
+        })?);
+        self.append(&lines)?;
+        self.opened = true;
+        self.next += 1;
         Ok(number)
     }
 
-    pub fn done(&self, number: usize) -> Result<()> {
-        self.write(&Record::Done { number })
+    /// Records that a change was made. The line is flushed with the next one, or by
+    /// `settle`: a change that is done but seems not to be does no harm.
+    pub fn done(&mut self, number: usize) -> Result<()> {
+        let line = line(&Record::Done { number })?;
+        self.host.append_unflushed(&self.scope.file(), &line)?;
+        self.unflushed = true;
+        Ok(())
     }
 
-    fn write(&self, record: &Record) -> Result<()> {
-        let mut line = serde_json::to_vec(record)?;
-        line.push(b'\n');
-        self.host.append(&self.scope.file(), &line)
+    /// Flushes the last line.
+    pub fn settle(&mut self) -> Result<()> {
+        if std::mem::take(&mut self.unflushed) {
+            self.host.flush_file(&self.scope.file())?;
+        }
+        Ok(())
     }
+
+    fn append(&mut self, lines: &[u8]) -> Result<()> {
+        self.host.append(&self.scope.file(), lines)?;
+        self.unflushed = false;
+        Ok(())
+    }
+}
+
+fn line(record: &Record) -> Result<Vec<u8>> {
+    let mut line = serde_json::to_vec(record)?;
+    line.push(b'\n');
+    Ok(line)
 }
 
 /// Reads a journal; `None` where there is none. A last line that was cut off
@@ -328,10 +353,11 @@ pub fn scopes(host: &Host) -> Result<Vec<Scope>> {
 
 /// Removes the originals that no journal mentions any more.
 pub fn prune_originals(host: &Host) -> Result<()> {
-    let mut journals = String::new();
+    let mut mentioned: HashSet<Vec<u8>> = HashSet::new();
     for scope in scopes(host)? {
         if let Some(file) = host.read_large(&scope.file())? {
-            journals.push_str(&String::from_utf8_lossy(&file.bytes));
+            let words = file.bytes.split(|byte| *byte == b'"');
+            mentioned.extend(words.filter(|it| is_hash(it)).map(<[u8]>::to_vec));
         }
     }
     let folder = Path::new(STATE).join("originals");
@@ -339,11 +365,15 @@ pub fn prune_originals(host: &Host) -> Result<()> {
         return Ok(());
     }
     for name in host.list(&folder)? {
-        if !journals.contains(&*name.to_string_lossy()) {
+        if !mentioned.contains(name.as_bytes()) {
             host.remove_file(&folder.join(name))?;
         }
     }
     host.remove_dir(&folder).map(|_| ())
+}
+
+fn is_hash(word: &[u8]) -> bool {
+    word.len() == 64 && word.iter().all(u8::is_ascii_hexdigit)
 }
 
 /// After a removal: only what it kept stays in the journal.

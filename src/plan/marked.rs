@@ -1,5 +1,6 @@
 //! remove for a site without a journal: removes what is marked as ours.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -22,25 +23,27 @@ use crate::site::plugins::{self, PLUGINS};
 use crate::site::{config, content, settings};
 use crate::supervisor::{programs, undo};
 
-/// Adds the switch if it is on although the journal has no edit of it, because a
+/// Adds the switches that are on although no journal has an edit of them, because a
 /// wp-config.php with our lines was restored from a backup.
-pub fn switch_of_site(host: &Host, dir: &Path, removal: &mut Removal) -> Result<()> {
-    let Some(path) = marked_config(host, dir)? else {
-        return Ok(());
-    };
-    for item in &removal.items {
-        if let Some(file) = item.resource.as_file()
-            && let Some(file) = host.read(&file.path)?
-            && file.meta.path == path
-        {
-            return Ok(());
+pub fn switches(host: &Host, dirs: &[&Path], removal: &mut Removal) -> Result<()> {
+    let mut known = BTreeSet::new();
+    let files = removal.items.iter().filter_map(|it| it.resource.as_file());
+    for file in files.filter(|file| file.edit == Edit::WpConfig) {
+        if let Node::File(meta) = host.look_through(&file.path)? {
+            known.insert(meta.path);
         }
     }
-    let item = Item {
-        scope: Scope::Site(site_name(dir)),
-        resource: Box::new(wp_config(path)),
-    };
-    removal.items.insert(0, item);
+    for dir in dirs {
+        if let Some(path) = marked_config(host, dir)?
+            && known.insert(path.clone())
+        {
+            let item = Item {
+                scope: Scope::Site(site_name(dir)),
+                resource: Box::new(wp_config(path)),
+            };
+            removal.items.insert(0, item);
+        }
+    }
     Ok(())
 }
 

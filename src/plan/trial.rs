@@ -134,7 +134,8 @@ fn put(host: &Host, journal: &mut Journal, file: &File) -> Result<()> {
     }
     let number = journal.begin(file.inverses(host)?)?;
     file.apply(host, &|_| {})?;
-    journal.done(number)
+    journal.done(number)?;
+    journal.settle()
 }
 
 /// Makes supervisord run what the restored definitions say.

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::host::platform::Platform;
-use crate::plan::apply::Done;
 use crate::plan::journal::Scope;
+use crate::plan::outcome::Done;
 use crate::plan::{Plan, Refused};
 use crate::report::message;
 

@@ -8,8 +8,9 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::base::text::printable;
-use crate::plan::apply::{Done, Reporter};
+
 use crate::plan::journal::Scope;
+use crate::plan::outcome::{Done, Reporter, Stops};
 use crate::report::Ui;
 use crate::report::interrupt::Interrupts;
 use crate::report::sink::safe;
@@ -92,10 +93,11 @@ impl Reporter for Progress {
         self.ui.wrapped(&format!("✗ {id}"));
     }
 
-    fn interrupted(&self) -> bool {
-        self.interrupts
-            .as_ref()
-            .is_some_and(Interrupts::interrupted)
+    fn stops(&self) -> Box<Stops> {
+        match self.interrupts.clone() {
+            Some(interrupts) => Box::new(move || interrupts.interrupted()),
+            None => Box::new(|| false),
+        }
     }
 }
 

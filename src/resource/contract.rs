@@ -30,6 +30,12 @@ pub trait Resource: Send + Sync {
     /// Removes the difference. `watch` receives lines of progress.
     fn apply(&self, host: &Host, watch: &dyn Fn(&str)) -> Result<()>;
 
+    /// Whether it changes files and nothing else: it may be applied while other sites'
+    /// resources are.
+    fn is_of_files(&self) -> bool {
+        false
+    }
+
     /// Where it writes, for checks before the first change.
     fn place(&self) -> Option<Place<'_>> {
         None

@@ -44,6 +44,10 @@ impl Resource for Directory {
         ResourceId::Directory(self.path.clone())
     }
 
+    fn is_of_files(&self) -> bool {
+        true
+    }
+
     fn inspect(&self, host: &Host) -> Result<State> {
         Ok(match host.look(&self.path)? {
             Node::Absent => State::Differs(
@@ -152,6 +156,10 @@ struct RestoreDirectory {
 impl Resource for RestoreDirectory {
     fn id(&self) -> ResourceId {
         ResourceId::Directory(self.path.clone())
+    }
+
+    fn is_of_files(&self) -> bool {
+        true
     }
 
     fn inspect(&self, host: &Host) -> Result<State> {

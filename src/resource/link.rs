@@ -45,6 +45,10 @@ impl Resource for Link {
         ResourceId::Link(self.path.clone())
     }
 
+    fn is_of_files(&self) -> bool {
+        true
+    }
+
     fn inspect(&self, host: &Host) -> Result<State> {
         let now = host.look(&self.path)?;
         // setup saw the folder; nothing is restored into one that no longer exists.

@@ -23,6 +23,10 @@ impl Resource for Log {
         ResourceId::Log(self.path.clone())
     }
 
+    fn is_of_files(&self) -> bool {
+        true
+    }
+
     fn inspect(&self, host: &Host) -> Result<State> {
         let owner = || host.need_user(&self.owner);
         Ok(match host.look(&self.path)? {
@@ -75,6 +79,10 @@ pub struct RemoveLog {
 impl Resource for RemoveLog {
     fn id(&self) -> ResourceId {
         ResourceId::Log(self.path.clone())
+    }
+
+    fn is_of_files(&self) -> bool {
+        true
     }
 
     fn inspect(&self, host: &Host) -> Result<State> {

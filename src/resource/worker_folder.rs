@@ -42,6 +42,10 @@ impl Resource for WorkerFolder {
         self.folder.id()
     }
 
+    fn is_of_files(&self) -> bool {
+        true
+    }
+
     fn inspect(&self, host: &Host) -> Result<State> {
         self.folder.inspect(host)
     }

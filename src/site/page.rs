@@ -1,6 +1,8 @@
 //! The must-use plugin by which a page of the site proves that its jobs reach
 //! Gearman, and what pages and web servers answer.
 
+use std::sync::LazyLock;
+
 use serde::Deserialize;
 
 use crate::base::text::printable;
@@ -13,9 +15,12 @@ const PLUGIN: &str = include_str!("../../templates/plugin.php");
 
 /// Its text: the page's part, with the table of plugins that it shares with the
 /// runner in place of a mark.
-pub fn plugin() -> String {
-    let classes = PLUGIN.find("final class").map_or("", |at| &PLUGIN[at..]);
-    PROOF.replace("// WP_GEARS_PLUGIN", classes.trim_end())
+pub fn plugin() -> &'static str {
+    static TEXT: LazyLock<String> = LazyLock::new(|| {
+        let classes = PLUGIN.find("final class").map_or("", |at| &PLUGIN[at..]);
+        PROOF.replace("// WP_GEARS_PLUGIN", classes.trim_end())
+    });
+    &TEXT
 }
 
 /// What a page of the site says of the job that it submitted.

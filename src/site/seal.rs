@@ -1,6 +1,8 @@
 //! The must-use plugins through which a site submits its jobs: the one that stands in
 //! for a plugin of the site, and the one that seals jobs, whoever submits them.
 
+use std::sync::LazyLock;
+
 /// Its name among the must-use plugins.
 pub const SEAL_PLUGIN: &str = "wp-gears-seal.php";
 
@@ -17,16 +19,23 @@ const SEAL: &str = include_str!("../../templates/seal.php");
 /// The text of the one that wraps the client of the site's plugin, with the classes that
 /// it shares with the runner in place of a mark: PHP of the web may not be able to read
 /// the runner's files.
-pub fn plugin(seals: bool) -> String {
-    let classes = format!("{}\n\n{}", client(), block(SEAL));
-    SEALING
-        .replace("WP_GEARS_SEALS", &seals.to_string())
-        .replace("// WP_GEARS_SEAL", &classes)
+pub fn plugin(seals: bool) -> &'static str {
+    static TEXTS: LazyLock<[String; 2]> = LazyLock::new(|| {
+        let classes = format!("{}\n\n{}", client(), block(SEAL));
+        [false, true].map(|seals: bool| {
+            SEALING
+                .replace("WP_GEARS_SEALS", &seals.to_string())
+                .replace("// WP_GEARS_SEAL", &classes)
+        })
+    });
+    &TEXTS[usize::from(seals)]
 }
 
 /// The text of the plugin for a site that has none.
-pub fn bundled() -> String {
-    BUNDLED.replace("// WP_GEARS_CLIENT", &client())
+pub fn bundled() -> &'static str {
+    static TEXT: LazyLock<String> =
+        LazyLock::new(|| BUNDLED.replace("// WP_GEARS_CLIENT", &client()));
+    &TEXT
 }
 
 fn client() -> String {

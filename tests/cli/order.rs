@@ -3,6 +3,7 @@
 //! before the journal entry about it is on disk.
 
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
 
@@ -10,7 +11,7 @@ use crate::common::needs::installed;
 use crate::root::{Root, SITE, text};
 use regex::Regex;
 
-/// A system call of the process's main thread that changes something.
+/// A system call that changes something.
 #[derive(Debug, PartialEq)]
 enum Call {
     Create(String),
@@ -28,7 +29,8 @@ const CALLS: &str = "trace=openat,write,pwrite64,writev,ftruncate,fsync,fdatasyn
     renameat2,link,linkat,symlink,symlinkat,mkdir,mkdirat,unlink,unlinkat,rmdir,chmod,fchmod,fchmodat,\
     chown,fchown,fchownat,lchown,truncate,open,creat";
 
-fn traced(root: &Root, words: &[&str]) -> Vec<Call> {
+/// The calls of each thread that changes something, the main thread's first.
+fn traced(root: &Root, words: &[&str]) -> Vec<Vec<Call>> {
     let log = tempfile::tempdir().unwrap();
     let output = Command::new("strace")
         .args(["-ff", "-y", "-s", "4096", "-e", CALLS, "-o"])
@@ -41,18 +43,17 @@ fn traced(root: &Root, words: &[&str]) -> Vec<Call> {
         .output();
     let output = installed("strace", output);
     assert!(output.status.success(), "{}", text(&output));
-    let mut calls = Vec::new();
-    for file in std::fs::read_dir(log.path()).unwrap() {
-        let lines = std::fs::read_to_string(file.unwrap().path()).unwrap();
-        let of_thread: Vec<Call> = lines.lines().filter_map(|line| read(line, root)).collect();
-        // Other threads only read.
-        assert!(
-            of_thread.is_empty() || calls.is_empty(),
-            "two threads write"
-        );
-        calls.extend(of_thread);
-    }
+    let files = std::fs::read_dir(log.path()).unwrap();
+    let number = |path: &Path| path.extension()?.to_str()?.parse::<u32>().ok();
+    let mut files: Vec<PathBuf> = files.map(|file| file.unwrap().path()).collect();
+    files.sort_by_key(|path| number(path).unwrap());
+    let calls = files.iter().map(|file| {
+        let lines = std::fs::read_to_string(file).unwrap();
+        lines.lines().filter_map(|line| read(line, root)).collect()
+    });
     calls
+        .filter(|calls: &Vec<Call>| !calls.is_empty())
+        .collect()
 }
 
 /// Parses a line of strace, if the call changes something below the root.
@@ -104,13 +105,33 @@ fn folder_of(path: &str) -> &str {
 
 const STATE: &str = "/var/lib/wp-gears/state";
 
-/// Processes all calls and tracks what is not yet on disk.
-fn check(calls: &[Call], before: BTreeSet<String>) -> Vec<&str> {
-    let mut there = before;
+/// What is there, and what journals tell.
+struct Disk {
+    there: BTreeSet<String>,
+    journal: String,
+}
+
+impl Disk {
+    fn of(root: &Root) -> Disk {
+        let paths = root.tree().into_keys();
+        Disk {
+            there: paths.map(|path| format!("/{}", path.display())).collect(),
+            journal: String::new(),
+        }
+    }
+}
+
+/// Processes the calls of a thread and tracks what is not yet on disk.
+fn check<'c>(calls: &'c [Call], disk: &mut Disk) -> Vec<&'c str> {
+    let Disk { there, journal } = disk;
     let mut dirty: BTreeSet<&str> = BTreeSet::new();
-    let mut journal = String::new();
+    // Journals with an announcement that is not yet on disk.
+    let mut announced: BTreeSet<&str> = BTreeSet::new();
     let mut changed = Vec::new();
     for call in calls {
+        if !matches!(call, Call::Write(..) | Call::Flush(_)) {
+            assert!(announced.is_empty(), "not flushed: {announced:?}, {call:?}");
+        }
         // New and removed names must be on disk before anything else is done.
         let unflushed = dirty.iter().find(|path| path.ends_with('/'));
         let of_same = |path: &str| unflushed.is_some_and(|dir| format!("{path}/") == **dir);
@@ -122,6 +143,7 @@ fn check(calls: &[Call], before: BTreeSet<String>) -> Vec<&str> {
         match call {
             Call::Flush(path) => {
                 dirty.remove(path.as_str());
+                announced.remove(path.as_str());
                 dirty.retain(|dir| *dir != format!("{path}/"));
             }
             Call::Write(path, text) => {
@@ -129,6 +151,11 @@ fn check(calls: &[Call], before: BTreeSet<String>) -> Vec<&str> {
                 assert!(unflushed.is_none() || is_new, "{call:?} with {dirty:?}");
                 dirty.insert(path);
                 if path.ends_with(".jsonl") {
+                    assert!(announced.is_empty(), "not flushed: {announced:?}, {call:?}");
+                    // That an act is over is only flushed in the end.
+                    if !text.contains("\"record\":\"done\"") {
+                        announced.insert(path);
+                    }
                     journal.push_str(text);
                 }
             }
@@ -144,14 +171,15 @@ fn check(calls: &[Call], before: BTreeSet<String>) -> Vec<&str> {
             Call::Own(path) => assert!(path.ends_with(".tmp") || told(path), "{call:?}"),
             Call::Rename(from, to) => {
                 assert!(!dirty.contains(from.as_str()), "not flushed: {call:?}");
-                let in_journal = dirty.iter().find(|path| path.ends_with(".jsonl"));
-                assert_eq!(in_journal, None, "the journal is not flushed: {call:?}");
                 assert!(told(to), "the journal does not tell of {to}");
                 dirty.insert(leak(format!("{}/", folder_of(to))));
                 changed.push(to.as_str());
             }
             Call::Remove(path) => {
-                assert!(unflushed.is_none() || of_same(folder_of(path)), "{call:?}");
+                // The state folder goes as a whole.
+                let together = of_same(folder_of(path)) || path.starts_with(STATE);
+                assert!(unflushed.is_none() || together, "{call:?}");
+                dirty.retain(|dir| *dir != format!("{path}/"));
                 if !path.ends_with(".tmp") {
                     dirty.insert(leak(format!("{}/", folder_of(path))));
                     changed.push(path);
@@ -168,31 +196,66 @@ fn leak(text: String) -> &'static str {
     Box::leak(text.into_boxed_str())
 }
 
+/// Traces a run of one thread.
+fn checked(root: &Root, words: &[&str], paths: &[&str]) {
+    let mut disk = Disk::of(root);
+    let threads = traced(root, words);
+    let [calls] = &threads[..] else {
+        panic!("{} threads write", threads.len());
+    };
+    let changed = check(calls, &mut disk);
+    for path in paths {
+        assert!(changed.contains(path), "{path} was not seen: {changed:?}");
+    }
+    println!("{} calls, {} names", calls.len(), changed.len());
+}
+
 #[test]
 fn nothing_takes_its_name_before_it_and_the_journal_are_on_the_disk() {
     let root = Root::new();
-    let there = || {
-        root.tree()
-            .into_keys()
-            .map(|path| format!("/{}", path.display()))
-    };
-    let before = there().collect();
-    let calls = traced(&root, &["setup", "--site", SITE, "--yes"]);
-    let changed = check(&calls, before);
-    for path in [
-        "/etc/default/gearman-job-server",
-        "/usr/local/lib/wp-gears/wp-gears",
-        "/var/www/site/wp-config.php",
-        "/var/www/site/wp-gears-runner.php",
-        "/etc/supervisor/conf.d/wp-gears-site.conf",
-    ] {
-        assert!(changed.contains(&path), "{path} was not seen: {changed:?}");
-    }
-    println!("{} calls, {} names", calls.len(), changed.len());
+    checked(
+        &root,
+        &["setup", "--site", SITE, "--yes"],
+        &[
+            "/etc/default/gearman-job-server",
+            "/usr/local/lib/wp-gears/wp-gears",
+            "/var/www/site/wp-config.php",
+            "/var/www/site/wp-gears-runner.php",
+            "/etc/supervisor/conf.d/wp-gears-site.conf",
+        ],
+    );
     // The same for a change of existing files.
-    let before = there().collect();
-    let more = ["setup", "--site", SITE, "--yes", "--workers", "3"];
-    let again = traced(&root, &more);
-    let changed = check(&again, before);
-    assert!(changed.contains(&"/etc/supervisor/conf.d/wp-gears-site.conf"));
+    checked(
+        &root,
+        &["setup", "--site", SITE, "--yes", "--workers", "3"],
+        &[
+            "/etc/wp-gears.toml",
+            "/var/lib/wp-gears/run/site.settings.toml",
+        ],
+    );
+}
+
+/// Sites are set up and removed at the same time, each by one thread after the other.
+#[test]
+fn the_order_holds_for_each_of_many_sites() {
+    let root = Root::new();
+    let sites = ["/var/www/a", "/var/www/b", "/var/www/c", "/var/www/d"];
+    let mut setup = vec!["setup", "--yes"];
+    for site in sites {
+        root.site(site);
+        setup.extend(["--site", site]);
+    }
+    for words in [&setup[..], &["remove", "--yes"]] {
+        let mut disk = Disk::of(&root);
+        let threads = traced(&root, words);
+        assert!(threads.len() > 2, "{} threads", threads.len());
+        let changed: Vec<&str> = threads
+            .iter()
+            .flat_map(|calls| check(calls, &mut disk))
+            .collect();
+        for site in sites {
+            let config = format!("{site}/wp-config.php");
+            assert!(changed.contains(&config.as_str()), "{config}: {changed:?}");
+        }
+    }
 }

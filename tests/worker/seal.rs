@@ -163,7 +163,7 @@ fn plain_jobs_that_wait_are_run_and_no_later_ones() {
     site.wp_gears(&["pause"]);
     signal(worker.pid(), "USR1");
     site.add("t_line", json!(["3"]));
-    site.write("wp-content/mu-plugins/wp-gears-seal.php", &plugin);
+    site.write("wp-content/mu-plugins/wp-gears-seal.php", plugin);
     // Before a new copy seals: it may be that an old PHP still runs jobs.
     site.add("t_line", json!(["4"]));
     wait_for(10, "the first sealed job", || {
@@ -194,7 +194,7 @@ fn plain_jobs_that_wait_are_run_and_no_later_ones() {
     worker.stop();
 
     // Where job servers are shared, or it is off.
-    site.write("wp-content/mu-plugins/wp-gears-seal.php", &plugin);
+    site.write("wp-content/mu-plugins/wp-gears-seal.php", plugin);
     let worker = site.worker(&["--seal-grace", "0", "--seal", "false"]);
     site.add("t_line", json!(["off"]));
     wait_for(20, "it", || site.out().last().unwrap() == "off");

@@ -361,7 +361,7 @@ fn own_files(items: &mut Recipe, worker: bool) {
         items.host(program.secrets(Secrets::Hidden));
     }
     for (name, text) in PHP {
-        let file = File::whole(Path::new(LIB).join(name), text.into(), 0o644);
+        let file = File::whole(Path::new(LIB).join(name), text.as_bytes(), 0o644);
         items.host(file.secrets(Secrets::Hidden));
     }
 }
@@ -402,7 +402,7 @@ fn must_use_plugins(
     let proof = proves.then(|| (PROOF_PLUGIN, page::plugin()));
     let wraps = host.is_dir(above);
     let sealing = wraps.then(|| (SEAL_PLUGIN, seal::plugin(site.worker.seal != Some(false))));
-    let all: Vec<(&str, String)> = bundled.into_iter().chain(proof).chain(sealing).collect();
+    let all: Vec<(&str, &'static str)> = bundled.into_iter().chain(proof).chain(sealing).collect();
     // The site's owner owns what is in the site.
     let is_moved = site.content != Content::usual(&site.dir);
     let (uid, gid) = match is_moved && host.is_dir(folder) {
@@ -424,7 +424,7 @@ fn must_use_plugins(
     for (name, text) in all {
         items.site(
             site,
-            File::whole(folder.join(name), text.into_bytes(), 0o644)
+            File::whole(folder.join(name), text.as_bytes(), 0o644)
                 .owner(owner.clone())
                 .secrets(Secrets::Hidden),
         );

@@ -55,7 +55,7 @@ pub fn resources(
         then: Some(Box::new(read_units)),
         ..File::whole(
             firewall_drop_in(),
-            instance::firewall_drop_in().into(),
+            instance::firewall_drop_in().as_bytes(),
             0o644,
         )
     });

@@ -3,6 +3,7 @@
 mod inverse;
 mod rebase;
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -135,11 +136,16 @@ impl std::fmt::Display for Owner {
 
 impl File {
     /// A file that is wholly ours.
-    pub fn whole(path: impl Into<PathBuf>, bytes: Vec<u8>, mode: u32) -> Self {
+    pub fn whole(
+        path: impl Into<PathBuf>,
+        bytes: impl Into<Cow<'static, [u8]>>,
+        mode: u32,
+    ) -> Self {
+        let bytes = bytes.into();
         File {
             path: path.into(),
             edit: Edit::Whole,
-            make: Box::new(move |_, _| Ok(Some(bytes.clone()).into())),
+            make: Box::new(move |_, _| Ok(Some(bytes.to_vec()).into())),
             owner: Owner::Root,
             mode,
             package: None,
@@ -271,6 +277,10 @@ impl File {
 impl Resource for File {
     fn id(&self) -> ResourceId {
         ResourceId::File(self.path.clone())
+    }
+
+    fn is_of_files(&self) -> bool {
+        true
     }
 
     fn inspect(&self, host: &Host) -> Result<State> {

@@ -130,12 +130,14 @@ impl Site {
                 &config.replacen("if ( ! isset", network, 1),
             );
         }
-        let plugin = plan.plugin.unwrap_or_else(wp_gears::site::seal::bundled);
+        let plugin = plan
+            .plugin
+            .unwrap_or_else(|| wp_gears::site::seal::bundled().to_owned());
         site.write("wp-content/mu-plugins/0-plugin.php", &plugin);
         site.write("wp-content/mu-plugins/jobs.php", JOBS);
         if !plan.plain {
             let seal = wp_gears::site::seal::plugin(true);
-            site.write("wp-content/mu-plugins/wp-gears-seal.php", &seal);
+            site.write("wp-content/mu-plugins/wp-gears-seal.php", seal);
             // A new one seals nothing yet.
             let old = SystemTime::now() - Duration::from_secs(60);
             let path = site.dir.join("wp-content/mu-plugins/wp-gears-seal.php");
