@@ -223,13 +223,21 @@ final class WP_Gears_Ask {
 			return $page;
 		}
 		if ( ! $seen ) {
-			return array( 'error' => 'no worker ran the job ' . $page['handle'] . ' within ' . (int) self::$request['seconds'] . ' s' ) + $page;
+			return array( 'error' => self::why_not_run( $page ) ) + $page;
 		}
 		return $page + array(
 			'started_ms' => self::ms( $seen['started'] - $page['sent'] ),
 			'done_ms'    => self::ms( $seen['done'] - $page['sent'] ),
 			'host'       => $seen['host'],
 		);
+	}
+
+	private static function why_not_run( array $page ) {
+		$known = class_exists( 'WP_Gears_Seal', false ) && method_exists( 'WP_Gears_Seal', 'used' ) ? WP_Gears_Seal::used() : null;
+		if ( isset( $page['key'] ) && $known && $known !== $page['key'] ) {
+			return 'the page seals jobs with other secret keys (AUTH_KEY and the like) than its workers have, so they refuse them: wp-config.php must give web requests and the command line the same keys';
+		}
+		return 'no worker ran the job ' . $page['handle'] . ' within ' . (int) self::$request['seconds'] . ' s';
 	}
 
 	/**

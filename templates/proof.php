@@ -82,6 +82,7 @@ if ( ! class_exists( 'WP_Gears_Proof', false ) ) {
 			if ( class_exists( 'WP_Gears_Seal', false ) ) {
 				WP_Gears_Seal::$at_once = true;
 				$answer['unsealed']     = WP_Gears_Seal::why_not();
+				$answer['key']          = WP_Gears_Seal::used();
 			}
 			$sent   = microtime( true );
 			$handle = null;

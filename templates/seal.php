@@ -299,6 +299,11 @@ if ( ! class_exists( 'WP_Gears_Seal', false ) ) {
 			return substr( hash_hmac( 'sha256', 'wp-gears: id', $key ), 0, 16 );
 		}
 
+		/** The id of the key that jobs of this process are sealed with, or null. */
+		public static function used() {
+			return self::$installed && '' === self::why_not() ? self::id( self::key() ) : null;
+		}
+
 		/** The site's key, 32 bytes; null if it has no secrets. */
 		public static function key() {
 			if ( null === self::$key ) {

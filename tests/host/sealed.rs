@@ -120,3 +120,25 @@ fn nobody_else_submits_or_reads_a_sites_jobs() {
     let left = host.shell("ls /var/www/site/wp-content/mu-plugins/wp-gears* || true");
     assert!(!left.ok().contains("wp-gears-seal"));
 }
+
+#[test]
+fn keys_that_differ_between_pages_and_workers_are_named() {
+    let host = ready_host("two-keys");
+    // As from a variable that only the web server's PHP has.
+    host.shell(&format!(
+        "sed -i \"1a define( 'AUTH_KEY', 'cli' === PHP_SAPI ? 'a key for the command line, 0123456789' : 'a key for web requests, 9876543210' );\" {}/wp-config.php
+         sed -i \"/'AUTH_KEY', *'put your/d\" {}/wp-config.php",
+        site::FOLDER,
+        site::FOLDER
+    ))
+    .ok();
+    let setup = host.run(&["wp-gears", "setup", "--site", site::FOLDER, "--yes"]);
+    assert_eq!(setup.code, 1, "{setup}");
+    let why = "the page seals jobs with other secret keys";
+    assert!(setup.stderr.contains(why), "{setup}");
+    // Its switch is taken back.
+    let config = host
+        .read(&format!("{}/wp-config.php", site::FOLDER))
+        .unwrap();
+    assert!(!config.contains("WP_GEARS"), "{config}");
+}
