@@ -544,6 +544,26 @@ fn sites_of_two_owners_on_one_job_server_are_told_of_each_other() {
 }
 
 #[test]
+fn owners_whose_sites_run_as_one_user_are_told_of_each_other() {
+    let root = Root::new();
+    let passwd = root.get("/etc/passwd");
+    let people = "alice:x:1234:1234::/home/alice:/bin/sh\nbob:x:1235:1235::/home/bob:/bin/sh\n";
+    root.put("/etc/passwd", &format!("{passwd}{people}"));
+    let mut sites = Vec::new();
+    for (site, owner) in [("/srv/alice", 1234), ("/srv/bob", 1235)] {
+        root.site(site);
+        std::os::unix::fs::chown(root.at(site), Some(owner), Some(owner)).unwrap();
+        setup(&root, &["--site", site, "--worker-user", "www-data"]);
+        sites.extend(["--site", site]);
+    }
+    let shared = "the code of sites that belong to alice and bob runs as www-data";
+    let output = root.run(&[&["plan", "--port", "4741"], &sites[..]].concat());
+    let said = text(&output);
+    let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(said.contains(shared), "{said}");
+}
+
+#[test]
 fn a_range_of_workers_is_recorded_and_stays() {
     let root = Root::new();
     setup(&root, &["--site", SITE, "--workers", "2..8"]);

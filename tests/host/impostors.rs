@@ -50,17 +50,42 @@ fn until(host: &Host, what: &str, script: &str) {
     }
 }
 
+/// A page passes its job to WP-Cron.
+#[track_caller]
+fn a_page_gives_her_nothing(host: &Host) {
+    let page = format!("{}/send.php", site::FOLDER);
+    let send = "<?php require 'wp-load.php'; var_dump(wp_async_task_add('test_job', ['n' => 99]));";
+    host.put(&page, send, 0o644).unwrap();
+    let answer = Site::first(host).get("http://localhost/send.php");
+    assert_eq!(answer.0, 200, "{answer:?}");
+    assert!(answer.1.contains("true"), "{answer:?}");
+    let got = host.read("/tmp/got").unwrap_or_default();
+    assert!(!got.contains("WP_Async_Task"), "{got:?}");
+}
+
+fn she_listens(host: &Host) {
+    host.run(&["useradd", "mallory"]).ok();
+    host.put("/tmp/fake.py", FAKE, 0o644).unwrap();
+    host.run(&["systemctl", "stop", "gearman-job-server"]).ok();
+    as_mallory(host, "gearmand", "python3 /tmp/fake.py");
+    until(host, "she listens", "grep -q ':127A .* 0A ' /proc/net/tcp");
+}
+
+#[test]
+fn pages_that_seal_no_jobs_give_her_none_either() {
+    let host = ready_host("impostor-plain");
+    on_site(&host, "setup", &["--seal", "false"]).exits(0);
+    she_listens(&host);
+    a_page_gives_her_nothing(&host);
+}
+
 #[test]
 fn nobody_takes_the_job_servers_place() {
     let host = ready_host("impostor");
     on_site(&host, "setup", &["--workers", "2"]).exits(0);
-    host.run(&["useradd", "mallory"]).ok();
-    host.put("/tmp/fake.py", FAKE, 0o644).unwrap();
 
     phase("she listens where gearmand did");
-    host.run(&["systemctl", "stop", "gearman-job-server"]).ok();
-    as_mallory(&host, "gearmand", "python3 /tmp/fake.py");
-    until(&host, "she listens", "grep -q ':127A .* 0A ' /proc/net/tcp");
+    she_listens(&host);
     let log = "grep -q 'mallory listens on 127.0.0.1:4730' /var/log/wp-gears/site.log";
     until(&host, "the workers notice", log);
 
@@ -78,15 +103,7 @@ fn nobody_takes_the_job_servers_place() {
     none(before.changes_to(&everything(&host)), "changed");
 
     phase("she got no job and no salt");
-    // A page passes its job to WP-Cron.
-    let page = format!("{}/send.php", site::FOLDER);
-    let send = "<?php require 'wp-load.php'; var_dump(wp_async_task_add('test_job', ['n' => 99]));";
-    host.put(&page, send, 0o644).unwrap();
-    let answer = Site::first(&host).get("http://localhost/send.php");
-    assert_eq!(answer.0, 200, "{answer:?}");
-    assert!(answer.1.contains("true"), "{answer:?}");
-    let got = host.read("/tmp/got").unwrap_or_default();
-    assert!(!got.contains("WP_Async_Task"), "{got:?}");
+    a_page_gives_her_nothing(&host);
 
     phase("gearmand comes back");
     host.shell("pkill -KILL -u mallory").ok();
