@@ -77,9 +77,10 @@ pub fn worker_command(site: &SiteResolved) -> Vec<String> {
     let settings = settings(site);
     let servers: Vec<String> = settings.servers.iter().map(ToString::to_string).collect();
     let mut words = command(site);
-    words.extend(["--servers".into(), servers.join(",")]);
+    // In one word: what a site names is no option.
+    words.push(format!("--servers={}", servers.join(",")));
     for (name, value) in effective::set_words(&settings.options) {
-        words.extend([format!("--{name}"), value]);
+        words.push(format!("--{name}={value}"));
     }
     if settings.shared {
         words.push("--shared".into());
