@@ -16,11 +16,14 @@ use crate::worker::log::SiteLog;
 use crate::worker::maintenance;
 use crate::worker::message::{Predefined, RunnerMessage};
 use crate::worker::options::WorkerArgs;
-use crate::worker::runtime::{BOOT, PhpRuntime};
+use crate::worker::runtime::PhpRuntime;
 use crate::worker::signals::{self, Signals};
 
-/// How long it may take, with some time to say that WordPress took too long.
-pub const LIMIT: Duration = Duration::from_secs(BOOT.as_secs() + 15);
+/// How long the site may take to load: less than for a worker, because other sites wait
+/// for the run's end, and as long as for other questions to a site.
+const LOADS: Duration = Duration::from_secs(30);
+/// With some time to say that WordPress took too long.
+pub const LIMIT: Duration = Duration::from_secs(LOADS.as_secs() + 10);
 
 /// The answer: one line of JSON on standard output.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -55,7 +58,12 @@ fn verdict(args: &WorkerArgs, predefine: Predefined) -> anyhow::Result<Verdict> 
     let paths = Paths::new(&args.state, &args.name);
     let mut heartbeat = Heartbeat::unseen()?;
     let mut runtime = PhpRuntime::new(args, &settings, &paths, &log)?.with(predefine);
+    let until = Instant::now() + LOADS;
     let verdict = loop {
+        if Instant::now() >= until {
+            let why = format!("it did not load within {} s", LOADS.as_secs());
+            break Verdict::Broken(runtime.with_output(&why));
+        }
         while signals.next().is_some() {}
         if let Err(why) = runtime.load(Instant::now(), &mut heartbeat) {
             break Verdict::Broken(why);

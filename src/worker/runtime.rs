@@ -21,7 +21,7 @@ use crate::worker::site::{self, ServedSite};
 use crate::worker::staleness::Stamps;
 
 /// How long WordPress may take to load.
-pub(super) const BOOT: Duration = Duration::from_secs(120);
+const BOOT: Duration = Duration::from_secs(120);
 
 /// How often files are compared while jobs follow each other.
 const CHECK: Duration = Duration::from_millis(500);
