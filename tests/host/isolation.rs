@@ -1,15 +1,11 @@
 //! `isolation = "owner"`: two owners on one host, and a local user without a site, who
 //! try to reach each other's jobs.
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
-
-use crate::harness::command::{command, run};
-use crate::harness::{Host, Image, Out, Release, Shape, Site, cache, machine, site};
+use crate::harness::{Host, Image, Out, Release, Shape, Site, site};
 use crate::phase::phase;
-use crate::support::{daemons, everything, jobs_run, none, ready_host, wp_gears};
+use crate::support::{daemons, everything, jobs_run, none, packages_with, ready_host, wp_gears};
 
 const ALICE: &str = "/srv/alice";
 const BOB: &str = "/srv/bob";
@@ -25,30 +21,12 @@ fn sites(host: &Host) -> [Site<'_>; 2] {
     [(ALICE, "alice"), (BOB, "bob")].map(|(folder, user)| Site { host, folder, user })
 }
 
-/// A folder with Debian's package of nftables and what it needs, for apt.
-fn nftables() -> Result<PathBuf> {
-    let base = Image::base(Release::Bookworm)?;
-    cache::entry("nftables", &base.lower(), |folder| {
-        let bind = format!("{}:/srv/download:rw", folder.display());
-        let host = Host::start(&base, "nftables", Shape::Networked, &[bind])?;
-        let source = format!("deb {} bookworm main\n", machine::mirror()?);
-        host.put("/etc/apt/sources.list", source, 0o644)?;
-        host.shell(
-            "apt-get update && apt-get install -y --download-only --no-install-recommends \
-                -o Dir::Cache::archives=/srv/download nftables &&
-             rm -rf /srv/download/partial /srv/download/lock",
-        )
-        .check()?;
-        let mut index = command(&["apt-ftparchive", "packages", "."]);
-        index.current_dir(folder);
-        let index = run(index, b"", Duration::from_secs(60)).check()?;
-        Ok(std::fs::write(folder.join("Packages"), index)?)
-    })
-}
-
 fn two_owners(name: &str) -> Host {
     let image = Image::with_packages(Release::Bookworm).unwrap();
-    let bind = format!("{}:/srv/nftables:ro", nftables().unwrap().display());
+    let bind = format!(
+        "{}:/srv/nftables:ro",
+        packages_with("nftables").unwrap().display()
+    );
     let host = Host::start(&image, name, Shape::Booted, &[bind]).unwrap();
     host.install(wp_gears()).unwrap();
     let source = "deb [trusted=yes] file:/srv/nftables ./\n";

@@ -14,6 +14,7 @@ mod dnf;
 mod doctor;
 mod epel;
 mod faults;
+mod firewall;
 mod fleet;
 mod handmade;
 mod harness;

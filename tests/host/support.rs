@@ -1,13 +1,16 @@
 //! Shared by several tests: installing the program on a host, running it, checking it.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::harness::{Host, Image, Out, Release, Site, Tree, site};
+use anyhow::Result;
+
+use crate::harness::command::{command, run};
+use crate::harness::{Host, Image, Out, Release, Shape, Site, Tree, cache, machine, site};
 
 pub const SECOND: &str = "/var/www/second";
 
@@ -24,6 +27,27 @@ pub fn fresh_host(name: &str) -> Host {
 /// A host with a site and our packages, without any configuration; saves time.
 pub fn ready_host(name: &str) -> Host {
     host_of(&Image::with_packages(Release::Bookworm).unwrap(), name)
+}
+
+/// A folder with one of Debian's packages and what it needs, for apt.
+pub fn packages_with(name: &str) -> Result<PathBuf> {
+    let base = Image::base(Release::Bookworm)?;
+    cache::entry(name, &base.lower(), |folder| {
+        let bind = format!("{}:/srv/download:rw", folder.display());
+        let host = Host::start(&base, name, Shape::Networked, &[bind])?;
+        let source = format!("deb {} bookworm main\n", machine::mirror()?);
+        host.put("/etc/apt/sources.list", source, 0o644)?;
+        host.shell(&format!(
+            "apt-get update && apt-get install -y --download-only --no-install-recommends \
+                -o Dir::Cache::archives=/srv/download {name} &&
+             rm -rf /srv/download/partial /srv/download/lock"
+        ))
+        .check()?;
+        let mut index = command(&["apt-ftparchive", "packages", "."]);
+        index.current_dir(folder);
+        let index = run(index, b"", Duration::from_secs(60)).check()?;
+        Ok(std::fs::write(folder.join("Packages"), index)?)
+    })
 }
 
 pub fn host_of(image: &Image, name: &str) -> Host {
