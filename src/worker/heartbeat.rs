@@ -55,6 +55,9 @@ pub struct WorkerStatus {
     /// The process id of the crew that started it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub crew: Option<i32>,
+    /// Identifies the settings of its crew that it runs with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settings: Option<String>,
     /// It is a crew whose members have left, as there were no jobs: the number of workers
     /// that there are as soon as one comes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -83,6 +86,7 @@ impl WorkerStatus {
             php: None,
             why: None,
             crew: None,
+            settings: None,
             stands_for: None,
         }
     }
@@ -98,11 +102,17 @@ impl Heartbeat {
         Heartbeat::with(run, WorkerStatus::new(own_pid()))
     }
 
-    /// That of a member of this crew.
-    pub fn of_member(run: &Path, crew: i32) -> io::Result<Heartbeat> {
-        let crew = Some(crew);
+    /// That of a member of this crew, with these settings.
+    pub fn of_member(run: &Path, crew: i32, settings: Option<String>) -> io::Result<Heartbeat> {
         let status = WorkerStatus::new(own_pid());
-        Heartbeat::with(run, WorkerStatus { crew, ..status })
+        Heartbeat::with(
+            run,
+            WorkerStatus {
+                crew: Some(crew),
+                settings,
+                ..status
+            },
+        )
     }
 
     /// That of a crew that stands for so many workers.

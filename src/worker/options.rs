@@ -45,7 +45,7 @@ options! {
         /// End a job that takes longer, and retry it [default: no limit]
         #[arg(value_name = "SECONDS", value_parser = seconds(1, 604_800))]
         job_timeout: Seconds,
-        /// Stop PHP after this many idle seconds
+        /// Stop PHP, and all workers but one process, after this many idle seconds
         #[arg(value_name = "SECONDS", hide_short_help = true, value_parser = seconds(1, 86_400))]
         idle_timeout: Seconds = Seconds(300),
         /// Restart PHP once it is older than this (fork)

@@ -114,7 +114,10 @@ impl<'a> Worker<'a> {
         heartbeat::sweep(&paths.run);
         let crew = rustix::process::getppid().filter(|_| args.one);
         let heartbeat = match crew {
-            Some(crew) => Heartbeat::of_member(&paths.run, crew.as_raw_nonzero().get()),
+            Some(crew) => {
+                let settings = adopted.as_ref().and_then(|it| it.settings.member_hash());
+                Heartbeat::of_member(&paths.run, crew.as_raw_nonzero().get(), settings)
+            }
             None => Heartbeat::start(&paths.run),
         };
         let heartbeat = heartbeat.map_err(|e| {

@@ -1,7 +1,7 @@
 //! What can change while a site's crew runs: a file of root's, which setup writes, and
 //! which the crew and its members look at between jobs. It holds no secrets.
 
-use std::io::{self, Read};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -65,16 +65,24 @@ impl CrewSettings {
         toml::from_str(text)
     }
 
-    /// Whether a member can go on with these settings instead of `other`: only what
-    /// concerns the crew as a whole differs.
+    /// What of them concerns a member: not the number.
+    fn of_member(&self) -> Self {
+        CrewSettings {
+            workers: Workers::fixed(1),
+            worker_budget: None,
+            ..self.clone()
+        }
+    }
+
+    /// Whether a member can go on with these settings instead of `other`.
     pub fn is_alike_for_members(&self, other: &Self) -> bool {
-        let (workers, worker_budget) = (self.workers, self.worker_budget);
-        *self
-            == CrewSettings {
-                workers,
-                worker_budget,
-                ..other.clone()
-            }
+        self.of_member() == other.of_member()
+    }
+
+    /// Identifies what of them concerns a member; `None` if they have no text.
+    pub fn member_hash(&self) -> Option<String> {
+        let text = self.of_member().to_text().ok()?;
+        Some(hash(text.as_bytes()))
     }
 }
 
@@ -111,34 +119,37 @@ pub struct Adopted {
 
 impl Adopted {
     pub fn read(path: &Path) -> Result<Adopted, Problem> {
-        let failed = |why: String| {
-            Problem::new(
-                format!("read the workers' settings in {}", path.display()),
-                why,
-            )
-            .help("run 'wp-gears setup', which writes it")
-        };
-        let text = text(path).map_err(|e| failed(e.to_string()))?;
-        let settings = CrewSettings::of_text(&text).map_err(|e| failed(e.to_string()))?;
+        Adopted::of_text(path, &text(path)?)
+    }
+
+    fn of_text(path: &Path, text: &str) -> Result<Adopted, Problem> {
         Ok(Adopted {
             path: path.to_owned(),
             hash: hash(text.as_bytes()),
-            settings,
+            settings: CrewSettings::of_text(text).map_err(|e| failed(path, e))?,
         })
     }
 
     /// The settings that are in the file now, if they are others.
     pub fn changed(&self) -> Result<Option<Adopted>, Problem> {
-        let now = Adopted::read(&self.path)?;
-        Ok((now.hash != self.hash).then_some(now))
+        let text = text(&self.path)?;
+        match hash(text.as_bytes()) == self.hash {
+            true => Ok(None),
+            false => Adopted::of_text(&self.path, &text).map(Some),
+        }
     }
 }
 
-fn text(path: &Path) -> io::Result<String> {
+fn failed(path: &Path, why: impl std::fmt::Display) -> Problem {
+    let what = format!("read the workers' settings in {}", path.display());
+    Problem::new(what, why).help("run 'wp-gears setup', which writes it")
+}
+
+fn text(path: &Path) -> Result<String, Problem> {
     let mut text = String::new();
-    plain::open(path)?
-        .take(MAX_SIZE)
-        .read_to_string(&mut text)?;
+    plain::open(path)
+        .and_then(|file| file.take(MAX_SIZE).read_to_string(&mut text))
+        .map_err(|e| failed(path, e))?;
     Ok(text)
 }
 

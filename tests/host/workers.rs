@@ -20,11 +20,21 @@ fn no_job_is_lost_or_run_twice_by_what_happens_to_supervisor() {
     during_jobs(&host, |host| {
         host.run(&["wp-gears", "reload", "--wait"]).exits(0);
     });
-    phase("another number of workers");
-    // More workers: the group is replaced after running jobs have finished.
-    during_jobs(&host, |host| {
-        on_site(host, "setup", &["--workers", "2"]).exits(0);
-    });
+    phase("another number of workers, and other options");
+    let crew = crew(&host);
+    for words in [
+        ["--workers", "8"],
+        ["--workers", "1"],
+        ["--workers", "2"],
+        ["--max-jobs", "4000"],
+    ] {
+        during_jobs(&host, |host| {
+            on_site(host, "setup", &words).exits(0);
+            on_site(host, "plan", &["--check"]).exits(0);
+        });
+        assert_eq!(self::crew(&host), crew, "{words:?}");
+    }
+    host.run(&["wp-gears", "doctor"]).exits(0);
     phase("supervisord is killed");
     // Its workers go on without it, and systemd restarts it.
     during_jobs(&host, |host| {
@@ -32,6 +42,12 @@ fn no_job_is_lost_or_run_twice_by_what_happens_to_supervisor() {
         assert_eq!(supervisord.len(), 1);
         host.kill9(supervisord[0].pid);
     });
+}
+
+/// The process that supervisord runs for the site.
+fn crew(host: &Host) -> String {
+    host.run(&["supervisorctl", "pid", "wp-gears-site:wp-gears-site_00"])
+        .ok()
 }
 
 /// Twelve jobs of 1.5 s, and what to do to the host while some of them run.

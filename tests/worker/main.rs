@@ -10,6 +10,7 @@ mod software;
 
 mod check;
 mod crew;
+mod idle;
 mod inherited;
 mod jobs;
 mod lab;
@@ -25,5 +26,6 @@ mod rules;
 mod scale;
 mod seal;
 mod sites;
+mod soak;
 mod status;
 mod switch;

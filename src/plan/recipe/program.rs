@@ -102,7 +102,7 @@ fn command(site: &SiteResolved) -> Vec<String> {
 
 /// What the site's crew runs with: of the options, those that differ from the defaults,
 /// and some that a reader expects.
-fn settings(site: &SiteResolved) -> CrewSettings {
+pub fn settings(site: &SiteResolved) -> CrewSettings {
     let always = WorkerOptions {
         php: Some(site.php.path.clone()),
         worker_mode: Some(site.worker.worker_mode),

@@ -23,7 +23,7 @@ use crate::resource::program::{Ensure, Program};
 use crate::resource::service::{self, Service};
 use crate::resource::worker_folder::{Contents, WorkerFolder};
 use crate::supervisor::rpc::SupervisorClient;
-use crate::worker::{Paths, crew_status};
+use crate::worker::{Paths, crew_status, heartbeat};
 
 /// supervisord, which has to run before any site depends on it.
 pub fn supervisor(
@@ -124,7 +124,7 @@ pub fn program(
     let group = |name: &str, ensure| Program::new(name, ensure, supervisor, patience);
     let workers = group(&site.program, Ensure::Running).defined_in(&file);
     let (settings, hash) = definition::settings_file(site)?;
-    let adopted = adopted(site, settings.path.clone(), hash);
+    let adopted = adopted(site, settings.path.clone(), hash, patience);
     items.site(site, settings);
     items.site(site, file);
     if !live {
@@ -140,32 +140,48 @@ pub fn program(
     Ok(())
 }
 
-/// The running crew has adopted its settings.
-fn adopted(site: &SiteResolved, path: PathBuf, wanted: String) -> Check {
+/// The running crew has adopted its settings. Its members do so once their jobs are over;
+/// that is waited for where they would lose their job server.
+fn adopted(site: &SiteResolved, path: PathBuf, wanted: String, patience: Duration) -> Check {
     let run = Paths::new(Path::new(BASE), &site.name).run;
     let dir = site.dir.clone();
+    let moves = !site.servers_left_behind.is_empty();
+    let of_member = definition::settings(site).member_hash();
     Check {
         condition: Condition::SettingsAdopted(dir.clone()),
         after: ResourceId::File(path.clone()),
-        patience: Duration::from_secs(10),
+        patience: match moves {
+            true => patience,
+            false => Duration::from_secs(10),
+        },
         when: When::Always,
         probe: Box::new(move |_| {
             let crews = crew_status::read(&run).unwrap_or_default();
-            if crews
+            let has = crews
                 .iter()
-                .any(|crew| crew.settings.as_ref() == Some(&wanted))
-            {
-                return Ok(());
-            }
+                .find(|it| it.settings.as_ref() == Some(&wanted));
+            let why = match has {
+                None if crews.is_empty() => "their crew has not reported".into(),
+                None => "their crew still has other settings".into(),
+                Some(crew) => {
+                    let members = heartbeat::read(&run).unwrap_or_default();
+                    let late = members
+                        .iter()
+                        .find(|it| it.crew == Some(crew.pid) && it.settings != of_member);
+                    match late.filter(|_| moves) {
+                        None => return Ok(()),
+                        Some(late) => format!(
+                            "process {} still runs a job of a former job server",
+                            late.pid
+                        ),
+                    }
+                }
+            };
             let what = format!(
                 "have the workers of {} adopt {}",
                 dir.display(),
                 path.display()
             );
-            let why = match crews.is_empty() {
-                true => "their crew has not reported",
-                false => "their crew still has other settings",
-            };
             Err(Problem::new(what, why)
                 .help("see the site's log, then run again")
                 .into())

@@ -7,11 +7,12 @@ mod bell;
 mod members;
 mod scaling;
 
+use std::io;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal as Received;
 use rustix::event::{PollFd, PollFlags};
-use rustix::process::{Signal, getpid};
+use rustix::process::{Signal, getpid, set_parent_process_death_signal};
 
 use crate::base::clock::now_ms;
 use crate::base::problem::Problem;
@@ -30,7 +31,7 @@ use crate::worker::rest::{LOOK, Rest};
 use crate::worker::rules::Rules;
 use crate::worker::seal::{Sealing, is_exclusive};
 use crate::worker::settings::{self, Adopted};
-use crate::worker::signals::{self, Signals};
+use crate::worker::signals::{self, LEAVE, Signals};
 use crate::worker::store::JobStore;
 use crate::worker::{Paths, client_id, status_file};
 
@@ -64,6 +65,10 @@ struct Crew<'a> {
 
 pub(super) fn run(given: &WorkerArgs, adopted: Option<Adopted>) -> anyhow::Result<()> {
     let signals = Signals::take()?;
+    if adopted.is_some() {
+        // If supervisord is killed, the next one starts another crew.
+        set_parent_process_death_signal(Some(LEAVE)).map_err(io::Error::from)?;
+    }
     let args = settings::args(given, adopted.as_ref().map(|it| &it.settings));
     let log = SiteLog::open(&args.log(), format!("crew {}", std::process::id()));
     let mut crew = Crew::new(given, args, adopted, &log)?;
@@ -129,6 +134,12 @@ impl<'a> Crew<'a> {
                 Received::SIGUSR1 => {
                     self.members.signal_all(Signal::USR1);
                     self.look_at = now;
+                }
+                // Without it, its members finish their jobs and exit.
+                Received::SIGUSR2 if self.adopted.is_some() => {
+                    self.log
+                        .line("supervisord is gone: leaving the site to another crew");
+                    return false;
                 }
                 _ => {}
             }

@@ -15,6 +15,8 @@ use super::{lab, wait_for};
 pub struct Gearmand {
     pub server: Server,
     queue: Option<PathBuf>,
+    /// How many files it may open, if not as many as it does by itself.
+    pub files: Option<u32>,
     child: Option<Child>,
 }
 
@@ -29,6 +31,7 @@ impl Gearmand {
         let mut gearmand = Gearmand {
             server: format!("127.0.0.1:{port}").parse().unwrap(),
             queue,
+            files: None,
             child: None,
         };
         gearmand.start();
@@ -40,6 +43,7 @@ impl Gearmand {
         Gearmand {
             server,
             queue: None,
+            files: None,
             child: None,
         }
     }
@@ -57,6 +61,10 @@ impl Gearmand {
                 .arg("--queue-type=libsqlite3")
                 .arg(format!("--libsqlite3-db={}", queue.display()));
         }
+        command.args(
+            self.files
+                .map(|files| format!("--file-descriptors={files}")),
+        );
         let child = command
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -76,6 +84,10 @@ impl Gearmand {
 
     fn admin(&self) -> Option<Admin> {
         Admin::connect(&self.server, Duration::from_secs(5)).ok()
+    }
+
+    pub fn status(&self) -> Option<Vec<FunctionStatus>> {
+        self.admin()?.status().ok()
     }
 
     pub fn queue(&self, function: &str) -> Option<FunctionStatus> {

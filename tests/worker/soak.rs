@@ -1,0 +1,122 @@
+//! Everything that can change or die while a crew runs jobs, for minutes. It runs when
+//! asked: `WP_GEARS_SOAK=600 cargo test --test worker soak -- --ignored --nocapture`
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use wp_gears::worker::settings::CrewSettings;
+use wp_gears::worker::workers::Workers;
+
+use super::lab::{Site, Worker, children, lab, signal, sleep};
+
+/// Jobs for each second, on average.
+const RATE: usize = 5;
+
+#[test]
+#[ignore = "takes minutes"]
+fn soak() {
+    let seconds = std::env::var("WP_GEARS_SOAK").ok();
+    let seconds: usize = seconds.map_or(600, |text| text.parse().unwrap());
+    let mut site = Site::new("soak");
+    let program = lab().dir.join("lib/soak/wp-gears");
+    fs::create_dir_all(program.parent().unwrap()).unwrap();
+    fs::copy(lab().dir.join("lib/wp-gears"), &program).unwrap();
+    let mut settings = CrewSettings {
+        workers: Workers::fixed(2),
+        ..CrewSettings::default()
+    };
+    let mut crew = Worker::crew_of_program(&program, &site, &settings);
+    let jobs = seconds * RATE;
+    let mut added = 0;
+    let mut at_risk: BTreeSet<String> = BTreeSet::new();
+    let (mut members_killed, mut crews_killed, mut servers_killed) = (0, 0, 0);
+    let start = Instant::now();
+    let mut round = 0;
+    while start.elapsed() < Duration::from_secs(seconds as u64) {
+        let due = (start.elapsed().as_secs() as usize + 1) * RATE;
+        let more = due.min(jobs).saturating_sub(added);
+        let batch: Vec<(&str, Value)> = (added..added + more)
+            .map(|n| ("t_sleep", json!([n.to_string(), 20 + n * 7919 % 300])))
+            .collect();
+        if !batch.is_empty() {
+            site.add_many(&batch);
+            added += more;
+        }
+        match round % 8 {
+            0 => settings.workers = Workers::fixed(8),
+            1 => replace(&program),
+            2 => settings.options.max_jobs = Some(50 + round as u64),
+            3 => {
+                let out = site.out();
+                if let Some(member) = children(crew.pid()).first() {
+                    signal(*member, "KILL");
+                    members_killed += 1;
+                }
+                sleep(50);
+                at_risk.extend(begun_since(&site, &out));
+            }
+            4 => settings.workers = Workers::fixed(1),
+            5 => {
+                let out = site.out();
+                site.gearmand.kill();
+                servers_killed += 1;
+                sleep(300);
+                at_risk.extend(begun_since(&site, &out));
+                site.gearmand.start();
+            }
+            6 => {
+                crew.signal("KILL");
+                crews_killed += 1;
+                crew = Worker::crew_of_program(&program, &site, &settings);
+            }
+            _ => settings.workers = Workers::fixed(2 + round % 3),
+        }
+        site.settings(&settings);
+        round += 1;
+        sleep(1500);
+    }
+    settings.workers = Workers::fixed(8);
+    site.settings(&settings);
+    let all = |site: &Site| -> BTreeMap<String, usize> {
+        site.lines("begun")
+            .into_iter()
+            .fold(BTreeMap::new(), |mut all, line| {
+                *all.entry(line).or_default() += 1;
+                all
+            })
+    };
+    let end = Instant::now();
+    while site.out().iter().collect::<BTreeSet<_>>().len() < added {
+        assert!(end.elapsed().as_secs() < 180, "{}", site.log());
+        sleep(100);
+    }
+    let twice: Vec<String> = all(&site)
+        .into_iter()
+        .filter(|(_, times)| *times > 1)
+        .map(|(line, _)| line)
+        .collect();
+    println!(
+        "{added} jobs in {seconds} s, {round} changes: 0 lost, {} twice; killed: {members_killed} members, {servers_killed} job servers, {crews_killed} crews",
+        twice.len()
+    );
+    let unexpected: Vec<_> = twice.iter().filter(|it| !at_risk.contains(*it)).collect();
+    assert!(unexpected.is_empty(), "{unexpected:?}: {}", site.log());
+    assert!(site.kept().is_empty(), "{:?}", site.kept());
+    crew.stop();
+}
+
+/// The jobs that have begun, and had not ended when there were these lines.
+fn begun_since(site: &Site, out: &[String]) -> BTreeSet<String> {
+    let out: BTreeSet<&String> = out.iter().collect();
+    let begun = site.lines("begun").into_iter();
+    begun.filter(|line| !out.contains(line)).collect()
+}
+
+/// Puts another file in the program's place.
+fn replace(program: &std::path::Path) {
+    let new = program.with_extension("new");
+    fs::copy(program, &new).unwrap();
+    fs::rename(new, program).unwrap();
+}
