@@ -1,11 +1,12 @@
 //! Who reaches the job server, which has no passwords: other machines, if it listens on
 //! more than loopback, and the other owners whose sites use it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
 use crate::base::problem::Problem;
+use crate::gearman::instance::JobServer;
 use crate::host::Host;
 use crate::host::files::Node;
 use crate::intent::adopt::by_site;
@@ -88,6 +89,13 @@ pub fn notes(host: &Host, resolved: &Resolved) -> Vec<String> {
         ));
     }
     notes.extend(neighbours(host, resolved));
+    notes.extend(common_users(&own.owners).into_iter().map(|(uid, owners)| {
+        format!(
+            "{} serves pages of {}, so it reaches the job servers of all of them: give each a php-fpm pool with a user of its own",
+            host.user_name(uid),
+            list(&owners)
+        )
+    }));
     notes.extend(shared_pools(host, resolved));
     notes
 }
@@ -129,6 +137,18 @@ pub fn neighbours(host: &Host, resolved: &Resolved) -> Option<String> {
     })
 }
 
+/// Users who are admitted to the job servers of several owners, with these.
+fn common_users(servers: &[JobServer]) -> BTreeMap<u32, BTreeSet<&str>> {
+    let mut users: BTreeMap<u32, BTreeSet<&str>> = BTreeMap::new();
+    for server in servers {
+        for uid in &server.admits {
+            users.entry(*uid).or_default().insert(&server.owner);
+        }
+    }
+    users.retain(|_, owners| owners.len() > 1);
+    users
+}
+
 /// Sites of different owners whose code runs as one user.
 pub fn shared_pools(host: &Host, resolved: &Resolved) -> Vec<String> {
     let users: BTreeSet<&str> = resolved.sites.iter().map(|it| it.user.as_str()).collect();
@@ -164,6 +184,20 @@ fn list(names: &BTreeSet<&str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_user_who_serves_pages_of_several_owners_is_known() {
+        let server = |owner: &str, admits: &[u32]| JobServer {
+            owner: owner.into(),
+            port: 4731,
+            admits: admits.iter().copied().collect(),
+        };
+        let alone = [server("a", &[1]), server("b", &[2])];
+        assert!(common_users(&alone).is_empty());
+        let shared = [server("a", &[1, 33]), server("b", &[2, 33])];
+        let expected = BTreeMap::from([(33, BTreeSet::from(["a", "b"]))]);
+        assert_eq!(common_users(&shared), expected);
+    }
 
     #[test]
     fn addresses_are_of_the_machine_private_or_reached_from_everywhere() {

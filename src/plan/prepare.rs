@@ -67,6 +67,17 @@ pub fn prepare(host: &Host, spec: &Spec, run: Run) -> Result<Prepared> {
             resolved.notes.extend(notes);
         }
         let mut bad = fit::unparsable(host, &resolved, &plan);
+        for server in &resolved.host.owners {
+            let Err(error) = port_is_free(host, server.port, &server.address(), &plan) else {
+                continue;
+            };
+            let problem = error
+                .downcast::<Problem>()?
+                .help("stop that program, or choose another port with --owner-ports USER:PORT");
+            plan.refuse(Scope::Owner(server.owner.clone()), problem.clone().into());
+            let sites = resolved.sites.iter().filter(|it| it.user == server.owner);
+            bad.extend(sites.map(|it| (Scope::Site(it.name.clone()), problem.clone().into())));
+        }
         let depends = run.start && !resolved.host.roles.contains(&Role::Server);
         let asks = |site: &&SiteResolved| {
             depends || site.existing.is_none() || !site.names_left_behind().is_empty()

@@ -73,6 +73,22 @@ fn each_owner_gets_a_job_server_that_comes_and_goes_with_the_sites() {
 }
 
 #[test]
+fn without_systemd_it_is_refused() {
+    let root = two_owners();
+    std::fs::remove_dir_all(root.at("/lib/systemd")).unwrap();
+    root.put(INTENT, BOTH);
+    let before = root.tree();
+    let output = root.run(&["setup", "--yes"]);
+    assert_eq!(code(&output), 1, "{}", text(&output));
+    assert!(
+        text(&output).contains("systemd has to start the job servers"),
+        "{}",
+        text(&output)
+    );
+    assert_eq!(root.tree(), before);
+}
+
+#[test]
 fn ports_are_given_once() {
     for (ports, says) in [
         ("alice:4730", "the shared job server has it"),

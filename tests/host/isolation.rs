@@ -35,6 +35,9 @@ fn two_owners(name: &str) -> Host {
     host.run(&["apt-get", "update"]).ok();
     site::add(&host, ALICE, "alice", "alice.test").unwrap();
     site::add(&host, BOB, "bob", "bob.test").unwrap();
+    // WordPress asks for its wp-cron.php by that name.
+    host.shell("echo 127.0.0.1 alice.test bob.test >>/etc/hosts")
+        .ok();
     host.shell("chmod 1777 /srv/jobs; useradd -m mallory").ok();
     host
 }
@@ -206,12 +209,21 @@ fn owners_cannot_reach_each_others_jobs() {
     host.shell(listen).ok();
     let told = doctor(&host, 1);
     assert!(told.stdout.contains("user mallory"), "{told}");
-    let code = "require '/srv/alice/wp-load.php'; wp_async_task_add('test_job', ['n' => 3]);";
+    let code = "require '/srv/alice/wp-load.php'; wp_async_task_add('nothing', []);";
     host.as_user("alice", &["php", "-r", code]).ok();
     assert!(!host.exists("/tmp/got"), "mallory got a job");
     host.shell("pkill -u mallory; rm -f /tmp/listens").ok();
     host.run(&["wp-gears", "doctor", "--fix", "--yes"]);
     doctor(&host, 0);
+
+    phase("gearmand is upgraded");
+    host.shell("cp -p /usr/sbin/gearmand /usr/sbin/new && mv /usr/sbin/new /usr/sbin/gearmand")
+        .ok();
+    let plan = host.run(&["wp-gears", "plan", "--check"]).exits(3);
+    assert!(plan.stdout.contains("its program was replaced"), "{plan}");
+    host.run(&["wp-gears", "setup", "--yes"]).exits(0);
+    let again = host.run(&["wp-gears", "setup", "--yes"]).exits(0);
+    assert!(again.stdout.contains("Nothing to change."), "{again}");
 
     phase("reboot");
     host.reboot().unwrap();
@@ -309,6 +321,38 @@ fn isolation_is_switched_on_and_off_without_losing_a_job() {
     jobs_of_both_run(&host);
     let again = host.run(&["wp-gears", "setup", "--yes"]).exits(0);
     assert!(again.stdout.contains("Nothing to change."), "{again}");
+
+    phase("mallory has a port before its owner");
+    host.shell(
+        "setsid runuser -u mallory -- php -r '
+            $s = stream_socket_server(\"tcp://127.0.0.1:4731\"); touch(\"/tmp/listens\");
+            sleep(600);' >/dev/null 2>&1 </dev/null &
+         until [ -e /tmp/listens ]; do sleep 0.1; done",
+    )
+    .ok();
+    let refused = host.run(&on).exits(1);
+    assert!(refused.text().contains("--owner-ports"), "{refused}");
+    assert_eq!(port_of(&host, ALICE), "127.0.0.1:4730");
+    assert_eq!(port_of(&host, BOB), "127.0.0.1:4732", "{refused}");
+    host.shell("pkill -u mallory").ok();
+
+    phase("in memory");
+    let words = ["wp-gears", "setup", "--queue", "memory", "--yes"];
+    host.run(&words).exits(0);
+    doctor(&host, 0);
+    jobs_of_both_run(&host);
+    each_reaches_only_the_own(&host);
+    host.run(&["wp-gears", "pause", "--wait"]).exits(0);
+    alice.send(1, 2, 0.0).ok();
+    let words = ["wp-gears", "setup", "--queue", "sqlite", "--yes"];
+    let refused = host.run(&words).exits(1);
+    assert!(refused.text().contains("2 jobs are queued"), "{refused}");
+    host.run(&["wp-gears", "resume"]).exits(0);
+    alice.wait_for(2, Duration::from_secs(20));
+    host.run(&words).exits(0);
+    host.run(&["rm", "-f", "/srv/jobs/done"]).ok();
+    doctor(&host, 0);
+    jobs_of_both_run(&host);
 }
 
 #[test]

@@ -41,6 +41,12 @@ pub fn resources(
         shared: true,
     });
     let gearmand = &platform.family.gearmand;
+    // One question to systemd about all of them.
+    let units: Vec<String> = resolved.owners.iter().map(JobServer::unit).collect();
+    let units: Vec<&str> = units.iter().map(String::as_str).collect();
+    if let (Some(first), true) = (units.first(), live) {
+        host.unit(first, &units)?;
+    }
     for server in &resolved.owners {
         of_owner(host, items, gearmand, resolved, server, waiting, live)?;
     }
@@ -169,6 +175,10 @@ impl Planned {
         let Some(process) = host.process(unit.main_pid) else {
             return Ok(None);
         };
+        let deleted = |exe: &PathBuf| exe.to_string_lossy().ends_with(" (deleted)");
+        if process.exe.as_ref().is_some_and(deleted) {
+            return Ok(Some("its program was replaced after it started".into()));
+        }
         if process.args != self.words {
             return Ok(Some("its command line differs from its unit".into()));
         }
