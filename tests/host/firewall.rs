@@ -85,9 +85,3 @@ fn ufw_admits_only_named_peers() {
     // Someone had opened the port already.
     admits_only_named_peers("ufw", "ufw --force enable; ufw allow 4730/tcp");
 }
-
-#[test]
-fn firewalld_admits_only_named_peers() {
-    let open = "systemctl start firewalld; firewall-cmd --permanent --add-port=4730/tcp; firewall-cmd --reload";
-    admits_only_named_peers("firewalld", open);
-}
