@@ -19,6 +19,7 @@ use crate::resource::file::File;
 use crate::site::{config, plugins, queue, settings};
 use crate::worker::function_of;
 use crate::worker::heartbeat::{self, Activity};
+use crate::worker::store;
 
 /// The jobs of a site whose workers are removed; `None` if it submits none. `salt` and
 /// `servers` are those that wp-config.php has lost.
@@ -50,14 +51,20 @@ pub fn of_site(
     let servers = servers
         .or(found.servers)
         .unwrap_or_else(|| own_server(host).into_iter().collect());
+    let failed = Path::new(BASE).join("failed").join(name);
     Ok(Some(Drained {
         purpose: Purpose::StopWorkers(dir.to_owned()),
         // Nobody can run the jobs of a server that does not answer.
-        waiting: Box::new(move |_| Ok(queue::waiting(&functions, &servers))),
+        waiting: Box::new(move |_| Ok(queue::waiting(&functions, &servers) + put_aside(&failed))),
         wish,
         runs: run_jobs(&run),
         busy: false,
     }))
+}
+
+/// The jobs on disk that rules for their hooks do not let run yet.
+fn put_aside(failed: &Path) -> u64 {
+    store::count(failed).map_or(0, |counts| counts.limited as u64)
 }
 
 /// Whether a worker runs that can take jobs.

@@ -42,6 +42,7 @@ mod request;
 mod rhel;
 mod rights;
 mod room;
+mod rules;
 mod sandbox;
 mod sealed;
 mod secrets;
