@@ -8,6 +8,14 @@ use crate::support::{on_site, ready_host};
 
 const LIMIT: Duration = Duration::from_secs(120);
 
+/// supervisor ran each worker, and its command had all options.
+const BEFORE: &str = "f=/etc/supervisor/conf.d/wp-gears-site.conf; \
+    sed -i 's#^command=.*#command=/usr/local/lib/wp-gears/wp-gears worker --site /var/www/site --name site \
+    --servers 127.0.0.1:4730 --php /usr/bin/php --worker-mode fork --job-retries 3 --stop-timeout 300#; \
+    s/^numprocs=.*/numprocs=3/; s/^stopwaitsecs=.*/stopwaitsecs=310/' $f; \
+    rm /var/lib/wp-gears/run/site.settings.toml; supervisorctl update; \
+    until [ $(supervisorctl status | grep -c RUNNING) = 3 ]; do sleep 0.1; done";
+
 #[test]
 fn no_job_is_lost_or_run_twice_by_what_happens_to_supervisor() {
     let host = ready_host("workers");
@@ -34,6 +42,16 @@ fn no_job_is_lost_or_run_twice_by_what_happens_to_supervisor() {
         });
         assert_eq!(self::crew(&host), crew, "{words:?}");
     }
+    host.run(&["wp-gears", "doctor"]).exits(0);
+    phase("the program of the version before");
+    host.shell(BEFORE).ok();
+    during_jobs(&host, |host| {
+        on_site(host, "setup", &[]).exits(0);
+        on_site(host, "plan", &["--check"]).exits(0);
+    });
+    let program = host.shell("cat /etc/supervisor/conf.d/wp-gears-site.conf");
+    let program = program.ok();
+    assert!(program.contains("numprocs=1\n"), "{program}");
     host.run(&["wp-gears", "doctor"]).exits(0);
     phase("supervisord is killed");
     // Its workers go on without it, and systemd restarts it.

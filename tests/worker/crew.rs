@@ -202,7 +202,7 @@ fn an_idle_crew_has_no_members_and_starts_them_for_a_job() {
     site.add("t_line", json!(["1"]));
     site.wait_for_out(20, 1);
     let members = || children(crew.pid()).len();
-    wait_for(10, "the end of the workers", || members() == 0);
+    wait_for(60, "the end of the workers", || members() == 0);
     let document = |words: &[&str]| -> Value {
         let output = site.wp_gears(words);
         serde_json::from_slice(&output.stdout).unwrap()
@@ -218,9 +218,9 @@ fn an_idle_crew_has_no_members_and_starts_them_for_a_job() {
             .is_some_and(|queue| queue.workers == 1)
     });
     site.add("t_line", json!(["2"]));
-    site.wait_for_out(10, 2);
+    site.wait_for_out(30, 2);
     assert!(members() >= 1);
-    wait_for(10, "the end of the workers", || members() == 0);
+    wait_for(60, "the end of the workers", || members() == 0);
     // While paused, nobody starts; then they do.
     let paused = document(&["pause", "--json"]);
     assert_eq!(paused["sites"][0]["workers"], 2, "{paused}");
@@ -233,15 +233,15 @@ fn an_idle_crew_has_no_members_and_starts_them_for_a_job() {
     sleep(500);
     assert_eq!(members(), 0);
     site.wp_gears(&["resume"]);
-    site.wait_for_out(10, 3);
-    wait_for(10, "the end of the workers", || members() == 0);
+    site.wait_for_out(30, 3);
+    wait_for(60, "the end of the workers", || members() == 0);
     // A reload makes one worker look at the site again.
     site.wp_gears(&["reload"]);
-    wait_for(5, "a worker", || members() > 0);
-    wait_for(10, "the end of the workers", || members() == 0);
+    wait_for(30, "a worker", || members() > 0);
+    wait_for(60, "the end of the workers", || members() == 0);
     site.add("t_line", json!(["4"]));
-    site.wait_for_out(10, 4);
-    wait_for(10, "the end of the workers", || members() == 0);
+    site.wait_for_out(30, 4);
+    wait_for(60, "the end of the workers", || members() == 0);
     let before = processor_ms(crew.pid());
     sleep(2000);
     assert_eq!(processor_ms(crew.pid()), before);
