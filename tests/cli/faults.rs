@@ -20,10 +20,12 @@ use crate::root::{Root, SITE, code, text};
 
 /// Runs setup in this process, with a gate before each act.
 fn setup(root: &Path, gate: Box<wp_gears::host::Gate>) -> anyhow::Result<u8> {
+    run_setup(&SETUP, root, gate)
+}
+
+fn run_setup(words: &[&str], root: &Path, gate: Box<wp_gears::host::Gate>) -> anyhow::Result<u8> {
     let host = Host::new(Some(root))?.with_gate(gate);
-    let cli = Cli::parse_from([
-        "wp-gears", "setup", "--site", SITE, "--salt", "a-salt", "--yes",
-    ]);
+    let cli = Cli::parse_from([&["wp-gears"], words].concat());
     let Verb::Setup(args) = cli.command else {
         unreachable!("the words above are setup's");
     };
@@ -46,6 +48,8 @@ fn acts() -> Vec<String> {
 const ROOT: &str = "CUT_OFF_ROOT";
 const ACT: &str = "CUT_OFF_ACT";
 const SIGNAL: &str = "CUT_OFF_SIGNAL";
+/// Setup's words, separated by spaces.
+const WORDS: &str = "CUT_OFF_WORDS";
 
 /// The process that the tests below kill or stop at an act: this binary again. As a
 /// test it is ignored, and it cannot pass: reaching its end is a failure.
@@ -64,7 +68,9 @@ fn cut_off() {
         }
         Ok(())
     };
-    let outcome = setup(Path::new(&root), Box::new(gate));
+    let words = std::env::var(WORDS).unwrap();
+    let words: Vec<&str> = words.split(' ').collect();
+    let outcome = run_setup(&words, Path::new(&root), Box::new(gate));
     panic!("act {act} was not reached: {outcome:?}");
 }
 
@@ -76,6 +82,7 @@ fn cut_off_at(act: usize, signal: Signal, root: &Root) -> Command {
         .env(ROOT, root.path())
         .env(ACT, act.to_string())
         .env(SIGNAL, signal.as_raw().to_string())
+        .env(WORDS, SETUP.join(" "))
         .stdout(std::process::Stdio::null());
     command
 }
@@ -267,6 +274,97 @@ fn a_run_that_crashes_leaves_no_core_file() {
     let root = root.path().to_str().unwrap();
     let program = env!("CARGO_BIN_EXE_wp-gears");
     assert!(!dumps(program, &[&words[..], &[root]].concat()));
+}
+
+const MANY: [&str; 4] = ["/var/www/a", "/var/www/b", "/var/www/c", "/var/www/d"];
+
+/// A root with sites that are set up at the same time, and the words that do it.
+fn many() -> (Root, Vec<&'static str>) {
+    let root = Root::new();
+    let mut words = vec!["setup", "--yes"];
+    for site in MANY {
+        root.site(site);
+        let salt = format!("<?php\ndefine( 'WP_ASYNC_TASK_SALT', 'salt of {site}' );");
+        let config = root.get(&format!("{site}/wp-config.php"));
+        root.put(
+            &format!("{site}/wp-config.php"),
+            &config.replacen("<?php", &salt, 1),
+        );
+        words.extend(["--site", site]);
+    }
+    (root, words)
+}
+
+/// While other sites are worked on too. In every run it is another moment for them.
+#[test]
+fn cut_off_while_many_sites_are_set_up_nothing_is_lost() {
+    let (root, words) = many();
+    let before = root.tree();
+    let output = root.run(&words);
+    assert_eq!(code(&output), 0, "{}", text(&output));
+    let whole = result(&root);
+    let acts = {
+        let (root, words) = many();
+        let count = Arc::new(Mutex::new(0));
+        let seen = count.clone();
+        let gate = move |number: usize, _: &str| {
+            let mut most = seen.lock().unwrap();
+            *most = number.max(*most);
+            Ok(())
+        };
+        assert_eq!(run_setup(&words, root.path(), Box::new(gate)).unwrap(), 0);
+        *count.lock().unwrap()
+    };
+    // The first acts are the host's, which the tests of one site cut off.
+    for act in (acts / 3..acts).step_by(acts / 10) {
+        let (root, words) = many();
+        let mut killed = cut_off_at(act, Signal::KILL, &root);
+        let status = killed.env(WORDS, words.join(" ")).status().unwrap();
+        assert_eq!(status.signal(), Some(9), "act {act} was not reached");
+        let output = root.run(&words);
+        assert_eq!(code(&output), 0, "act {act}: {}", text(&output));
+        assert!(result(&root) == whole, "act {act}: not as after one run");
+        given_back(&root, &before).unwrap_or_else(|why| panic!("act {act}: {why}"));
+    }
+}
+
+#[test]
+fn a_site_that_fails_leaves_the_others_alone() {
+    let (root, words) = many();
+    let before = root.tree();
+    let gate = |_: usize, name: &str| match name == "rename /var/www/b/wp-config.php" {
+        true => Err(std::io::Error::from_raw_os_error(28)),
+        false => Ok(()),
+    };
+    assert_eq!(run_setup(&words, root.path(), Box::new(gate)).unwrap(), 1);
+    let of = |site: &str| PathBuf::from(format!("{}/wp-config.php", &site[1..]));
+    for site in MANY {
+        let changed = root.tree().get(&of(site)) != before.get(&of(site));
+        assert_eq!(changed, site != "/var/www/b", "{site}");
+    }
+    let output = root.run(&words);
+    assert_eq!(code(&output), 0, "{}", text(&output));
+    given_back(&root, &before).unwrap();
+}
+
+#[test]
+fn what_is_done_to_many_sites_is_listed_in_the_order_of_the_plan() {
+    let (root, words) = many();
+    let output = root.run(&words);
+    assert_eq!(code(&output), 0, "{}", text(&output));
+    let said = text(&output);
+    let done: Vec<&str> = said.lines().filter(|line| line.starts_with('✓')).collect();
+    let switches: Vec<usize> = MANY
+        .iter()
+        .map(|site| {
+            let config = format!("{site}/wp-config.php");
+            done.iter().position(|line| line.contains(&config)).unwrap()
+        })
+        .collect();
+    assert!(switches.is_sorted(), "{switches:?}: {done:?}");
+    // All of a site's steps after its plugins come together.
+    let of_a = |line: &&&str| line.contains("[a]");
+    assert!(done[switches[0] + 1..].iter().filter(of_a).count() == 0);
 }
 
 /// root may write what its owner then has no quota for.
