@@ -5,6 +5,7 @@ pub mod binary;
 pub(crate) mod daemon;
 pub mod instance;
 pub mod many;
+pub mod option_names;
 pub mod options;
 pub(crate) mod password;
 pub mod peer;

@@ -3,6 +3,7 @@
 //! byte for byte.
 
 use crate::base::problem::Problem;
+use crate::gearman::option_names::{FLAGS, SHORT, short};
 
 /// An option that gearmand needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,46 +23,6 @@ impl Wanted {
             value: Some(value.to_owned()),
         }
     }
-}
-
-/// gearmand's options that have a short form.
-const SHORT: [(&str, char); 14] = [
-    ("backlog", 'b'),
-    ("daemon", 'd'),
-    ("file-descriptors", 'f'),
-    ("job-retries", 'j'),
-    ("log-file", 'l'),
-    ("listen", 'L'),
-    ("port", 'p'),
-    ("pid-file", 'P'),
-    ("protocol", 'r'),
-    ("round-robin", 'R'),
-    ("queue-type", 'q'),
-    ("threads", 't'),
-    ("user", 'u'),
-    ("worker-wakeup", 'w'),
-];
-
-/// Options without a value: the word that follows is not theirs.
-pub(super) const FLAGS: [&str; 7] = [
-    "check-args",
-    "coredump",
-    "daemon",
-    "keepalive",
-    "round-robin",
-    "store-queue-on-shutdown",
-    "syslog",
-];
-
-pub fn short(name: &str) -> Option<char> {
-    let (_, short) = SHORT.iter().find(|(long, _)| *long == name)?;
-    Some(*short)
-}
-
-/// The option with a short form.
-pub(super) fn long_name(letter: char) -> Option<&'static str> {
-    let (long, _) = SHORT.iter().find(|(_, short)| *short == letter)?;
-    Some(*long)
 }
 
 /// The options of a command line, by their long names, with their values.

@@ -2,7 +2,8 @@
 //! given them.
 
 use crate::base::merge::{self, Piece, Reverted, Unit};
-use crate::gearman::options::{Assignment, FLAGS, Word, all_words, find, long_name, words};
+use crate::gearman::option_names::{FLAGS, long_name};
+use crate::gearman::options::{Assignment, Word, all_words, find, words};
 
 /// Reverts the edit that turned `original` into `left`, in the options file that is
 /// now `current`. Returns the names of options that were kept as well, as somebody

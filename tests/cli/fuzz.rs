@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use crate::common::python;
 use crate::dice::Dice;
 use wp_gears::gearman::binary::Inbox;
+use wp_gears::gearman::option_names::short;
 use wp_gears::gearman::options::{self, Wanted};
 use wp_gears::gearman::undo;
 use wp_gears::supervisor::{block, programs};
@@ -120,7 +121,7 @@ fn any_options_file_is_edited_once_and_for_all_or_refused() {
             );
         }
         for name in &unwanted {
-            let value = options::value(&new, "PARAMS", name, options::short(name));
+            let value = options::value(&new, "PARAMS", name, short(name));
             assert_eq!(value, None, "seed {seed}: {shown}");
         }
         let mine = [&new[..], b"\n# mine\n"].concat();

@@ -10,6 +10,7 @@ mod parallel;
 mod root;
 
 mod ansible;
+mod by_hand;
 mod claims;
 mod compatibility;
 mod documents;
