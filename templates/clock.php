@@ -19,6 +19,8 @@ final class WP_Gears_Clock {
 
 	/** @var float When the boot was over. */
 	private static $booted;
+	/** @var float To when those times were moved. */
+	private static $now;
 	/** @var array[] Where those times are: object or class, property, class that declares it. */
 	private static $places = array();
 
@@ -28,6 +30,7 @@ final class WP_Gears_Clock {
 	 */
 	public static function look() {
 		self::$booted = microtime( true );
+		self::$now    = self::$booted;
 		self::$places = array();
 		$seen         = new SplObjectStorage();
 		$queue        = array();
@@ -96,30 +99,31 @@ final class WP_Gears_Clock {
 		return ( is_float( $value ) && $value >= $from || is_int( $value ) && $value >= (int) $from ) && $value <= self::$booted;
 	}
 
-	/** Moves them to just before the job. */
+	/** Moves them to just before a job. */
 	public static function set( $now ) {
-		$later  = $now - self::$booted;
+		$later  = $now - self::$now;
+		$whole  = (int) ( round( $now - self::$booted ) - round( self::$now - self::$booted ) );
 		$places = self::$places;
 
-		self::$places                  = array();
+		self::$now                     = $now;
 		$_SERVER['REQUEST_TIME_FLOAT'] += $later;
 		$_SERVER['REQUEST_TIME']       = (int) $_SERVER['REQUEST_TIME_FLOAT'];
 		foreach ( $places as $place ) {
 			list( $holder, $name, $class ) = $place;
 			try {
 				if ( null === $holder ) {
-					$GLOBALS[ $name ] = self::moved( $GLOBALS[ $name ], $later );
+					$GLOBALS[ $name ] = self::moved( $GLOBALS[ $name ], $later, $whole );
 				} elseif ( ! property_exists( $class, $name ) ) {
-					$holder->$name = self::moved( $holder->$name, $later );
+					$holder->$name = self::moved( $holder->$name, $later, $whole );
 				} else {
 					$property = new ReflectionProperty( $class, $name );
 					if ( PHP_VERSION_ID < 80100 ) {
 						$property->setAccessible( true );
 					}
 					if ( is_string( $holder ) ) {
-						$property->setValue( null, self::moved( $property->getValue(), $later ) );
+						$property->setValue( null, self::moved( $property->getValue(), $later, $whole ) );
 					} else {
-						$property->setValue( $holder, self::moved( $property->getValue( $holder ), $later ) );
+						$property->setValue( $holder, self::moved( $property->getValue( $holder ), $later, $whole ) );
 					}
 				}
 			} catch ( Throwable $readonly ) {
@@ -128,7 +132,8 @@ final class WP_Gears_Clock {
 		}
 	}
 
-	private static function moved( $time, $later ) {
-		return is_int( $time ) ? $time + (int) round( $later ) : $time + $later;
+	/** $whole: by how much whole seconds move, so that many small moves add up to the right one. */
+	private static function moved( $time, $later, $whole ) {
+		return is_int( $time ) ? $time + $whole : $time + $later;
 	}
 }

@@ -9,6 +9,11 @@ if ( ! defined( 'DOING_ASYNC' ) ) {
 }
 
 final class WP_Gears_Database {
+	/** @var wpdb|null Whose connection is handed over. */
+	private static $wpdb;
+	/** @var int How many queries the boot took. */
+	private static $queries = 0;
+
 	/** Closes all connections, before the first job. */
 	public static function disconnect() {
 		global $wpdb;
@@ -88,8 +93,83 @@ final class WP_Gears_Database {
 		return ! empty( $wpdb->dbh );
 	}
 
+	/**
+	 * Whether a process can connect and then leave the connection to one that it forks: it has to be WordPress's own code
+	 * that connects, so that there is one connection and nobody else knows of it, and it must not be encrypted, which is a
+	 * state that two processes cannot share.
+	 */
+	public static function can_hand_over() {
+		global $wpdb;
+		if ( ! defined( 'MYSQLI_ASYNC' ) || ! function_exists( 'mysqli_reap_async_query' ) || wp_using_ext_object_cache() ) {
+			return false;
+		}
+		if ( ! $wpdb instanceof wpdb || ! $wpdb->dbh instanceof mysqli || property_exists( $wpdb, 'dbhs' ) ) {
+			return false;
+		}
+		if ( ! self::is_of_wordpress( new ReflectionMethod( $wpdb, 'db_connect' ) ) || 0 === strpos( DB_HOST, 'p:' ) ) {
+			return false; // A persistent connection is not closed.
+		}
+		try {
+			$answer = $wpdb->dbh->query( "SHOW SESSION STATUS LIKE 'Ssl_cipher'" );
+			$row    = $answer instanceof mysqli_result ? $answer->fetch_row() : null;
+		} catch ( Throwable $e ) {
+			return false;
+		}
+		if ( ! isset( $row[1] ) || '' !== $row[1] ) {
+			return false;
+		}
+		self::$wpdb    = $wpdb;
+		self::$queries = $wpdb->num_queries;
+		return true;
+	}
+
+	/** Whether the class or method is WordPress's own, not that of a drop-in. */
+	public static function is_of_wordpress( $code ) {
+		return realpath( dirname( (string) $code->getFileName() ) ) === realpath( ABSPATH . WPINC );
+	}
+
+	/**
+	 * Leaves the connection to the process that is forked next. While an answer is outstanding, mysqlnd closes a connection
+	 * without saying goodbye, which would end it for the other process too.
+	 */
+	public static function hand_over() {
+		global $wpdb;
+		return true === $wpdb->dbh->query( 'DO 0', MYSQLI_ASYNC );
+	}
+
+	/** In the new process: the connection is its own from now on. */
+	public static function take_over() {
+		global $wpdb;
+		try {
+			return true === $wpdb->dbh->reap_async_query();
+		} catch ( Throwable $e ) {
+			return false;
+		}
+	}
+
+	/** In the process that has forked it: closes the descriptor. */
+	public static function let_go() {
+		global $wpdb, $wp_object_cache;
+		self::close( $wpdb->dbh );
+		$wpdb->dbh         = null;
+		$wpdb->queries     = array();
+		$wpdb->num_queries = self::$queries;
+		$wp_object_cache   = null;
+	}
+
+	/** Whether PHP has a single connection: to look for others takes long, as it writes to the memory of all that it meets. */
+	private static function is_alone() {
+		$counts = function_exists( 'mysqli_get_client_stats' ) ? mysqli_get_client_stats() : array();
+		return isset( $counts['active_connections'] ) && '1' === (string) $counts['active_connections'];
+	}
+
 	/** Closes connections properly, so that the database does not log them as aborted. */
 	public static function hang_up() {
+		global $wpdb;
+		if ( null !== self::$wpdb && self::$wpdb === $wpdb && self::is_alone() ) {
+			self::close( $wpdb->dbh );
+			return;
+		}
 		foreach ( $GLOBALS as $value ) {
 			self::close( $value );
 			if ( $value instanceof wpdb ) {

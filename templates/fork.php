@@ -123,7 +123,6 @@ final class WP_Gears_Fork {
 		for ( $i = random_int( 0, 999 ); $i > 0; $i-- ) {
 			lcg_value();
 		}
-		clearstatcache( true );
 	}
 
 	/** Creates a new, empty object cache. The stored data of a persistent cache is not affected. */

@@ -74,6 +74,7 @@ final class WP_Gears_Runner {
 			'settled' => true,
 			'trace'   => null,
 			'seal'    => true,
+			'ahead'   => true,
 		);
 		$script = self::$hello['site'] . '/wp-gears-runner.php';
 		foreach ( array( 'SCRIPT_FILENAME', 'SCRIPT_NAME', 'PHP_SELF', 'PATH_TRANSLATED' ) as $key ) {
@@ -84,6 +85,12 @@ final class WP_Gears_Runner {
 		$_SERVER['argv'] = $GLOBALS['argv'];
 		$_SERVER['argc'] = 1;
 
+		foreach ( array( 'USE_ZEND_ALLOC_HUGE_PAGES' => '1', 'GLIBC_TUNABLES' => 'glibc.malloc.hugetlb=1' ) as $name => $ours ) {
+			if ( function_exists( 'getenv' ) && function_exists( 'putenv' ) && getenv( $name ) === $ours ) {
+				putenv( $name ); // Not for the programs that jobs start.
+				unset( $_SERVER[ $name ], $_ENV[ $name ] );
+			}
+		}
 		if ( isset( self::$hello['predefine'] ) ) {
 			self::predefine( self::$hello['predefine'] );
 		}
@@ -143,8 +150,9 @@ final class WP_Gears_Runner {
 			@cli_set_process_title( "wp-gears $name: waiting for jobs" );
 		}
 		$unsealed = self::$hello['seal'] ? WP_Gears_Keys::learn( self::$hello['run'], $plugin->client() ) : 'seal = false';
-		WP_Gears_Work::start( $plugin->engine() );
+		WP_Gears_Work::start( $plugin->engine(), self::$hello['ahead'] );
 		require_once __DIR__ . '/job.php'; // Not before: it needs the extension.
+		$ahead = self::$hello['ahead'] && WP_Gears_Database::can_hand_over();
 		WP_Gears_Fork::quiesce();
 		WP_Gears_Clock::look();
 
@@ -168,13 +176,20 @@ final class WP_Gears_Runner {
 		);
 
 		if ( $fork ) {
-			// Received by wait_for(), and blocked here so that none is missed. The kernel sends HUP when the worker dies.
+			// Received by wait_for(), and blocked here so that none is missed.
 			pcntl_sigprocmask( SIG_BLOCK, array( SIGCHLD, SIGHUP, SIGTERM, SIGINT ) );
 		}
 		while ( null !== ( $job = self::receive() ) ) {
+			// Here, as a job's process would have to copy what it empties.
+			clearstatcache( true );
+			$is_prepared = $fork && $ahead && WP_Gears_Work::prepare();
+			if ( null === $is_prepared ) {
+				self::send( array( 'ended' => array( 'pid' => 0 ) ) );
+				continue;
+			}
 			$pid = $fork ? pcntl_fork() : 0;
 			if ( 0 === $pid ) {
-				WP_Gears_Work::perform( $job, $fork );
+				WP_Gears_Work::perform( $job, $fork, $is_prepared );
 			}
 			$job = null;
 			if ( $pid < 0 ) {
@@ -183,6 +198,9 @@ final class WP_Gears_Runner {
 				continue;
 			}
 			self::send( array( 'started' => $pid ) );
+			if ( $is_prepared ) {
+				WP_Gears_Database::let_go();
+			}
 			self::wait_for( $pid );
 		}
 		self::$phase = 'left';

@@ -15,6 +15,9 @@ final class WP_Gears_Work {
 	/** Options that change all the time and do not configure anything. */
 	const VOLATILE = '/^(cron|rewrite_rules|_transient_.*|_site_transient_.*|.*\.lock|doing_cron)$/';
 
+	/** Classes of WordPress whose destructors do nothing. */
+	const EMPTY_DESTRUCTORS = array( 'wpdb', 'WP_Object_Cache' );
+
 	/** @var float When the job started. */
 	private static $began;
 	/** @var object|null The object that has the plugin's do_job(). */
@@ -23,15 +26,76 @@ final class WP_Gears_Work {
 	private static $options = array();
 	/** @var object|null Kept alive until PHP destroys all objects, see WP_Gears_Last. */
 	public static $last;
+	/** @var string[] The classes that were declared at boot. */
+	private static $classes = array();
+	/** @var bool Whether any of them has a destructor that does something. */
+	private static $has_destructors = true;
 
 	/** The site has loaded. */
-	public static function start( $engine ) {
+	public static function start( $engine, $ahead ) {
 		self::$options = self::autoloaded();
 		self::$engine  = $engine;
+		self::$classes = get_declared_classes();
+
+		self::$has_destructors = ! $ahead || self::destructors( self::$classes );
+	}
+
+	/**
+	 * Whether any of the classes has a destructor of its own. If none has, PHP need not destroy all objects when a job
+	 * ends, which takes as long as the rest of it.
+	 */
+	private static function destructors( array $classes ) {
+		foreach ( $classes as $class ) {
+			if ( ! method_exists( $class, '__destruct' ) ) {
+				continue;
+			}
+			$owner = ( new ReflectionMethod( $class, '__destruct' ) )->getDeclaringClass();
+			if ( $owner->isInternal() || 0 === strpos( $owner->getName(), 'WP_Gears_' ) ) {
+				continue; // Sockets and files close when the process ends.
+			}
+			if ( ! in_array( $owner->getName(), self::EMPTY_DESTRUCTORS, true ) || ! WP_Gears_Database::is_of_wordpress( $owner ) ) {
+				return true;
+			}
+		}
+		return false;
+	}
+
+	/**
+	 * Does what each job needs first, in the process that then forks one for it: the job's process would have to copy
+	 * each page of memory that this writes to.
+	 *
+	 * @return bool|null Whether it is done; null if the job must not run, as the worker was told.
+	 */
+	public static function prepare() {
+		// The kernel sends HUP when the worker dies. No job starts after that.
+		pcntl_sigprocmask( SIG_UNBLOCK, array( SIGHUP ) );
+		try {
+			$why_not = null;
+			if ( ! WP_Gears_Database::connect() ) {
+				$why_not = array( 'unready' => 'the database does not answer' );
+			} else {
+				WP_Gears_Fork::renew_cache();
+				$changed = self::changed_options();
+				$why_not = $changed ? array( 'stale' => $changed ) : null;
+				WP_Gears_Clock::set( microtime( true ) );
+			}
+			$is_done = null === $why_not && WP_Gears_Database::hand_over();
+		} catch ( Throwable $e ) {
+			$is_done = false; // So that it fails in the job's process.
+		}
+		if ( ! $is_done ) {
+			WP_Gears_Database::hang_up();
+		}
+		pcntl_sigprocmask( SIG_BLOCK, array( SIGHUP ) );
+		if ( null !== $why_not ) {
+			WP_Gears_Runner::send( $why_not );
+			return null;
+		}
+		return $is_done;
 	}
 
 	/** Runs one job in this process, which exits afterwards. */
-	public static function perform( array $job, $forked ) {
+	public static function perform( array $job, $forked, $is_prepared ) {
 		WP_Gears_Runner::$phase = 'job';
 		self::$began = microtime( true );
 		if ( function_exists( 'pcntl_signal' ) && function_exists( 'pcntl_async_signals' ) ) {
@@ -48,14 +112,18 @@ final class WP_Gears_Work {
 		if ( '' !== $refusal ) {
 			WP_Gears_Runner::leave( array( 'refused' => $refusal ) );
 		}
-		WP_Gears_Clock::set( self::$began );
-		if ( ! WP_Gears_Database::connect() ) {
-			WP_Gears_Runner::leave( array( 'unready' => 'the database does not answer' ) );
+		if ( ! $is_prepared ) {
+			WP_Gears_Clock::set( self::$began );
 		}
-		WP_Gears_Fork::renew_cache();
-		$changed = self::changed_options();
-		if ( $changed ) {
-			WP_Gears_Runner::leave( array( 'stale' => $changed ) );
+		if ( ! $is_prepared || ! WP_Gears_Database::take_over() ) {
+			if ( ! WP_Gears_Database::connect() ) {
+				WP_Gears_Runner::leave( array( 'unready' => 'the database does not answer' ) );
+			}
+			WP_Gears_Fork::renew_cache();
+			$changed = self::changed_options();
+			if ( $changed ) {
+				WP_Gears_Runner::leave( array( 'stale' => $changed ) );
+			}
 		}
 
 		$data = json_decode( $job['workload'], true );
@@ -200,6 +268,11 @@ final class WP_Gears_Work {
 		}
 		if ( PHP_SESSION_ACTIVE === session_status() ) {
 			session_write_close();
+		}
+		$classes = get_declared_classes();
+		$more    = count( $classes ) > count( self::$classes ) ? array_diff( $classes, self::$classes ) : array();
+		if ( ! self::$has_destructors && ! self::destructors( $more ) ) {
+			WP_Gears_Last::end();
 		}
 		self::$last = new WP_Gears_Last();
 	}

@@ -73,6 +73,11 @@ fn main() {
         "bench",
         Plan {
             jobs: LATENCY.into(),
+            // An older worker may not know of a newer plugin.
+            plugin: Some(
+                fs::read_to_string(variants[0].runner.with_file_name("bundled.php"))
+                    .expect("the plugin"),
+            ),
             // What a queue's file costs is the same for each.
             forgetful: true,
             ..Plan::default()

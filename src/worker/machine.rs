@@ -112,8 +112,8 @@ pub enum JobEffect {
     /// Report progress to the job server, with a packet that has these fields after
     /// the handle.
     Forward { kind: u32, fields: Vec<Vec<u8>> },
-    /// Kill the job's process and all its descendants.
-    Kill(Pid),
+    /// Kill the job's process and all its descendants; PHP, if it has not started one.
+    Kill(Option<Pid>),
     /// Collect the output of the job's process, and release the process.
     Collect,
     /// Replace PHP, as these options changed since it booted.
@@ -270,11 +270,11 @@ impl Run {
         match event {
             JobEvent::Tick { now, .. } if self.ended.is_some() => return self.conclude(now),
             JobEvent::Tick { now, stop } => {
-                if let (Some(limit), None, Some(pid)) = (limit, &self.killed, self.pid)
+                if let (Some(limit), None) = (limit, &self.killed)
                     && now >= self.began + limit.after
                 {
                     self.killed = Some(format!("it ran longer than {limit}"));
-                    effects.push(JobEffect::Kill(pid));
+                    effects.push(JobEffect::Kill(self.pid));
                 }
                 if stop.is_some_and(|until| now >= until) {
                     effects.push(JobEffect::GiveUp { pid: self.pid });

@@ -25,6 +25,8 @@ pub struct Hello<'a> {
     pub trace: &'a str,
     /// Whether the site's jobs are to be sealed.
     pub seal: bool,
+    /// Whether PHP does what each job needs first before it forks one.
+    pub ahead: bool,
     /// What wp-config.php does not set yet (in a check), or no longer (while remove drains
     /// the queue).
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -23,6 +23,10 @@ use crate::worker::staleness::Stamps;
 /// How long WordPress may take to load.
 const BOOT: Duration = Duration::from_secs(120);
 
+/// If this is in the environment, jobs are forked without what makes that faster. For
+/// tests, which run in both ways.
+const PLAINLY: &str = "WP_GEARS_FORK_PLAINLY";
+
 /// How often files are compared while jobs follow each other.
 const CHECK: Duration = Duration::from_millis(500);
 
@@ -56,6 +60,8 @@ pub struct PhpRuntime<'a> {
     /// Keep a process ready for the next job (spawn).
     warm: bool,
     idle_since: Instant,
+    /// PHP does more before it forks, and less after.
+    ahead: bool,
     /// In a check: what wp-config.php does not set yet.
     predefine: Option<Predefined>,
     /// The host that jobs see, if not that of the site's home.
@@ -93,6 +99,7 @@ impl<'a> PhpRuntime<'a> {
             idle_since: Instant::now(),
             predefine: None,
             host: settings.host.clone().or_else(host_of_environment),
+            ahead: std::env::var_os(PLAINLY).is_none(),
             trace: String::new(),
             is_in_maintenance: false,
         })
@@ -208,7 +215,9 @@ impl<'a> PhpRuntime<'a> {
                 settled: self.site.has_settled(),
                 trace: &trace,
                 seal: self.settings.seal != Some(false),
+                ahead: self.ahead,
             },
+            huge_pages: self.ahead,
         };
         let php = PhpProcess::start(&start)
             .map_err(|e| format!("cannot start {}: {e}", self.program.display()))?;
@@ -268,6 +277,10 @@ impl<'a> PhpRuntime<'a> {
 
     pub fn is_in_maintenance(&self) -> bool {
         self.is_in_maintenance
+    }
+
+    pub fn pid(&self) -> Option<Pid> {
+        self.process.as_ref().map(|php| php.pid)
     }
 
     /// Whether PHP runs.
@@ -342,11 +355,12 @@ impl<'a> PhpRuntime<'a> {
             self.boot(now, heartbeat, true)?;
             return Ok(Handover::NotYet);
         };
-        let Some(booted) = &php.ready else {
+        if php.ready.is_none() {
             self.check_boot_time(now)?;
             return Ok(Handover::NotYet);
-        };
-        let pid = (!booted.fork).then_some(php.pid);
+        }
+        let forks = php.ready.as_ref().is_some_and(|booted| booted.fork);
+        let pid = (!forks).then_some(php.pid);
         php.output.begin_job();
         php.give(header, payload)
             .map_err(|e| format!("cannot pass a job to the runner: {e}"))?;

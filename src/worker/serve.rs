@@ -426,7 +426,11 @@ impl<'a> Worker<'a> {
                     self.servers.send(id, &packet);
                 }
             }
-            JobEffect::Kill(pid) => kill_tree(pid),
+            JobEffect::Kill(pid) => {
+                if let Some(pid) = pid.or(self.runtime.pid()) {
+                    kill_tree(pid);
+                }
+            }
             JobEffect::Collect => job.output = self.runtime.job_ended(&mut self.heartbeat),
             JobEffect::RenewPhp { changed } => {
                 self.runtime

@@ -1,10 +1,11 @@
 //! What a job's process inherits from the one that booted the site.
 
+use std::collections::HashSet;
 use std::fs;
 
 use serde_json::json;
 
-use super::lab::{Plan, Site, sleep};
+use super::lab::{Plan, Site, Worker, lab, sleep, wait_for};
 
 fn site(name: &str, jobs: &str) -> Site {
     let site = Site::with(
@@ -97,4 +98,62 @@ fn a_database_class_with_its_own_way_to_connect_is_connected() {
     }
     let out = fs::read_to_string(site.dir.join("wp-content/uploads/out")).unwrap();
     assert_eq!(out, "T_DB7\nT_DB7\n", "{}", site.log());
+}
+
+/// Each job has its own connection and its own end, however PHP gets ready for it.
+#[test]
+fn jobs_find_the_same_however_they_are_forked() {
+    let jobs = r#"
+class T_Left { public static $kept; private $file; public function __construct( $file ) { $this->file = $file; } public function __destruct() { out( 'destructed', $this->file ); } }
+add_action( 'shutdown', function () { out( 'shutdown', 'ends' ); } );
+add_action( 't_find', function ( $args ) { global $wpdb;
+	out( $wpdb->get_var( 'SELECT CONNECTION_ID()' ), 'connections' );
+	out( json_encode( array( $wpdb->get_var( 'SELECT @@in_transaction' ), $wpdb->num_queries < 200, getenv( 'GLIBC_TUNABLES' ), getenv( 'USE_ZEND_ALLOC_HUGE_PAGES' ), get_option( 't_option' ) ) ), 'found' );
+	if ( 'kept' === $args[0] ) { T_Left::$kept = new T_Left( 'kept' ); } else { new T_Left( 'dropped' ); }
+	$wpdb->query( 'START TRANSACTION' ); } );
+"#;
+    for plainly in [false, true] {
+        let name = ["same-ahead", "same-plainly"][usize::from(plainly)];
+        let site = site(name, jobs);
+        let aborted = || {
+            lab()
+                .sql("SHOW GLOBAL STATUS LIKE 'Aborted_clients'")
+                .split_whitespace()
+                .last()
+                .unwrap()
+                .to_owned()
+        };
+        let before = aborted();
+        let worker = match plainly {
+            true => Worker::plainly(&site, &[]),
+            false => site.worker(&[]),
+        };
+        site.php("update_option( 't_option', 'old' );");
+        let jobs: Vec<_> = (0..20)
+            .map(|n| {
+                (
+                    "t_find",
+                    json!([if n % 2 == 0 { "kept" } else { "dropped" }]),
+                )
+            })
+            .collect();
+        site.add_many(&jobs);
+        wait_for(30, "the jobs", || site.lines("ends").len() == 20);
+        site.php("update_option( 't_option', 'new' );");
+        site.add("t_find", json!(["kept"]));
+        wait_for(30, "the last", || site.lines("kept").len() == 11);
+        let connections: HashSet<_> = site.lines("connections").into_iter().collect();
+        assert_eq!(connections.len(), 21, "{name}");
+        let found = site.lines("found");
+        assert!(
+            found[..20]
+                .iter()
+                .all(|line| line == r#"["0",true,false,false,"old"]"#),
+            "{found:?}"
+        );
+        assert_eq!(found[20], r#"["0",true,false,false,"new"]"#);
+        assert_eq!(site.lines("dropped").len(), 10);
+        assert_eq!(aborted(), before, "{name}: a job's connection was cut");
+        worker.stop();
+    }
 }

@@ -110,9 +110,11 @@ fn messages_count_even_after_the_process_has_ended() {
 #[test]
 fn a_job_that_runs_too_long_is_killed_once_and_has_died() {
     let mut life = Life::running(None);
-    assert_eq!(life.tick(11), [], "its process is not known yet");
+    let kill = JobEffect::Kill(None);
+    assert_eq!(life.tick(11), [kill], "PHP hangs before it starts one");
+    let mut life = Life::running(None);
     life.say(r#"{"started":5}"#);
-    let kill = JobEffect::Kill(Pid::from_raw(5).unwrap());
+    let kill = JobEffect::Kill(Pid::from_raw(5));
     assert_eq!(life.tick(12), [kill]);
     assert_eq!(life.tick(13), []);
     life.on(exited(5, 255));
@@ -251,7 +253,7 @@ fn a_job_that_runs_longer_than_its_rule_allows_is_told_so() {
     let (now, stop) = (life.at(2), None);
     let state = std::mem::replace(&mut life.state, JobState::Over);
     let (state, effects) = state.step(JobEvent::Tick { now, stop }, Some(limit));
-    assert_eq!(effects, [JobEffect::Kill(Pid::from_raw(5).unwrap())]);
+    assert_eq!(effects, [JobEffect::Kill(Pid::from_raw(5))]);
     life.state = state;
     life.on(exited(5, 255));
     let why = "it ran longer than 2 s (timeout of the hook rule \"import_*\")";
@@ -289,7 +291,7 @@ fn a_worker_that_stops_leaves_what_it_cannot_finish() {
     assert_eq!(life.tick_with_stop(1), []);
     assert!(life.state.is_running());
     let pid = Pid::from_raw(5);
-    let kill = JobEffect::Kill(pid.unwrap());
+    let kill = JobEffect::Kill(pid);
     assert_eq!(life.tick_with_stop(100), [kill, JobEffect::GiveUp { pid }]);
     assert_eq!(life.state, JobState::Over);
     // Finished, but not stored: its process is gone, and another process may have its
