@@ -132,8 +132,11 @@ impl<'h> Context<'h> {
 
     /// What a page of the site says of its PHP, asked through the web server.
     pub fn page(&self, site: &SiteResolved) -> &Page {
-        self.pages[self.index(site)]
-            .get_or_init(|| proof::describe(self.host, site, self.listeners()))
+        self.pages[self.index(site)].get_or_init(|| match self.facts(site) {
+            // Or it would be waited for twice.
+            Err(_) => Page::Silent("WordPress does not load".into()),
+            Ok(_) => proof::describe(self.host, site, self.listeners()),
+        })
     }
 
     /// The web servers of this host.

@@ -42,7 +42,8 @@ const LONGEST_NAME: usize = 60;
 /// How long a site may take to identify itself. The wizard waits for this, and
 /// relies on the site's files if it takes longer.
 const IDENTIFY: Duration = Duration::from_secs(10);
-const FACTS: Duration = Duration::from_secs(30);
+/// How long it may take to describe itself: the report of all sites waits for it.
+const FACTS: Duration = Duration::from_secs(15);
 /// How long PHP may take, not counting the wait for the job.
 const PROVE: Duration = Duration::from_secs(30);
 
