@@ -25,6 +25,7 @@ mod intent;
 mod isolation;
 mod layouts;
 mod life;
+mod one_hostile;
 mod packages;
 mod pecl;
 mod phase;
