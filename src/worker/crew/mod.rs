@@ -151,14 +151,10 @@ impl<'a> Crew<'a> {
         if now >= self.look_at {
             self.look_around(now);
         }
-        match &mut self.bell {
-            Some(bell) => {
-                if bell.rings(now) {
-                    self.wake_up(now);
-                }
-            }
-            None if now >= self.sleep_at => self.may_sleep(now),
-            None => {}
+        if self.bell.is_none() && now >= self.sleep_at {
+            self.may_sleep(now);
+        } else if self.bell.as_mut().is_some_and(|bell| bell.rings(now)) {
+            self.wake_up(now);
         }
         if self.bell.is_none() {
             self.scaling.look(&self.paths.run, now, self.log);
