@@ -382,7 +382,7 @@ final class WP_Gears_Ask {
 		$row   = $wpdb->get_var( $wpdb->prepare( "SELECT option_value FROM `$table` WHERE option_name = %s", "wp_gears_probe_$token" ) );
 		$seen  = json_decode( (string) $row, true );
 		// This host's worker writes its file as well, which says more.
-		return is_array( $seen ) && isset( $seen['host'] ) && php_uname( 'n' ) !== $seen['host'] ? $seen : null;
+		return is_array( $seen ) && isset( $seen['host'] ) && function_exists( 'php_uname' ) && php_uname( 'n' ) !== $seen['host'] ? $seen : null;
 	}
 
 	private static function ms( $seconds ) {

@@ -294,7 +294,7 @@ final class WP_Gears_Work {
 			return;
 		}
 		$file = WP_Gears_Runner::$hello['run'] . "/probe-$token.json";
-		$seen = array( 'started' => self::$began, 'done' => microtime( true ), 'fork' => (bool) WP_Gears_Runner::$hello['fork'], 'host' => php_uname( 'n' ) );
+		$seen = array( 'started' => self::$began, 'done' => microtime( true ), 'fork' => (bool) WP_Gears_Runner::$hello['fork'], 'host' => function_exists( 'php_uname' ) ? php_uname( 'n' ) : null );
 		$text = json_encode( $seen );
 		// If another host waits for it, there is such a row.
 		$wpdb->update( $wpdb->base_prefix . 'options', array( 'option_value' => $text ), array( 'option_name' => "wp_gears_probe_$token" ) );
