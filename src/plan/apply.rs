@@ -20,7 +20,7 @@ use crate::resource::{Resource, State};
 
 /// How many lanes are worked on at the same time. Most of their time they wait for the
 /// disk, which flushes many files in the time of one.
-pub const LANES: usize = 8;
+pub const LANES: usize = 16;
 
 /// What a plan is for.
 #[derive(Clone, Copy)]
