@@ -2,6 +2,7 @@
 
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread;
 
 /// The number of threads that this machine runs in parallel.
@@ -33,6 +34,40 @@ pub fn map<T: Sync, R: Send>(items: &[T], threads: usize, work: impl Fn(&T) -> R
     results.into_iter().map(|(_, result)| result).collect()
 }
 
+/// Lets only some threads through at a time.
+pub struct Gate {
+    free: Mutex<usize>,
+    left: Condvar,
+}
+
+/// While it lives, its thread is one of those that are through.
+pub struct Pass<'a>(&'a Gate);
+
+impl Gate {
+    pub fn new(threads: usize) -> Gate {
+        Gate {
+            free: Mutex::new(threads),
+            left: Condvar::new(),
+        }
+    }
+
+    /// Waits until it may go through.
+    pub fn pass(&self) -> Pass<'_> {
+        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let free = self.left.wait_while(free, |free| *free == 0);
+        *free.unwrap_or_else(PoisonError::into_inner) -= 1;
+        Pass(self)
+    }
+}
+
+impl Drop for Pass<'_> {
+    fn drop(&mut self) {
+        let free = &self.0.free;
+        *free.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.0.left.notify_one();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -49,6 +84,20 @@ mod tests {
             assert_eq!(map(&items, threads, work), doubled);
         }
         assert!(map(&[], 4, work).is_empty());
+    }
+
+    #[test]
+    fn a_gate_lets_only_some_through() {
+        let (gate, inside) = (Gate::new(3), AtomicUsize::new(0));
+        let most = AtomicUsize::new(0);
+        let work = |_: &u32| {
+            let _pass = gate.pass();
+            most.fetch_max(inside.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            thread::sleep(std::time::Duration::from_millis(5));
+            inside.fetch_sub(1, Ordering::SeqCst);
+        };
+        map(&[0; 40], 20, work);
+        assert_eq!(most.into_inner(), 3);
     }
 
     #[test]

@@ -245,7 +245,9 @@ impl<'h> Context<'h> {
         if sites.is_empty() {
             return vec![Finding::skipped("no site has workers here")];
         }
-        let found = parallel::map(sites, parallel::cores(), |site| {
+        // Some wait for sites that do not answer, while the others go on.
+        let threads = parallel::cores() + 4;
+        let found = parallel::map(sites, threads, |site| {
             let findings = look(site).into_iter();
             findings
                 .map(|finding| finding.of_site(&site.name))

@@ -5,18 +5,18 @@ use std::cell::RefCell;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError, mpsc};
+use std::sync::mpsc;
 use std::thread;
 use std::time::Instant;
 
 use anyhow::Result;
 
-use crate::base::parallel;
+use crate::base::parallel::{self, Gate};
 use crate::host::Host;
 use crate::plan::journal::{Journal, Scope};
 use crate::plan::outcome::{End, News, Outcome, Reporter, Stops, Told};
 use crate::plan::{Item, Plan, Step, lanes};
-use crate::resource::{Resource, State};
+use crate::resource::{Company, Resource, State};
 
 /// How many lanes are worked on at the same time. Most of their time they wait for the
 /// disk, which flushes many files in the time of one.
@@ -49,7 +49,8 @@ pub fn apply(host: &Host, plan: &Plan, work: Work, watch: &dyn Reporter) -> Outc
         host,
         work,
         stops: watch.stops(),
-        turn: Mutex::new(()),
+        alone: Gate::new(1),
+        few: Gate::new(parallel::cores() + 2),
     };
     let mut outcome = Outcome::default();
     let mut rest = &plan.steps[..];
@@ -71,8 +72,11 @@ struct Run<'a> {
     host: &'a Host,
     work: Work<'a>,
     stops: Box<Stops>,
-    /// Whoever changes more than files waits for it.
-    turn: Mutex<()>,
+    /// For what changes more than files.
+    alone: Gate,
+    /// For what loads a site, which takes memory. A site that does not load keeps others
+    /// from it only if there are several.
+    few: Gate,
 }
 
 /// Whether it belongs to several sites.
@@ -170,8 +174,12 @@ impl Run<'_> {
         journals: &mut BTreeMap<Scope, Journal<'h>>,
         tell: &dyn Fn(News),
     ) -> Result<End> {
-        let turn = || self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let _turn = (!resource.is_of_files()).then(turn);
+        let gate = match resource.company() {
+            Company::Alone => Some(&self.alone),
+            Company::Few => Some(&self.few),
+            Company::Any => None,
+        };
+        let _pass = gate.map(Gate::pass);
         let start = Instant::now();
         // Earlier steps may have changed what the plan saw.
         let change = match resource.inspect(self.host)? {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use crate::host::Host;
-use crate::resource::{Change, Resource, ResourceId, State, Verb};
+use crate::resource::{Change, Company, Resource, ResourceId, State, Verb};
 
 /// An error says why the condition does not hold.
 pub type Probe = dyn Fn(&Host) -> Result<()> + Send + Sync;
@@ -81,6 +81,13 @@ impl Resource for Check {
             true => State::Same,
             false => State::After(self.after.clone(), Change::new(Verb::Wait)),
         })
+    }
+
+    fn company(&self) -> Company {
+        match self.condition {
+            Condition::WordPressLoads(..) => Company::Few,
+            _ => Company::Alone,
+        }
     }
 
     fn apply(&self, host: &Host, _watch: &dyn Fn(&str)) -> Result<()> {

@@ -11,6 +11,17 @@ use crate::resource::{Inverse, ResourceId, file};
 
 /// One thing that a plan brings into its wanted state. `inspect` never changes
 /// anything; `apply` looks again and removes the difference.
+/// What may go on for other sites while a resource is applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Company {
+    /// Nothing that is `Alone` as well.
+    Alone,
+    /// Everything, but only a few of these: it changes nothing, and loads a site.
+    Few,
+    /// Everything: it changes files and nothing else.
+    Any,
+}
+
 pub trait Resource: Send + Sync {
     fn id(&self) -> ResourceId;
 
@@ -30,10 +41,9 @@ pub trait Resource: Send + Sync {
     /// Removes the difference. `watch` receives lines of progress.
     fn apply(&self, host: &Host, watch: &dyn Fn(&str)) -> Result<()>;
 
-    /// Whether it changes files and nothing else: it may be applied while other sites'
-    /// resources are.
-    fn is_of_files(&self) -> bool {
-        false
+    /// What may go on elsewhere while it is applied.
+    fn company(&self) -> Company {
+        Company::Alone
     }
 
     /// Where it writes, for checks before the first change.

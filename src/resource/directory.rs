@@ -11,8 +11,8 @@ use crate::host::Host;
 use crate::host::files::{Attributes, Meta, Node};
 use crate::resource::file::Owner;
 use crate::resource::{
-    Change, Inverse, Phase, Place, Resource, ResourceId, Revert, RevertContext, Reverted, State,
-    Verb,
+    Change, Company, Inverse, Phase, Place, Resource, ResourceId, Revert, RevertContext, Reverted,
+    State, Verb,
 };
 
 /// How deep jobs are below the folders that keep them.
@@ -44,8 +44,8 @@ impl Resource for Directory {
         ResourceId::Directory(self.path.clone())
     }
 
-    fn is_of_files(&self) -> bool {
-        true
+    fn company(&self) -> Company {
+        Company::Any
     }
 
     fn inspect(&self, host: &Host) -> Result<State> {
@@ -158,8 +158,8 @@ impl Resource for RestoreDirectory {
         ResourceId::Directory(self.path.clone())
     }
 
-    fn is_of_files(&self) -> bool {
-        true
+    fn company(&self) -> Company {
+        Company::Any
     }
 
     fn inspect(&self, host: &Host) -> Result<State> {

@@ -10,8 +10,8 @@ use crate::host::Host;
 use crate::host::files::{Attributes, Node};
 use crate::resource::originals::{self, Backup};
 use crate::resource::{
-    Change, Inverse, Phase, Place, Resource, ResourceId, Revert, RevertContext, Reverted, State,
-    Verb,
+    Change, Company, Inverse, Phase, Place, Resource, ResourceId, Revert, RevertContext, Reverted,
+    State, Verb,
 };
 
 pub struct Link {
@@ -45,8 +45,8 @@ impl Resource for Link {
         ResourceId::Link(self.path.clone())
     }
 
-    fn is_of_files(&self) -> bool {
-        true
+    fn company(&self) -> Company {
+        Company::Any
     }
 
     fn inspect(&self, host: &Host) -> Result<State> {

@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::base::problem::Problem;
 use crate::host::Host;
 use crate::host::files::{Attributes, Node};
-use crate::resource::{Change, Inverse, Place, Resource, ResourceId, State, Verb};
+use crate::resource::{Change, Company, Inverse, Place, Resource, ResourceId, State, Verb};
 
 /// Output of jobs is in it, and sites' users often share a group.
 const MODE: u32 = 0o600;
@@ -23,8 +23,8 @@ impl Resource for Log {
         ResourceId::Log(self.path.clone())
     }
 
-    fn is_of_files(&self) -> bool {
-        true
+    fn company(&self) -> Company {
+        Company::Any
     }
 
     fn inspect(&self, host: &Host) -> Result<State> {
@@ -81,8 +81,8 @@ impl Resource for RemoveLog {
         ResourceId::Log(self.path.clone())
     }
 
-    fn is_of_files(&self) -> bool {
-        true
+    fn company(&self) -> Company {
+        Company::Any
     }
 
     fn inspect(&self, host: &Host) -> Result<State> {

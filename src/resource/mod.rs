@@ -37,7 +37,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::paths::VENV;
 
-pub use contract::{Change, Phase, Place, Resource, Revert, RevertContext, Reverted, State, Verb};
+pub use contract::{
+    Change, Company, Phase, Place, Resource, Revert, RevertContext, Reverted, State, Verb,
+};
 
 /// What a resource is, and which one. Code compares identities; their text is for
 /// people.

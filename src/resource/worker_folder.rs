@@ -9,7 +9,7 @@ use crate::host::Host;
 use crate::host::files::{Attributes, Node};
 use crate::resource::directory::Directory;
 use crate::resource::file::Owner;
-use crate::resource::{Inverse, Place, Resource, ResourceId, State};
+use crate::resource::{Company, Inverse, Place, Resource, ResourceId, State};
 
 /// What becomes of the files in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,8 +42,8 @@ impl Resource for WorkerFolder {
         self.folder.id()
     }
 
-    fn is_of_files(&self) -> bool {
-        true
+    fn company(&self) -> Company {
+        Company::Any
     }
 
     fn inspect(&self, host: &Host) -> Result<State> {

@@ -19,7 +19,7 @@ use crate::base::secrets::{self, Secrets};
 use crate::host::Host;
 use crate::host::files::{Attributes, FileData, Meta, Node};
 use crate::resource::originals::{self, Backup};
-use crate::resource::{Change, Inverse, Place, Resource, ResourceId, State, Verb};
+use crate::resource::{Change, Company, Inverse, Place, Resource, ResourceId, State, Verb};
 
 /// Makes the new content from the present one (`None`: no file). The host is
 /// for reading what the file includes.
@@ -279,8 +279,8 @@ impl Resource for File {
         ResourceId::File(self.path.clone())
     }
 
-    fn is_of_files(&self) -> bool {
-        true
+    fn company(&self) -> Company {
+        Company::Any
     }
 
     fn inspect(&self, host: &Host) -> Result<State> {
