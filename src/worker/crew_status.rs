@@ -28,6 +28,9 @@ pub struct CrewStatus {
     /// What keeps it from growing, although jobs wait.
     #[serde(default)]
     pub held_by: Option<HeldBy>,
+    /// How often in a row one of its members has ended soon after its start.
+    #[serde(default)]
+    pub failures: u32,
 }
 
 /// The file, while the crew runs.
@@ -45,6 +48,7 @@ impl CrewReport {
             asleep: false,
             range,
             held_by: None,
+            failures: 0,
         };
         let file = StatusFile::start(run, PREFIX, &status)?;
         Ok(CrewReport { file, status })

@@ -111,6 +111,11 @@ fn nobody_takes_the_job_servers_place() {
     let site = Site::first(&host);
     site.get("http://localhost/wp-cron.php");
     assert_eq!(site.wait_for(1, Duration::from_secs(30)), [99]);
+    let asks_again = format!(
+        "runuser -u www-data -- php -r 'require \"{}/wp-load.php\"; exit(get_site_transient(\"wp_gears_dead_servers\") ? 1 : 0);'",
+        site::FOLDER
+    );
+    until(&host, "pages ask the job server again", &asks_again);
     jobs_run(&site, 20);
     on_site(&host, "doctor", &[]).exits(0);
 }

@@ -122,10 +122,12 @@ fn a_php_of_its_own_places(host: &Host) {
         own.changes_to(&host.tree(&["/etc/php.d"])),
         "changed of its own PHP",
     );
-    let program = host.read("/etc/supervisord.d/wp-gears-site.ini").unwrap();
+    let settings = host
+        .read("/var/lib/wp-gears/run/site.settings.toml")
+        .unwrap();
     assert!(
-        program.contains("--php /opt/remi/php82/root/usr/bin/php "),
-        "{program}"
+        settings.contains("php = \"/opt/remi/php82/root/usr/bin/php\""),
+        "{settings}"
     );
     let second = on_site(host, "setup", &["-v"]).exits(0);
     for word in ["$ dnf", "/php"] {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::harness::command::{command, run};
+use crate::harness::process::Process;
 use crate::harness::{Host, Image, Out, Release, Shape, Site, Tree, cache, machine, site};
 
 pub const SECOND: &str = "/var/www/second";
@@ -102,6 +103,13 @@ pub fn on_both(verb: &str) -> [&str; 7] {
 pub fn add_second(host: &Host) {
     site::add(host, SECOND, "second", "second.test").unwrap();
     host.run(&["chmod", "1777", "/srv/jobs"]).ok();
+}
+
+/// The workers that a site's crew has started. The crew is a process of its own.
+pub fn members(host: &Host) -> Vec<Process> {
+    let mut all = host.processes_of("wp-gears worker");
+    all.retain(|process| process.command.contains(" --one"));
+    all
 }
 
 /// Submits jobs number 1 to `count`; each must run exactly once.

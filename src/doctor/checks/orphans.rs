@@ -26,10 +26,7 @@ fn run(context: &Context) -> Vec<Finding> {
         })
         .collect();
     if orphans.is_empty() {
-        return vec![Finding::ok(format!(
-            "{} workers, all controlled by supervisord",
-            workers.len()
-        ))];
+        return vec![Finding::ok("no worker runs without a supervisord")];
     }
     let pids: Vec<String> = orphans
         .iter()

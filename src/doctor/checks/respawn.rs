@@ -1,14 +1,17 @@
-//! Workers that supervisor keeps restarting.
+//! Workers that keep ending: crews that supervisor restarts, and members that a crew does.
 
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use crate::base::paths::{BASE, LOGS};
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding};
 use crate::intent::options::Role;
+use crate::worker::{Paths, crew_status};
 
 pub const CHECK: Check = Check {
     name: "respawn",
-    describes: "workers that keep exiting soon after they start, from supervisord's log",
+    describes: "workers that keep exiting soon after they start",
     vital: false,
     run,
 };
@@ -17,6 +20,8 @@ const LOG: i32 = 16 << 10;
 /// This many exits of a group at the end of the log, and a worker this young.
 const MANY: usize = 5;
 const YOUNG: Duration = Duration::from_secs(30);
+/// This many ends of a member right after its start.
+const IN_A_ROW: u32 = 3;
 
 fn run(context: &Context) -> Vec<Finding> {
     if !context.has_role(Role::Worker) {
@@ -46,19 +51,26 @@ fn run(context: &Context) -> Vec<Finding> {
             started
                 .is_some_and(|at| SystemTime::now().duration_since(at).unwrap_or_default() < YOUNG)
         });
-        vec![match exits >= MANY && young {
-            true => Finding::failed(
-                format!(
-                    "its workers exited {exits} times recently, and one has just started again"
-                ),
-                format!(
-                    "see {}/{}.log and '{}'",
-                    crate::base::paths::LOGS,
-                    site.name,
-                    context.supervisorctl(&format!("tail {}:* stderr", site.program))
-                ),
-            ),
-            false => Finding::ok("no worker keeps restarting"),
+        let run = Paths::new(Path::new(BASE), &site.name).run;
+        let crews = crew_status::read(&run).unwrap_or_default();
+        let failures = crews.iter().map(|crew| crew.failures).max().unwrap_or(0);
+        let help = || {
+            format!(
+                "see {LOGS}/{}.log and '{}'",
+                site.name,
+                context.supervisorctl(&format!("tail {}:* stderr", site.program))
+            )
+        };
+        vec![if exits >= MANY && young {
+            let what =
+                format!("its program exited {exits} times recently, and has just started again");
+            Finding::failed(what, help())
+        } else if failures >= IN_A_ROW {
+            let what =
+                format!("a worker exited {failures} times in a row within seconds of its start");
+            Finding::failed(what, help())
+        } else {
+            Finding::ok("no worker keeps restarting")
         }]
     })
 }

@@ -193,6 +193,23 @@ impl Members {
         }
     }
 
+    /// How often in a row one of them has ended soon after its start. One that has run
+    /// for a while counts no more.
+    pub fn failures(&self, now: Instant) -> u32 {
+        let unstable = |slot: &&Slot| slot.pid.is_none() || now < slot.started + STABLE;
+        let all = self.slots.iter().filter(unstable);
+        all.map(|slot| slot.failures).max().unwrap_or(0)
+    }
+
+    /// When one that has failed to start before may count as stable.
+    pub fn next_stable(&self, now: Instant) -> Option<Instant> {
+        let failed = |slot: &&Slot| slot.pid.is_some() && slot.failures > 0;
+        let all = self.slots.iter().filter(failed);
+        all.map(|slot| slot.started + STABLE)
+            .filter(|at| *at > now)
+            .min()
+    }
+
     /// When the next one is due.
     pub fn next_start(&self) -> Option<Instant> {
         let free = self.slots.iter().filter(|slot| slot.pid.is_none());

@@ -176,6 +176,8 @@ impl<'a> Crew<'a> {
         let seen = || heartbeat::read(run).unwrap_or_default();
         self.members.adjust(number, seen);
         self.members.start_due(self.most(), now, self.log);
+        let failures = self.members.failures(now);
+        self.report.set(|it| it.failures = failures);
     }
 
     /// How many members there are to be now.
@@ -439,6 +441,7 @@ impl<'a> Crew<'a> {
                         let due = self.members.next_start();
                         let is_full = self.members.running() >= self.most();
                         times.extend(due.filter(|_| !is_full));
+                        times.extend(self.members.next_stable(now));
                     }
                 }
             }

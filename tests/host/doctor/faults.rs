@@ -213,10 +213,14 @@ s.bind((\"127.0.0.1\", 4730)); s.listen(); time.sleep(600)' >/dev/null 2>&1 </de
     fault("supervisord is stopped", "systemctl stop supervisor", "supervisor", Fix),
     fault("supervisord's socket is gone", "rm /run/supervisor.sock", "supervisor", Hand("systemctl restart supervisor; sleep 2")),
     fault(
-        "workers without a supervisord",
-        "kill -KILL $(systemctl show -p MainPID --value supervisor); sleep 0.5",
+        "workers that supervisord did not start",
+        // Process 1 is its parent before it begins.
+        "((sleep 0.3; exec setsid setpriv --reuid=www-data --regid=www-data --init-groups \
+            /usr/local/lib/wp-gears/wp-gears worker --site /var/www/site --name site \
+            --settings /var/lib/wp-gears/run/site.settings.toml </dev/null >/dev/null 2>&1) &)
+            until pgrep -P 1 -x wp-gears; do sleep 0.1; done; sleep 0.5",
         "orphans",
-        Hand("kill $(pgrep -P 1 -f 'wp-gears worker'); systemctl restart supervisor; sleep 2"),
+        Hand("while pkill -TERM -P 1 -x wp-gears; do sleep 0.2; done; sleep 1"),
     ),
     fault(
         "another's broken program file",
@@ -318,9 +322,9 @@ s.bind((\"127.0.0.1\", 4730)); s.listen(); time.sleep(600)' >/dev/null 2>&1 </de
     ),
     fault(
         "workers that die right after their start",
-        "for time in 1 2 3; do pkill -KILL -f '[w]p-gears worker'; sleep 2; done",
+        "for time in 1 2 3 4 5 6 7 8; do until pkill -KILL -f '[w]p-gears worker.* --one'; do sleep 0.1; done; sleep 0.2; done",
         "respawn",
-        Hand(": >/var/log/supervisor/supervisord.log"),
+        Hand("supervisorctl restart 'wp-gears-site:*'; sleep 1"),
     ),
     fault(
         "wp-config.php is no PHP any more",

@@ -98,7 +98,12 @@ fn a_healthy_host_has_no_problem(host: &Host) {
     assert_eq!(document["ok"], true, "{fastest}");
     for check in document["checks"].as_array().unwrap() {
         println!("  {} ms {}", check["ms"], check["name"]);
-        assert_eq!(check["status"], "ok", "{check}");
+        // Its sites are not kept apart from each other.
+        let wanted = match check["name"] == "isolation" {
+            true => "skipped",
+            false => "ok",
+        };
+        assert_eq!(check["status"], wanted, "{check}");
     }
     assert!(fastest.took < Duration::from_secs(4), "{fastest}");
     let some = host.run(&["wp-gears", "doctor", "clock", "disk"]).exits(0);
