@@ -1,6 +1,7 @@
 //! Problems that any service can have.
 
 use crate::doctor::Finding;
+use crate::doctor::context::Context;
 use crate::host::services::{Action, ServiceManager, Unit};
 use crate::resource::ResourceId;
 
@@ -21,4 +22,24 @@ pub fn not_at_boot(services: &dyn ServiceManager, name: &str, unit: &Unit) -> Op
         let help = format!("run '{}'", services.command(Action::Enable, name));
         Finding::failed(message, help).fixed_by(ResourceId::Service(name.to_owned()))
     })
+}
+
+/// A service that does not run, with the last line of its log.
+pub fn inactive(context: &Context, name: &str, unit: &Unit) -> Option<Finding> {
+    if unit.active {
+        return None;
+    }
+    let services = context.services();
+    let log = context.host.service_log(name);
+    let last = log
+        .lines()
+        .last()
+        .map_or(String::new(), |line| format!("; {line}"));
+    let message = format!("the service {name} is {}{last}", unit.state);
+    let start = services.command(Action::Start, name);
+    let help = format!(
+        "run '{start}'; see its log with '{}'",
+        services.log_hint(name)
+    );
+    Some(Finding::failed(message, help).fixed_by(ResourceId::Service(name.to_owned())))
 }

@@ -69,21 +69,7 @@ fn of_server(context: &Context, server: &JobServer) -> Vec<Finding> {
 fn runs(context: &Context, server: &JobServer, name: &str, unit: &Unit) -> Vec<Finding> {
     let services = context.services();
     let resource = ResourceId::Service(name.to_owned());
-    let mut problems = Vec::new();
-    if !unit.active {
-        let log = context.host.service_log(name);
-        let last = log
-            .lines()
-            .last()
-            .map_or(String::new(), |it| format!("; {it}"));
-        let message = format!("the service {name} is {}{last}", unit.state);
-        let start = services.command(Action::Start, name);
-        let help = format!(
-            "run '{start}'; see its log with '{}'",
-            services.log_hint(name)
-        );
-        problems.push(Finding::failed(message, help).fixed_by(resource.clone()));
-    }
+    let mut problems: Vec<Finding> = service::inactive(context, name, unit).into_iter().collect();
     problems.extend(service::not_at_boot(services, name, unit));
     let restart = services.command(Action::Restart, name);
     if context.differs(&resource) && unit.active {

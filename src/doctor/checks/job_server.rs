@@ -2,7 +2,6 @@
 
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding, service};
-use crate::host::services::Action;
 use crate::intent::options::Role;
 use crate::resource::ResourceId;
 
@@ -58,21 +57,9 @@ fn unit(context: &Context) -> Vec<Finding> {
                 .fixed_by(ResourceId::Packages),
         ];
     }
-    let mut problems = Vec::new();
-    if !unit.active {
-        let log = context.host.service_log(name);
-        let last = log
-            .lines()
-            .last()
-            .map_or(String::new(), |line| format!("; {line}"));
-        let message = format!("the service {name} is {}{last}", unit.state);
-        let start = services.command(Action::Start, name);
-        let help = format!(
-            "run '{start}'; see its log with '{}'",
-            services.log_hint(name)
-        );
-        problems.push(Finding::failed(message, help).fixed_by(resource.clone()));
-    }
+    let mut problems: Vec<Finding> = service::inactive(context, name, &unit)
+        .into_iter()
+        .collect();
     problems.extend(service::not_at_boot(services, name, &unit));
     if unit.needs_reload {
         let message = format!("the definition of the service {name} changed after it was loaded");
