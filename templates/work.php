@@ -69,14 +69,10 @@ final class WP_Gears_Work {
 	public static function prepare() {
 		// The kernel sends HUP when the worker dies. No job starts after that.
 		pcntl_sigprocmask( SIG_UNBLOCK, array( SIGHUP ) );
+		$why_not = null;
 		try {
-			$why_not = null;
-			if ( ! WP_Gears_Database::connect() ) {
-				$why_not = array( 'unready' => 'the database does not answer' );
-			} else {
-				WP_Gears_Fork::renew_cache();
-				$changed = self::changed_options();
-				$why_not = $changed ? array( 'stale' => $changed ) : null;
+			$why_not = self::why_not();
+			if ( null === $why_not ) {
 				WP_Gears_Clock::set( microtime( true ) );
 			}
 			$is_done = null === $why_not && WP_Gears_Database::hand_over();
@@ -92,6 +88,16 @@ final class WP_Gears_Work {
 			return null;
 		}
 		return $is_done;
+	}
+
+	/** Connects to the database and compares the options: why a job cannot run now, for the worker, or null. */
+	private static function why_not() {
+		if ( ! WP_Gears_Database::connect() ) {
+			return array( 'unready' => 'the database does not answer' );
+		}
+		WP_Gears_Fork::renew_cache();
+		$changed = self::changed_options();
+		return $changed ? array( 'stale' => $changed ) : null;
 	}
 
 	/** Runs one job in this process, which exits afterwards. */
@@ -116,13 +122,9 @@ final class WP_Gears_Work {
 			WP_Gears_Clock::set( self::$began );
 		}
 		if ( ! $is_prepared || ! WP_Gears_Database::take_over() ) {
-			if ( ! WP_Gears_Database::connect() ) {
-				WP_Gears_Runner::leave( array( 'unready' => 'the database does not answer' ) );
-			}
-			WP_Gears_Fork::renew_cache();
-			$changed = self::changed_options();
-			if ( $changed ) {
-				WP_Gears_Runner::leave( array( 'stale' => $changed ) );
+			$why_not = self::why_not();
+			if ( null !== $why_not ) {
+				WP_Gears_Runner::leave( $why_not );
 			}
 		}
 
@@ -151,8 +153,7 @@ final class WP_Gears_Work {
 		register_shutdown_function( array( __CLASS__, 'after_the_others' ), 2 );
 		$result = array( 'done' => true );
 		try {
-			WP_Gears_Runner::$phase = 'job';
-			$answer      = self::$engine->do_job( @new WP_Gears_Job( $job ) );
+			$answer = self::$engine->do_job( @new WP_Gears_Job( $job ) );
 			if ( false === $answer ) {
 				$log    = ini_get( 'error_log' );
 				$result = array( 'failed' => array( 'message' => 'the plugin caught an exception in the job and logged it' . ( $log ? " in $log" : '' ) ) );
