@@ -1,7 +1,6 @@
 //! A crew keeps as many workers as are wanted, and adopts what changes, without ending or
 //! losing a job.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::time::{Duration, Instant};
 
@@ -18,21 +17,6 @@ fn workers(workers: u32) -> CrewSettings {
     }
 }
 
-fn sleeping(from: usize, count: usize, millis: u64) -> Vec<(&'static str, Value)> {
-    (from..from + count)
-        .map(|n| ("t_sleep", json!([n.to_string(), millis])))
-        .collect()
-}
-
-/// How often each line was written.
-fn counts(site: &Site) -> BTreeMap<String, usize> {
-    let mut counts = BTreeMap::new();
-    for line in site.out() {
-        *counts.entry(line).or_default() += 1;
-    }
-    counts
-}
-
 fn assert_all_once(site: &Site, jobs: usize) {
     site.assert_once((0..jobs).map(|n| n.to_string()).collect());
 }
@@ -42,7 +26,7 @@ fn the_number_changes_while_jobs_run() {
     let site = Site::new("crew-number");
     let crew = Worker::crew(&site, &workers(2));
     let jobs = 60;
-    site.add_many(&sleeping(0, jobs, 300));
+    site.add_sleeping(0..jobs, 300);
     let members = || children(crew.pid()).len();
     wait_for(20, "two workers", || members() == 2);
     site.wait_for_out(20, 4);
@@ -66,7 +50,7 @@ fn a_long_job_survives_whatever_changes() {
     fs::create_dir_all(program.parent().unwrap()).unwrap();
     fs::copy(lab().dir.join("lib/wp-gears"), &program).unwrap();
     let crew = Worker::crew_of_program(&program, &site, &workers(3));
-    site.add_many(&sleeping(0, 1, 20_000));
+    site.add_sleeping(0..1, 20_000);
     wait_for(20, "the job", || site.lines("begun").len() == 1);
     let members = || children(crew.pid());
     let before = members();
@@ -117,7 +101,7 @@ fn a_long_job_survives_whatever_changes() {
 fn members_of_a_killed_crew_finish_and_are_not_doubled() {
     let site = Site::new("crew-killed");
     let crew = Worker::crew(&site, &workers(2));
-    site.add_many(&sleeping(0, 8, 1500));
+    site.add_sleeping(0..8, 1500);
     wait_for(20, "two jobs", || site.lines("begun").len() == 2);
     let old = children(crew.pid());
     crew.signal("KILL");
@@ -149,7 +133,7 @@ fn members_that_are_killed_are_replaced_and_term_ends_all() {
     let site = Site::new("crew-members");
     let crew = Worker::crew(&site, &workers(3));
     let jobs = 40;
-    site.add_many(&sleeping(0, jobs, 200));
+    site.add_sleeping(0..jobs, 200);
     wait_for(20, "three workers", || children(crew.pid()).len() == 3);
     let mut kills = 0;
     for _ in 0..3 {
@@ -160,22 +144,22 @@ fn members_that_are_killed_are_replaced_and_term_ends_all() {
             kills += 1;
         }
     }
-    wait_for(60, "all jobs", || counts(&site).len() == jobs);
-    let twice = counts(&site).values().filter(|n| **n > 1).count();
+    wait_for(60, "all jobs", || site.counts().len() == jobs);
+    let twice = site.counts().values().filter(|n| **n > 1).count();
     assert!(twice <= kills, "{twice} of {kills}");
     // TERM finishes what runs.
-    site.add_many(&sleeping(jobs, 3, 1000));
+    site.add_sleeping(jobs..jobs + 3, 1000);
     wait_for(20, "jobs", || site.lines("begun").len() >= jobs + 3);
     let took = crew.stop();
     assert!(took < Duration::from_secs(5), "{took:?}");
-    assert_eq!(counts(&site).len(), jobs + 3, "{}", site.log());
+    assert_eq!(site.counts().len(), jobs + 3, "{}", site.log());
 }
 
 #[test]
 fn a_member_that_always_dies_is_restarted_less_and_less_often() {
     let site = Site::new("crew-dies");
     let crew = Worker::crew(&site, &workers(1));
-    site.add_many(&sleeping(0, 1, 60_000));
+    site.add_sleeping(0..1, 60_000);
     let start = Instant::now();
     while start.elapsed() < Duration::from_secs(8) {
         for member in children(crew.pid()) {

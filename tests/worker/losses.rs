@@ -1,33 +1,17 @@
 //! Every accepted job runs, no matter what dies when.
 
-use std::collections::BTreeMap;
 use std::time::Instant;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::lab::{Site, Worker, children, lab, processor_ms, signal, sleep, wait_for};
-
-fn sleeping(count: usize, millis: u64) -> Vec<(&'static str, Value)> {
-    (0..count)
-        .map(|n| ("t_sleep", json!([n.to_string(), millis])))
-        .collect()
-}
-
-/// How often each line was written.
-fn counts(site: &Site) -> BTreeMap<String, usize> {
-    let mut counts = BTreeMap::new();
-    for line in site.out() {
-        *counts.entry(line).or_default() += 1;
-    }
-    counts
-}
 
 #[test]
 fn term_finishes_the_job_at_hand() {
     let site = Site::new("term");
     let options = ["--stop-timeout", "20"];
     let mut workers = vec![site.worker(&options), site.worker(&options)];
-    site.add_many(&sleeping(6, 700));
+    site.add_sleeping(0..6, 700);
     for _ in 0..4 {
         let begun = site.lines("begun").len();
         wait_for(20, "a job", || {
@@ -50,9 +34,9 @@ fn term_finishes_the_job_at_hand() {
     site.wait_for_out(30, 6);
     sleep(300);
     assert!(
-        counts(&site).values().all(|n| *n == 1),
+        site.counts().values().all(|n| *n == 1),
         "{:?}\n{}",
-        counts(&site),
+        site.counts(),
         site.log()
     );
     assert!(site.kept().is_empty(), "{:?}", site.kept());
@@ -62,7 +46,7 @@ fn term_finishes_the_job_at_hand() {
 fn a_job_that_does_not_end_in_time_goes_to_another_worker() {
     let site = Site::new("giveup");
     let worker = site.worker(&["--stop-timeout", "1"]);
-    site.add_many(&sleeping(1, 3000));
+    site.add_sleeping(0..1, 3000);
     wait_for(20, "the job", || site.lines("begun").len() == 1);
     let took = worker.stop();
     assert!((900..2500).contains(&took.as_millis()), "{took:?}");
@@ -78,7 +62,7 @@ fn kills_of_all_kinds_lose_nothing() {
     let mut site = Site::new("kills");
     let worker = site.worker(&["--workers", "2"]);
     let jobs = 60;
-    site.add_many(&sleeping(jobs, 100));
+    site.add_sleeping(0..jobs, 100);
     wait_for(20, "the first job", || !site.out().is_empty());
     let one = || children(worker.pid()).first().copied().unwrap_or(0);
     let php = || children(one()).first().copied().unwrap_or(0);
@@ -100,19 +84,19 @@ fn kills_of_all_kinds_lose_nothing() {
     sleep(300);
     site.gearmand.start();
     wait_for(60, "all jobs", || {
-        (0..jobs).all(|n| counts(&site).contains_key(&n.to_string())) || {
+        (0..jobs).all(|n| site.counts().contains_key(&n.to_string())) || {
             assert!(site.kept().is_empty(), "{:?}", site.kept());
             false
         }
     });
     // Only jobs that were running when something died run twice: two kills of a
     // worker, two of a job, one of the job server, each with two running jobs.
-    let twice = counts(&site).values().filter(|n| **n > 1).count();
+    let twice = site.counts().values().filter(|n| **n > 1).count();
     assert!(twice <= 10, "{twice} jobs ran twice");
     assert!(
-        counts(&site).values().all(|n| *n <= 3),
+        site.counts().values().all(|n| *n <= 3),
         "{:?}",
-        counts(&site)
+        site.counts()
     );
     worker.stop();
 }
@@ -121,7 +105,7 @@ fn kills_of_all_kinds_lose_nothing() {
 fn a_job_outlives_its_php_parent() {
     let site = Site::new("orphan");
     let worker = site.worker(&[]);
-    site.add_many(&sleeping(1, 1500));
+    site.add_sleeping(0..1, 1500);
     wait_for(20, "the job", || site.lines("begun").len() == 1);
     signal(worker.php().unwrap(), "KILL");
     site.wait_for_log(10, "handle=");
@@ -135,7 +119,7 @@ fn a_job_outlives_its_php_parent() {
 fn a_job_ends_with_its_worker() {
     let site = Site::new("worker-died");
     let worker = site.worker(&[]);
-    site.add_many(&sleeping(1, 2500));
+    site.add_sleeping(0..1, 2500);
     wait_for(20, "the job", || site.lines("begun").len() == 1);
     let php = worker.php().unwrap();
     let job = children(php)[0];
@@ -188,7 +172,7 @@ fn a_worker_without_a_job_server_costs_nothing_and_comes_back() {
 fn pause_lets_jobs_finish_and_takes_no_more() {
     let site = Site::new("pause");
     let worker = site.worker(&["--workers", "2"]);
-    site.add_many(&sleeping(2, 1000));
+    site.add_sleeping(0..2, 1000);
     wait_for(20, "both jobs", || site.lines("begun").len() == 2);
     site.wp_gears(&["pause", "--wait"]);
     assert_eq!(site.out().len(), 2);
@@ -260,7 +244,7 @@ fn an_upgrade_changes_the_program_of_a_worker_and_not_its_process() {
         let exe = std::fs::read_link(format!("/proc/{}/exe", worker.pid())).unwrap();
         exe == program
     };
-    site.add_many(&sleeping(1, 1500));
+    site.add_sleeping(0..1, 1500);
     wait_for(20, "a job", || site.lines("begun").len() == 1);
     install();
     worker.signal("USR1");
@@ -269,12 +253,12 @@ fn an_upgrade_changes_the_program_of_a_worker_and_not_its_process() {
     site.wait_for_out(20, 1);
     worker.signal("USR1");
     wait_for(10, "the new program", runs_installed);
-    site.add_many(&sleeping(5, 1));
+    site.add_sleeping(0..5, 1);
     site.wait_for_out(20, 6);
     assert!(
-        counts(&site).values().all(|n| *n <= 5),
+        site.counts().values().all(|n| *n <= 5),
         "{:?}",
-        counts(&site)
+        site.counts()
     );
     assert_eq!(site.out().len(), 6);
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::lab::{Gearmand, Plan, Site, Worker, children, lab, wait_for};
 use super::real_plugins::{activate, bare};
@@ -90,12 +90,6 @@ fn held_by(site: &Site) -> String {
     crew["held_by"].as_str().unwrap_or_default().into()
 }
 
-fn sleeping(count: usize, millis: u64) -> Vec<(&'static str, Value)> {
-    (0..count)
-        .map(|n| ("t_sleep", json!([n.to_string(), millis])))
-        .collect()
-}
-
 /// A job that writes how long ago it was submitted, in milliseconds.
 const SINCE: &str = "add_action( 't_since', function ( $args ) { out( (int) ( 1000 * ( microtime( true ) - $args[0] ) ), 'since' ); } );";
 
@@ -124,7 +118,7 @@ fn burst(name: &str, jobs: usize, quiet: u64) -> (f32, f32) {
     assert_eq!(wanted(&site), 1);
     let (mut start, mut up) = (Instant::now(), 0.0);
     std::thread::scope(|scope| {
-        scope.spawn(|| site.add_many(&sleeping(jobs, 200)));
+        scope.spawn(|| site.add_sleeping(0..jobs, 200));
         wait_for(30, "the first job", || site.waits() > 0);
         start = Instant::now();
         wait_for(60, "eight workers", || {
@@ -201,7 +195,7 @@ fn a_crew_of_its_own_starts_jobs_while_another_uses_the_budget() {
         site.add("t_line", json!(["first"]));
         site.wait_for_out(30, 1);
     }
-    noisy.add_many(&sleeping(1_000, 200));
+    noisy.add_sleeping(0..1_000, 200);
     wait_for(20, "the whole budget", || wanted(&noisy) == 4);
     wait_for(10, "the budget to be the limit", || {
         held_by(&noisy) == "budget"
@@ -213,7 +207,7 @@ fn a_crew_of_its_own_starts_jobs_while_another_uses_the_budget() {
     assert!(slowest < 3000, "{slowest}");
     assert_eq!(wanted(&noisy), 4);
     // Many get half of the budget.
-    other.add_many(&sleeping(200, 200));
+    other.add_sleeping(0..200, 200);
     wait_for(20, "equal parts", || {
         (wanted(&noisy), wanted(&other)) == (2, 2)
     });
@@ -252,7 +246,7 @@ fn soak_fifty_sites_of_which_one_is_noisy() {
         wait_for(30, "sleep", || wanted(site) == 0);
     }
     let (noisy, others) = sites.split_first().unwrap();
-    noisy.add_many(&sleeping(3_000, 200));
+    noisy.add_sleeping(0..3_000, 200);
     wait_for(20, "all workers of the noisy site", || wanted(noisy) == 8);
     let mut times: Vec<u64> = others.iter().map(|site| slowest(site, 1)).collect();
     assert_eq!(wanted(noisy), 8);
@@ -274,7 +268,7 @@ fn a_host_without_room_does_not_grow_until_it_has_some() {
         &proc,
         "--workers 1..2 --worker-budget 8 --scale-after 1",
     );
-    site.add_many(&sleeping(250, 100));
+    site.add_sleeping(0..250, 100);
     wait_for(20, "the load to be the limit", || held_by(&site) == "load");
     site.wait_for_log(5, "no more than 1 workers: the host's processors are busy");
     memory(&proc, 80 << 10);

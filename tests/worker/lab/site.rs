@@ -1,6 +1,8 @@
 //! A WordPress with a job server: creating it, adding jobs, and checking their results.
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::ops::Range;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::process::{Command, Output};
@@ -231,6 +233,12 @@ impl Site {
         self.add_many(&[(hook, args)]);
     }
 
+    /// Adds jobs that sleep for `millis` and then write their numbers.
+    pub fn add_sleeping(&self, numbers: Range<usize>, millis: u64) {
+        let job = |n: usize| ("t_sleep", json!([n.to_string(), millis]));
+        self.add_many(&numbers.map(job).collect::<Vec<_>>());
+    }
+
     pub fn add_many(&self, jobs: &[(&str, Value)]) {
         let file = lab().dir.join(format!("{}.jobs", self.name));
         fs::write(&file, json!(jobs).to_string()).unwrap();
@@ -269,6 +277,15 @@ impl Site {
             sleep(10);
         }
         self.out()
+    }
+
+    /// How often each line was written.
+    pub fn counts(&self) -> BTreeMap<String, usize> {
+        let mut counts = BTreeMap::new();
+        for line in self.out() {
+            *counts.entry(line).or_default() += 1;
+        }
+        counts
     }
 
     /// Asserts that exactly these lines were written, once each, in any order.
