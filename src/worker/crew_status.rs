@@ -7,11 +7,8 @@ use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
 use crate::worker::scale::HeldBy;
-use crate::worker::status_file::{self, StatusFile};
+use crate::worker::status_file::{self, Status, StatusFile};
 use crate::worker::workers::Workers;
-
-/// What the names of crews' files begin with.
-pub(super) const PREFIX: &str = "crew-";
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CrewStatus {
@@ -33,6 +30,14 @@ pub struct CrewStatus {
     pub failures: u32,
 }
 
+impl Status for CrewStatus {
+    const PREFIX: &str = "crew-";
+
+    fn pid(&self) -> i32 {
+        self.pid
+    }
+}
+
 /// The file, while the crew runs.
 pub(super) struct CrewReport {
     file: StatusFile,
@@ -50,7 +55,7 @@ impl CrewReport {
             held_by: None,
             failures: 0,
         };
-        let file = StatusFile::start(run, PREFIX, &status)?;
+        let file = StatusFile::start(run, &status)?;
         Ok(CrewReport { file, status })
     }
 
@@ -71,9 +76,7 @@ impl Drop for CrewReport {
 
 /// The running crews of a site: one, or none.
 pub fn read(run: &Path) -> io::Result<Vec<CrewStatus>> {
-    let all = status_file::read::<CrewStatus>(run, PREFIX)?;
-    let own = all.into_iter().filter(|(pid, status)| status.pid == *pid);
-    Ok(own.map(|(_, status)| status).collect())
+    status_file::read(run)
 }
 
 /// Makes the site's crew look at its settings now.

@@ -11,12 +11,9 @@ use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
 use crate::base::clock;
-use crate::worker::crew_status;
+use crate::worker::crew_status::CrewStatus;
 use crate::worker::plain;
-use crate::worker::status_file::{self, StatusFile, own_pid};
-
-/// What the names of workers' files begin with.
-const PREFIX: &str = "worker-";
+use crate::worker::status_file::{self, Status, StatusFile, own_pid};
 
 /// Longer reasons are cut off, in characters. The log has all of it.
 const LONGEST_REASON: usize = 400;
@@ -62,6 +59,14 @@ pub struct WorkerStatus {
     /// that there are as soon as one comes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stands_for: Option<u32>,
+}
+
+impl Status for WorkerStatus {
+    const PREFIX: &str = "worker-";
+
+    fn pid(&self) -> i32 {
+        self.pid
+    }
 }
 
 /// The number of workers, with those that an idle crew stands for.
@@ -129,7 +134,7 @@ impl Heartbeat {
     }
 
     fn with(run: &Path, status: WorkerStatus) -> io::Result<Heartbeat> {
-        let file = StatusFile::start(run, PREFIX, &status)?;
+        let file = StatusFile::start(run, &status)?;
         Ok(Heartbeat { file, status })
     }
 
@@ -250,9 +255,7 @@ fn retire(run: &Path, jobs: u64, path: &Path) -> io::Result<()> {
 
 /// The running workers of a site, and its crew if that stands for workers.
 pub fn read(run: &Path) -> io::Result<Vec<WorkerStatus>> {
-    let all = status_file::read::<WorkerStatus>(run, PREFIX)?;
-    let own = all.into_iter().filter(|(pid, status)| status.pid == *pid);
-    Ok(own.map(|(_, status)| status).collect())
+    status_file::read(run)
 }
 
 /// Makes a worker look at the markers and files that it looks at now and then. Without
@@ -274,14 +277,14 @@ pub fn sweep(run: &Path) {
             .and_then(|m| m.modified())
             .is_ok_and(|at| at.elapsed().is_ok_and(|age| age.as_secs() > 3600));
         let path = entry.path();
-        if name.starts_with(PREFIX) {
+        if name.starts_with(WorkerStatus::PREFIX) {
             if let Some(file) = unlocked(&path) {
                 let status = status_file::content(file);
                 let jobs = status.map_or(0, |status: WorkerStatus| status.jobs);
                 let _ = retire(run, jobs, &path);
             }
         } else if (name.starts_with("probe-") || name.starts_with("new-")) && old
-            || name.starts_with(crew_status::PREFIX) && unlocked(&path).is_some()
+            || name.starts_with(CrewStatus::PREFIX) && unlocked(&path).is_some()
         {
             let _ = fs::remove_file(path);
         }

@@ -181,22 +181,15 @@ mod tests {
     use crate::worker::options::WorkerOptions;
     use crate::worker::rules::HookRule;
 
-    fn rule(pattern: &str) -> HookRule {
-        HookRule {
-            pattern: pattern.into(),
-            ..HookRule::default()
-        }
-    }
-
     #[test]
     fn a_rule_overrides_what_it_sets() {
         let mut settings = WorkerOptions::default().settings();
         settings.job_timeout = Some(Seconds(9));
-        let plain = Rule::new(rule("a"));
+        let plain = Rule::new(HookRule::matching("a"));
         let own = Rule::new(HookRule {
             timeout: Some(Seconds(5)),
             retries: Some(7),
-            ..rule("b")
+            ..HookRule::matching("b")
         });
         let seconds = |rule| time_limit(rule, &settings).unwrap().after.as_secs();
         assert_eq!(

@@ -46,6 +46,15 @@ pub struct RuleKey {
 }
 
 impl HookRule {
+    /// A rule that says nothing but for which hooks it is.
+    #[cfg(test)]
+    pub fn matching(pattern: &str) -> HookRule {
+        HookRule {
+            pattern: pattern.into(),
+            ..HookRule::default()
+        }
+    }
+
     pub const KEYS: [RuleKey; 6] = [
         RuleKey {
             name: "match",
@@ -188,20 +197,13 @@ impl Rules {
 mod tests {
     use super::*;
 
-    fn rule(pattern: &str) -> HookRule {
-        HookRule {
-            pattern: pattern.into(),
-            ..HookRule::default()
-        }
-    }
-
     #[test]
     fn the_first_rule_that_matches_wins() {
         let rules = Rules::new(&[
-            rule("import_small"),
-            rule("import_*"),
-            rule("?x"),
-            rule("*"),
+            HookRule::matching("import_small"),
+            HookRule::matching("import_*"),
+            HookRule::matching("?x"),
+            HookRule::matching("*"),
         ]);
         for (hook, pattern) in [
             ("import_small", "import_small"),
@@ -214,19 +216,19 @@ mod tests {
         ] {
             assert_eq!(rules.of(hook).unwrap().of.pattern, pattern, "{hook}");
         }
-        assert!(Rules::new(&[rule("a")]).of("b").is_none());
+        assert!(Rules::new(&[HookRule::matching("a")]).of("b").is_none());
         let key = &rules.of("ax").unwrap().key;
         assert_eq!(rules.with_key(key).unwrap().of.pattern, "?x");
     }
 
     #[test]
     fn values_have_ranges() {
-        assert_eq!(rule("a*").out_of_range(), None);
-        assert_eq!(rule("").out_of_range(), Some("match"));
-        assert_eq!(rule("a\n").out_of_range(), Some("match"));
+        assert_eq!(HookRule::matching("a*").out_of_range(), None);
+        assert_eq!(HookRule::matching("").out_of_range(), Some("match"));
+        assert_eq!(HookRule::matching("a\n").out_of_range(), Some("match"));
         let none = HookRule {
             concurrency: Some(0),
-            ..rule("a")
+            ..HookRule::matching("a")
         };
         assert_eq!(none.out_of_range(), Some("concurrency"));
         for key in HookRule::KEYS.map(|key| key.name) {

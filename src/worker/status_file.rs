@@ -26,9 +26,8 @@ pub struct StatusFile {
 }
 
 impl StatusFile {
-    /// `prefix`: what the file's name begins with.
-    pub fn start(run: &Path, prefix: &str, status: &impl Serialize) -> io::Result<StatusFile> {
-        let pid = own_pid();
+    pub fn start<T: Status + Serialize>(run: &Path, status: &T) -> io::Result<StatusFile> {
+        let (pid, prefix) = (own_pid(), T::PREFIX);
         let path = run.join(format!("{prefix}{pid}"));
         // Under another name until it is locked and complete. A process that starts at
         // the same time would take it for one of a dead process.
@@ -70,8 +69,15 @@ pub fn own_pid() -> i32 {
     rustix::process::getpid().as_raw_nonzero().get()
 }
 
-/// The files of running processes whose names begin with `prefix`, by process id.
-pub fn read<T: DeserializeOwned>(run: &Path, prefix: &str) -> io::Result<Vec<(i32, T)>> {
+/// What a process tells.
+pub trait Status: DeserializeOwned {
+    /// What the names of its files begin with.
+    const PREFIX: &str;
+    fn pid(&self) -> i32;
+}
+
+/// What running processes tell, in the order of their ids.
+pub fn read<T: Status>(run: &Path) -> io::Result<Vec<T>> {
     let owner = fs::symlink_metadata(run)?.uid();
     let mut found = Vec::new();
     for (at, entry) in fs::read_dir(run)?.enumerate() {
@@ -80,14 +86,14 @@ pub fn read<T: DeserializeOwned>(run: &Path, prefix: &str) -> io::Result<Vec<(i3
             let why = format!("it has more than {MAX_FILES} files: remove those of no worker");
             return Err(io::Error::other(why));
         }
-        let pid = name.to_str().and_then(|n| n.strip_prefix(prefix));
+        let pid = name.to_str().and_then(|n| n.strip_prefix(T::PREFIX));
         let Some(pid) = pid.and_then(|p| p.parse::<i32>().ok()).filter(|p| *p > 1) else {
             continue;
         };
         let status = read_one(&run.join(&name), pid, owner);
-        found.extend(status.map(|status| (pid, status)));
+        found.extend(status.filter(|status: &T| status.pid() == pid));
     }
-    found.sort_by_key(|(pid, _)| *pid);
+    found.sort_by_key(Status::pid);
     Ok(found)
 }
 
