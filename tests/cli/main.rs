@@ -15,6 +15,7 @@ mod claims;
 mod compatibility;
 mod documents;
 mod errors;
+mod exposure;
 mod faults;
 mod fuzz;
 mod hostile;
