@@ -91,7 +91,7 @@ fn verdict(args: &WorkerArgs, predefine: Predefined) -> anyhow::Result<Verdict> 
                 args.site.join(maintenance::FILE).display()
             ));
         }
-        if !runtime.is_started() {
+        if runtime.pid().is_none() {
             continue; // It has to start in another way.
         }
         if runtime.died_at_boot() {

@@ -98,7 +98,7 @@ impl<'a> PhpRuntime<'a> {
             warm: false,
             idle_since: Instant::now(),
             predefine: None,
-            host: settings.host.clone().or_else(host_of_environment),
+            host: settings.host.clone().or_else(site::host_of_environment),
             ahead: std::env::var_os(PLAINLY).is_none(),
             trace: String::new(),
             is_in_maintenance: false,
@@ -279,13 +279,9 @@ impl<'a> PhpRuntime<'a> {
         self.is_in_maintenance
     }
 
+    /// The PHP that runs, if one does.
     pub fn pid(&self) -> Option<Pid> {
         self.process.as_ref().map(|php| php.pid)
-    }
-
-    /// Whether PHP runs.
-    pub fn is_started(&self) -> bool {
-        self.process.is_some()
     }
 
     /// Whether PHP died before it had loaded the site.
@@ -355,12 +351,11 @@ impl<'a> PhpRuntime<'a> {
             self.boot(now, heartbeat, true)?;
             return Ok(Handover::NotYet);
         };
-        if php.ready.is_none() {
+        let Some(booted) = &php.ready else {
             self.check_boot_time(now)?;
             return Ok(Handover::NotYet);
-        }
-        let forks = php.ready.as_ref().is_some_and(|booted| booted.fork);
-        let pid = (!forks).then_some(php.pid);
+        };
+        let pid = (!booted.fork).then_some(php.pid);
         php.output.begin_job();
         php.give(header, payload)
             .map_err(|e| format!("cannot pass a job to the runner: {e}"))?;
@@ -500,12 +495,4 @@ impl<'a> PhpRuntime<'a> {
         };
         leaving.chain(process)
     }
-}
-
-/// `HTTP_HOST` in the environment, by which administrators named a host before there
-/// was an option.
-fn host_of_environment() -> Option<String> {
-    std::env::var("HTTP_HOST")
-        .ok()
-        .filter(|host| !host.is_empty())
 }

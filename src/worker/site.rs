@@ -26,6 +26,14 @@ const MAX_HOME_CHANGES: u32 = 2;
 /// How often PHP starts again because a file changed while it loaded the site.
 const MAX_DISTRUSTED: u32 = 3;
 
+/// `HTTP_HOST` in the environment, by which administrators named a host before there
+/// was an option.
+pub fn host_of_environment() -> Option<String> {
+    std::env::var("HTTP_HOST")
+        .ok()
+        .filter(|host| !host.is_empty())
+}
+
 pub struct ServedSite {
     dir: PathBuf,
     run: PathBuf,
