@@ -195,13 +195,9 @@ fn prove(
 
 /// Sends a job through the job server of a host without sites.
 fn prove_server(ui: Ui, resolved: &HostResolved) -> Result<Value> {
-    let server = resolved.own_server();
-    let took = proof::through_the_server(&server)?;
-    ui.hanging(&format!(
-        "✓ a job went through {server} in {} ms",
-        took.as_millis()
-    ));
-    Ok(json!({ "server": server, "done_ms": took.as_millis() as u64 }))
+    let proof = proof::through_the_server(resolved)?;
+    ui.hanging(&format!("✓ {}", proof.sentence()));
+    Ok(json!({ "server": proof.server, "done_ms": proof.done_ms }))
 }
 
 /// Takes the site's switch back, and adds that to the error.

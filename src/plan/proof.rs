@@ -59,19 +59,35 @@ impl Part {
     }
 }
 
-/// How a job goes through a job server, without any site.
+/// A job that went through a job server, without any site.
+pub struct ServerProof {
+    pub server: String,
+    pub done_ms: u64,
+}
+
+impl ServerProof {
+    pub fn sentence(&self) -> String {
+        format!("a job went through {} in {} ms", self.server, self.done_ms)
+    }
+}
+
+/// Sends a job through this host's job server, on the address that others use.
 ///
 /// # Errors
 /// A server that does not accept a job, or does not hand it out again.
-pub fn through_the_server(address: &str) -> Result<Duration> {
+pub fn through_the_server(resolved: &HostResolved) -> Result<ServerProof> {
+    let address = resolved.own_server();
     let what = || format!("send a job through the job server {address}");
     let server = address
         .parse()
         .map_err(|why: String| Problem::new(what(), why))?;
-    roundtrip::run(&server, PATIENCE / 6).map_err(|error| {
+    let took = roundtrip::run(&server, PATIENCE / 6).map_err(|error| {
         Problem::new(what(), error)
             .help("see the log of gearmand, and 'wp-gears doctor job-server'")
-            .into()
+    })?;
+    Ok(ServerProof {
+        server: address,
+        done_ms: took.as_millis() as u64,
     })
 }
 

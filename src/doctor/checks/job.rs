@@ -26,12 +26,8 @@ pub fn run<'n>(
     }
     let resolved = &context.resolved.host;
     let Some(part) = Part::of(&resolved.roles) else {
-        let server = resolved.own_server();
-        return vec![match proof::through_the_server(&server) {
-            Ok(took) => Finding::ok(format!(
-                "a job went through {server} in {} ms",
-                took.as_millis()
-            )),
+        return vec![match proof::through_the_server(resolved) {
+            Ok(proof) => Finding::ok(proof.sentence()),
             Err(error) => Finding::of_error(&error),
         }];
     };
