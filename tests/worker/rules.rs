@@ -330,6 +330,8 @@ fn a_crew_adopts_changed_rules_between_jobs() {
     wait_for(40, "jobs that wait", || {
         waiting(&site).values().sum::<u64>() >= 4
     });
+    // Both of these ran under the first rule.
+    site.wait_for_out(20, 2);
     site.settings(&settings(3, rule(3)));
     site.wait_for_out(60, 9);
     site.assert_once(names(&jobs));
