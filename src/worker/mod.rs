@@ -8,6 +8,7 @@ mod crew;
 pub(crate) mod crew_status;
 mod gate;
 pub(crate) mod generation;
+mod health;
 pub(crate) mod heartbeat;
 mod job;
 mod log;
@@ -100,8 +101,13 @@ pub fn is_name(name: &str) -> bool {
 
 /// How a worker on this host identifies itself to job servers.
 pub fn client_id(name: &str, pid: u32) -> String {
+    format!("{}{pid}", client_ids(name))
+}
+
+/// What the names of all workers of a site on this host begin with.
+fn client_ids(name: &str) -> String {
     let system = rustix::system::uname();
-    format!("{}/{name}/{pid}", system.nodename().to_string_lossy())
+    format!("{}/{name}/", system.nodename().to_string_lossy())
 }
 
 /// The function that the site's workers serve, if one of them has determined it. Like
@@ -146,6 +152,9 @@ pub fn run(args: &WorkerArgs) -> anyhow::Result<()> {
         .into());
     }
     let paths = Paths::new(&args.state, &args.name);
+    if args.health {
+        return health::run(args, &paths);
+    }
     for dir in [&paths.run, &paths.cache, &paths.failed] {
         create(dir)?;
     }

@@ -153,9 +153,13 @@ pub struct WorkerArgs {
     /// Set by a process that supervises workers for those that it starts
     #[arg(long, hide = true)]
     pub one: bool,
+    /// Only check that workers of the site run on this host and that a job server knows
+    /// them; the exit code is 0 if so
+    #[arg(long)]
+    pub health: bool,
     /// Only load the site as for a job, with settings from standard input, and say
     /// whether that worked
-    #[arg(long, hide = true, conflicts_with_all = ["workers", "one"])]
+    #[arg(long, hide = true, conflicts_with_all = ["workers", "one", "health"])]
     pub check: bool,
 }
 

@@ -10,6 +10,7 @@ mod software;
 
 mod check;
 mod crew;
+mod health;
 mod idle;
 mod inherited;
 mod jobs;
