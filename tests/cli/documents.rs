@@ -189,3 +189,27 @@ fn documents_are_as_their_schema_says() {
         &document(&crate::root::wp_gears(&["doctor", "--json", "no-check"])),
     );
 }
+
+/// Files to start from name variables that the program knows.
+#[test]
+fn variables_in_files_for_containers_are_options() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("contrib");
+    let page = include_str!("../../docs/options.md");
+    let mut seen = 0;
+    for file in ["container/compose.yaml", "kubernetes/worker.yaml"] {
+        let all = std::fs::read_to_string(folder.join(file)).unwrap();
+        for name in all.split(|c: char| !c.is_ascii_uppercase() && c != '_') {
+            let Some(option) = name.strip_prefix("WP_GEARS_") else {
+                continue;
+            };
+            let option = option.to_lowercase().replace('_', "-");
+            let others = ["site", "name", "servers"].contains(&option.as_str());
+            assert!(
+                others || page.contains(&format!("`--{option}`")),
+                "{file}: {name}"
+            );
+            seen += 1;
+        }
+    }
+    assert!(seen > 10, "{seen}");
+}
