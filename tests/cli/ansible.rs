@@ -1,93 +1,30 @@
 //! The Ansible collection in `contrib/ansible`, with real Ansible.
 
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::fs;
+use std::process::{Command, Output};
 
-use crate::common::needs::cache_folder;
+use crate::controller::{Controller, collection, succeeds};
 use crate::root::{Root, SITE, text};
 
-const TOOLS: [&str; 2] = ["ansible-core==2.19.14", "ansible-lint==26.10.1"];
-
-/// Programs of Ansible, in a virtual environment in the cache folder.
-fn tools() -> PathBuf {
-    let cache = cache_folder();
-    fs::create_dir_all(&cache).unwrap();
-    let place = cache.join("ansible-2.19.14");
-    let lock = File::create(place.with_extension("lock")).unwrap();
-    lock.lock().unwrap();
-    let done = place.join("done");
-    if !done.exists() {
-        let _ = fs::remove_dir_all(&place);
-        let mut venv = Command::new("python3");
-        succeeds(venv.args(["-m", "venv"]).arg(&place).output());
-        let mut pip = Command::new(place.join("bin/pip"));
-        pip.args(["install", "--quiet", "--disable-pip-version-check"]);
-        succeeds(pip.args(TOOLS).stdin(Stdio::null()).output());
-        File::create(done).unwrap();
-    }
-    place.join("bin")
-}
-
-fn succeeds(output: std::io::Result<Output>) -> String {
-    let output = output.unwrap();
-    assert!(output.status.success(), "{}", text(&output));
-    text(&output)
-}
-
-fn collection() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("contrib/ansible")
-}
-
-/// A controller with the collection.
-struct Controller {
-    home: tempfile::TempDir,
-    tools: PathBuf,
-}
-
-impl Controller {
-    fn new() -> Controller {
-        let home = tempfile::tempdir().unwrap();
-        let namespace = home.path().join("ansible_collections/wp_gears");
-        fs::create_dir_all(&namespace).unwrap();
-        std::os::unix::fs::symlink(collection(), namespace.join("wp_gears")).unwrap();
-        Controller {
-            home,
-            tools: tools(),
-        }
-    }
-
-    fn command(&self, name: &str) -> Command {
-        let mut command = Command::new(self.tools.join(name));
-        let path = format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", self.tools.display());
-        command
-            .env_clear()
-            .env("PATH", path)
-            .env("LC_ALL", "C.UTF-8");
-        command.env("HOME", self.home.path()).env("NO_COLOR", "1");
-        command.current_dir(self.home.path()).stdin(Stdio::null());
-        command
-    }
-
-    /// Runs a task of the module on this machine, on a root.
-    fn task(&self, root: &Root, parameters: &str, args: &[&str]) -> Output {
-        let indented = parameters.replace('\n', "\n        ");
-        let playbook = self.home.path().join("playbook.yml");
-        let task = format!(
-            "- hosts: localhost\n  connection: local\n  gather_facts: false\n  tasks:\n    - wp_gears.wp_gears.wp_gears:\n        executable: {}\n        root: {}\n        {indented}\n",
-            env!("CARGO_BIN_EXE_wp-gears"),
-            root.path().display(),
-        );
-        fs::write(&playbook, task).unwrap();
-        self.command("ansible-playbook")
-            .env("ANSIBLE_COLLECTIONS_PATH", self.home.path())
-            .env("ANSIBLE_LOCALHOST_WARNING", "false")
-            .env("ANSIBLE_INVENTORY_UNPARSED_WARNING", "false")
-            .args(args)
-            .arg(&playbook)
-            .output()
-            .unwrap()
-    }
+/// Runs a task of the module on this machine, on a root.
+fn task(controller: &Controller, root: &Root, parameters: &str, args: &[&str]) -> Output {
+    let indented = parameters.replace('\n', "\n        ");
+    let playbook = controller.home.path().join("playbook.yml");
+    let task = format!(
+        "- hosts: localhost\n  connection: local\n  gather_facts: false\n  tasks:\n    - wp_gears.wp_gears.wp_gears:\n        executable: {}\n        root: {}\n        {indented}\n",
+        env!("CARGO_BIN_EXE_wp-gears"),
+        root.path().display(),
+    );
+    fs::write(&playbook, task).unwrap();
+    controller
+        .command("ansible-playbook")
+        .env("ANSIBLE_COLLECTIONS_PATH", controller.home.path())
+        .env("ANSIBLE_LOCALHOST_WARNING", "false")
+        .env("ANSIBLE_INVENTORY_UNPARSED_WARNING", "false")
+        .args(args)
+        .arg(&playbook)
+        .output()
+        .unwrap()
 }
 
 #[test]
@@ -142,7 +79,7 @@ fn a_task_sets_up_and_then_changes_nothing() {
     let (controller, root) = (Controller::new(), Root::new());
     let before = root.tree();
 
-    let checked = text(&controller.task(&root, TASK, &["--check", "--diff"]));
+    let checked = text(&task(&controller, &root, TASK, &["--check", "--diff"]));
     assert!(checked.contains("changed=1"), "{checked}");
     assert!(checked.contains("+workers = 3"), "{checked}");
     assert!(
@@ -151,7 +88,7 @@ fn a_task_sets_up_and_then_changes_nothing() {
     );
     assert_eq!(root.tree(), before, "check mode changed something");
 
-    let done = text(&controller.task(&root, TASK, &["-vvv"]));
+    let done = text(&task(&controller, &root, TASK, &["-vvv"]));
     assert!(done.contains("changed=1"), "{done}");
     assert!(!done.contains("Geheim123456"), "{done}");
     let file = root.get("/etc/wp-gears.toml");
@@ -166,7 +103,7 @@ fn a_task_sets_up_and_then_changes_nothing() {
 
     let set_up = root.tree();
     for args in [&[][..], &["--check"]] {
-        let again = text(&controller.task(&root, TASK, args));
+        let again = text(&task(&controller, &root, TASK, args));
         assert!(
             again.contains("changed=0") && again.contains("failed=0"),
             "{again}"
@@ -175,14 +112,14 @@ fn a_task_sets_up_and_then_changes_nothing() {
     assert_eq!(root.tree(), set_up);
 
     let absent = "state: absent\npurge: true";
-    let checked = text(&controller.task(&root, absent, &["--check", "--diff"]));
+    let checked = text(&task(&controller, &root, absent, &["--check", "--diff"]));
     assert!(checked.contains("changed=1"), "{checked}");
     assert!(checked.contains("-port = 4731"), "{checked}");
     assert_eq!(root.tree(), set_up, "check mode changed something");
-    let done = text(&controller.task(&root, absent, &[]));
+    let done = text(&task(&controller, &root, absent, &[]));
     assert!(done.contains("changed=1"), "{done}");
     assert_eq!(root.tree(), before);
-    let again = text(&controller.task(&root, absent, &[]));
+    let again = text(&task(&controller, &root, absent, &[]));
     assert!(
         again.contains("changed=0") && again.contains("failed=0"),
         "{again}"
@@ -203,7 +140,7 @@ fn what_wp_gears_refuses_fails_the_task_with_its_words() {
         ),
     ] {
         let before = root.tree();
-        let failed = text(&controller.task(&root, parameters, &[]));
+        let failed = text(&task(&controller, &root, parameters, &[]));
         assert!(failed.contains("failed=1"), "{failed}");
         assert!(failed.replace("\\n", "\n").contains(why), "{failed}");
         assert_eq!(root.tree(), before);

@@ -4,6 +4,8 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod content;
+#[path = "../common/ansible.rs"]
+mod controller;
 mod dice;
 mod held;
 mod parallel;

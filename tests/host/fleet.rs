@@ -14,7 +14,7 @@ const WORKER: u8 = 3;
 const SALT: &str = "salt-of-the-fleet";
 
 /// Lets the other hosts use this one's database.
-fn share_database(web: &Host) {
+pub fn share_database(web: &Host) {
     web.shell(
         "printf '[mysqld]\\nbind-address = 0.0.0.0\\n' >/etc/mysql/mariadb.conf.d/99-fleet.cnf
          systemctl restart mariadb
@@ -24,7 +24,7 @@ fn share_database(web: &Host) {
 }
 
 /// A host that has the site's files, and neither its pages nor its database.
-fn use_database(host: &Host) {
+pub fn use_database(host: &Host) {
     host.shell(&format!(
         "systemctl disable --now mariadb nginx 2>/dev/null
          sed -i \"s/'DB_HOST', *'localhost'/'DB_HOST', '10.77.0.{WEB}'/\" {}/wp-config.php

@@ -4,9 +4,12 @@
 mod common;
 #[path = "../common/compatibility.rs"]
 mod compatibility;
+#[path = "../common/ansible.rs"]
+mod controller;
 #[path = "../common/software.rs"]
 mod software;
 
+mod ansible;
 mod bench;
 mod busy;
 mod container;
