@@ -13,6 +13,8 @@ final class WP_Gears_Database {
 	private static $wpdb;
 	/** @var int How many queries the boot took. */
 	private static $queries = 0;
+	/** @var int How many connections this process and those that it comes from have made, unless jobs made some. */
+	private static $connections = 0;
 
 	/** Closes all connections, before the first job. */
 	public static function disconnect() {
@@ -90,7 +92,9 @@ final class WP_Gears_Database {
 			return true; // It connects with the first query.
 		}
 		$wpdb->db_connect( false );
-		return ! empty( $wpdb->dbh );
+		$answers            = ! empty( $wpdb->dbh );
+		self::$connections += $answers ? 1 : 0;
+		return $answers;
 	}
 
 	/**
@@ -118,8 +122,9 @@ final class WP_Gears_Database {
 		if ( ! isset( $row[1] ) || '' !== $row[1] ) {
 			return false;
 		}
-		self::$wpdb    = $wpdb;
-		self::$queries = $wpdb->num_queries;
+		self::$wpdb        = $wpdb;
+		self::$queries     = $wpdb->num_queries;
+		self::$connections = self::connections();
 		return true;
 	}
 
@@ -157,10 +162,15 @@ final class WP_Gears_Database {
 		$wp_object_cache   = null;
 	}
 
-	/** Whether PHP has a single connection: to look for others takes long, as it writes to the memory of all that it meets. */
+	/** Whether a job has made no connection of its own. To look for those takes long, as it writes to the memory of all that it meets. */
 	private static function is_alone() {
+		return self::connections() === self::$connections;
+	}
+
+	/** How many connections have been made, as PHP counts them. */
+	private static function connections() {
 		$counts = function_exists( 'mysqli_get_client_stats' ) ? mysqli_get_client_stats() : array();
-		return isset( $counts['active_connections'] ) && '1' === (string) $counts['active_connections'];
+		return isset( $counts['connect_success'] ) ? (int) $counts['connect_success'] : -1;
 	}
 
 	/** Closes connections properly, so that the database does not log them as aborted. */

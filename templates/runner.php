@@ -85,7 +85,7 @@ final class WP_Gears_Runner {
 		$_SERVER['argv'] = $GLOBALS['argv'];
 		$_SERVER['argc'] = 1;
 
-		foreach ( array( 'USE_ZEND_ALLOC_HUGE_PAGES' => '1', 'GLIBC_TUNABLES' => 'glibc.malloc.hugetlb=1' ) as $name => $ours ) {
+		foreach ( array( 'USE_ZEND_ALLOC_HUGE_PAGES' => '1', 'GLIBC_TUNABLES' => 'glibc.malloc.hugetlb=1:glibc.malloc.top_pad=6291456' ) as $name => $ours ) {
 			if ( function_exists( 'getenv' ) && function_exists( 'putenv' ) && getenv( $name ) === $ours ) {
 				putenv( $name ); // Not for the programs that jobs start.
 				unset( $_SERVER[ $name ], $_ENV[ $name ] );
@@ -191,17 +191,18 @@ final class WP_Gears_Runner {
 			if ( 0 === $pid ) {
 				WP_Gears_Work::perform( $job, $fork, $is_prepared );
 			}
-			$job = null;
 			if ( $pid < 0 ) {
 				self::send( array( 'unready' => 'fork: ' . pcntl_strerror( pcntl_get_last_error() ) ) );
 				self::send( array( 'ended' => array( 'pid' => 0 ) ) );
 				continue;
 			}
-			self::send( array( 'started' => $pid ) );
+			// As little as possible while there are two processes: a page that one writes to is copied.
+			@fwrite( self::$pipe, "{\"started\":$pid}\n" );
+			self::wait_for( $pid );
+			$job = null;
 			if ( $is_prepared ) {
 				WP_Gears_Database::let_go();
 			}
-			self::wait_for( $pid );
 		}
 		self::$phase = 'left';
 		WP_Gears_Last::end();
@@ -216,8 +217,7 @@ final class WP_Gears_Runner {
 	private static function wait_for( $pid ) {
 		$status = 0;
 		while ( 0 === pcntl_waitpid( $pid, $status, WNOHANG ) ) {
-			$info = array();
-			if ( SIGHUP === pcntl_sigwaitinfo( array( SIGCHLD, SIGHUP ), $info ) ) {
+			if ( SIGHUP === pcntl_sigwaitinfo( array( SIGCHLD, SIGHUP ) ) ) {
 				posix_kill( $pid, SIGKILL );
 				posix_kill( getmypid(), SIGKILL );
 			}

@@ -23,7 +23,11 @@ const PIPE: i32 = 3;
 /// so that programs that jobs start have none of it.
 const HUGE_PAGES: [(&str, &str); 2] = [
     ("USE_ZEND_ALLOC_HUGE_PAGES", "1"),
-    ("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1"),
+    // Grown by several of them at a time, as they have to be free as a whole.
+    (
+        "GLIBC_TUNABLES",
+        "glibc.malloc.hugetlb=1:glibc.malloc.top_pad=6291456",
+    ),
 ];
 
 /// The maximum length of a line from the runner, in bytes. The list of files is the
