@@ -157,7 +157,9 @@ if ( ! class_exists( 'WP_Gears_Cron', false ) ) {
 		public function get_gearman_client() {
 			if ( is_null( $this->gearman_client ) ) {
 				parent::get_gearman_client();
-				if ( $this->gearman_client instanceof GearmanClient ) {
+				if ( ! class_exists( 'WP_Gears_Servers', false ) ) {
+					parent::register(); // without the must-use plugin, nothing else gives it its servers
+				} elseif ( $this->gearman_client instanceof GearmanClient ) {
 					$this->gearman_client = new WP_Gears_Client( $this->gearman_client, array( $this, 'get_async_group' ), false );
 				}
 			}

@@ -111,13 +111,13 @@ final class WP_Gears_Plugin {
 		$class = self::class_of( $this->client );
 		if ( 'WpMinions\Gearman\Client' === $class ) {
 			$this->client = new class() extends \WpMinions\Gearman\Client {
-				use WP_Gears_Late_Client;
+				use WP_Gears_Late;
 			};
 
 			$this->plugin->client = $this->client;
 		} elseif ( 'WpGears\Gearman\Client' === $class ) {
 			$this->client = new class() extends \WpGears\Gearman\Client {
-				use WP_Gears_Late_Client;
+				use WP_Gears_Late;
 			};
 
 			$this->plugin->client = $this->client;
@@ -176,17 +176,5 @@ final class WP_Gears_Plugin {
 			fwrite( STDERR, 'wp-gears: cannot get a job: ' . $e->getMessage() . "\n" );
 			exit( 1 );
 		}
-	}
-}
-
-/** A client that connects when the first job is added rather than when the site boots. */
-trait WP_Gears_Late_Client {
-	public function get_gearman_client() {
-		if ( is_null( $this->gearman_client ) ) {
-			parent::get_gearman_client();
-			$this->register();
-			$this->gearman_client = WP_Gears_Seal::wrapped( $this->gearman_client, array( $this, 'get_async_group' ) );
-		}
-		return $this->gearman_client;
 	}
 }

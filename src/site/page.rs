@@ -104,7 +104,6 @@ mod tests {
     fn it_holds_the_shared_classes_and_no_second_opening_tag() {
         let text = plugin();
         assert!(text.contains("final class WP_Gears_Plugin"));
-        assert!(text.contains("trait WP_Gears_Late_Client"));
         assert_eq!(text.matches("<?php").count(), 1);
     }
 }
