@@ -26,6 +26,8 @@ pub struct Job {
     pub permit: Option<Permit>,
     /// The log says that it waits.
     pub has_told: bool,
+    /// So many jobs wait on disk that it has to wait in this worker.
+    pub is_crowded_out: bool,
 }
 
 /// Who waits for the job's result.
@@ -91,6 +93,7 @@ impl Job {
             rule: None,
             permit: None,
             has_told: false,
+            is_crowded_out: false,
         }
     }
 

@@ -56,6 +56,7 @@ impl Worker<'_> {
             true => self.retries.behind(&rule.key).unwrap_or((false, false)),
             false => (false, false),
         };
+        job.is_crowded_out = is_full;
         if is_behind && !is_full {
             self.tell(job, "others before it wait");
             return Some(JobEvent::Limited);
@@ -99,13 +100,7 @@ impl Worker<'_> {
 
     pub(super) fn put_aside(&mut self, job: &Job) -> JobEvent {
         let retry_at = Instant::now() + AGAIN;
-        let is_full = match (&job.source, job.limiting_key()) {
-            (JobSource::Server(_), Some(key)) => {
-                matches!(self.retries.behind(key), Ok((true, _)))
-            }
-            _ => false,
-        };
-        if is_full {
+        if job.is_crowded_out {
             return JobEvent::NotPutAside { retry_at };
         }
         match self.retries.put_aside(job) {
