@@ -180,6 +180,9 @@ final class WP_Gears_Runner {
 			pcntl_sigprocmask( SIG_BLOCK, array( SIGCHLD, SIGHUP, SIGTERM, SIGINT ) );
 		}
 		while ( null !== ( $job = self::receive() ) ) {
+			if ( isset( $job['child'] ) ) {
+				break; // Its process is gone. The worker gives it to another PHP.
+			}
 			// Here, as a job's process would have to copy what it empties.
 			clearstatcache( true );
 			$is_prepared = $fork && $ahead && WP_Gears_Work::prepare();
@@ -316,11 +319,14 @@ final class WP_Gears_Runner {
 		}
 	}
 
-	public static function send( array $message ) {
+	public static function send( array ...$messages ) {
 		if ( ! self::$pipe ) {
 			return;
 		}
-		$text = json_encode( $message, JSON_INVALID_UTF8_SUBSTITUTE | JSON_PARTIAL_OUTPUT_ON_ERROR | JSON_UNESCAPED_SLASHES ) . "\n";
+		$text = '';
+		foreach ( $messages as $message ) {
+			$text .= json_encode( $message, JSON_INVALID_UTF8_SUBSTITUTE | JSON_PARTIAL_OUTPUT_ON_ERROR | JSON_UNESCAPED_SLASHES ) . "\n";
+		}
 		for ( $sent = 0; $sent < strlen( $text ); $sent += $n ) {
 			$n = @fwrite( self::$pipe, substr( $text, $sent ) );
 			if ( ! $n ) {
@@ -329,8 +335,8 @@ final class WP_Gears_Runner {
 		}
 	}
 
-	/** The next job, or null when the worker needs no more. */
-	private static function receive() {
+	/** The next job, or null when the worker needs no more of this process. */
+	public static function receive() {
 		$line = fgets( self::$pipe );
 		$job  = is_string( $line ) ? json_decode( $line, true ) : null;
 		if ( ! is_array( $job ) ) {

@@ -91,8 +91,8 @@ final class WP_Gears_Work {
 	}
 
 	/** Connects to the database and compares the options: why a job cannot run now, for the worker, or null. */
-	private static function why_not() {
-		if ( ! WP_Gears_Database::connect() ) {
+	private static function why_not( $is_connected = false ) {
+		if ( ! $is_connected && ! WP_Gears_Database::connect() ) {
 			return array( 'unready' => 'the database does not answer' );
 		}
 		WP_Gears_Fork::renew_cache();
@@ -100,10 +100,8 @@ final class WP_Gears_Work {
 		return $changed ? array( 'stale' => $changed ) : null;
 	}
 
-	/** Runs one job in this process, which exits afterwards. */
+	/** Runs a job in this process, and others after it if the worker says so. Then it exits. */
 	public static function perform( array $job, $forked, $is_prepared ) {
-		WP_Gears_Runner::$phase = 'job';
-		self::$began = microtime( true );
 		if ( function_exists( 'pcntl_signal' ) && function_exists( 'pcntl_async_signals' ) ) {
 			self::keep_on_term();
 		}
@@ -111,6 +109,28 @@ final class WP_Gears_Work {
 			pcntl_sigprocmask( SIG_SETMASK, array() );
 			WP_Gears_Fork::forget_the_parent();
 		}
+		register_shutdown_function( array( __CLASS__, 'after_the_others' ), 2 );
+		while ( null !== $job && self::run( $job, $is_prepared ) && ! empty( $job['keep'] ) ) {
+			self::close_up();
+			WP_Gears_Runner::$phase = 'idle';
+			WP_Gears_Runner::send( array( 'kept' => getmypid() ) );
+			$job = WP_Gears_Runner::receive();
+			if ( null !== $job ) {
+				// Before all else: the worker knows by it that the job has begun.
+				WP_Gears_Runner::send( array( 'started' => getmypid() ) );
+				clearstatcache( true );
+				$is_prepared = null;
+			}
+		}
+		WP_Gears_Runner::$phase = 'done';
+		exit( 0 );
+	}
+
+	/** @param bool|null $is_prepared Whether what it needs is done; null in a process that has run others. */
+	private static function run( array $job, $is_prepared ) {
+		WP_Gears_Runner::$phase = 'job';
+
+		self::$began = microtime( true );
 		$refusal = WP_Gears_Keys::open( $job, ! isset( $job['plain'] ) || $job['plain'] );
 		if ( null === $refusal ) {
 			WP_Gears_Runner::leave( array( 'stale' => array( 'the secret keys' ) ) );
@@ -122,7 +142,7 @@ final class WP_Gears_Work {
 			WP_Gears_Clock::set( self::$began );
 		}
 		if ( ! $is_prepared || ! WP_Gears_Database::take_over() ) {
-			$why_not = self::why_not();
+			$why_not = self::why_not( null === $is_prepared );
 			if ( null !== $why_not ) {
 				WP_Gears_Runner::leave( $why_not );
 			}
@@ -150,7 +170,6 @@ final class WP_Gears_Work {
 		self::set_host( $data );
 		$data = null;
 
-		register_shutdown_function( array( __CLASS__, 'after_the_others' ), 2 );
 		$result = array( 'done' => true );
 		try {
 			$answer = self::$engine->do_job( @new WP_Gears_Job( $job ) );
@@ -175,7 +194,17 @@ final class WP_Gears_Work {
 		if ( method_exists( self::$engine, 'get_gearman_worker' ) ) {
 			do_action( 'wp_async_task_after_work', ! isset( $result['failed'] ), self::$engine );
 		}
-		exit( 0 );
+		return ! isset( $result['failed'] );
+	}
+
+	/** Ends what a job may have left open. */
+	private static function close_up() {
+		while ( ob_get_level() && @ob_end_flush() ) {
+			continue;
+		}
+		if ( PHP_SESSION_ACTIVE === session_status() ) {
+			session_write_close();
+		}
 	}
 
 	/** Tells the worker what it cannot read in a sealed job. */
@@ -264,12 +293,7 @@ final class WP_Gears_Work {
 		if ( 'done' !== WP_Gears_Runner::$phase ) {
 			return; // The job called exit(): its exit status is the result.
 		}
-		while ( ob_get_level() && @ob_end_flush() ) {
-			continue;
-		}
-		if ( PHP_SESSION_ACTIVE === session_status() ) {
-			session_write_close();
-		}
+		self::close_up();
 		$classes = get_declared_classes();
 		$more    = count( $classes ) > count( self::$classes ) ? array_diff( $classes, self::$classes ) : array();
 		if ( ! self::$has_destructors && ! self::destructors( $more ) ) {

@@ -117,6 +117,12 @@ impl Job {
         time_limit(self.rule.as_deref(), settings)
     }
 
+    /// How many jobs its process may run, this one included. A limit of memory is one of the
+    /// process, so that it gets one of its own.
+    pub fn reuse(&self, settings: &WorkerSettings) -> u32 {
+        reuse(self.rule.as_deref(), settings)
+    }
+
     /// How often it is retried.
     pub fn retry_limits(&self, settings: &WorkerSettings) -> RetryLimits {
         retry_limits(self.rule.as_deref(), settings)
@@ -167,6 +173,13 @@ fn time_limit<'a>(rule: Option<&'a Rule>, settings: &WorkerSettings) -> Option<T
     })
 }
 
+fn reuse(rule: Option<&Rule>, settings: &WorkerSettings) -> u32 {
+    match rule.map(|rule| &rule.of) {
+        Some(rule) if rule.memory.is_some() => 1,
+        rule => rule.and_then(|it| it.reuse).unwrap_or(settings.reuse),
+    }
+}
+
 fn retry_limits(rule: Option<&Rule>, settings: &WorkerSettings) -> RetryLimits {
     match rule.and_then(|rule| rule.of.retries) {
         Some(n) => RetryLimits { died: n, failed: n },
@@ -204,5 +217,18 @@ mod tests {
         assert_eq!(retry_limits(Some(&plain), &settings), site);
         let own = retry_limits(Some(&own), &settings);
         assert_eq!(own, RetryLimits { died: 7, failed: 7 });
+        settings.reuse = 4;
+        let limited = Rule::new(HookRule {
+            memory: Some(64),
+            reuse: Some(9),
+            ..HookRule::matching("c")
+        });
+        let trusted = Rule::new(HookRule {
+            reuse: Some(9),
+            ..HookRule::matching("d")
+        });
+        let reuse = |rule| reuse(rule, &settings);
+        assert_eq!([reuse(None), reuse(Some(&plain))], [4, 4]);
+        assert_eq!([reuse(Some(&limited)), reuse(Some(&trusted))], [1, 9]);
     }
 }

@@ -53,6 +53,8 @@ pub struct Run {
     began_ms: u64,
     /// The process that runs it, once known.
     pid: Option<Pid>,
+    /// That process is waiting for it, and has not said yet that it has it.
+    is_pending: bool,
     /// The last message about it.
     message: Option<RunnerMessage>,
     ended: Option<Ended>,
@@ -83,6 +85,8 @@ pub enum JobEvent {
         now: Instant,
         at_ms: u64,
         pid: Option<Pid>,
+        /// A process that has run other jobs got it, and may be gone already.
+        reuses: bool,
     },
     /// The runner sent a message about the job.
     Message(RunnerMessage),
@@ -116,6 +120,8 @@ pub enum JobEffect {
     Kill(Option<Pid>),
     /// Collect the output of the job's process, and release the process.
     Collect,
+    /// Kill PHP, as there may be a job in its pipe that nobody has begun.
+    KillPhp,
     /// Replace PHP, as these options changed since it booted.
     RenewPhp { changed: Vec<String> },
     /// The site cannot run jobs for now.
@@ -173,12 +179,21 @@ impl JobState {
             (JobState::Waiting { renewals, admitted }, JobEvent::PhpRenewed) => {
                 wait(renewals + 1, admitted)
             }
-            (JobState::Waiting { renewals, .. }, JobEvent::Given { now, at_ms, pid }) => {
+            (
+                JobState::Waiting { renewals, .. },
+                JobEvent::Given {
+                    now,
+                    at_ms,
+                    pid,
+                    reuses,
+                },
+            ) => {
                 let run = Run {
                     renewals,
                     began: now,
                     began_ms: at_ms,
                     pid,
+                    is_pending: reuses,
                     message: None,
                     ended: None,
                     killed: None,
@@ -312,10 +327,19 @@ impl Run {
             RunnerMessage::Warning(text) => (kind::WORK_WARNING, vec![unhex(&text)?]),
             RunnerMessage::Started(pid) => {
                 self.pid = Pid::from_raw(pid);
+                self.is_pending = false;
                 return None;
             }
             RunnerMessage::Ended(ended) => {
                 self.ended = Some(ended);
+                return None;
+            }
+            RunnerMessage::Kept(pid) => {
+                self.ended = Some(Ended {
+                    pid,
+                    code: Some(0),
+                    signal: None,
+                });
                 return None;
             }
             RunnerMessage::Exits(_) => {
@@ -337,6 +361,14 @@ impl Run {
             return (JobState::Running(self), vec![]);
         };
         let mut effects = vec![JobEffect::Collect];
+        if self.is_pending {
+            effects.push(JobEffect::KillPhp);
+            let waiting = JobState::Waiting {
+                renewals: self.renewals,
+                admitted: false,
+            };
+            return (waiting, effects);
+        }
         let (state, more) = match judge(self.message, ended, self.killed.as_deref()) {
             Conclusion::Ran(outcome) => {
                 effects.push(JobEffect::Report {

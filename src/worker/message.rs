@@ -66,6 +66,11 @@ pub struct JobHeader<'a> {
     /// How much memory its process may use.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<MemoryLimit<'a>>,
+    /// The process that waits for it, and no other may run it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub child: Option<i32>,
+    /// Whether its process then waits for another job.
+    pub keep: bool,
 }
 
 #[derive(Serialize, Debug)]
@@ -92,6 +97,8 @@ pub enum RunnerMessage {
     /// The job's process is gone.
     Ended(Ended),
     Done(bool),
+    /// The job is over, and the process with this id waits for another.
+    Kept(i32),
     Failed(PhpError),
     Fatal(PhpError),
     /// The job called exit(), which is not the end that an earlier message foretold.

@@ -69,6 +69,9 @@ options! {
         /// With a range of workers: start more once a job has waited this long
         #[arg(value_name = "SECONDS", hide_short_help = true, value_parser = seconds(1, 3600))]
         scale_after: Seconds = Seconds(2),
+        /// Let up to N jobs follow each other in one process, which saves most of their cost but lets them see what earlier ones left behind (fork)
+        #[arg(value_name = "N", hide_short_help = true, value_parser = number::<u32>(1, 100_000))]
+        reuse: u32 = 1,
     }
 }
 

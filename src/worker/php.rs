@@ -52,6 +52,8 @@ pub struct PhpProcess {
     pub jobs: u64,
     /// Set when it has loaded the site.
     pub ready: Option<Booted>,
+    /// The job's process that waits for another job.
+    pub kept: Option<Kept>,
     /// It has exited, and was reaped.
     pub gone: bool,
     pipe: UnixStream,
@@ -59,6 +61,16 @@ pub struct PhpProcess {
     closed: bool,
     inbox: Vec<u8>,
     pub output: PhpOutput,
+}
+
+/// A process that has run jobs, and waits for another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kept {
+    pub pid: Pid,
+    /// How many it has run, or is running.
+    pub jobs: u32,
+    /// When it was asked to exit.
+    pub dismissed: Option<Instant>,
 }
 
 /// What is known of a process that has loaded the site.
@@ -148,6 +160,7 @@ impl PhpProcess {
             born_at,
             jobs: 0,
             ready: None,
+            kept: None,
             gone: false,
             pipe: ours,
             closed: false,
@@ -170,6 +183,35 @@ impl PhpProcess {
         }
         self.pipe.write_all(&line)?;
         self.pipe.write_all(payload)
+    }
+
+    /// Keeps in mind which of the jobs' processes waits for another job.
+    pub fn note(&mut self, message: &RunnerMessage) {
+        match message {
+            RunnerMessage::Kept(pid) => {
+                let is_it = |kept: &Kept| kept.pid.as_raw_nonzero().get() == *pid;
+                if !self.kept.as_ref().is_some_and(is_it) {
+                    self.kept = Pid::from_raw(*pid).map(|pid| Kept {
+                        pid,
+                        jobs: 1,
+                        dismissed: None,
+                    });
+                }
+            }
+            RunnerMessage::Ended(_) => self.kept = None,
+            _ => {}
+        }
+    }
+
+    /// Asks the process that waits for another job to exit. PHP says when it is gone.
+    pub fn dismiss(&mut self) -> io::Result<()> {
+        match &mut self.kept {
+            Some(kept) if kept.dismissed.is_none() => {
+                kept.dismissed = Some(Instant::now());
+                self.pipe.write_all(b"null\n")
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Reads what has arrived in the pipe.

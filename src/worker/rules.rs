@@ -35,6 +35,9 @@ pub struct HookRule {
     /// How much memory a job's process may use, in megabytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<u64>,
+    /// How many jobs follow each other in one process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reuse: Option<u32>,
 }
 
 /// A key of the table, as the file has it.
@@ -55,7 +58,7 @@ impl HookRule {
         }
     }
 
-    pub const KEYS: [RuleKey; 6] = [
+    pub const KEYS: [RuleKey; 7] = [
         RuleKey {
             name: "match",
             takes: "the name of a hook, in which * stands for any text and ? for one character",
@@ -86,6 +89,11 @@ impl HookRule {
             takes: "a whole number of megabytes from 16 to 1048576",
             means: "How much memory the job's process may use",
         },
+        RuleKey {
+            name: "reuse",
+            takes: "a whole number from 1 to 100000",
+            means: "How many jobs may follow each other in one process, instead of the site's `reuse`",
+        },
     ];
 
     /// The key whose value is out of range, if there is one.
@@ -104,6 +112,7 @@ impl HookRule {
             ("timeout", within(self.timeout.map(|it| it.0), 1, 604_800)),
             ("retries", within(self.retries.map(u64::from), 0, 100)),
             ("memory", within(self.memory, 16, 1_048_576)),
+            ("reuse", within(self.reuse.map(u64::from), 1, 100_000)),
         ];
         checks.iter().find(|(_, ok)| !ok).map(|(key, _)| *key)
     }

@@ -1,21 +1,23 @@
 //! The site's PHP: a process that has loaded the site. It is started ahead of jobs
 //! when that saves time, replaced when it is stale, and stopped when idle.
 
+mod ending;
+
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
-use rustix::process::{Pid, WaitOptions, waitpid};
+use rustix::process::Pid;
 
 use crate::base::problem::Problem;
 use crate::worker::Paths;
 use crate::worker::heartbeat::{Activity, Heartbeat};
 use crate::worker::log::SiteLog;
 use crate::worker::maintenance;
-use crate::worker::message::{Ended, Hello, JobHeader, Predefined, Ready, RunnerMessage};
+use crate::worker::message::{Hello, JobHeader, Predefined, Ready, RunnerMessage};
 use crate::worker::opcache::OpcodeCache;
 use crate::worker::options::{Mode, WorkerArgs, WorkerSettings};
-use crate::worker::php::{Booted, PhpProcess, Start, kill_tree};
+use crate::worker::php::{Booted, PhpProcess, Start};
 use crate::worker::rest::{MAINTENANCE, Rest};
 use crate::worker::site::{self, ServedSite};
 use crate::worker::staleness::Stamps;
@@ -30,9 +32,6 @@ const PLAINLY: &str = "WP_GEARS_FORK_PLAINLY";
 /// How often files are compared while jobs follow each other.
 const CHECK: Duration = Duration::from_millis(500);
 
-/// How long a process may take to exit by itself.
-const GRACE: Duration = Duration::from_secs(5);
-
 /// The result of trying to give a job to PHP. An error is the reason why the site
 /// cannot run jobs now.
 pub enum Handover {
@@ -40,8 +39,9 @@ pub enum Handover {
     NotYet,
     /// PHP was stale and is being replaced: try again.
     Renewed,
-    /// PHP has the job; `pid` is the process that runs it, if already known.
-    Given { pid: Option<Pid> },
+    /// PHP has the job; `pid` is the process that runs it, if already known. `reuses`: it
+    /// has run others.
+    Given { pid: Option<Pid>, reuses: bool },
 }
 
 pub struct PhpRuntime<'a> {
@@ -271,7 +271,12 @@ impl<'a> PhpRuntime<'a> {
                 self.trace = why;
                 None
             }
-            message => Some(message),
+            message => {
+                if let Some(php) = &mut self.process {
+                    php.note(&message);
+                }
+                Some(message)
+            }
         }
     }
 
@@ -331,10 +336,12 @@ impl<'a> PhpRuntime<'a> {
         }
     }
 
-    /// Gives a job to PHP as soon as PHP is ready and not stale.
+    /// Gives a job to PHP as soon as PHP is ready and not stale. `reuse`: how many jobs its
+    /// process may run.
     pub fn give(
         &mut self,
-        header: &JobHeader,
+        mut header: JobHeader,
+        reuse: u32,
         payload: &[u8],
         may_renew: bool,
         now: Instant,
@@ -355,12 +362,25 @@ impl<'a> PhpRuntime<'a> {
             self.check_boot_time(now)?;
             return Ok(Handover::NotYet);
         };
-        let pid = (!booted.fork).then_some(php.pid);
+        let (fork, failed) = (booted.fork, |e| format!("cannot talk to the runner: {e}"));
+        match &mut php.kept {
+            Some(kept) if kept.dismissed.is_none() && kept.jobs < reuse => {
+                kept.jobs += 1;
+                header.child = Some(kept.pid.as_raw_nonzero().get());
+                header.keep = kept.jobs < reuse;
+            }
+            // It runs once that process is gone.
+            Some(_) => return php.dismiss().map_err(failed).map(|()| Handover::NotYet),
+            None => header.keep = fork && reuse > 1,
+        }
         php.output.begin_job();
-        php.give(header, payload)
-            .map_err(|e| format!("cannot pass a job to the runner: {e}"))?;
+        php.give(&header, payload).map_err(failed)?;
         php.jobs += 1;
-        Ok(Handover::Given { pid })
+        let kept = php.kept.map(|kept| kept.pid);
+        Ok(Handover::Given {
+            pid: kept.or((!fork).then_some(php.pid)),
+            reuses: kept.is_some(),
+        })
     }
 
     /// Why the process must not run another job, if it must not.
@@ -427,52 +447,6 @@ impl<'a> PhpRuntime<'a> {
         self.warm = !self.may_fork();
     }
 
-    /// Asks PHP to exit, by closing its pipe.
-    pub fn end(&mut self, heartbeat: &mut Heartbeat) {
-        let Some(mut php) = self.process.take() else {
-            return;
-        };
-        php.output.read(|line| self.log.php(line));
-        if !php.gone {
-            if php.ready.is_none() {
-                // It does not notice while it is loading the site.
-                kill_tree(php.pid);
-            }
-            self.leaving.push((php.pid, Instant::now() + GRACE));
-        }
-        heartbeat.set_mode(None);
-    }
-
-    pub fn kill(&mut self) {
-        if let Some(php) = self.process.take() {
-            kill_tree(php.pid);
-        }
-    }
-
-    /// Reaps a child that has exited, if there is one: PHP, or a job that outlived it.
-    pub fn reap(&mut self) -> Option<Ended> {
-        let (pid, status) = waitpid(None, WaitOptions::NOHANG).ok().flatten()?;
-        self.leaving.retain(|(leaving, _)| *leaving != pid);
-        if let Some(php) = self.process.as_mut().filter(|php| php.pid == pid) {
-            php.gone = true;
-        }
-        Some(Ended {
-            pid: pid.as_raw_nonzero().get(),
-            code: status.exit_status(),
-            signal: status.terminating_signal(),
-        })
-    }
-
-    /// Kills processes that have not exited in time.
-    pub fn kill_overdue(&mut self, now: Instant) {
-        for (pid, until) in &mut self.leaving {
-            if now >= *until {
-                kill_tree(*pid);
-                *until = now + GRACE;
-            }
-        }
-    }
-
     pub fn poll_fds(&self) -> impl Iterator<Item = PollFd<'_>> {
         let php = self.process.as_ref();
         let pipe = php.filter(|php| !php.gone).and_then(PhpProcess::pipe);
@@ -493,6 +467,7 @@ impl<'a> PhpRuntime<'a> {
             None if wanted => Some(self.site.retry_at),
             _ => None,
         };
-        leaving.chain(process)
+        let farewell = self.farewell().map(|(_, until)| until);
+        leaving.chain(process).chain(farewell)
     }
 }

@@ -303,6 +303,7 @@ impl<'a> Worker<'a> {
             while let Some(event) = self.servers.next_event(server, self.job.is_some()) {
                 match event {
                     ServerEvent::NoJob => {
+                        self.runtime.dismiss();
                         self.heartbeat.set(Activity::Idle);
                         if self.seal.is_unsettled {
                             self.settle_seal();
@@ -381,6 +382,7 @@ impl<'a> Worker<'a> {
                 }
             }
             JobEffect::Collect => job.output = self.runtime.job_ended(&mut self.heartbeat),
+            JobEffect::KillPhp => self.runtime.kill(),
             JobEffect::RenewPhp { changed } => {
                 self.runtime
                     .options_changed(&changed, now, &mut self.heartbeat);
@@ -407,6 +409,7 @@ impl<'a> Worker<'a> {
     }
 
     fn give(&mut self, job: &Job, may_renew: bool, now: Instant) -> Option<JobEvent> {
+        let reuse = job.reuse(self.settings);
         let header = JobHeader {
             handle: &job.record.handle,
             function: &job.record.function,
@@ -420,18 +423,25 @@ impl<'a> Worker<'a> {
                     rule: &rule.of.pattern,
                 })
             }),
+            child: None,
+            keep: false,
         };
         let heartbeat = &mut self.heartbeat;
         let given = self
             .runtime
-            .give(&header, &job.payload, may_renew, now, heartbeat);
+            .give(header, reuse, &job.payload, may_renew, now, heartbeat);
         match given {
             Ok(Handover::NotYet) => None,
             Ok(Handover::Renewed) => Some(JobEvent::PhpRenewed),
-            Ok(Handover::Given { pid }) => {
+            Ok(Handover::Given { pid, reuses }) => {
                 self.heartbeat.begin_job();
                 let at_ms = now_ms();
-                Some(JobEvent::Given { now, at_ms, pid })
+                Some(JobEvent::Given {
+                    now,
+                    at_ms,
+                    pid,
+                    reuses,
+                })
             }
             Err(why) => {
                 self.suspend(&why, true);

@@ -49,7 +49,12 @@ impl Life {
         let give = JobEffect::Give { may_renew: true };
         assert_eq!(life.on(JobEvent::Admitted), [give]);
         let (now, pid) = (life.start, pid.and_then(Pid::from_raw));
-        let event = JobEvent::Given { now, at_ms: 7, pid };
+        let event = JobEvent::Given {
+            now,
+            at_ms: 7,
+            pid,
+            reuses: false,
+        };
         assert_eq!(life.on(event), []);
         life
     }
@@ -174,7 +179,12 @@ fn a_job_that_did_not_start_waits_again() {
     life.on(JobEvent::Admitted);
     let now = life.start;
     let pid = None;
-    life.on(JobEvent::Given { now, at_ms: 7, pid });
+    life.on(JobEvent::Given {
+        now,
+        at_ms: 7,
+        pid,
+        reuses: false,
+    });
     life.say(r#"{"unready":"no database"}"#);
     life.say(r#"{"ended":{"pid":5}}"#);
     let why = "no database".to_string();
