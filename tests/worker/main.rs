@@ -23,6 +23,7 @@ mod plugins;
 mod prometheus;
 mod real_plugins;
 mod request;
+mod reuse;
 mod rules;
 mod scale;
 mod seal;

@@ -313,3 +313,37 @@ fn a_worker_that_stops_leaves_what_it_cannot_finish() {
     life.on(JobEvent::NotStored { retry_at });
     assert_eq!(life.tick_with_stop(2), [JobEffect::GiveUp { pid: None }]);
 }
+
+#[test]
+fn a_job_whose_process_was_gone_already_waits_again() {
+    let given = |life: &mut Life| {
+        life.on(JobEvent::Admitted);
+        let (now, pid) = (life.start, Pid::from_raw(5));
+        life.on(JobEvent::Given {
+            now,
+            at_ms: 7,
+            pid,
+            reuses: true,
+        });
+    };
+    let mut life = Life::new();
+    given(&mut life);
+    life.say(r#"{"ended":{"pid":5,"signal":9}}"#);
+    assert_eq!(life.tick(1), [JobEffect::Collect, JobEffect::KillPhp]);
+    assert_eq!(life.tick(1), [JobEffect::Admit]);
+    // One that has begun it counts.
+    given(&mut life);
+    life.say(r#"{"started":5}"#);
+    life.say(r#"{"ended":{"pid":5,"signal":9}}"#);
+    let [_, JobEffect::Report { outcome, .. }, _] = &life.tick(2)[..] else {
+        panic!("{:?}", life.state);
+    };
+    assert!(matches!(outcome, JobOutcome::Died(_)));
+    // So does one that is kept for another job.
+    let mut life = Life::new();
+    given(&mut life);
+    life.say(r#"{"started":5}"#);
+    life.say(r#"{"done":true}"#);
+    life.say(r#"{"kept":5}"#);
+    assert_eq!(life.tick(3), over(JobOutcome::Done, 3));
+}
