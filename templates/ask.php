@@ -99,6 +99,7 @@ final class WP_Gears_Ask {
 		return array(
 			'name'    => (string) get_option( 'blogname' ),
 			'network' => is_multisite(),
+			'database' => WP_Gears_Identity::database(),
 			'active'  => function_exists( 'wp_async_task_add' ) || array() !== $found,
 			'content' => array(
 				'dir'      => self::folder( WP_CONTENT_DIR ),
@@ -134,6 +135,7 @@ final class WP_Gears_Ask {
 			'function'           => $found ? $plugin->function_name() : null,
 			'why_not'            => $found ? null : $plugin,
 			'unsealed'           => $found ? self::why_unsealed( $plugin->client() ) : '',
+			'key'                => $found ? self::key( $plugin->client() ) : '',
 			'can_add'            => function_exists( 'wp_async_task_add' ),
 			'servers'            => is_array( $gearman_servers ) ? array_values( array_map( 'strval', $gearman_servers ) ) : null,
 			'max_connections'    => (int) $wpdb->get_var( 'SELECT @@max_connections' ),
@@ -142,6 +144,12 @@ final class WP_Gears_Ask {
 			'early'              => self::$early,
 			'runner'             => '' === self::$request['runner'] ? null : WP_Gears_Http::runner( self::$request['listeners'], self::$request['runner'] ),
 		);
+	}
+
+	/** The id of the key that seals its jobs, or ''. */
+	private static function key( $client ) {
+		$is_sealing = class_exists( 'WP_Gears_Seal', false ) && '' === WP_Gears_Seal::why_unsealed( $client );
+		return $is_sealing ? WP_Gears_Seal::id( WP_Gears_Seal::key() ) : '';
 	}
 
 	private static function why_unsealed( $client ) {

@@ -26,6 +26,7 @@ require_once __DIR__ . '/plugin.php';
 require_once __DIR__ . '/request.php';
 require_once __DIR__ . '/exits.php';
 require_once __DIR__ . '/memory.php';
+require_once __DIR__ . '/identity.php';
 
 WP_Gears_Runner::start( isset( $argv[1] ) && '--worker' === $argv[1] );
 
@@ -152,7 +153,8 @@ final class WP_Gears_Runner {
 		$unsealed = self::$hello['seal'] ? WP_Gears_Keys::learn( self::$hello['run'], $plugin->client() ) : 'seal = false';
 		WP_Gears_Work::start( $plugin->engine(), self::$hello['ahead'] );
 		require_once __DIR__ . '/job.php'; // Not before: it needs the extension.
-		$ahead = self::$hello['ahead'] && WP_Gears_Database::can_hand_over();
+		$ahead    = self::$hello['ahead'] && WP_Gears_Database::can_hand_over();
+		$database = WP_Gears_Identity::database();
 		WP_Gears_Fork::quiesce();
 		WP_Gears_Clock::look();
 
@@ -171,6 +173,8 @@ final class WP_Gears_Runner {
 					'files'    => self::files(),
 					'php'      => PHP_VERSION,
 					'unsealed' => $unsealed,
+					'database' => $database,
+					'key'      => '' === $unsealed ? WP_Gears_Keys::id() : '',
 				),
 			)
 		);

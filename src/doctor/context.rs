@@ -13,7 +13,7 @@ use crate::doctor::Finding;
 use crate::gearman::many;
 use crate::gearman::peer;
 use crate::gearman::server::Server;
-use crate::gearman::text::{Admin, FunctionStatus};
+use crate::gearman::text::{Admin, Connection, FunctionStatus};
 use crate::host::Host;
 use crate::host::platform::Platform;
 use crate::host::process::Process;
@@ -59,6 +59,7 @@ pub struct Context<'h> {
 pub struct ServerStatus {
     pub version: String,
     pub queues: Vec<FunctionStatus>,
+    pub workers: Vec<Connection>,
 }
 
 impl<'h> Context<'h> {
@@ -222,6 +223,7 @@ impl<'h> Context<'h> {
                 Ok(ServerStatus {
                     version: admin.version().map_err(ask)?,
                     queues: admin.status().map_err(ask)?,
+                    workers: admin.workers().map_err(ask)?,
                 })
             })
         });

@@ -24,8 +24,31 @@ pub fn wanted(listen: &str, port: u16, queue_options: Vec<Wanted>) -> Vec<Wanted
         Wanted::new("port", Some('p'), &port.to_string()),
         Wanted::new("job-retries", Some('j'), RETRIES),
     ];
+    let local = Server {
+        host: listen.to_owned(),
+        port,
+    };
+    if !local.is_local() {
+        wanted.extend(notice_dead_peers());
+    }
     wanted.extend(queue_options);
     wanted
+}
+
+/// A host that loses power or its network says no good-bye: without these, the kernel
+/// holds its workers' connections, and gearmand their jobs, for two hours.
+fn notice_dead_peers() -> [Wanted; 4] {
+    let (idle, interval, count) = ("15", "5", "4"); // 35 seconds in all
+    [
+        Wanted {
+            name: "keepalive",
+            short: None,
+            value: None,
+        },
+        Wanted::new("keepalive-idle", None, idle),
+        Wanted::new("keepalive-interval", None, interval),
+        Wanted::new("keepalive-count", None, count),
+    ]
 }
 
 /// The drop-in for gearmand's systemd unit; `exec_start` replaces the unit's

@@ -22,7 +22,7 @@ use crate::resource::check::Condition;
 use crate::resource::intent::IntentFile;
 use crate::site::queue::Answers;
 use crate::supervisor::programs;
-use crate::worker;
+use crate::worker::badge::Badge;
 
 /// Everything resolved and inspected; nothing is changed yet.
 pub struct Prepared {
@@ -87,7 +87,9 @@ pub fn prepare(host: &Host, spec: &Spec, run: Run) -> Result<Prepared> {
         if depends {
             bad.extend(without_servers(&resolved, &answers));
         }
-        bad.extend(refused_by_queues(host, &resolved, &answers));
+        let (fleets, refused) = judged_by_queues(host, &resolved, &answers);
+        resolved.notes.extend(fleets);
+        bad.extend(refused);
         bad.extend(fit::unfit_phps(host, &resolved, &plan));
         for (scope, error) in bad {
             plan.refuse(scope, error.into_error());
@@ -230,44 +232,58 @@ fn port_is_free(host: &Host, port: u16, server: &str, plan: &Plan) -> Result<()>
     Ok(())
 }
 
-/// Refuses sites whose jobs are served elsewhere, or whose queued jobs a new salt
-/// would strand.
-fn refused_by_queues(
+/// Refuses sites whose jobs are served by a copy of the site, or whose queued jobs a new
+/// salt would strand. Notes name the other hosts of a site.
+fn judged_by_queues(
     host: &Host,
     resolved: &Resolved,
     answers: &Answers,
-) -> Vec<(Scope, SiteError)> {
-    let refused = resolved.sites.iter().filter_map(|site| {
-        let error = refused_by_queue(host, resolved, site, answers).err()?;
-        Some((Scope::Site(site.name.clone()), error))
-    });
-    refused.collect()
+) -> (Vec<String>, Vec<(Scope, SiteError)>) {
+    let (mut notes, mut refused) = (Vec::new(), Vec::new());
+    for site in &resolved.sites {
+        match judged_by_queue(host, resolved, site, answers) {
+            Ok(note) => notes.extend(note),
+            Err(error) => refused.push((Scope::Site(site.name.clone()), error)),
+        }
+    }
+    (notes, refused)
 }
 
-fn refused_by_queue(
+fn judged_by_queue(
     host: &Host,
     resolved: &Resolved,
     site: &SiteResolved,
     answers: &Answers,
-) -> SiteResult<()> {
+) -> SiteResult<Option<String>> {
     let dir = site.dir.to_string_lossy();
     let servers = site.effective_servers();
+    let mut note = None;
     // A host that has only pages is there for workers on others.
     let runs_jobs = resolved.host.roles.contains(&Role::Worker);
     if let (Some(salt), None, true) = (site.effective_salt(), &site.existing, runs_jobs) {
-        answers.refuse_copy(&dir, salt, &servers, &workers_of(host, site))?;
+        let ask = || Ok(site.target().identify(host)?.database);
+        let own = workers_of(host, site);
+        let hosts = answers.others_of_fleet(&dir, salt, &servers, &own, ask)?;
+        let hosts: Vec<String> = hosts.into_iter().collect();
+        if !hosts.is_empty() {
+            note = Some(format!(
+                "jobs of {dir} already run on {}, with the same database: this host joins them",
+                hosts.join(", ")
+            ));
+        }
     }
     answers.refuse_stranded(&dir, &site.names_left_behind(), &servers)?;
-    Ok(())
+    Ok(note)
 }
 
-/// Workers of the site that still run although their program file is gone, by
-/// the ids that they have at job servers.
-fn workers_of(host: &Host, site: &SiteResolved) -> Vec<String> {
+/// Workers of the site that still run although their program file is gone, as job
+/// servers know them.
+fn workers_of(host: &Host, site: &SiteResolved) -> Vec<Badge> {
     let mut processes = host.processes();
     processes.retain(|it| programs::site_of(&it.args).as_ref() == Some(&site.dir));
     let pids = processes.iter().map(|it| it.pid);
-    pids.map(|pid| worker::client_id(&site.name, pid)).collect()
+    pids.map(|pid| Badge::new(&site.name, pid, None, 0))
+        .collect()
 }
 
 /// A host without its own job server depends on others, which must be reachable.

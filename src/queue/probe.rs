@@ -13,6 +13,7 @@ use crate::gearman::text::{Admin, Connection, FunctionStatus};
 use crate::worker::crew_status::{self, CrewStatus};
 use crate::worker::heartbeat::{self, Activity};
 use crate::worker::store::{count, limited, refused};
+use crate::worker::tally;
 use crate::worker::{Paths, function_of, is_name};
 
 /// How long a job server may take for each answer.
@@ -92,6 +93,9 @@ pub struct SiteCounts {
     pub waiting_for_limit: BTreeMap<String, usize>,
     /// Jobs that were refused since workers first ran, because they were not the site's own.
     pub refused_ever: u64,
+    /// Jobs that ended here while their job server took the worker for dead: it gave them to
+    /// another.
+    pub unconfirmed_ever: u64,
 }
 
 impl Snapshot {
@@ -263,6 +267,7 @@ fn site(state: &Path, name: &str, dir: Option<PathBuf>, now: SystemTime) -> Site
                 waiting_for_retry: on_disk.retries,
                 waiting_for_limit,
                 refused_ever: refused(&paths.failed),
+                unconfirmed_ever: tally::read(&paths.run, tally::UNCONFIRMED).unwrap_or(0),
             })
         }
         Err(error) => Err(match error.kind() {

@@ -28,7 +28,7 @@ const OF_QUEUES: [(&str, &str, Number<QueueStatus>); 3] = [
     ),
 ];
 
-const OF_SITES: [(&str, &str, &str, Number<SiteCounts>); 6] = [
+const OF_SITES: [(&str, &str, &str, Number<SiteCounts>); 7] = [
     (
         "wp_gears_jobs_done_total",
         "counter",
@@ -58,6 +58,12 @@ const OF_SITES: [(&str, &str, &str, Number<SiteCounts>); 6] = [
         "counter",
         "Jobs that the site's workers on this host refused: others submitted or changed them.",
         |counts| counts.refused_ever,
+    ),
+    (
+        "wp_gears_jobs_unconfirmed_total",
+        "counter",
+        "Jobs that ended on this host after their job server had lost its worker: they may have run twice.",
+        |counts| counts.unconfirmed_ever,
     ),
     (
         "wp_gears_oldest_job_seconds",

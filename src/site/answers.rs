@@ -12,6 +12,8 @@ pub struct Identity {
     pub network: bool,
     /// A plugin that submits jobs is active, though its switch may be off.
     pub active: bool,
+    /// Tells its database from others; empty if that is unknown.
+    pub database: String,
     /// Where its content is.
     pub content: Option<ToldFolders>,
 }
@@ -48,6 +50,9 @@ pub struct SiteFacts {
     /// Why its jobs are not sealed; empty if they are.
     #[serde(default)]
     pub unsealed: String,
+    /// The id of the key that seals them; empty if they are not sealed.
+    #[serde(default)]
+    pub key: String,
     /// Whether `wp_async_task_add()` exists.
     pub can_add: bool,
     pub servers: Option<Vec<String>>,

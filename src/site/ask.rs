@@ -33,7 +33,9 @@ const PROGRAM: &str = concat!(
     "?>",
     include_str!("../../templates/request.php"),
     "?>",
-    include_str!("../../templates/exits.php")
+    include_str!("../../templates/exits.php"),
+    "?>",
+    include_str!("../../templates/identity.php")
 );
 /// The longest line accepted as an answer, in bytes.
 const LONGEST_ANSWER: usize = 1 << 20;

@@ -1,16 +1,20 @@
 //! Queries job servers about a site's jobs before setup changes the site:
-//! whether other workers already run them (a copy of a site has the same salt
-//! and servers), and whether a new salt would strand queued jobs.
+//! whether other workers already run them (those of the site's other hosts, or of a
+//! copy of the site, which has the same salt and servers), and whether a new salt would strand queued jobs.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
+use anyhow::Result;
+
 use crate::base::problem::Problem;
+use crate::base::text::printable;
 use crate::gearman::binary::Client;
 use crate::gearman::many;
 use crate::gearman::server::Server;
 use crate::gearman::text::{Admin, Connection, FunctionStatus};
 use crate::site::plugins;
+use crate::worker::badge::{Badge, this_host};
 
 const LIMIT: Duration = Duration::from_secs(2);
 
@@ -50,31 +54,62 @@ impl Answers {
         self.0.get(server)?.as_ref().err().map(String::as_str)
     }
 
-    /// Refuses a site if workers other than its `own`, given by their ids, already
-    /// run its jobs. A server that does not answer counts as having no workers.
-    pub fn refuse_copy(
+    /// The other hosts whose workers run the site's jobs, if they use the site's database,
+    /// which `ask` asks the site for: they and this host are a fleet. Otherwise one of them
+    /// has a copy of the site, and this one is refused. A server that does not answer counts
+    /// as having no workers.
+    pub fn others_of_fleet(
         &self,
         dir: &str,
         salt: &str,
         servers: &[String],
-        own: &[String],
-    ) -> Result<(), Problem> {
+        own: &[Badge],
+        ask: impl FnOnce() -> Result<String>,
+    ) -> Result<BTreeSet<String>> {
         let functions = plugins::functions(Some(salt));
-        let busy = servers.iter().find_map(|name| {
-            let worker = worker_of(self.answer(name)?, &functions, own)?;
-            Some((name, worker))
-        });
-        let Some((name, worker)) = busy else {
-            return Ok(());
-        };
+        let answers = servers.iter().filter_map(|name| self.answer(name));
+        let workers = answers.flat_map(|answer| &answer.workers);
+        let others: Vec<Other> = workers
+            .filter(|worker| worker.functions.iter().any(|it| functions.contains(it)))
+            .map(Other::of)
+            .filter(|it| {
+                !own.iter()
+                    .any(|own| it.badge.as_ref().is_some_and(|b| b.is_of(own)))
+            })
+            .collect();
         let what = format!("set up {dir}");
-        let why = format!(
-            "other workers already run its jobs ({worker} on {name}): another site has the same salt, perhaps because one is a copy of the other"
-        );
-        Err(Problem::new(what, why).help(
-            "if this site is a copy, remove WP_ASYNC_TASK_SALT from its wp-config.php or set another with --salt; \
-            if those are this site's own workers on another host, let that host run its jobs",
-        ))
+        let Some(first) = others.first() else {
+            return Ok(BTreeSet::new());
+        };
+        let salts = "if this site is a copy, remove WP_ASYNC_TASK_SALT from its wp-config.php or set another with --salt";
+        if let Some(unknown) = others.iter().find(|it| it.elsewhere().is_none()) {
+            let why = format!(
+                "other workers already run its jobs ({unknown}), and which database they use is unknown: another site may have the same salt, perhaps because one is a copy of the other"
+            );
+            return Err(Problem::new(what, why)
+                .help(format!("{salts}; if those are this site's own workers on another host, run 'wp-gears setup' and 'wp-gears reload' there, then try again"))
+                .into());
+        }
+        let database = ask().map_err(|error| {
+            let why = format!(
+                "other workers already run its jobs ({first}), and whether they use its database is unknown: {error:#}"
+            );
+            Problem::new(&what, why).help(format!("make WordPress load; {salts}"))
+        })?;
+        let is_other = |it: &&Other| {
+            let there = it.elsewhere().map(|(_, database)| database);
+            database.is_empty() || there != Some(database.as_str())
+        };
+        if let Some(other) = others.iter().find(is_other) {
+            let why = format!(
+                "other workers already run its jobs, with another database ({other}): another site has the same salt, perhaps because one is a copy of the other"
+            );
+            return Err(Problem::new(what, why)
+                .help(format!("{salts}; if both hosts use one database that has moved, run 'wp-gears reload' there, then try again"))
+                .into());
+        }
+        let hosts = others.iter().filter_map(Other::elsewhere);
+        Ok(hosts.map(|(host, _)| host.to_owned()).collect())
     }
 
     /// Refuses a new salt while jobs are queued under the old function names. A
@@ -148,13 +183,87 @@ fn queues_of(server: &str) -> Option<Vec<FunctionStatus>> {
     Admin::connect(&server, LIMIT).ok()?.status().ok()
 }
 
-/// Describes a worker, other than `own`, that runs jobs of one of the functions.
-fn worker_of(answer: &Answer, functions: &[String], own: &[String]) -> Option<String> {
-    let one = answer.workers.iter().find(|worker| {
-        worker.functions.iter().any(|it| functions.contains(it)) && !own.contains(&worker.id)
-    })?;
-    Some(match one.id.as_str() {
-        "" | "-" => format!("from {}", one.address),
-        id => id.to_owned(),
-    })
+/// A worker that is not this host's own, as far as it says who it is.
+struct Other {
+    badge: Option<Badge>,
+    shown: String,
+}
+
+impl Other {
+    fn of(worker: &Connection) -> Other {
+        Other {
+            badge: Badge::read(&worker.id),
+            shown: match worker.id.as_str() {
+                "" | "-" => format!("from {}", worker.address),
+                id => printable(id),
+            },
+        }
+    }
+
+    /// Its host, if that is another, and its database, if it says that.
+    fn elsewhere(&self) -> Option<(&str, &str)> {
+        let badge = self.badge.as_ref()?;
+        let database = badge.mark.as_ref()?.database.as_str();
+        (badge.host != this_host() && !database.is_empty()).then_some((&badge.host, database))
+    }
+}
+
+impl std::fmt::Display for Other {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.shown)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FUNCTION: &str = "s:WP_Async_Task";
+
+    fn judged(ids: &[&str], own: &[Badge], database: &str) -> Result<BTreeSet<String>> {
+        let workers = ids.iter().map(|id| Connection {
+            address: "10.0.0.2".into(),
+            id: (*id).to_owned(),
+            functions: vec![FUNCTION.into()],
+        });
+        let answer = Answer {
+            queues: Vec::new(),
+            workers: workers.collect(),
+        };
+        let answers = Answers([("a:1".to_owned(), Ok(answer))].into());
+        let ask = || Ok(database.to_owned());
+        answers.others_of_fleet("/site", "s", &["a:1".into()], own, ask)
+    }
+
+    #[test]
+    fn hosts_with_the_same_database_are_a_fleet() {
+        assert!(judged(&[], &[], "").unwrap().is_empty());
+        let two = [
+            "w1/site/7/abcd..1",
+            "w2/site/7/abcd..1",
+            "w2/site/8/abcd..1",
+        ];
+        let hosts = judged(&two, &[], "abcd").unwrap();
+        assert_eq!(hosts, ["w1".to_owned(), "w2".to_owned()].into());
+    }
+
+    #[test]
+    fn copies_are_refused_and_what_might_be_one() {
+        let own = Badge::new("site", 7, None, 1);
+        let here = format!("{}/site/8/abcd..1", this_host());
+        for (id, database) in [
+            ("w1/site/7/abcd..1", "ef01"),
+            ("w1/site/7/abcd..1", ""),
+            ("w1/site/7/..1", ""),
+            ("w1/site/7", "abcd"), // of an earlier version
+            ("-", "abcd"),
+            (here.as_str(), "abcd"), // another folder of this host
+        ] {
+            let own = std::slice::from_ref(&own);
+            assert!(judged(&[id], own, database).is_err(), "{id} {database}");
+            assert!(judged(&["w2/site/7/abcd..1", id], own, database).is_err());
+        }
+        let left = own.to_string();
+        assert!(judged(&[&left], &[own], "").unwrap().is_empty());
+    }
 }

@@ -44,6 +44,8 @@ pub struct ServerConnection {
     failures: u32,
     /// Counts connections, as a job belongs to the one that delivered it.
     pub generation: u64,
+    /// The outcome of a job was sent, and nothing came since that shows its arrival.
+    is_unconfirmed: bool,
     last_error: String,
 }
 
@@ -58,6 +60,7 @@ impl ServerConnection {
             until: Instant::now(),
             failures: 0,
             generation: 0,
+            is_unconfirmed: false,
             last_error: String::new(),
         }
     }
@@ -206,6 +209,11 @@ impl ServerConnection {
         self.send(&bytes)
     }
 
+    /// Tells the server another ID.
+    pub fn name(&mut self, id: &str) -> io::Result<()> {
+        self.send(&request(kind::SET_CLIENT_ID, &[id.as_bytes()]))
+    }
+
     /// Asks for a job, and sends `before` in the same write.
     pub fn ask(&mut self, before: Option<Vec<u8>>, now: Instant) -> io::Result<()> {
         let mut bytes = before.unwrap_or_default();
@@ -215,13 +223,25 @@ impl ServerConnection {
         self.send(&bytes)
     }
 
+    /// The outcome of a job goes out.
+    pub fn expects_confirmation(&mut self) {
+        self.is_unconfirmed = true;
+    }
+
+    /// Whether the outcome of a job may not have arrived. Asks once.
+    pub fn was_unconfirmed(&mut self) -> bool {
+        std::mem::take(&mut self.is_unconfirmed)
+    }
+
     pub fn has_job(&mut self) {
+        self.is_unconfirmed = false;
         self.state = ConnectionState::Awake;
         self.failures = 0;
         self.last_error.clear();
     }
 
     pub fn sleep(&mut self) -> io::Result<()> {
+        self.is_unconfirmed = false;
         self.state = ConnectionState::Asleep;
         self.failures = 0;
         self.last_error.clear();
@@ -230,6 +250,7 @@ impl ServerConnection {
 
     pub fn close(&mut self) {
         self.stream = None;
+        self.is_unconfirmed = false;
         self.state = ConnectionState::Down;
         self.inbox = Inbox::default();
         self.out = Vec::new();

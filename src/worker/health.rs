@@ -7,10 +7,11 @@ use crate::base::problem::Problem;
 use crate::gearman::many;
 use crate::gearman::server::Server;
 use crate::gearman::text::Admin;
+use crate::worker::Paths;
+use crate::worker::badge::Badge;
 use crate::worker::crew_status;
 use crate::worker::heartbeat::{self, Activity, WorkerStatus};
 use crate::worker::options::WorkerArgs;
-use crate::worker::{Paths, client_ids};
 
 /// How long a job server may take for its answer.
 const LIMIT: Duration = Duration::from_secs(2);
@@ -73,13 +74,14 @@ fn why_not(workers: &[WorkerStatus], crews: usize, failures: u32) -> Option<Stri
 
 /// Whether the job server knows a worker of the site on this host.
 fn knows(server: &Server, name: &str) -> Result<(), String> {
-    let ours = client_ids(name);
     let workers = Admin::connect(server, LIMIT)
         .and_then(|mut admin| admin.workers())
         .map_err(|e| e.to_string())?;
     workers
         .iter()
-        .any(|one| one.id.starts_with(&ours) && !one.functions.is_empty())
+        .filter(|one| !one.functions.is_empty())
+        .filter_map(|one| Badge::read(&one.id))
+        .any(|badge| badge.is_here(name))
         .then_some(())
         .ok_or_else(|| "no worker of this host is known there".into())
 }

@@ -1,19 +1,17 @@
 //! A worker's status, in a file in the site's run folder, and how others read it.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::SystemTime;
 
-use rustix::fs::OFlags;
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
 use crate::base::clock;
 use crate::worker::crew_status::CrewStatus;
-use crate::worker::plain;
 use crate::worker::status_file::{self, Status, StatusFile, own_pid};
+use crate::worker::tally::{self, RETIRED, Tally};
 
 /// Longer reasons are cut off, in characters. The log has all of it.
 const LONGEST_REASON: usize = 400;
@@ -209,47 +207,19 @@ impl Drop for Heartbeat {
     }
 }
 
-/// A file in the run folder with the number of jobs that workers finished before
-/// they exited.
-const RETIRED: &str = "retired";
-
 /// The number of jobs finished by workers that have exited.
 pub fn retired(run: &Path) -> io::Result<u64> {
-    match plain::open(&run.join(RETIRED)) {
-        Ok(file) => number(&file),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(0),
-        Err(e) if e.kind() == io::ErrorKind::InvalidInput => {
-            Err(io::Error::other(format!("{RETIRED} is {e}")))
-        }
-        Err(e) => Err(e),
-    }
-}
-
-fn number(file: &File) -> io::Result<u64> {
-    let mut text = [0; 32];
-    let length = file.read_at(&mut text, 0)?;
-    let text = String::from_utf8_lossy(&text[..length]);
-    Ok(text.trim().parse().unwrap_or(0))
+    tally::read(run, RETIRED)
 }
 
 /// Adds a worker's jobs to the total and removes its file. Does nothing if another
 /// process did so first.
 fn retire(run: &Path, jobs: u64, path: &Path) -> io::Result<()> {
-    let total = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32)
-        .open(run.join(RETIRED))?;
-    total.lock()?;
+    let total = Tally::lock(run, RETIRED)?;
     if fs::symlink_metadata(path).is_err() {
         return Ok(()); // another process was first
     }
-    let text = format!("{}\n", number(&total)?.saturating_add(jobs));
-    total.write_all_at(text.as_bytes(), 0)?;
-    total.set_len(text.len() as u64)?;
+    total.add(jobs)?;
     fs::remove_file(path)
 }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::worker::badge::Mark;
 use crate::worker::generation::Generation;
 use crate::worker::plain;
 use crate::worker::staleness::Stamps;
@@ -24,6 +25,9 @@ pub struct SiteMemory {
     /// The URL of the site's home; empty if it is unknown.
     #[serde(default)]
     pub home: String,
+    /// `None` if an earlier version wrote it.
+    #[serde(default)]
+    pub mark: Option<Mark>,
     /// The files that determine the function.
     pub stamps: Stamps,
     /// When it was written; what was there before a reload is not believed.

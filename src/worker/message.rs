@@ -132,6 +132,12 @@ pub struct Ready {
     /// Why the site's jobs are not sealed; empty if they are.
     #[serde(default)]
     pub unsealed: String,
+    /// Tells the site's database from others; empty if that is unknown.
+    #[serde(default)]
+    pub database: String,
+    /// The id of the key that seals its jobs; empty if they are not sealed.
+    #[serde(default)]
+    pub key: String,
 }
 
 /// What the worker cannot read in a sealed job.

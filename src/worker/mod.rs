@@ -1,6 +1,7 @@
 //! The worker, which supervisor runs: gets jobs from Gearman and has PHP run them.
 
 mod backoff;
+pub mod badge;
 mod binary;
 pub(crate) mod check;
 mod connection;
@@ -37,6 +38,7 @@ mod site;
 mod staleness;
 mod status_file;
 pub(crate) mod store;
+pub(crate) mod tally;
 mod unseal;
 pub mod workers;
 
@@ -97,17 +99,6 @@ pub fn is_name(name: &str) -> bool {
         && name
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
-}
-
-/// How a worker on this host identifies itself to job servers.
-pub fn client_id(name: &str, pid: u32) -> String {
-    format!("{}{pid}", client_ids(name))
-}
-
-/// What the names of all workers of a site on this host begin with.
-fn client_ids(name: &str) -> String {
-    let system = rustix::system::uname();
-    format!("{}/{name}/", system.nodename().to_string_lossy())
 }
 
 /// The function that the site's workers serve, if one of them has determined it. Like

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use crate::base::budget;
 use crate::gearman::server::Server;
 use crate::gearman::text::{Admin, FunctionStatus};
+use crate::worker::badge::this_host;
 use crate::worker::heartbeat::{self, Activity, WorkerStatus};
 use crate::worker::scale::{Other, Room, Seen};
 
@@ -68,7 +69,6 @@ pub struct Watch {
 
 impl Watch {
     pub fn new(servers: &[Server], shared: bool, proc: &Path) -> Watch {
-        let system = rustix::system::uname();
         let asked = |server: &Server| Asked {
             server: server.clone(),
             admin: None,
@@ -77,7 +77,7 @@ impl Watch {
         Watch {
             servers: servers.iter().map(asked).collect(),
             shared,
-            prefix: format!("{}/", system.nodename().to_string_lossy()),
+            prefix: format!("{}/", this_host()),
             proc: proc.to_owned(),
         }
     }

@@ -13,6 +13,8 @@ use rustix::event::{PollFd, PollFlags};
 use crate::base::clock::now_ms;
 use crate::base::problem::Problem;
 use crate::gearman::binary::request;
+use crate::worker::Paths;
+use crate::worker::badge::Badge;
 use crate::worker::binary::Binary;
 use crate::worker::gate::Gate;
 use crate::worker::heartbeat::{self, Activity, Heartbeat};
@@ -31,7 +33,6 @@ use crate::worker::seal::Seal;
 use crate::worker::servers::{JobServers, ServerEvent};
 use crate::worker::settings::Adopted;
 use crate::worker::signals::{self, Signals};
-use crate::worker::{Paths, client_id};
 
 struct Worker<'a> {
     args: &'a WorkerArgs,
@@ -125,15 +126,17 @@ impl<'a> Worker<'a> {
             Problem::new(format!("write in {}", paths.run.display()), e)
                 .help("run 'wp-gears setup', which creates this folder for the worker user")
         })?;
-        let client_id = client_id(&args.name, std::process::id());
+        let runtime = PhpRuntime::new(args, settings, &paths, log)?;
+        let mark = runtime.site.mark.clone();
+        let badge = Badge::new(&args.name, std::process::id(), mark, args.servers.len());
         Ok(Worker {
             args,
             settings,
             log,
             heartbeat,
-            servers: JobServers::new(&args.servers, client_id, log),
+            servers: JobServers::new(&args.servers, badge, log),
             retries: Retries::new(args, &paths, log)?,
-            runtime: PhpRuntime::new(args, settings, &paths, log)?,
+            runtime,
             seal: Seal::new(args, settings, &paths.run),
             gate: Gate::new(Rules::new(&args.hook), &paths.run),
             paths,
@@ -163,6 +166,7 @@ impl<'a> Worker<'a> {
         self.reap(now);
         self.hear_php(now);
         self.hear_servers();
+        self.look_for_unconfirmed();
         self.tick(now);
         if self.job.is_some() {
             return true;
@@ -186,6 +190,7 @@ impl<'a> Worker<'a> {
             self.suspend(&why, self.job.is_some());
         }
         self.peek(now);
+        self.servers.wear(self.runtime.site.mark.as_ref());
         let serves = self.runtime.site.function.is_some();
         if serves && (self.servers.is_asking() || !self.take_due()) {
             self.servers.connect(now);

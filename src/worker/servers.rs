@@ -8,6 +8,7 @@ use rustix::event::PollFd;
 
 use crate::gearman::binary::{Packet, kind};
 use crate::gearman::server::Server;
+use crate::worker::badge::{Badge, Mark};
 use crate::worker::connection::{ConnectionState, ServerConnection};
 use crate::worker::log::SiteLog;
 
@@ -37,19 +38,22 @@ pub enum ServerEvent {
 pub struct JobServers<'a> {
     connections: Vec<ServerConnection>,
     /// This worker's ID, shown by `gearadmin --workers`.
-    client_id: String,
+    badge: Badge,
     log: &'a SiteLog,
     /// The server to ask next.
     turn: usize,
+    /// Outcomes of jobs that may not have arrived, since somebody asked.
+    unconfirmed: u64,
 }
 
 impl<'a> JobServers<'a> {
-    pub fn new(servers: &[Server], client_id: String, log: &'a SiteLog) -> JobServers<'a> {
+    pub fn new(servers: &[Server], badge: Badge, log: &'a SiteLog) -> JobServers<'a> {
         JobServers {
             connections: servers.iter().cloned().map(ServerConnection::new).collect(),
-            client_id,
+            badge,
             log,
             turn: 0,
+            unconfirmed: 0,
         }
     }
 
@@ -107,6 +111,7 @@ impl<'a> JobServers<'a> {
     /// for the next go out in one write: with two, the second would wait for an
     /// acknowledgement of the first.
     pub fn ask_again(&mut self, server: usize, before: Vec<u8>, now: Instant) {
+        self.connections[server].expects_confirmation();
         let asked = self.connections[server].ask(Some(before), now);
         self.check(server, asked);
     }
@@ -140,8 +145,23 @@ impl<'a> JobServers<'a> {
         for server in 0..self.connections.len() {
             let connection = &mut self.connections[server];
             if connection.up() {
-                let registered = connection.register(&self.client_id, function);
+                let registered = connection.register(&self.badge.to_string(), function);
                 self.check(server, registered);
+            }
+        }
+    }
+
+    /// Says what is known of the site now, if that is something else than before.
+    pub fn wear(&mut self, mark: Option<&Mark>) {
+        if self.badge.mark.as_ref() == mark {
+            return;
+        }
+        self.badge.mark = mark.cloned();
+        for server in 0..self.connections.len() {
+            let connection = &mut self.connections[server];
+            if connection.up() {
+                let named = connection.name(&self.badge.to_string());
+                self.check(server, named);
             }
         }
     }
@@ -150,7 +170,7 @@ impl<'a> JobServers<'a> {
     pub fn attend(&mut self, server: usize, function: &str) {
         let connection = &mut self.connections[server];
         let attended = connection.attend().and_then(|new| match new {
-            true => connection.register(&self.client_id, function),
+            true => connection.register(&self.badge.to_string(), function),
             false => Ok(()),
         });
         self.check(server, attended);
@@ -180,11 +200,21 @@ impl<'a> JobServers<'a> {
 
     /// Sends the last packet about a job. False if its server is gone.
     pub fn finish(&mut self, id: ConnectionId, packet: &[u8]) -> bool {
+        if !self.is_current(id) {
+            return false;
+        }
+        self.connections[id.server].expects_confirmation();
         let sent = self.send(id, packet);
         if sent {
             self.connections[id.server].state = ConnectionState::Awake;
         }
-        sent
+        true
+    }
+
+    /// How many outcomes were sent and not confirmed before the connection broke, since
+    /// the last call. The server may have given those jobs to other workers.
+    pub fn take_unconfirmed(&mut self) -> u64 {
+        std::mem::take(&mut self.unconfirmed)
     }
 
     pub fn poll_fds(&self) -> impl Iterator<Item = PollFd<'_>> {
@@ -205,6 +235,7 @@ impl<'a> JobServers<'a> {
         match result {
             Ok(value) => Some(value),
             Err(error) => {
+                self.unconfirmed += u64::from(self.connections[server].was_unconfirmed());
                 if let Some(text) = self.connections[server].lost(&error) {
                     self.log.line(&text);
                 }

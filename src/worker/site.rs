@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::worker::Paths;
 use crate::worker::backoff::pause;
+use crate::worker::badge::Mark;
 use crate::worker::generation::Generation;
 use crate::worker::log::SiteLog;
 use crate::worker::memory::SiteMemory;
@@ -40,6 +41,8 @@ pub struct ServedSite {
     pub function: Option<String>,
     /// The URL of its home; empty if it is unknown.
     pub home: String,
+    /// By which hosts of the site know each other, as far as it is known.
+    pub mark: Option<Mark>,
     /// How often that changed since PHP last loaded the site.
     home_changes: u32,
     memory: Option<SiteMemory>,
@@ -81,6 +84,7 @@ impl ServedSite {
             run: paths.run.clone(),
             function: memory.as_ref().map(|m| m.function.clone()),
             home: memory.as_ref().map(|m| m.home.clone()).unwrap_or_default(),
+            mark: memory.as_ref().and_then(|m| m.mark.clone()),
             home_changes: 0,
             relearn: memory.is_none(),
             memory,
@@ -146,6 +150,7 @@ impl ServedSite {
         {
             self.function = Some(memory.function.clone());
             self.home.clone_from(&memory.home);
+            self.mark.clone_from(&memory.mark);
             self.memory = Some(memory);
             self.relearn = false;
             return false;
@@ -197,9 +202,11 @@ impl ServedSite {
             log.line(&format!("serves {name}"));
             self.function = Some(ready.function.clone());
         }
+        self.mark = Some(Mark::new(&ready.database, &ready.key));
         let memory = SiteMemory {
             function: ready.function,
             home: self.home.clone(),
+            mark: self.mark.clone(),
             stamps: stamps.without_core(),
             generation: self.generation.name().to_owned(),
         };
@@ -291,6 +298,8 @@ mod tests {
             files: Vec::new(),
             php: "8.2".into(),
             unsealed: String::new(),
+            database: "12ab".into(),
+            key: String::new(),
         }
     }
 

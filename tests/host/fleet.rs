@@ -1,7 +1,7 @@
 //! A fleet: a job server, a host with workers and one with pages, on a network of their
 //! own.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::harness::{Host, Out, Site, Switch, site};
 use crate::phase::phase;
@@ -10,6 +10,7 @@ use crate::support::ready_host;
 const SERVER: u8 = 1;
 const WEB: u8 = 2;
 const WORKER: u8 = 3;
+const SECOND: u8 = 4;
 
 const SALT: &str = "salt-of-the-fleet";
 
@@ -108,4 +109,154 @@ fn each_role_proves_its_part() {
     switch.cut(WORKER, true).unwrap();
     web.run(&["wp-gears", "doctor", "job"]);
     switch.cut(WORKER, false).unwrap();
+}
+
+/// Waits until something is so.
+#[track_caller]
+fn until(limit: u64, what: &str, mut is_so: impl FnMut() -> bool) -> Duration {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(
+            began.elapsed().as_secs() < limit,
+            "{what}: not in {limit} s"
+        );
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    began.elapsed()
+}
+
+/// Both hosts' jobs, in order.
+fn done_on(hosts: [&Host; 2]) -> Vec<u32> {
+    let mut all: Vec<u32> = hosts
+        .iter()
+        .flat_map(|host| Site::first(host).done())
+        .collect();
+    all.sort_unstable();
+    all
+}
+
+fn busy(host: &Host) -> u64 {
+    let status = host.run(&["wp-gears", "status", "--json"]).stdout;
+    let document: serde_json::Value = serde_json::from_str(&status).unwrap_or_default();
+    document["sites"][0]["busy"].as_u64().unwrap_or(0)
+}
+
+#[test]
+fn two_worker_hosts_share_a_site() {
+    let switch = Switch::new().unwrap();
+    let server = ready_host("fleet2-server");
+    let web = ready_host("fleet2-web");
+    let one = ready_host("fleet2-one");
+    let two = ready_host("fleet2-two");
+    switch.connect(&server, SERVER, "jobs1").unwrap();
+    switch.connect(&web, WEB, "web1").unwrap();
+    switch.connect(&one, WORKER, "worker1").unwrap();
+    switch.connect(&two, SECOND, "worker2").unwrap();
+    share_database(&web);
+    use_database(&one);
+    setup(&server, &["--role", "server", "--listen", "10.77.0.1"]);
+    of_site(&web, "web");
+    let workers = |host: &Host| {
+        let site = ["--servers", "10.77.0.1:4730", "--site", site::FOLDER];
+        let words = [
+            "wp-gears", "setup", "--yes", "--role", "worker", "--salt", SALT,
+        ];
+        host.run(&[&words[..], &site, &["--workers", "4"]].concat())
+    };
+
+    phase("the first worker host");
+    workers(&one).exits(0);
+
+    phase("a copy of the site is refused");
+    let out = workers(&two).exits(1);
+    assert!(
+        out.text().contains("with another database (worker1/"),
+        "{out}"
+    );
+
+    phase("a second host of the site joins");
+    use_database(&two);
+    let out = workers(&two).exits(0);
+    let joins = "already run on worker1, with the same database: this host joins them";
+    assert!(out.text().contains(joins), "{out}");
+    for host in [&server, &web, &one, &two] {
+        host.run(&["wp-gears", "plan", "--check"]).exits(0);
+        host.run(&["wp-gears", "doctor"]).exits(0);
+    }
+    let out = one.run(&["wp-gears", "doctor", "fleet"]).exits(0);
+    assert!(out.text().contains("jobs run on worker2 too"), "{out}");
+
+    phase("each job runs once, on one of the hosts");
+    let began = Instant::now();
+    Site::first(&web).send(1, 2000, 0.0).exits(0);
+    until(120, "2,000 jobs", || done_on([&one, &two]).len() >= 2000);
+    let done = done_on([&one, &two]);
+    assert_eq!(done, (1..=2000).collect::<Vec<_>>());
+    let (on_one, on_two) = (
+        Site::first(&one).done().len(),
+        Site::first(&two).done().len(),
+    );
+    println!("2,000 jobs in {:?}: {on_one} and {on_two}", began.elapsed());
+    assert!(on_one > 200 && on_two > 200, "{on_one} and {on_two}");
+
+    phase("a host with other secret keys is named");
+    let config = format!("{}/wp-config.php", site::FOLDER);
+    let keys = format!(
+        "cp -p {config} /root/kept
+         n=0; while grep -q 'put your unique phrase here' {config}; do
+             n=$((n + 1)); sed -i \"0,/put your unique phrase here/s//another-unique-phrase-$n/\" {config}; done"
+    );
+    two.shell(&keys).ok();
+    two.run(&["wp-gears", "reload"]).ok();
+    until(30, "doctor names it", || {
+        let out = one.run(&["wp-gears", "doctor", "fleet"]);
+        out.text()
+            .contains("workers on worker2 have other secret keys")
+    });
+    two.shell(&format!("cp -p /root/kept {config}")).ok();
+    two.run(&["wp-gears", "reload"]).ok();
+    until(30, "they agree again", || {
+        one.run(&["wp-gears", "doctor", "fleet"])
+            .text()
+            .contains("jobs run on worker2 too")
+    });
+
+    phase("a host with a job vanishes");
+    Site::first(&one).forget_done();
+    Site::first(&two).forget_done();
+    two.run(&["wp-gears", "pause"]).ok();
+    until(20, "worker2 pauses", || busy(&two) == 0);
+    Site::first(&web).send(1, 1, 20.0).exits(0);
+    until(20, "worker1 has the job", || busy(&one) == 1);
+    two.run(&["wp-gears", "resume"]).ok();
+    Site::first(&web).send(2, 51, 0.5).exits(0);
+    switch.cut(WORKER, true).unwrap();
+    let all = || {
+        let mut done = Site::first(&two).done();
+        done.extend(Site::first(&one).done());
+        done.sort_unstable();
+        done.dedup();
+        done.len() == 51
+    };
+    let has_it = || Site::first(&two).done().contains(&1);
+    let taken = until(90, "worker2 runs the job of worker1", has_it);
+    println!("done on the other host {taken:?} after the cut");
+    assert!(taken.as_secs() < 60 + 20, "{taken:?}");
+    until(60, "all jobs", all);
+    switch.cut(WORKER, false).unwrap();
+    let counted = || {
+        let metrics = one.run(&["wp-gears", "status", "--prometheus"]).stdout;
+        let line = metrics
+            .lines()
+            .find(|line| line.starts_with("wp_gears_jobs_unconfirmed_total{"));
+        line.and_then(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
+            .unwrap_or(0)
+    };
+    until(60, "worker1 counts it", || counted() > 0);
+    println!("{} outcomes unconfirmed", counted());
+    let log = "grep -c 'Connection timed out' /var/log/gearman-job-server/gearmand.log";
+    let ended = server.shell(log).ok();
+    assert!(ended.trim().parse::<u32>().unwrap() >= 4, "{ended}");
+    assert!(Site::first(&one).done().contains(&1));
+    one.run(&["wp-gears", "doctor"]).exits(0);
 }

@@ -6,6 +6,7 @@ mod disk;
 mod drift;
 mod failed_jobs;
 mod files_limit;
+mod fleet;
 mod intent;
 mod isolation;
 pub mod job;
@@ -71,6 +72,7 @@ pub static ALL: &[&Check] = &[
     &settings::CHECK,
     &salt::CHECK,
     &seal::CHECK,
+    &fleet::CHECK,
     &multisite::CHECK,
     &database::CHECK,
     &selinux::CHECK,

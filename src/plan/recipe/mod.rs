@@ -40,7 +40,7 @@ use crate::site::seal::{self, SEAL_PLUGIN};
 use crate::worker::Paths;
 
 /// The PHP code of the workers, in a folder of root's.
-pub const PHP: [(&str, &str); 13] = [
+pub const PHP: [(&str, &str); 14] = [
     ("runner.php", include_str!("../../../templates/runner.php")),
     ("work.php", include_str!("../../../templates/work.php")),
     ("fork.php", include_str!("../../../templates/fork.php")),
@@ -60,6 +60,10 @@ pub const PHP: [(&str, &str); 13] = [
     ),
     ("exits.php", include_str!("../../../templates/exits.php")),
     ("memory.php", include_str!("../../../templates/memory.php")),
+    (
+        "identity.php",
+        include_str!("../../../templates/identity.php"),
+    ),
 ];
 
 /// All resources in their wanted state.

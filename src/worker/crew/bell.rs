@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use rustix::event::PollFd;
 
+use crate::worker::badge::Badge;
 use crate::worker::generation::Generation;
 use crate::worker::heartbeat::Heartbeat;
 use crate::worker::log::SiteLog;
@@ -25,12 +26,12 @@ pub struct Bell<'a> {
 impl<'a> Bell<'a> {
     pub fn new(
         args: &WorkerArgs,
-        client_id: String,
+        badge: Badge,
         heartbeat: Heartbeat,
         log: &'a SiteLog,
     ) -> Bell<'a> {
         Bell {
-            servers: JobServers::new(&args.servers, client_id, log),
+            servers: JobServers::new(&args.servers, badge, log),
             heartbeat,
             memory: None,
             rests: false,
@@ -39,6 +40,7 @@ impl<'a> Bell<'a> {
 
     /// Listens, for the function in this memory.
     pub fn listen(&mut self, memory: SiteMemory) {
+        self.servers.wear(memory.mark.as_ref());
         self.memory = Some(memory);
         self.rests = false;
     }

@@ -16,6 +16,7 @@ use rustix::process::{Signal, getpid, set_parent_process_death_signal};
 
 use crate::base::clock::now_ms;
 use crate::base::problem::Problem;
+use crate::worker::badge::Badge;
 use crate::worker::binary::Binary;
 use crate::worker::crew::bell::Bell;
 use crate::worker::crew::members::Members;
@@ -33,7 +34,7 @@ use crate::worker::seal::{Sealing, is_exclusive};
 use crate::worker::settings::{self, Adopted};
 use crate::worker::signals::{self, LEAVE, Signals};
 use crate::worker::store::JobStore;
-use crate::worker::{Paths, client_id, status_file};
+use crate::worker::{Paths, status_file};
 
 /// How often it looks for members of a crew before it, as long as there are any.
 const STRANGERS: Duration = Duration::from_millis(250);
@@ -372,8 +373,9 @@ impl<'a> Crew<'a> {
         let heartbeat = Heartbeat::of_crew(&self.paths.run, self.wanted());
         let heartbeat = heartbeat
             .map_err(|e| Problem::new(format!("write in {}", self.paths.run.display()), e))?;
-        let id = client_id(&self.args.name, std::process::id());
-        self.bell = Some(Bell::new(&self.args, id, heartbeat, self.log));
+        let servers = self.args.servers.len();
+        let badge = Badge::new(&self.args.name, std::process::id(), None, servers);
+        self.bell = Some(Bell::new(&self.args, badge, heartbeat, self.log));
         self.report.set(|it| it.asleep = true);
         self.scaling.rest();
         self.look_at = now;

@@ -13,6 +13,7 @@ use crate::worker::outcome::JobOutcome;
 use crate::worker::php::kill_tree;
 use crate::worker::serve::Worker;
 use crate::worker::servers::ConnectionId;
+use crate::worker::tally::{Tally, UNCONFIRMED};
 
 impl Worker<'_> {
     pub(super) fn store(&mut self, job: &Job, outcome: &JobOutcome, failures: u32) -> JobEvent {
@@ -77,6 +78,26 @@ impl Worker<'_> {
             self.log.line(&format!(
                 "the job server disconnected before job {handle} finished: it may run again"
             ));
+            self.count_unconfirmed(1);
+        }
+    }
+
+    /// Counts jobs that are over, while their server took this worker for dead, and gave
+    /// them to others.
+    pub(super) fn count_unconfirmed(&self, jobs: u64) {
+        let tally = Tally::lock(&self.paths.run, UNCONFIRMED);
+        // The log has them in any case.
+        let _ = tally.and_then(|tally| tally.add(jobs));
+    }
+
+    /// Looks for outcomes that may not have arrived.
+    pub(super) fn look_for_unconfirmed(&mut self) {
+        let jobs = self.servers.take_unconfirmed();
+        if jobs > 0 {
+            self.log.line(
+                "the connection broke before the job server confirmed the outcome of the last job: it may run again",
+            );
+            self.count_unconfirmed(jobs);
         }
     }
 
