@@ -10,6 +10,7 @@ use crate::base::clock;
 use crate::gearman::many;
 use crate::gearman::server::Server;
 use crate::gearman::text::{Admin, Connection, FunctionStatus};
+use crate::worker::badge::Badge;
 use crate::worker::crew_status::{self, CrewStatus};
 use crate::worker::heartbeat::{self, Activity};
 use crate::worker::store::{count, limited, refused};
@@ -203,7 +204,7 @@ impl Names {
                 continue;
             };
             for function in &worker.functions {
-                names.insert(function.clone(), Some(name.to_owned()));
+                names.insert(function.clone(), Some(name.clone()));
             }
         }
         let mut own = HashMap::new();
@@ -222,12 +223,10 @@ impl Names {
     }
 }
 
-/// The site in a worker's ID, which is HOST/SITE/PID for our workers.
-fn name_in(id: &str) -> Option<&str> {
-    let mut words = id.rsplit('/');
-    words.next()?.parse::<u32>().ok()?;
-    let name = words.next().filter(|name| is_name(name))?;
-    words.next().map(|_| name)
+/// The site in a worker's ID, if it is one of ours.
+fn name_in(id: &str) -> Option<String> {
+    let badge = Badge::read(id)?;
+    is_name(&badge.name).then_some(badge.name)
 }
 
 fn site(state: &Path, name: &str, dir: Option<PathBuf>, now: SystemTime) -> SiteStatus {
@@ -354,6 +353,7 @@ mod tests {
     fn names_of_sites_come_from_our_workers_only() {
         for (id, name) in [
             ("web1/shop/77", Some("shop")),
+            ("web1/shop/77/0123456789ab.89.1", Some("shop")),
             ("a/b/shop/77", Some("shop")),
             ("shop/77", None),
             ("web1/shop/x", None),
@@ -361,7 +361,7 @@ mod tests {
             ("-", None),
             ("", None),
         ] {
-            assert_eq!(name_in(id), name, "{id}");
+            assert_eq!(name_in(id).as_deref(), name, "{id}");
         }
     }
 

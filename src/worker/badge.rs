@@ -23,7 +23,8 @@ pub struct Mark {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Badge {
     pub host: String,
-    name: String,
+    /// That of the site; the end of a long one may be missing.
+    pub name: String,
     pid: u32,
     /// `None` for a worker that does not know it yet, and for those of earlier versions.
     pub mark: Option<Mark>,
@@ -69,16 +70,22 @@ impl Badge {
 
     /// Reads the id of a worker; `None` for those of other software.
     pub fn read(id: &str) -> Option<Badge> {
-        let mut parts = id.split('/');
-        let (host, name) = (parts.next()?.to_owned(), parts.next()?.to_owned());
-        let pid = parts.next()?.parse().ok()?;
-        let rest = parts.next().map(|rest| rest.split('.').collect::<Vec<_>>());
-        let (mark, servers) = match rest.as_deref() {
-            Some([database, key, servers]) if is_hash(database) && is_hash(key) => {
-                (Some(Mark::new(database, key)), servers.parse().ok()?)
-            }
-            _ => (None, 0),
+        let (start, end) = id.rsplit_once('/')?;
+        let told = |end: &str| {
+            let [database, key, servers] = end.split('.').collect::<Vec<_>>().try_into().ok()?;
+            let mark = (is_hash(database) && is_hash(key)).then(|| Mark::new(database, key))?;
+            Some((Some(mark), servers.parse().ok()?))
         };
+        let (start, pid, (mark, servers)) = match (end.parse(), told(end)) {
+            (Ok(pid), _) => (start, pid, (None, 0)),
+            (_, Some(told)) => {
+                let (start, pid) = start.rsplit_once('/')?;
+                (start, pid.parse().ok()?, told)
+            }
+            _ => return None,
+        };
+        let (host, name) = start.rsplit_once('/')?;
+        let (host, name) = (host.to_owned(), name.to_owned());
         Some(Badge {
             host,
             name,

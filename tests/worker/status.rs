@@ -113,7 +113,7 @@ fn counts_are_those_of_the_job_server_and_of_the_workers() {
         // The user nobody also sees the queue, and its site from its workers, but not their
         // counts.
         let nobody = document(&out(&mut status(&site, Some("nobody"), &["--json"])));
-        assert_eq!(nobody["queues"], root["queues"]);
+        assert_eq!(nobody["queues"], root["queues"], "{nobody}");
         assert_eq!(nobody["sites"][0]["done"], Value::Null);
         let why = nobody["sites"][0]["why_null"].as_str().unwrap();
         assert!(why.contains("root"), "{why}");
