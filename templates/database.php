@@ -13,8 +13,6 @@ final class WP_Gears_Database {
 	private static $wpdb;
 	/** @var int How many queries the boot took. */
 	private static $queries = 0;
-	/** @var int How many connections this process and those that it comes from have made, unless jobs made some. */
-	private static $connections = 0;
 
 	/** Closes all connections, before the first job. */
 	public static function disconnect() {
@@ -92,9 +90,7 @@ final class WP_Gears_Database {
 			return true; // It connects with the first query.
 		}
 		$wpdb->db_connect( false );
-		$answers            = ! empty( $wpdb->dbh );
-		self::$connections += $answers ? 1 : 0;
-		return $answers;
+		return ! empty( $wpdb->dbh );
 	}
 
 	/**
@@ -122,9 +118,8 @@ final class WP_Gears_Database {
 		if ( ! isset( $row[1] ) || '' !== $row[1] ) {
 			return false;
 		}
-		self::$wpdb        = $wpdb;
-		self::$queries     = $wpdb->num_queries;
-		self::$connections = self::connections();
+		self::$wpdb    = $wpdb;
+		self::$queries = $wpdb->num_queries;
 		return true;
 	}
 
@@ -162,15 +157,11 @@ final class WP_Gears_Database {
 		$wp_object_cache   = null;
 	}
 
-	/** Whether a job has made no connection of its own. To look for those takes long, as it writes to the memory of all that it meets. */
+	/** Whether PHP has no other connection. To look for others takes long, as it writes to the memory of all that it meets. */
 	private static function is_alone() {
-		return self::connections() === self::$connections;
-	}
-
-	/** How many connections have been made, as PHP counts them. */
-	private static function connections() {
-		$counts = function_exists( 'mysqli_get_client_stats' ) ? mysqli_get_client_stats() : array();
-		return isset( $counts['connect_success'] ) ? (int) $counts['connect_success'] : -1;
+		global $wpdb;
+		$links = function_exists( 'mysqli_get_links_stats' ) ? mysqli_get_links_stats() : array();
+		return isset( $links['total'] ) && $links['total'] === ( $wpdb->dbh instanceof mysqli ? 1 : 0 );
 	}
 
 	/** Closes connections properly, so that the database does not log them as aborted. */

@@ -86,7 +86,7 @@ pub fn private_kb(pid: i32) -> u64 {
 }
 
 /// Milliseconds used by a process, and by the children that it has waited for.
-fn used(pid: i32) -> (f64, f64) {
+pub fn used(pid: i32) -> (f64, f64) {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let rest = text.rsplit(')').next().unwrap_or_default();
     let fields: Vec<f64> = rest

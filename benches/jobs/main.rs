@@ -3,10 +3,11 @@
 //! anything, as the speed of a machine changes from minute to minute.
 //!
 //! ```text
-//! cargo bench --bench jobs -- [--rounds N] [--jobs N] [NAME=PROGRAM:RUNNER[:OPTION...]]...
+//! cargo bench --bench jobs -- [--rounds N] [--jobs N] [--recipe N] [NAME=PROGRAM:RUNNER[:OPTION...]]...
 //! ```
 //!
 //! The first is what the others are compared with. Without any, it is this version's own.
+//! With `--recipe`, the recipe of the plugins' readmes runs N jobs in each round.
 
 #![allow(dead_code, unused_imports, reason = "it shares the tests' environment")]
 
@@ -15,6 +16,7 @@ mod common;
 mod cost;
 #[path = "../../tests/worker/lab/mod.rs"]
 mod lab;
+mod recipe;
 
 use std::fs;
 use std::path::PathBuf;
@@ -50,12 +52,14 @@ struct Round {
 
 fn main() {
     let (mut rounds, mut jobs, mut variants) = (5, 2000, Vec::new());
+    let (mut of_recipe, mut recipes) = (0, Vec::new());
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let mut number = || words.next().and_then(|n| n.parse().ok()).expect("a number");
         match word.as_str() {
             "--rounds" => rounds = number(),
             "--jobs" => jobs = number(),
+            "--recipe" => of_recipe = number(),
             "--bench" => {}
             _ => variants.push(Variant::parse(&word).expect("NAME=PROGRAM:RUNNER")),
         }
@@ -90,8 +94,24 @@ fn main() {
             println!("round {} {}: {}", round + 1, variant.name, measured.line());
             variant.rounds.push(measured);
         }
+        if of_recipe > 0 {
+            let (rate, processor) = recipe::measure(&site, of_recipe, 2);
+            println!(
+                "round {} recipe: {rate:.1} jobs/s, {processor:.0} ms",
+                round + 1
+            );
+            recipes.push(rate);
+        }
     }
     report(&variants);
+    for variant in variants.iter().filter(|_| !recipes.is_empty()) {
+        let ratios = variant.rounds.iter().zip(&recipes);
+        let times = median(ratios.map(|(round, recipe)| round.rate / recipe));
+        println!(
+            "{} does {times:.0} times the jobs of the recipe",
+            variant.name
+        );
+    }
 }
 
 impl Variant {
