@@ -11,6 +11,8 @@ if ( ! defined( 'DOING_ASYNC' ) ) {
 final class WP_Gears_Database {
 	/** @var wpdb|null Whose connection is handed over. */
 	private static $wpdb;
+	/** @var mysqli|null The connection, once it is handed over. */
+	private static $handed;
 	/** @var int How many queries the boot took. */
 	private static $queries = 0;
 
@@ -100,7 +102,7 @@ final class WP_Gears_Database {
 	 */
 	public static function can_hand_over() {
 		global $wpdb;
-		if ( ! defined( 'MYSQLI_ASYNC' ) || ! function_exists( 'mysqli_reap_async_query' ) || wp_using_ext_object_cache() ) {
+		if ( wp_using_ext_object_cache() ) {
 			return false;
 		}
 		if ( ! $wpdb instanceof wpdb || ! $wpdb->dbh instanceof mysqli || property_exists( $wpdb, 'dbhs' ) ) {
@@ -129,28 +131,20 @@ final class WP_Gears_Database {
 	}
 
 	/**
-	 * Leaves the connection to the process that is forked next. While an answer is outstanding, mysqlnd closes a connection
-	 * without saying goodbye, which would end it for the other process too.
+	 * Leaves the connection to the process that is forked next. This one does not use it until that one is gone, and then
+	 * closes it properly.
 	 */
 	public static function hand_over() {
 		global $wpdb;
-		return true === $wpdb->dbh->query( 'DO 0', MYSQLI_ASYNC );
+		self::$handed = $wpdb->dbh;
 	}
 
-	/** In the new process: the connection is its own from now on. */
-	public static function take_over() {
-		global $wpdb;
-		try {
-			return true === $wpdb->dbh->reap_async_query();
-		} catch ( Throwable $e ) {
-			return false;
-		}
-	}
-
-	/** In the process that has forked it: closes the descriptor. */
+	/** In the process that has forked it, when it is gone. */
 	public static function let_go() {
 		global $wpdb, $wp_object_cache;
-		self::close( $wpdb->dbh );
+		$handed       = self::$handed;
+		self::$handed = null;
+		self::close( $handed ); // again, if the job has done so
 		$wpdb->dbh         = null;
 		$wpdb->queries     = array();
 		$wpdb->num_queries = self::$queries;
@@ -184,8 +178,9 @@ final class WP_Gears_Database {
 
 	private static function close( $handle ) {
 		try {
-			if ( $handle instanceof mysqli ) {
-				$handle->close();
+			// What was handed over is closed by the process that it comes from.
+			if ( $handle instanceof mysqli && $handle !== self::$handed ) {
+				@$handle->close();
 			}
 		} catch ( Throwable $closed ) {
 			return; // Several properties may have the same one.

@@ -75,11 +75,13 @@ final class WP_Gears_Work {
 			if ( null === $why_not ) {
 				WP_Gears_Clock::set( microtime( true ) );
 			}
-			$is_done = null === $why_not && WP_Gears_Database::hand_over();
+			$is_done = null === $why_not;
 		} catch ( Throwable $e ) {
 			$is_done = false; // So that it fails in the job's process.
 		}
-		if ( ! $is_done ) {
+		if ( $is_done ) {
+			WP_Gears_Database::hand_over();
+		} else {
 			WP_Gears_Database::hang_up();
 		}
 		pcntl_sigprocmask( SIG_BLOCK, array( SIGHUP ) );
@@ -141,7 +143,7 @@ final class WP_Gears_Work {
 		if ( ! $is_prepared ) {
 			WP_Gears_Clock::set( self::$began );
 		}
-		if ( ! $is_prepared || ! WP_Gears_Database::take_over() ) {
+		if ( ! $is_prepared ) {
 			$why_not = self::why_not( null === $is_prepared );
 			if ( null !== $why_not ) {
 				WP_Gears_Runner::leave( $why_not );
