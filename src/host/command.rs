@@ -22,6 +22,8 @@ pub struct Command {
     pub(super) user: Option<User>,
     pub(super) dir: PathBuf,
     pub(super) limit: Duration,
+    /// The site that it asks, if other sites wait for the answer too.
+    pub(super) site: Option<PathBuf>,
     pub(super) changes: bool,
 }
 
@@ -36,6 +38,7 @@ impl Command {
             user: None,
             dir: PathBuf::from("/"),
             limit: Duration::from_secs(30),
+            site: None,
             changes: false,
         }
     }
@@ -125,6 +128,12 @@ impl Command {
 
     pub fn limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
+        self
+    }
+
+    /// It asks this site: if other sites answer much faster, the limit is lower.
+    pub fn of_site(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.site = Some(dir.into());
         self
     }
 

@@ -137,17 +137,28 @@ impl Host {
         let mut running = Running::start(child, dir, command.user.clone())?;
         let begun = Instant::now();
         let ended = loop {
-            let left = command.limit.saturating_sub(begun.elapsed());
+            let limit = match &command.site {
+                Some(site) => self.pace.limit(site, command.limit),
+                None => command.limit,
+            };
+            let left = limit.saturating_sub(begun.elapsed());
             let ended = running.wait(left.min(Duration::from_millis(100)))?;
             if out.metadata()?.len().max(err.metadata()?.len()) > OUTPUT_LIMIT {
                 break Err(format!("it printed more than {} MB", OUTPUT_LIMIT >> 20));
             }
             if let Some(status) = ended {
+                if let Some(site) = &command.site {
+                    self.pace.note(site, begun.elapsed());
+                }
                 break Ok(status);
             }
-            if begun.elapsed() >= command.limit {
-                let limit = command.limit.as_secs();
-                break Err(format!("it was still running after {limit} s"));
+            if begun.elapsed() >= limit {
+                let than = match limit < command.limit {
+                    true => ", far longer than any other site takes,",
+                    false => "",
+                };
+                let limit = limit.as_secs();
+                break Err(format!("it was still running after {limit} s{than}"));
             }
             if let Some(line) = last_line(&out)? {
                 watch(&line);

@@ -11,6 +11,7 @@ pub mod lock;
 mod make;
 mod namespaces;
 mod own_program;
+mod pace;
 pub mod packages;
 pub mod packet_filter;
 pub mod platform;
@@ -57,6 +58,7 @@ pub struct Host {
     platform: OnceLock<platform::Platform>,
     mount_namespaces: OnceLock<bool>,
     stranger: OnceLock<users::User>,
+    pace: pace::Pace,
 }
 
 impl Host {
@@ -90,6 +92,7 @@ impl Host {
             platform: OnceLock::new(),
             mount_namespaces: OnceLock::new(),
             stranger: OnceLock::new(),
+            pace: pace::Pace::default(),
         })
     }
 

@@ -303,6 +303,11 @@ impl Target<'_> {
             .stdin(PROGRAM)
             .user(&user)
             .limit(limit);
+        let command = match request.ask {
+            // They last as long as a worker takes.
+            Question::Prove | Question::Web => command,
+            _ => command.of_site(self.dir),
+        };
         let mut output = host.run(&command)?;
         read(&output.stdout, &request.mark).map_err(|mut why| {
             if has_answer(&output.stdout, &request.mark) {

@@ -120,17 +120,23 @@ fn probe(site: &SiteResolved) -> Box<crate::resource::check::Probe> {
             .env("USER", &user)
             .dir(&worker_dir)
             .user(&account)
+            .of_site(&dir)
             .limit(LIMIT);
-        let why = match verdict(host, &command)? {
-            Verdict::Ready { .. } => return Ok(()),
-            Verdict::Broken(why) => why,
+        let why = match verdict(host, &command) {
+            Ok(Verdict::Ready { .. }) => return Ok(()),
+            Ok(Verdict::Broken(why)) => why,
+            // The error names the command; its reason is enough.
+            Err(error) => match error.downcast::<Problem>() {
+                Ok(problem) => problem.why,
+                Err(error) => format!("{error:#}"),
+            },
         };
         let what = format!(
             "load WordPress in {} as {user}, as a worker does",
             dir.display()
         );
         Err(Problem::new(what, shown(&why))
-            .help("fix that, then run setup again; wp-config.php was not changed, so pages submit no jobs to Gearman yet")
+            .help("fix that, then run setup again; wp-config.php was not changed, so pages submit no jobs to Gearman yet. A site that is only slow may take longer if you set it up alone, with --site")
             .into())
     })
 }
