@@ -85,7 +85,7 @@ pub struct MemoryLimit<'a> {
 #[serde(rename_all = "snake_case")]
 pub enum RunnerMessage {
     /// The site is loaded.
-    Ready(Ready),
+    Ready(Box<Ready>),
     /// The site cannot run jobs, and why.
     Broken(String),
     /// The site has another home: PHP has to start again with it.

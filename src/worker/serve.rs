@@ -270,7 +270,7 @@ impl<'a> Worker<'a> {
                     if let Some(wait) = self.seal.loaded(&ready.unsealed, self.log) {
                         self.look_at = self.look_at.min(now + wait);
                     }
-                    if self.runtime.loaded(ready, &mut self.heartbeat)
+                    if self.runtime.loaded(*ready, &mut self.heartbeat)
                         && let Some(function) = &self.runtime.site.function
                     {
                         self.servers.register(function);
