@@ -27,6 +27,7 @@ require_once __DIR__ . '/request.php';
 require_once __DIR__ . '/exits.php';
 require_once __DIR__ . '/memory.php';
 require_once __DIR__ . '/identity.php';
+require_once __DIR__ . '/store.php';
 
 WP_Gears_Runner::start( isset( $argv[1] ) && '--worker' === $argv[1] );
 
@@ -175,6 +176,7 @@ final class WP_Gears_Runner {
 					'unsealed' => $unsealed,
 					'database' => $database,
 					'key'      => '' === $unsealed ? WP_Gears_Keys::id() : '',
+					'stores'   => true,
 				),
 			)
 		);
@@ -189,6 +191,16 @@ final class WP_Gears_Runner {
 			}
 			// Here, as a job's process would have to copy what it empties.
 			clearstatcache( true );
+			if ( isset( $job['store'] ) ) {
+				$pid = WP_Gears_Store::serve( $job['store'], $job['workload'], $fork );
+				if ( $pid > 0 ) {
+					self::end_of( $pid );
+					// If it could not tell.
+					self::send( array( 'stored' => array( 'call' => $job['store']['call'], 'away' => true ) ) );
+				}
+				$job = null;
+				continue;
+			}
 			$is_prepared = $fork && $ahead && WP_Gears_Work::prepare();
 			if ( null === $is_prepared ) {
 				self::send( array( 'ended' => array( 'pid' => 0 ) ) );
@@ -221,7 +233,7 @@ final class WP_Gears_Runner {
 	}
 
 	/** Waits for the child. If the worker dies, kills both: the job goes to another worker. */
-	private static function wait_for( $pid ) {
+	private static function end_of( $pid ) {
 		$status = 0;
 		while ( 0 === pcntl_waitpid( $pid, $status, WNOHANG ) ) {
 			if ( SIGHUP === pcntl_sigwaitinfo( array( SIGCHLD, SIGHUP ) ) ) {
@@ -229,6 +241,12 @@ final class WP_Gears_Runner {
 				posix_kill( getmypid(), SIGKILL );
 			}
 		}
+		return $status;
+	}
+
+	/** Waits for the child, and tells the worker how it ended. */
+	private static function wait_for( $pid ) {
+		$status = self::end_of( $pid );
 		self::send(
 			array(
 				'ended' => array(

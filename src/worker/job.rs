@@ -28,6 +28,8 @@ pub struct Job {
     pub has_told: bool,
     /// So many jobs wait on disk that it has to wait in this worker.
     pub is_crowded_out: bool,
+    /// No other host runs it.
+    pub is_claimed: bool,
 }
 
 /// Who waits for the job's result.
@@ -94,6 +96,7 @@ impl Job {
             permit: None,
             has_told: false,
             is_crowded_out: false,
+            is_claimed: false,
         }
     }
 

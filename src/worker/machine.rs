@@ -78,6 +78,8 @@ pub enum JobEvent {
     NotPutAside {
         retry_at: Instant,
     },
+    /// Another worker host may run it.
+    Lost,
     /// PHP was replaced before it got the job.
     PhpRenewed,
     /// PHP got the job. `at_ms`: the same time in milliseconds since 1970.
@@ -201,9 +203,13 @@ impl JobState {
                 (JobState::Running(run), vec![])
             }
             (JobState::Running(run), event) => run.step(event, limit),
-            (JobState::Storing { .. }, JobEvent::Tick { stop: Some(_), .. }) => {
-                (JobState::Over, vec![JobEffect::GiveUp { pid: None }])
-            }
+            (
+                JobState::Storing {
+                    retry_at: Some(_), ..
+                },
+                JobEvent::Tick { stop: Some(_), .. },
+            ) => (JobState::Over, vec![JobEffect::GiveUp { pid: None }]),
+            (JobState::Waiting { .. }, JobEvent::Lost) => (JobState::Over, vec![]),
             (
                 JobState::Storing {
                     outcome,

@@ -73,6 +73,80 @@ pub struct JobHeader<'a> {
     pub keep: bool,
 }
 
+/// What is to be done in the table of the site's database, see `store::ledger`. The texts
+/// of the jobs in `put` follow its line. Times are milliseconds since 1970.
+#[derive(Serialize, Debug, Default)]
+pub struct StoreOrder {
+    pub call: u64,
+    pub host: String,
+    pub now: u64,
+    /// How late a retry has to be for another host to take it.
+    pub grace: u64,
+    pub put: Vec<StoredJob>,
+    /// Jobs that are over.
+    pub gone: Vec<String>,
+    pub claim: Option<StoreClaim>,
+    /// Whether to look for what others have left, and what became of those in `have`.
+    pub look: bool,
+    pub have: Vec<String>,
+    /// How many bytes of jobs the answer may have.
+    pub room: usize,
+}
+
+#[derive(Serialize, Debug)]
+pub struct StoreClaim {
+    pub id: String,
+    pub until: u64,
+}
+
+#[derive(Serialize, Debug)]
+pub struct StoredJob {
+    pub id: String,
+    /// 0: it waits for a retry, 1: it has failed.
+    pub state: u8,
+    pub due: u64,
+    /// Until then it is this host's.
+    pub until: u64,
+    pub size: usize,
+}
+
+#[derive(Serialize, Debug)]
+pub struct StoreHeader<'a> {
+    pub store: &'a StoreOrder,
+    pub size: usize,
+}
+
+/// The answer to an order.
+#[derive(Deserialize, Debug, Default, PartialEq)]
+#[serde(default)]
+pub struct StoreAnswer {
+    pub call: u64,
+    /// The database does not answer.
+    pub away: bool,
+    /// What the database refused.
+    pub error: String,
+    /// What the table has now.
+    pub put: Vec<String>,
+    pub gone: Vec<String>,
+    /// What is another host's now, or over.
+    pub lost: Vec<String>,
+    /// What the table should have, but has not.
+    pub absent: Vec<String>,
+    pub take: Vec<TakenJob>,
+    /// When another host's retry is late.
+    pub next: Option<u64>,
+    pub claimed: bool,
+}
+
+#[derive(Deserialize, Debug, PartialEq)]
+pub struct TakenJob {
+    pub id: String,
+    pub state: u8,
+    pub due: u64,
+    /// In hexadecimal digits.
+    pub body: String,
+}
+
 #[derive(Serialize, Debug)]
 pub struct MemoryLimit<'a> {
     pub megabytes: u64,
@@ -111,6 +185,7 @@ pub enum RunnerMessage {
     Stale(Vec<String>),
     /// The job was not run because something that it needs is unavailable.
     Unready(String),
+    Stored(StoreAnswer),
     /// Progress of the job: numerator and denominator.
     Status(u64, u64),
     /// Output of the job, in hexadecimal digits.
@@ -138,6 +213,9 @@ pub struct Ready {
     /// The id of the key that seals its jobs; empty if they are not sealed.
     #[serde(default)]
     pub key: String,
+    /// It takes a `StoreOrder`.
+    #[serde(default)]
+    pub stores: bool,
 }
 
 /// What the worker cannot read in a sealed job.

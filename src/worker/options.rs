@@ -134,6 +134,9 @@ pub struct WorkerArgs {
     /// Pause before a job is retried; five times as long each time
     #[arg(long, value_name = "SECONDS", default_value_t = 10, hide = true)]
     pub retry_pause: u64,
+    /// How late a retry has to be for another host to take it
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, hide = true)]
+    pub retry_grace: u64,
     /// How long jobs that are not sealed, or with a former key, may still come from pages
     #[arg(long, value_name = "SECONDS", default_value_t = 60, hide = true)]
     pub seal_grace: u64,

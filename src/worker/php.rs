@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 use rustix::net::RecvFlags;
 use rustix::process::{Pid, Signal};
 
-use crate::worker::message::{Hello, JobHeader, RunnerMessage};
+use crate::worker::message::{Hello, JobHeader, RunnerMessage, StoreHeader, StoreOrder};
 use crate::worker::output::PhpOutput;
 use crate::worker::signals::Signals;
 use crate::worker::staleness::Stamps;
@@ -77,6 +77,8 @@ pub struct Kept {
 pub struct Booted {
     /// It forks a child for each job, rather than running a single job itself.
     pub fork: bool,
+    /// It takes orders for the site's table.
+    pub stores: bool,
     pub stamps: Stamps,
     /// When the stamps were last compared.
     pub checked: Instant,
@@ -212,6 +214,15 @@ impl PhpProcess {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Gives it an order for the site's table, with the texts of jobs.
+    pub fn give_order(&mut self, order: &StoreOrder, bodies: &[u8]) -> io::Result<()> {
+        let size = bodies.len();
+        let mut line = serde_json::to_vec(&StoreHeader { store: order, size })?;
+        line.push(b'\n');
+        self.pipe.write_all(&line)?;
+        self.pipe.write_all(bodies)
     }
 
     /// Reads what has arrived in the pipe.

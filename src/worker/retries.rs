@@ -15,7 +15,7 @@ use crate::worker::log::SiteLog;
 use crate::worker::options::WorkerArgs;
 use crate::worker::outcome::{Disposal, JobOutcome};
 use crate::worker::rules::RetryLimits;
-use crate::worker::store::{Claim, JobRecord, JobStore, MAX_KEPT, MAX_LIMITED, MAX_WAITING};
+use crate::worker::store::{Claim, JobRecord, JobStore, Kept, MAX_KEPT, MAX_LIMITED, MAX_WAITING};
 
 /// In seconds.
 const LONGEST_PAUSE: u64 = 3600;
@@ -56,6 +56,11 @@ impl<'a> Retries<'a> {
         self.next_due = next.unwrap_or(None);
     }
 
+    /// Looks for jobs again after this time.
+    pub fn look_after(&mut self, at: u64) {
+        self.next_due = self.next_due.map(|due| due.max(at));
+    }
+
     pub fn next_due(&self) -> Option<u64> {
         self.next_due
     }
@@ -94,15 +99,18 @@ impl<'a> Retries<'a> {
     }
 
     /// Stores a job that ran, if it has to be kept. It is on disk when this returns.
-    pub fn store(&self, job: &Job, outcome: &JobOutcome, limits: RetryLimits) -> io::Result<()> {
+    pub fn store(&self, job: &Job, outcome: &JobOutcome, limits: RetryLimits) -> io::Result<Kept> {
         let (record, payload) = (&job.record, &job.payload);
         let now = clock::now_ms();
         match outcome.disposal(record.tries.len(), limits) {
-            Disposal::Forget => Ok(()),
+            Disposal::Forget => Ok(Kept::Nothing),
             Disposal::Retry if self.store.waiting(now)?.retries < MAX_WAITING => {
                 self.postpone(record, payload, job.limiting_key())
             }
-            Disposal::Retry | Disposal::Keep => self.keep(record, payload),
+            Disposal::Retry | Disposal::Keep => {
+                self.keep(record, payload)?;
+                Ok(Kept::Failed)
+            }
         }
     }
 
@@ -138,7 +146,7 @@ impl<'a> Retries<'a> {
         Ok(())
     }
 
-    fn postpone(&self, job: &JobRecord, payload: &[u8], key: Option<&str>) -> io::Result<()> {
+    fn postpone(&self, job: &JobRecord, payload: &[u8], key: Option<&str>) -> io::Result<Kept> {
         let exponent = job.tries.len().saturating_sub(1) as u32;
         let seconds = self.pause.saturating_mul(5u64.saturating_pow(exponent));
         let wait = pause(
@@ -150,7 +158,7 @@ impl<'a> Retries<'a> {
         self.store.postpone(job, payload, due, key)?;
         self.log
             .line(&format!("will be retried at {}", clock::utc(due)));
-        Ok(())
+        Ok(Kept::Waiting { due })
     }
 
     /// The retried job has finished, and what had to be kept is stored.

@@ -14,7 +14,7 @@ use crate::worker::Paths;
 use crate::worker::heartbeat::{Activity, Heartbeat};
 use crate::worker::log::SiteLog;
 use crate::worker::maintenance;
-use crate::worker::message::{Hello, JobHeader, Predefined, Ready, RunnerMessage};
+use crate::worker::message::{Hello, JobHeader, Predefined, Ready, RunnerMessage, StoreOrder};
 use crate::worker::opcache::OpcodeCache;
 use crate::worker::options::{Mode, WorkerArgs, WorkerSettings};
 use crate::worker::php::{Booted, PhpProcess, Start};
@@ -313,6 +313,7 @@ impl<'a> PhpRuntime<'a> {
         heartbeat.set_mode(Some(site::mode(ready.fork)));
         let booted = php.ready.insert(Booted {
             fork: ready.fork,
+            stores: ready.stores,
             stamps,
             checked: Instant::now(),
         });
@@ -381,6 +382,25 @@ impl<'a> PhpRuntime<'a> {
             pid: kept.or((!fork).then_some(php.pid)),
             reuses: kept.is_some(),
         })
+    }
+
+    /// Gives PHP an order for the site's table. False if it is not ready for that.
+    pub fn order(&mut self, order: &StoreOrder, bodies: &[u8]) -> Result<bool, String> {
+        let is_gone = self.is_gone();
+        match &mut self.process {
+            Some(php) if php.ready.is_some() && !is_gone => {
+                if !php.ready.as_ref().is_some_and(|booted| booted.stores) {
+                    return Err("the runner is an older one".into());
+                }
+                let failed = |e| format!("cannot pass an order to the runner: {e}");
+                if php.kept.is_some() {
+                    // It reads from the same pipe.
+                    return php.dismiss().map(|()| false).map_err(failed);
+                }
+                php.give_order(order, bodies).map(|()| true).map_err(failed)
+            }
+            _ => Ok(false),
+        }
     }
 
     /// Why the process must not run another job, if it must not.

@@ -4,6 +4,7 @@
 mod admit;
 mod finish;
 mod look;
+mod share;
 
 use std::time::{Duration, Instant};
 
@@ -30,6 +31,7 @@ use crate::worker::retries::Retries;
 use crate::worker::rules::Rules;
 use crate::worker::runtime::{Handover, PhpRuntime};
 use crate::worker::seal::Seal;
+use crate::worker::serve::share::Shared;
 use crate::worker::servers::{JobServers, ServerEvent};
 use crate::worker::settings::Adopted;
 use crate::worker::signals::{self, Signals};
@@ -43,6 +45,7 @@ struct Worker<'a> {
     servers: JobServers<'a>,
     runtime: PhpRuntime<'a>,
     retries: Retries<'a>,
+    shared: Shared,
     gate: Gate,
     seal: Seal,
     job: Option<Job>,
@@ -136,6 +139,7 @@ impl<'a> Worker<'a> {
             heartbeat,
             servers: JobServers::new(&args.servers, badge, log),
             retries: Retries::new(args, &paths, log)?,
+            shared: Shared::new(args, &paths, log),
             runtime,
             seal: Seal::new(args, settings, &paths.run),
             gate: Gate::new(Rules::new(&args.hook), &paths.run),
@@ -168,6 +172,7 @@ impl<'a> Worker<'a> {
         self.hear_servers();
         self.look_for_unconfirmed();
         self.tick(now);
+        self.go_on_sharing(now);
         if self.job.is_some() {
             return true;
         }
@@ -191,11 +196,13 @@ impl<'a> Worker<'a> {
         }
         self.peek(now);
         self.servers.wear(self.runtime.site.mark.as_ref());
+        self.look_for_others(now);
         let serves = self.runtime.site.function.is_some();
-        if serves && (self.servers.is_asking() || !self.take_due()) {
+        if serves && (self.servers.is_asking() || !self.shares() && !self.take_due()) {
             self.servers.connect(now);
             self.ask(now);
         }
+        self.go_on_sharing(now);
         true
     }
 
@@ -288,6 +295,7 @@ impl<'a> Worker<'a> {
                         job.opened(opened);
                     }
                 }
+                RunnerMessage::Stored(answer) => self.hear_of_table(&answer, now),
                 message => self.advance(JobEvent::Message(message), now),
             }
         }
@@ -405,7 +413,7 @@ impl<'a> Worker<'a> {
                 self.log.line(&job.log_line(&outcome, ms));
             }
             JobEffect::Store { outcome, failures } => {
-                return Some(self.store(job, &outcome, failures));
+                return self.store(job, &outcome, failures);
             }
             JobEffect::Answer(outcome) => self.answer(job, &outcome),
             JobEffect::GiveUp { pid } => self.give_up(job, pid),
@@ -414,6 +422,9 @@ impl<'a> Worker<'a> {
     }
 
     fn give(&mut self, job: &Job, may_renew: bool, now: Instant) -> Option<JobEvent> {
+        if !self.may_run(job) {
+            return None;
+        }
         let reuse = job.reuse(self.settings);
         let header = JobHeader {
             handle: &job.record.handle,
@@ -476,6 +487,7 @@ impl<'a> Worker<'a> {
         let job = self.job.as_ref();
         let wakes = self.runtime.wakes_at(job.is_some(), self.rest.is_some());
         let mut times: Vec<Instant> = wakes.collect();
+        times.extend(self.shared.wakes_at(job.is_some() || self.rest.is_some()));
         match job {
             Some(job) => {
                 let limit = job.time_limit(self.settings);

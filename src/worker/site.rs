@@ -300,6 +300,7 @@ mod tests {
             unsealed: String::new(),
             database: "12ab".into(),
             key: String::new(),
+            stores: true,
         }
     }
 

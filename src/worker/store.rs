@@ -16,8 +16,10 @@ use serde::{Deserialize, Serialize};
 use crate::base::clock;
 use crate::worker::plain;
 
+mod ledger;
 mod waiting;
 
+pub use ledger::{Batch, Kept, Ledger, Schedule, why_not_shared};
 pub use waiting::{Claim, MAX_LIMITED};
 use waiting::{Name, due};
 

@@ -11,6 +11,7 @@ mod software;
 mod check;
 mod crew;
 mod health;
+mod hosts;
 mod idle;
 mod inherited;
 mod jobs;

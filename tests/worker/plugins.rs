@@ -244,7 +244,7 @@ fn over_http_there_is_only_403() {
         .port();
     let dir = lab().dir.join("http");
     fs::create_dir_all(&dir).unwrap();
-    const PRIVATE: [&str; 13] = [
+    const PRIVATE: [&str; 14] = [
         "runner.php",
         "work.php",
         "database.php",
@@ -258,6 +258,7 @@ fn over_http_there_is_only_403() {
         "request.php",
         "exits.php",
         "memory.php",
+        "store.php",
     ];
     for file in PRIVATE.into_iter().chain(["bundled.php"]) {
         fs::copy(lab().dir.join("lib").join(file), dir.join(file)).unwrap();

@@ -1,8 +1,9 @@
 //! Failed jobs that are stored.
 
+use crate::base::text::printable;
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding};
-use crate::worker::store::{count, refused};
+use crate::worker::store::{count, refused, why_not_shared};
 
 pub const CHECK: Check = Check {
     name: "failed-jobs",
@@ -30,6 +31,15 @@ fn run(context: &Context) -> Vec<Finding> {
         let refused = refused(&failed);
         if refused > 0 {
             message += &format!(", {refused} refused as not the site's own");
+        }
+        if let Some(why) = why_not_shared(&failed) {
+            return vec![Finding::warning(
+                format!(
+                    "{message}; they are on this host alone, as its workers said: {}",
+                    printable(why.trim())
+                ),
+                "give the site's database user the right to create tables, or keep this host's disk",
+            )];
         }
         vec![match kept > 0 || dropped > 0 {
             true => Finding::warning(

@@ -40,7 +40,7 @@ use crate::site::seal::{self, SEAL_PLUGIN};
 use crate::worker::Paths;
 
 /// The PHP code of the workers, in a folder of root's.
-pub const PHP: [(&str, &str); 14] = [
+pub const PHP: [(&str, &str); 15] = [
     ("runner.php", include_str!("../../../templates/runner.php")),
     ("work.php", include_str!("../../../templates/work.php")),
     ("fork.php", include_str!("../../../templates/fork.php")),
@@ -64,6 +64,7 @@ pub const PHP: [(&str, &str); 14] = [
         "identity.php",
         include_str!("../../../templates/identity.php"),
     ),
+    ("store.php", include_str!("../../../templates/store.php")),
 ];
 
 /// All resources in their wanted state.

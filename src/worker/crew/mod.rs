@@ -33,7 +33,7 @@ use crate::worker::rules::Rules;
 use crate::worker::seal::{Sealing, is_exclusive};
 use crate::worker::settings::{self, Adopted};
 use crate::worker::signals::{self, LEAVE, Signals};
-use crate::worker::store::JobStore;
+use crate::worker::store::{JobStore, Ledger};
 use crate::worker::{Paths, status_file};
 
 /// How often it looks for members of a crew before it, as long as there are any.
@@ -355,13 +355,15 @@ impl<'a> Crew<'a> {
         all_are.then(|| Duration::from_millis(now_ms().saturating_sub(since)))
     }
 
-    /// How long it is until a job on disk may run, if there is one.
+    /// How long it is until a job on disk may run, or the site's table has to be looked at.
     fn next_retry(&self) -> Option<Duration> {
         let store = JobStore::open(&self.paths.failed).ok()?;
         let gate = Gate::new(Rules::new(&self.args.hook), &self.paths.run);
         let now = now_ms();
-        let due = store.next_turn(&|key| gate.turn(key, now)).ok()??;
-        Some(Duration::from_millis(due.saturating_sub(now)))
+        let due = store.next_turn(&|key| gate.turn(key, now)).unwrap_or(None);
+        let look = Ledger::schedule_of(&self.paths.failed).map(|it| it.next);
+        let next = due.into_iter().chain(look).min()?;
+        Some(Duration::from_millis(next.saturating_sub(now)))
     }
 
     fn recall(&self) -> Option<SiteMemory> {

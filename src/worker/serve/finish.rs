@@ -16,10 +16,17 @@ use crate::worker::servers::ConnectionId;
 use crate::worker::tally::{Tally, UNCONFIRMED};
 
 impl Worker<'_> {
-    pub(super) fn store(&mut self, job: &Job, outcome: &JobOutcome, failures: u32) -> JobEvent {
+    /// `None` until the site's table has it too.
+    pub(super) fn store(
+        &mut self,
+        job: &Job,
+        outcome: &JobOutcome,
+        failures: u32,
+    ) -> Option<JobEvent> {
         let limits = job.retry_limits(self.settings);
-        let Err(e) = self.retries.store(job, outcome, limits) else {
-            return JobEvent::Stored;
+        let e = match self.retries.store(job, outcome, limits) {
+            Ok(kept) => return self.share(job, kept),
+            Err(e) => e,
         };
         let folder = self.paths.failed.display();
         let why = format!("cannot store the job in {folder}: {e}");
@@ -29,9 +36,9 @@ impl Worker<'_> {
         }
         self.heartbeat.set_broken(&why);
         let wait = pause(failures, Duration::from_secs(1), Duration::from_secs(30));
-        JobEvent::NotStored {
+        Some(JobEvent::NotStored {
             retry_at: Instant::now() + wait,
-        }
+        })
     }
 
     /// What has to be kept is on disk, so the job's source gets the outcome.

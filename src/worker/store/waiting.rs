@@ -22,6 +22,12 @@ pub struct Claim {
     file: String,
 }
 
+impl Claim {
+    pub fn due(&self) -> u64 {
+        due(&self.file).unwrap_or(0)
+    }
+}
+
 /// The name of a file: `DUE~ID.job`, or `DUE~ID~KEY.job` if a rule with this key limits
 /// it, and `DUE~ID~+KEY.job` if it never ran. The time comes first, so that names sort
 /// by it.

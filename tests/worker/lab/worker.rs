@@ -58,7 +58,7 @@ impl Worker {
 
     fn spawn(mut command: Command, site: &Site, options: &[&str]) -> Worker {
         let lab = lab();
-        let child = command
+        command
             .arg("worker")
             .arg("--site")
             .arg(&site.dir)
@@ -67,15 +67,16 @@ impl Worker {
             .arg(site.gearmand.server.to_string())
             .arg("--runner")
             .arg(lab.dir.join("lib/runner.php"))
-            .arg("--state")
-            .arg(lab.dir.join("state"))
             .arg("--log")
-            .arg(site.log_path())
-            .args(["--retry-pause", "1"])
-            .args(options)
-            .stdin(Stdio::null())
-            .spawn()
-            .unwrap();
+            .arg(site.log_path());
+        // A test may have its own.
+        if !options.contains(&"--state") {
+            command.arg("--state").arg(lab.dir.join("state"));
+        }
+        if !options.contains(&"--retry-pause") {
+            command.args(["--retry-pause", "1"]);
+        }
+        let child = command.args(options).stdin(Stdio::null()).spawn().unwrap();
         lab.remember(child.id());
         Worker { child }
     }

@@ -1,0 +1,326 @@
+//! What is on disk goes into the site's database too, so that other hosts see it: tells
+//! PHP, which has the connection, and does what it answers. One order at a time.
+
+use std::fs::File;
+use std::time::{Duration, Instant};
+
+use crate::base::clock::now_ms;
+use crate::worker::Paths;
+use crate::worker::heartbeat::Activity;
+use crate::worker::job::{Job, JobSource};
+use crate::worker::log::SiteLog;
+use crate::worker::machine::JobEvent;
+use crate::worker::memory::SiteMemory;
+use crate::worker::message::StoreAnswer;
+use crate::worker::options::WorkerArgs;
+use crate::worker::serve::Worker;
+use crate::worker::store::{Batch, Kept, Ledger, Schedule};
+
+/// How long an answer may take, with the start of PHP.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// How often a loaded PHP looks for what others have left, in milliseconds.
+const LOOK: u64 = 60_000;
+/// How often PHP is started for that alone, if nothing is known to be due: a thousand idle
+/// sites must not notice.
+const SELDOM: u64 = 6 * 3600_000;
+/// The longest pause after a failure.
+const AGAIN: u64 = 15 * 60_000;
+/// How long a job without a time limit is this host's.
+const UNLIMITED: Duration = Duration::from_secs(24 * 3600);
+
+pub(super) struct Shared {
+    ledger: Option<Ledger>,
+    call: Option<Call>,
+    calls: u64,
+    /// When to think of looking.
+    at: u64,
+    failures: u32,
+    grace: u64,
+}
+
+enum Purpose {
+    /// What became of the job is being stored.
+    Result,
+    /// May the job run here?
+    Claim { due: u64 },
+    /// The lock makes this worker the only one of the host that looks.
+    Look { _lock: File },
+}
+
+struct Call {
+    number: u64,
+    purpose: Purpose,
+    batch: Batch,
+    until: Instant,
+    is_sent: bool,
+}
+
+impl Shared {
+    pub fn new(args: &WorkerArgs, paths: &Paths, log: &SiteLog) -> Shared {
+        let grace = args.retry_grace * 1000;
+        let ledger = match Ledger::open(&paths.failed, grace) {
+            Ok(ledger) => Some(ledger),
+            Err(e) => {
+                log.line(&format!("retries stay on this host alone: {e}"));
+                None
+            }
+        };
+        if let Some(ledger) = &ledger
+            && ledger.schedule().is_none()
+        {
+            let now = now_ms();
+            // A new host looks at once. The thousand sites of an old one have time.
+            let wait = match SiteMemory::read(&paths.run) {
+                Some(_) => some_of(SELDOM),
+                None => 0,
+            };
+            let next = now + wait;
+            ledger.set_schedule(Schedule { last: 0, next });
+        }
+        Shared {
+            ledger,
+            call: None,
+            calls: 0,
+            at: 0,
+            failures: 0,
+            grace,
+        }
+    }
+
+    pub fn wakes_at(&self, is_busy: bool) -> Option<Instant> {
+        match &self.call {
+            Some(call) => Some(call.until),
+            None if is_busy || self.ledger.is_none() => None,
+            None => Some(Instant::now() + Duration::from_millis(self.at.saturating_sub(now_ms()))),
+        }
+    }
+
+    fn begin(&mut self, purpose: Purpose, mut batch: Batch) {
+        self.calls += 1;
+        batch.order.call = self.calls;
+        self.call = Some(Call {
+            number: self.calls,
+            purpose,
+            batch,
+            until: Instant::now() + PATIENCE,
+            is_sent: false,
+        });
+    }
+
+    /// When to look again after a failure.
+    fn put_off(&mut self) {
+        let wait = (LOOK << self.failures.min(8)).min(AGAIN);
+        self.failures += 1;
+        self.plan(now_ms() + wait);
+    }
+
+    fn plan(&mut self, next: u64) {
+        if let Some(ledger) = &self.ledger {
+            let last = now_ms();
+            ledger.set_schedule(Schedule { last, next });
+        }
+        self.at = 0;
+    }
+}
+
+/// A random part of this time, so that not all sites do it at once.
+fn some_of(time: u64) -> u64 {
+    let mut random = [0; 8];
+    let _ = getrandom::fill(&mut random);
+    u64::from_be_bytes(random) % time.max(1)
+}
+
+impl Worker<'_> {
+    pub(super) fn shares(&self) -> bool {
+        self.shared.call.is_some()
+    }
+
+    /// The job's result is on disk. `None` while the table gets it.
+    pub(super) fn share(&mut self, job: &Job, kept: Kept) -> Option<JobEvent> {
+        if kept == Kept::Nothing && matches!(job.source, JobSource::Server(_)) {
+            return Some(JobEvent::Stored);
+        }
+        let batch = self.shared.ledger.as_ref().and_then(|ledger| {
+            let batch = ledger.of_job(&job.record, &job.payload, kept, now_ms());
+            batch.unwrap_or_default()
+        });
+        let Some(batch) = batch.filter(|_| self.shared.call.is_none()) else {
+            return Some(JobEvent::Stored);
+        };
+        self.shared.begin(Purpose::Result, batch);
+        None
+    }
+
+    /// Whether the job may be given to PHP: not while another order is being answered, and
+    /// not if another host may have taken it.
+    pub(super) fn may_run(&mut self, job: &Job) -> bool {
+        if self.shares() {
+            return false;
+        }
+        let JobSource::Retry(claim) = &job.source else {
+            return true;
+        };
+        let Some(ledger) = self.shared.ledger.as_ref().filter(|_| !job.is_claimed) else {
+            return true;
+        };
+        if !ledger.has(&job.record.id) {
+            return true;
+        }
+        let now = now_ms();
+        let limit = job.time_limit(self.settings);
+        let limit = limit.map_or(UNLIMITED, |limit| limit.after);
+        let until = now + limit.as_millis() as u64;
+        let batch = ledger.claim(&job.record.id, now, until);
+        let due = claim.due();
+        self.shared.begin(Purpose::Claim { due }, batch);
+        false
+    }
+
+    /// Looks for what other hosts have left, if it is time.
+    pub(super) fn look_for_others(&mut self, now: Instant) {
+        let ms = now_ms();
+        if self.shares() || ms < self.shared.at || self.servers.is_asking() {
+            return;
+        }
+        let Some(ledger) = &self.shared.ledger else {
+            return;
+        };
+        let Some(Schedule { last, next }) = ledger.schedule() else {
+            return;
+        };
+        let is_loaded = self.runtime.is_loaded() && !self.runtime.is_gone();
+        if next > ms && !(is_loaded && last + LOOK <= ms) {
+            self.shared.at = match is_loaded {
+                true => next.min(last + LOOK),
+                false => next.min(ms + LOOK),
+            };
+            return;
+        }
+        self.shared.at = ms + 1000;
+        let (Some(lock), true) = (ledger.lock(), now >= self.runtime.site.retry_at) else {
+            return;
+        };
+        match ledger.round(ms) {
+            Ok(batch) => self.shared.begin(Purpose::Look { _lock: lock }, batch),
+            Err(e) => {
+                self.log.line(&format!("cannot read the jobs on disk: {e}"));
+                self.shared.put_off();
+            }
+        }
+    }
+
+    /// Gives PHP the order that waits, and starts PHP for it.
+    pub(super) fn go_on_sharing(&mut self, now: Instant) {
+        let Some(call) = &mut self.shared.call else {
+            return;
+        };
+        let is_gone = self.runtime.is_gone() || self.runtime.pid().is_none();
+        if now >= call.until || call.is_sent && is_gone {
+            if call.is_sent && !is_gone {
+                self.log
+                    .line("the site's database took too long: restarting PHP");
+                self.runtime.end(&mut self.heartbeat);
+            }
+            let number = call.number;
+            self.hear_of_table(
+                &StoreAnswer {
+                    call: number,
+                    away: true,
+                    ..StoreAnswer::default()
+                },
+                now,
+            );
+            return;
+        }
+        if call.is_sent {
+            return;
+        }
+        match self.runtime.order(&call.batch.order, &call.batch.bodies) {
+            Ok(true) => call.is_sent = true,
+            Ok(false) => {
+                if let Err(why) = self.runtime.load(now, &mut self.heartbeat) {
+                    self.suspend(&why, self.job.is_some());
+                }
+            }
+            Err(_) => call.until = now,
+        }
+    }
+
+    /// The answer to an order, or that there is none.
+    pub(super) fn hear_of_table(&mut self, answer: &StoreAnswer, now: Instant) {
+        let Some(call) = self.shared.call.take_if(|call| call.number == answer.call) else {
+            return;
+        };
+        let Some(ledger) = &mut self.shared.ledger else {
+            return;
+        };
+        if !answer.away {
+            ledger.refused(&answer.error);
+        }
+        let has_more = call.batch.has_more;
+        match ledger.settle(call.batch, answer) {
+            Ok(0) => {}
+            Ok(taken) => self.log.line(&format!(
+                "took over {taken} retries that other hosts have left"
+            )),
+            Err(e) => self
+                .log
+                .line(&format!("cannot note what the site's database has: {e}")),
+        }
+        let failed = answer.away || !answer.error.is_empty();
+        match call.purpose {
+            Purpose::Result => {
+                if failed {
+                    self.shared.put_off();
+                }
+                self.advance(JobEvent::Stored, now);
+            }
+            Purpose::Claim { due } => self.hear_of_claim(answer, due, now),
+            Purpose::Look { .. } if failed => self.shared.put_off(),
+            Purpose::Look { .. } => {
+                let ms = now_ms();
+                self.shared.failures = 0;
+                let seldom = ms + SELDOM / 2 + some_of(SELDOM / 2);
+                let next = match answer.next {
+                    _ if has_more => ms,
+                    Some(next) if next <= ms => ms,
+                    Some(next) => next.max(ms + self.shared.grace).min(seldom),
+                    None => seldom,
+                };
+                self.shared.plan(next);
+            }
+        }
+        self.retries.look(&self.gate);
+    }
+
+    fn hear_of_claim(&mut self, answer: &StoreAnswer, due: u64, now: Instant) {
+        let Some(job) = &mut self.job else { return };
+        // Without the database, it is this host's until it is late.
+        let is_own = match answer.away {
+            true => now_ms() < due + self.shared.grace,
+            false => answer.claimed || !answer.error.is_empty(),
+        };
+        if is_own {
+            job.is_claimed = true;
+            return;
+        }
+        let (id, handle) = (job.record.id.clone(), job.record.handle.clone());
+        let JobSource::Retry(claim) = &job.source else {
+            return;
+        };
+        if !answer.away {
+            self.retries.settle(claim, &handle);
+        }
+        self.advance(JobEvent::Lost, now);
+        if let Some(ledger) = self.shared.ledger.as_ref().filter(|_| !answer.away) {
+            self.log.line(&format!(
+                "job handle={handle} is another host's by now, or over"
+            ));
+            let _ = ledger.drop_local(&id);
+        }
+        if answer.away {
+            self.retries.look_after(now_ms() + 10_000);
+        }
+        self.heartbeat.set(Activity::Idle);
+    }
+}

@@ -1,0 +1,480 @@
+//! Which of the jobs on disk the site's database has as well. What is on disk is lost
+//! with a container or an autoscaled host; so each failed job, and each that waits for a
+//! retry, is also a row of a table that all worker hosts see (`templates/store.php`).
+//!
+//! A retry is its host's, until it is late: then another host may take it. Failed jobs
+//! are copied to all hosts, and are over for all when one deletes or repeats them.
+//!
+//! In the folder `table`, an empty file `VERSION~ID` says what the table has: `DUE~ID` a
+//! retry, `failed~ID` a failed job, `~ID` perhaps one of them. A file there whose job is
+//! not on disk any more is one that is over.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{self, BufReader, Read, Write};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, fsync, openat, unlinkat};
+
+use crate::worker::message::{StoreAnswer, StoreClaim, StoreOrder, StoredJob, TakenJob, unhex};
+use crate::worker::plain;
+use crate::worker::store::waiting::Name;
+use crate::worker::store::{
+    JobRecord, JobStore, MAX_KEPT, REFUSED, all_names, file_name, folder, header, id_of, names,
+    write_file,
+};
+
+/// Larger jobs stay on disk alone: databases limit the length of a query.
+const MAX_SHARED: usize = 4 << 20;
+/// How much goes into one order, in bytes and jobs.
+const BATCH: usize = 4 << 20;
+const MOST: usize = 100;
+
+const FOLDER: &str = "table";
+const FAILED: &str = "failed";
+const HOST: &str = "host";
+const LOOK: &str = "look";
+const WHY: &str = "why";
+const LOCK: &str = "lock";
+
+pub struct Ledger {
+    store: JobStore,
+    marks: OwnedFd,
+    host: String,
+    grace: u64,
+    /// What the database refused.
+    unfit: BTreeSet<String>,
+}
+
+/// What has become of a job on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// It is not on disk.
+    Nothing,
+    Waiting {
+        due: u64,
+    },
+    Failed,
+}
+
+/// An order, the texts of its jobs, and what has to stay locked until the answer.
+#[derive(Default)]
+pub struct Batch {
+    pub order: StoreOrder,
+    pub bodies: Vec<u8>,
+    /// There is more for another order.
+    pub has_more: bool,
+    /// The job goes on being marked until its file is gone.
+    is_of_job: bool,
+    _locks: Vec<File>,
+}
+
+/// When the table was looked at, and when that has to be done next, in milliseconds
+/// since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Schedule {
+    pub last: u64,
+    pub next: u64,
+}
+
+impl Kept {
+    fn version(self) -> String {
+        match self {
+            Kept::Nothing => String::new(),
+            Kept::Waiting { due } => format!("{due:013}"),
+            Kept::Failed => FAILED.to_string(),
+        }
+    }
+}
+
+impl Ledger {
+    /// `grace`: how late a retry has to be for another host to take it, in milliseconds.
+    pub fn open(failed: &Path, grace: u64) -> io::Result<Ledger> {
+        let store = JobStore::open(failed)?;
+        match rustix::fs::mkdirat(&store.failed, FOLDER, Mode::from(0o700)) {
+            Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+            Err(e) => return Err(e.into()),
+        }
+        let marks = folder(&store.failed, FOLDER)?;
+        let host = host(&marks)?;
+        Ok(Ledger {
+            store,
+            marks,
+            host,
+            grace,
+            unfit: BTreeSet::new(),
+        })
+    }
+
+    /// When the site's table has to be looked at, if its workers know.
+    pub fn schedule_of(failed: &Path) -> Option<Schedule> {
+        let failed = folder(CWD, failed).ok()?;
+        schedule(&folder(&failed, FOLDER).ok()?)
+    }
+
+    pub fn schedule(&self) -> Option<Schedule> {
+        schedule(&self.marks)
+    }
+
+    pub fn set_schedule(&self, to: Schedule) {
+        let text = format!("{} {}", to.last, to.next);
+        let _ = write_file(&self.marks, LOOK, |file| file.write_all(text.as_bytes()));
+    }
+
+    /// Held by the worker that looks for all of this host.
+    pub fn lock(&self) -> Option<File> {
+        let file = lock_file(&self.marks).ok()?;
+        file.try_lock().ok().map(|()| file)
+    }
+
+    /// What the database last refused, for an administrator.
+    pub fn refused(&self, why: &str) {
+        let _ = match why {
+            "" => unlinkat(&self.marks, WHY, AtFlags::empty()).map_err(io::Error::from),
+            why => write_file(&self.marks, WHY, |file| file.write_all(why.as_bytes())),
+        };
+    }
+
+    fn order(&self, now: u64) -> StoreOrder {
+        StoreOrder {
+            host: self.host.clone(),
+            now,
+            grace: self.grace,
+            ..StoreOrder::default()
+        }
+    }
+
+    /// Whether the table may have this job, so that others may take it.
+    pub fn has(&self, id: &str) -> bool {
+        self.marks().is_ok_and(|marks| marks.contains_key(id))
+    }
+
+    /// Asks for the right to run it until then.
+    pub fn claim(&self, id: &str, now: u64, until: u64) -> Batch {
+        let until = until + self.grace;
+        let id = id.to_string();
+        let claim = Some(StoreClaim { id, until });
+        Batch {
+            order: StoreOrder {
+                claim,
+                ..self.order(now)
+            },
+            ..Batch::default()
+        }
+    }
+
+    /// What the table has to be told about a job that ran; `None` if nothing.
+    pub fn of_job(
+        &self,
+        record: &JobRecord,
+        payload: &[u8],
+        kept: Kept,
+        now: u64,
+    ) -> io::Result<Option<Batch>> {
+        let mut batch = Batch {
+            order: self.order(now),
+            is_of_job: true,
+            ..Batch::default()
+        };
+        if kept == Kept::Nothing {
+            batch.order.gone.push(record.id.clone());
+            return Ok(self.has(&record.id).then_some(batch));
+        }
+        let mut text = serde_json::to_vec(record)?;
+        text.push(b'\n');
+        text.extend_from_slice(payload);
+        if record.refused || text.len() > MAX_SHARED {
+            return Ok(None);
+        }
+        if !self.has(&record.id) {
+            self.mark("", &record.id)?;
+        }
+        self.add(&mut batch, &record.id, kept, &text);
+        Ok(Some(batch))
+    }
+
+    fn add(&self, batch: &mut Batch, id: &str, kept: Kept, text: &[u8]) {
+        let due = match kept {
+            Kept::Waiting { due } => due,
+            Kept::Nothing | Kept::Failed => 0,
+        };
+        batch.bodies.extend_from_slice(text);
+        batch.order.put.push(StoredJob {
+            id: id.to_string(),
+            state: u8::from(kept == Kept::Failed),
+            due,
+            until: due + self.grace,
+            size: text.len(),
+        });
+    }
+
+    /// Everything that the table does not have yet, and whose end it does not know; and
+    /// the question what others have left.
+    pub fn round(&self, now: u64) -> io::Result<Batch> {
+        let marks = self.marks()?;
+        let first = self.on_disk()?;
+        // A retry gets another name when it has failed again, and a list of the folder that
+        // is read meanwhile may have neither.
+        let second = self.on_disk()?;
+        let mut batch = Batch {
+            order: self.order(now),
+            ..Batch::default()
+        };
+        for id in marks.keys() {
+            match first.contains_key(id) || second.contains_key(id) {
+                true => batch.order.have.push(id.clone()),
+                false => batch.order.gone.push(id.clone()),
+            }
+        }
+        for (id, (kept, name)) in &second {
+            let has = |versions: &Vec<String>| versions.contains(&kept.version());
+            if marks.get(id).is_some_and(has) || self.unfit.contains(id) {
+                continue;
+            }
+            if batch.order.put.len() >= MOST || batch.bodies.len() >= BATCH {
+                batch.has_more = true;
+                break;
+            }
+            let dir = match kept {
+                Kept::Failed => &self.store.failed,
+                Kept::Nothing | Kept::Waiting { .. } => &self.store.waiting,
+            };
+            let Ok(file) = plain::open_in(dir, name) else {
+                continue;
+            };
+            // Whoever runs it tells of it.
+            if *kept != Kept::Failed && file.try_lock().is_err() {
+                continue;
+            }
+            let mut text = Vec::new();
+            if file.metadata()?.len() > MAX_SHARED as u64 {
+                continue;
+            }
+            (&file).take(MAX_SHARED as u64 + 1).read_to_end(&mut text)?;
+            if header(&mut BufReader::new(text.as_slice()), &mut 0).is_err() {
+                continue;
+            }
+            if !marks.contains_key(id) {
+                self.mark("", id)?;
+            }
+            self.add(&mut batch, id, *kept, &text);
+            batch._locks.push(file);
+        }
+        batch.order.look = true;
+        batch.order.room = BATCH;
+        Ok(batch)
+    }
+
+    /// Does what the answer to an order says. Returns how many retries of other hosts are
+    /// this one's now.
+    pub fn settle(&mut self, batch: Batch, answer: &StoreAnswer) -> io::Result<usize> {
+        let told: BTreeSet<&String> = answer.put.iter().collect();
+        for job in &batch.order.put {
+            let kept = match job.state {
+                0 => Kept::Waiting { due: job.due },
+                _ => Kept::Failed,
+            };
+            if told.contains(&job.id) {
+                self.mark_only(&kept.version(), &job.id)?;
+            } else if !answer.error.is_empty() && !answer.lost.contains(&job.id) {
+                self.unfit.insert(job.id.clone());
+            }
+        }
+        let is_of_job = batch.is_of_job;
+        drop(batch);
+        if !is_of_job {
+            for id in &answer.gone {
+                self.unmark(id)?;
+            }
+        }
+        for id in &answer.absent {
+            self.unmark(id)?;
+        }
+        for id in &answer.lost {
+            self.drop_local(id)?;
+        }
+        let mut taken = 0;
+        for job in &answer.take {
+            // What is no job is none of ours.
+            taken += usize::from(self.take(job).unwrap_or(false));
+        }
+        Ok(taken)
+    }
+
+    fn take(&self, job: &TakenJob) -> io::Result<bool> {
+        let damaged = || io::Error::from(io::ErrorKind::InvalidData);
+        let body = unhex(&job.body).ok_or_else(damaged)?;
+        let mut from = BufReader::new(body.as_slice());
+        let mut record = header(&mut from, &mut 0)?;
+        let mut payload = Vec::new();
+        from.read_to_end(&mut payload)?;
+        file_name(&job.id)?;
+        record.id.clone_from(&job.id);
+        if record.refused || job.id.ends_with(REFUSED) {
+            return Err(damaged());
+        }
+        if job.state == 0 {
+            self.store.postpone(&record, &payload, job.due, None)?;
+            let kept = Kept::Waiting { due: job.due };
+            self.mark_only(&kept.version(), &job.id)?;
+            return Ok(true);
+        }
+        let kept = names(&self.store.failed)?;
+        let is_oldest = kept
+            .first()
+            .is_none_or(|oldest| job.id.as_str() < id_of(oldest));
+        // The oldest are dropped, everywhere: it is marked, and not there.
+        if kept.len() < MAX_KEPT || !is_oldest {
+            self.store.keep(&record, &payload)?;
+        }
+        self.mark_only(FAILED, &job.id)?;
+        Ok(false)
+    }
+
+    /// It is another host's, or over. Unless it runs here.
+    pub fn drop_local(&self, id: &str) -> io::Result<()> {
+        let waiting = names(&self.store.waiting)?;
+        for name in waiting.iter().filter(|name| id_of(name) == id) {
+            let file = plain::open_in(&self.store.waiting, name);
+            if file.is_ok_and(|file| file.try_lock().is_err()) {
+                return Ok(());
+            }
+            let _ = unlinkat(&self.store.waiting, name.as_str(), AtFlags::empty());
+        }
+        let _ = unlinkat(&self.store.failed, file_name(id)?, AtFlags::empty());
+        self.unmark(id)
+    }
+
+    /// The jobs on disk that the table is to have, by id, with their files.
+    fn on_disk(&self) -> io::Result<BTreeMap<String, (Kept, String)>> {
+        let mut found = BTreeMap::new();
+        for name in names(&self.store.waiting)? {
+            if let Some(parsed) = Name::parse(&name)
+                && !parsed.is_new
+                && file_name(parsed.id).is_ok()
+            {
+                let kept = Kept::Waiting { due: parsed.due };
+                found.insert(parsed.id.to_string(), (kept, name.clone()));
+            }
+        }
+        // Afterwards, as a retry that has failed for good is there before it is not here.
+        for name in names(&self.store.failed)? {
+            let id = id_of(&name);
+            if !id.ends_with(REFUSED) && file_name(id).is_ok() {
+                found.insert(id.to_string(), (Kept::Failed, name.clone()));
+            }
+        }
+        Ok(found)
+    }
+
+    /// What the table has, by id.
+    fn marks(&self) -> io::Result<BTreeMap<String, Vec<String>>> {
+        let mut marks: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for name in all_names(&self.marks)? {
+            if let Some((version, id)) = name.split_once('~') {
+                marks
+                    .entry(id.to_string())
+                    .or_default()
+                    .push(version.to_string());
+            }
+        }
+        Ok(marks)
+    }
+
+    fn mark(&self, version: &str, id: &str) -> io::Result<()> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let name = format!("{version}~{id}");
+        openat(&self.marks, name.as_str(), flags, Mode::from(0o600))?;
+        Ok(fsync(&self.marks)?)
+    }
+
+    fn mark_only(&self, version: &str, id: &str) -> io::Result<()> {
+        self.mark(version, id)?;
+        self.unmark_but(Some(version), id)
+    }
+
+    fn unmark(&self, id: &str) -> io::Result<()> {
+        self.unmark_but(None, id)
+    }
+
+    fn unmark_but(&self, but: Option<&str>, id: &str) -> io::Result<()> {
+        for name in all_names(&self.marks)? {
+            if let Some((version, of)) = name.split_once('~')
+                && of == id
+                && Some(version) != but
+            {
+                let _ = unlinkat(&self.marks, name.as_str(), AtFlags::empty());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Why the site's database does not take jobs, if it refused some. The worker user's word.
+pub fn why_not_shared(failed: &Path) -> Option<String> {
+    let failed = folder(CWD, failed).ok()?;
+    let table = folder(&failed, FOLDER).ok()?;
+    let mut text = String::new();
+    plain::open_in(&table, WHY)
+        .ok()?
+        .take(500)
+        .read_to_string(&mut text)
+        .ok()?;
+    Some(text)
+}
+
+fn schedule(marks: &OwnedFd) -> Option<Schedule> {
+    let mut text = String::new();
+    plain::open_in(marks, LOOK)
+        .ok()?
+        .take(64)
+        .read_to_string(&mut text)
+        .ok()?;
+    let (last, next) = text.trim().split_once(' ')?;
+    Some(Schedule {
+        last: last.parse().ok()?,
+        next: next.parse().ok()?,
+    })
+}
+
+fn lock_file(marks: &OwnedFd) -> io::Result<File> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(openat(marks, LOCK, flags, Mode::from(0o600))?.into())
+}
+
+/// Who this host is for the others: its name, and what is random, as names repeat.
+fn host(marks: &OwnedFd) -> io::Result<String> {
+    let read = || {
+        let mut text = String::new();
+        let file = plain::open_in(marks, HOST).ok()?;
+        file.take(64).read_to_string(&mut text).ok()?;
+        (text.len() == 16).then_some(text)
+    };
+    let known = match read() {
+        Some(known) => known,
+        None => {
+            let lock = lock_file(marks)?;
+            // Several workers may begin at once.
+            lock.lock()?;
+            match read() {
+                Some(known) => known,
+                None => {
+                    let mut random = [0; 8];
+                    getrandom::fill(&mut random).map_err(|e| io::Error::other(e.to_string()))?;
+                    let text = format!("{:016x}", u64::from_be_bytes(random));
+                    write_file(marks, HOST, |file| file.write_all(text.as_bytes()))?;
+                    text
+                }
+            }
+        }
+    };
+    let name: String = rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || "-._".contains(*c))
+        .take(64)
+        .collect();
+    Ok(format!("{name}:{known}"))
+}
