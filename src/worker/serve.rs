@@ -274,6 +274,7 @@ impl<'a> Worker<'a> {
         while let Some(message) = self.runtime.next_message(&mut self.heartbeat) {
             match message {
                 RunnerMessage::Ready(ready) => {
+                    self.shared.php_is_ready();
                     if let Some(wait) = self.seal.loaded(&ready.unsealed, self.log) {
                         self.look_at = self.look_at.min(now + wait);
                     }

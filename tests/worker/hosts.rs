@@ -40,6 +40,9 @@ impl<'a> Host<'a> {
     }
 
     fn failed(&self) -> Vec<Value> {
+        if !self.state.join("failed").join(&self.site.name).exists() {
+            return Vec::new(); // No worker has run yet.
+        }
         let output = run(Command::new(lab().dir.join("lib/wp-gears"))
             .args(["failed", "--json", "--site", &self.site.name, "--state"])
             .arg(&self.state));
@@ -134,4 +137,140 @@ fn the_next_host_has_what_a_vanished_one_had() {
     });
     assert_eq!(second.waiting() + third.waiting(), 0);
     drop(workers);
+}
+
+/// Gives the site a link to the database's socket, so that it can be away for this site
+/// alone, and this user.
+fn with_database_of_its_own(site: &Site, user: &str) -> PathBuf {
+    let link = site.dir.join("wp-content/uploads/database");
+    std::os::unix::fs::symlink(lab().socket(), &link).unwrap();
+    let config = fs::read_to_string(site.dir.join("wp-config.php")).unwrap();
+    let socket = format!("localhost:{}", lab().socket().display());
+    let config = config
+        .replace(&socket, &format!("localhost:{}", link.display()))
+        .replace("'DB_USER', 'wp'", &format!("'DB_USER', '{user}'"));
+    site.write("wp-config.php", &config);
+    link
+}
+
+#[test]
+fn the_disk_holds_what_the_database_cannot_take() {
+    let site = site("away");
+    let link = with_database_of_its_own(&site, "wp");
+    let more = "add_action( 't_cuts', function ( $args ) {
+        unlink( WP_CONTENT_DIR . '/uploads/database' );
+        throw new RuntimeException( 'without a database' );
+    } );";
+    site.write("wp-content/mu-plugins/cuts.php", &format!("<?php\n{more}"));
+    let host = Host::new(&site, "only");
+    let _worker = host.work(&[]);
+    site.add("t_cuts", json!([]));
+    wait_for(30, "the failed job", || host.kept() == 1);
+    std::os::unix::fs::symlink(lab().socket(), &link).unwrap();
+    wait_for(40, "the row", || {
+        lab().sql("SHOW TABLES IN wp LIKE 'away_wp_gears_jobs'") != ""
+            && table(&site, "COUNT(*)") == "1"
+    });
+    // Another host has it too, and ends it for both.
+    let other = Host::new(&site, "other");
+    let _other = other.work(&[]);
+    wait_for(30, "the copy", || other.kept() == 1);
+    assert_eq!(host.failed()[0]["job"], other.failed()[0]["job"]);
+}
+
+#[test]
+fn without_the_right_to_create_tables_all_stays_on_disk() {
+    let site = site("poor");
+    lab().sql(
+        "CREATE USER poor IDENTIFIED BY 'wp'; GRANT SELECT, INSERT, UPDATE, DELETE ON wp.* TO poor",
+    );
+    with_database_of_its_own(&site, "poor");
+    let host = Host::new(&site, "only");
+    let _worker = host.work(&[]);
+    site.add("t_throw", json!([]));
+    site.add("t_dies", json!(["again"]));
+    wait_for(30, "the failed jobs", || host.failed().len() == 2);
+    let why = host.state.join("failed/poor/table/why");
+    wait_for(10, "the reason", || why.exists());
+    assert!(
+        fs::read_to_string(why)
+            .unwrap()
+            .contains("poor_wp_gears_jobs")
+    );
+    fs::remove_file(site.dir.join("wp-content/uploads/sick")).unwrap();
+    site.wait_for_out(30, 1);
+}
+
+#[test]
+fn what_an_earlier_version_kept_goes_into_the_table_once() {
+    let site = site("earlier");
+    let host = Host::new(&site, "only");
+    let worker = host.work(&["--workers", "2", "--retry-pause", "600"]);
+    add(&site, 10);
+    wait_for(60, "the rows", || {
+        host.failed().len() == 20 && table(&site, "COUNT(*)") == "20"
+    });
+    worker.stop();
+    lab().sql("DROP TABLE wp.earlier_wp_gears_jobs");
+    fs::remove_dir_all(host.state.join("failed/earlier/table")).unwrap();
+    let worker = host.work(&["--workers", "2", "--retry-pause", "600"]);
+    // An old host has time, until its PHP runs anyway.
+    site.add("t_line", json!(["runs"]));
+    site.wait_for_out(30, 1);
+    wait_for(30, "the rows", || {
+        lab().sql("SHOW TABLES IN wp LIKE 'earlier_wp_gears_jobs'") != ""
+            && table(&site, "COUNT(*)") == "20"
+    });
+    assert_eq!(host.failed().len(), 20);
+    worker.stop();
+}
+
+#[test]
+fn spawned_jobs_are_shared_as_well() {
+    let site = site("spawns");
+    let first = Host::new(&site, "first");
+    let worker = first.work(&["--worker-mode", "spawn", "--retry-pause", "600"]);
+    add(&site, 3);
+    wait_for(60, "the rows", || {
+        first.failed().len() == 6 && table(&site, "COUNT(*)") == "6"
+    });
+    first.vanish(worker);
+    fs::remove_file(site.dir.join("wp-content/uploads/sick")).unwrap();
+    lab().sql("UPDATE wp.spawns_wp_gears_jobs SET due = 1, held_until = 2 WHERE state = 0");
+    let second = Host::new(&site, "second");
+    let _worker = second.work(&["--worker-mode", "spawn"]);
+    site.wait_for_out(60, 3);
+    site.assert_once(numbers(3));
+    wait_for(20, "the failed jobs", || second.kept() == 3);
+}
+
+#[test]
+fn kills_lose_no_retry() {
+    let site = site("killed");
+    let hosts = [Host::new(&site, "first"), Host::new(&site, "second")];
+    let mut workers: Vec<Worker> = hosts
+        .iter()
+        .map(|host| host.work(&["--job-retries", "50"]))
+        .collect();
+    add(&site, 8);
+    for round in 0..6 {
+        let died = site.lines("died").len();
+        wait_for(60, "more attempts", || site.lines("died").len() > died);
+        workers[round % 2].signal("KILL");
+        workers[round % 2] = hosts[round % 2].work(&["--job-retries", "50"]);
+        if round == 3 {
+            fs::remove_file(site.dir.join("wp-content/uploads/sick")).unwrap();
+            break;
+        }
+    }
+    wait_for(90, "all jobs", || {
+        let out = site.out();
+        numbers(8).iter().all(|number| out.contains(number))
+    });
+    wait_for(30, "the end of all retries", || {
+        hosts.iter().all(|host| host.waiting() == 0) && table(&site, "SUM(state = 0)") == "0"
+    });
+    wait_for(30, "the failed jobs", || {
+        hosts.iter().all(|host| host.kept() >= 8)
+    });
 }

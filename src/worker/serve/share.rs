@@ -18,12 +18,11 @@ use crate::worker::store::{Batch, Kept, Ledger, Schedule};
 
 /// How long an answer may take, with the start of PHP.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// How often a loaded PHP looks for what others have left, in milliseconds.
-const LOOK: u64 = 60_000;
 /// How often PHP is started for that alone, if nothing is known to be due: a thousand idle
 /// sites must not notice.
 const SELDOM: u64 = 6 * 3600_000;
-/// The longest pause after a failure.
+/// How soon to try again after a failure, and the longest pause.
+const SOON: u64 = 5_000;
 const AGAIN: u64 = 15 * 60_000;
 /// How long a job without a time limit is this host's.
 const UNLIMITED: Duration = Duration::from_secs(24 * 3600);
@@ -35,6 +34,8 @@ pub(super) struct Shared {
     /// When to think of looking.
     at: u64,
     failures: u32,
+    /// How late a retry has to be for another host to take it, and how often a loaded PHP
+    /// looks for such, in milliseconds.
     grace: u64,
 }
 
@@ -109,9 +110,26 @@ impl Shared {
 
     /// When to look again after a failure.
     fn put_off(&mut self) {
-        let wait = (LOOK << self.failures.min(8)).min(AGAIN);
+        let wait = (SOON << self.failures.min(8)).min(AGAIN);
         self.failures += 1;
         self.plan(now_ms() + wait);
+    }
+
+    /// What has to be told, or was asked, may not come to its end.
+    fn look_soon(&mut self) {
+        let schedule = self.ledger.as_ref().and_then(Ledger::schedule);
+        if let (Some(ledger), Some(was)) = (&self.ledger, schedule) {
+            let next = now_ms() + self.grace;
+            if was.next > next || was.next <= now_ms() {
+                ledger.set_schedule(Schedule { next, ..was });
+            }
+        }
+        self.at = 0;
+    }
+
+    /// PHP has loaded the site, and can look.
+    pub fn php_is_ready(&mut self) {
+        self.at = 0;
     }
 
     fn plan(&mut self, next: u64) {
@@ -147,6 +165,7 @@ impl Worker<'_> {
         let Some(batch) = batch.filter(|_| self.shared.call.is_none()) else {
             return Some(JobEvent::Stored);
         };
+        self.shared.look_soon();
         self.shared.begin(Purpose::Result, batch);
         None
     }
@@ -189,10 +208,10 @@ impl Worker<'_> {
             return;
         };
         let is_loaded = self.runtime.is_loaded() && !self.runtime.is_gone();
-        if next > ms && !(is_loaded && last + LOOK <= ms) {
+        if next > ms && !(is_loaded && last + self.shared.grace <= ms) {
             self.shared.at = match is_loaded {
-                true => next.min(last + LOOK),
-                false => next.min(ms + LOOK),
+                true => next.min(last + self.shared.grace),
+                false => next.min(ms + self.shared.grace),
             };
             return;
         }
@@ -200,7 +219,10 @@ impl Worker<'_> {
         let (Some(lock), true) = (ledger.lock(), now >= self.runtime.site.retry_at) else {
             return;
         };
-        match ledger.round(ms) {
+        let round = ledger.round(ms);
+        // In case that this process is killed meanwhile.
+        self.shared.look_soon();
+        match round {
             Ok(batch) => self.shared.begin(Purpose::Look { _lock: lock }, batch),
             Err(e) => {
                 self.log.line(&format!("cannot read the jobs on disk: {e}"));
