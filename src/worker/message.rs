@@ -185,7 +185,8 @@ pub enum RunnerMessage {
     Stale(Vec<String>),
     /// The job was not run because something that it needs is unavailable.
     Unready(String),
-    Stored(StoreAnswer),
+    /// The answer to an order for the site's table.
+    Stored(Box<StoreAnswer>),
     /// Progress of the job: numerator and denominator.
     Status(u64, u64),
     /// Output of the job, in hexadecimal digits.

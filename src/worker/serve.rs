@@ -243,19 +243,6 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Takes a job that is due for a retry, if there is one.
-    fn take_due(&mut self) -> bool {
-        let now = now_ms();
-        if !self.retries.is_turn(now) || !self.may_take() {
-            return false;
-        }
-        let Some((claim, record, payload)) = self.retries.claim(&self.gate, now) else {
-            return false;
-        };
-        self.begin(Job::from_claim(claim, record, payload));
-        true
-    }
-
     fn begin(&mut self, job: Job) {
         self.job = Some(job);
         self.heartbeat.set(Activity::Busy);

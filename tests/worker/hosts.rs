@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::lab::{Plan, Site, Worker, lab, run, wait_for};
 
-/// Jobs that kill their process as long as the site is sick, and fail otherwise.
+/// Jobs that kill their process as long as the site is sick.
 const JOBS: &str = r#"
 add_action( 't_dies', function ( $args ) {
 	if ( file_exists( WP_CONTENT_DIR . '/uploads/sick' ) ) {
@@ -168,7 +168,9 @@ fn the_disk_holds_what_the_database_cannot_take() {
     wait_for(30, "the failed job", || host.kept() == 1);
     std::os::unix::fs::symlink(lab().socket(), &link).unwrap();
     wait_for(40, "the row", || {
-        lab().sql("SHOW TABLES IN wp LIKE 'away_wp_gears_jobs'") != ""
+        !lab()
+            .sql("SHOW TABLES IN wp LIKE 'away_wp_gears_jobs'")
+            .is_empty()
             && table(&site, "COUNT(*)") == "1"
     });
     // Another host has it too, and ends it for both.
@@ -218,7 +220,9 @@ fn what_an_earlier_version_kept_goes_into_the_table_once() {
     site.add("t_line", json!(["runs"]));
     site.wait_for_out(30, 1);
     wait_for(30, "the rows", || {
-        lab().sql("SHOW TABLES IN wp LIKE 'earlier_wp_gears_jobs'") != ""
+        !lab()
+            .sql("SHOW TABLES IN wp LIKE 'earlier_wp_gears_jobs'")
+            .is_empty()
             && table(&site, "COUNT(*)") == "20"
     });
     assert_eq!(host.failed().len(), 20);

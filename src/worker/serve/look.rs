@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use crate::base::clock::now_ms;
+use crate::worker::job::Job;
 use crate::worker::rest::Rest;
 use crate::worker::serve::{Renewal, Worker};
 
@@ -35,6 +37,19 @@ impl Worker<'_> {
             Some(binary) if binary.is_replaced() => Some(Renewal::Program),
             _ => self.settings_changed().then_some(Renewal::Settings),
         };
+    }
+
+    /// Takes a job that is due for a retry, if there is one.
+    pub(super) fn take_due(&mut self) -> bool {
+        let now = now_ms();
+        if !self.retries.is_turn(now) || !self.may_take() {
+            return false;
+        }
+        let Some((claim, record, payload)) = self.retries.claim(&self.gate, now) else {
+            return false;
+        };
+        self.begin(Job::from_claim(claim, record, payload));
+        true
     }
 
     /// Whether the settings of its crew changed in what concerns a member.

@@ -20,7 +20,7 @@ use crate::worker::store::{Batch, Kept, Ledger, Schedule};
 const PATIENCE: Duration = Duration::from_secs(15);
 /// How often PHP is started for that alone, if nothing is known to be due: a thousand idle
 /// sites must not notice.
-const SELDOM: u64 = 6 * 3600_000;
+const SELDOM: u64 = 6 * 3_600_000;
 /// How soon to try again after a failure, and the longest pause.
 const SOON: u64 = 5_000;
 const AGAIN: u64 = 15 * 60_000;
