@@ -72,6 +72,10 @@ final class WP_Gears_Ask {
 				self::reply( array( 'answer' => self::ask_a_page( 'describe', '' ) ) );
 			case 'forget':
 				self::reply( array( 'answer' => self::ask_a_page( 'forget', '' ) ) );
+			case 'jobs':
+				self::reply( array( 'answer' => array( 'jobs' => self::stored_jobs() ) ) );
+			case 'dropjobs':
+				self::reply( self::drop_jobs() );
 			case 'web':
 				self::reply( array( 'answer' => self::prove_by_a_page() ) );
 			default:
@@ -358,6 +362,27 @@ final class WP_Gears_Ask {
 				'autoload'     => 'no',
 			)
 		);
+	}
+
+	/** What is in the table of store.php, if there is one. */
+	private static function stored_jobs() {
+		global $wpdb;
+
+		$wpdb->suppress_errors( true );
+		$table = $wpdb->base_prefix . 'wp_gears_jobs';
+		$row   = $wpdb->get_row( "SELECT COALESCE( SUM( state = 1 ), 0 ) AS failed, COALESCE( SUM( state = 0 ), 0 ) AS waiting FROM `$table`" );
+		return $row ? array( 'failed' => (int) $row->failed, 'waiting' => (int) $row->waiting ) : null;
+	}
+
+	private static function drop_jobs() {
+		global $wpdb;
+
+		$wpdb->suppress_errors( true );
+		$table = $wpdb->base_prefix . 'wp_gears_jobs';
+		if ( false === $wpdb->query( "DROP TABLE IF EXISTS `$table`" ) ) {
+			return array( 'error' => "cannot drop the table $table: " . $wpdb->last_error );
+		}
+		return array( 'answer' => array( 'jobs' => null ) );
 	}
 
 	/** What the worker that ran the job says of it: in a file on this host, or in the database. */

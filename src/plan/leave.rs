@@ -13,6 +13,7 @@ use crate::intent::adopt;
 use crate::intent::queue::WaitingJobs;
 use crate::plan::waiting;
 use crate::resource::file::{File, Next, Owner};
+use crate::resource::job_table::JobTable;
 use crate::resource::reread::{Reread, To};
 use crate::resource::{Phase, Resource, State};
 use crate::site::ask::Target;
@@ -24,6 +25,7 @@ use crate::site::web::listeners;
 use crate::supervisor::programs;
 use crate::worker::Paths;
 use crate::worker::message::Predefined;
+use crate::worker::store::has_table;
 
 type Steps = Vec<(Phase, Box<dyn Resource>)>;
 
@@ -76,6 +78,50 @@ pub fn steps(
     Ok(steps)
 }
 
+/// The table that the site's workers have made in its database: it goes with the failed
+/// jobs, or a text says that it stays.
+///
+/// # Errors
+/// Supervisor's files that cannot be read.
+pub fn job_table(
+    host: &Host,
+    name: &str,
+    dir: &Path,
+    purge: bool,
+) -> Result<(Option<JobTable>, Option<String>)> {
+    let paths = Paths::new(Path::new(BASE), name);
+    if !host.live() || !has_table(&paths.failed) {
+        return Ok((None, None));
+    }
+    let of = format!(
+        "kept the table of failed jobs in the database of {}",
+        dir.display()
+    );
+    let (php, user, seen_as) = runs_as(host, dir)?;
+    let Some((php, user)) = php.zip(user) else {
+        let left = format!("{of}: nobody knows which PHP reads it, so drop it yourself");
+        return Ok((None, Some(left)));
+    };
+    let table = JobTable {
+        dir: dir.to_owned(),
+        php: php.path,
+        user,
+        seen_as,
+    };
+    Ok(match table.jobs(host) {
+        Ok(Some(_)) if purge => (Some(table), None),
+        Ok(Some(jobs)) => {
+            let left = format!("{of} ({jobs}); --purge takes it out");
+            (None, Some(left))
+        }
+        Ok(None) => (None, None),
+        Err(why) => (
+            None,
+            Some(format!("{of}, as it cannot be looked at: {why:#}")),
+        ),
+    })
+}
+
 /// The marker's end: with the last worker, or when setup switches the site on again.
 pub fn no_longer(marker: &Path) -> File {
     File {
@@ -122,7 +168,8 @@ fn lost(host: &Host, dir: &Path, switch: &File) -> Result<Option<Predefined>> {
     Ok(Some(kept))
 }
 
-fn reread(host: &Host, dir: &Path, config: &Path, changes: bool) -> Result<Reread> {
+/// The PHP and the user of the site's workers, and the host that its code sees.
+fn runs_as(host: &Host, dir: &Path) -> Result<(Option<Php>, Option<String>, Option<String>)> {
     let program = programs::all(host, host.supervisor()?)?;
     let program = program
         .into_iter()
@@ -135,7 +182,11 @@ fn reread(host: &Host, dir: &Path, config: &Path, changes: bool) -> Result<Rerea
     let user = program
         .as_ref()
         .and_then(|it| it.get("user").map(str::to_owned));
-    let seen_as = options.host;
+    Ok((php, user, options.host))
+}
+
+fn reread(host: &Host, dir: &Path, config: &Path, changes: bool) -> Result<Reread> {
+    let (php, user, seen_as) = runs_as(host, dir)?;
     let (dir, config): (PathBuf, PathBuf) = (dir.to_owned(), config.to_owned());
     let asked = php.clone().zip(user);
     let files = [config.clone()];

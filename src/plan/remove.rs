@@ -69,6 +69,10 @@ pub fn of_history(
         {
             let switch = file.restored(host)?.0;
             steps.extend(leave::steps(host, name, dir, &switch, wish.waiting)?);
+            let (table, left) = leave::job_table(host, name, dir, wish.purge)?;
+            // Workers would make it again.
+            steps.extend(table.map(|it| (Phase::Files, Box::new(it) as Box<dyn Resource>)));
+            removal.left.extend(left);
         }
         let reverted = entry.inverse.kind().revert(&context)?;
         let stays = reverted.step.is_none() && !reverted.left.is_empty();

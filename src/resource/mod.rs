@@ -16,6 +16,7 @@ pub mod environment;
 pub mod extension;
 pub mod file;
 pub mod intent;
+pub mod job_table;
 pub mod link;
 pub mod log;
 pub mod originals;
@@ -64,6 +65,8 @@ pub enum ResourceId {
     /// The extension that is built, for this PHP.
     Extension(String),
     File(PathBuf),
+    /// The table of jobs in the database of the site in this folder.
+    JobTable(PathBuf),
     Link(PathBuf),
     Log(PathBuf),
     Packages,
@@ -98,6 +101,13 @@ impl fmt::Display for ResourceId {
             ResourceId::Environment => write!(f, "supervisor in {VENV}"),
             ResourceId::Extension(php) => write!(f, "the gearman extension for {php}"),
             ResourceId::File(path) => write!(f, "file {}", path.display()),
+            ResourceId::JobTable(dir) => {
+                write!(
+                    f,
+                    "table of failed jobs in the database of {}",
+                    dir.display()
+                )
+            }
             ResourceId::Link(path) => write!(f, "link {}", path.display()),
             ResourceId::Log(path) => write!(f, "log {}", path.display()),
             ResourceId::Packages => f.write_str("packages"),

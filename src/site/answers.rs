@@ -26,6 +26,20 @@ pub struct ToldFolders {
     pub must_use: String,
 }
 
+/// The jobs in the table that its workers have made in its database.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+pub struct StoredJobs {
+    pub failed: u64,
+    pub waiting: u64,
+}
+
+impl std::fmt::Display for StoredJobs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (failed, waiting) = (self.failed, self.waiting);
+        write!(f, "{failed} failed, {waiting} waiting for a retry")
+    }
+}
+
 /// What a site reports about itself.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]

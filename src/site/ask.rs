@@ -16,7 +16,7 @@ use crate::base::text::printable;
 use crate::host::Host;
 use crate::host::commands::{Command, explain};
 use crate::host::files::Node;
-use crate::site::answers::{Identity, Proof, SiteFacts};
+use crate::site::answers::{Identity, Proof, SiteFacts, StoredJobs};
 use crate::site::page::{PageProof, RunnerAnswer};
 use crate::site::plugins::{PLUGINS, Plugin};
 use crate::site::web::listeners::WebListener;
@@ -74,6 +74,8 @@ enum Question {
     Page,
     Web,
     Forget,
+    Jobs,
+    DropJobs,
 }
 
 /// How to hear of a test job.
@@ -151,6 +153,12 @@ struct Forgotten {
     forgotten: Option<u32>,
     /// Whether it has an opcode cache.
     opcache: bool,
+}
+
+/// What is in a site's table of jobs; `None` without one.
+#[derive(Deserialize)]
+struct Stored {
+    jobs: Option<StoredJobs>,
 }
 
 impl<'a> Request<'a> {
@@ -244,6 +252,24 @@ impl Target<'_> {
             .is_some_and(|files| files > 0 || !told.opcache))
     }
 
+    /// What is in the site's table of jobs, if it has one.
+    ///
+    /// # Errors
+    /// A site that cannot be asked.
+    pub fn stored_jobs(&self, host: &Host) -> Result<Option<StoredJobs>> {
+        let told: Stored = self.ask(host, self.request(Question::Jobs)?, FACTS)?;
+        Ok(told.jobs)
+    }
+
+    /// Takes that table out of its database.
+    ///
+    /// # Errors
+    /// A site that cannot be asked, or a database that refuses.
+    pub fn drop_stored_jobs(&self, host: &Host) -> Result<()> {
+        self.ask::<Stored>(host, self.request(Question::DropJobs)?, FACTS)
+            .map(drop)
+    }
+
     fn request(&self, ask: Question) -> Result<Request<'_>> {
         let brought = PLUGINS.iter().filter(|plugin| !plugin.bundled);
         let switch = self.plugin.switch;
@@ -319,6 +345,7 @@ impl Target<'_> {
             let what = match request.ask {
                 Question::Prove | Question::Web => "run a test job in",
                 Question::Forget => "ask a page of",
+                Question::Jobs | Question::DropJobs => "look for the table of jobs of",
                 Question::Identify | Question::Facts | Question::Page => "load",
             };
             Problem::new(format!("{what} WordPress in {}", self.dir.display()), why).into()

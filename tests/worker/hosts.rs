@@ -155,7 +155,7 @@ fn with_database_of_its_own(site: &Site, user: &str) -> PathBuf {
 
 #[test]
 fn the_disk_holds_what_the_database_cannot_take() {
-    let site = site("away");
+    let site = site("unplugged");
     let link = with_database_of_its_own(&site, "wp");
     let more = "add_action( 't_cuts', function ( $args ) {
         unlink( WP_CONTENT_DIR . '/uploads/database' );
@@ -169,7 +169,7 @@ fn the_disk_holds_what_the_database_cannot_take() {
     std::os::unix::fs::symlink(lab().socket(), &link).unwrap();
     wait_for(40, "the row", || {
         !lab()
-            .sql("SHOW TABLES IN wp LIKE 'away_wp_gears_jobs'")
+            .sql("SHOW TABLES IN wp LIKE 'unplugged_wp_gears_jobs'")
             .is_empty()
             && table(&site, "COUNT(*)") == "1"
     });

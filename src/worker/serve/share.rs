@@ -201,6 +201,8 @@ impl Worker<'_> {
         if self.shares() || ms < self.shared.at || self.servers.is_asking() {
             return;
         }
+        // Unless something earlier is known.
+        self.shared.at = ms + 1000;
         let Some(ledger) = &self.shared.ledger else {
             return;
         };
@@ -215,7 +217,6 @@ impl Worker<'_> {
             };
             return;
         }
-        self.shared.at = ms + 1000;
         let (Some(lock), true) = (ledger.lock(), now >= self.runtime.site.retry_at) else {
             return;
         };

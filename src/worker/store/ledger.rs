@@ -37,6 +37,7 @@ const HOST: &str = "host";
 const LOOK: &str = "look";
 const WHY: &str = "why";
 const LOCK: &str = "lock";
+const MADE: &str = "made";
 
 pub struct Ledger {
     store: JobStore,
@@ -281,6 +282,10 @@ impl Ledger {
                 self.unfit.insert(job.id.clone());
             }
         }
+        let has_table = !answer.put.is_empty() || !answer.take.is_empty();
+        if has_table && plain::open_in(&self.marks, MADE).is_err() {
+            write_file(&self.marks, MADE, |_| Ok(()))?;
+        }
         let is_of_job = batch.is_of_job;
         drop(batch);
         if !is_of_job {
@@ -422,6 +427,12 @@ pub fn why_not_shared(failed: &Path) -> Option<String> {
         .read_to_string(&mut text)
         .ok()?;
     Some(text)
+}
+
+/// Whether this host's workers have seen the table. The worker user's word.
+pub fn has_table(failed: &Path) -> bool {
+    let table = folder(CWD, failed).and_then(|failed| folder(&failed, FOLDER));
+    table.is_ok_and(|table| plain::open_in(&table, MADE).is_ok())
 }
 
 fn schedule(marks: &OwnedFd) -> Option<Schedule> {
