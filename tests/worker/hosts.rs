@@ -1,10 +1,12 @@
 //! Several worker hosts of a site: what one has kept, the others have too.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value, json};
+use wp_gears::site::ask::Target;
+use wp_gears::site::plugins::BUNDLED;
 
 use super::lab::{Plan, Site, Worker, lab, run, wait_for};
 
@@ -132,12 +134,29 @@ fn the_next_host_has_what_a_vanished_one_had() {
     );
     site.wait_for_out(60, 20);
     site.assert_once(numbers(20));
-    assert_eq!((second.kept(), third.kept()), (20, 20));
+    wait_for(20, "the failed jobs", || {
+        (second.kept(), third.kept()) == (20, 20)
+    });
     wait_for(20, "the end of all retries", || {
         table(&site, "SUM(state = 2)") == "20"
     });
     assert_eq!(second.waiting() + third.waiting(), 0);
     drop(workers);
+    // remove says what is in it, and takes it out.
+    let user = lab().user();
+    let target = Target {
+        dir: &site.dir,
+        php: Path::new("/usr/bin/php"),
+        user: &user,
+        plugin: &BUNDLED,
+        cache: None,
+        host: None,
+    };
+    let host = wp_gears::host::Host::new(None).unwrap();
+    let in_it = target.stored_jobs(&host).unwrap().unwrap();
+    assert_eq!(in_it.to_string(), "20 failed, 0 waiting for a retry");
+    target.drop_stored_jobs(&host).unwrap();
+    assert_eq!(target.stored_jobs(&host).unwrap(), None);
 }
 
 /// Gives the site a link to the database's socket, so that it can be away for this site
