@@ -44,6 +44,8 @@ if ( ! class_exists( 'WP_Gears_Client', false ) ) {
 		private $servers;
 		/** @var bool Whether the plugin has given it its servers. */
 		private $has_servers;
+		/** @var bool Whether it gets its servers here. */
+		private $is_ours;
 		/** @var float When it looked at the servers. */
 		private $looked = 0;
 
@@ -51,6 +53,7 @@ if ( ! class_exists( 'WP_Gears_Client', false ) ) {
 			$this->client      = $client;
 			$this->function    = $function;
 			$this->has_servers = $has_servers;
+			$this->is_ours     = ! $has_servers;
 		}
 
 		public function __call( $name, $arguments ) {
@@ -113,19 +116,27 @@ if ( ! class_exists( 'WP_Gears_Client', false ) ) {
 			if ( ! $live ) {
 				return false;
 			}
+			// One, as libgearman with several waits for an answer that does not come with one job in a hundred. The same on all
+			// pages, as only one server can tell that two jobs have the same unique key.
+			$server = $live[0];
 			try {
+				if ( $this->is_ours && $this->has_servers && array( $server ) !== $this->servers ) {
+					$class             = get_class( $this->client );
+					$this->client      = new $class();
+					$this->has_servers = false;
+				}
 				if ( $this->client->timeout() < 0 ) {
 					$this->client->setTimeout( WP_Gears_Servers::PATIENCE ); // before it has servers, because that connects to them
 				}
 				if ( ! $this->has_servers ) {
-					$this->has_servers = (bool) @$this->client->addServers( implode( ',', $live ) );
+					$this->servers     = array( $server );
+					$this->has_servers = (bool) @$this->client->addServers( $server );
 				}
 			} catch ( Throwable $e ) {
-				$this->servers = $live;
 				$this->forgo( $e->getMessage() );
 				return false;
 			}
-			$this->servers = $live;
+			$this->servers = $this->is_ours ? $this->servers : $live;
 			$this->looked  = microtime( true );
 			return $this->has_servers;
 		}
