@@ -50,6 +50,7 @@ mod rules;
 mod sandbox;
 mod sealed;
 mod secrets;
+mod servers;
 mod shell;
 mod sites;
 mod stacks;
