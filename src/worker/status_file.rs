@@ -7,7 +7,8 @@ use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -133,8 +134,18 @@ pub fn is_ours(pid: i32) -> bool {
 /// Signals only the process that was inspected, which belongs to the worker user (`read`
 /// checks).
 pub fn signal(pid: i32, signal: Signal) {
-    let process = Pid::from_raw(pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
-    if let Some(process) = process.filter(|_| is_ours(pid)) {
-        let _ = pidfd_send_signal(process, signal);
+    let Some(pid) = Pid::from_raw(pid) else {
+        return;
+    };
+    let process = pidfd_open(pid, PidfdFlags::empty());
+    if !is_ours(pid.as_raw_nonzero().get()) {
+        return;
     }
+    // If it has ended, nobody is to be told.
+    let _ = match process {
+        Ok(process) => pidfd_send_signal(process, signal),
+        // Kernels before 5.3.
+        Err(Errno::NOSYS) => kill_process(pid, signal),
+        Err(error) => Err(error),
+    };
 }
