@@ -1,10 +1,10 @@
 //! Gearman's binary protocol: packets, and a small blocking client.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use crate::gearman::server::Server;
+use crate::gearman::server::{self, Server};
 
 /// Packet types, named as in gearmand's PROTOCOL.
 pub mod kind {
@@ -166,7 +166,7 @@ impl Client {
                     ))),
                 };
             }
-            match self.stream.read(&mut chunk)? {
+            match server::read(&mut self.stream, &mut chunk)? {
                 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
                 n => self.inbox.feed(&chunk[..n]),
             }

@@ -1,7 +1,7 @@
 //! The address of a job server, and connections to it.
 
 use std::fmt;
-use std::io;
+use std::io::{self, Read};
 use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::str::FromStr;
 use std::sync::mpsc;
@@ -135,6 +135,17 @@ impl Server {
             }
         }
         Err(last.unwrap_or_else(|| io::ErrorKind::NotFound.into()))
+    }
+}
+
+/// Reads what is there. A signal interrupts a read with a time limit, whatever its handler
+/// asks for.
+pub fn read(stream: &mut TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match stream.read(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
     }
 }
 

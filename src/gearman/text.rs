@@ -1,10 +1,10 @@
 //! gearmand's text protocol: a blocking client with a time limit per answer.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use crate::gearman::server::Server;
+use crate::gearman::server::{self, Server};
 
 /// Larger than any real answer of a job server, in bytes and in lines.
 const LARGEST: usize = 4 << 20;
@@ -142,7 +142,7 @@ impl Admin {
                 ));
             }
             self.stream.set_read_timeout(Some(left))?;
-            match self.stream.read(&mut chunk)? {
+            match server::read(&mut self.stream, &mut chunk)? {
                 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
                 n => answer.extend_from_slice(&chunk[..n]),
             }
