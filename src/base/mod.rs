@@ -4,12 +4,15 @@
 pub mod budget;
 pub mod clock;
 pub mod merge;
+#[cfg(test)]
+pub mod old_kernel;
 pub mod options;
 pub mod parallel;
 pub mod paths;
 pub mod problem;
 pub mod random;
 pub mod secrets;
+pub mod signal;
 pub mod sockets;
 pub mod template;
 pub mod text;

@@ -11,10 +11,10 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
-use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, Signal};
 
 use crate::base::budget;
+use crate::base::signal::signal_if;
 use crate::base::sockets::{self, TABLES};
 use crate::host::Host;
 
@@ -137,17 +137,7 @@ impl Host {
         let failed = || format!("signal process {pid}");
         let number = i32::try_from(pid).ok().and_then(Pid::from_raw);
         let number = number.with_context(failed)?;
-        let handle = pidfd_open(number, PidfdFlags::empty());
-        if !self.is_there(process) {
-            return Err(Errno::SRCH).with_context(failed);
-        }
-        match handle {
-            Ok(handle) => pidfd_send_signal(handle, signal),
-            // Kernels before 5.3.
-            Err(Errno::NOSYS) => kill_process(number, signal),
-            Err(error) => Err(error),
-        }
-        .with_context(failed)
+        signal_if(number, signal, || self.is_there(process)).with_context(failed)
     }
 
     pub fn is_there(&self, process: ProcessId) -> bool {

@@ -7,11 +7,11 @@ use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, Signal};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::base::signal::signal_if;
 use crate::worker::plain;
 
 /// The maximum number of files in the folder: with more, none is read.
@@ -134,18 +134,8 @@ pub fn is_ours(pid: i32) -> bool {
 /// Signals only the process that was inspected, which belongs to the worker user (`read`
 /// checks).
 pub fn signal(pid: i32, signal: Signal) {
-    let Some(pid) = Pid::from_raw(pid) else {
+    let Some(number) = Pid::from_raw(pid) else {
         return;
     };
-    let process = pidfd_open(pid, PidfdFlags::empty());
-    if !is_ours(pid.as_raw_nonzero().get()) {
-        return;
-    }
-    // If it has ended, nobody is to be told.
-    let _ = match process {
-        Ok(process) => pidfd_send_signal(process, signal),
-        // Kernels before 5.3.
-        Err(Errno::NOSYS) => kill_process(pid, signal),
-        Err(error) => Err(error),
-    };
+    let _ = signal_if(number, signal, || is_ours(pid));
 }
