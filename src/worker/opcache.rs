@@ -51,7 +51,7 @@ impl OpcodeCache {
         self.now = self.paths.opcodes();
         let shown = self.paths.cache.display();
         let why = check(&self.paths.cache)
-            .and_then(|()| begin(&self.paths.cache, &self.now))
+            .and_then(|()| begin(&self.paths, &self.now))
             .and_then(|()| check(&self.now))
             .err();
         if why != self.unusable {
@@ -82,13 +82,19 @@ impl OpcodeCache {
 }
 
 /// Creates the folder of a new generation, and removes those before.
-fn begin(all: &Path, now: &Path) -> Result<(), String> {
+fn begin(paths: &Paths, now: &Path) -> Result<(), String> {
     match fs::DirBuilder::new().mode(0o700).create(now) {
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+        // A PHP that had not ended yet may have put something back into an old one. A
+        // reload that came meanwhile is for the next start.
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+            if paths.opcodes() != now {
+                return Ok(());
+            }
+        }
         created => created.map_err(|e| e.to_string())?,
     }
     // What cannot be removed takes space, but is not used.
-    let _ = empty_but(all, Some(now));
+    let _ = empty_but(&paths.cache, Some(now));
     Ok(())
 }
 
@@ -129,13 +135,25 @@ fn empty_but(dir: &Path, but: Option<&Path>) -> io::Result<()> {
         if but == Some(entry.path().as_path()) {
             continue;
         }
-        // Another worker of the site may be doing the same.
-        let _ = match entry.file_type()?.is_dir() {
-            true => fs::remove_dir_all(entry.path()),
+        let _ = match entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            true => remove_with_others(&entry.path()),
             false => fs::remove_file(entry.path()),
         };
     }
     Ok(())
+}
+
+/// Other workers of the site may be doing the same, while their PHPs still write into it:
+/// what one of them has added ends an attempt.
+fn remove_with_others(dir: &Path) -> io::Result<()> {
+    let mut tries = 0..100;
+    loop {
+        match fs::remove_dir_all(dir) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound && !dir.exists() => return Ok(()),
+            Err(_) if tries.next().is_some() => {}
+            done => return done,
+        }
+    }
 }
 
 fn size(dir: &Path) -> io::Result<u64> {
@@ -191,10 +209,39 @@ mod tests {
         let left: Vec<_> = fs::read_dir(&paths.cache).unwrap().flatten().collect();
         assert_eq!(left.len(), 1, "{left:?}");
         assert_eq!(size(&second).unwrap(), 0);
+        // A PHP of before ends late; the next worker finds what it wrote.
+        fs::create_dir_all(first.join("a")).unwrap();
+        fs::write(first.join("a/planted.bin"), "").unwrap();
+        let mut other = OpcodeCache::new(&paths);
+        assert_eq!(other.usable(now, &log), Some(second.as_path()));
+        assert!(!first.exists());
         // A link in its place is none of ours.
         fs::write(&paths.reload, "x2").unwrap();
         symlink(dir.path(), paths.cache.join("x2")).unwrap();
         assert_eq!(cache.usable(now, &log), None);
+    }
+
+    #[test]
+    fn workers_that_empty_it_at_the_same_time_leave_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        for round in 0..20 {
+            for n in 0..20 {
+                let folder = dir.path().join(format!("old/{n}/a"));
+                fs::create_dir_all(&folder).unwrap();
+                fs::write(folder.join("planted.bin"), "").unwrap();
+            }
+            let all_begin = std::sync::Barrier::new(3);
+            std::thread::scope(|scope| {
+                for _ in 0..3 {
+                    scope.spawn(|| {
+                        all_begin.wait();
+                        let _ = empty_but(dir.path(), None);
+                    });
+                }
+            });
+            let left: Vec<_> = fs::read_dir(dir.path()).unwrap().flatten().collect();
+            assert!(left.is_empty(), "{round}: {left:?}");
+        }
     }
 
     #[test]
