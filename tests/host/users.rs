@@ -1,6 +1,7 @@
 //! Sites of different users on one host, and copies of a site.
 
-use crate::harness::{Host, Site, site};
+use crate::harness::site::{self, FOLDER};
+use crate::harness::{Host, Site};
 use crate::phase::phase;
 use crate::support::{jobs_run, on_site, ready_host, refused};
 
@@ -137,4 +138,33 @@ fn what_a_site_says_of_itself_decides_nothing_for_root() {
     assert_eq!(host.shell(planted).ok(), "");
     host.run(&["wp-gears", "doctor", "--site", "/srv/shop"])
         .exits(0);
+}
+
+#[test]
+fn two_owners_under_one_pool_are_told_what_that_means() {
+    let host = ready_host("one-pool");
+    site::add(&host, OTHER, "www-data", "second.test").unwrap();
+    // The folders belong to the owners; the web server's user runs the code of both.
+    host.shell(&format!(
+        "useradd --system anna; useradd --system bert
+         chown anna {FOLDER}; chown bert {OTHER}"
+    ))
+    .ok();
+    let says = ["belong to anna and bert", "runs as www-data"];
+    let both = ["--site", FOLDER, "--site", OTHER];
+    for (verb, code) in [("plan", 0), ("setup", 0), ("doctor", 0)] {
+        phase(verb);
+        let yes: &[&str] = if verb == "setup" { &["--yes"] } else { &[] };
+        let out = host.run(&[&["wp-gears", verb], &both[..], yes].concat());
+        let out = out.exits(code);
+        let text = out.text().split_whitespace().collect::<Vec<_>>().join(" ");
+        for said in says {
+            assert!(text.contains(said), "{out}");
+        }
+    }
+
+    phase("with owners of their own users");
+    host.shell(&format!("chown www-data {FOLDER} {OTHER}")).ok();
+    let out = host.run(&[&["wp-gears", "doctor", "worker-user"], &both[..]].concat());
+    assert!(!out.exits(0).text().contains("belong to"));
 }
