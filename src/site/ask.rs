@@ -46,6 +46,9 @@ const LONGEST_NAME: usize = 60;
 const IDENTIFY: Duration = Duration::from_secs(10);
 /// How long it may take to describe itself: the report of all sites waits for it.
 const FACTS: Duration = Duration::from_secs(15);
+/// How long a page may take to drop files from its opcode cache: removal waits for it, and
+/// has other ways.
+const FORGET: Duration = Duration::from_secs(5);
 /// How long PHP may take, not counting the wait for the job.
 const PROVE: Duration = Duration::from_secs(30);
 
@@ -246,7 +249,7 @@ impl Target<'_> {
             forget: files,
             ..self.request(Question::Forget)?
         };
-        let told: Forgotten = self.ask(host, request, FACTS)?;
+        let told: Forgotten = self.ask(host, request, FORGET)?;
         Ok(told
             .forgotten
             .is_some_and(|files| files > 0 || !told.opcache))

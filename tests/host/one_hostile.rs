@@ -188,19 +188,20 @@ fn on(host: &Host, verb: &[&str], sites: Range<usize>, with_hostile: bool) -> Ou
 
 /// All good sites run a job of each.
 #[track_caller]
-fn all_run_jobs(host: &Host) {
+fn all_run_jobs(host: &Host, sites: Range<usize>) {
     host.run(&["rm", "-f", "/srv/jobs/done"]).ok();
     let send = r#"define("WP_GEARS_TIMEOUT", 5000); require "$argv[1]/wp-load.php"; exit(wp_async_task_add("test_job", ["n" => $argv[2]]) ? 0 : 9);"#;
-    for n in 0..GOOD {
+    for n in sites.clone() {
         host.as_user("good", &["php", "-r", send, "--", &good(n), &n.to_string()])
             .ok();
     }
-    let mut done = Site::first(host).wait_for(GOOD, Duration::from_secs(60));
+    let mut done = Site::first(host).wait_for(sites.len(), Duration::from_secs(60));
     done.sort_unstable();
-    assert_eq!(done, (0..GOOD as u32).collect::<Vec<_>>());
+    assert_eq!(done, sites.map(|n| n as u32).collect::<Vec<_>>());
 }
 
 const SETUP: &[&str] = &["setup", "--yes"];
+const REMOVE: &[&str] = &["remove", "--yes"];
 const VERBS: [(&str, &[&str]); 3] = [
     ("plan", &["plan"]),
     ("setup", SETUP),
@@ -281,6 +282,17 @@ fn a_site_that_waits_forever_holds_up_no_other() {
         let out = on(&host, words, 0..4, true);
         judge.see((waits.name, verb), &out, usual, LONGER, *verb == "doctor");
     }
+
+    phase("the removal, of one site without it and of one with it");
+    let usual = on(&host, REMOVE, 0..1, false).exits(0);
+    let out = on(&host, REMOVE, 1..2, true).exits(0);
+    judge.see((waits.name, "remove"), &out, &usual, LONGER, false);
+    println!("{out}");
+    for folder in [&good(0), &good(1), HOSTILE] {
+        let config = host.read(&format!("{folder}/wp-config.php")).unwrap();
+        assert!(!config.contains("WP_GEARS"), "{folder}: {config}");
+    }
+    all_run_jobs(&host, 2..4);
     assert!(judge.wrong.is_empty(), "{}", judge.wrong.join("\n\n"));
 }
 
@@ -303,7 +315,7 @@ fn one_site_does_not_hold_up_twenty() {
     let out = on(&host, SETUP, half..GOOD, true).exits(1);
     judge.see((waits.name, "first setup"), &out, &usual, LONGER, true);
     as_owner(&host, HEAL);
-    all_run_jobs(&host);
+    all_run_jobs(&host, 0..GOOD);
     on(&host, SETUP, 0..0, true).exits(0);
 
     phase("without it");
@@ -321,6 +333,6 @@ fn one_site_does_not_hold_up_twenty() {
         as_owner(&host, HEAL);
         host.shell("pkill -KILL -u hostile sleep || true").ok();
     }
-    all_run_jobs(&host);
+    all_run_jobs(&host, 0..GOOD);
     assert!(judge.wrong.is_empty(), "{}", judge.wrong.join("\n\n"));
 }
