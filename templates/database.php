@@ -9,6 +9,13 @@ if ( ! defined( 'DOING_ASYNC' ) ) {
 }
 
 final class WP_Gears_Database {
+	/** How often the worker is told how many connections are left, in seconds. */
+	const TELLS = 5;
+
+	/** @var float When it was told last, or another process was left to do so. */
+	private static $told = 0.0;
+	/** @var bool Whether the process that connects next tells it. */
+	private static $tells = true;
 	/** @var wpdb|null Whose connection is handed over. */
 	private static $wpdb;
 	/** @var mysqli|null The connection, once it is handed over. */
@@ -93,6 +100,42 @@ final class WP_Gears_Database {
 		}
 		$wpdb->db_connect( false );
 		return ! empty( $wpdb->dbh );
+	}
+
+	/** Another job is about to begin, in this process or in one that it forks. */
+	public static function before_job() {
+		$now         = microtime( true );
+		self::$tells = abs( $now - self::$told ) > self::TELLS;
+		self::$told  = self::$tells ? $now : self::$told;
+	}
+
+	/**
+	 * Tells the worker how many connections there are and how many are left, so that a crew does not take those that pages
+	 * need. A user may have fewer than all.
+	 */
+	public static function tell() {
+		global $wpdb;
+		if ( ! self::$tells || ! is_object( $wpdb ) || empty( $wpdb->dbh ) || ! $wpdb->dbh instanceof mysqli || property_exists( $wpdb, 'dbhs' ) ) {
+			return;
+		}
+		self::$tells = false;
+		self::$told  = microtime( true );
+		$counts      = array(
+			'@@max_connections'      => "SHOW GLOBAL STATUS LIKE 'Threads_connected'",
+			'@@max_user_connections' => "SELECT '', COUNT(*) FROM information_schema.PROCESSLIST WHERE USER = SUBSTRING_INDEX( USER(), '@', 1 )",
+		);
+		$told = null;
+		foreach ( $counts as $limit => $count ) {
+			$most = (int) WP_Gears_Identity::ask( $wpdb->dbh, "SELECT $limit", 0 );
+			$used = $most > 0 ? WP_Gears_Identity::ask( $wpdb->dbh, $count, 1 ) : null;
+			$free = max( 0, $most - (int) $used );
+			if ( null !== $used && ( null === $told || $free < $told['free'] ) ) {
+				$told = array( 'most' => $most, 'free' => $free );
+			}
+		}
+		if ( $told ) {
+			WP_Gears_Runner::send( array( 'connections' => $told ) );
+		}
 	}
 
 	/**

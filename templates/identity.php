@@ -39,7 +39,8 @@ final class WP_Gears_Identity {
 		return null === $found['hostname'] ? array() : array_filter( $found );
 	}
 
-	private static function ask( mysqli $database, $query, $column ) {
+	/** A column of the first row of the answer, or null. */
+	public static function ask( mysqli $database, $query, $column ) {
 		try {
 			$answer = $database->query( $query );
 			$row    = $answer instanceof mysqli_result ? $answer->fetch_row() : null;

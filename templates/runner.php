@@ -156,6 +156,7 @@ final class WP_Gears_Runner {
 		require_once __DIR__ . '/job.php'; // Not before: it needs the extension.
 		$ahead    = self::$hello['ahead'] && WP_Gears_Database::can_hand_over();
 		$database = WP_Gears_Identity::database();
+		WP_Gears_Database::tell();
 		WP_Gears_Fork::quiesce();
 		WP_Gears_Clock::look();
 
@@ -201,6 +202,7 @@ final class WP_Gears_Runner {
 				$job = null;
 				continue;
 			}
+			WP_Gears_Database::before_job();
 			$is_prepared = $fork && $ahead && WP_Gears_Work::prepare();
 			if ( null === $is_prepared ) {
 				self::send( array( 'ended' => array( 'pid' => 0 ) ) );

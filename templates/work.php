@@ -97,6 +97,7 @@ final class WP_Gears_Work {
 		if ( ! $is_connected && ! WP_Gears_Database::connect() ) {
 			return array( 'unready' => 'the database does not answer' );
 		}
+		WP_Gears_Database::tell();
 		WP_Gears_Fork::renew_cache();
 		$changed = self::changed_options();
 		return $changed ? array( 'stale' => $changed ) : null;
@@ -121,6 +122,7 @@ final class WP_Gears_Work {
 				// Before all else: the worker knows by it that the job has begun.
 				WP_Gears_Runner::send( array( 'started' => getmypid() ) );
 				clearstatcache( true );
+				WP_Gears_Database::before_job();
 				$is_prepared = null;
 			}
 		}

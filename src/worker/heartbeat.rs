@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::clock;
 use crate::worker::crew_status::CrewStatus;
+use crate::worker::message::Connections;
 use crate::worker::status_file::{self, Status, StatusFile, own_pid};
 use crate::worker::tally::{self, RETIRED, Tally};
 
@@ -57,6 +58,9 @@ pub struct WorkerStatus {
     /// that there are as soon as one comes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stands_for: Option<u32>,
+    /// What its PHP saw last of the database, and when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database: Option<(u64, Connections)>,
 }
 
 impl Status for WorkerStatus {
@@ -91,6 +95,7 @@ impl WorkerStatus {
             crew: None,
             settings: None,
             stands_for: None,
+            database: None,
         }
     }
 }
@@ -185,6 +190,12 @@ impl Heartbeat {
         if mode.is_none() {
             self.status.php = None;
         }
+        self.write();
+    }
+
+    /// The database has this left.
+    pub fn set_database(&mut self, connections: Connections) {
+        self.status.database = Some((clock::millis(SystemTime::now()), connections));
         self.write();
     }
 

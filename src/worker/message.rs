@@ -187,6 +187,8 @@ pub enum RunnerMessage {
     Unready(String),
     /// The answer to an order for the site's table.
     Stored(Box<StoreAnswer>),
+    /// What the site's database has left.
+    Connections(Connections),
     /// Progress of the job: numerator and denominator.
     Status(u64, u64),
     /// Output of the job, in hexadecimal digits.
@@ -228,6 +230,14 @@ pub struct Opened {
     pub at: u64,
     /// As JSON, unless they are long.
     pub arguments: Option<String>,
+}
+
+/// The connections that a database accepts, from all or from the site's user: whichever has
+/// fewer left.
+#[derive(Serialize, Deserialize, Debug, PartialEq, Eq, Clone, Copy)]
+pub struct Connections {
+    pub most: u32,
+    pub free: u32,
 }
 
 /// How a process ended; without code and signal if that is unknown.

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use crate::worker::message::Connections;
 use crate::worker::workers::Workers;
 
 /// No worker is added while more processes than this, for each core, want to run.
@@ -19,8 +20,9 @@ const BUSIEST: f32 = 4.0;
 /// Memory that stays free, for pages and the database, in kilobytes.
 const SPARE_KB: u64 = 64 << 10;
 
-/// Connections to the database that stay free for pages.
-const SPARE_CONNECTIONS: u32 = 10;
+/// The part of the database's connections that stays free for pages, and the least.
+const SPARE_PART: u32 = 5;
+const SPARE_CONNECTIONS: u32 = 3;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -71,8 +73,17 @@ pub struct Room {
     pub memory_kb: Option<u64>,
     /// What one worker takes.
     pub worker_kb: u64,
-    /// Connections that the database could still accept.
-    pub connections: Option<u32>,
+    pub connections: Option<Connections>,
+}
+
+impl Room {
+    /// How many workers more the database has connections for: each job holds one.
+    fn connections_left(&self) -> u32 {
+        self.connections.map_or(u32::MAX, |it| {
+            let spare = (it.most / SPARE_PART).max(SPARE_CONNECTIONS);
+            it.free.saturating_sub(spare)
+        })
+    }
 }
 
 /// What keeps a crew from growing.
@@ -226,16 +237,16 @@ impl Scaler {
             let number = free.saturating_sub(SPARE_KB) / room.worker_kb.max(1);
             u32::try_from(number).unwrap_or(u32::MAX)
         });
-        let connections = room
-            .connections
-            .map_or(u32::MAX, |free| free.saturating_sub(SPARE_CONNECTIONS));
         let is_loaded = room.load.is_some_and(|load| load >= BUSIEST);
         let mut to = target;
         for (what, most) in [
             (HeldBy::Budget, share.min(left)),
             (HeldBy::Load, if is_loaded { before } else { u32::MAX }),
             (HeldBy::Memory, before.saturating_add(memory)),
-            (HeldBy::Connections, before.saturating_add(connections)),
+            (
+                HeldBy::Connections,
+                before.saturating_add(room.connections_left()),
+            ),
         ] {
             if most < to {
                 to = most;

@@ -12,6 +12,7 @@ use crate::gearman::server::Server;
 use crate::gearman::text::{Admin, FunctionStatus};
 use crate::worker::badge::this_host;
 use crate::worker::heartbeat::{self, Activity, WorkerStatus};
+use crate::worker::message::Connections;
 use crate::worker::scale::{Other, Room, Seen};
 
 /// How long a job server may take to answer.
@@ -30,6 +31,8 @@ pub struct Own {
     pub busy: u32,
     /// Jobs that the site's workers have ever begun here.
     pub begun: u64,
+    /// What the database had left when it was asked last.
+    connections: Option<Connections>,
     /// Their PHP processes.
     php: Vec<i32>,
 }
@@ -45,6 +48,11 @@ impl Own {
         Ok(Own {
             busy: u32::try_from(busy).unwrap_or(u32::MAX),
             begun: ended.saturating_add(busy as u64),
+            connections: all
+                .iter()
+                .filter_map(|one| one.database)
+                .max_by_key(|(at, _)| *at)
+                .map(|(_, connections)| connections),
             php: all.iter().filter_map(|one| one.php).collect(),
         })
     }
@@ -129,7 +137,7 @@ impl Watch {
             memory_kb: memory.and_then(|text| budget::meminfo(&text, "MemAvailable")),
             // PHP itself, and as much again for the job.
             worker_kb: taken.map_or(WORKER_KB, |kb| (2 * kb).max(LEAST_WORKER_KB)),
-            connections: None,
+            connections: own.connections,
         }
     }
 }

@@ -278,6 +278,7 @@ impl<'a> Worker<'a> {
                     let why = self.runtime.with_output(&why);
                     self.suspend(&why, self.job.is_some());
                 }
+                RunnerMessage::Connections(left) => self.heartbeat.set_database(left),
                 RunnerMessage::Opened(opened) => {
                     if let Some(job) = &mut self.job {
                         job.opened(opened);

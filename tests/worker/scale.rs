@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
 use serde_json::json;
 
-use super::lab::{Gearmand, Plan, Site, Worker, children, lab, wait_for};
+use super::lab::{Gearmand, Plan, Site, Worker, children, lab, run, wait_for};
 use super::real_plugins::{activate, bare};
 use super::software::{WP_GEARS_2_1, WP_MINIONS_3, WP_MINIONS_4};
 
@@ -256,6 +257,153 @@ fn soak_fifty_sites_of_which_one_is_noisy() {
         times[24], times[48]
     );
     assert!(times[48] < 1000, "{times:?}");
+}
+
+/// A database server of its own, which accepts few connections.
+struct SmallDatabase {
+    child: Child,
+    socket: PathBuf,
+}
+
+impl Drop for SmallDatabase {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl SmallDatabase {
+    /// With the site's tables, and the site with it.
+    fn of(site: &Site, most: u32) -> SmallDatabase {
+        let dir = lab().dir.join(format!("{}.db", site.name));
+        fs::create_dir(&dir).unwrap();
+        lab().give_away(&dir);
+        let (data, socket) = (dir.join("data"), dir.join("socket"));
+        run(lab().command("mariadb-install-db").args([
+            "--no-defaults",
+            "--skip-test-db",
+            "--auth-root-authentication-method=normal",
+            &format!("--datadir={}", data.display()),
+        ]));
+        let child = lab()
+            .command("/usr/sbin/mariadbd")
+            .args(["--no-defaults", "--skip-networking"])
+            .arg(format!("--max-connections={most}"))
+            .arg(format!("--datadir={}", data.display()))
+            .arg(format!("--socket={}", socket.display()))
+            .stdout(Stdio::null())
+            .stderr(fs::File::create(dir.join("log")).unwrap())
+            .spawn()
+            .unwrap();
+        lab().remember(child.id());
+        let this = SmallDatabase { child, socket };
+        wait_for(60, "the small database", || {
+            this.client("root", "SELECT 1").status().unwrap().success()
+        });
+        run(&mut this.client(
+            "root",
+            "CREATE DATABASE wp; CREATE USER wp IDENTIFIED BY 'wp'; GRANT ALL ON *.* TO wp",
+        ));
+        let prefix = site.name.replace('-', "_");
+        let tables = lab().sql(&format!("USE wp; SHOW TABLES LIKE '{prefix}\\_%'"));
+        let dump = run(Command::new("mariadb-dump")
+            .args(["--no-defaults", "-uroot", "wp"])
+            .args(tables.lines())
+            .arg(format!("--socket={}", lab().socket().display())));
+        let sql = dir.join("dump.sql");
+        fs::write(&sql, dump.stdout).unwrap();
+        let tables = fs::File::open(&sql).unwrap();
+        run(this.client("root", "").arg("--database=wp").stdin(tables));
+        let config = fs::read_to_string(site.dir.join("wp-config.php")).unwrap();
+        let (old, new) = (lab().socket(), &this.socket);
+        let config = config.replace(&old.display().to_string(), &new.display().to_string());
+        site.write("wp-config.php", &config);
+        this
+    }
+
+    fn client(&self, user: &str, text: &str) -> Command {
+        let mut command = Command::new("mariadb");
+        command
+            .args(["--no-defaults", "-N"])
+            .arg(format!("-u{user}"))
+            .arg(format!("--socket={}", self.socket.display()))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        if user != "root" {
+            command.arg("-pwp");
+        }
+        if !text.is_empty() {
+            command.args(["-e", text]);
+        }
+        command
+    }
+
+    /// Pages that are connected, until this is dropped.
+    fn pages(&self, count: usize) -> Pages {
+        let page = || self.client("wp", "SELECT SLEEP(600)").spawn().unwrap();
+        let pages = Pages((0..count).map(|_| page()).collect());
+        let seen = "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE USER = 'wp'";
+        wait_for(20, "the pages", || {
+            let mut client = self.client("root", seen);
+            let said = client.stdout(Stdio::piped()).output().unwrap().stdout;
+            String::from_utf8_lossy(&said).trim() == count.to_string()
+        });
+        pages
+    }
+}
+
+/// Clients of a database.
+struct Pages(Vec<Child>);
+
+impl Drop for Pages {
+    fn drop(&mut self) {
+        for child in &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+fn grows_when_the_database_has_connections(name: &str, limit_user: bool) {
+    let site = Site::new(name);
+    let database = SmallDatabase::of(&site, if limit_user { 100 } else { 14 });
+    if limit_user {
+        let limit = "GRANT USAGE ON *.* TO wp WITH MAX_USER_CONNECTIONS 14";
+        run(&mut database.client("root", limit));
+    }
+    site.add_sleeping(0..400, 100);
+    // With one job, 3 of 14 are left.
+    let pages = database.pages(10);
+    let _crew = crew(
+        &site,
+        &calm(name),
+        "--workers 1..4 --worker-budget 8 --scale-after 1",
+    );
+    wait_for(30, "the connections to be the limit", || {
+        held_by(&site) == "connections"
+    });
+    site.wait_for_log(5, "the database has too few free connections");
+    assert_eq!(wanted(&site), 1);
+    let shown = site.wp_gears(&["status", "--servers", &site.gearmand.server.to_string()]);
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(
+        shown.contains("the database has too few free connections"),
+        "{shown}"
+    );
+    drop(pages);
+    wait_for(30, "more workers", || wanted(&site) == 4);
+    site.wait_for_out(90, 400);
+    assert!(site.kept().is_empty(), "{:?}", site.kept());
+}
+
+#[test]
+fn a_crew_leaves_the_databases_connections_to_pages() {
+    grows_when_the_database_has_connections("scale-db", false);
+}
+
+#[test]
+fn a_crew_leaves_connections_of_the_databases_user_to_pages() {
+    grows_when_the_database_has_connections("scale-db-user", true);
 }
 
 #[test]

@@ -13,12 +13,16 @@ fn limits(min: u32, max: u32, budget: u32) -> Limits {
     }
 }
 
+fn free(most: u32, free: u32) -> Option<Connections> {
+    Some(Connections { most, free })
+}
+
 fn plenty() -> Room {
     Room {
         load: Some(0.1),
         memory_kb: Some(8 << 20),
         worker_kb: 64 << 10,
-        connections: Some(100),
+        connections: free(150, 100),
     }
 }
 
@@ -197,9 +201,19 @@ fn a_host_without_room_keeps_the_number_and_says_why() {
         (3, Some(HeldBy::Memory))
     );
     assert_eq!(
-        tight(&|room, _| room.connections = Some(10)),
+        tight(&|room, _| room.connections = free(150, 30)),
         (2, Some(HeldBy::Connections))
     );
+    assert_eq!(
+        tight(&|room, _| room.connections = free(150, 31)),
+        (3, Some(HeldBy::Connections))
+    );
+    // Where there are few, three stay free.
+    assert_eq!(
+        tight(&|room, _| room.connections = free(10, 3)),
+        (2, Some(HeldBy::Connections))
+    );
+    assert_eq!(tight(&|room, _| room.connections = free(10, 5)), (4, None));
     let others = Other {
         running: 6,
         waiting: 0,
@@ -257,7 +271,7 @@ fn seen() -> impl Strategy<Value = Seen> {
         load: Some(load as f32),
         memory_kb: Some(memory),
         worker_kb: 64 << 10,
-        connections: Some(connections),
+        connections: free(151, connections),
     });
     let others = proptest::collection::vec(other, 0..5);
     (0..20u32, 0..5000u64, 0..3000u64, others, room).prop_map(
