@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use wp_gears::worker::settings::CrewSettings;
 use wp_gears::worker::workers::Workers;
 
-use super::lab::{Site, Worker, children, lab, signal, sleep};
+use super::lab::{Site, Worker, children, lab, signal, sleep, wait_for};
 
 /// Jobs for each second, on average.
 const RATE: usize = 5;
@@ -104,6 +104,56 @@ fn soak() {
     let unexpected: Vec<_> = twice.iter().filter(|it| !at_risk.contains(*it)).collect();
     assert!(unexpected.is_empty(), "{unexpected:?}: {}", site.log());
     assert!(site.kept().is_empty(), "{:?}", site.kept());
+    crew.stop();
+}
+
+/// A job that runs longer than anything else waits, while everything changes around it:
+/// `WP_GEARS_SOAK_JOB=1200` is its length in seconds.
+#[test]
+#[ignore = "takes minutes"]
+fn soak_a_job_of_twenty_minutes() {
+    let seconds = std::env::var("WP_GEARS_SOAK_JOB").ok();
+    let seconds: u64 = seconds.map_or(1200, |text| text.parse().unwrap());
+    let site = Site::new("soak-job");
+    let program = lab().dir.join("lib/soak-job/wp-gears");
+    fs::create_dir_all(program.parent().unwrap()).unwrap();
+    fs::copy(lab().dir.join("lib/wp-gears"), &program).unwrap();
+    let mut settings = CrewSettings {
+        workers: Workers::fixed(2),
+        ..CrewSettings::default()
+    };
+    let crew = Worker::crew_of_program(&program, &site, &settings);
+    let start = Instant::now();
+    site.add("t_sleep", json!(["long", seconds * 1000]));
+    wait_for(60, "the job", || site.lines("begun").len() == 1);
+    let (mut round, mut jobs) = (0, vec![String::from("long")]);
+    while start.elapsed().as_secs() + 15 < seconds {
+        match round % 5 {
+            0 => settings.workers = Workers::fixed(4),
+            1 => settings.options.max_jobs = Some(50 + round),
+            2 => settings.workers = Workers::fixed(2),
+            3 => {
+                site.wp_gears(&["reload"]);
+            }
+            _ => replace(&program),
+        }
+        site.settings(&settings);
+        round += 1;
+        // The others work in the meantime.
+        jobs.push(round.to_string());
+        site.add("t_line", json!([round.to_string()]));
+        site.wait_for_out(60, jobs.len() - 1);
+        sleep(5000);
+    }
+    site.wait_for_out(120, jobs.len());
+    println!(
+        "a job of {seconds} s, {round} changes, {} other jobs",
+        jobs.len() - 1
+    );
+    assert_eq!(site.lines("begun").len(), 1, "{}", site.log());
+    site.assert_once(jobs);
+    assert!(site.kept().is_empty(), "{:?}", site.kept());
+    assert!(!site.log().contains("exited"), "{}", site.log());
     crew.stop();
 }
 
