@@ -49,7 +49,7 @@ fn soak() {
             1 => replace(&program),
             2 => settings.options.max_jobs = Some(50 + round as u64),
             3 => {
-                let out = site.out();
+                let out = ended(&site);
                 if let Some(member) = children(crew.pid()).first() {
                     signal(*member, "KILL");
                     members_killed += 1;
@@ -59,7 +59,7 @@ fn soak() {
             }
             4 => settings.workers = Workers::fixed(1),
             5 => {
-                let out = site.out();
+                let out = ended(&site);
                 site.gearmand.kill();
                 servers_killed += 1;
                 sleep(300);
@@ -155,6 +155,14 @@ fn soak_a_job_of_twenty_minutes() {
     assert!(site.kept().is_empty(), "{:?}", site.kept());
     assert!(!site.log().contains("exited"), "{}", site.log());
     crew.stop();
+}
+
+/// The jobs that have ended, without those whose end the job server may not know yet: a
+/// kill takes the news with it.
+fn ended(site: &Site) -> Vec<String> {
+    let out = site.out();
+    sleep(200);
+    out
 }
 
 /// The jobs that have begun, and had not ended when there were these lines.
