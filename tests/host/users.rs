@@ -141,6 +141,32 @@ fn what_a_site_says_of_itself_decides_nothing_for_root() {
 }
 
 #[test]
+fn a_sites_own_php_that_is_broken_is_that_sites_trouble() {
+    let host = ready_host("broken-php");
+    site::add(&host, OTHER, "bert", "second.test").unwrap();
+    // Root's, and it says where its settings are; with them, it does not start.
+    host.shell(
+        "mkdir -p /opt/php/bin /opt/php/etc/conf.d
+         printf '#!/bin/sh\ncase $* in *SCAN_DIR*) exec echo /opt/php/etc/conf.d;; esac\necho broken >&2; exit 254\n' >/opt/php/bin/php
+         chmod 755 /opt/php/bin/php",
+    )
+    .ok();
+    let file = format!(
+        "[[site]]\ndir = \"{FOLDER}\"\n\n[[site]]\ndir = \"{OTHER}\"\nphp = \"/opt/php/bin/php\"\n"
+    );
+    host.put("/etc/wp-gears.toml", &file, 0o644).unwrap();
+    let archive = ["--extension-archive", "/root/gearman.tgz"];
+    for (verb, more) in [("plan", &[][..]), ("setup", &["--yes"]), ("plan", &archive)] {
+        phase(verb);
+        let out = host.run(&[&["wp-gears", verb], more].concat()).exits(1);
+        assert!(out.stderr.contains("error: second: "), "{out}");
+        assert!(out.stderr.contains("/opt/php/bin/php"), "{out}");
+        assert!(!out.stderr.contains("error: site: "), "{out}");
+    }
+    jobs_run(&Site::first(&host), 3);
+}
+
+#[test]
 fn two_owners_under_one_pool_are_told_what_that_means() {
     let host = ready_host("one-pool");
     site::add(&host, OTHER, "www-data", "second.test").unwrap();
