@@ -96,12 +96,19 @@ const SINCE: &str = "add_action( 't_since', function ( $args ) { out( (int) ( 10
 
 /// The longest time between submission and start, in milliseconds, of so many single jobs.
 fn slowest(site: &Site, jobs: usize) -> u64 {
-    for n in 1..=jobs {
+    let before = site.lines("since").len();
+    for n in before + 1..=before + jobs {
         site.php("wp_async_task_add( 't_since', array( microtime( true ) ) );");
         wait_for(20, "a single job", || site.lines("since").len() == n);
     }
-    let times = site.lines("since");
+    let times = site.lines("since").split_off(before);
     times.iter().map(|ms| ms.parse().unwrap()).max().unwrap()
+}
+
+/// A second, unless jobs of a site that has the host for itself take a quarter of that,
+/// as other tests run.
+fn at_most(alone: u64) -> u64 {
+    (4 * alone).max(1000)
 }
 
 /// Seconds from the start of a burst until all members work, and from its end until
@@ -196,6 +203,7 @@ fn a_crew_of_its_own_starts_jobs_while_another_uses_the_budget() {
         site.add("t_line", json!(["first"]));
         site.wait_for_out(30, 1);
     }
+    let alone = slowest(&other, 5);
     noisy.add_sleeping(0..1_000, 200);
     wait_for(20, "the whole budget", || wanted(&noisy) == 4);
     wait_for(10, "the budget to be the limit", || {
@@ -203,10 +211,10 @@ fn a_crew_of_its_own_starts_jobs_while_another_uses_the_budget() {
     });
     // A job now and then starts at once.
     let slowest = slowest(&other, 5);
-    println!("the other site's jobs start after {slowest} ms at most");
-    // Less than a second on a host that runs no other tests at the same time.
-    assert!(slowest < 3000, "{slowest}");
-    assert_eq!(wanted(&noisy), 4);
+    println!("the other site's jobs start after {slowest} ms at most, and {alone} ms alone");
+    assert!(slowest < at_most(alone), "{slowest} {alone}");
+    // It may have given up one while a job of the other waited.
+    wait_for(30, "the whole budget", || wanted(&noisy) == 4);
     // Many get half of the budget.
     other.add_sleeping(0..200, 200);
     wait_for(20, "equal parts", || {
@@ -219,44 +227,70 @@ fn a_crew_of_its_own_starts_jobs_while_another_uses_the_budget() {
     noisy.wait_for_out(120, 1_001);
 }
 
+#[test]
+fn jobs_of_asleep_sites_start_while_one_is_noisy() {
+    fleet("scale-few", 6, 2_000);
+}
+
 /// Some minutes, most of them to make the sites.
 #[test]
 #[ignore]
 fn soak_fifty_sites_of_which_one_is_noisy() {
+    fleet("scale-fleet", 50, 6_000);
+}
+
+/// So many sites, all of them asleep, until one has so many jobs.
+fn fleet(name: &str, count: usize, jobs: usize) {
     let server = Gearmand::new(None);
-    let made = (0..50).map(|n| {
+    let made = (0..count).map(|n| {
         Site::with(
-            &format!("scale-fleet-{n}"),
+            &format!("{name}-{n}"),
             Plan {
                 server: Some(server.server.clone()),
                 jobs: SINCE.into(),
+                // Without the time for jobs that are not sealed.
+                plain: true,
                 ..Plan::default()
             },
         )
     });
     let sites: Vec<Site> = made.collect();
-    let proc = calm("scale-fleet");
+    let proc = calm(name);
     let options = "--workers 1..8 --worker-budget 8 --idle-timeout 2";
     let crews = sites.iter().map(|site| crew(site, &proc, options));
     let _crews: Vec<Worker> = crews.collect();
     for site in &sites {
         site.add("t_line", json!(["first"]));
     }
-    for site in &sites {
-        site.wait_for_out(60, 1);
-        wait_for(30, "sleep", || wanted(site) == 0);
-    }
     let (noisy, others) = sites.split_first().unwrap();
-    noisy.add_sleeping(0..3_000, 200);
-    wait_for(20, "all workers of the noisy site", || wanted(noisy) == 8);
-    let mut times: Vec<u64> = others.iter().map(|site| slowest(site, 1)).collect();
-    assert_eq!(wanted(noisy), 8);
-    times.sort_unstable();
+    let all_sleep = || {
+        for site in &sites {
+            site.wait_for_out(60, 1);
+            wait_for(60, "sleep", || wanted(site) == 0);
+        }
+    };
+    let measure = || -> Vec<u64> {
+        let mut times: Vec<u64> = others.iter().map(|site| slowest(site, 1)).collect();
+        times.sort_unstable();
+        times
+    };
+    all_sleep();
+    let alone = measure();
+    all_sleep();
+    noisy.add_sleeping(0..jobs, 200);
+    wait_for(60, "all workers of the noisy site", || wanted(noisy) == 8);
+    let times = measure();
+    assert!(noisy.out().len() <= jobs, "it was over too early");
+    let (middle, last) = (times.len() / 2, times.len() - 1);
     println!(
-        "49 sites whose PHP has to start first: their jobs begin after {} ms (median), {} ms (slowest)",
-        times[24], times[48]
+        "{} sites whose PHP has to start first: their jobs begin after {} ms (median), {} ms (slowest); without the noisy one {} ms, {} ms",
+        times.len(),
+        times[middle],
+        times[last],
+        alone[middle],
+        alone[last]
     );
-    assert!(times[48] < 1000, "{times:?}");
+    assert!(times[last] < at_most(alone[last]), "{times:?} {alone:?}");
 }
 
 /// A database server of its own, which accepts few connections.
