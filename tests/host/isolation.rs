@@ -3,9 +3,11 @@
 
 use std::time::{Duration, Instant};
 
-use crate::harness::{Host, Image, Out, Release, Shape, Site, site};
+use crate::harness::{Host, Image, Out, Release, Shape, Site, rhel, site};
 use crate::phase::phase;
-use crate::support::{daemons, everything, jobs_run, none, packages_with, ready_host, wp_gears};
+use crate::support::{
+    daemons, everything, host_of, jobs_run, none, packages_with, ready_host, refused, wp_gears,
+};
 
 const ALICE: &str = "/srv/alice";
 const BOB: &str = "/srv/bob";
@@ -379,4 +381,17 @@ fn isolation_is_refused_with_what_is_missing() {
     with(&["--listen", "10.0.0.1"], 2, "--listen 127.0.0.1");
     with(&["--role", "server,worker"], 2, "on one host");
     with(&["--queue", "mysql"], 2, "--queue sqlite");
+}
+
+#[test]
+fn without_nftables_in_the_repositories_isolation_is_refused() {
+    let host = host_of(&rhel::with_packages().unwrap(), "unisolated-el");
+    let words = ["wp-gears", "setup", "--site", site::FOLDER, "--yes"];
+    let isolated = [&words[..], &["--isolation", "owner"]].concat();
+    phase("on a host without wp-gears");
+    refused(&host, &isolated, 1, &["nftables"]);
+    phase("on one whose jobs run");
+    host.run(&words).exits(0);
+    refused(&host, &isolated, 1, &["nftables"]);
+    jobs_run(&Site::first(&host), 3);
 }
