@@ -105,7 +105,8 @@ final class WP_Gears_Database {
 	/** Another job is about to begin, in this process or in one that it forks. */
 	public static function before_job() {
 		$now         = microtime( true );
-		self::$tells = abs( $now - self::$told ) > self::TELLS;
+		// The clock may have been set back.
+		self::$tells = $now < self::$told || $now - self::$told > self::TELLS;
 		self::$told  = self::$tells ? $now : self::$told;
 	}
 
