@@ -266,12 +266,14 @@ impl Host {
         Ok(names)
     }
 
-    /// Whether a folder contains anything but folders, this many levels deep.
-    pub fn has_files(&self, path: &Path, levels: usize) -> Result<bool> {
+    /// Whether a folder contains anything but folders, this many levels deep. Not counted
+    /// is what folders of the name `but` contain.
+    pub fn has_files(&self, path: &Path, levels: usize, but: &str) -> Result<bool> {
         for name in self.list(path)? {
-            let below = path.join(name);
+            let below = path.join(&name);
             match self.look(&below)? {
-                Node::Directory(_) if levels <= 1 || !self.has_files(&below, levels - 1)? => {}
+                Node::Directory(_) if levels <= 1 || name == but => {}
+                Node::Directory(_) if !self.has_files(&below, levels - 1, but)? => {}
                 Node::Absent => {}
                 _ => return Ok(true),
             }

@@ -14,6 +14,7 @@ use crate::resource::{
     Change, Company, Inverse, Phase, Place, Resource, ResourceId, Revert, RevertContext, Reverted,
     State, Verb,
 };
+use crate::worker::store::MARKS;
 
 /// How deep jobs are below the folders that keep them.
 const JOB_LEVELS: usize = 4;
@@ -120,7 +121,7 @@ impl Revert for DirectoryInverse {
         let is_queue = is_new && path.starts_with(queue);
         let failed = Path::new(BASE).join("failed");
         let has_jobs = is_new && (is_queue || path.starts_with(&failed));
-        if has_jobs && !context.purge && host.has_files(path, JOB_LEVELS)? {
+        if has_jobs && !context.purge && host.has_files(path, JOB_LEVELS, MARKS)? {
             return Ok(if is_queue {
                 let queue = path.display();
                 Reverted::kept(format!(

@@ -19,7 +19,7 @@ use crate::worker::plain;
 mod ledger;
 mod waiting;
 
-pub use ledger::{Batch, Kept, Ledger, Schedule, has_table, why_not_shared};
+pub use ledger::{Batch, Kept, Ledger, MARKS, Schedule, has_table, why_not_shared};
 pub use waiting::{Claim, MAX_LIMITED};
 use waiting::{Name, due};
 

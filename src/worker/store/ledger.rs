@@ -31,7 +31,8 @@ const MAX_SHARED: usize = 4 << 20;
 const BATCH: usize = 4 << 20;
 const MOST: usize = 100;
 
-const FOLDER: &str = "table";
+/// Says which jobs the table has, and is of no use without them.
+pub const MARKS: &str = "table";
 const FAILED: &str = "failed";
 const HOST: &str = "host";
 const LOOK: &str = "look";
@@ -93,11 +94,11 @@ impl Ledger {
     /// `grace`: how late a retry has to be for another host to take it, in milliseconds.
     pub fn open(failed: &Path, grace: u64) -> io::Result<Ledger> {
         let store = JobStore::open(failed)?;
-        match rustix::fs::mkdirat(&store.failed, FOLDER, Mode::from(0o700)) {
+        match rustix::fs::mkdirat(&store.failed, MARKS, Mode::from(0o700)) {
             Ok(()) | Err(rustix::io::Errno::EXIST) => {}
             Err(e) => return Err(e.into()),
         }
-        let marks = folder(&store.failed, FOLDER)?;
+        let marks = folder(&store.failed, MARKS)?;
         let host = host(&marks)?;
         Ok(Ledger {
             store,
@@ -111,7 +112,7 @@ impl Ledger {
     /// When the site's table has to be looked at, if its workers know.
     pub fn schedule_of(failed: &Path) -> Option<Schedule> {
         let failed = folder(CWD, failed).ok()?;
-        schedule(&folder(&failed, FOLDER).ok()?)
+        schedule(&folder(&failed, MARKS).ok()?)
     }
 
     pub fn schedule(&self) -> Option<Schedule> {
@@ -419,7 +420,7 @@ impl Ledger {
 /// Why the site's database does not take jobs, if it refused some. The worker user's word.
 pub fn why_not_shared(failed: &Path) -> Option<String> {
     let failed = folder(CWD, failed).ok()?;
-    let table = folder(&failed, FOLDER).ok()?;
+    let table = folder(&failed, MARKS).ok()?;
     let mut text = String::new();
     plain::open_in(&table, WHY)
         .ok()?
@@ -431,7 +432,7 @@ pub fn why_not_shared(failed: &Path) -> Option<String> {
 
 /// Whether this host's workers have seen the table. The worker user's word.
 pub fn has_table(failed: &Path) -> bool {
-    let table = folder(CWD, failed).and_then(|failed| folder(&failed, FOLDER));
+    let table = folder(CWD, failed).and_then(|failed| folder(&failed, MARKS));
     table.is_ok_and(|table| plain::open_in(&table, MADE).is_ok())
 }
 
