@@ -48,7 +48,7 @@ const IDENTIFY: Duration = Duration::from_secs(10);
 const FACTS: Duration = Duration::from_secs(15);
 /// How long a page may take to drop files from its opcode cache: removal waits for it, and
 /// has other ways.
-const FORGET: Duration = Duration::from_secs(5);
+const FORGET: Duration = Duration::from_secs(3);
 /// How long PHP may take, not counting the wait for the job.
 const PROVE: Duration = Duration::from_secs(30);
 
