@@ -162,6 +162,9 @@ pub fn everything(host: &Host) -> Tree {
     // Files of idle workers come and go there.
     tree.without("/var/lib/wp-gears/cache")
         .without("/var/lib/wp-gears/run")
+        // When workers last looked at their table.
+        .without("/var/lib/wp-gears/failed/site/table")
+        .without("/var/lib/wp-gears/failed/second/table")
 }
 
 /// The daemons and workers, identified so that restarts are detected.
