@@ -65,6 +65,8 @@ impl Controller {
             .env("PATH", path)
             .env("LC_ALL", "C.UTF-8");
         command.env("HOME", self.home.path()).env("NO_COLOR", "1");
+        // The plugins are in the sources.
+        command.env("PYTHONDONTWRITEBYTECODE", "1");
         command.current_dir(self.home.path()).stdin(Stdio::null());
         command
     }
