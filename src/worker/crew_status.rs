@@ -74,6 +74,16 @@ impl Drop for CrewReport {
     }
 }
 
+/// This many ends of a member right after its start are no accident.
+const IN_A_ROW: u32 = 3;
+
+/// How often in a row a member of these crews ended right after its start, if that is no
+/// accident.
+pub fn keeps_ending(crews: &[CrewStatus]) -> Option<u32> {
+    let failures = crews.iter().map(|crew| crew.failures).max()?;
+    (failures >= IN_A_ROW).then_some(failures)
+}
+
 /// The running crews of a site: one, or none.
 pub fn read(run: &Path) -> io::Result<Vec<CrewStatus>> {
     status_file::read(run)

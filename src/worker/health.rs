@@ -9,15 +9,12 @@ use crate::gearman::server::Server;
 use crate::gearman::text::Admin;
 use crate::worker::Paths;
 use crate::worker::badge::Badge;
-use crate::worker::crew_status;
+use crate::worker::crew_status::{self, CrewStatus};
 use crate::worker::heartbeat::{self, Activity, WorkerStatus};
 use crate::worker::options::WorkerArgs;
 
 /// How long a job server may take for its answer.
 const LIMIT: Duration = Duration::from_secs(2);
-
-/// So many members in a row that ended soon after their start are no accident.
-const KEEP_ENDING: u32 = 3;
 
 /// Prints one line and returns if all is well.
 ///
@@ -27,8 +24,7 @@ pub(super) fn run(args: &WorkerArgs, paths: &Paths) -> anyhow::Result<()> {
     let what = || format!("use the workers of {}", args.name);
     let workers = heartbeat::read(&paths.run).map_err(|e| Problem::new(what(), e))?;
     let crews = crew_status::read(&paths.run).map_err(|e| Problem::new(what(), e))?;
-    let failures = crews.iter().map(|crew| crew.failures).max().unwrap_or(0);
-    if let Some(why) = why_not(&workers, crews.len(), failures) {
+    if let Some(why) = why_not(&workers, &crews) {
         return Err(Problem::new(what(), why)
             .help("the worker's log has the reason")
             .into());
@@ -60,8 +56,8 @@ pub(super) fn run(args: &WorkerArgs, paths: &Paths) -> anyhow::Result<()> {
 }
 
 /// Why these workers could not run a job, if so.
-fn why_not(workers: &[WorkerStatus], crews: usize, failures: u32) -> Option<String> {
-    if failures >= KEEP_ENDING {
+fn why_not(workers: &[WorkerStatus], crews: &[CrewStatus]) -> Option<String> {
+    if crew_status::keeps_ending(crews).is_some() {
         return Some("they end soon after they start".into());
     }
     let broken = |one: &&WorkerStatus| one.activity == Activity::Broken;
@@ -69,7 +65,7 @@ fn why_not(workers: &[WorkerStatus], crews: usize, failures: u32) -> Option<Stri
         let why = one.why.as_deref();
         return Some(why.unwrap_or("PHP cannot load the site").to_owned());
     }
-    (workers.is_empty() && crews == 0).then(|| "none runs".into())
+    (workers.is_empty() && crews.is_empty()).then(|| "none runs".into())
 }
 
 /// Whether the job server knows a worker of the site on this host.
@@ -89,6 +85,7 @@ fn knows(server: &Server, name: &str) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::worker::workers::Workers;
 
     fn worker(activity: Activity, why: Option<&str>) -> WorkerStatus {
         let mut status: WorkerStatus = serde_json::from_str(
@@ -102,13 +99,23 @@ mod tests {
 
     #[test]
     fn the_reason_is_that_of_the_worker_that_cannot() {
+        let crew = |failures| CrewStatus {
+            pid: 2,
+            settings: None,
+            wanted: 1,
+            asleep: false,
+            range: Workers::fixed(1),
+            held_by: None,
+            failures,
+        };
         let idle = worker(Activity::Idle, None);
-        assert_eq!(why_not(std::slice::from_ref(&idle), 1, 0), None);
+        assert_eq!(why_not(std::slice::from_ref(&idle), &[crew(0)]), None);
         // A crew that starts has no members yet.
-        assert_eq!(why_not(&[], 1, 0), None);
-        assert_eq!(why_not(&[], 0, 0).unwrap(), "none runs");
+        assert_eq!(why_not(&[], &[crew(0)]), None);
+        assert_eq!(why_not(&[], &[]).unwrap(), "none runs");
         let broken = worker(Activity::Broken, Some("no database"));
-        assert_eq!(why_not(&[idle, broken], 1, 0).unwrap(), "no database");
-        assert!(why_not(&[], 1, KEEP_ENDING).unwrap().contains("end soon"));
+        let why = why_not(&[idle, broken], &[crew(2)]);
+        assert_eq!(why.unwrap(), "no database");
+        assert!(why_not(&[], &[crew(3)]).unwrap().contains("end soon"));
     }
 }

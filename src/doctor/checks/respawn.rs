@@ -20,8 +20,6 @@ const LOG: i32 = 16 << 10;
 /// This many exits of a group at the end of the log, and a worker this young.
 const MANY: usize = 5;
 const YOUNG: Duration = Duration::from_secs(30);
-/// This many ends of a member right after its start.
-const IN_A_ROW: u32 = 3;
 
 fn run(context: &Context) -> Vec<Finding> {
     if !context.has_role(Role::Worker) {
@@ -53,7 +51,6 @@ fn run(context: &Context) -> Vec<Finding> {
         });
         let run = Paths::new(Path::new(BASE), &site.name).run;
         let crews = crew_status::read(&run).unwrap_or_default();
-        let failures = crews.iter().map(|crew| crew.failures).max().unwrap_or(0);
         let help = || {
             format!(
                 "see {LOGS}/{}.log and '{}'",
@@ -65,7 +62,7 @@ fn run(context: &Context) -> Vec<Finding> {
             let what =
                 format!("its program exited {exits} times recently, and has just started again");
             Finding::failed(what, help())
-        } else if failures >= IN_A_ROW {
+        } else if let Some(failures) = crew_status::keeps_ending(&crews) {
             let what =
                 format!("a worker exited {failures} times in a row within seconds of its start");
             Finding::failed(what, help())
