@@ -369,8 +369,8 @@ final class WP_Gears_Ask {
 		global $wpdb;
 
 		$wpdb->suppress_errors( true );
-		$table = $wpdb->base_prefix . 'wp_gears_jobs';
-		$row   = $wpdb->get_row( "SELECT COALESCE( SUM( state = 1 ), 0 ) AS failed, COALESCE( SUM( state = 0 ), 0 ) AS waiting FROM `$table`" );
+		$table = WP_Gears_Identity::table();
+		$row   = $wpdb->get_row( "SELECT COALESCE( SUM( state = 1 ), 0 ) AS failed, COALESCE( SUM( state = 0 ), 0 ) AS waiting FROM $table" );
 		return $row ? array( 'failed' => (int) $row->failed, 'waiting' => (int) $row->waiting ) : null;
 	}
 
@@ -378,8 +378,8 @@ final class WP_Gears_Ask {
 		global $wpdb;
 
 		$wpdb->suppress_errors( true );
-		$table = $wpdb->base_prefix . 'wp_gears_jobs';
-		if ( false === $wpdb->query( "DROP TABLE IF EXISTS `$table`" ) ) {
+		$table = WP_Gears_Identity::table();
+		if ( false === $wpdb->query( "DROP TABLE IF EXISTS $table" ) ) {
 			return array( 'error' => "cannot drop the table $table: " . $wpdb->last_error );
 		}
 		return array( 'answer' => array( 'jobs' => null ) );

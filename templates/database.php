@@ -115,8 +115,8 @@ final class WP_Gears_Database {
 	 * need. A user may have fewer than all.
 	 */
 	public static function tell() {
-		global $wpdb;
-		if ( ! self::$tells || ! is_object( $wpdb ) || empty( $wpdb->dbh ) || ! $wpdb->dbh instanceof mysqli || property_exists( $wpdb, 'dbhs' ) ) {
+		$connection = self::$tells ? WP_Gears_Identity::connection() : null;
+		if ( ! $connection ) {
 			return;
 		}
 		self::$tells = false;
@@ -127,8 +127,8 @@ final class WP_Gears_Database {
 		);
 		$told = null;
 		foreach ( $counts as $limit => $count ) {
-			$most = (int) WP_Gears_Identity::ask( $wpdb->dbh, "SELECT $limit", 0 );
-			$used = $most > 0 ? WP_Gears_Identity::ask( $wpdb->dbh, $count, 1 ) : null;
+			$most = (int) WP_Gears_Identity::ask( $connection, "SELECT $limit", 0 );
+			$used = $most > 0 ? WP_Gears_Identity::ask( $connection, $count, 1 ) : null;
 			$free = max( 0, $most - (int) $used );
 			if ( null !== $used && ( null === $told || $free < $told['free'] ) ) {
 				$told = array( 'most' => $most, 'free' => $free );

@@ -1,6 +1,7 @@
 <?php
 /**
- * Which database the site uses, so that hosts with the same site can be told from copies of it.
+ * Which database the site uses, so that hosts with the same site can be told from copies of it, and the table in it that
+ * is ours.
  */
 
 if ( ! defined( 'DOING_ASYNC' ) && ! defined( 'WP_GEARS_ASK' ) ) {
@@ -19,12 +20,26 @@ final class WP_Gears_Identity {
 	public static function database() {
 		global $wpdb;
 
-		if ( ! is_object( $wpdb ) || empty( $wpdb->dbh ) || ! $wpdb->dbh instanceof mysqli || property_exists( $wpdb, 'dbhs' ) || ! defined( 'DB_NAME' ) ) {
+		$connection = self::connection();
+		if ( ! $connection || ! defined( 'DB_NAME' ) ) {
 			return '';
 		}
-		$server = self::server( $wpdb->dbh );
+		$server = self::server( $connection );
 		$of     = array( 'wp-gears: database', $server, DB_NAME, (string) $wpdb->base_prefix );
 		return $server ? substr( hash( 'sha256', json_encode( $of ) ), 0, 12 ) : '';
+	}
+
+	/** The connection to the one server that the site uses, or null. */
+	public static function connection() {
+		global $wpdb;
+		$is_one = is_object( $wpdb ) && ! empty( $wpdb->dbh ) && $wpdb->dbh instanceof mysqli && ! property_exists( $wpdb, 'dbhs' );
+		return $is_one ? $wpdb->dbh : null;
+	}
+
+	/** The table of failed jobs and retries, quoted. See store.php. */
+	public static function table() {
+		global $wpdb;
+		return '`' . $wpdb->base_prefix . 'wp_gears_jobs`';
 	}
 
 	private static function server( mysqli $database ) {

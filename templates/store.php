@@ -57,7 +57,7 @@ final class WP_Gears_Store {
 			$wpdb->send_reads_to_masters();
 		}
 		$answer = array( 'put' => array(), 'gone' => array(), 'lost' => array(), 'absent' => array(), 'take' => array(), 'next' => null, 'claimed' => false, 'error' => '' );
-		$table  = self::table();
+		$table  = WP_Gears_Identity::table();
 		if ( false === $wpdb->query( "SELECT id FROM $table LIMIT 1" ) ) {
 			if ( ! $order['put'] ) {
 				// Nobody has stored a job yet.
@@ -90,11 +90,6 @@ final class WP_Gears_Store {
 			$answer['claimed'] = self::claim( $table, $order );
 		}
 		return $order['look'] ? self::look( $table, $order, $answer ) : $answer;
-	}
-
-	public static function table() {
-		global $wpdb;
-		return '`' . $wpdb->base_prefix . 'wp_gears_jobs`';
 	}
 
 	/** The payload is what the job server had: a sealed one stays sealed. */

@@ -17,6 +17,7 @@ use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, fsync, openat, unlinkat};
 
+use crate::worker::badge::this_host;
 use crate::worker::message::{StoreAnswer, StoreClaim, StoreOrder, StoredJob, TakenJob, unhex};
 use crate::worker::plain;
 use crate::worker::store::waiting::Name;
@@ -481,9 +482,7 @@ fn host(marks: &OwnedFd) -> io::Result<String> {
             }
         }
     };
-    let name: String = rustix::system::uname()
-        .nodename()
-        .to_string_lossy()
+    let name: String = this_host()
         .chars()
         .filter(|c| c.is_ascii_alphanumeric() || "-._".contains(*c))
         .take(64)
