@@ -261,10 +261,13 @@ fn host_with(good_sites: usize) -> Host {
 /// The short form, with the site that costs the most time.
 #[test]
 fn a_site_that_waits_forever_holds_up_no_other() {
-    let host = host_with(4);
+    let host = host_with(5);
     let kinds = hostilities();
     let waits = &kinds[0];
     let mut judge = Judge::default();
+
+    phase("packages and what sites share");
+    on(&host, SETUP, 4..5, false).exits(0);
 
     phase("the first setup, of two sites without it and of two with it");
     let usual = on(&host, SETUP, 0..2, false).exits(0);
@@ -299,7 +302,7 @@ fn a_site_that_waits_forever_holds_up_no_other() {
 #[test]
 #[ignore = "takes ten minutes on a busy machine"]
 fn one_site_does_not_hold_up_twenty() {
-    let host = host_with(GOOD);
+    let host = host_with(GOOD + 1);
     host.put("/srv/tarpits.py", TARPITS, 0o644).unwrap();
     let listen = "setsid python3 /srv/tarpits.py </dev/null >/dev/null 2>&1 &
         while ! test -e /srv/tarpits; do sleep 0.1; done";
@@ -308,6 +311,9 @@ fn one_site_does_not_hold_up_twenty() {
     let waits = &kinds[0];
     let mut judge = Judge::default();
     let half = GOOD / 2;
+
+    phase("packages and what sites share");
+    on(&host, SETUP, GOOD..GOOD + 1, false).exits(0);
 
     phase("the first setup, of ten sites without it and of ten with it");
     let usual = on(&host, SETUP, 0..half, false).exits(0);
@@ -334,5 +340,11 @@ fn one_site_does_not_hold_up_twenty() {
         host.shell("pkill -KILL -u hostile sleep || true").ok();
     }
     all_run_jobs(&host, 0..GOOD);
+
+    phase("the removal, of ten sites without it and of ten with it");
+    let usual = on(&host, REMOVE, 0..half, false).exits(0);
+    as_owner(&host, &waits.plant);
+    let out = on(&host, REMOVE, half..GOOD, true).exits(0);
+    judge.see((waits.name, "remove"), &out, &usual, LONGER, false);
     assert!(judge.wrong.is_empty(), "{}", judge.wrong.join("\n\n"));
 }
