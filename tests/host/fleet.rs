@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::harness::{Host, Out, Site, Switch, site};
 use crate::phase::phase;
-use crate::support::ready_host;
+use crate::support::{ready_host, until};
 
 const SERVER: u8 = 1;
 const WEB: u8 = 2;
@@ -109,20 +109,6 @@ fn each_role_proves_its_part() {
     switch.cut(WORKER, true).unwrap();
     web.run(&["wp-gears", "doctor", "job"]);
     switch.cut(WORKER, false).unwrap();
-}
-
-/// Waits until something is so.
-#[track_caller]
-fn until(limit: u64, what: &str, mut is_so: impl FnMut() -> bool) -> Duration {
-    let began = Instant::now();
-    while !is_so() {
-        assert!(
-            began.elapsed().as_secs() < limit,
-            "{what}: not in {limit} s"
-        );
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    began.elapsed()
 }
 
 /// Both hosts' jobs, in order.

@@ -1,10 +1,10 @@
 //! Sealed jobs on a host: a local user without a site can submit and read none.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::harness::{Host, Site, site};
 use crate::phase::phase;
-use crate::support::{SECOND, add_second, jobs_run, on_both, on_site, ready_host};
+use crate::support::{SECOND, add_second, jobs_run, on_both, on_site, ready_host, until};
 
 /// What a local user can send: 100 jobs to a function, in the sites' own format.
 const INJECT: &str = r#"<?php
@@ -18,15 +18,6 @@ echo 'submitted';"#;
 const TRACE: &str = "strace -f -qq -e trace=read,recvfrom,sendto,write -s 100000 -o /root/trace -p $(pidof gearmand) >/dev/null 2>&1 </dev/null &
     echo $! >/root/strace.pid
     timeout 20 sh -c 'until grep -q TracerPid:.[1-9] /proc/$(pidof gearmand)/status; do :; done'";
-
-#[track_caller]
-fn wait_until(seconds: u64, mut done: impl FnMut() -> bool) {
-    let began = Instant::now();
-    while !done() {
-        assert!(began.elapsed().as_secs() < seconds, "waited {seconds} s");
-        std::thread::sleep(Duration::from_millis(200));
-    }
-}
 
 fn has_only_sealed(host: &Host, name: &str) -> bool {
     let marker = format!("/var/lib/wp-gears/run/{name}/seal-only");
@@ -91,7 +82,7 @@ fn nobody_else_submits_or_reads_a_sites_jobs() {
     assert!(!packets.contains(secret) && !packets.contains("test_job"));
 
     phase("only sealed jobs");
-    wait_until(150, || {
+    until(150, "both sites run only sealed jobs", || {
         has_only_sealed(&host, "site") && has_only_sealed(&host, "second")
     });
     let doctor = host.run(&["wp-gears", "doctor", "seal"]).exits(0);
@@ -102,7 +93,7 @@ fn nobody_else_submits_or_reads_a_sites_jobs() {
     for (site, name) in sites.iter().zip(["site", "second"]) {
         site.forget_done();
         inject(&host, site.folder);
-        wait_until(120, || {
+        until(120, "all are refused", || {
             let log = format!("/var/log/wp-gears/{name}.log");
             host.read(&log).unwrap().matches(" refused: ").count() == 100
         });

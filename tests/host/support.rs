@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
@@ -28,6 +28,20 @@ pub fn fresh_host(name: &str) -> Host {
 /// A host with a site and our packages, without any configuration; saves time.
 pub fn ready_host(name: &str) -> Host {
     host_of(&Image::with_packages(Release::Bookworm).unwrap(), name)
+}
+
+/// Waits until something is so, for at most so many seconds.
+#[track_caller]
+pub fn until(limit: u64, what: &str, mut is_so: impl FnMut() -> bool) -> Duration {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(
+            began.elapsed().as_secs() < limit,
+            "{what}: not in {limit} s"
+        );
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    began.elapsed()
 }
 
 /// A folder with one of Debian's packages and what it needs, for apt.

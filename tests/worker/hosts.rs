@@ -1,12 +1,10 @@
 //! Several worker hosts of a site: what one has kept, the others have too.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use serde_json::{Value, json};
-use wp_gears::site::ask::Target;
-use wp_gears::site::plugins::BUNDLED;
 
 use super::lab::{Plan, Site, Worker, lab, run, wait_for};
 
@@ -144,14 +142,7 @@ fn the_next_host_has_what_a_vanished_one_had() {
     drop(workers);
     // remove says what is in it, and takes it out.
     let user = lab().user();
-    let target = Target {
-        dir: &site.dir,
-        php: Path::new("/usr/bin/php"),
-        user: &user,
-        plugin: &BUNDLED,
-        cache: None,
-        host: None,
-    };
+    let target = site.target(&user);
     let host = wp_gears::host::Host::new(None).unwrap();
     let in_it = target.stored_jobs(&host).unwrap().unwrap();
     assert_eq!(in_it.to_string(), "20 failed, 0 waiting for a retry");

@@ -1,13 +1,10 @@
 //! What a job sees of the request, and what ends the loading of a site.
 
 use std::fs;
-use std::path::Path;
 
 use serde_json::json;
 use wp_gears::base::problem::Problem;
 use wp_gears::host::Host;
-use wp_gears::site::ask::Target;
-use wp_gears::site::plugins::BUNDLED;
 
 use super::lab::{Plan, Site, lab, sleep, wait_for};
 
@@ -40,14 +37,7 @@ fn submit(site: &Site) {
 fn asked(site: &Site) -> anyhow::Result<String> {
     let host = Host::new(None).unwrap();
     let user = lab().user();
-    let target = Target {
-        dir: &site.dir,
-        php: Path::new("/usr/bin/php"),
-        user: &user,
-        plugin: &BUNDLED,
-        cache: None,
-        host: None,
-    };
+    let target = site.target(&user);
     target.facts(&host, &[]).map(|facts| facts.home)
 }
 

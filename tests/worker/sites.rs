@@ -2,14 +2,13 @@
 
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, chown};
-use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use serde_json::json;
 use wp_gears::base::problem::Problem;
 use wp_gears::host::Host;
 use wp_gears::site::ask::{Probe, Target};
-use wp_gears::site::plugins::{BUNDLED, WP_MINIONS};
+use wp_gears::site::plugins::WP_MINIONS;
 
 use super::lab::{Plan, Site, lab, sleep, wait_for};
 
@@ -275,14 +274,7 @@ fn a_site_tells_what_it_is_and_proves_that_jobs_run() {
     );
     let host = Host::new(None).unwrap();
     let user = lab().user();
-    let target = Target {
-        dir: &site.dir,
-        php: Path::new("/usr/bin/php"),
-        user: &user,
-        plugin: &BUNDLED,
-        cache: None,
-        host: None,
-    };
+    let target = site.target(&user);
     let run = site.state("run");
     let facts = target.facts(&host, &[]).unwrap();
     assert_eq!(facts.plugin.as_deref(), Some("bundled"));

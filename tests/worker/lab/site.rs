@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::ops::Range;
 use std::os::unix::fs::symlink;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Value, json};
 use wp_gears::gearman::server::Server;
+use wp_gears::site::ask::Target;
+use wp_gears::site::plugins::BUNDLED;
 
 use super::gearmand::Gearmand;
 use super::worker::Worker;
@@ -318,6 +320,18 @@ impl Site {
 
     pub fn state(&self, kind: &str) -> PathBuf {
         lab().dir.join("state").join(kind).join(&self.name)
+    }
+
+    /// As setup and doctor ask it, as this user.
+    pub fn target<'a>(&'a self, user: &'a str) -> Target<'a> {
+        Target {
+            dir: &self.dir,
+            php: Path::new("/usr/bin/php"),
+            user,
+            plugin: &BUNDLED,
+            cache: None,
+            host: None,
+        }
     }
 
     pub fn worker(&self, options: &[&str]) -> Worker {
