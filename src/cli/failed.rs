@@ -1,5 +1,6 @@
 //! `wp-gears failed`: lists, shows, retries and deletes failed jobs.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use crate::gearman::binary::Client;
 use crate::gearman::server::Server;
 use crate::host::Host;
 use crate::report::Ui;
+use crate::worker::crew_status;
 use crate::worker::seal::SEALED;
 use crate::worker::store::{JobRecord, JobStore};
 use crate::worker::{Paths, function_of, is_function};
@@ -342,6 +344,11 @@ fn each(
             "site": opened.site.name,
             "error": error.map(|e| e.to_string()),
         }));
+    }
+    let sites: BTreeSet<usize> = chosen.iter().map(|kept| kept.site).collect();
+    for site in sites {
+        // What it publishes of the site's jobs is no longer true.
+        crew_status::wake(&stores[site].paths.run);
     }
     if chosen.is_empty() {
         ui.line("No failed jobs.");

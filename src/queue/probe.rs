@@ -11,9 +11,9 @@ use crate::gearman::many;
 use crate::gearman::server::Server;
 use crate::gearman::text::{Admin, Connection, FunctionStatus};
 use crate::worker::badge::Badge;
+use crate::worker::bulletin::{Bulletin, FailedJob};
 use crate::worker::crew_status::{self, CrewStatus};
 use crate::worker::heartbeat::{self, Activity};
-use crate::worker::store::{count, limited, refused};
 use crate::worker::tally;
 use crate::worker::{Paths, function_of, is_name};
 
@@ -94,6 +94,8 @@ pub struct SiteCounts {
     pub waiting_for_limit: BTreeMap<String, usize>,
     /// Jobs that were refused since workers first ran, because they were not the site's own.
     pub refused_ever: u64,
+    /// The latest failed jobs, the last one first.
+    pub latest_failed: Vec<FailedJob>,
     /// Jobs that ended here while their job server took the worker for dead: it gave them to
     /// another.
     pub unconfirmed_ever: u64,
@@ -235,13 +237,13 @@ fn site(state: &Path, name: &str, dir: Option<PathBuf>, now: SystemTime) -> Site
     let read = || -> io::Result<_> {
         let workers = heartbeat::read(&paths.run)?;
         let before = heartbeat::retired(&paths.run)?;
-        let counts = count(&paths.failed)?;
-        Ok((workers, before, counts, limited(&paths.failed, counts)?))
+        let jobs = Bulletin::known(&paths.run, &paths.failed)?;
+        Ok((workers, before, jobs))
     };
     let crews = crew_status::read(&paths.run).unwrap_or_default();
     let crew = crews.into_iter().next();
     let counts = match read() {
-        Ok((workers, before, on_disk, waiting_for_limit)) => {
+        Ok((workers, before, jobs)) => {
             maintenance = workers
                 .iter()
                 .any(|seen| seen.activity == Activity::Maintenance);
@@ -262,10 +264,11 @@ fn site(state: &Path, name: &str, dir: Option<PathBuf>, now: SystemTime) -> Site
                 oldest_ms: busy()
                     .map(|seen| clock::millis(now).saturating_sub(seen.since))
                     .max(),
-                failed: on_disk.failed,
-                waiting_for_retry: on_disk.retries,
-                waiting_for_limit,
-                refused_ever: refused(&paths.failed),
+                failed: jobs.failed,
+                waiting_for_retry: jobs.retries,
+                waiting_for_limit: jobs.limited,
+                refused_ever: jobs.refused,
+                latest_failed: jobs.latest,
                 unconfirmed_ever: tally::read(&paths.run, tally::UNCONFIRMED).unwrap_or(0),
             })
         }

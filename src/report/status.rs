@@ -293,6 +293,7 @@ pub fn document(snapshot: &Snapshot) -> Value {
                 "waiting_for_retry": counts.map(|counts| counts.waiting_for_retry),
                 "waiting_for_limit": counts.map(|counts| by_hook(&counts.waiting_for_limit)),
                 "refused_ever": counts.map(|counts| counts.refused_ever),
+                "latest_failed": counts.map(|counts| &counts.latest_failed),
                 "unconfirmed_ever": counts.map(|counts| counts.unconfirmed_ever),
                 "why_null": site.counts.as_ref().err(),
             })

@@ -3,6 +3,7 @@
 mod backoff;
 pub mod badge;
 mod binary;
+pub(crate) mod bulletin;
 pub(crate) mod check;
 mod connection;
 mod crew;

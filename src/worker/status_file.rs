@@ -38,7 +38,8 @@ impl StatusFile {
         let file = OpenOptions::new()
             .write(true)
             .create_new(true)
-            .mode(0o600)
+            // For the dashboard, whose group has the folder; else nobody reaches it.
+            .mode(0o640)
             .open(&new)?;
         file.try_lock()?;
         let this = StatusFile { file, path };

@@ -242,6 +242,18 @@ impl JobStore {
         Ok(unread)
     }
 
+    /// The latest failed jobs, the last one first.
+    pub fn latest(&self, most: usize) -> io::Result<Vec<JobRecord>> {
+        let names = names(&self.failed)?;
+        let (mut latest, mut bytes) = (Vec::new(), 0);
+        for name in names.iter().rev().take(most) {
+            if bytes < MAX_LISTED_BYTES {
+                latest.extend(self.record(&self.failed, name, &mut bytes));
+            }
+        }
+        Ok(latest)
+    }
+
     /// The job with this ID, and when it is due if it waits.
     pub fn find(&self, id: &str) -> io::Result<Option<(JobRecord, Option<u64>)>> {
         let Ok(failed) = file_name(id) else {

@@ -24,7 +24,7 @@ impl Tally {
             .write(true)
             .create(true)
             .truncate(false)
-            .mode(0o600)
+            .mode(0o640)
             .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32)
             .open(run.join(name))?;
         file.lock()?;

@@ -68,6 +68,14 @@ fn counts_are_those_of_the_job_server_and_of_the_workers() {
         site.add("t_sleep", json!([n.to_string(), 4000]));
     }
     wait_for(20, "two running jobs", || site.lines("begun").len() == 2);
+    let latest = || {
+        let document = document(&out(&mut status(&site, None, &["--json"])));
+        document["sites"][0]["latest_failed"].clone()
+    };
+    wait_for(10, "the failed job's error", || latest() != json!([]));
+    let failed = &latest()[0];
+    assert_eq!(failed["hook"], "t_throw");
+    assert!(failed["error"].as_str().unwrap().len() > 3, "{failed}");
 
     let output = out(&mut status(&site, None, &["--json"]));
     assert_eq!(output.status.code(), Some(0), "{output:?}");

@@ -18,6 +18,7 @@ use crate::base::clock::now_ms;
 use crate::base::problem::Problem;
 use crate::worker::badge::Badge;
 use crate::worker::binary::Binary;
+use crate::worker::bulletin::Publisher;
 use crate::worker::crew::bell::Bell;
 use crate::worker::crew::members::Members;
 use crate::worker::crew::scaling::Scaling;
@@ -49,6 +50,7 @@ struct Crew<'a> {
     report: CrewReport,
     members: Members,
     scaling: Scaling,
+    bulletin: Publisher,
     /// Members of a crew that was killed. They finish their jobs.
     strangers: Vec<i32>,
     /// It has no members, as there are no jobs.
@@ -99,6 +101,7 @@ impl<'a> Crew<'a> {
             given,
             members: Members::inherited(is_first.then(|| args.log())),
             scaling: Scaling::new(&args),
+            bulletin: Publisher::new(&paths.run, &paths.failed),
             strangers: Vec::new(),
             bell: None,
             binary: Binary::of_this_process(),
@@ -134,6 +137,7 @@ impl<'a> Crew<'a> {
                 Received::SIGTERM | Received::SIGINT => self.begin_stop(now),
                 Received::SIGUSR1 => {
                     self.members.signal_all(Signal::USR1);
+                    self.bulletin.hurry(now);
                     self.look_at = now;
                 }
                 // Without it, its members finish their jobs and exit.
@@ -159,6 +163,7 @@ impl<'a> Crew<'a> {
         }
         if self.bell.is_none() {
             self.scaling.look(&self.paths.run, now, self.log);
+            self.bulletin.look(now);
         }
         self.keep_members(now);
         true
@@ -235,6 +240,7 @@ impl<'a> Crew<'a> {
     fn look_around(&mut self, now: Instant) {
         self.adopt(now);
         self.go_on_as_new_program();
+        self.bulletin.look(now);
         if !self.strangers.is_empty() {
             self.find_strangers();
         }
@@ -442,6 +448,7 @@ impl<'a> Crew<'a> {
                     None => {
                         times.push(self.sleep_at);
                         times.extend(self.scaling.due());
+                        times.push(self.bulletin.due());
                         let due = self.members.next_start();
                         let is_full = self.members.running() >= self.most();
                         times.extend(due.filter(|_| !is_full));
