@@ -80,6 +80,11 @@ impl Ui {
         let _ = sink::out(&sink::json(value));
     }
 
+    /// The same of one that is too long to be kept in memory. A closed pipe ends it.
+    pub fn long_document(&self, value: &impl serde::Serialize) {
+        let _ = sink::stream_json(value);
+    }
+
     fn style(&self) -> Style {
         if self.json {
             Style::new().for_stderr()

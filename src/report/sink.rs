@@ -49,7 +49,33 @@ fn our_style(text: &str) -> Option<usize> {
 
 /// A JSON text that is as safe to show: what is not harmless is escaped.
 pub fn json(value: &impl serde::Serialize) -> String {
-    let text = serde_json::to_string_pretty(value).unwrap_or_default();
+    escape(&serde_json::to_string_pretty(value).unwrap_or_default())
+}
+
+/// Writes the same to standard output, piece by piece.
+pub fn stream_json(value: &impl serde::Serialize) -> io::Result<()> {
+    let mut out = Escaping(io::BufWriter::new(io::stdout().lock()));
+    serde_json::to_writer_pretty(&mut out, value)?;
+    out.write_all(b"\n")?;
+    out.flush()
+}
+
+/// serde_json writes whole characters.
+struct Escaping<W: Write>(W);
+
+impl<W: Write> Write for Escaping<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let text = std::str::from_utf8(bytes).map_err(io::Error::other)?;
+        self.0.write_all(escape(text).as_bytes())?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+fn escape(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -101,5 +127,8 @@ mod tests {
         );
         let read: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(read, value);
+        let mut streamed = Vec::new();
+        serde_json::to_writer_pretty(&mut Escaping(&mut streamed), &value).unwrap();
+        assert_eq!(String::from_utf8(streamed).unwrap(), text);
     }
 }

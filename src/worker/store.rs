@@ -91,6 +91,18 @@ pub struct Try {
     pub output: String,
 }
 
+impl JobRecord {
+    /// The error of the last attempt.
+    pub fn last_error(&self) -> &str {
+        self.tries.last().map_or("", |attempt| &attempt.error)
+    }
+
+    /// When the last attempt began.
+    pub fn last_at(&self) -> u64 {
+        self.tries.last().map_or(self.taken, |attempt| attempt.at)
+    }
+}
+
 pub struct JobStore {
     failed: OwnedFd,
     waiting: OwnedFd,

@@ -139,7 +139,7 @@ fn a_planted_job_is_not_taken_for_another_sites() {
 }
 
 /// Runs a command with this many megabytes of address space.
-fn within(megabytes: u64, mut command: Command) -> Output {
+pub fn within(megabytes: u64, mut command: Command) -> Output {
     let limit = nix::libc::rlimit {
         rlim_cur: megabytes << 20,
         rlim_max: megabytes << 20,

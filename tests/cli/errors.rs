@@ -339,6 +339,26 @@ const OTHERS: &[(&str, &[&str])] = &[
         &["failed", "show", "1-2", "--state", "STATE", "--site", "b"],
     ),
     (
+        "no failed jobs chosen",
+        &["failed", "retry", "--state", "STATE", "--site", "b"],
+    ),
+    (
+        "failed jobs chosen in two ways",
+        &[
+            "failed", "forget", "--all", "--hook", "import_*", "--state", "STATE", "--site", "b",
+        ],
+    ),
+    (
+        "a filter for one failed job",
+        &[
+            "failed", "show", "1-2", "--since", "1h", "--state", "STATE", "--site", "b",
+        ],
+    ),
+    (
+        "an age that is none",
+        &["failed", "--since", "yesterday", "--state", "STATE"],
+    ),
+    (
         "the failed jobs of another user",
         &["failed", "--state", "STATE", "--site", "a"],
     ),

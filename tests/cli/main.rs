@@ -18,6 +18,7 @@ mod compatibility;
 mod documents;
 mod errors;
 mod exposure;
+mod failed;
 mod faults;
 mod fuzz;
 mod hostile;
