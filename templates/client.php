@@ -83,24 +83,35 @@ if ( ! class_exists( 'WP_Gears_Client', false ) ) {
 			if ( ! $later ) {
 				return $this->client->$name( ...$arguments );
 			}
-			try {
-				$handle = @$this->client->$name( ...$arguments );
-				if ( GEARMAN_SUCCESS === $this->client->returnCode() ) {
-					return $handle;
+			// A server that goes away in this moment may have the job or not; another one gets it rather than WP-Cron.
+			for ( $left = 2; $left > 0 && $ready; $left-- ) {
+				try {
+					$handle = @$this->client->$name( ...$arguments );
+					if ( GEARMAN_SUCCESS === $this->client->returnCode() ) {
+						return $handle;
+					}
+					$why = $this->client->error();
+				} catch ( Throwable $e ) {
+					$why = $e->getMessage();
 				}
-				$why = $this->client->error();
-			} catch ( Throwable $e ) {
-				$why = $e->getMessage();
+				$ready = $this->has_other( $why );
 			}
-			$this->forgo( $why );
 			return self::cron( $payload );
 		}
 
-		private function forgo( $why ) {
+		private function forgo( $why, $are_last = true ) {
 			if ( class_exists( 'WP_Gears_Servers', false ) ) {
-				WP_Gears_Servers::forgo( $this->servers ? $this->servers : WP_Gears_Servers::all(), $why );
+				WP_Gears_Servers::forgo( $this->servers ? $this->servers : WP_Gears_Servers::all(), $why, $are_last );
 			}
 			$this->looked = 0;
+		}
+
+		/** Forgoes its server, and whether it has another one now. */
+		private function has_other( $why ) {
+			$others = $this->is_ours && class_exists( 'WP_Gears_Servers', false )
+				&& array_diff( WP_Gears_Servers::all(), (array) $this->servers );
+			$this->forgo( $why, ! $others );
+			return $others && $this->is_ready();
 		}
 
 		/** Whether there is a job server for it; looks once in a second. */
@@ -118,26 +129,37 @@ if ( ! class_exists( 'WP_Gears_Client', false ) ) {
 			}
 			// One, as libgearman with several waits for an answer that does not come with one job in a hundred. The same on all
 			// pages, as only one server can tell that two jobs have the same unique key.
-			$server = $live[0];
-			try {
-				if ( $this->is_ours && $this->has_servers && array( $server ) !== $this->servers ) {
-					$class             = get_class( $this->client );
-					$this->client      = new $class();
-					$this->has_servers = false;
+			foreach ( $live as $at => $server ) {
+				try {
+					if ( $this->connect( $server ) ) {
+						$this->servers = $this->is_ours ? $this->servers : $live;
+						$this->looked  = microtime( true );
+						return true;
+					}
+					$why = 'the client does not take it';
+				} catch ( Throwable $e ) {
+					$why = $e->getMessage();
 				}
-				if ( $this->client->timeout() < 0 ) {
-					$this->client->setTimeout( WP_Gears_Servers::PATIENCE ); // before it has servers, because that connects to them
-				}
-				if ( ! $this->has_servers ) {
-					$this->servers     = array( $server );
-					$this->has_servers = (bool) @$this->client->addServers( $server );
-				}
-			} catch ( Throwable $e ) {
-				$this->forgo( $e->getMessage() );
-				return false;
+				$this->forgo( $why, ! isset( $live[ $at + 1 ] ) );
+				$this->servers = array();
 			}
-			$this->servers = $this->is_ours ? $this->servers : $live;
-			$this->looked  = microtime( true );
+			return false;
+		}
+
+		/** Whether its client has this server, or those that the plugin has given it. */
+		private function connect( $server ) {
+			if ( $this->is_ours && null !== $this->servers && array( $server ) !== $this->servers ) {
+				$class             = get_class( $this->client );
+				$this->client      = new $class();
+				$this->has_servers = false;
+			}
+			if ( $this->client->timeout() < 0 ) {
+				$this->client->setTimeout( WP_Gears_Servers::PATIENCE ); // before it has servers, because that connects to them
+			}
+			if ( ! $this->has_servers ) {
+				$this->servers     = array( $server );
+				$this->has_servers = (bool) @$this->client->addServers( $server );
+			}
 			return $this->has_servers;
 		}
 

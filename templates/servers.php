@@ -19,6 +19,12 @@ if ( ! class_exists( 'WP_Gears_Servers', false ) ) {
 		/** How long the site's pages do not ask a server that did not answer, in seconds. */
 		const PAUSE = 10;
 
+		/**
+		 * The same where no other server answers: it may only have been slow, and until it is asked again all jobs go to
+		 * WP-Cron, which waits for a visitor, and may run a job twice. Doubles, up to PAUSE.
+		 */
+		const PAUSE_OF_LAST = 1;
+
 		/** The transient in which they tell each other. In the database: of files, others could make some. */
 		const MEMORY = 'wp_gears_dead_servers';
 
@@ -51,21 +57,28 @@ if ( ! class_exists( 'WP_Gears_Servers', false ) ) {
 			$live = $asked ? self::answering( $asked ) : array();
 			if ( count( $live ) < count( $asked ) ) {
 				$silent = array_diff( $asked, $live );
-				self::forgo( $silent, 'no answer' );
+				self::forgo( $silent, 'no answer', ! $live );
 			}
 			return $live;
 		}
 
-		/** Does not use these servers for a while. */
-		public static function forgo( array $servers, $why ) {
+		/** Does not use these servers for a while. $are_last: no other answers. */
+		public static function forgo( array $servers, $why, $are_last = false ) {
 			self::dead();
+			$longest = 0;
 			foreach ( $servers as $server ) {
-				self::$dead[ $server ] = microtime( true ) + self::PAUSE;
+				$tries = isset( self::$dead[ "$server tries" ] ) ? (int) self::$dead[ "$server tries" ] : 0;
+				$pause = $are_last ? min( self::PAUSE, self::PAUSE_OF_LAST << min( $tries, 8 ) ) : self::PAUSE;
+
+				self::$dead[ $server ]         = microtime( true ) + $pause;
+				self::$dead[ "$server tries" ] = $tries + 1;
+
+				$longest = max( $longest, $pause );
 			}
 			if ( ! self::is_patient() ) {
-				set_site_transient( self::MEMORY, self::$dead, self::PAUSE );
+				set_site_transient( self::MEMORY, self::$dead, 2 * self::PAUSE );
 			}
-			error_log( 'wp-gears: not using ' . implode( ',', $servers ) . ' for ' . self::PAUSE . " s: $why" );
+			error_log( 'wp-gears: not using ' . implode( ',', $servers ) . " for $longest s: $why" );
 		}
 
 		private static function dead() {
@@ -156,8 +169,8 @@ if ( ! class_exists( 'WP_Gears_Servers', false ) ) {
 		 */
 		public static function cron( $hook, $args ) {
 			// WP-Cron drops an event if an identical one is due within ten minutes, but two identical jobs are two jobs.
-			return wp_schedule_single_event( time(), $hook, array( $args ) )
-				|| wp_schedule_single_event( time(), $hook, array( $args, null, wp_generate_uuid4() ) );
+			return WP_Gears_Events::schedule( $hook, array( $args ) )
+				|| WP_Gears_Events::schedule( $hook, array( $args, null, wp_generate_uuid4() ) );
 		}
 	}
 }

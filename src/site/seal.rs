@@ -9,8 +9,9 @@ pub const SEAL_PLUGIN: &str = "wp-gears-seal.php";
 const SEALING: &str = include_str!("../../templates/sealing.php");
 const BUNDLED: &str = include_str!("../../templates/bundled.php");
 /// Classes for both, in blocks.
-const CLIENT: [&str; 3] = [
+const CLIENT: [&str; 4] = [
     include_str!("../../templates/peer.php"),
+    include_str!("../../templates/events.php"),
     include_str!("../../templates/servers.php"),
     include_str!("../../templates/client.php"),
 ];

@@ -75,6 +75,10 @@ impl Gearmand {
         wait_for(10, "gearmand", || self.admin().is_some());
     }
 
+    pub fn pid(&self) -> i32 {
+        self.child.as_ref().map_or(0, |child| child.id() as i32)
+    }
+
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             child.kill().unwrap();
