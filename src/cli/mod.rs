@@ -8,6 +8,7 @@ pub mod options;
 pub mod pause;
 pub mod plan;
 pub mod remove;
+mod serve;
 pub mod setup;
 mod sites;
 pub mod status;

@@ -7,12 +7,15 @@ use anyhow::Result;
 
 use crate::base::paths::BASE;
 use crate::cli::common::{DONE, FAILED};
+use crate::cli::serve::{self, Door};
 use crate::cli::sites::{self, WorkerSite};
 use crate::cli::watch;
 use crate::gearman::server::Server;
 use crate::host::Host;
 use crate::intent::adopt;
+use crate::intent::dashboard::Address;
 use crate::intent::file::{self, FileOptions};
+use crate::intent::options::OwnerPort;
 use crate::queue::probe::QueueProbe;
 use crate::report::status::{document, lines};
 use crate::report::{Ui, prometheus};
@@ -28,6 +31,7 @@ Exit codes: 0 all job servers answer; 1 a job server does not; 2 bad usage
 Examples:
   wp-gears status
   wp-gears status --watch 1
+  wp-gears status --serve
   wp-gears status --servers 10.0.0.5:4730,10.0.0.6:4730 --json
   wp-gears status --prometheus >/var/lib/node-exporter/wp-gears.prom")]
 pub struct StatusArgs {
@@ -35,6 +39,14 @@ pub struct StatusArgs {
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2",
           value_parser = seconds, conflicts_with_all = ["json", "prometheus"])]
     pub watch: Option<Duration>,
+    /// Serve a web page that shows the queues live, with /metrics, /healthz and /api/status
+    /// [default: 127.0.0.1:8730]
+    #[arg(long, value_name = "ADDR:PORT", num_args = 0..=1, default_missing_value = "8730",
+          conflicts_with_all = ["watch", "json", "prometheus"])]
+    pub serve: Option<Address>,
+    /// File with a token that --serve asks for; needed if others reach the address
+    #[arg(long, value_name = "FILE", requires = "serve")]
+    pub token_file: Option<PathBuf>,
     /// Job servers to query [default: those that this host's sites use]
     #[arg(
         long,
@@ -66,6 +78,17 @@ fn seconds(text: &str) -> Result<Duration, String> {
 
 pub fn run(args: &StatusArgs) -> Result<u8> {
     let ui = Ui::new(args.json, false, false);
+    if let Some(address) = args.serve {
+        let door = Door {
+            address: address.0,
+            token_file: args.token_file.clone(),
+        };
+        let args = args.clone();
+        // Sites may come and go while it runs.
+        let probe = move || probe(&args, Ui::new(false, true, false));
+        serve::run(&door, Box::new(probe), |line| ui.line(line))?;
+        return Ok(DONE);
+    }
     let probe = probe(args, ui)?;
     if let Some(every) = args.watch {
         return watch::run(probe, every, ui);
@@ -105,6 +128,7 @@ fn probe(args: &StatusArgs, ui: Ui) -> Result<QueueProbe> {
     };
     Ok(QueueProbe {
         servers,
+        isolated: isolated(&intent),
         sites: chosen
             .into_iter()
             .map(|site| (site.name, site.dir))
@@ -112,6 +136,19 @@ fn probe(args: &StatusArgs, ui: Ui) -> Result<QueueProbe> {
         only: !args.sites.is_empty(),
         state: args.state.clone(),
     })
+}
+
+/// The owners' own job servers.
+fn isolated(intent: &FileOptions) -> Vec<(Server, String)> {
+    let ports = intent.host.owner_ports.iter().flatten();
+    let of_port = |it: &OwnerPort| {
+        let server = Server {
+            port: it.port,
+            ..Server::default()
+        };
+        (server, it.owner.clone())
+    };
+    ports.map(of_port).collect()
 }
 
 /// The job servers of the sites' workers; failing that, those in the config

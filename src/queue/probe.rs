@@ -29,6 +29,8 @@ pub struct QueueProbe {
     pub only: bool,
     /// The base folder of what workers store.
     pub state: PathBuf,
+    /// Job servers that only the users of this owner's sites reach.
+    pub isolated: Vec<(Server, String)>,
 }
 
 /// The state of all queues at one moment.
@@ -47,6 +49,8 @@ pub struct ServerStatus {
     pub ms: u64,
     /// Its version, or the reason why it did not answer.
     pub answer: Result<String, String>,
+    /// It is closed to the user who asks, so it may well be up.
+    pub closed: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,7 +107,13 @@ pub struct SiteCounts {
 
 impl Snapshot {
     pub fn all_up(&self) -> bool {
-        self.servers.iter().all(|server| server.answer.is_ok())
+        let is_up = |seen: &ServerStatus| seen.answer.is_ok() || seen.closed;
+        self.servers.iter().all(is_up)
+    }
+
+    /// Whether the numbers of a site's queue may be those of a job server that nobody asked.
+    pub fn has_closed(&self) -> bool {
+        self.servers.iter().any(|seen| seen.closed)
     }
 
     pub fn site(&self, name: &str) -> Option<&SiteStatus> {
@@ -152,9 +162,25 @@ impl QueueProbe {
                 }
                 report.version
             });
-            snapshot.servers.push(ServerStatus { server, ms, answer });
+            let owner = self.owner_of(&server).filter(|_| answer.is_err());
+            snapshot.servers.push(ServerStatus {
+                closed: owner.is_some(),
+                answer: match owner {
+                    Some(owner) => Err(format!("only the users of {owner}'s sites may ask it")),
+                    None => answer,
+                },
+                server,
+                ms,
+            });
         }
         snapshot
+    }
+
+    /// The owner whose sites alone have this job server.
+    fn owner_of(&self, server: &str) -> Option<&str> {
+        let mut isolated = self.isolated.iter();
+        let found = isolated.find(|(it, _)| it.to_string() == server)?;
+        Some(found.1.as_str())
     }
 }
 
@@ -321,6 +347,7 @@ mod tests {
             sites: Vec::new(),
             only: false,
             state: "/nowhere".into(),
+            isolated: Vec::new(),
         };
         probe.snapshot()
     }

@@ -1,6 +1,7 @@
 //! Everything that is printed: text for users, and JSON for programs.
 
 pub mod ask;
+pub mod dashboard;
 pub mod doctor;
 pub mod interrupt;
 pub mod json;

@@ -220,7 +220,8 @@ pub fn notes(snapshot: &Snapshot) -> Vec<String> {
             .queues
             .iter()
             .any(|queue| queue.site.as_ref() == Some(name) && queue.workers > 0);
-        if !connected && !site.paused && !site.maintenance && snapshot.all_up() {
+        let known = snapshot.all_up() && !snapshot.has_closed();
+        if !connected && !site.paused && !site.maintenance && known {
             notes.push(format!(
                 "{name}: none of its workers is connected to these job servers"
             ));
@@ -243,6 +244,43 @@ pub fn notes(snapshot: &Snapshot) -> Vec<String> {
     notes
 }
 
+/// What keeps jobs from running now. Probes and the dashboard take any of it for a
+/// failure.
+pub fn problems(snapshot: &Snapshot) -> Vec<String> {
+    let mut problems = Vec::new();
+    for seen in &snapshot.servers {
+        if let (Err(why), false) = (&seen.answer, seen.closed) {
+            let why = printable(why);
+            problems.push(format!("job server {}: {why}", seen.server));
+        }
+    }
+    for site in &snapshot.sites {
+        let rests = site.paused || site.maintenance;
+        let none = site.counts.as_ref().is_ok_and(|it| it.workers == 0);
+        if none && !rests {
+            problems.push(format!("{}: no worker runs on this host", site.name));
+        }
+    }
+    for queue in &snapshot.queues {
+        let site = queue.site.as_deref().and_then(|name| snapshot.site(name));
+        let rests = site.is_some_and(|site| site.paused || site.maintenance);
+        if queue.waiting > 0 && queue.workers == 0 && !rests {
+            let waiting = queue.waiting;
+            let jobs = if waiting == 1 {
+                "job waits"
+            } else {
+                "jobs wait"
+            };
+            problems.push(format!(
+                "{waiting} {jobs} for {} at {}, and no worker is connected",
+                printable(&shown(queue)),
+                queue.server
+            ));
+        }
+    }
+    problems
+}
+
 pub fn document(snapshot: &Snapshot) -> Value {
     let servers: Vec<Value> = snapshot
         .servers
@@ -253,6 +291,7 @@ pub fn document(snapshot: &Snapshot) -> Value {
                 "up": seen.answer.is_ok(),
                 "version": seen.answer.as_ref().ok(),
                 "error": seen.answer.as_ref().err(),
+                "closed": seen.closed,
                 "ms": seen.ms,
             })
         })

@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 const OWN: &str = "/proc/self/exe";
 
 #[derive(Debug)]
-pub(super) struct Binary {
+pub struct Binary {
     path: PathBuf,
     file: (u64, u64),
 }

@@ -2,7 +2,7 @@
 
 mod backoff;
 pub mod badge;
-mod binary;
+pub(crate) mod binary;
 pub(crate) mod bulletin;
 pub(crate) mod check;
 mod connection;

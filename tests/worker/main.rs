@@ -10,6 +10,7 @@ mod software;
 
 mod check;
 mod crew;
+mod dashboard;
 mod health;
 mod hosts;
 mod idle;

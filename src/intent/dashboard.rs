@@ -1,0 +1,134 @@
+//! Where the web page that shows the queues is served.
+
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+const PORT: u16 = 8730;
+
+/// An address and a port to listen at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Address(pub SocketAddr);
+
+impl Default for Address {
+    fn default() -> Self {
+        Address((Ipv4Addr::LOCALHOST, PORT).into())
+    }
+}
+
+impl Address {
+    /// Whether only this machine reaches it.
+    pub fn is_loopback(self) -> bool {
+        self.0.ip().to_canonical().is_loopback()
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for Address {
+    type Err = String;
+
+    /// An address with a port or without, or a port alone.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let own = Address::default().0;
+        let text = match text.strip_prefix("localhost") {
+            Some(port) => format!("127.0.0.1{port}"),
+            None => text.to_owned(),
+        };
+        let with_port = text.parse().ok();
+        let port = || Some(SocketAddr::new(own.ip(), text.parse().ok()?));
+        let ip = || Some(SocketAddr::new(text.parse().ok()?, own.port()));
+        with_port
+            .or_else(port)
+            .or_else(ip)
+            .map(Address)
+            .ok_or_else(|| format!("expected ADDR:PORT, such as {own}"))
+    }
+}
+
+/// Whether there is a dashboard, and where.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Text", into = "Text")]
+pub enum Dashboard {
+    #[default]
+    Off,
+    At(Address),
+}
+
+/// As the file has it.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Text {
+    Is(bool),
+    At(String),
+}
+
+impl TryFrom<Text> for Dashboard {
+    type Error = String;
+
+    fn try_from(text: Text) -> Result<Self, String> {
+        match text {
+            Text::Is(is) => Ok(Dashboard::from(is)),
+            Text::At(text) => text.parse(),
+        }
+    }
+}
+
+impl From<Dashboard> for Text {
+    fn from(it: Dashboard) -> Text {
+        match it {
+            Dashboard::Off => Text::Is(false),
+            Dashboard::At(address) => Text::At(address.to_string()),
+        }
+    }
+}
+
+impl From<bool> for Dashboard {
+    fn from(is: bool) -> Dashboard {
+        match is {
+            true => Dashboard::At(Address::default()),
+            false => Dashboard::Off,
+        }
+    }
+}
+
+impl FromStr for Dashboard {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.parse::<bool>() {
+            Ok(is) => Ok(is.into()),
+            Err(_) => text.parse().map(Dashboard::At),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_may_be_short() {
+        for (text, shown) in [
+            ("true", "127.0.0.1:8730"),
+            ("9000", "127.0.0.1:9000"),
+            ("10.0.0.5", "10.0.0.5:8730"),
+            ("localhost:9", "127.0.0.1:9"),
+            ("[::1]:9", "[::1]:9"),
+            ("::1", "[::1]:8730"),
+        ] {
+            let wanted = Dashboard::At(Address(shown.parse().unwrap()));
+            assert_eq!(text.parse(), Ok(wanted), "{text}");
+        }
+        assert_eq!("false".parse(), Ok(Dashboard::Off));
+        for bad in ["", "here", "10.0.0.5:", "1:2:3", "99999", "example.test:80"] {
+            assert!(bad.parse::<Dashboard>().is_err(), "{bad}");
+        }
+    }
+}
