@@ -9,6 +9,7 @@ mod connection;
 mod crew;
 pub(crate) mod crew_status;
 mod gate;
+pub mod figures;
 pub(crate) mod generation;
 mod health;
 pub(crate) mod heartbeat;
