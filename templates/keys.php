@@ -71,6 +71,7 @@ final class WP_Gears_Keys {
 	 */
 	public static function open( array &$job, $takes_plain ) {
 		if ( ! WP_Gears_Seal::is_sealed( $job['workload'] ) ) {
+			$job['workload'] = WP_Gears_Seal::unstamped( $job['workload'] );
 			return $takes_plain ? '' : 'it is not sealed, and this site takes only sealed jobs';
 		}
 		if ( ! function_exists( 'sodium_crypto_secretbox_open' ) ) {

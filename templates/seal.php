@@ -18,6 +18,9 @@ if ( ! class_exists( 'WP_Gears_Seal', false ) ) {
 		/** How a sealed payload begins. The key's id, a colon, the nonce and the box follow. */
 		const MAGIC = 'wp-gears-seal:1:';
 
+		/** How a payload that is not sealed ends: with the time of its submission, in milliseconds since 1970. */
+		const STAMP = ',"wp_gears_at":%013.0F}';
+
 		/** The secret keys of wp-config.php. */
 		const SECRETS = array( 'AUTH_KEY', 'SECURE_AUTH_KEY', 'LOGGED_IN_KEY', 'NONCE_KEY', 'AUTH_SALT', 'SECURE_AUTH_SALT', 'LOGGED_IN_SALT', 'NONCE_SALT' );
 
@@ -236,15 +239,34 @@ if ( ! class_exists( 'WP_Gears_Seal', false ) ) {
 
 		/** A payload for a page or a job to submit: sealed, if that is possible. */
 		public static function submitted( $payload, $function, $unique = '' ) {
-			if ( ! self::$installed || ! is_string( $payload ) || self::is_sealed( $payload ) ) {
+			if ( ! is_string( $payload ) || self::is_sealed( $payload ) ) {
 				return $payload;
+			}
+			if ( ! self::$installed ) {
+				return self::stamped( $payload, $unique );
 			}
 			$stat = @stat( __FILE__ );
 			$age  = $stat ? time() - $stat['mtime'] : -1;
 			if ( ! self::$at_once && $age >= 0 && $age <= self::SETTLES ) {
+				return self::stamped( $payload, $unique );
+			}
+			return '' === self::why_not() ? self::seal( $payload, $function, $unique, self::key() ) : self::stamped( $payload, $unique );
+		}
+
+		/** A payload that is not sealed, with the time of its submission as one more key of its object. */
+		private static function stamped( $payload, $unique ) {
+			// The unique key "-" stands for the payload, so that it has to stay the same.
+			if ( ! self::$wraps || '-' === $unique || '{"' !== substr( $payload, 0, 2 ) || '}' !== substr( $payload, -1 ) ) {
 				return $payload;
 			}
-			return '' === self::why_not() ? self::seal( $payload, $function, $unique, self::key() ) : $payload;
+			return substr( $payload, 0, -1 ) . sprintf( self::STAMP, microtime( true ) * 1000 );
+		}
+
+		/** The payload as its plugin has made it. */
+		public static function unstamped( $payload ) {
+			$length = strlen( sprintf( self::STAMP, 0 ) );
+			$is     = preg_match( '/^,"wp_gears_at":[1-9][0-9]{12}}$/D', substr( $payload, -$length ) );
+			return $is ? substr( $payload, 0, -$length ) . '}' : $payload;
 		}
 
 		/** The same for every job with this unique key, which it does not reveal. */

@@ -13,6 +13,7 @@ use crate::gearman::text::{Admin, Connection, FunctionStatus};
 use crate::worker::badge::Badge;
 use crate::worker::bulletin::{Bulletin, FailedJob};
 use crate::worker::crew_status::{self, CrewStatus};
+use crate::worker::figures::{self, SiteFigures};
 use crate::worker::heartbeat::{self, Activity};
 use crate::worker::tally;
 use crate::worker::{Paths, function_of, is_name};
@@ -103,6 +104,8 @@ pub struct SiteCounts {
     /// Jobs that ended here while their job server took the worker for dead: it gave them to
     /// another.
     pub unconfirmed_ever: u64,
+    /// How long its jobs wait and run; `None` if what workers recorded is damaged.
+    pub figures: Option<SiteFigures>,
 }
 
 impl Snapshot {
@@ -296,6 +299,7 @@ fn site(state: &Path, name: &str, dir: Option<PathBuf>, now: SystemTime) -> Site
                 refused_ever: jobs.refused,
                 latest_failed: jobs.latest,
                 unconfirmed_ever: tally::read(&paths.run, tally::UNCONFIRMED).unwrap_or(0),
+                figures: figures::read(&paths.run, clock::millis(now)).ok(),
             })
         }
         Err(error) => Err(match error.kind() {

@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use crate::queue::probe::{QueueStatus, SiteCounts, Snapshot};
 use crate::report::status::shown;
+use crate::worker::figures::{Figures, LADDER, Ladder};
 
 type Labels = Vec<(&'static str, String)>;
 /// Returns the value of a metric.
@@ -73,6 +74,41 @@ const OF_SITES: [(&str, &str, &str, Number<SiteCounts>); 7] = [
     ),
 ];
 
+const OF_HOOKS: [(&str, &str, Number<Figures>); 2] = [
+    (
+        "wp_gears_jobs_submitted_total",
+        "Jobs that the site's workers on this host got from job servers and ran.",
+        |figures| figures.submitted,
+    ),
+    (
+        "wp_gears_jobs_unstamped_total",
+        "Jobs whose submission time is unknown, so that they count in no wait.",
+        |figures| figures.unstamped,
+    ),
+];
+
+/// Returns the distribution of a metric.
+type Distribution = fn(&Figures) -> &Ladder;
+
+const TIMES: [(&str, &str, Distribution); 2] = [
+    (
+        "wp_gears_job_wait_seconds",
+        "Time from the submission of a job to its start.",
+        |figures| &figures.wait_ever,
+    ),
+    (
+        "wp_gears_job_run_seconds",
+        "Time from the start of a job to its end.",
+        |figures| &figures.run_ever,
+    ),
+];
+
+const RESULTS: [(&str, Number<Figures>); 3] = [
+    ("done", |figures| figures.done),
+    ("failed", |figures| figures.failed),
+    ("retried", |figures| figures.retried),
+];
+
 pub fn text(snapshot: &Snapshot) -> String {
     let mut text = String::new();
     let servers = snapshot.servers.iter().map(|seen| {
@@ -117,19 +153,84 @@ pub fn text(snapshot: &Snapshot) -> String {
         help,
         paused.collect(),
     );
+    of_hooks(&mut text, snapshot);
     text
 }
 
+/// What the workers recorded for each hook.
+fn of_hooks(text: &mut String, snapshot: &Snapshot) {
+    let hooks = || {
+        let known = snapshot.sites.iter().filter_map(|site| {
+            let figures = site.counts.as_ref().ok()?.figures.as_ref()?;
+            Some((&site.name, &figures.hooks))
+        });
+        known.flat_map(|(site, hooks)| {
+            hooks.iter().map(|hook| {
+                let labels = vec![("site", site.clone()), ("hook", hook.hook.clone())];
+                (labels, &hook.figures)
+            })
+        })
+    };
+    for (name, help, number) in OF_HOOKS {
+        let samples = hooks().map(|(labels, figures)| (labels, number(figures)));
+        metric(text, name, "counter", help, samples.collect());
+    }
+    let results = hooks().flat_map(|(labels, figures)| {
+        RESULTS.map(|(result, number)| {
+            let mut labels = labels.clone();
+            labels.push(("result", result.to_owned()));
+            (labels, number(figures))
+        })
+    });
+    let help = "Attempts to run jobs, by what became of the job.";
+    let name = "wp_gears_job_attempts_total";
+    metric(text, name, "counter", help, results.collect());
+    for (name, help, distribution) in TIMES {
+        head(text, name, "histogram", help);
+        for (labels, figures) in hooks() {
+            histogram(text, name, &labels, distribution(figures));
+        }
+    }
+}
+
+fn histogram(text: &mut String, name: &str, labels: &Labels, times: &Ladder) {
+    let mut sum: u64 = 0;
+    let ends = LADDER.iter().map(|end| seconds(*end));
+    let ends = ends.chain(["+Inf".to_owned()]);
+    for (end, count) in ends.zip(times.steps) {
+        sum = sum.saturating_add(count);
+        let mut labels = labels.clone();
+        labels.push(("le", end));
+        sample(text, &format!("{name}_bucket"), &labels, &sum.to_string());
+    }
+    sample(text, &format!("{name}_sum"), labels, &seconds(times.sum_ms));
+    sample(text, &format!("{name}_count"), labels, &sum.to_string());
+}
+
+/// Exactly, without a rounded last digit.
+fn seconds(ms: u64) -> String {
+    let text = format!("{}.{:03}", ms / 1000, ms % 1000);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
 fn metric(text: &mut String, name: &str, kind: &str, help: &str, samples: Vec<(Labels, u64)>) {
+    head(text, name, kind, help);
+    for (labels, number) in samples {
+        sample(text, name, &labels, &number.to_string());
+    }
+}
+
+fn head(text: &mut String, name: &str, kind: &str, help: &str) {
     // Writing to a string cannot fail.
     let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
-    for (labels, number) in samples {
-        let labels: Vec<String> = labels
-            .iter()
-            .map(|(label, value)| format!("{label}=\"{}\"", escaped(value)))
-            .collect();
-        let _ = writeln!(text, "{name}{{{}}} {number}", labels.join(","));
-    }
+}
+
+fn sample(text: &mut String, name: &str, labels: &Labels, value: &str) {
+    let labels: Vec<String> = labels
+        .iter()
+        .map(|(label, value)| format!("{label}=\"{}\"", escaped(value)))
+        .collect();
+    let _ = writeln!(text, "{name}{{{}}} {value}", labels.join(","));
 }
 
 fn escaped(value: &str) -> String {

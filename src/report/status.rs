@@ -334,6 +334,7 @@ pub fn document(snapshot: &Snapshot) -> Value {
                 "refused_ever": counts.map(|counts| counts.refused_ever),
                 "latest_failed": counts.map(|counts| &counts.latest_failed),
                 "unconfirmed_ever": counts.map(|counts| counts.unconfirmed_ever),
+                "figures": counts.and_then(|counts| counts.figures.as_ref()),
                 "why_null": site.counts.as_ref().err(),
             })
         })

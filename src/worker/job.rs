@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
+use crate::worker::figures::Ending;
 use crate::worker::gate::Permit;
 use crate::worker::machine::JobState;
 use crate::worker::message::Opened;
@@ -30,6 +31,10 @@ pub struct Job {
     pub is_crowded_out: bool,
     /// No other host runs it.
     pub is_claimed: bool,
+    /// When the attempt that ended began, and how long it took, in milliseconds.
+    pub ran: Option<(u64, u64)>,
+    /// What became of it.
+    pub ending: Ending,
 }
 
 /// Who waits for the job's result.
@@ -44,9 +49,15 @@ pub enum JobSource {
 pub struct Peek {
     pub hook: Option<String>,
     blog_id: Option<serde_json::Value>,
+    /// When it was submitted, which the must-use plugin adds if it does not seal.
+    wp_gears_at: Option<serde_json::Value>,
 }
 
 impl Peek {
+    pub fn submitted(&self) -> Option<u64> {
+        self.wp_gears_at.as_ref()?.as_u64()
+    }
+
     pub fn blog(&self) -> Option<u64> {
         self.blog_id.as_ref()?.as_u64()
     }
@@ -65,11 +76,11 @@ impl Job {
             unique: assignment.unique,
             handle: assignment.handle,
             blog: peek.as_ref().and_then(Peek::blog),
+            submitted: peek.as_ref().and_then(Peek::submitted),
             hook: peek.and_then(|p| p.hook),
             size: assignment.payload.len(),
             whole: true,
             taken: now,
-            submitted: None,
             arguments: None,
             refused: false,
             tries: Vec::new(),
@@ -97,6 +108,8 @@ impl Job {
             has_told: false,
             is_crowded_out: false,
             is_claimed: false,
+            ran: None,
+            ending: Ending::Done,
         }
     }
 
@@ -137,6 +150,7 @@ impl Job {
             self.record.refused = true;
             self.record.id += REFUSED;
         }
+        self.ran = Some((began, took));
         if let Some(error) = outcome.error() {
             self.record.tries.push(Try {
                 at: began,

@@ -17,6 +17,7 @@ use crate::gearman::binary::request;
 use crate::worker::Paths;
 use crate::worker::badge::Badge;
 use crate::worker::binary::Binary;
+use crate::worker::figures::journal::Recorder;
 use crate::worker::gate::Gate;
 use crate::worker::heartbeat::{self, Activity, Heartbeat};
 use crate::worker::job::{Job, JobSource};
@@ -47,6 +48,7 @@ struct Worker<'a> {
     retries: Retries<'a>,
     shared: Shared,
     gate: Gate,
+    figures: Recorder,
     seal: Seal,
     job: Option<Job>,
     /// Set by TERM: when the current job has to be finished.
@@ -143,6 +145,7 @@ impl<'a> Worker<'a> {
             runtime,
             seal: Seal::new(args, settings, &paths.run),
             gate: Gate::new(Rules::new(&args.hook), &paths.run),
+            figures: Recorder::new(&paths.run),
             paths,
             job: None,
             stop: None,

@@ -11,6 +11,7 @@ mod software;
 mod check;
 mod crew;
 mod dashboard;
+mod figures;
 mod health;
 mod hosts;
 mod idle;

@@ -63,7 +63,7 @@ impl Attempt {
 }
 
 /// What the workers of a site on this host have recorded.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct SiteFigures {
     /// Of all hooks together.
     #[serde(flatten)]
@@ -74,7 +74,7 @@ pub struct SiteFigures {
     pub last_submitted: Option<u64>,
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct HookFigures {
     pub hook: String,
     #[serde(flatten)]
@@ -82,7 +82,7 @@ pub struct HookFigures {
 }
 
 /// Counters since the first job, and times of the last minute, hour and day.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Figures {
     /// Jobs that workers of this host got from job servers and ran.
     pub submitted: u64,

@@ -14,6 +14,7 @@ use crate::worker::figures::{
     Attempt, Ending, Figures, HookFigures, LONGEST_HOOK, MAX_HOOKS, OTHER, SiteFigures,
 };
 use crate::worker::plain;
+use crate::worker::store::new_id;
 
 /// More than the figures of all hooks can take, in bytes.
 const MAX_SIZE: u64 = 16 << 20;
@@ -84,8 +85,7 @@ impl Stored {
 
     /// Replaces the file as a whole.
     pub fn write(&self, run: &Path) -> io::Result<()> {
-        let new = run.join(format!("new-figures-{}", std::process::id()));
-        let _ = fs::remove_file(&new);
+        let new = run.join(format!("new-figures-{}", new_id(self.generation)));
         let written = (|| {
             let mut text = format!("{:0DIGITS$}\n", self.generation).into_bytes();
             serde_json::to_writer(&mut text, self)?;
@@ -151,7 +151,8 @@ impl Hook {
                 Ending::Retried => self.retried += 1,
             }
         }
-        self.wait.add_all(attempts.iter().filter_map(|it| it.wait()));
+        self.wait
+            .add_all(attempts.iter().filter_map(|it| it.wait()));
         self.run.add_all(attempts.iter().map(|it| it.ran));
         let timed = attempts.iter().map(|it| (it.at, it.wait(), it.ran));
         let timed: Vec<Timed> = timed.collect();

@@ -13,7 +13,7 @@ pub const LADDER: [u64; 14] = [
 ];
 
 /// How many times there were in each step, not cumulative.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Ladder {
     pub steps: [u64; LADDER.len() + 1],
@@ -74,7 +74,7 @@ pub struct Spread {
 }
 
 /// The attempts that ended in a period.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Window {
     pub jobs: u64,
     /// From submission to start.
@@ -117,8 +117,8 @@ impl Serialize for Times {
 impl<'de> Deserialize<'de> for Times {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Times, D::Error> {
         let (index, count, max) = <(Vec<u32>, Vec<u64>, u64)>::deserialize(from)?;
-        let buckets = SparseHistogram::from_parts(CONFIG, index, count)
-            .map_err(serde::de::Error::custom)?;
+        let buckets =
+            SparseHistogram::from_parts(CONFIG, index, count).map_err(serde::de::Error::custom)?;
         Ok(Times { buckets, max })
     }
 }

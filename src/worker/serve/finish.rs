@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use crate::base::clock::now_ms;
 use crate::gearman::binary::{kind, request};
 use crate::worker::backoff::pause;
+use crate::worker::figures::{Attempt, Ending};
 use crate::worker::heartbeat::Activity;
 use crate::worker::job::{Job, JobSource};
 use crate::worker::machine::JobEvent;
@@ -13,19 +14,27 @@ use crate::worker::outcome::JobOutcome;
 use crate::worker::php::kill_tree;
 use crate::worker::serve::Worker;
 use crate::worker::servers::ConnectionId;
+use crate::worker::store::Kept;
 use crate::worker::tally::{Tally, UNCONFIRMED};
 
 impl Worker<'_> {
     /// `None` until the site's table has it too.
     pub(super) fn store(
         &mut self,
-        job: &Job,
+        job: &mut Job,
         outcome: &JobOutcome,
         failures: u32,
     ) -> Option<JobEvent> {
         let limits = job.retry_limits(self.settings);
         let e = match self.retries.store(job, outcome, limits) {
-            Ok(kept) => return self.share(job, kept),
+            Ok(kept) => {
+                job.ending = match kept {
+                    Kept::Nothing => Ending::Done,
+                    Kept::Waiting { .. } => Ending::Retried,
+                    Kept::Failed => Ending::Failed,
+                };
+                return self.share(job, kept);
+            }
             Err(e) => e,
         };
         let folder = self.paths.failed.display();
@@ -48,6 +57,7 @@ impl Worker<'_> {
             // What it occupied is free, and another may wait for it.
             self.retries.look(&self.gate);
         }
+        self.record(job);
         self.heartbeat.status.jobs += 1;
         self.heartbeat.status.failed += u64::from(*outcome != JobOutcome::Done);
         let handle = &job.record.handle;
@@ -70,6 +80,25 @@ impl Worker<'_> {
         // No status is written between jobs that follow each other.
         if !self.servers.is_asking() {
             self.heartbeat.set(Activity::Idle);
+        }
+    }
+
+    /// Adds the attempt to the site's figures.
+    fn record(&mut self, job: &Job) {
+        let Some((began, ran)) = job.ran else { return };
+        let tries = job.record.tries.len();
+        let attempt = Attempt {
+            at: began.saturating_add(ran),
+            hook: job.record.hook.clone(),
+            first: tries == 0 || tries == 1 && job.ending != Ending::Done,
+            submitted: job.record.submitted,
+            began,
+            ran,
+            ending: job.ending,
+        };
+        if let Err(e) = self.figures.record(&attempt) {
+            self.log
+                .line(&format!("cannot record how long the job took: {e}"));
         }
     }
 
