@@ -64,7 +64,7 @@ NO_COLOR and TERM=dumb are respected.
 .SH FILES
 .TP
 /etc/wp\-gears.toml
-Config file. Top-level keys are named like the command-line options and apply to the host and to all sites. Each [[site]] table holds the options of one site, whose folder its dir key names.
+Config file. Top-level keys are named like the command-line options and apply to the host and to all sites. Each [[site]] table holds the options of one site, whose folder its dir key names. Each [[host]] table holds what differs on the hosts that its match key names, if several hosts share the file.
 .TP
 /usr/local/lib/wp\-gears
 Programs of the workers: the wp\-gears binary and its PHP code, owned by root.

@@ -116,6 +116,19 @@ impl Host {
         self.root.join(path.strip_prefix("/").unwrap_or(path))
     }
 
+    /// The name of this machine; empty if that is not known below `--root`.
+    ///
+    /// # Errors
+    /// If /etc/hostname cannot be read there.
+    pub fn name(&self) -> Result<String> {
+        if self.live {
+            return Ok(this_name());
+        }
+        let file = self.read(Path::new("/etc/hostname"))?;
+        let text = file.map(|file| String::from_utf8_lossy(&file.bytes).into_owned());
+        Ok(text.unwrap_or_default().trim().to_owned())
+    }
+
     /// What os-release says, with the row of the platform table for it.
     pub fn platform(&self) -> Result<&platform::Platform> {
         if let Some(known) = self.platform.get() {
@@ -147,6 +160,12 @@ impl Host {
     pub fn acts(&self) -> usize {
         self.acts.load(Ordering::SeqCst)
     }
+}
+
+/// The name of the running machine.
+pub fn this_name() -> String {
+    let system = rustix::system::uname();
+    system.nodename().to_string_lossy().into_owned()
 }
 
 /// A host for a test: an empty folder.

@@ -48,6 +48,11 @@ pub fn sample() -> String {
             key.means, key.takes, key.name
         ));
     }
+    text.push_str(
+        "\n# Where hosts share this file: what differs on a host with one of these names, in\n\
+         # which * stands for any text and ? for one character. [[host.site]] is for one site.\n\
+         # [[host]]\n# match =\n",
+    );
     text
 }
 

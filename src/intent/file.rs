@@ -1,5 +1,6 @@
 //! Reads /etc/wp-gears.toml: options of the host and of all sites at the top,
-//! those of one site in a `[[site]]` table. Unknown keys are errors.
+//! those of one site in a `[[site]]` table, and the same for some of the hosts that share
+//! the file in a `[[host]]` table. Unknown keys are errors.
 
 use std::any::TypeId;
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,12 +10,13 @@ use anyhow::Result;
 use clap::Args;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
+use toml_edit::Document;
 
 use crate::base::problem::Problem;
 use crate::host::Host;
-use crate::intent::hooks;
-use crate::intent::options::{HostOptions, SiteOptions};
+use crate::intent::options::{HostOptions, Role, SiteOptions};
 use crate::intent::usage::nearest;
+use crate::intent::{hooks, hosts};
 use crate::worker::rules::HookRule;
 
 pub const DEFAULT: &str = "/etc/wp-gears.toml";
@@ -31,6 +33,8 @@ pub struct FileOptions {
     pub hooks: BTreeMap<PathBuf, Vec<HookRule>>,
     /// Of these, the sites that only a file given for this run has.
     pub new_sites: BTreeSet<PathBuf>,
+    /// The file has tables for hosts.
+    pub is_shared: bool,
 }
 
 impl FileOptions {
@@ -46,8 +50,27 @@ impl FileOptions {
         self.hooks.get(dir).cloned().unwrap_or_default()
     }
 
+    /// Whether the file's sites are there for other hosts: this one is only a job server.
+    pub fn are_sites_of_others(&self, host: &HostOptions) -> bool {
+        self.is_shared && host.role.as_deref() == Some(&[Role::Server])
+    }
+
     pub fn has_site(&self, dir: &Path) -> bool {
         self.sites.iter().any(|(known, _)| known == dir)
+    }
+
+    /// These options, those of a `[[host]]` table, and those that it leaves open. What it
+    /// says of all sites goes over what the others say of one.
+    fn of_host_over(self, under: FileOptions) -> FileOptions {
+        let mut all = under;
+        for (_, known) in &mut all.sites {
+            *known = self.common.clone().over(std::mem::take(known));
+        }
+        let common = self.common.clone().over(std::mem::take(&mut all.common));
+        let mut all = self.over(all);
+        all.new_sites.clear();
+        all.common = common;
+        all
     }
 
     /// These options, given for one run, and those of the host's file that they leave open.
@@ -92,7 +115,7 @@ pub fn read(host: &Host, path: Option<&Path>) -> Result<FileOptions> {
             None => return Ok(FileOptions::default()),
         }
     };
-    parse(utf8(&bytes, &path)?, &path)
+    parse(utf8(&bytes, &path)?, &path, &host.name()?)
 }
 
 /// Reads the file, and over it the one that `--from` names.
@@ -122,14 +145,16 @@ pub fn utf8<'b>(bytes: &'b [u8], path: &Path) -> Result<&'b str> {
     })
 }
 
+/// What the file says for the host with this name.
+///
 /// # Errors
 /// Invalid TOML, unknown names, wrong types and values that the command line
 /// would refuse, with the line and column. The line itself is not quoted: it
-/// may hold a secret.
-pub fn parse(text: &str, path: &Path) -> Result<FileOptions> {
+/// may hold a secret. Tables for other hosts are checked as well.
+pub fn parse(text: &str, path: &Path, name: &str) -> Result<FileOptions> {
     let what = || format!("read the config file {}", path.display());
     // The parser's own message quotes the line, which may hold a secret: only the place is shown.
-    let table: Table = text.parse().map_err(|error: toml::de::Error| {
+    let mut table: Table = text.parse().map_err(|error: toml::de::Error| {
         let why = format!(
             "{}{}",
             place(text, error.span().map(|s| s.start)),
@@ -137,78 +162,158 @@ pub fn parse(text: &str, path: &Path) -> Result<FileOptions> {
         );
         Problem::usage(what(), why)
     })?;
-    let host_names = names::<HostOptions>();
-    let site_names = names::<SiteOptions>();
-    let (mut of_host, mut of_sites, mut sites) = (Table::new(), Table::new(), Vec::new());
-    for (key, value) in table {
-        if key == "site" {
-            let Value::Array(tables) = value else {
-                let why = format!("{}'site' is written as [[site]] tables", at(text, &key));
-                return Err(Problem::usage(what(), why).into());
-            };
-            sites = tables;
-        } else if host_names.contains(key.as_str()) {
-            of_host.insert(key, value);
-        } else if site_names.contains(key.as_str()) {
-            of_sites.insert(key, value);
-        } else {
-            let mut known: Vec<&str> = host_names.iter().chain(&site_names).map(|s| &**s).collect();
-            known.push("site");
-            return Err(unknown(text, &key, &known, what()));
+    // A string is the option of sites.
+    let hosts = match table.remove("host") {
+        Some(Value::Array(hosts)) => hosts,
+        Some(other) => {
+            table.insert("host".into(), other);
+            Vec::new()
         }
-    }
-    let host: HostOptions = typed(of_host, text, &what)?;
-    let common: SiteOptions = typed(of_sites, text, &what)?;
-    let mut read = FileOptions {
-        host,
-        common,
-        ..FileOptions::default()
+        None => Vec::new(),
     };
-    for (nth, site) in sites.into_iter().enumerate() {
-        let Value::Table(mut site) = site else {
-            let why = "'site' is written as [[site]] tables";
-            return Err(Problem::usage(what(), why).into());
-        };
-        let dir = match site.remove("dir") {
-            Some(Value::String(dir)) => PathBuf::from(dir),
-            _ => {
-                let why = "each [[site]] needs dir = \"…\", its WordPress folder";
-                return Err(Problem::usage(what(), why).into());
-            }
-        };
-        let rules = site.remove("hook").map_or(Ok(Vec::new()), hooks::read);
-        let rules = rules.map_err(|wrong| {
-            let why = format!("{}{}", place(text, wrong.offset(text, nth)), wrong.why);
-            match wrong.help {
-                Some(help) => Problem::usage(what(), why).help(help),
-                None => Problem::usage(what(), why),
-            }
-        })?;
-        if let Some(key) = site.keys().find(|key| !site_names.contains(key.as_str())) {
-            let mut known: Vec<&str> = site_names.iter().map(|s| &**s).collect();
-            known.extend(["dir", "hook"]);
-            return Err(unknown(text, key, &known, what()));
+    let all = Part { text, host: None };
+    let mut read = all.read(table, &what)?;
+    for (at, one) in hosts.iter().enumerate() {
+        let mut one = one.as_table().cloned().unwrap_or_default();
+        one.remove(hosts::MATCH);
+        let host = Some(at);
+        Part { text, host }.read(one, &what)?;
+    }
+    if !hosts.is_empty() && name.is_empty() {
+        let why = "it has [[host]] tables, but the name of this host is not known";
+        return Err(Problem::usage(what(), why)
+            .help("write the name into /etc/hostname")
+            .into());
+    }
+    read.is_shared = !hosts.is_empty();
+    let of_host = hosts::of_host(hosts, name).map_err(|wrong| {
+        let why = format!(
+            "{}{}",
+            place(text, offset(text, &["host"], &[wrong.table])),
+            wrong.why
+        );
+        match wrong.help {
+            Some(help) => Problem::usage(what(), why).help(help),
+            None => Problem::usage(what(), why),
         }
-        if !dir.is_absolute() {
-            let why = format!(
-                "the dir of a [[site]]: expected an absolute path, not '{}'",
-                dir.display()
-            );
-            return Err(Problem::usage(what(), why).into());
-        }
-        let dir = without_trailing_slash(&dir);
-        if read.has_site(&dir) {
-            let why = format!("two [[site]] tables have the same dir, {}", dir.display());
-            return Err(Problem::usage(what(), why)
-                .help("merge them into one table")
-                .into());
-        }
-        if !rules.is_empty() {
-            read.hooks.insert(dir.clone(), rules);
-        }
-        read.sites.push((dir, typed(site, text, &what)?));
+    })?;
+    // The closest table comes first, so it goes over the others last.
+    for one in of_host.into_iter().rev() {
+        let host = Some(one.at);
+        read = Part { text, host }
+            .read(one.table, &what)?
+            .of_host_over(read);
+    }
+    if read.are_sites_of_others(&read.host) {
+        read.sites.clear();
+        read.hooks.clear();
     }
     Ok(read)
+}
+
+/// The options at the top of the file, or those of a `[[host]]` table.
+struct Part<'a> {
+    text: &'a str,
+    host: Option<usize>,
+}
+
+impl Part<'_> {
+    /// Where a table of this part begins: that of a site, if one is named.
+    fn offset(&self, site: Option<usize>) -> Option<usize> {
+        let text = self.text;
+        match (self.host, site) {
+            (None, None) => Some(0),
+            (None, Some(site)) => offset(text, &["site"], &[site]),
+            (Some(host), None) => offset(text, &["host"], &[host]),
+            (Some(host), Some(site)) => offset(text, &["host", "site"], &[host, site]),
+        }
+    }
+
+    fn read(&self, table: Table, what: &dyn Fn() -> String) -> Result<FileOptions> {
+        let from = self.offset(None);
+        let header = match self.host {
+            Some(_) => "[[host.site]]",
+            None => "[[site]]",
+        };
+        let host_names = names::<HostOptions>();
+        let site_names = names::<SiteOptions>();
+        let (mut of_host, mut of_sites, mut sites) = (Table::new(), Table::new(), Vec::new());
+        for (key, value) in table {
+            if key == "site" {
+                let Value::Array(tables) = value else {
+                    let place = at(self.text, from, &key);
+                    let why = format!("{place}'site' is written as {header} tables");
+                    return Err(Problem::usage(what(), why).into());
+                };
+                sites = tables;
+            } else if host_names.contains(key.as_str()) {
+                of_host.insert(key, value);
+            } else if site_names.contains(key.as_str()) {
+                of_sites.insert(key, value);
+            } else {
+                let mut known: Vec<&str> =
+                    host_names.iter().chain(&site_names).map(|s| &**s).collect();
+                known.push("site");
+                return Err(unknown(&at(self.text, from, &key), &key, &known, what()));
+            }
+        }
+        let place_in = |site: Option<usize>| {
+            let from = self.offset(site);
+            move |key: &str| at(self.text, from, key)
+        };
+        let mut read = FileOptions {
+            host: typed(of_host, &place_in(None), what)?,
+            common: typed(of_sites, &place_in(None), what)?,
+            ..FileOptions::default()
+        };
+        for (nth, site) in sites.into_iter().enumerate() {
+            let Value::Table(mut site) = site else {
+                let why = format!("'site' is written as {header} tables");
+                return Err(Problem::usage(what(), why).into());
+            };
+            let dir = match site.remove("dir") {
+                Some(Value::String(dir)) => PathBuf::from(dir),
+                _ => {
+                    let why = format!("each {header} needs dir = \"…\", its WordPress folder");
+                    return Err(Problem::usage(what(), why).into());
+                }
+            };
+            let rules = site.remove("hook").map_or(Ok(Vec::new()), hooks::read);
+            let rules = rules.map_err(|wrong| {
+                let offset = wrong.offset(self.text, self.host, nth);
+                let why = format!("{}{}", place(self.text, offset), wrong.why);
+                match wrong.help {
+                    Some(help) => Problem::usage(what(), why).help(help),
+                    None => Problem::usage(what(), why),
+                }
+            })?;
+            if let Some(key) = site.keys().find(|key| !site_names.contains(key.as_str())) {
+                let mut known: Vec<&str> = site_names.iter().map(|s| &**s).collect();
+                known.extend(["dir", "hook"]);
+                return Err(unknown(&place_in(Some(nth))(key), key, &known, what()));
+            }
+            if !dir.is_absolute() {
+                let why = format!(
+                    "the dir of a {header}: expected an absolute path, not '{}'",
+                    dir.display()
+                );
+                return Err(Problem::usage(what(), why).into());
+            }
+            let dir = without_trailing_slash(&dir);
+            if read.has_site(&dir) {
+                let why = format!("two {header} tables have the same dir, {}", dir.display());
+                return Err(Problem::usage(what(), why)
+                    .help("merge them into one table")
+                    .into());
+            }
+            if !rules.is_empty() {
+                read.hooks.insert(dir.clone(), rules);
+            }
+            read.sites
+                .push((dir, typed(site, &place_in(Some(nth)), what)?));
+        }
+        Ok(read)
+    }
 }
 
 /// A site's folder as given, made absolute; the links in it are kept.
@@ -232,9 +337,10 @@ fn names<T: Args>() -> BTreeSet<String> {
         .collect()
 }
 
+/// `place_of` tells where a key is set.
 fn typed<T: DeserializeOwned + Args>(
     table: Table,
-    text: &str,
+    place_of: &dyn Fn(&str) -> String,
     what: &dyn Fn() -> String,
 ) -> Result<T> {
     // One key at a time, so that the error can name it.
@@ -249,7 +355,7 @@ fn typed<T: DeserializeOwned + Args>(
             Ok(_) => refused::<T>(key, value),
         };
         if let Some(why) = why {
-            return Err(Problem::usage(what(), format!("{}{why}", at(text, key))).into());
+            return Err(Problem::usage(what(), format!("{}{why}", place_of(key))).into());
         }
     }
     T::deserialize(Value::Table(table))
@@ -293,8 +399,8 @@ fn refused<T: Args>(key: &str, value: &Value) -> Option<String> {
     crate::intent::usage::line(&error)
 }
 
-fn unknown(text: &str, key: &str, known: &[&str], what: String) -> anyhow::Error {
-    let why = format!("{}there is no option '{key}'", at(text, key));
+fn unknown(place: &str, key: &str, known: &[&str], what: String) -> anyhow::Error {
+    let why = format!("{place}there is no option '{key}'");
     let problem = Problem::usage(what, why);
     match nearest(key, known.iter().copied()) {
         Some(name) => problem.help(format!("did you mean '{name}'?")),
@@ -303,10 +409,20 @@ fn unknown(text: &str, key: &str, known: &[&str], what: String) -> anyhow::Error
     .into()
 }
 
-/// "line 3, column 1: ", where the key is set.
-fn at(text: &str, key: &str) -> String {
-    let mut offset = 0;
-    for line in text.split_inclusive('\n') {
+/// Where a table begins: `path` and `places` are alternating keys and places in lists.
+fn offset(text: &str, path: &[&str], places: &[usize]) -> Option<usize> {
+    let document = Document::parse(text).ok()?;
+    let mut item = document.as_item();
+    for (key, place) in path.iter().zip(places) {
+        item = item.get(key)?.get(place)?;
+    }
+    Some(item.span()?.start)
+}
+
+/// "line 3, column 1: ", where the key is first set from this place on.
+fn at(text: &str, from: Option<usize>, key: &str) -> String {
+    let mut offset = from.unwrap_or(0);
+    for line in text.get(offset..).unwrap_or_default().split_inclusive('\n') {
         let start = line.len() - line.trim_start().len();
         let rest = line[start..].trim_start_matches(['"', '\'', '[']);
         if rest.strip_prefix(key).is_some_and(|rest| {
@@ -331,91 +447,4 @@ pub fn place(text: &str, offset: Option<usize>) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::worker::workers::Workers;
-
-    fn read(text: &str) -> Result<FileOptions> {
-        parse(text, Path::new("/etc/wp-gears.toml"))
-    }
-
-    #[test]
-    fn a_sites_own_options_override_those_of_all_sites() {
-        let file = read("queue = 'sqlite'\nworkers = 2\n[[site]]\ndir = '/a'\nworkers = 5\n[[site]]\ndir = '/b'\n[[site]]\ndir = '/d'\nworkers = '2..8'\n").unwrap();
-        let range = Workers { min: 2, max: 8 };
-        assert_eq!(file.of_site(Path::new("/d")).workers, Some(range));
-        assert_eq!(
-            file.of_site(Path::new("/a")).workers,
-            Some(Workers::fixed(5))
-        );
-        assert_eq!(
-            file.of_site(Path::new("/b")).workers,
-            Some(Workers::fixed(2))
-        );
-        assert_eq!(
-            file.of_site(Path::new("/c")).workers,
-            Some(Workers::fixed(2))
-        );
-    }
-
-    #[test]
-    fn errors_name_the_place_and_the_nearest_name() {
-        let error = read("port = 4730\nworker = 2\n").unwrap_err().to_string();
-        assert!(error.contains("line 2, column 1"), "{error}");
-        assert!(error.contains("did you mean 'workers'"), "{error}");
-        let error = read("port = 'x'\n").unwrap_err().to_string();
-        assert!(
-            error.contains("line 1, column 1: 'port': expected a whole number"),
-            "{error}"
-        );
-        for (text, says) in [
-            (
-                "\nworkers = 0\n",
-                "line 2, column 1: invalid value '0' for '--workers <N>': expected a whole number from 1 to 512, or a range of them such as 2..8",
-            ),
-            (
-                "port = 99999\n",
-                "line 1, column 1: invalid value '99999' for '--port <N>': expected a whole number from 1 to 65535",
-            ),
-            (
-                "program = 'a]b'\n",
-                "'--program <NAME>': expected at most 100 letters",
-            ),
-            ("servers = ['a b']\n", "expected HOST:PORT"),
-            ("salt = 7\n", "'salt': expected a string, found integer"),
-            ("servers = 'a'\n", "'servers': expected a list"),
-            (
-                "allow-upgrades = 1\n",
-                "'allow-upgrades': expected true or false",
-            ),
-            ("queue = 1\n", "'queue': expected a string"),
-            ("queue = 'disk'\n", "expected one of memory, sqlite, mysql"),
-            ("[[site]]\ndir = '/a'\nworkers = 999\n", "line 3, column 1"),
-            (
-                "[[site]]\ndir = 'a'\n",
-                "expected an absolute path, not 'a'",
-            ),
-            (
-                "[[site]]\ndir = '/a'\n[[site]]\ndir = '/a/'\n",
-                "two [[site]] tables have the same dir, /a",
-            ),
-            (
-                "worker-dir = 'a'\n",
-                "line 1, column 1: 'worker-dir': expected an absolute path",
-            ),
-        ] {
-            let error = read(text).unwrap_err().to_string();
-            assert!(error.contains(says), "{text}: {error}");
-        }
-        // The line of a secret is not quoted.
-        for text in [
-            "salt = 'geheim\n",
-            "salt = geheim\n",
-            "salt = ['geheim']\n",
-            "salt 'geheim'\n",
-        ] {
-            let error = format!("{:?}", read(text).unwrap_err());
-            assert!(!error.contains("geheim"), "{error}");
-        }
-    }
-}
+mod tests;

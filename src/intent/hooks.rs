@@ -28,10 +28,15 @@ impl Wrong {
         }
     }
 
-    /// Where that is in the file's text, if the rules are those of its `site`-th site.
-    pub fn offset(&self, text: &str, site: usize) -> Option<usize> {
+    /// Where that is in the file's text, if the rules are those of its `site`-th site, or
+    /// of that of its `host`-th host.
+    pub fn offset(&self, text: &str, host: Option<usize>, site: usize) -> Option<usize> {
         let document = Document::parse(text).ok()?;
-        let hooks = document.get("site")?.get(site)?.get("hook")?;
+        let part = match host {
+            Some(host) => document.get("host")?.get(host)?,
+            None => document.as_item(),
+        };
+        let hooks = part.get("site")?.get(site)?.get("hook")?;
         let Some(rule) = hooks.get(self.rule) else {
             return Some(hooks.span()?.start);
         };
@@ -208,7 +213,7 @@ mod tests {
                 wrong.help.as_deref().unwrap_or_default()
             );
             assert!(said.contains(why), "{said}");
-            let offset = wrong.offset(&text, 1).unwrap();
+            let offset = wrong.offset(&text, None, 1).unwrap();
             assert_eq!(text[..offset].matches('\n').count() + 1, line, "{rule}");
         }
         assert_eq!(of("[[site]]\nhook = 3").unwrap_err().rule, 0);

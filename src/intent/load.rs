@@ -80,7 +80,8 @@ pub fn layers(
             dirs.push(dir);
         }
     }
-    if sites.is_empty() {
+    let host = over_host.clone().over(file.host.clone());
+    if sites.is_empty() && !file.are_sites_of_others(&host) {
         dirs.extend(file.sites.iter().map(|(dir, _)| dir.clone()));
     }
     let mut of_file = file.host.clone();

@@ -7,6 +7,7 @@ pub mod effective;
 pub mod exposure;
 pub mod file;
 pub mod hooks;
+pub mod hosts;
 pub mod load;
 pub mod options;
 pub mod owners;

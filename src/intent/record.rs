@@ -13,9 +13,13 @@ use crate::base::problem::Problem;
 use crate::intent::effective::set_values;
 use crate::intent::file::{parse, place, without_trailing_slash};
 use crate::intent::hooks;
+use crate::intent::hosts::MATCH;
 use crate::intent::options::{HostOptions, SiteOptions};
+use crate::intent::record::own::{HOST, own_table, own_table_mut, part, remove_own};
 use crate::queue::{STDIN, passwords};
 use crate::worker::rules::HookRule;
+
+const SITE: &str = "site";
 
 /// The header of a file that we create.
 const HEADER: &str = "\
@@ -40,6 +44,12 @@ pub struct Recorded {
     /// The file did not exist before.
     pub created: bool,
     pub set: BTreeMap<String, Setting>,
+    /// The same in this host's own table of a file that hosts share.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub own: BTreeMap<String, Setting>,
+    /// That table did not exist before.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub made_own: bool,
     /// The folders of the sites whose tables are new. After an interruption at
     /// this point, these sites have no journal yet.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
@@ -58,58 +68,75 @@ impl Recorded {
     ///
     /// # Errors
     /// Text that is not TOML.
-    pub fn between(before: Option<&str>, after: &str, path: &Path) -> Result<Self> {
+    pub fn between(before: Option<&str>, after: &str, path: &Path, name: &str) -> Result<Self> {
         let old = document(before.unwrap_or_default(), path)?;
         let new = document(after, path)?;
-        let mut set = BTreeMap::new();
-        for (key, value) in new.iter().filter(|(_, value)| value.is_value()) {
-            let (before, after) = (old.get(key).map(plain), plain(value));
-            if before.as_ref() != Some(&after) {
-                set.insert(key.to_owned(), Setting { before, after });
-            }
-        }
-        let known = parse(before.unwrap_or_default(), path)?;
-        let sites = parse(after, path)?.sites.into_iter().map(|(dir, _)| dir);
+        let (old_own, new_own) = (own_table(&old, name), own_table(&new, name));
+        let none = Table::new();
+        let known = parse(before.unwrap_or_default(), path, name)?;
+        let sites = parse(after, path, name)?.sites.into_iter();
         Ok(Recorded {
             path: path.to_owned(),
             created: before.is_none(),
-            set,
-            sites: sites.filter(|dir| !known.has_site(dir)).collect(),
+            set: changes(old.as_table(), new.as_table()),
+            own: changes(old_own.unwrap_or(&none), new_own.unwrap_or(&none))
+                .into_iter()
+                .filter(|(key, _)| key != MATCH)
+                .collect(),
+            made_own: old_own.is_none() && new_own.is_some(),
+            sites: sites
+                .map(|(dir, _)| dir)
+                .filter(|dir| !known.has_site(dir))
+                .collect(),
         })
     }
 
     /// Combines two runs. A value that the user set between them is the one to restore.
     pub fn fold(mut self, later: Recorded) -> Self {
-        for (key, next) in later.set {
-            let first = match self.set.remove(&key) {
-                Some(first) if next.before.as_ref() == Some(&first.after) => first.before,
-                _ => next.before,
-            };
-            let after = next.after;
-            self.set.insert(
-                key,
-                Setting {
-                    before: first,
-                    after,
-                },
-            );
-        }
+        fold(&mut self.set, later.set);
+        fold(&mut self.own, later.own);
+        self.made_own |= later.made_own;
         self.sites.extend(later.sites);
         self
     }
 }
 
+/// The values that differ.
+fn changes(old: &Table, new: &Table) -> BTreeMap<String, Setting> {
+    let mut set = BTreeMap::new();
+    for (key, value) in new.iter().filter(|(_, value)| value.is_value()) {
+        let (before, after) = (old.get(key).map(plain), plain(value));
+        if before.as_ref() != Some(&after) {
+            set.insert(key.to_owned(), Setting { before, after });
+        }
+    }
+    set
+}
+
+fn fold(set: &mut BTreeMap<String, Setting>, later: BTreeMap<String, Setting>) {
+    for (key, next) in later {
+        let before = match set.remove(&key) {
+            Some(first) if next.before.as_ref() == Some(&first.after) => first.before,
+            _ => next.before,
+        };
+        let after = next.after;
+        set.insert(key, Setting { before, after });
+    }
+}
+
 /// Returns the text with the intent added. Options that the text already has,
-/// for one site or for all sites, are not written again.
+/// for one site or for all sites, are not written again. If hosts share the file, what is
+/// new goes into the table of the host with this name: what is outside is the others' too.
 ///
 /// # Errors
-/// Text that `parse` refuses, and a change to sites in an inline array.
-pub fn record(text: Option<&str>, path: &Path, intent: &Intent) -> Result<String> {
-    let known = parse(text.unwrap_or_default(), path)?;
+/// Text that `parse` refuses, and a change to sites or hosts in an inline array.
+pub fn record(text: Option<&str>, path: &Path, name: &str, intent: &Intent) -> Result<String> {
+    let known = parse(text.unwrap_or_default(), path, name)?;
     let (head, body) = text.map_or((HEADER, ""), split_head);
     let mut doc = document(body, path)?;
     let of_host = missing(&intent.host, &known.host);
-    if !of_host.is_empty() && doc.iter().all(|(_, item)| !item.is_value()) {
+    let is_shared = doc.contains_key(HOST) && !doc[HOST].is_str();
+    if !is_shared && !of_host.is_empty() && doc.iter().all(|(_, item)| !item.is_value()) {
         let tables = doc.get_mut("site").and_then(Item::as_array_of_tables_mut);
         if let Some(first) = tables.and_then(|tables| tables.get_mut(0)) {
             let prefix = first.decor().prefix().and_then(|it| it.as_str());
@@ -117,24 +144,27 @@ pub fn record(text: Option<&str>, path: &Path, intent: &Intent) -> Result<String
             first.decor_mut().set_prefix(prefix);
         }
     }
-    set(doc.as_table_mut(), of_host);
+    if !of_host.is_empty() {
+        set(part(&mut doc, path, name)?, of_host);
+    }
     for (dir, options) in &intent.sites {
-        if !known.has_site(dir) {
-            let mut table = Table::new();
-            table.insert("dir", Item::Value(dir.to_string_lossy().as_ref().into()));
-            table.decor_mut().set_prefix("\n");
-            tables(&mut doc, path)?.push(table);
-        }
         let missing = missing(options, &known.of_site(dir));
         let rules = intent
             .hooks
             .get(dir)
             .filter(|it| **it != known.hooks_of(dir));
         // An inline array is left alone as long as nothing in it changes.
-        if missing.is_empty() && rules.is_none() {
+        if missing.is_empty() && rules.is_none() && known.has_site(dir) {
             continue;
         }
-        let mut tables = tables(&mut doc, path)?.iter_mut();
+        let tables = tables(part(&mut doc, path, name)?, path)?;
+        if !tables.iter().any(|table| is_of(table.get("dir"), dir)) {
+            let mut table = Table::new();
+            table.insert("dir", Item::Value(dir.to_string_lossy().as_ref().into()));
+            table.decor_mut().set_prefix("\n");
+            tables.push(table);
+        }
+        let mut tables = tables.iter_mut();
         if let Some(table) = tables.find(|table| is_of(table.get("dir"), dir)) {
             set(table, missing);
             if let Some(rules) = rules {
@@ -173,22 +203,39 @@ fn split_head(text: &str) -> (&str, &str) {
 ///
 /// # Errors
 /// Text that is not TOML.
-pub fn without_sites(text: &str, path: &Path, dirs: &[PathBuf]) -> Result<String> {
+pub fn without_sites(text: &str, path: &Path, name: &str, dirs: &[PathBuf]) -> Result<String> {
     let mut doc = document(text, path)?;
     let is_removed = |named: Option<&Item>| dirs.iter().any(|dir| is_of(named, dir));
-    if let Some(inline) = doc.get_mut("site").and_then(Item::as_array_mut) {
+    if let Some(inline) = doc.get_mut(SITE).and_then(Item::as_array_mut) {
         inline.retain(|site| {
             let dir = site.as_inline_table().and_then(|site| site.get("dir"));
             !is_removed(dir.cloned().map(Item::Value).as_ref())
         });
         if inline.is_empty() {
-            doc.remove("site");
+            doc.remove(SITE);
         }
         return Ok(doc.to_string());
     }
-    let Some(all) = doc.get_mut("site").and_then(Item::as_array_of_tables_mut) else {
+    let mut left = take_sites(doc.as_table_mut(), &is_removed);
+    if let Some(own) = own_table_mut(&mut doc, name) {
+        let of_own = take_sites(own, &is_removed);
+        left = match (left, of_own) {
+            (Some(left), Some(more)) => Some(left + &more),
+            (left, more) => left.or(more),
+        };
+    }
+    let Some(left) = left else {
         return Ok(text.to_owned());
     };
+    let trailing = doc.trailing().as_str().unwrap_or_default();
+    doc.set_trailing(format!("{left}{trailing}"));
+    Ok(doc.to_string())
+}
+
+/// Takes sites out of a table. `None` if it has none of them, and otherwise the comments
+/// that no other site's table takes over.
+fn take_sites(part: &mut Table, is_removed: &dyn Fn(Option<&Item>) -> bool) -> Option<String> {
+    let all = part.get_mut(SITE).and_then(Item::as_array_of_tables_mut)?;
     let mut kept = ArrayOfTables::new();
     let mut left = String::new();
     for table in all.iter() {
@@ -206,15 +253,13 @@ pub fn without_sites(text: &str, path: &Path, dirs: &[PathBuf]) -> Result<String
         kept.push(table);
     }
     if kept.len() == all.len() {
-        return Ok(text.to_owned());
+        return None;
     }
     match kept.is_empty() {
-        true => drop(doc.remove("site")),
+        true => drop(part.remove(SITE)),
         false => *all = kept,
     }
-    let trailing = doc.trailing().as_str().unwrap_or_default();
-    doc.set_trailing(format!("{left}{trailing}"));
-    Ok(doc.to_string())
+    Some(left)
 }
 
 /// Restores the options that were recorded, except those changed since. Returns
@@ -222,23 +267,20 @@ pub fn without_sites(text: &str, path: &Path, dirs: &[PathBuf]) -> Result<String
 ///
 /// # Errors
 /// Text that is not TOML.
-pub fn restore(text: &str, path: &Path, recorded: &Recorded) -> Result<Option<String>> {
+pub fn restore(text: &str, path: &Path, name: &str, recorded: &Recorded) -> Result<Option<String>> {
     let mut doc = document(text, path)?;
-    for (key, setting) in &recorded.set {
-        if doc.get(key).map(plain).as_ref() != Some(&setting.after) {
-            continue;
+    let mut left = restore_in(doc.as_table_mut(), &recorded.set);
+    if let Some(own) = own_table_mut(&mut doc, name) {
+        left.push_str(&restore_in(own, &recorded.own));
+        let is_empty = own.iter().all(|(key, _)| key == MATCH);
+        if recorded.made_own && is_empty {
+            left.push_str(&comments(own));
+            remove_own(&mut doc, name);
         }
-        match setting.before.as_deref().map(str::parse::<Value>) {
-            Some(Ok(before)) => replace(doc.as_table_mut(), key, before),
-            _ => {
-                let comments = key_comments(doc.as_table(), key);
-                doc.remove(key);
-                if !comments.is_empty() {
-                    let rest = doc.trailing().as_str().unwrap_or_default().to_owned();
-                    doc.set_trailing(format!("{comments}{rest}"));
-                }
-            }
-        }
+    }
+    if !left.is_empty() {
+        let rest = doc.trailing().as_str().unwrap_or_default().to_owned();
+        doc.set_trailing(format!("{left}{rest}"));
     }
     let text = doc.to_string();
     let own = |line: &str| line.trim().is_empty() || HEADER.lines().any(|it| it == line);
@@ -246,6 +288,24 @@ pub fn restore(text: &str, path: &Path, recorded: &Recorded) -> Result<Option<St
         true => None,
         false => Some(text),
     })
+}
+
+/// Returns the comments of options that are gone.
+fn restore_in(part: &mut Table, set: &BTreeMap<String, Setting>) -> String {
+    let mut left = String::new();
+    for (key, setting) in set {
+        if part.get(key).map(plain).as_ref() != Some(&setting.after) {
+            continue;
+        }
+        match setting.before.as_deref().map(str::parse::<Value>) {
+            Some(Ok(before)) => replace(part, key, before),
+            _ => {
+                left.push_str(&key_comments(part, key));
+                part.remove(key);
+            }
+        }
+    }
+    left
 }
 
 fn document(text: &str, path: &Path) -> Result<DocumentMut> {
@@ -300,9 +360,9 @@ fn plain(item: &Item) -> String {
     value.to_string().trim().to_owned()
 }
 
-fn tables<'d>(doc: &'d mut DocumentMut, path: &Path) -> Result<&'d mut ArrayOfTables> {
-    let item = doc
-        .entry("site")
+fn tables<'d>(part: &'d mut Table, path: &Path) -> Result<&'d mut ArrayOfTables> {
+    let item = part
+        .entry(SITE)
         .or_insert_with(|| Item::ArrayOfTables(ArrayOfTables::new()));
     item.as_array_of_tables_mut().ok_or_else(|| {
         let what = format!("add a site to {}", path.display());
@@ -349,3 +409,5 @@ fn only_comments(text: Option<&str>) -> String {
 
 #[cfg(test)]
 mod tests;
+
+mod own;

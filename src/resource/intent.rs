@@ -32,9 +32,9 @@ impl IntentFile {
     /// The file with this intent. `recorded` says that an earlier run has already
     /// recorded its intent, so that only the file counts.
     pub fn with(intent: Intent, recorded: bool) -> Self {
-        let make = move |text: Option<&str>| match (text, intent == Intent::default()) {
+        let make = move |name: &str, text: Option<&str>| match (text, intent == Intent::default()) {
             (None, true) => Ok(None),
-            _ => record(text, Path::new(DEFAULT), &intent).map(Some),
+            _ => record(text, Path::new(DEFAULT), name, &intent).map(Some),
         };
         IntentFile {
             file: file(make),
@@ -48,17 +48,17 @@ impl IntentFile {
     /// The file without the tables of these sites and, with the last of them, without
     /// the host options in `recorded`.
     pub fn without(dirs: Vec<PathBuf>, recorded: Option<Recorded>) -> Self {
-        let make = move |text: Option<&str>| {
+        let make = move |name: &str, text: Option<&str>| {
             let Some(text) = text else {
                 return Ok(None);
             };
-            let text = without_sites(text, Path::new(DEFAULT), &dirs)?;
+            let text = without_sites(text, Path::new(DEFAULT), name, &dirs)?;
             let Some(recorded) = &recorded else {
                 return Ok(Some(text));
             };
             let sites: Vec<PathBuf> = recorded.sites.iter().cloned().collect();
-            let text = without_sites(&text, Path::new(DEFAULT), &sites)?;
-            restore(&text, Path::new(DEFAULT), recorded)
+            let text = without_sites(&text, Path::new(DEFAULT), name, &sites)?;
+            restore(&text, Path::new(DEFAULT), name, recorded)
         };
         IntentFile {
             file: file(make),
@@ -67,13 +67,17 @@ impl IntentFile {
     }
 }
 
-fn file(make: impl Fn(Option<&str>) -> Result<Option<String>> + Send + Sync + 'static) -> File {
+/// `make` gets the name of the host.
+fn file(
+    make: impl Fn(&str, Option<&str>) -> Result<Option<String>> + Send + Sync + 'static,
+) -> File {
     File {
-        make: Box::new(move |_, now| {
+        make: Box::new(move |host, now| {
             let text = now
                 .map(|bytes| utf8(bytes, Path::new(DEFAULT)))
                 .transpose()?;
-            Ok(Next::from(make(text)?.map(String::into_bytes)))
+            let next = make(&host.name()?, text)?;
+            Ok(Next::from(next.map(String::into_bytes)))
         }),
         ..File::whole(DEFAULT, Vec::new(), 0o644)
     }
@@ -111,7 +115,8 @@ impl Resource for IntentFile {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let before = now.map(|file| text(&file.bytes));
         let after = text(next.bytes.as_deref().unwrap_or_default());
-        let recorded = Recorded::between(before.as_deref(), &after, Path::new(DEFAULT))?;
+        let path = Path::new(DEFAULT);
+        let recorded = Recorded::between(before.as_deref(), &after, path, &host.name()?)?;
         Ok(vec![Inverse::Intent(recorded)])
     }
 
@@ -130,9 +135,15 @@ impl Resource for IntentFile {
 /// The salts in the file. We never write one, but the user may.
 fn salts(text: &str) -> Vec<String> {
     let file: Table = text.parse().unwrap_or_default();
-    let sites = file.get("site").and_then(|sites| sites.as_array());
-    let sites = sites.into_iter().flatten().filter_map(|it| it.as_table());
-    let tables = sites.chain([&file]);
+    let below = |table: &'_ Table, key| -> Vec<Table> {
+        let tables = table.get(key).and_then(|it| it.as_array());
+        let tables = tables.into_iter().flatten();
+        tables.filter_map(|it| it.as_table().cloned()).collect()
+    };
+    let mut parts = below(&file, "host");
+    parts.push(file);
+    let sites: Vec<Table> = parts.iter().flat_map(|part| below(part, "site")).collect();
+    let tables = parts.iter().chain(&sites);
     let salts = tables.filter_map(|table| table.get("salt")?.as_str());
     let salts = salts.filter(|salt| !salt.is_empty());
     salts.map(str::to_owned).collect()

@@ -13,8 +13,9 @@ use crate::gearman::binary::Client;
 use crate::gearman::many;
 use crate::gearman::server::Server;
 use crate::gearman::text::{Admin, Connection, FunctionStatus};
+use crate::host::this_name;
 use crate::site::plugins;
-use crate::worker::badge::{Badge, this_host};
+use crate::worker::badge::Badge;
 
 const LIMIT: Duration = Duration::from_secs(2);
 
@@ -204,7 +205,7 @@ impl Other {
     fn elsewhere(&self) -> Option<(&str, &str)> {
         let badge = self.badge.as_ref()?;
         let database = badge.mark.as_ref()?.database.as_str();
-        (badge.host != this_host() && !database.is_empty()).then_some((&badge.host, database))
+        (badge.host != this_name() && !database.is_empty()).then_some((&badge.host, database))
     }
 }
 
@@ -250,7 +251,7 @@ mod tests {
     #[test]
     fn copies_are_refused_and_what_might_be_one() {
         let own = Badge::new("site", 7, None, 1);
-        let here = format!("{}/site/8/abcd..1", this_host());
+        let here = format!("{}/site/8/abcd..1", this_name());
         for (id, database) in [
             ("w1/site/7/abcd..1", "ef01"),
             ("w1/site/7/abcd..1", ""),

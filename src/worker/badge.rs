@@ -4,6 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::host::this_name;
+
 /// gearmand cuts off longer ones.
 const LONGEST: usize = 127;
 
@@ -50,17 +52,11 @@ fn is_hash(text: &str) -> bool {
     text.len() <= LONGEST_HASH && text.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
-/// The name of this host.
-pub fn this_host() -> String {
-    let system = rustix::system::uname();
-    system.nodename().to_string_lossy().into_owned()
-}
-
 impl Badge {
     /// That of a worker on this host.
     pub fn new(name: &str, pid: u32, mark: Option<Mark>, servers: usize) -> Badge {
         Badge {
-            host: this_host(),
+            host: this_name(),
             name: name.to_owned(),
             pid,
             mark,
@@ -97,7 +93,7 @@ impl Badge {
 
     /// Whether it is that of a worker of this site on this host.
     pub fn is_here(&self, name: &str) -> bool {
-        self.host == this_host() && name.starts_with(&self.name)
+        self.host == this_name() && name.starts_with(&self.name)
     }
 
     /// Whether it is of the same process. Its name may have been cut off.

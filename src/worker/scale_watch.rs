@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::base::budget;
 use crate::gearman::server::Server;
 use crate::gearman::text::{Admin, FunctionStatus};
-use crate::worker::badge::this_host;
+use crate::host::this_name;
 use crate::worker::heartbeat::{self, Activity, WorkerStatus};
 use crate::worker::message::Connections;
 use crate::worker::scale::{Other, Room, Seen};
@@ -85,7 +85,7 @@ impl Watch {
         Watch {
             servers: servers.iter().map(asked).collect(),
             shared,
-            prefix: format!("{}/", this_host()),
+            prefix: format!("{}/", this_name()),
             proc: proc.to_owned(),
         }
     }

@@ -330,7 +330,7 @@ fn any_configuration_is_read_or_refused_without_its_secrets() {
     let mut read = 0;
     each(&samples, &words, |text, seed| {
         let text = String::from_utf8_lossy(text);
-        match wp_gears::intent::file::parse(&text, Path::new("/etc/wp-gears.toml")) {
+        match wp_gears::intent::file::parse(&text, Path::new("/etc/wp-gears.toml"), "host") {
             Ok(_) => read += 1,
             Err(error) => {
                 let said = format!("{error:#}");

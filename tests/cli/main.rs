@@ -22,6 +22,7 @@ mod failed;
 mod faults;
 mod fuzz;
 mod hostile;
+mod hosts;
 mod intent;
 mod isolation;
 mod lives;

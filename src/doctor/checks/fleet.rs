@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding, or_ok};
+use crate::host::this_name;
 use crate::intent::options::Role;
 use crate::intent::resolve::SiteResolved;
-use crate::worker::badge::{Badge, Mark, this_host};
+use crate::worker::badge::{Badge, Mark};
 
 pub const CHECK: Check = Check {
     name: "fleet",
@@ -42,7 +43,7 @@ fn of_site(context: &Context, site: &SiteResolved) -> Vec<Finding> {
         .iter()
         .filter_map(|server| Some((server.as_str(), context.look(server).ok()?)))
         .collect();
-    let here = this_host();
+    let here = this_name();
     let others: Vec<Worker> = answers
         .iter()
         .flat_map(|(server, answer)| answer.workers.iter().map(move |it| (*server, it)))

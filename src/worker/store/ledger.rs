@@ -17,7 +17,7 @@ use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, fsync, openat, unlinkat};
 
-use crate::worker::badge::this_host;
+use crate::host::this_name;
 use crate::worker::message::{StoreAnswer, StoreClaim, StoreOrder, StoredJob, TakenJob, unhex};
 use crate::worker::plain;
 use crate::worker::store::waiting::Name;
@@ -482,7 +482,7 @@ fn host(marks: &OwnedFd) -> io::Result<String> {
             }
         }
     };
-    let name: String = this_host()
+    let name: String = this_name()
         .chars()
         .filter(|c| c.is_ascii_alphanumeric() || "-._".contains(*c))
         .take(64)
