@@ -128,6 +128,7 @@ final class WP_Gears_Runner {
 
 	public static function run() {
 		add_action( 'wp_gears_probe', array( 'WP_Gears_Work', 'probe' ) );
+		add_action( 'wp_gears_look', array( 'WP_Gears_Work', 'look' ) );
 
 		if ( self::$pipe ) {
 			WP_Gears_Exits::end();

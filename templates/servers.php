@@ -151,7 +151,7 @@ if ( ! class_exists( 'WP_Gears_Servers', false ) ) {
 		}
 
 		/** A server as PHP's streams name it: with a port, and IPv6 in brackets. */
-		private static function address( $server ) {
+		public static function address( $server ) {
 			$server = trim( $server );
 			if ( preg_match( '/^\[.*\]$/', $server ) ) {
 				return "$server:4730";

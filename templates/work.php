@@ -314,6 +314,13 @@ final class WP_Gears_Work {
 		);
 	}
 
+	/** The job of a page that has changed the table of jobs: the worker looks at it when this job is over. */
+	public static function look() {
+		if ( WP_Gears_Runner::is_worked() ) {
+			WP_Gears_Runner::send( array( 'look' => true ) );
+		}
+	}
+
 	/** The test job of setup and doctor: leaves a trace for them. */
 	public static function probe( $args ) {
 		global $wpdb;

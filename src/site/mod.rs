@@ -1,6 +1,7 @@
 //! WordPress sites: finding them, their PHP and plugins, editing wp-config.php,
 //! and querying the running site.
 
+pub mod admin;
 pub mod answers;
 pub mod ask;
 pub mod config;

@@ -12,7 +12,7 @@ use crate::worker::options::{WorkerArgs, WorkerSettings};
 use crate::worker::outcome::JobOutcome;
 use crate::worker::rules::{RetryLimits, Rule, TimeLimit};
 use crate::worker::servers::{AssignedJob, ConnectionId};
-use crate::worker::store::{Claim, JobRecord, REFUSED, Try, new_id};
+use crate::worker::store::{Claim, JobRecord, MAX_TRIES, REFUSED, Try, new_id};
 
 pub struct Job {
     pub state: JobState,
@@ -158,6 +158,9 @@ impl Job {
                 error: error.to_string(),
                 output: std::mem::take(&mut self.output),
             });
+            // Administrators may retry it as often as they like.
+            let excess = self.record.tries.len().saturating_sub(MAX_TRIES);
+            self.record.tries.drain(..excess);
         }
     }
 

@@ -185,6 +185,8 @@ pub enum RunnerMessage {
     Stale(Vec<String>),
     /// The job was not run because something that it needs is unavailable.
     Unready(String),
+    /// Somebody has changed the site's table.
+    Look(bool),
     /// The answer to an order for the site's table.
     Stored(Box<StoreAnswer>),
     /// What the site's database has left.

@@ -42,8 +42,9 @@ pub const REFUSED: &str = "-refused";
 
 /// The maximum length of the line of JSON, in bytes.
 const MAX_HEADER: u64 = 1 << 20;
-/// More attempts than a job can have.
-const MAX_TRIES: usize = 101;
+/// The maximum number of attempts in a record: more than the retries that a rule may ask
+/// for.
+pub const MAX_TRIES: usize = 101;
 
 /// The folders belong to the worker user, who can put anything into them: with more
 /// files than this, they are not read.

@@ -8,6 +8,7 @@ mod compatibility;
 #[path = "../common/software.rs"]
 mod software;
 
+mod admin;
 mod check;
 mod crew;
 mod dashboard;

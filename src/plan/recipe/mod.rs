@@ -34,6 +34,7 @@ use crate::resource::link::Link;
 use crate::resource::package::Packages;
 use crate::resource::repository::{Enabled, Repository};
 use crate::resource::source::Source;
+use crate::site::admin::{self, ADMIN_FILE, ADMIN_FOLDER};
 use crate::site::content::Content;
 use crate::site::page::{self, PROOF_PLUGIN};
 use crate::site::seal::{self, SEAL_PLUGIN};
@@ -391,8 +392,8 @@ fn plugin_and_runner(
 }
 
 /// Our must-use plugins: the one that submits jobs where the site brings none, the one
-/// that seals them, and, where its pages are served here, the one that proves that they
-/// do.
+/// that seals them, with what it loads for administrators, and, where its pages are served
+/// here, the one that proves that they do.
 fn must_use_plugins(
     host: &Host,
     items: &mut Recipe,
@@ -407,7 +408,15 @@ fn must_use_plugins(
     let proof = proves.then(|| (PROOF_PLUGIN, page::plugin()));
     let wraps = host.is_dir(above);
     let sealing = wraps.then(|| (SEAL_PLUGIN, seal::plugin(site.worker.seal != Some(false))));
-    let all: Vec<(&str, &'static str)> = bundled.into_iter().chain(proof).chain(sealing).collect();
+    // What it loads, first.
+    let admin = wraps.then(|| (ADMIN_FILE, admin::text()));
+    let below = folder.join(ADMIN_FOLDER);
+    let own = bundled.into_iter().chain(proof).chain(sealing);
+    let files: Vec<_> = admin
+        .map(|(name, text)| (below.join(name), text))
+        .into_iter()
+        .chain(own.map(|(name, text)| (folder.join(name), text)))
+        .collect();
     // The site's owner owns what is in the site.
     let is_moved = site.content != Content::usual(&site.dir);
     let (uid, gid) = match is_moved && host.is_dir(folder) {
@@ -415,21 +424,22 @@ fn must_use_plugins(
         false => ids_of(host, above)?,
     };
     let owner = Owner::Ids(uid, gid);
-    if !all.is_empty() {
+    let folders = (!files.is_empty()).then_some(folder).into_iter();
+    for path in folders.chain(wraps.then_some(&below)) {
         items.site(
             site,
             Directory {
-                path: folder.clone(),
+                path: path.clone(),
                 owner: owner.clone(),
                 mode: 0o755,
                 shared: true,
             },
         );
     }
-    for (name, text) in all {
+    for (path, text) in files {
         items.site(
             site,
-            File::whole(folder.join(name), text.as_bytes(), 0o644)
+            File::whole(path, text.as_bytes(), 0o644)
                 .owner(owner.clone())
                 .secrets(Secrets::Hidden),
         );

@@ -127,6 +127,17 @@ impl Shared {
         self.at = 0;
     }
 
+    /// An administrator has retried or deleted jobs in the table (`templates/admin`).
+    pub fn look_now(&mut self) {
+        if let Some(ledger) = &self.ledger
+            && let Some(was) = ledger.schedule()
+        {
+            let next = now_ms();
+            ledger.set_schedule(Schedule { next, ..was });
+        }
+        self.at = 0;
+    }
+
     /// PHP has loaded the site, and can look.
     pub fn php_is_ready(&mut self) {
         self.at = 0;
@@ -280,12 +291,17 @@ impl Worker<'_> {
         if !answer.away {
             ledger.refused(&answer.error);
         }
-        let has_more = call.batch.has_more;
+        let mut has_more = call.batch.has_more;
         match ledger.settle(call.batch, answer) {
-            Ok(0) => {}
-            Ok(taken) => self.log.line(&format!(
-                "took over {taken} retries that other hosts have left"
-            )),
+            Ok((taken, dropped)) => {
+                // What is retried there has to be dropped here before it can be taken.
+                has_more |= dropped > 0;
+                if taken > 0 {
+                    self.log.line(&format!(
+                        "took {taken} retries over from the site's database"
+                    ));
+                }
+            }
             Err(e) => self
                 .log
                 .line(&format!("cannot note what the site's database has: {e}")),

@@ -269,9 +269,9 @@ impl Ledger {
         Ok(batch)
     }
 
-    /// Does what the answer to an order says. Returns how many retries of other hosts are
-    /// this one's now.
-    pub fn settle(&mut self, batch: Batch, answer: &StoreAnswer) -> io::Result<usize> {
+    /// Does what the answer to an order says. Returns how many retries are this host's now,
+    /// and how many failed jobs are gone from here.
+    pub fn settle(&mut self, batch: Batch, answer: &StoreAnswer) -> io::Result<(usize, usize)> {
         let told: BTreeSet<&String> = answer.put.iter().collect();
         for job in &batch.order.put {
             let kept = match job.state {
@@ -298,15 +298,15 @@ impl Ledger {
         for id in &answer.absent {
             self.unmark(id)?;
         }
+        let (mut taken, mut dropped) = (0, 0);
         for id in &answer.lost {
-            self.drop_local(id)?;
+            dropped += usize::from(self.drop_local(id)?);
         }
-        let mut taken = 0;
         for job in &answer.take {
             // What is no job is none of ours.
             taken += usize::from(self.take(job).unwrap_or(false));
         }
-        Ok(taken)
+        Ok((taken, dropped))
     }
 
     fn take(&self, job: &TakenJob) -> io::Result<bool> {
@@ -339,18 +339,20 @@ impl Ledger {
         Ok(false)
     }
 
-    /// It is another host's, or over. Unless it runs here.
-    pub fn drop_local(&self, id: &str) -> io::Result<()> {
+    /// It is another host's, or over. Unless it runs here. Returns whether a failed job was
+    /// here.
+    pub fn drop_local(&self, id: &str) -> io::Result<bool> {
         let waiting = names(&self.store.waiting)?;
         for name in waiting.iter().filter(|name| id_of(name) == id) {
             let file = plain::open_in(&self.store.waiting, name);
             if file.is_ok_and(|file| file.try_lock().is_err()) {
-                return Ok(());
+                return Ok(false);
             }
             let _ = unlinkat(&self.store.waiting, name.as_str(), AtFlags::empty());
         }
-        let _ = unlinkat(&self.store.failed, file_name(id)?, AtFlags::empty());
-        self.unmark(id)
+        let failed = unlinkat(&self.store.failed, file_name(id)?, AtFlags::empty());
+        self.unmark(id)?;
+        Ok(failed.is_ok())
     }
 
     /// The jobs on disk that the table is to have, by id, with their files.

@@ -1,0 +1,450 @@
+//! What administrators see of their jobs in WordPress: the page with the failed ones, Site
+//! Health and the commands of WP-CLI, in a real WordPress behind PHP's own web server.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::lab::{Plan, Site, lab, run, wait_for};
+
+/// A web server of the site.
+struct Web {
+    port: u16,
+    child: Child,
+}
+
+struct Answer {
+    status: u16,
+    location: String,
+    body: String,
+}
+
+/// A person with a browser.
+#[derive(Default)]
+struct Browser {
+    port: u16,
+    host: String,
+    cookies: BTreeMap<String, String>,
+}
+
+impl Web {
+    fn start(site: &Site) -> Web {
+        // WordPress resolves the path of its admin pages, so they must not be a link.
+        let admin = site.dir.join("wp-admin");
+        let from = fs::read_link(&admin).unwrap();
+        fs::remove_file(&admin).unwrap();
+        run(Command::new("cp").arg("-r").arg(&from).arg(&admin));
+        let folder = site.dir.join("wp-content/mu-plugins/wp-gears");
+        fs::create_dir_all(&folder).unwrap();
+        site.write(
+            "wp-content/mu-plugins/wp-gears/admin.php",
+            wp_gears::site::admin::text(),
+        );
+        let port = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        let child = lab()
+            .command("php")
+            .args(["-d", "display_errors=1", "-d", "error_reporting=-1", "-S"])
+            .arg(format!("127.0.0.1:{port}"))
+            .arg("-t")
+            .arg(&site.dir)
+            .env("PHP_CLI_SERVER_WORKERS", "3")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        lab().remember(child.id());
+        wait_for(10, "the web server", || {
+            TcpStream::connect(("127.0.0.1", port)).is_ok()
+        });
+        Web { port, child }
+    }
+
+    fn browser(&self, host: &str) -> Browser {
+        Browser {
+            port: self.port,
+            host: host.into(),
+            cookies: BTreeMap::from([("wordpress_test_cookie".into(), "WP+Cookie+check".into())]),
+        }
+    }
+
+    fn log_in(&self, host: &str, user: &str) -> Browser {
+        let mut browser = self.browser(host);
+        let answer = browser.post(
+            "/wp-login.php",
+            &[("log", user), ("pwd", "pw"), ("testcookie", "1")],
+        );
+        assert_eq!(answer.status, 302, "{user}: {}", answer.body);
+        browser
+    }
+}
+
+impl Drop for Web {
+    fn drop(&mut self) {
+        for pid in super::lab::children(self.child.id() as i32) {
+            super::lab::signal(pid, "KILL");
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn escaped(text: &str) -> String {
+    let one = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => {
+            char::from(byte).to_string()
+        }
+        byte => format!("%{byte:02X}"),
+    };
+    text.bytes().map(one).collect()
+}
+
+impl Browser {
+    fn request(&mut self, method: &str, path: &str, body: &str) -> Answer {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(60)))
+            .unwrap();
+        let cookies: Vec<String> = self
+            .cookies
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        let request = format!(
+            "{method} {path} HTTP/1.0\r\nHost: {}\r\nCookie: {}\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{body}",
+            self.host,
+            cookies.join("; "),
+            body.len()
+        );
+        // At once: the server takes a part of the head for a bad one.
+        stream
+            .write_all(request.as_bytes())
+            .unwrap_or_else(|e| panic!("{path}: {e}"));
+        let mut text = Vec::new();
+        stream.read_to_end(&mut text).unwrap();
+        let text = String::from_utf8_lossy(&text).into_owned();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+        let mut location = String::new();
+        for line in head.lines() {
+            let (name, value) = line.split_once(": ").unwrap_or_default();
+            if name.eq_ignore_ascii_case("location") {
+                location = value.into();
+            } else if name.eq_ignore_ascii_case("set-cookie")
+                && let Some((name, value)) = value.split(';').next().unwrap().split_once('=')
+            {
+                self.cookies.insert(name.into(), value.into());
+            }
+        }
+        let status = head
+            .split(' ')
+            .nth(1)
+            .and_then(|it| it.parse().ok())
+            .unwrap_or(0);
+        for bad in [
+            "<b>Warning</b>",
+            "<b>Notice</b>",
+            "<b>Deprecated</b>",
+            "<b>Fatal error</b>",
+        ] {
+            let ours = body
+                .split(bad)
+                .skip(1)
+                .find(|rest| rest[..rest.len().min(400)].contains("mu-plugins"));
+            assert!(ours.is_none(), "{path}: {bad}{}", &ours.unwrap()[..300]);
+        }
+        Answer {
+            status,
+            location,
+            body: body.into(),
+        }
+    }
+
+    fn get(&mut self, path: &str) -> Answer {
+        self.request("GET", path, "")
+    }
+
+    fn post(&mut self, path: &str, fields: &[(&str, &str)]) -> Answer {
+        let fields: Vec<String> = fields
+            .iter()
+            .map(|(name, value)| format!("{}={}", escaped(name), escaped(value)))
+            .collect();
+        self.request("POST", path, &fields.join("&"))
+    }
+
+    /// What the page says after the click.
+    fn follow(&mut self, answer: &Answer) -> String {
+        assert_eq!(answer.status, 302, "{}", answer.body);
+        let path = answer
+            .location
+            .split_once("://")
+            .map_or(&*answer.location, |(_, rest)| {
+                &rest[rest.find('/').unwrap()..]
+            });
+        self.get(path).body
+    }
+}
+
+/// The value of the field or the address that begins with this.
+fn found<'a>(page: &'a str, begins: &str, ends: &str) -> &'a str {
+    let (_, rest) = page
+        .split_once(begins)
+        .unwrap_or_else(|| panic!("no {begins} in\n{page}"));
+    rest.split_once(ends).unwrap().0
+}
+
+fn nonce(page: &str) -> String {
+    found(page, "name=\"_wpnonce\" value=\"", "\"").into()
+}
+
+const PAGE: &str = "/wp-admin/tools.php?page=wp-gears-jobs";
+
+/// Fails once, and when it is told to.
+const JOBS: &str = r#"
+add_action( 't_import', function ( $args ) {
+	if ( file_exists( WP_CONTENT_DIR . '/uploads/sick' ) ) {
+		throw new RuntimeException( "<script>alert( '$args[0]' )</script> & more" );
+	}
+	out( "import $args[0]" );
+} );
+"#;
+
+fn site(name: &str, network: bool) -> Site {
+    let config = format!(
+        "define( 'WP_GEARS_STATE', '{}' ); define( 'WP_HTTP_BLOCK_EXTERNAL', true );",
+        lab().dir.join("state").display()
+    );
+    let site = Site::with(
+        name,
+        Plan {
+            jobs: JOBS.into(),
+            config,
+            network,
+            ..Plan::default()
+        },
+    );
+    site.write("wp-content/uploads/sick", "");
+    site
+}
+
+fn rows(site: &Site, state: u8) -> String {
+    let table = format!("{}_wp_gears_jobs", site.name);
+    if lab()
+        .sql(&format!("SHOW TABLES IN wp LIKE '{table}'"))
+        .is_empty()
+    {
+        return "0".into();
+    }
+    lab().sql(&format!(
+        "SELECT COUNT(*) FROM wp.{table} WHERE state = {state}"
+    ))
+}
+
+#[test]
+fn an_administrator_sees_failed_jobs_and_retries_and_deletes_them() {
+    let site = site("admin", false);
+    let worker = site.worker(&["--workers", "2"]);
+    for n in 0..6 {
+        site.add("t_import", json!([format!("secret-{n}")]));
+    }
+    wait_for(30, "the failed jobs", || rows(&site, 1) == "6");
+    let web = Web::start(&site);
+    let mut admin = web.log_in("site.test", "admin");
+    let page = admin.get(PAGE).body;
+    // Nothing of a job is markup, and its arguments are not there but in its error.
+    assert!(
+        page.contains("&lt;script&gt;alert( &#039;secret-0&#039; )&lt;/script&gt; &amp; more"),
+        "{page}"
+    );
+    assert!(!page.contains("<script>alert("));
+    assert_eq!(page.matches("name=\"job[]\"").count(), 6);
+    assert_eq!(
+        found(&page, "wp-gears-failed\"><span>Failed</span> <strong>", "<"),
+        "6"
+    );
+    assert_eq!(
+        found(
+            &page,
+            "wp-gears-workers\"><span>Workers</span> <strong>",
+            "<"
+        ),
+        "2"
+    );
+    assert!(!page.contains("may not read"), "{page}");
+
+    // Somebody else's form.
+    let token = found(&page, "name=\"job[]\" value=\"", "\"").to_owned();
+    let forged = [
+        ("action", "retry"),
+        ("job[]", &*token),
+        ("_wpnonce", "0123456789"),
+    ];
+    assert_eq!(admin.post(PAGE, &forged).status, 403);
+    assert_eq!(admin.post(PAGE, &forged[..2]).status, 403);
+    assert_eq!(rows(&site, 1), "6");
+
+    // Two clicks at the same time, and a third one after it has failed again.
+    let nonce = nonce(&page);
+    let retry = [
+        ("action", "retry"),
+        ("job[]", &*token),
+        ("_wpnonce", &*nonce),
+    ];
+    let id = token.split(':').next().unwrap();
+    let tries = || {
+        let failed = site.failed();
+        let job = failed
+            .iter()
+            .find(|it| it["job"]["id"] == id && it["due"].is_null());
+        job.map_or(0, |it| it["job"]["tries"].as_array().unwrap().len())
+    };
+    assert_eq!(tries(), 1);
+    let mut other = Browser {
+        host: admin.host.clone(),
+        cookies: admin.cookies.clone(),
+        port: admin.port,
+    };
+    let second = std::thread::scope(|scope| {
+        let second = scope.spawn(|| other.post(PAGE, &retry));
+        let first = admin.post(PAGE, &retry);
+        let said = [first, second.join().unwrap()].map(|answer| admin.follow(&answer));
+        said.map(|said| {
+            (
+                said.contains("1 job will run again."),
+                said.contains("1 job was left alone"),
+            )
+        })
+    });
+    assert!(
+        second.contains(&(true, false)) && second.contains(&(false, true)),
+        "{second:?}"
+    );
+    wait_for(20, "the second attempt", || {
+        tries() == 2 && rows(&site, 1) == "6"
+    });
+    let late = admin.post(PAGE, &retry);
+    assert!(admin.follow(&late).contains("1 job was left alone"));
+
+    // The link of the row, once the reason is gone.
+    fs::remove_file(site.dir.join("wp-content/uploads/sick")).unwrap();
+    let page = admin.get(&format!("{PAGE}&s=secret-0")).body;
+    assert!(page.contains("Search results for: <strong>secret-0</strong>"));
+    assert_eq!(page.matches("name=\"job[]\"").count(), 1);
+    assert_eq!(admin.get(PAGE).body.matches("All attempts").count(), 1);
+    let link = found(&page, "class='retry'><a href=\"", "\"").replace("&#038;", "&");
+    let path = &link[link.find("/wp-admin").unwrap()..];
+    let clicked = admin.get(path);
+    assert!(admin.follow(&clicked).contains("1 job will run again."));
+    site.wait_for_out(20, 1);
+    assert_eq!(site.out(), ["import secret-0"]);
+    wait_for(20, "the end of the job", || {
+        rows(&site, 2) == "1" && site.failed().len() == 5
+    });
+
+    // Several, and all.
+    let page = admin.get(PAGE).body;
+    let tokens: Vec<&str> = page
+        .split("name=\"job[]\" value=\"")
+        .skip(1)
+        .map(|it| it.split('"').next().unwrap())
+        .collect();
+    let nonce = self::nonce(&page);
+    let forget = [
+        ("action", "forget"),
+        ("job[]", tokens[0]),
+        ("job[]", tokens[1]),
+        ("_wpnonce", &*nonce),
+    ];
+    let gone = admin.post(PAGE, &forget);
+    assert!(admin.follow(&gone).contains("2 jobs deleted."));
+    wait_for(20, "the host to know", || site.failed().len() == 3);
+    let gone = admin.post(
+        PAGE,
+        &[
+            ("everything", "retry"),
+            ("action", "-1"),
+            ("_wpnonce", &nonce),
+        ],
+    );
+    assert!(admin.follow(&gone).contains("3 jobs will run again."));
+    site.wait_for_out(20, 4);
+    wait_for(20, "the end of all", || {
+        site.failed().is_empty() && rows(&site, 2) == "6"
+    });
+    assert!(
+        site.counts().values().all(|times| *times == 1),
+        "{:?}",
+        site.counts()
+    );
+    assert!(admin.get(PAGE).body.contains("No failed jobs."));
+
+    // A subscriber has no such page, and Site Health knows the rest.
+    site.php("wp_insert_user( [ 'user_login' => 'reader', 'user_pass' => 'pw', 'role' => 'subscriber' ] );");
+    let mut reader = web.log_in("site.test", "reader");
+    let refused = reader.get(PAGE);
+    assert_eq!(refused.status, 403);
+    assert!(!refused.body.contains("wp-gears-numbers"));
+    assert_eq!(reader.post(PAGE, &retry).status, 403);
+    health(&mut admin, &site, worker);
+}
+
+/// What Site Health finds, with workers and without.
+fn health(admin: &mut Browser, site: &Site, worker: super::lab::Worker) {
+    let tests = |admin: &mut Browser| -> BTreeMap<String, String> {
+        let page = admin.get("/wp-admin/site-health.php").body;
+        let data = found(&page, "var SiteHealth = ", ";\n");
+        let data: Value = serde_json::from_str(data).unwrap();
+        let direct = data["site_status"]["direct"].as_array().unwrap();
+        let ours = direct.iter().filter(|it| {
+            it["test"]
+                .as_str()
+                .is_some_and(|name| name.starts_with("wp_gears"))
+        });
+        ours.map(|it| {
+            (
+                it["test"].as_str().unwrap().into(),
+                format!(
+                    "{} {}",
+                    it["status"].as_str().unwrap(),
+                    it["label"].as_str().unwrap()
+                ),
+            )
+        })
+        .collect()
+    };
+    let now = tests(admin);
+    assert_eq!(
+        now["wp_gears_extension"],
+        "good PHP can submit background jobs"
+    );
+    assert_eq!(
+        now["wp_gears_workers"],
+        "good 2 workers run background jobs"
+    );
+    assert_eq!(now["wp_gears_failed"], "good No background job has failed");
+    assert_eq!(now["wp_gears_waiting"], "good 0 background jobs wait");
+    let page = admin.get("/wp-admin/site-health.php?tab=debug").body;
+    assert!(
+        page.contains("health-check-accordion-block-wp-gears"),
+        "{page}"
+    );
+    worker.stop();
+    site.add("t_import", json!(["waits"]));
+    let now = tests(admin);
+    assert_eq!(
+        now["wp_gears_workers"],
+        "critical No worker runs background jobs"
+    );
+    assert!(
+        now["wp_gears_waiting"].ends_with("1 background job waits"),
+        "{now:?}"
+    );
+}
