@@ -7,7 +7,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::common::python;
+use crate::measured::{self, Run};
 use crate::parallel;
 use crate::root::{CONFIG, Root};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
@@ -246,38 +246,12 @@ fn good(n: usize) -> String {
     format!("/srv/good{n}")
 }
 
-/// What a run took, and what it said.
-struct Run {
-    code: i64,
-    took: Duration,
-    kb: u64,
-    text: String,
-}
-
 fn run(root: &Root, words: &[&str]) -> Run {
-    const SCRIPT: &str = r#"
-import json, os, resource, signal, subprocess, sys, tempfile, time
-with tempfile.TemporaryFile() as out:
-    begun = time.monotonic()
-    child = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, stdout=out, stderr=out, env={"PATH": "/usr/bin:/bin"})
-    signal.signal(signal.SIGALRM, lambda *_: child.kill())
-    signal.alarm(60)
-    _, status, used = os.wait4(child.pid, 0)
-    took = time.monotonic() - begun
-    out.seek(0)
-    text = out.read().decode(errors="replace")
-print(json.dumps({"code": os.waitstatus_to_exitcode(status), "ms": int(took * 1000), "kb": used.ru_maxrss, "text": text}))
-"#;
-    let root = root.path().to_str().unwrap();
-    let words = [&[env!("CARGO_BIN_EXE_wp-gears")], words, &["--root", root]].concat();
-    let answer = python::run(SCRIPT, &words, "").unwrap();
-    let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
-    Run {
-        code: answer["code"].as_i64().unwrap(),
-        took: Duration::from_millis(answer["ms"].as_u64().unwrap()),
-        kb: answer["kb"].as_u64().unwrap(),
-        text: answer["text"].as_str().unwrap().to_owned(),
-    }
+    measured::run(
+        Path::new(env!("CARGO_BIN_EXE_wp-gears")),
+        words,
+        root.path(),
+    )
 }
 
 /// What a site gets from setup.

@@ -8,6 +8,8 @@ mod content;
 mod controller;
 mod dice;
 mod held;
+#[path = "../common/measured.rs"]
+mod measured;
 mod parallel;
 mod root;
 

@@ -23,14 +23,17 @@ pub const PARAMS: &str = "# Parameters to pass to gearmand.\nPARAMS=\"--listen=l
 
 impl Root {
     pub fn new() -> Root {
+        // In memory if possible, as every write is flushed.
+        Root::within(&if Path::new("/dev/shm").is_dir() {
+            "/dev/shm".into()
+        } else {
+            std::env::temp_dir()
+        })
+    }
+
+    pub fn within(folder: &Path) -> Root {
         let root = Root {
-            // In memory if possible, as every write is flushed.
-            dir: tempfile::tempdir_in(if Path::new("/dev/shm").is_dir() {
-                "/dev/shm".into()
-            } else {
-                std::env::temp_dir()
-            })
-            .unwrap(),
+            dir: tempfile::tempdir_in(folder).unwrap(),
         };
         for dir in [
             "/etc/supervisor/conf.d",
