@@ -52,7 +52,7 @@ impl Host {
     /// Whether any user can run the program.
     pub fn everybody_may_run(&self, path: &Path) -> bool {
         let may = || -> Result<bool> {
-            let Found::Leaf(stack, leaf) = self.walk(path, true)? else {
+            let Found::Leaf(stack, leaf) = self.walk_all(path, true)? else {
                 return Ok(false);
             };
             for (folder, _) in &stack {
@@ -78,7 +78,7 @@ impl Host {
             Ok(Some(Problem::new(what(), why).help(help)))
         };
         // It follows a link of others only to what is theirs.
-        let (stack, leaf) = match self.walk(path, true)? {
+        let (stack, leaf) = match self.walk_all(path, true)? {
             Found::Leaf(stack, leaf) => (stack, leaf),
             Found::Directory(stack) => return refuse(&path_of(&stack), "is a folder".into()),
             Found::Nowhere(_) => {

@@ -10,7 +10,7 @@ use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
 
 use anyhow::{Context, Result};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
 use crate::base::problem::Problem;
@@ -20,6 +20,8 @@ const LINKS_LIMIT: usize = 40;
 /// A walk holds a descriptor for each folder, and the process has about a thousand.
 const FOLDERS_LIMIT: usize = 120;
 
+const FOLDER: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
 /// What a walk has come across.
 #[derive(Default)]
 struct Steps {
@@ -27,7 +29,8 @@ struct Steps {
     folders: usize,
 }
 
-/// The folders from the root down to one, with their names.
+/// The root, folders on the way to one, and that one, each with its path from the one before. Unless a walk has seen
+/// them all, the last one and the folder that it is in.
 pub(super) type Stack = Vec<(Rc<OwnedFd>, OsString)>;
 
 pub(super) enum Found {
@@ -50,10 +53,21 @@ impl Host {
     }
 
     pub(super) fn walk(&self, path: &Path, follow: bool) -> Result<Found> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = rustix::fs::open(self.root(), flags, Mode::empty())?;
-        let stack = vec![(Rc::new(root), OsString::new())];
-        self.descend(stack, path, follow, &mut Steps::default())
+        let root = self.start()?;
+        match straight(root.clone(), path, follow) {
+            Some(found) => Ok(found),
+            None => self.descend(root, path, follow, &mut Steps::default()),
+        }
+    }
+
+    /// A walk that has seen each folder.
+    pub(super) fn walk_all(&self, path: &Path, follow: bool) -> Result<Found> {
+        self.descend(self.start()?, path, follow, &mut Steps::default())
+    }
+
+    fn start(&self) -> Result<Stack> {
+        let root = rustix::fs::open(self.root(), FOLDER, Mode::empty())?;
+        Ok(vec![(Rc::new(root), OsString::new())])
     }
 
     fn descend(
@@ -94,8 +108,7 @@ impl Host {
                         let why = format!("it leads through more than {FOLDERS_LIMIT} folders");
                         return Err(Problem::new(what, why).into());
                     }
-                    let flags =
-                        OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                    let flags = FOLDER.union(OFlags::NOFOLLOW);
                     let fd = rustix::fs::openat(dir_of(&stack), name, flags, Mode::empty())?;
                     stack.push((Rc::new(fd), name.to_owned()));
                 }
@@ -167,6 +180,44 @@ impl Host {
                 .help("if it is intended, give the target to that user, or the link and the folders that it is in to root")
                 .into(),
         )
+    }
+}
+
+/// Has the kernel walk, which takes it one call, if no link is on the way. If there is one or anything else is
+/// unusual, or the kernel cannot (before Linux 5.6), `None`.
+fn straight(mut stack: Stack, path: &Path, follow: bool) -> Option<Found> {
+    let mut names = Vec::new();
+    for part in path.components() {
+        match part {
+            Component::Normal(name) => names.push(name),
+            Component::RootDir | Component::CurDir => {}
+            Component::ParentDir | Component::Prefix(_) => return None,
+        }
+    }
+    let last = names.pop()?;
+    if names.len() >= FOLDERS_LIMIT {
+        return None;
+    }
+    if !names.is_empty() {
+        let above: PathBuf = names.into_iter().collect();
+        let resolve =
+            ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        let fd =
+            rustix::fs::openat2(dir_of(&stack), &above, FOLDER, Mode::empty(), resolve).ok()?;
+        stack.push((Rc::new(fd), above.into_os_string()));
+    }
+    let Some(stat) = stat_in(&stack, last).ok()? else {
+        return Some(Found::Leaf(stack, last.to_owned()));
+    };
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Directory => {
+            let flags = FOLDER.union(OFlags::NOFOLLOW);
+            let fd = rustix::fs::openat(dir_of(&stack), last, flags, Mode::empty()).ok()?;
+            stack.push((Rc::new(fd), last.to_owned()));
+            Some(Found::Directory(stack))
+        }
+        FileType::Symlink if follow => None,
+        _ => Some(Found::Leaf(stack, last.to_owned())),
     }
 }
 
@@ -277,6 +328,64 @@ mod tests {
                 b"inside"
             );
         }
+    }
+
+    /// The folder at the end, the rest of the path, and what kind of thing it is.
+    fn told(found: Result<Found>) -> Result<(u8, PathBuf, u64, Option<OsString>), String> {
+        match found.map_err(|error| format!("{error:#}"))? {
+            Found::Directory(stack) => {
+                let inode = rustix::fs::fstat(dir_of(&stack)).unwrap().st_ino;
+                let above = &stack[stack.len().max(2) - 2].0;
+                let above = rustix::fs::fstat(above).unwrap().st_ino;
+                Ok((0, path_of(&stack), inode ^ (above << 32), None))
+            }
+            Found::Leaf(stack, name) => {
+                let inode = rustix::fs::fstat(dir_of(&stack)).unwrap().st_ino;
+                Ok((1, path_of(&stack), inode, Some(name)))
+            }
+            Found::Nowhere(path) => Ok((2, path, 0, None)),
+        }
+    }
+
+    #[test]
+    fn the_kernels_walk_leads_to_the_same() {
+        let (dir, host) = scratch();
+        for folder in ["a/b/c", "other"] {
+            std::fs::create_dir_all(dir.path().join(folder)).unwrap();
+        }
+        std::fs::write(dir.path().join("a/b/file"), "").unwrap();
+        for (name, to) in [
+            ("a/link", "b"),
+            ("a/b/out", "/other"),
+            ("a/up", "../a/b/file"),
+        ] {
+            std::os::unix::fs::symlink(to, dir.path().join(name)).unwrap();
+        }
+        let names = [
+            "a", "b", "c", "..", ".", "link", "out", "up", "file", "none", "other",
+        ];
+        let mut straight_ones = 0;
+        for one in names {
+            for two in names {
+                for three in names {
+                    for four in ["", "c", "file", "out"] {
+                        let path = PathBuf::from(format!("/{one}/{two}/{three}/{four}"));
+                        for follow in [false, true] {
+                            let fast = told(host.walk(&path, follow));
+                            let slow = told(host.walk_all(&path, follow));
+                            assert_eq!(fast, slow, "{} {follow}", path.display());
+                            let root = host.start().unwrap();
+                            straight_ones += usize::from(straight(root, &path, follow).is_some());
+                        }
+                    }
+                }
+            }
+        }
+        assert!(straight_ones > 20, "{straight_ones}");
+        assert_eq!(
+            told(host.walk(Path::new("/"), true)),
+            told(host.walk_all(Path::new("/"), true))
+        );
     }
 
     #[test]

@@ -305,8 +305,9 @@ fn life(
         }
         if run.took > took + LONGER || run.kb > kb + MORE_KB {
             return Err(format!(
-                "{name} takes {:?} and {} MB",
+                "{name} takes {:?}, {:?} of processor time, and {} MB",
                 run.took,
+                run.processor,
                 run.kb >> 10
             ));
         }
