@@ -139,12 +139,16 @@ final class WP_Gears_Command {
 	 *     wp gears retry --hook='import_*' --error='timed out'
 	 */
 	public function retry( $args, $assoc_args ) {
-		$tokens  = self::tokens( $args, $assoc_args );
+		$tokens = self::tokens( $args, $assoc_args );
+		if ( ! $tokens ) {
+			WP_CLI::log( 'No failed jobs.' );
+			return;
+		}
 		$changed = WP_Gears_Jobs::retry( $tokens );
 		if ( $changed > 0 && ! WP_Gears_Jobs::wake() ) {
 			WP_CLI::warning( 'No job server answers: the workers find the jobs when they look for some, which may take hours.' );
 		}
-		WP_CLI\Utils\report_batch_operation_results( 'job', 'retry', count( $tokens ), $changed, count( $tokens ) - $changed );
+		WP_CLI\Utils\report_batch_operation_results( 'job', 'retry', count( $tokens ), $changed, 0, count( $tokens ) - $changed );
 	}
 
 	/**
@@ -172,12 +176,16 @@ final class WP_Gears_Command {
 	 *     wp gears forget --hook='import_*'
 	 */
 	public function forget( $args, $assoc_args ) {
-		$tokens  = self::tokens( $args, $assoc_args );
+		$tokens = self::tokens( $args, $assoc_args );
+		if ( ! $tokens ) {
+			WP_CLI::log( 'No failed jobs.' );
+			return;
+		}
 		$changed = WP_Gears_Jobs::forget( $tokens );
 		if ( $changed > 0 ) {
 			WP_Gears_Jobs::wake();
 		}
-		WP_CLI\Utils\report_batch_operation_results( 'job', 'delete', count( $tokens ), $changed, count( $tokens ) - $changed );
+		WP_CLI\Utils\report_batch_operation_results( 'job', 'delete', count( $tokens ), $changed, 0, count( $tokens ) - $changed );
 	}
 
 	/**

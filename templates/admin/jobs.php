@@ -132,30 +132,40 @@ final class WP_Gears_Jobs {
 
 	private static function change( array $tokens, $blog, $to ) {
 		global $wpdb;
-		$table   = self::table();
-		$changed = 0;
+		$table = self::table();
+		$sizes = array();
 		foreach ( null === $table ? array() : $tokens as $token ) {
-			if ( ! is_string( $token ) || ! preg_match( '/^([0-9A-Za-z-]{1,64}):(\d{1,18})$/', $token, $is ) ) {
-				continue;
+			if ( is_string( $token ) && preg_match( '/^([0-9A-Za-z-]{1,64}):(\d{1,18})$/', $token, $is ) ) {
+				$sizes[ $is[1] ] = $is[2];
 			}
-			if ( null !== $blog ) {
-				$row = $wpdb->get_row( $wpdb->prepare( self::select( $table ) . ' WHERE id = %s', self::HEAD, $is[1] ) );
-				$job = $row ? self::job( $row ) : null;
-				if ( ! $job || $job['blog'] !== $blog ) {
-					continue;
+		}
+		$now     = (int) ( microtime( true ) * 1000 );
+		$changed = 0;
+		$set     = self::WAITS === $to
+			? $wpdb->prepare( 'state = %d, due = %d, holder = %s, held_until = 0', self::WAITS, $now, self::HOLDER )
+			: $wpdb->prepare( "state = %d, holder = %s, held_until = %d, size = 0, body = ''", self::OVER, self::HOLDER, $now );
+		foreach ( array_chunk( $sizes, self::CHUNK, true ) as $chunk ) {
+			$chosen = array();
+			foreach ( $chunk as $id => $size ) {
+				if ( null === $blog || self::is_of( (string) $id, $blog ) ) {
+					// With each attempt the job grows: whoever clicks on what has failed again since then has not seen that.
+					$chosen[] = $wpdb->prepare( '(id = %s AND size = %d)', $id, $size );
 				}
 			}
-			// With each attempt the job grows: whoever clicks on what has failed again since then has not seen that.
-			$now   = (int) ( microtime( true ) * 1000 );
-			$still = $wpdb->prepare( 'WHERE id = %s AND state = %d AND size = %d', $is[1], self::FAILED, $is[2] );
-			if ( self::WAITS === $to ) {
-				$set = $wpdb->prepare( 'state = %d, due = %d, holder = %s, held_until = 0', self::WAITS, $now, self::HOLDER );
-			} else {
-				$set = $wpdb->prepare( "state = %d, holder = %s, held_until = %d, size = 0, body = ''", self::OVER, self::HOLDER, $now );
+			if ( $chosen ) {
+				$chosen   = implode( ' OR ', $chosen );
+				$changed += (int) $wpdb->query( $wpdb->prepare( "UPDATE $table SET $set WHERE state = %d", self::FAILED ) . " AND ($chosen)" );
 			}
-			$changed += (int) $wpdb->query( "UPDATE $table SET $set $still" );
 		}
 		return $changed;
+	}
+
+	/** Whether a job is one of this network's site. */
+	private static function is_of( $id, $blog ) {
+		global $wpdb;
+		$row = $wpdb->get_row( $wpdb->prepare( self::select( self::table() ) . ' WHERE id = %s', self::HEAD, $id ) );
+		$job = $row ? self::job( $row ) : null;
+		return $job && $job['blog'] === $blog;
 	}
 
 	/**

@@ -18,7 +18,7 @@ final class WP_Gears_Numbers {
 			$numbers[ $name ] = array( 'label' => $label, 'value' => is_int( $value ) ? number_format_i18n( $value ) : $value );
 		};
 		$oldest = WP_Gears_Figures::oldest();
-		$add( 'oldest', __( 'Oldest waiting job', 'wp-gears' ), self::age( 0 === $queue['waiting'] ? 0 : $oldest, $unknown ) );
+		$add( 'oldest', __( 'Oldest waiting job', 'wp-gears' ), 0 === $queue['waiting'] ? __( 'none', 'wp-gears' ) : self::age( $oldest, $unknown ) );
 		$add( 'waiting', __( 'Waiting', 'wp-gears' ), null === $queue['waiting'] ? $unknown : $queue['waiting'] );
 		$add( 'running', __( 'Running', 'wp-gears' ), null === $queue['waiting'] ? $unknown : $queue['running'] );
 		$add( 'failed', __( 'Failed', 'wp-gears' ), WP_Gears_Jobs::count( WP_Gears_Jobs::FAILED ) );

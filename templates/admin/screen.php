@@ -120,7 +120,7 @@ final class WP_Gears_Screen {
 		}
 		self::$table->views();
 		$view = self::$table->view();
-		echo '<form method="get"><input type="hidden" name="page" value="' . esc_attr( self::SLUG ) . '"><input type="hidden" name="view" value="' . esc_attr( $view ) . '">';
+		echo '<form method="get" class="wp-gears-search"><input type="hidden" name="page" value="' . esc_attr( self::SLUG ) . '"><input type="hidden" name="view" value="' . esc_attr( $view ) . '">';
 		self::$table->search_box( __( 'Search jobs', 'wp-gears' ), 'wp-gears-jobs' );
 		// Not with the search: a list of selected jobs is too long for an address.
 		echo '</form><form method="post" action="' . esc_url( self::url() ) . '"><input type="hidden" name="s" value="' . esc_attr( self::search() ) . '">';
@@ -130,12 +130,15 @@ final class WP_Gears_Screen {
 
 	private static function numbers() {
 		echo '<ul class="wp-gears-numbers">';
-		foreach ( WP_Gears_Numbers::all() as $name => $number ) {
+		foreach ( array_diff_key( WP_Gears_Numbers::all(), array( 'extension' => 0 ) ) as $name => $number ) {
 			printf( '<li class="wp-gears-%s"><span>%s</span> <strong>%s</strong></li>', esc_attr( $name ), esc_html( $number['label'] ), esc_html( $number['value'] ) );
 		}
 		echo '</ul>';
 		if ( '' !== WP_Gears_Seen::why_not() ) {
 			echo '<p class="description">' . esc_html( WP_Gears_Seen::why_not() . ' ' . __( 'How long jobs wait is therefore not known here, and the number of workers is what the job server says.', 'wp-gears' ) ) . '</p>';
+		}
+		if ( ! extension_loaded( 'gearman' ) ) {
+			self::say( 'error', __( 'The gearman extension is not loaded in the PHP that serves this page, so WP-Cron runs background jobs instead, during visitors’ requests.', 'wp-gears' ) );
 		}
 		$queue = WP_Gears_Seen::queue();
 		if ( $queue['silent'] ) {
@@ -177,8 +180,8 @@ final class WP_Gears_Screen {
 
 	public static function style() {
 		echo '<style>
-			.wp-gears-numbers { display: flex; flex-wrap: wrap; gap: 8px; margin: 16px 0; }
-			.wp-gears-numbers li { flex: 1 1 130px; margin: 0; padding: 8px 12px; background: #fff; border: 1px solid #c3c4c7; }
+			.wp-gears-numbers { display: grid; grid-template-columns: repeat( auto-fill, minmax( 135px, 1fr ) ); gap: 8px; margin: 16px 0; }
+			.wp-gears-numbers li { margin: 0; padding: 8px 12px; background: #fff; border: 1px solid #c3c4c7; }
 			.wp-gears-numbers span { display: block; color: #50575e; font-size: 12px; }
 			.wp-gears-numbers strong { font-size: 18px; font-weight: 600; line-height: 1.5; }
 			.wp-list-table .column-hook { width: 22%; }
@@ -187,6 +190,12 @@ final class WP_Gears_Screen {
 			.wp-list-table .column-count { width: 7em; }
 			.wp-list-table .column-error, .wp-list-table .column-hook { overflow-wrap: anywhere; }
 			.wp-gears-error { white-space: pre-line; }
+			.wp-gears-narrow { display: none; color: #50575e; overflow-wrap: anywhere; }
+			@media screen and ( max-width: 782px ) {
+				tr:not( .is-expanded ) .wp-gears-narrow { display: block; }
+				.wp-gears-search .search-box { position: static; display: flex; align-items: center; gap: 8px; height: auto; margin: 8px 0; }
+				.wp-gears-search .search-box input[type="search"] { flex: 1; width: auto; margin: 0; }
+			}
 		</style>';
 	}
 }

@@ -97,7 +97,6 @@ final class WP_Gears_Table {
 					$this->items = $found['jobs'];
 				}
 				$this->set_pagination_args( array( 'total_items' => $total, 'per_page' => self::PER_PAGE ) );
-				$this->_column_headers = array( $this->get_columns(), array(), array(), 'hook' );
 			}
 
 			public function no_items() {
@@ -105,7 +104,8 @@ final class WP_Gears_Table {
 			}
 
 			protected function extra_tablenav( $which ) {
-				if ( 'top' !== $which || self::FAILED !== $this->view() || ! $this->has_items() ) {
+				// WordPress hides the upper ones on a narrow screen.
+				if ( self::FAILED !== $this->view() || ! $this->has_items() ) {
 					return;
 				}
 				$total = $this->get_pagination_arg( 'total_items' );
@@ -128,7 +128,9 @@ final class WP_Gears_Table {
 			}
 
 			protected function column_hook( $job ) {
-				$hook = '<strong>' . esc_html( '' === $job['hook'] ? '–' : $job['hook'] ) . '</strong>';
+				// WordPress folds all other columns on a narrow screen.
+				$error = '<span class="wp-gears-narrow">' . esc_html( WP_Gears_Jobs::shorten( $job['error'], 120 ) ) . '</span>';
+				$hook  = '<strong>' . esc_html( '' === $job['hook'] ? '–' : $job['hook'] ) . '</strong>' . $error;
 				if ( self::GROUPS === $this->view() ) {
 					$url = WP_Gears_Screen::url( array( 's' => rawurlencode( $job['hook'] ) ) );
 					return $hook . $this->row_actions( array( 'show' => sprintf( '<a href="%s">%s</a>', esc_url( $url ), esc_html__( 'Show these jobs', 'wp-gears' ) ) ) );

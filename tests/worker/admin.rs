@@ -39,12 +39,6 @@ impl Web {
         let from = fs::read_link(&admin).unwrap();
         fs::remove_file(&admin).unwrap();
         run(Command::new("cp").arg("-r").arg(&from).arg(&admin));
-        let folder = site.dir.join("wp-content/mu-plugins/wp-gears");
-        fs::create_dir_all(&folder).unwrap();
-        site.write(
-            "wp-content/mu-plugins/wp-gears/admin.php",
-            wp_gears::site::admin::text(),
-        );
         let port = TcpListener::bind("127.0.0.1:0")
             .unwrap()
             .local_addr()
@@ -232,6 +226,11 @@ fn site(name: &str, network: bool) -> Site {
         },
     );
     site.write("wp-content/uploads/sick", "");
+    fs::create_dir_all(site.dir.join("wp-content/mu-plugins/wp-gears")).unwrap();
+    site.write(
+        "wp-content/mu-plugins/wp-gears/admin.php",
+        wp_gears::site::admin::text(),
+    );
     site
 }
 
@@ -391,7 +390,7 @@ fn an_administrator_sees_failed_jobs_and_retries_and_deletes_them() {
     let mut reader = web.log_in("site.test", "reader");
     let refused = reader.get(PAGE);
     assert_eq!(refused.status, 403);
-    assert!(!refused.body.contains("wp-gears-numbers"));
+    assert!(!refused.body.contains("<ul class=\"wp-gears-numbers\""));
     assert_eq!(reader.post(PAGE, &retry).status, 403);
     health(&mut admin, &site, worker);
 }
@@ -446,5 +445,161 @@ fn health(admin: &mut Browser, site: &Site, worker: super::lab::Worker) {
     assert!(
         now["wp_gears_waiting"].ends_with("1 background job waits"),
         "{now:?}"
+    );
+}
+
+#[test]
+fn a_networks_site_has_its_own_jobs_and_the_network_has_all() {
+    let site = site("network-admin", true);
+    site.php(
+        "grant_super_admin( 1 );
+         $two = wpmu_create_blog( 'two.site.test', '/', 'two', 1 );
+         $user = wpmu_create_user( 'second', 'pw', 'b@site.test' );
+         add_user_to_blog( $two, $user, 'administrator' );
+         update_user_meta( $user, 'primary_blog', $two );",
+    );
+    let _worker = site.worker(&[]);
+    site.add("t_import", json!(["of-one"]));
+    site.php("switch_to_blog( 2 ); wp_async_task_add( 't_import', [ 'of-two' ] );");
+    let table = "network_admin_wp_gears_jobs";
+    let rows = |state: u8| {
+        let tables = lab().sql(&format!("SHOW TABLES IN wp LIKE '{table}'"));
+        if tables.is_empty() {
+            return String::new();
+        }
+        lab().sql(&format!(
+            "SELECT COUNT(*) FROM wp.{table} WHERE state = {state}"
+        ))
+    };
+    wait_for(30, "the failed jobs", || rows(1) == "2");
+    let web = Web::start(&site);
+    let mut second = web.log_in("two.site.test", "second");
+    let page = second.get(PAGE).body;
+    assert_eq!(page.matches("name=\"job[]\"").count(), 1, "{page}");
+    assert!(page.contains("of-two") && !page.contains("of-one"));
+    assert!(!page.contains("<ul class=\"wp-gears-numbers\""));
+    let own = found(&page, "name=\"job[]\" value=\"", "\"").to_owned();
+    let its_nonce = nonce(&page);
+
+    let mut network = web.log_in("site.test", "admin");
+    let whole = "/wp-admin/network/settings.php?page=wp-gears-jobs";
+    let page = network.get(whole).body;
+    assert_eq!(page.matches("name=\"job[]\"").count(), 2, "{page}");
+    assert!(page.contains("two.site.test") && page.contains("<ul class=\"wp-gears-numbers\""));
+    let of_one = page
+        .split("name=\"job[]\" value=\"")
+        .skip(1)
+        .map(|it| it.split('"').next().unwrap())
+        .find(|token| *token != own)
+        .unwrap();
+    // Another site's job, all jobs, and the network's page.
+    let other = second.post(
+        PAGE,
+        &[
+            ("action", "forget"),
+            ("job[]", of_one),
+            ("_wpnonce", &its_nonce),
+        ],
+    );
+    assert!(second.follow(&other).contains("1 job was left alone"));
+    assert_eq!(rows(1), "2");
+    assert_eq!(second.get(whole).status, 403);
+    let all = second.post(PAGE, &[("everything", "forget"), ("_wpnonce", &its_nonce)]);
+    assert!(second.follow(&all).contains("1 job deleted."));
+    assert_eq!((rows(1), rows(2)), ("1".into(), "1".into()));
+
+    fs::remove_file(site.dir.join("wp-content/uploads/sick")).unwrap();
+    let all = network.post(
+        whole,
+        &[("everything", "retry"), ("_wpnonce", &nonce(&page))],
+    );
+    assert!(network.follow(&all).contains("1 job will run again."));
+    site.wait_for_out(20, 1);
+    assert_eq!(site.out(), ["import of-one"]);
+}
+
+/// WP-CLI in the site, if it can be had here.
+fn wp(site: &Site, words: &[&str]) -> Option<Result<String, String>> {
+    let Ok(wp) = which::which("wp") else {
+        let _ = writeln!(std::io::stderr(), "skipped: WP-CLI cannot be had here");
+        return None;
+    };
+    let output = lab()
+        .command("php")
+        .arg(wp)
+        .args(words)
+        .args(["--url=http://site.test", "--no-color"])
+        .current_dir(&site.dir)
+        .env("HOME", lab().dir.join("state"))
+        .output()
+        .unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Some(match output.status.success() {
+        true => Ok(text(&output.stdout)),
+        false => Err(text(&output.stderr)),
+    })
+}
+
+#[test]
+fn wp_cli_lists_retries_deletes_and_tests() {
+    let site = site("commands", false);
+    let worker = site.worker(&[]);
+    site.add_many(&[
+        ("t_import", json!(["a"])),
+        ("t_import", json!(["b"])),
+        ("t_throw", json!([])),
+    ]);
+    wait_for(30, "the failed jobs", || rows(&site, 1) == "3");
+    let wp = |words: &[&str]| wp(&site, &[&["gears"], words].concat());
+    let Some(listed) = wp(&[
+        "failed",
+        "--hook=t_i*",
+        "--error=ALERT",
+        "--since=1h",
+        "--format=json",
+    ]) else {
+        return;
+    };
+    let listed: Value = serde_json::from_str(&listed.unwrap()).unwrap();
+    let jobs = listed.as_array().unwrap();
+    assert_eq!(jobs.len(), 2, "{listed}");
+    assert_eq!(
+        (&jobs[0]["hook"], &jobs[0]["attempts"]),
+        (&json!("t_import"), &json!(1))
+    );
+    let wp = |words: &[&str]| wp(words).unwrap();
+    assert_eq!(wp(&["failed", "--format=count"]).unwrap().trim(), "3");
+    assert!(
+        wp(&["failed", "--group"])
+            .unwrap()
+            .contains("RuntimeException: a bad job")
+    );
+    assert!(wp(&["retry"]).unwrap_err().contains("Choose jobs"));
+    assert!(
+        wp(&["retry", "1-2"])
+            .unwrap_err()
+            .contains("No such failed job: 1-2")
+    );
+    fs::remove_file(site.dir.join("wp-content/uploads/sick")).unwrap();
+    assert!(
+        wp(&["retry", "--hook=t_import"])
+            .unwrap()
+            .contains("Retried 2 of 2 jobs")
+    );
+    site.wait_for_out(20, 2);
+    let id = wp(&["failed", "--format=ids"]).unwrap();
+    assert!(
+        wp(&["forget", id.trim()])
+            .unwrap()
+            .contains("Deleted 1 of 1 jobs")
+    );
+    wait_for(20, "the host to know", || site.failed().is_empty());
+    assert!(wp(&["status"]).unwrap().contains("workers"));
+    assert!(wp(&["test"]).unwrap().contains("ran the job"));
+    worker.stop();
+    assert!(
+        wp(&["test", "--timeout=1"])
+            .unwrap_err()
+            .contains("No worker ran the job")
     );
 }
