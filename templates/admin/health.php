@@ -47,6 +47,9 @@ final class WP_Gears_Health {
 		if ( null !== $workers && '' !== $workers['broken'] ) {
 			return self::result( 'workers', 'critical', __( 'A worker cannot run background jobs', 'wp-gears' ), $workers['broken'] );
 		}
+		if ( null !== $workers && $workers['paused'] ) {
+			return self::result( 'workers', 'recommended', __( 'The workers are paused', 'wp-gears' ), __( 'An administrator of the host has paused them. Jobs wait until they go on.', 'wp-gears' ) );
+		}
 		if ( 0 === $alive && 0 === $queue['workers'] ) {
 			return self::result( 'workers', 'critical', __( 'No worker runs background jobs', 'wp-gears' ), __( 'Jobs wait until an administrator of the host starts the workers.', 'wp-gears' ) );
 		}

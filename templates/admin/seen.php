@@ -33,28 +33,41 @@ final class WP_Gears_Seen {
 	/**
 	 * The running workers of this host.
 	 *
-	 * @return array|null alive, busy and broken (why a worker cannot run jobs, or ''); null if that cannot be seen.
+	 * @return array|null alive, idle, paused, broken (why a worker cannot run jobs, or ''), and since: when the latest job was
+	 *                    submitted that one of them has got, in milliseconds since 1970. Null if that cannot be seen.
 	 */
 	public static function workers() {
 		$folder = self::folder();
 		if ( null === $folder ) {
 			return null;
 		}
-		$seen = array( 'alive' => 0, 'busy' => 0, 'broken' => '', 'paused' => false );
+		$seen = array( 'alive' => 0, 'idle' => 0, 'paused' => false, 'broken' => '', 'since' => 0 );
 		foreach ( self::files( $folder, 'worker-' ) as $path ) {
 			$status = self::locked( $path );
 			if ( ! is_array( $status ) || ! isset( $status['activity'] ) ) {
 				continue;
 			}
 			// A crew whose members have left, as there are no jobs, stands for them.
-			$seen['alive'] += isset( $status['stands_for'] ) ? (int) $status['stands_for'] : 1;
-			$seen['busy']  += 'busy' === $status['activity'] ? 1 : 0;
+			$number         = isset( $status['stands_for'] ) ? (int) $status['stands_for'] : 1;
+			$seen['alive'] += $number;
+			$seen['idle']  += 'idle' === $status['activity'] ? $number : 0;
 			$seen['paused'] = $seen['paused'] || 'paused' === $status['activity'];
+			$seen['since']  = max( $seen['since'], isset( $status['submitted'] ) ? (int) $status['submitted'] : 0 );
 			if ( 'broken' === $status['activity'] ) {
 				$seen['broken'] = isset( $status['why'] ) && is_string( $status['why'] ) ? $status['why'] : '?';
 			}
 		}
+		foreach ( self::files( $folder, 'crew-' ) as $path ) {
+			$crew          = self::locked( $path );
+			$seen['since'] = max( $seen['since'], isset( $crew['empty_at'] ) ? (int) $crew['empty_at'] : 0 );
+		}
 		return $seen;
+	}
+
+	/** What is in a file of the site's run folder, or ''. */
+	public static function read( $name ) {
+		$folder = self::folder();
+		return null === $folder ? '' : self::content( "$folder/$name", self::MAX_SIZE );
 	}
 
 	/**
