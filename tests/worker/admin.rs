@@ -278,6 +278,7 @@ fn an_administrator_sees_failed_jobs_and_retries_and_deletes_them() {
         "2"
     );
     assert!(!page.contains("may not read"), "{page}");
+    assert!(page.contains("Wait, 95% of the last hour"));
 
     // Somebody else's form.
     let token = found(&page, "name=\"job[]\" value=\"", "\"").to_owned();

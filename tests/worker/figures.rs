@@ -98,6 +98,17 @@ fn waits_are_true_over_four_workers_a_restart_and_a_kill() {
             within(&spread[name], truth[rank]);
         }
     }
+    // The page in WordPress reads the same files.
+    site.write("admin.php", wp_gears::site::admin::text());
+    let state = lab().dir.join("state");
+    let shown = site.php(&format!(
+        "define( 'WP_GEARS_STATE', '{}' ); require ABSPATH . 'admin.php';
+         echo json_encode( WP_Gears_Figures::waits() );",
+        state.display()
+    ));
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    within(&shown["p50"], truth[499]);
+    within(&shown["p95"], truth[949]);
     let name = &site.name;
     for wanted in [
         format!("wp_gears_jobs_submitted_total{{hook=t_when,site={name}}} 1000"),
