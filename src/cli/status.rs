@@ -17,14 +17,18 @@ use crate::intent::dashboard::Address;
 use crate::intent::file::{self, FileOptions};
 use crate::intent::options::OwnerPort;
 use crate::queue::probe::QueueProbe;
-use crate::report::status::{document, lines};
+use crate::report::status::lines;
+use crate::report::status_document::document;
 use crate::report::{Ui, prometheus};
 
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "\
-OLDEST is the age of the longest-running job. DONE counts the jobs that the
-running workers have completed since they started. Only root and the site's
-worker user can see these two and FAILED; everyone can see the rest.
+OLDEST is how long the oldest waiting job has waited, at most: since the job
+was submitted that started last, or since the site's crew saw the queue empty.
+Jobs of a lower priority may have waited longer. RUNS FOR is the age of the
+longest-running job, and DONE counts the jobs that the running workers have
+completed since they started. Only root and the site's worker user can see
+these and FAILED; everyone can see the rest.
 
 Exit codes: 0 all job servers answer; 1 a job server does not; 2 bad usage
 

@@ -14,7 +14,7 @@ use crate::worker::badge::Badge;
 use crate::worker::bulletin::{Bulletin, FailedJob};
 use crate::worker::crew_status::{self, CrewStatus};
 use crate::worker::figures::{self, SiteFigures};
-use crate::worker::heartbeat::{self, Activity};
+use crate::worker::heartbeat::{self, Activity, WorkerStatus};
 use crate::worker::tally;
 use crate::worker::{Paths, function_of, is_name};
 
@@ -104,6 +104,12 @@ pub struct SiteCounts {
     /// Jobs that ended here while their job server took the worker for dead: it gave them to
     /// another.
     pub unconfirmed_ever: u64,
+    /// A worker waits for a job.
+    pub idle: bool,
+    /// No job that waits was submitted before this, if that is known: the job that started
+    /// last was submitted then, or the site's crew saw the queue empty. In milliseconds
+    /// since 1970.
+    pub waits_since: Option<u64>,
     /// How long its jobs wait and run; `None` if what workers recorded is damaged.
     pub figures: Option<SiteFigures>,
 }
@@ -284,6 +290,7 @@ fn site(state: &Path, name: &str, dir: Option<PathBuf>, now: SystemTime) -> Site
             let sum = |numbers: &mut dyn Iterator<Item = u64>| {
                 numbers.fold(0u64, |sum, number| sum.saturating_add(number))
             };
+            let figures = figures::read(&paths.run, clock::millis(now)).ok();
             let done = sum(&mut workers.iter().map(|seen| seen.jobs));
             Ok(SiteCounts {
                 workers: heartbeat::count(&workers),
@@ -299,7 +306,9 @@ fn site(state: &Path, name: &str, dir: Option<PathBuf>, now: SystemTime) -> Site
                 refused_ever: jobs.refused,
                 latest_failed: jobs.latest,
                 unconfirmed_ever: tally::read(&paths.run, tally::UNCONFIRMED).unwrap_or(0),
-                figures: figures::read(&paths.run, clock::millis(now)).ok(),
+                idle: workers.iter().any(|seen| seen.activity == Activity::Idle),
+                waits_since: waits_since(&workers, crew.as_ref(), figures.as_ref()),
+                figures,
             })
         }
         Err(error) => Err(match error.kind() {
@@ -317,6 +326,37 @@ fn site(state: &Path, name: &str, dir: Option<PathBuf>, now: SystemTime) -> Site
         maintenance,
         crew,
         counts,
+    }
+}
+
+/// The latest moment before which none of the jobs was submitted that wait.
+fn waits_since(
+    workers: &[WorkerStatus],
+    crew: Option<&CrewStatus>,
+    figures: Option<&SiteFigures>,
+) -> Option<u64> {
+    let begun = workers.iter().filter_map(|seen| seen.submitted);
+    let ended = figures.and_then(|figures| figures.last_submitted);
+    let empty = crew.and_then(|crew| crew.empty_at);
+    begun.chain(ended).chain(empty).max()
+}
+
+impl Snapshot {
+    /// How long the oldest waiting job has waited, at most; `None` if that is unknown. Job
+    /// servers hand out jobs of the same priority in the order of their submission.
+    pub fn oldest_waiting_ms(&self, site: &SiteStatus) -> Option<u64> {
+        let own = self.queues.iter();
+        let own = own.filter(|queue| queue.site.as_ref() == Some(&site.name));
+        let waiting: Vec<&QueueStatus> = own.filter(|queue| queue.waiting > 0).collect();
+        if waiting.is_empty() {
+            return self.all_up().then_some(0);
+        }
+        let counts = site.counts.as_ref().ok()?;
+        if counts.idle && waiting.iter().all(|queue| queue.workers > 0) {
+            return Some(0); // it is on its way
+        }
+        let since = counts.waits_since?;
+        Some(clock::millis(self.at).saturating_sub(since))
     }
 }
 

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use crate::base::clock;
 use crate::queue::probe::Snapshot;
-use crate::report::status::{document, lines, notes, problems};
+use crate::report::status::{lines, notes, problems};
+use crate::report::status_document::document;
 
 const PAGE: &str = include_str!("../../templates/dashboard/page.html");
 const LOGIN: &str = include_str!("../../templates/dashboard/login.html");

@@ -11,6 +11,8 @@ pub mod prometheus;
 pub mod screen;
 pub mod sink;
 pub mod status;
+pub mod status_document;
+mod waits;
 mod width;
 
 use std::io::{ErrorKind, IsTerminal};

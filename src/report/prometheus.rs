@@ -153,6 +153,13 @@ pub fn text(snapshot: &Snapshot) -> String {
         help,
         paused.collect(),
     );
+    let oldest = snapshot.sites.iter().filter_map(|site| {
+        let ms = snapshot.oldest_waiting_ms(site)?;
+        Some((vec![("site", site.name.clone())], ms / 1000))
+    });
+    let help = "How long the oldest waiting job has waited, at most.";
+    let name = "wp_gears_oldest_waiting_seconds";
+    metric(&mut text, name, "gauge", help, oldest.collect());
     of_hooks(&mut text, snapshot);
     text
 }

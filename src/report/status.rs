@@ -1,14 +1,10 @@
-//! Prints the queues as a table or as a JSON document.
+//! Prints the queues as a table.
 
-use std::collections::BTreeMap;
-
-use console::{Alignment, Style, measure_text_width, pad_str, truncate_str};
-use serde_json::{Value, json};
-
-use crate::base::clock;
 use crate::base::text::printable;
 use crate::queue::probe::{QueueStatus, Snapshot};
+use crate::report::waits;
 use crate::site::plugins;
+use console::{Alignment, Style, measure_text_width, pad_str, truncate_str};
 
 /// What `--watch` adds to a queue: the recent numbers of waiting jobs, and the
 /// jobs per second of its site's workers.
@@ -122,6 +118,11 @@ fn columns(snapshot: &Snapshot, rows: &[Row], width: usize) -> Vec<Column> {
     add("FUNCTION", left, FUNCTION_DROP_ORDER, &|row| {
         shown(row.queue)
     });
+    add("OLDEST", right, 1, &|row| {
+        let site = row.queue.site.as_deref().and_then(|it| snapshot.site(it));
+        let ms = site.and_then(|site| snapshot.oldest_waiting_ms(site));
+        ms.map_or_else(|| NO_VALUE.into(), age)
+    });
     add(head("WAITING", "WAIT"), right, 0, &|row| {
         row.queue.waiting.to_string()
     });
@@ -147,10 +148,10 @@ fn columns(snapshot: &Snapshot, rows: &[Row], width: usize) -> Vec<Column> {
         });
     }
     let or_no_value = |text: Option<String>| text.unwrap_or_else(|| NO_VALUE.into());
-    add("OLDEST", right, 6, &|row| {
+    add("RUNS FOR", right, 7, &|row| {
         or_no_value(counts(row).map(|counts| counts.oldest_ms.map_or("0 s".into(), age)))
     });
-    add("DONE", right, 7, &|row| {
+    add("DONE", right, 8, &|row| {
         or_no_value(counts(row).map(|counts| counts.done.to_string()))
     });
     add("FAILED", right, 5, &|row| {
@@ -238,7 +239,7 @@ pub fn notes(snapshot: &Snapshot) -> Vec<String> {
     for (why, sites) in unknown {
         let sites = sites.join(", ");
         notes.push(format!(
-            "OLDEST, DONE and FAILED of {sites} are unknown: {why}"
+            "OLDEST, RUNS FOR, DONE and FAILED of {sites} are unknown: {why}"
         ));
     }
     notes
@@ -279,79 +280,6 @@ pub fn problems(snapshot: &Snapshot) -> Vec<String> {
         }
     }
     problems
-}
-
-pub fn document(snapshot: &Snapshot) -> Value {
-    let servers: Vec<Value> = snapshot
-        .servers
-        .iter()
-        .map(|seen| {
-            json!({
-                "server": seen.server,
-                "up": seen.answer.is_ok(),
-                "version": seen.answer.as_ref().ok(),
-                "error": seen.answer.as_ref().err(),
-                "closed": seen.closed,
-                "ms": seen.ms,
-            })
-        })
-        .collect();
-    let queues: Vec<Value> = snapshot
-        .queues
-        .iter()
-        .map(|queue| {
-            json!({
-                "server": queue.server,
-                "site": queue.site,
-                "function": shown(queue),
-                "waiting": queue.waiting,
-                "running": queue.running,
-                "workers": queue.workers,
-            })
-        })
-        .collect();
-    let sites: Vec<Value> = snapshot
-        .sites
-        .iter()
-        .map(|site| {
-            let counts = site.counts.as_ref().ok();
-            json!({
-                "site": site.name,
-                "dir": site.dir,
-                "paused": site.paused,
-                "maintenance": site.maintenance,
-                "workers": counts.map(|counts| counts.workers),
-                "workers_min": site.crew.as_ref().map(|crew| crew.range.min),
-                "workers_max": site.crew.as_ref().map(|crew| crew.range.max),
-                "held_by": site.crew.as_ref().and_then(|crew| crew.held_by),
-                "busy": counts.map(|counts| counts.busy),
-                "oldest_ms": counts.map(|counts| counts.oldest_ms.unwrap_or(0)),
-                "done": counts.map(|counts| counts.done),
-                "done_ever": counts.map(|counts| counts.done_ever),
-                "failed": counts.map(|counts| counts.failed),
-                "waiting_for_retry": counts.map(|counts| counts.waiting_for_retry),
-                "waiting_for_limit": counts.map(|counts| by_hook(&counts.waiting_for_limit)),
-                "refused_ever": counts.map(|counts| counts.refused_ever),
-                "latest_failed": counts.map(|counts| &counts.latest_failed),
-                "unconfirmed_ever": counts.map(|counts| counts.unconfirmed_ever),
-                "figures": counts.and_then(|counts| counts.figures.as_ref()),
-                "why_null": site.counts.as_ref().err(),
-            })
-        })
-        .collect();
-    json!({
-        "version": env!("CARGO_PKG_VERSION"),
-        "at": clock::utc(clock::millis(snapshot.at)),
-        "ok": snapshot.all_up(),
-        "servers": servers,
-        "queues": queues,
-        "sites": sites,
-    })
-}
-
-fn by_hook(counts: &BTreeMap<String, usize>) -> Vec<Value> {
-    let one = |(hook, jobs)| json!({ "hook": hook, "jobs": jobs });
-    counts.iter().map(one).collect()
 }
 
 /// An empty queue without workers that belongs to no site: job servers remember those.
@@ -405,6 +333,7 @@ pub fn lines(snapshot: &Snapshot) -> Vec<String> {
             lines.extend(table(snapshot, &rows, width));
         }
     }
+    lines.extend(waits::lines(snapshot));
     lines.extend(notes(snapshot).iter().map(|note| format!("note: {note}")));
     lines
 }
@@ -415,6 +344,7 @@ mod tests {
 
     use super::*;
     use crate::queue::probe::{SiteCounts, SiteStatus};
+    use crate::report::status_document::document;
 
     fn snapshot() -> Snapshot {
         let site = |name: &str, counts| SiteStatus {

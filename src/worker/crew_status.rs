@@ -28,6 +28,9 @@ pub struct CrewStatus {
     /// How often in a row one of its members has ended soon after its start.
     #[serde(default)]
     pub failures: u32,
+    /// When it saw the queue empty last, while none of its workers waited for a job.
+    #[serde(default)]
+    pub empty_at: Option<u64>,
 }
 
 impl Status for CrewStatus {
@@ -54,6 +57,7 @@ impl CrewReport {
             range,
             held_by: None,
             failures: 0,
+            empty_at: None,
         };
         let file = StatusFile::start(run, &status)?;
         Ok(CrewReport { file, status })

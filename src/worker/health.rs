@@ -100,6 +100,7 @@ mod tests {
     #[test]
     fn the_reason_is_that_of_the_worker_that_cannot() {
         let crew = |failures| CrewStatus {
+            empty_at: None,
             pid: 2,
             settings: None,
             wanted: 1,

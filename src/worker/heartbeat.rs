@@ -37,6 +37,9 @@ pub struct WorkerStatus {
     pub activity: Activity,
     /// When this activity, or the current job, began.
     pub since: u64,
+    /// When the current job, or else the last one, was submitted, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub submitted: Option<u64>,
     pub started: u64,
     /// Jobs that it has finished, including failed ones.
     pub jobs: u64,
@@ -86,6 +89,7 @@ impl WorkerStatus {
             pid,
             activity: Activity::Idle,
             since: started,
+            submitted: None,
             started,
             jobs: 0,
             failed: 0,
@@ -176,12 +180,21 @@ impl Heartbeat {
         self.write();
     }
 
-    /// Starts another job.
-    pub fn begin_job(&mut self) {
+    /// Starts another job, which was submitted then.
+    pub fn begin_job(&mut self, submitted: Option<u64>) {
+        self.status.submitted = submitted;
         self.status.activity = Activity::Busy;
         self.status.why = None;
         self.status.since = clock::millis(SystemTime::now());
         self.write();
+    }
+
+    /// The current job was submitted then.
+    pub fn set_submitted(&mut self, at: u64) {
+        if self.status.submitted != Some(at) {
+            self.status.submitted = Some(at);
+            self.write();
+        }
     }
 
     /// Sets the mode when PHP has loaded the site, and `None` when PHP is gone.

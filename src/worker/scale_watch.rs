@@ -127,6 +127,20 @@ impl Watch {
         Some(seen)
     }
 
+    /// How many jobs of this function wait. `None` unless all job servers answer.
+    pub fn waiting(&mut self, function: &str, now: Instant) -> Option<u64> {
+        let mut waiting: u64 = 0;
+        for asked in &mut self.servers {
+            if asked.not_before.is_some_and(|at| now < at) {
+                return None;
+            }
+            let queues = asked.queues(now)?;
+            let own = queues.iter().filter(|queue| queue.function == function);
+            waiting = own.fold(waiting, |sum, queue| sum.saturating_add(queue.waiting()));
+        }
+        Some(waiting)
+    }
+
     fn room(&self, own: &Own) -> Room {
         let read = |name: &str| fs::read_to_string(self.proc.join(name)).ok();
         let load = read("loadavg").and_then(|text| text.split(' ').next()?.parse::<f32>().ok());
@@ -146,6 +160,16 @@ impl Asked {
     /// The queues of this host's workers on this server.
     fn ask(&mut self, prefix: &str, shared: bool, now: Instant) -> Option<Vec<FunctionStatus>> {
         let answer = self.try_ask(prefix, shared);
+        self.or_pause(answer, now)
+    }
+
+    /// All queues on this server.
+    fn queues(&mut self, now: Instant) -> Option<Vec<FunctionStatus>> {
+        let answer = self.admin().and_then(Admin::status);
+        self.or_pause(answer, now)
+    }
+
+    fn or_pause<T>(&mut self, answer: io::Result<T>, now: Instant) -> Option<T> {
         if answer.is_err() {
             self.admin = None;
             self.not_before = Some(now + PAUSE);
@@ -153,13 +177,18 @@ impl Asked {
         answer.ok()
     }
 
+    fn admin(&mut self) -> io::Result<&mut Admin> {
+        match &mut self.admin {
+            Some(admin) => Ok(admin),
+            none => Ok(none.insert(Admin::connect(&self.server, LIMIT)?)),
+        }
+    }
+
     fn try_ask(&mut self, prefix: &str, shared: bool) -> io::Result<Vec<FunctionStatus>> {
-        let admin = match &mut self.admin {
-            Some(admin) => admin,
-            none => none.insert(Admin::connect(&self.server, LIMIT)?),
-        };
+        let is_shared = shared || !self.server.is_local();
+        let admin = self.admin()?;
         let mut queues = admin.status()?;
-        if shared || !self.server.is_local() {
+        if is_shared {
             // Other hosts have budgets of their own.
             let all = admin.workers()?;
             let ours = all.iter().filter(|worker| worker.id.starts_with(prefix));

@@ -284,6 +284,7 @@ impl<'a> Worker<'a> {
                 RunnerMessage::Connections(left) => self.heartbeat.set_database(left),
                 RunnerMessage::Opened(opened) => {
                     if let Some(job) = &mut self.job {
+                        self.heartbeat.set_submitted(opened.at);
                         job.opened(opened);
                     }
                 }
@@ -443,7 +444,7 @@ impl<'a> Worker<'a> {
             Ok(Handover::NotYet) => None,
             Ok(Handover::Renewed) => Some(JobEvent::PhpRenewed),
             Ok(Handover::Given { pid, reuses }) => {
-                self.heartbeat.begin_job();
+                self.heartbeat.begin_job(job.record.submitted);
                 let at_ms = now_ms();
                 Some(JobEvent::Given {
                     now,

@@ -190,3 +190,44 @@ fn jobs_tell_when_they_were_submitted_whether_sealed_or_not() {
         Some("hook,args,blog_id")
     );
 }
+
+#[test]
+fn the_oldest_waiting_job_is_known_while_all_workers_are_busy_or_paused() {
+    let site = Site::new("oldest");
+    let worker = site.worker(&["--workers", "2"]);
+    site.add_sleeping(0..2, 11_000);
+    wait_for(20, "two running jobs", || site.lines("begun").len() == 2);
+    let oldest = || status(&site).0["oldest_waiting_ms"].as_u64().unwrap();
+    assert_eq!(oldest(), 0);
+    // The crew has seen that nothing waits.
+    let empty_at = || site.crew().and_then(|crew| crew["empty_at"].as_u64());
+    let begun = now_ms();
+    wait_for(10, "a look at the queue", || {
+        empty_at().is_some_and(|at| at > begun + 2000)
+    });
+    // Starting PHP for it takes a while.
+    let add = |job: &str| {
+        let before = now_ms();
+        site.add("t_line", json!([job]));
+        let least = now_ms();
+        let seen = oldest();
+        let (least, most) = (now_ms() - least, now_ms() - before);
+        assert!(
+            seen + 1500 >= least && seen <= most + 3500,
+            "{seen}, {least} to {most}"
+        );
+    };
+    add("waits");
+    site.wait_for_out(30, 3);
+    site.wp_gears(&["pause"]);
+    site.wait_for_log(10, "paused");
+    let begun = now_ms();
+    wait_for(10, "a look at the queue", || {
+        empty_at().is_some_and(|at| at > begun)
+    });
+    add("paused");
+    site.wp_gears(&["resume"]);
+    site.wait_for_out(10, 4);
+    wait_for(10, "the end of all jobs", || oldest() == 0);
+    worker.stop();
+}

@@ -190,7 +190,7 @@ fn watching_draws_in_place_and_gives_the_terminal_back() {
         at("aaa") < at("zzz")
     };
 
-    let mut terminal = watch(80, 24);
+    let mut terminal = watch(90, 24);
     let screen = terminal.wait_for("zzz");
     println!("{screen}");
     for word in [

@@ -50,6 +50,11 @@ impl<'a> Bell<'a> {
         self.rests = false;
     }
 
+    /// Whether it does not listen for now.
+    pub fn rests(&self) -> bool {
+        self.rests
+    }
+
     /// Listens no more for now.
     pub fn rest(&mut self) {
         self.rests = true;

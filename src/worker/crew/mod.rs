@@ -3,6 +3,7 @@
 //! and a new program without ending a job, and lets all of them go while there are no
 //! jobs.
 
+mod backlog;
 mod bell;
 mod members;
 mod scaling;
@@ -19,6 +20,7 @@ use crate::base::problem::Problem;
 use crate::worker::badge::Badge;
 use crate::worker::binary::Binary;
 use crate::worker::bulletin::Publisher;
+use crate::worker::crew::backlog::Backlog;
 use crate::worker::crew::bell::Bell;
 use crate::worker::crew::members::Members;
 use crate::worker::crew::scaling::Scaling;
@@ -51,6 +53,7 @@ struct Crew<'a> {
     members: Members,
     scaling: Scaling,
     bulletin: Publisher,
+    backlog: Backlog,
     /// Members of a crew that was killed. They finish their jobs.
     strangers: Vec<i32>,
     /// It has no members, as there are no jobs.
@@ -101,6 +104,7 @@ impl<'a> Crew<'a> {
             given,
             members: Members::inherited(is_first.then(|| args.log())),
             scaling: Scaling::new(&args),
+            backlog: Backlog::new(&args),
             bulletin: Publisher::new(&paths.run, &paths.failed),
             strangers: Vec::new(),
             bell: None,
@@ -165,6 +169,11 @@ impl<'a> Crew<'a> {
             self.scaling.look(&self.paths.run, now, self.log);
             self.bulletin.look(now);
         }
+        if self.watches()
+            && let Some(at) = self.backlog.look(&self.paths.run, now)
+        {
+            self.report.set(|it| it.empty_at = Some(at));
+        }
         self.keep_members(now);
         true
     }
@@ -184,6 +193,12 @@ impl<'a> Crew<'a> {
         self.members.start_due(self.most(), now, self.log);
         let failures = self.members.failures(now);
         self.report.set(|it| it.failures = failures);
+    }
+
+    /// Whether jobs may wait without its knowledge: it has members, which may all be busy, or
+    /// takes no jobs for now.
+    fn watches(&self) -> bool {
+        self.bell.as_ref().is_none_or(Bell::rests)
     }
 
     /// How many members there are to be now.
@@ -274,6 +289,7 @@ impl<'a> Crew<'a> {
         let alike = next.settings.is_alike_for_members(&adopted.settings);
         self.args = settings::args(self.given, Some(&next.settings));
         self.scaling.adopt(&self.args);
+        self.backlog.adopt(&self.args);
         if before.workers != self.args.workers {
             let (old, new) = (before.workers, self.args.workers);
             self.log
@@ -442,6 +458,7 @@ impl<'a> Crew<'a> {
                 times.push(self.look_at);
                 match &self.bell {
                     Some(bell) => {
+                        times.extend(bell.rests().then(|| self.backlog.due()));
                         fds.extend(bell.poll_fds());
                         times.extend(bell.deadlines());
                     }
@@ -449,6 +466,7 @@ impl<'a> Crew<'a> {
                         times.push(self.sleep_at);
                         times.extend(self.scaling.due());
                         times.push(self.bulletin.due());
+                        times.push(self.backlog.due());
                         let due = self.members.next_start();
                         let is_full = self.members.running() >= self.most();
                         times.extend(due.filter(|_| !is_full));
