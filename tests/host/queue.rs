@@ -207,6 +207,12 @@ fn a_server_elsewhere_and_an_odd_password_will_do() {
     assert!(host.run(&["cat", "/etc/gearmand.conf"]).ok().contains(ODD));
     Site::first(&host).send(1, JOBS, 0.0).ok();
     all_ran_once(&host);
+    let options = host.run(&["cat", "/etc/default/gearman-job-server"]).ok();
+    let table = format!("gearman_queue_{}", host.run(&["hostname"]).ok().trim());
+    assert!(
+        options.contains(&format!("--mysql-table={table}")),
+        "{options}"
+    );
 
     let doctor = host.run(&["wp-gears", "doctor", "queue-store"]);
     assert!(doctor.text().contains("database is 1 MB"), "{doctor}");
@@ -224,6 +230,57 @@ fn a_server_elsewhere_and_an_odd_password_will_do() {
     let sql = "SET PASSWORD FOR gearman@'10.97.3.1' = PASSWORD('other')";
     host.run(&["mysql", "-e", sql]).ok();
     setup_logged(&host, &["--mysql-password-file", "-"], "other").exits(0);
+    phase("another job server with the same table");
+    let other = "ip link add out0 type veth peer name in0
+        ip address add 10.97.4.1/24 dev out0; ip link set out0 up
+        unshare --net sleep 100000 </dev/null >/dev/null 2>&1 &
+        until test \"$(readlink /proc/$!/ns/net)\" != \"$(readlink /proc/self/ns/net)\"; do sleep 0.05; done
+        ip link set in0 netns $!; echo $! >/run/other
+        nsenter -t $! -n sh -ec 'ip link set in0 up; ip address add 10.97.4.2/24 dev in0
+            ip route add 10.97.3.1/32 via 10.97.4.1'";
+    host.shell(other).ok();
+    let sql = format!(
+        "CREATE USER gearman@'10.97.4.2' IDENTIFIED BY 'x';
+         GRANT SELECT, INSERT, DELETE, CREATE ON gearman.{table} TO gearman@'10.97.4.2';
+         GRANT SELECT, INSERT, DELETE, CREATE ON gearman.gearman_queue_other TO gearman@'10.97.4.2'"
+    );
+    host.run(&["mysql", "-e", &sql]).ok();
+    // It is not there now, so nothing runs twice.
+    host.run(&["wp-gears", "doctor", "queue-store"]).exits(0);
+    let connection = "nsenter -t $(cat /run/other) -n mysql -h 10.97.3.1 -u gearman -px gearman -e 'SELECT SLEEP(1000)' \
+        </dev/null >/dev/null 2>&1 & echo $!";
+    let connection = host.shell(connection).ok();
+    let doctor = || host.run(&["wp-gears", "doctor", "queue-store"]);
+    until(
+        &host,
+        "it is found",
+        20 * SECOND,
+        "! wp-gears doctor queue-store",
+    );
+    let text = doctor().text();
+    assert!(
+        text.contains("10.97.4.2 has the table") && text.contains(&table),
+        "{text}"
+    );
+    let words = [
+        &["wp-gears", "setup", "--site", site::FOLDER, "--yes"],
+        &admin[..],
+    ]
+    .concat();
+    let taken = [&words[..], &["--mysql-table", "gearman_queue_other"]].concat();
+    refused(&host, &taken, 1, &["the job server on 10.97.4.2 has it"]);
+    let own = [
+        &words[..],
+        &["--mysql-table", "gearman_queue_2", "--drain", "20"],
+    ]
+    .concat();
+    host.run(&own).exits(0);
+    doctor().exits(0);
+    Site::first(&host).forget_done();
+    Site::first(&host).send(1, JOBS, 0.0).ok();
+    all_ran_once(&host);
+    host.shell(&format!("kill {}", connection.trim())).ok();
+
     phase("the server is down");
     host.run(&["systemctl", "stop", "mariadb.socket", "mariadb"])
         .ok();

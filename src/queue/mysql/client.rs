@@ -43,9 +43,11 @@ pub struct LoginError {
 
 impl LoginError {
     const WRONG_PASSWORD: u32 = 1045;
-    /// The above; no rights on the database; login only through the socket; no
-    /// such database; client host not allowed.
-    const CODES: [u32; 5] = [LoginError::WRONG_PASSWORD, 1044, 1698, 1049, 1130];
+    /// The above; no rights on the database, or on the table; login only through the
+    /// socket; no such database; client host not allowed.
+    const CODES: [u32; 6] = [LoginError::WRONG_PASSWORD, 1044, 1142, 1698, 1049, 1130];
+    /// gearmand makes the table itself.
+    const NO_TABLE: u32 = 1146;
 
     /// Whether the user or the password is wrong; the server does not say which.
     pub fn is_wrong_password(&self) -> bool {
@@ -55,6 +57,32 @@ impl LoginError {
 
 /// Logs in as gearmand does. Fails if the server cannot be reached.
 pub fn log_in(host: &Host, mysql: &MysqlStore) -> Result<Login> {
+    let ask = format!(
+        "SELECT @@max_allowed_packet; USE `{}`; SELECT 1 FROM `{}` LIMIT 0",
+        mysql.database, mysql.table
+    );
+    let output = host.run(&as_job_server(host, mysql, ask)?)?;
+    let code = code(&output);
+    if output.success() || code == LoginError::NO_TABLE {
+        let packet = output.text().trim().parse().unwrap_or_default();
+        return Ok(Login::Works(packet));
+    }
+    if LoginError::CODES.contains(&code) {
+        let why = output.tail(3);
+        return Ok(Login::Refused(LoginError { code, why }));
+    }
+    let what = format!("reach the database on {}:{}", mysql.host, mysql.port);
+    Err(Problem::new(what, output.tail(3))
+        .help("check that it runs and that this host can reach it, then run again")
+        .into())
+}
+
+/// Asks something with gearmand's login.
+pub fn ask(host: &Host, mysql: &MysqlStore, statements: &str) -> Result<String> {
+    answer(&host.run(&as_job_server(host, mysql, statements.to_owned())?)?)
+}
+
+fn as_job_server(host: &Host, mysql: &MysqlStore, statements: String) -> Result<Command> {
     let login = format!(
         "[client]\nhost=\"{}\"\nport={}\nuser=\"{}\"\npassword=\"{}\"\n",
         mysql.host,
@@ -67,30 +95,15 @@ pub fn log_in(host: &Host, mysql: &MysqlStore) -> Result<Login> {
             .replace('"', "\\\"")
             .replace('\'', "\\'")
     );
-    let ask = format!("SELECT @@max_allowed_packet; USE `{}`", mysql.database);
-    let command = command(host)?
+    Ok(command(host)?
         .args([
             "--defaults-file=/dev/stdin",
             "--batch",
             "--skip-column-names",
         ])
         .args(["--connect-timeout=10"])
-        .option("--execute=", ask)
-        .stdin(login);
-    let output = host.run(&command)?;
-    if output.success() {
-        let packet = output.text().trim().parse().unwrap_or_default();
-        return Ok(Login::Works(packet));
-    }
-    let code = code(&output);
-    if LoginError::CODES.contains(&code) {
-        let why = output.tail(3);
-        return Ok(Login::Refused(LoginError { code, why }));
-    }
-    let what = format!("reach the database on {}:{}", mysql.host, mysql.port);
-    Err(Problem::new(what, output.tail(3))
-        .help("check that it runs and that this host can reach it, then run again")
-        .into())
+        .option("--execute=", statements)
+        .stdin(login))
 }
 
 /// A warning if jobs may be larger than a packet, because gearmand rejects those.

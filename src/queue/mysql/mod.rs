@@ -1,6 +1,7 @@
 //! Jobs in a table of a MySQL or MariaDB server.
 
 pub mod client;
+mod sharing;
 
 use std::path::PathBuf;
 
@@ -36,9 +37,9 @@ options! {
         /// The queue's database
         #[arg(value_name = "NAME", hide_short_help = true, value_parser = identifier)]
         mysql_database: String = "gearman".into(),
-        /// The queue's table
+        /// The queue's table [default: gearman_queue; in a database on another host, gearman_queue_HOST]
         #[arg(value_name = "NAME", hide_short_help = true, value_parser = identifier)]
-        mysql_table: String = "gearman_queue".into(),
+        mysql_table: String,
         /// MySQL option file with admin credentials in [client], to create the database and its user [default: root through the socket]
         #[arg(value_name = "FILE", hide_short_help = true, value_parser = path)]
         mysql_admin_defaults_file: PathBuf,
@@ -122,12 +123,17 @@ impl Kind for Mysql {
             let what = format!("use --mysql-admin-defaults-file {}", file.display());
             return Err(Problem::usage(what, "there is no such file").into());
         }
+        let place = (mysql_host.as_str(), mysql_database.as_str());
+        let table = match mysql_table {
+            Some(table) => table,
+            None => sharing::table(host, place, is_local(&mysql_host))?,
+        };
         Ok(Box::new(MysqlStore {
             host: mysql_host,
             port: mysql_port,
             user: mysql_user,
             database: mysql_database,
-            table: mysql_table,
+            table,
             password,
             admin,
         }))
@@ -188,6 +194,29 @@ impl MysqlStore {
     pub fn is_local(&self) -> bool {
         is_local(&self.host)
     }
+
+    /// The table, and where it is.
+    fn place(&self) -> String {
+        let MysqlStore {
+            database, table, ..
+        } = self;
+        format!("{database}.{table} on {}:{}", self.host, self.port)
+    }
+
+    /// Another job server is connected that has the same table.
+    fn shared(&self, host: &Host) -> Option<Fault> {
+        let sharers = sharing::sharers(host, self).ok()?.connected;
+        let names: Vec<String> = sharers.into_iter().collect();
+        let names = names.join(", ");
+        (!names.is_empty()).then(|| Fault {
+            message: format!(
+                "the job server on {names} has the table {} too: each runs the other's jobs again when it starts",
+                self.place()
+            ),
+            help: "give one of them another table, once no jobs wait, with 'wp-gears setup --mysql-table NAME --drain 60', and revoke the rights of its user on this one".to_owned(),
+            repair: None,
+        })
+    }
 }
 
 fn is_local(host: &str) -> bool {
@@ -242,12 +271,38 @@ impl Store for MysqlStore {
         Some(self)
     }
 
+    /// A table that another job server has is not taken as well.
+    fn check(&self, host: &Host) -> Result<()> {
+        if client::path(host).is_none() || sharing::is_in_use(host, self)? {
+            return Ok(());
+        }
+        // What is wrong with a database that cannot be asked is said elsewhere.
+        let sharers = sharing::sharers(host, self).unwrap_or_default();
+        if sharers.is_empty() {
+            return Ok(());
+        }
+        let what = format!("keep the queue in the table {}", self.place());
+        let why = format!(
+            "the job server on {} has it: each of two job servers with one table would run the other's jobs again when it starts",
+            sharers.names()
+        );
+        Err(Problem::new(what, why)
+            .help("name another with --mysql-table; if no job server runs there any more, drop its user in the database")
+            .into())
+    }
+
     fn notes(&self, host: &Host) -> Vec<String> {
-        let packet = match client::path(host).map(|_| client::log_in(host, self)) {
-            Some(Ok(Login::Works(packet))) => client::packet_note(packet),
+        if client::path(host).is_none() {
+            return Vec::new();
+        }
+        let packet = match client::log_in(host, self) {
+            Ok(Login::Works(packet)) => client::packet_note(packet),
             _ => None,
         };
-        packet.into_iter().collect()
+        let shared = self
+            .shared(host)
+            .map(|fault| format!("{}: {}", fault.message, fault.help));
+        packet.into_iter().chain(shared).collect()
     }
 
     fn examine(&self, host: &Host, _: &Running) -> Result<Vec<Condition>> {
@@ -255,6 +310,9 @@ impl Store for MysqlStore {
             let why =
                 "there is no database client (mariadb or mysql) to query the queue's database";
             return Ok(vec![Condition::Unchecked(why.into())]);
+        }
+        if let Some(fault) = self.shared(host) {
+            return Ok(vec![Condition::Fault(fault)]);
         }
         let place = format!("{} on {}:{}", self.database, self.host, self.port);
         let fault = |message: String, help: &str| Fault {
