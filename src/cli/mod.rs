@@ -2,6 +2,7 @@
 
 pub mod common;
 pub mod doctor;
+pub mod export;
 pub mod failed;
 pub mod manual;
 pub mod options;

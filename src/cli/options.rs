@@ -43,7 +43,7 @@ WP_GEARS_WORKERS=4 override that file; options override both.")]
 pub struct SetupArgs {
     #[command(flatten)]
     pub common: Common,
-    /// Take options and sites from FILE too, over those of the config file
+    /// Take options and sites from FILE too, over those of the config file; or from a folder that --export wrote
     #[arg(long, value_name = "FILE", hide_short_help = true)]
     pub from: Option<PathBuf>,
     #[command(flatten)]
@@ -65,6 +65,10 @@ pub struct SetupArgs {
     /// Print a complete config file, without changing anything
     #[arg(long, help_heading = "Behavior", conflicts_with = "json")]
     pub print_config: bool,
+    /// Write what another host of these sites needs into two files in DIR, one of them with the secrets, without changing anything
+    #[arg(long, value_name = "DIR", help_heading = "Behavior", hide_short_help = true,
+          conflicts_with_all = ["json", "print_config"])]
+    pub export: Option<PathBuf>,
     /// Run no test job
     #[arg(long, help_heading = "Behavior")]
     pub no_prove: bool,

@@ -4,6 +4,7 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use crate::cli::common::{DONE, FAILED, begin, host_of, spec_of};
+use crate::cli::export;
 use crate::cli::options::SetupArgs;
 use crate::cli::talk::Talk;
 use crate::doctor::cause;
@@ -28,9 +29,10 @@ use crate::site::maintenance;
 pub fn run(args: &SetupArgs) -> Result<u8> {
     let ui = Ui::new(args.common.json, args.common.quiet, args.common.verbose).plainly(args.plain);
     let host = host_of(&args.common, ui)?;
-    match args.print_config {
-        true => print_config(&host, args, ui),
-        false => run_on(&host, args, ui),
+    match &args.export {
+        Some(folder) => export::run(&host, args, folder, ui),
+        None if args.print_config => print_config(&host, args, ui),
+        None => run_on(&host, args, ui),
     }
 }
 

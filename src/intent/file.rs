@@ -20,6 +20,9 @@ use crate::intent::{hooks, hosts};
 use crate::worker::rules::HookRule;
 
 pub const DEFAULT: &str = "/etc/wp-gears.toml";
+/// The files in a folder with what another host needs.
+pub const EXPORTED: &str = "wp-gears.toml";
+pub const SECRETS: &str = "wp-gears.secrets.toml";
 
 /// The options in a file.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -125,9 +128,28 @@ pub fn read(host: &Host, path: Option<&Path>) -> Result<FileOptions> {
 pub fn read_over(host: &Host, path: Option<&Path>, from: Option<&Path>) -> Result<FileOptions> {
     let file = read(host, path)?;
     Ok(match from {
+        Some(folder) if folder.is_dir() => {
+            let secrets = folder.join(SECRETS);
+            closed(&secrets)?;
+            let exported = read(host, Some(&folder.join(EXPORTED)))?;
+            read(host, Some(&secrets))?.over(exported).over(file)
+        }
         Some(from) => read(host, Some(from))?.over(file),
         None => file,
     })
+}
+
+/// Refuses a file with secrets that others can read: a copy may have lost its mode.
+fn closed(path: &Path) -> Result<()> {
+    use std::os::unix::fs::MetadataExt;
+    let is_open = std::fs::metadata(path).is_ok_and(|meta| meta.mode() & 0o077 != 0);
+    if !is_open {
+        return Ok(());
+    }
+    let what = format!("read {}", path.display());
+    Err(Problem::usage(what, "other users can read or change it")
+        .help(format!("run 'chmod 600 {}'", path.display()))
+        .into())
 }
 
 /// Returns the text of a TOML file, which is UTF-8.

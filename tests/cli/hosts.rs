@@ -1,5 +1,7 @@
 //! One `/etc/wp-gears.toml` for all hosts of a fleet.
 
+use std::os::unix::fs::PermissionsExt;
+
 use crate::intent::{INTENT, is_settled, setup};
 use crate::root::{PARAMS, Root, SITE, code, text};
 
@@ -118,4 +120,76 @@ fn a_shared_file_that_does_not_say_what_a_host_does_is_refused() {
     assert_eq!(code(&output), 2, "{}", text(&output));
     assert!(text(&output).contains("/etc/hostname"), "{}", text(&output));
     assert_eq!(nameless.get("/etc/default/gearman-job-server"), PARAMS);
+}
+
+#[test]
+fn what_another_host_needs_is_exported_with_the_secrets_apart() {
+    let root = Root::new();
+    let words = ["--site", SITE, "--salt", "SaltOfTheFleet", "--workers", "7"];
+    setup(&root, &words);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("fleet");
+    let to = path.to_str().unwrap();
+    // Nobody else reaches this host's own job server.
+    let output = root.run(&["setup", "--export", to]);
+    assert_eq!(code(&output), 2, "{}", text(&output));
+    assert!(
+        text(&output).contains("listens on 127.0.0.1"),
+        "{}",
+        text(&output)
+    );
+    assert!(!path.exists());
+
+    setup(&root, &["--listen", "10.0.0.5", "--job-timeout", "90"]);
+    let before = root.tree();
+    let output = root.run(&["setup", "--export", to]);
+    assert_eq!(code(&output), 0, "{}", text(&output));
+    assert!(
+        !text(&output).contains("SaltOfTheFleet"),
+        "{}",
+        text(&output)
+    );
+    assert_eq!(root.tree(), before);
+    let get = |name: &str| std::fs::read_to_string(path.join(name)).unwrap();
+    let exported = get("wp-gears.toml");
+    for part in [
+        "role = [\"worker\"]",
+        "servers = [\"10.0.0.5:4730\"]",
+        "job-timeout = 90",
+    ] {
+        assert!(exported.contains(part), "{part}: {exported}");
+    }
+    assert!(
+        !exported.contains("SaltOf") && !exported.contains("workers ="),
+        "{exported}"
+    );
+    assert!(get("wp-gears.secrets.toml").contains("salt = \"SaltOfTheFleet\""));
+    let secrets = path.join("wp-gears.secrets.toml");
+    let mode = |of: &std::path::Path| of.metadata().unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&secrets), mode(&path)), (0o600, 0o700));
+    // Again, over what is there.
+    assert_eq!(code(&root.run(&["setup", "--export", to])), 0);
+
+    let other = Root::new();
+    let from = format!("--from={to}");
+    let set_mode = |mode| {
+        std::fs::set_permissions(&secrets, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    set_mode(0o644);
+    let output = other.run(&["setup", "--yes", &from]);
+    assert_eq!(code(&output), 2, "{}", text(&output));
+    assert!(text(&output).contains("chmod 600"), "{}", text(&output));
+    set_mode(0o600);
+    setup(&other, &[&from, "--role", "worker,web"]);
+    is_settled(&other);
+    let intent = other.get(INTENT);
+    assert!(intent.contains("role = [\"worker\", \"web\"]"), "{intent}");
+    assert!(
+        intent.contains("10.0.0.5:4730") && !intent.contains("SaltOf"),
+        "{intent}"
+    );
+    let config = other.get(&format!("{SITE}/wp-config.php"));
+    assert!(config.contains("'SaltOfTheFleet'"), "{config}");
+    std::fs::remove_dir_all(&path).unwrap();
+    is_settled(&other);
 }

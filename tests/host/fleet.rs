@@ -81,8 +81,17 @@ fn each_role_proves_its_part() {
         "{out}"
     );
 
-    phase("workers");
-    let out = of_site(&worker, "worker");
+    phase("workers, with what the host with pages exports");
+    web.run(&["wp-gears", "setup", "--export", "/root/fleet"])
+        .exits(0);
+    for (name, mode) in [("wp-gears.toml", 0o644), ("wp-gears.secrets.toml", 0o600)] {
+        let file = format!("/root/fleet/{name}");
+        let text = web.read(&file).unwrap();
+        assert_eq!(text.contains(SALT), mode == 0o600, "{text}");
+        worker.put(&file, text, mode).unwrap();
+    }
+    let out = setup(&worker, &["--role", "worker", "--from", "/root/fleet"]);
+    worker.run(&["rm", "-r", "/root/fleet"]).ok();
     assert!(
         out.text().contains("ran a test job through WordPress"),
         "{out}"
@@ -104,6 +113,32 @@ fn each_role_proves_its_part() {
     assert_eq!(answer, (200, "sent".into()));
     let there = Site::first(&worker);
     assert_eq!(there.wait_for(1, Duration::from_secs(20)), [7]);
+
+    phase("one file for all");
+    let shared = format!(
+        "servers = [\"10.77.0.1:4730\"]\n\n[[site]]\ndir = {:?}\n\n\
+         [[host]]\nmatch = \"jobs?\"\nrole = [\"server\"]\nlisten = \"10.77.0.1\"\n\n\
+         [[host]]\nmatch = \"web1\"\nrole = [\"web\"]\n\n\
+         [[host]]\nmatch = \"work*\"\nrole = [\"worker\"]\n",
+        site::FOLDER
+    );
+    for host in [&server, &web, &worker] {
+        host.put("/etc/wp-gears.toml", &shared, 0o644).unwrap();
+        host.run(&["wp-gears", "plan", "--check"]).exits(0);
+        host.run(&["wp-gears", "doctor"]).exits(0);
+    }
+    let more = ["wp-gears", "setup", "--yes", "--site", site::FOLDER];
+    worker
+        .run(&[&more[..], &["--workers", "3"]].concat())
+        .exits(0);
+    let written = worker.read("/etc/wp-gears.toml").unwrap();
+    let (left, own) = written.split_at(shared.len());
+    assert_eq!(left, shared);
+    assert!(
+        own.contains("match = \"worker1\"") && own.contains("workers = 3"),
+        "{own}"
+    );
+    worker.run(&["wp-gears", "plan", "--check"]).exits(0);
 
     phase("the worker's host is away");
     switch.cut(WORKER, true).unwrap();
