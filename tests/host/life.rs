@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Host, Image, Release, Site, rhel};
+use crate::harness::{Host, Image, Release, Site, rhel, site};
 use crate::phase::phase;
 use crate::support::{PortWatch, daemons, everything, host_of, members, none, on_site};
 
@@ -54,6 +54,8 @@ fn life_of_a_host(kind: Kind) {
     the_second_setup_touches_nothing(&host);
     phase("a job runs soon");
     a_job_runs_soon(&host);
+    phase("WordPress sees the workers");
+    a_page_sees_the_workers(&host);
     phase("the port is open to loopback alone");
     the_port_is_open_to_loopback_alone(&host);
     phase("all jobs of a burst run");
@@ -112,6 +114,22 @@ fn a_job_runs_soon(host: &Host) {
     assert_eq!(site.wait_for(1, 10 * SECOND), [1]);
     println!("one job through WordPress: {:.1?}", began.elapsed());
     assert!(began.elapsed() < 2 * SECOND);
+}
+
+/// What an administrator's page says, in the PHP of the web server.
+fn a_page_sees_the_workers(host: &Host) {
+    let page = format!("{}/seen.php", site::FOLDER);
+    let text = "<?php require 'wp-load.php'; require WPMU_PLUGIN_DIR . '/wp-gears/admin.php';
+        list( $workers, $queue ) = array( WP_Gears_Seen::workers(), WP_Gears_Seen::queue() );
+        echo json_encode( array( $workers['alive'], $queue['workers'], $queue['waiting'], WP_Gears_Seen::why_not() ) );";
+    host.put(&page, text, 0o644).unwrap();
+    let workers = members(host).len();
+    let answer = Site::first(host).get("http://localhost/seen.php");
+    host.run(&["rm", &page]).ok();
+    assert_eq!(answer, (200, format!("[{workers},{workers},0,\"\"]")));
+    // Nobody gets it by its address.
+    let direct = "http://localhost/wp-content/mu-plugins/wp-gears/admin.php";
+    assert_eq!(Site::first(host).get(direct).1, "");
 }
 
 fn the_port_is_open_to_loopback_alone(host: &Host) {
