@@ -34,7 +34,7 @@ final class WP_Gears_Command {
 	public function status( $args, $assoc_args ) {
 		$rows = array();
 		foreach ( WP_Gears_Numbers::all() as $name => $number ) {
-			$rows[] = array( 'name' => $name, 'value' => $number['value'] );
+			$rows[] = array( 'name' => $name, 'value' => $number['raw'] );
 		}
 		WP_CLI\Utils\format_items( $assoc_args['format'], $rows, array( 'name', 'value' ) );
 		if ( '' !== WP_Gears_Seen::why_not() ) {

@@ -107,6 +107,7 @@ final class WP_Gears_Health {
 			$fields[ $name ] = array(
 				'label' => $number['label'],
 				'value' => $number['value'],
+				'debug' => $number['raw'],
 			);
 		}
 		$info['wp-gears'] = array(

@@ -595,7 +595,7 @@ fn wp_cli_lists_retries_deletes_and_tests() {
             .contains("Deleted 1 of 1 jobs")
     );
     wait_for(20, "the host to know", || site.failed().is_empty());
-    assert!(wp(&["status"]).unwrap().contains("workers"));
+    assert!(wp(&["status"]).unwrap().contains("workers\t1"));
     assert!(wp(&["test"]).unwrap().contains("ran the job"));
     worker.stop();
     assert!(
