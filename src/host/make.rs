@@ -164,8 +164,25 @@ impl Host {
         };
         self.act(&format!("own what is in {}", folder.display()))?;
         let to = (Uid::from_raw(uid), Gid::from_raw(gid));
-        give(dir_of(&stack), to, GIVEN_DEPTH)
+        give(dir_of(&stack), to, GIVEN_DEPTH, None)
             .with_context(|| format!("own what is in {}", folder.display()))
+    }
+
+    /// Gives a group some of the files that a user has in a folder, by their names. Files
+    /// of others, which are there by accident, stay as they are.
+    pub fn regroup_contents(
+        &self,
+        folder: &Path,
+        (uid, gid): (u32, u32),
+        names: fn(&str) -> bool,
+    ) -> Result<()> {
+        let Found::Directory(stack) = self.walk(folder, false)? else {
+            return Ok(());
+        };
+        let doing = || format!("change the group of what is in {}", folder.display());
+        self.act(&doing())?;
+        let to = (Uid::from_raw(uid), Gid::from_raw(gid));
+        give(dir_of(&stack), to, 0, Some((uid, names))).with_context(doing)
     }
 }
 
@@ -190,7 +207,10 @@ fn new_folder(dir: &OwnedFd, name: &OsStr) -> Result<OwnedFd> {
     Ok(made)
 }
 
-fn give(dir: &OwnedFd, to: (Uid, Gid), depth: usize) -> Result<()> {
+/// The owner and the names of what is given.
+type Only = Option<(u32, fn(&str) -> bool)>;
+
+fn give(dir: &OwnedFd, to: (Uid, Gid), depth: usize, only: Only) -> Result<()> {
     for name in some_names_of(dir, GIVEN_MOST)? {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let node = rustix::fs::openat(dir, &name, flags, Mode::empty())?;
@@ -198,12 +218,14 @@ fn give(dir: &OwnedFd, to: (Uid, Gid), depth: usize) -> Result<()> {
         let gives = match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile => stat.st_nlink == 1,
             FileType::Directory if depth > 0 => {
-                give(&node, to, depth - 1)?;
+                give(&node, to, depth - 1, only)?;
                 true
             }
             _ => false,
         };
-        if gives {
+        let is_meant =
+            only.is_none_or(|(uid, names)| uid == stat.st_uid && name.to_str().is_some_and(names));
+        if gives && is_meant {
             let empty = AtFlags::EMPTY_PATH;
             rustix::fs::chownat(&node, "", Some(to.0), Some(to.1), empty)?;
         }

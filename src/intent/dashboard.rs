@@ -2,9 +2,17 @@
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::str::FromStr;
 
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
+
+use crate::base::problem::Problem;
+use crate::intent::past::Role;
+
+/// The user who serves it, and whose group may read what workers publish.
+pub const USER: &str = "wp-gears";
 
 const PORT: u16 = 8730;
 
@@ -35,7 +43,7 @@ impl FromStr for Address {
     type Err = String;
 
     /// An address with a port or without, or a port alone.
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
         let own = Address::default().0;
         let text = match text.strip_prefix("localhost") {
             Some(port) => format!("127.0.0.1{port}"),
@@ -72,7 +80,7 @@ enum Text {
 impl TryFrom<Text> for Dashboard {
     type Error = String;
 
-    fn try_from(text: Text) -> Result<Self, String> {
+    fn try_from(text: Text) -> std::result::Result<Self, String> {
         match text {
             Text::Is(is) => Ok(Dashboard::from(is)),
             Text::At(text) => text.parse(),
@@ -101,12 +109,48 @@ impl From<bool> for Dashboard {
 impl FromStr for Dashboard {
     type Err = String;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
         match text.parse::<bool>() {
             Ok(is) => Ok(is.into()),
             Err(_) => text.parse().map(Dashboard::At),
         }
     }
+}
+
+/// The dashboard of a host that has one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Served {
+    pub address: Address,
+    pub token_file: Option<PathBuf>,
+}
+
+/// # Errors
+/// An address that others reach without a token, and a host without supervisor.
+pub fn resolve(
+    wish: Dashboard,
+    token_file: Option<PathBuf>,
+    roles: &[Role],
+) -> Result<Option<Served>> {
+    let Dashboard::At(address) = wish else {
+        return Ok(None);
+    };
+    let what = format!("serve the dashboard at {address}");
+    if !roles.contains(&Role::Worker) {
+        let why = "supervisor runs it, which only hosts with the role 'worker' have";
+        return Err(Problem::usage(what, why)
+            .help("have it on a host with workers, or run 'wp-gears status --serve' as a service of yours")
+            .into());
+    }
+    if token_file.is_none() && !address.is_loopback() {
+        let why = "others can reach this address, and nothing would keep them out";
+        return Err(Problem::usage(what, why)
+            .help("name a file with a token by --dashboard-token-file, and let a web server with TLS pass requests on")
+            .into());
+    }
+    Ok(Some(Served {
+        address,
+        token_file,
+    }))
 }
 
 #[cfg(test)]

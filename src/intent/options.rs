@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::options::{number, options, path};
 use crate::gearman::password::Password;
 use crate::gearman::server::Server;
+use crate::intent::dashboard::Dashboard;
 use crate::intent::past::Past;
 pub use crate::intent::past::Role;
 pub use crate::queue::Queue;
@@ -120,6 +121,13 @@ options! {
         #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true",
               value_name = "BOOL", hide_short_help = true)]
         expose: bool = false,
+        /// Serve a web page that shows the queues, at ADDR:PORT or at 127.0.0.1:8730
+        #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true",
+              value_name = "ADDR:PORT", hide_short_help = true)]
+        dashboard: Dashboard = Dashboard::Off,
+        /// File with a token that the page asks for; needed if others reach its address
+        #[arg(value_name = "FILE", hide_short_help = true, value_parser = path)]
+        dashboard_token_file: PathBuf,
         /// Most jobs at a time, which sites with a range of workers share [default: from cores and memory]
         #[arg(value_name = "N", hide_short_help = true, value_parser = number::<u32>(1, 100_000))]
         worker_budget: u32,

@@ -12,6 +12,7 @@ use crate::host::platform::Platform;
 use crate::host::supervisor::{PIP, Supervisord};
 use crate::intent::adopt::by_site;
 use crate::intent::adopt::{self};
+use crate::intent::dashboard;
 use crate::intent::exposure;
 use crate::intent::options::{HostOptions, HostSettings, Role, SiteOptions, Spec, SupervisorFrom};
 use crate::intent::owners;
@@ -42,6 +43,8 @@ pub fn resolve(host: &Host, spec: &Spec) -> Result<Resolved> {
         listen,
         port,
         isolation,
+        dashboard,
+        dashboard_token_file,
         ..
     } = options.clone().settings();
     let store = match roles.contains(&Role::Server) {
@@ -56,6 +59,7 @@ pub fn resolve(host: &Host, spec: &Spec) -> Result<Resolved> {
             }
             false => there,
         },
+        dashboard: dashboard::resolve(dashboard, dashboard_token_file, &roles)?,
         roles,
         extension_archive: options.extension_archive,
         queue,

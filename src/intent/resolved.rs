@@ -7,6 +7,7 @@ use crate::gearman::instance::JobServer;
 use crate::gearman::{daemon, options};
 use crate::host::supervisor::Supervisord;
 use crate::intent::adopt::reached_at;
+use crate::intent::dashboard::Served;
 use crate::intent::options::{HostOptions, Isolation, OwnerPort, Queue, Role, SiteOptions};
 use crate::queue::Store;
 use crate::site::ask::Target;
@@ -51,6 +52,8 @@ pub struct HostResolved {
     pub owner_ports: Vec<OwnerPort>,
     /// How many jobs should run at a time, if that was asked for.
     pub worker_budget: Option<u32>,
+    /// The web page that shows the queues, if there is to be one.
+    pub dashboard: Option<Served>,
     pub supervisor: &'static Supervisord,
     pub extension_archive: Option<PathBuf>,
     /// Options that the host has but no file or option sets.

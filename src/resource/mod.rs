@@ -29,6 +29,7 @@ pub mod reread;
 pub mod rules;
 pub mod service;
 pub mod source;
+pub mod system_user;
 pub mod worker_folder;
 
 use std::fmt;
@@ -82,6 +83,7 @@ pub enum ResourceId {
     /// A table of firewall rules in the kernel.
     Rules(String),
     Service(String),
+    User(String),
 }
 
 impl fmt::Display for ResourceId {
@@ -120,6 +122,7 @@ impl fmt::Display for ResourceId {
             ResourceId::Repository(name) => write!(f, "repository {name}"),
             ResourceId::Rules(table) => write!(f, "firewall rules {table}"),
             ResourceId::Service(unit) => write!(f, "service {unit}"),
+            ResourceId::User(name) => write!(f, "user {name}"),
         }
     }
 }
@@ -169,6 +172,7 @@ inverses! {
     Repository(repository::RepositoryInverse),
     Rules(rules::RulesInverse),
     Service(service::ServiceInverse),
+    User(system_user::UserInverse),
 }
 
 impl Inverse {

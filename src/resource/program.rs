@@ -22,6 +22,9 @@ use crate::supervisor::rpc::{ProcessInfo, SupervisorClient};
 /// How long a removal waits for workers to finish their jobs.
 const LONGEST_JOB: Duration = Duration::from_secs(900);
 
+/// The group of the dashboard, which has no jobs. No site's name makes one like it.
+pub const DASHBOARD: &str = "wp-gears.dashboard";
+
 pub struct Program {
     pub group: String,
     pub ensure: Ensure,
@@ -83,6 +86,22 @@ impl Program {
         }
     }
 
+    /// What happens before it ends.
+    fn ends(&self) -> &'static str {
+        match self.group == DASHBOARD {
+            true => "",
+            false => "its workers finish their jobs first",
+        }
+    }
+
+    /// What is in the group, for the user.
+    fn what(&self) -> &'static str {
+        match self.group == DASHBOARD {
+            true => "the dashboard",
+            false => "the workers",
+        }
+    }
+
     fn look(&self, host: &Host, supervisor: &SupervisorClient) -> Result<(Act, String)> {
         let reread = supervisor.reread().map_err(|error| {
             Problem::new("make supervisord read its files", format!("{error:#}"))
@@ -94,13 +113,16 @@ impl Program {
             return Ok(if gone {
                 (Act::Nothing, String::new())
             } else {
-                (Act::Remove, "its workers finish their jobs first".into())
+                (Act::Remove, self.ends().into())
             });
         }
         if reread.changed.contains(&self.group) {
             return Ok((
                 Act::Renew,
-                "its definition changed; its workers finish their jobs first".into(),
+                match self.ends() {
+                    "" => "its definition changed".into(),
+                    first => format!("its definition changed; {first}"),
+                },
             ));
         }
         if processes.is_empty() || reread.added.contains(&self.group) {
@@ -152,7 +174,7 @@ impl Program {
                     None => "supervisord has no such group".into(),
                 };
                 return Err(
-                    Problem::new(format!("start the workers ({})", self.group), why)
+                    Problem::new(format!("start {} ({})", self.what(), self.group), why)
                         .help(format!(
                             "see '{} tail {}:* stderr'",
                             self.supervisor.control, self.group
@@ -227,7 +249,7 @@ impl Resource for Program {
                 supervisor.add(&self.group)?;
             }
             Act::Start => supervisor.start(&self.group).map_err(|error| {
-                let what = format!("start the workers ({})", self.group);
+                let what = format!("start {} ({})", self.what(), self.group);
                 Problem::new(what, format!("{error:#}")).help("fix the cause, then run again")
             })?,
             Act::Remove => return supervisor.remove(&self.group, self.patience),

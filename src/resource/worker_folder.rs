@@ -10,6 +10,7 @@ use crate::host::files::{Attributes, Node};
 use crate::resource::directory::Directory;
 use crate::resource::file::Owner;
 use crate::resource::{Company, Inverse, Place, Resource, ResourceId, State};
+use crate::worker::is_published;
 
 /// What becomes of the files in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +38,18 @@ impl WorkerFolder {
     }
 }
 
+impl WorkerFolder {
+    /// New files in it belong to this group, which may look at those that let it. Without
+    /// one, nobody else reaches them.
+    pub fn shown_to(mut self, group: Option<&str>) -> Self {
+        if let (Some(group), Owner::User(user)) = (group, &self.folder.owner) {
+            self.folder.owner = Owner::UserInGroup(user.clone(), group.to_owned());
+            self.folder.mode = 0o2750;
+        }
+        self
+    }
+}
+
 impl Resource for WorkerFolder {
     fn id(&self) -> ResourceId {
         self.folder.id()
@@ -57,7 +70,11 @@ impl Resource for WorkerFolder {
     fn apply(&self, host: &Host, watch: &dyn Fn(&str)) -> Result<()> {
         let path = self.folder.path.as_path();
         let wanted = self.folder.attributes(host)?;
-        if let Node::Directory(now) = host.look(path)?
+        let now = match host.look(path)? {
+            Node::Directory(now) => Some(now),
+            _ => None,
+        };
+        if let Some(now) = &now
             && now.uid != wanted.uid
         {
             // Until it has its new owner, nobody else reaches what is in it. A run that
@@ -68,7 +85,12 @@ impl Resource for WorkerFolder {
                 Contents::Given => host.give_contents(path, wanted.uid, wanted.gid)?,
             }
         }
-        self.folder.apply(host, watch)
+        self.folder.apply(host, watch)?;
+        match now.is_some_and(|now| now.uid == wanted.uid && now.gid != wanted.gid) {
+            // What its workers have written so far.
+            true => host.regroup_contents(path, (wanted.uid, wanted.gid), is_published),
+            false => Ok(()),
+        }
     }
 
     fn place(&self) -> Option<Place<'_>> {

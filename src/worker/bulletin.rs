@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::worker::plain;
 use crate::worker::store::{self, JobRecord, JobStore};
 
-const FILE: &str = "jobs.json";
+pub const FILE: &str = "jobs.json";
 
 /// A larger file is not read, in bytes.
 const MAX_SIZE: u64 = 128 << 10;

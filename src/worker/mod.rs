@@ -47,9 +47,12 @@ pub mod workers;
 use std::path::{Path, PathBuf};
 
 use crate::base::problem::Problem;
+use crate::worker::crew_status::CrewStatus;
 use crate::worker::generation::Generation;
+use crate::worker::heartbeat::WorkerStatus;
 use crate::worker::options::WorkerArgs;
 use crate::worker::settings::Adopted;
+use crate::worker::status_file::Status;
 
 /// The files of a site's workers. The folders belong to the worker user.
 #[derive(Debug, Clone)]
@@ -101,6 +104,14 @@ pub fn is_name(name: &str) -> bool {
         && name
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+}
+
+/// Whether a file of this name in a run folder is for others who may look into the folder:
+/// it has the mode for that, and nothing in it is secret.
+pub fn is_published(name: &str) -> bool {
+    let of_processes = [WorkerStatus::PREFIX, CrewStatus::PREFIX];
+    let whole = [bulletin::FILE, tally::RETIRED, tally::UNCONFIRMED];
+    of_processes.iter().any(|it| name.starts_with(it)) || whole.contains(&name)
 }
 
 /// The function that the site's workers serve, if one of them has determined it. Like

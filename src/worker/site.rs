@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -156,7 +157,12 @@ impl ServedSite {
             return false;
         }
         if self.learning.is_none() {
-            let file = File::create(self.run.join("function.lock"));
+            let file = File::options()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(self.run.join("function.lock"));
             self.learning = file.ok().filter(|file| file.try_lock().is_ok());
         }
         if self.learning.is_none() {

@@ -1,8 +1,8 @@
 //! Numbers in the site's run folder that outlive the workers which counted.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use rustix::fs::OFlags;
@@ -14,6 +14,8 @@ pub const RETIRED: &str = "retired";
 /// The jobs whose outcome no job server confirmed, so that they may have run twice.
 pub const UNCONFIRMED: &str = "unconfirmed";
 
+const MODE: u32 = 0o640;
+
 /// A number that this process alone can change now.
 pub struct Tally(File);
 
@@ -24,7 +26,7 @@ impl Tally {
             .write(true)
             .create(true)
             .truncate(false)
-            .mode(0o640)
+            .mode(MODE)
             .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32)
             .open(run.join(name))?;
         file.lock()?;
@@ -35,6 +37,15 @@ impl Tally {
         let text = format!("{}\n", number(&self.0)?.saturating_add(more));
         self.0.write_all_at(text.as_bytes(), 0)?;
         self.0.set_len(text.len() as u64)
+    }
+}
+
+/// Lets the group of the folder read those that an earlier version made for the user alone.
+pub fn show(run: &Path) {
+    for name in [RETIRED, UNCONFIRMED] {
+        if let Ok(file) = plain::open(&run.join(name)) {
+            let _ = file.set_permissions(Permissions::from_mode(MODE));
+        }
     }
 }
 

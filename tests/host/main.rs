@@ -13,6 +13,7 @@ mod ansible;
 mod bench;
 mod busy;
 mod container;
+mod dashboard;
 mod dnf;
 mod doctor;
 mod epel;

@@ -30,20 +30,28 @@ fn run(context: &Context) -> Vec<Finding> {
         };
         let paths = context.paths(site);
         let mut problems = Vec::new();
-        for (folder, what) in [
-            (&paths.run, "workers cannot report their status"),
-            (&paths.cache, "PHP has to compile WordPress every time"),
-            (&paths.failed, "failed jobs cannot be stored"),
+        // The dashboard's group may read the first.
+        let shown = match context.resolved.host.dashboard {
+            Some(_) => 0o050,
+            None => 0,
+        };
+        for (folder, what, shown) in [
+            (&paths.run, "workers cannot report their status", shown),
+            (&paths.cache, "PHP has to compile WordPress every time", 0),
+            (&paths.failed, "failed jobs cannot be stored", 0),
         ] {
             let why = match context.host.look(folder) {
-                Ok(Node::Directory(meta)) if meta.uid == user.uid && meta.mode & 0o077 == 0 => {
+                Ok(Node::Directory(meta))
+                    if meta.uid == user.uid && meta.mode & 0o077 & !shown == 0 =>
+                {
                     continue;
                 }
                 Ok(Node::Directory(meta)) => format!(
-                    "belongs to {} with mode {:04o}, not to {} with 0700",
+                    "belongs to {} with mode {:04o}, not to {} with {:04o}",
                     context.host.user_name(meta.uid),
                     meta.mode,
-                    user.name
+                    user.name,
+                    0o700 | shown
                 ),
                 Ok(_) => "is not a folder".into(),
                 Err(error) => format!("cannot be inspected ({error:#})"),

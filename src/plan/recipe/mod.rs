@@ -1,6 +1,7 @@
 //! The recipe: the resources of a resolved intent, in order. remove goes through
 //! the journal backwards instead (`plan/remove.rs`).
 
+mod dashboard;
 mod extension;
 mod job_server;
 mod owners;
@@ -124,9 +125,10 @@ pub fn setup(host: &Host, resolved: &Resolved, run: Run) -> Result<Recipe> {
             live,
         )?;
     }
+    dashboard::user(&mut items, resolved, host.live())?;
     for site in &resolved.sites {
         if worker {
-            workers::folders(&mut items, site);
+            workers::folders(&mut items, site, of_host);
             if live {
                 let name = site.name.clone();
                 let on_trial = move |host: &Host| Ok(run.prove && trial::is_on(host, &name)?);
@@ -160,6 +162,9 @@ pub fn setup(host: &Host, resolved: &Resolved, run: Run) -> Result<Recipe> {
             items.site(site, waiting::at_former_servers(site, run.waiting));
             add_workers(&mut items);
         }
+    }
+    if worker {
+        dashboard::program(host, &mut items, of_host, live)?;
     }
     if server {
         owners::retire(host, &mut items, of_host, run.waiting, live)?;

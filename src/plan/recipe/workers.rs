@@ -11,7 +11,8 @@ use crate::host::Host;
 use crate::host::platform::{Init, Platform};
 use crate::host::services::DROP_IN;
 use crate::host::supervisor::Supervisord;
-use crate::intent::resolve::SiteResolved;
+use crate::intent::dashboard;
+use crate::intent::resolve::{HostResolved, SiteResolved};
 use crate::plan::Item;
 use crate::plan::journal::Scope;
 use crate::plan::recipe::{Recipe, drop_ins};
@@ -90,14 +91,17 @@ pub fn supervisor(
 }
 
 /// The folders and the log of a site's workers.
-pub fn folders(items: &mut Recipe, site: &SiteResolved) {
-    for (folder, contents) in [
-        ("run", Contents::Removed),
-        ("cache", Contents::Removed),
-        ("failed", Contents::Given),
+pub fn folders(items: &mut Recipe, site: &SiteResolved, resolved: &HostResolved) {
+    let shown = resolved.dashboard.as_ref().map(|_| dashboard::USER);
+    for (folder, contents, group) in [
+        // Workers publish their status there.
+        ("run", Contents::Removed, shown),
+        ("cache", Contents::Removed, None),
+        ("failed", Contents::Given, None),
     ] {
         let path = Path::new(BASE).join(folder).join(&site.name);
-        items.site(site, WorkerFolder::new(&path, &site.user, contents));
+        let folder = WorkerFolder::new(&path, &site.user, contents);
+        items.site(site, folder.shown_to(group));
     }
     // The worker rotates its log by copying, so both files have to exist.
     for ending in ["log", "log.1"] {

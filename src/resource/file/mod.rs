@@ -97,6 +97,8 @@ pub enum Owner {
     Root,
     /// A user, by name, and their group.
     User(String),
+    /// A user and a group, by name.
+    UserInGroup(String, String),
     /// Root, readable for this group.
     Group(String),
     Ids(u32, u32),
@@ -117,6 +119,10 @@ impl Owner {
             Owner::Root => (0, 0),
             Owner::Ids(uid, gid) => (*uid, *gid),
             Owner::User(name) => host.need_user(name).map(|user| (user.uid, user.gid))?,
+            Owner::UserInGroup(user, group) => {
+                let user = host.need_user(user)?;
+                (user.uid, host.group_id(group)?.unwrap_or(user.gid))
+            }
             Owner::Group(name) => (0, host.group_id(name)?.unwrap_or(0)),
         };
         Ok(Attributes { uid, gid, mode })
@@ -128,6 +134,7 @@ impl std::fmt::Display for Owner {
         match self {
             Owner::Root => f.write_str("root"),
             Owner::User(name) => f.write_str(name),
+            Owner::UserInGroup(user, group) => write!(f, "{user}:{group}"),
             Owner::Group(name) => write!(f, "root:{name}"),
             Owner::Ids(uid, gid) => write!(f, "{uid}:{gid}"),
         }

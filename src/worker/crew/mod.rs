@@ -37,7 +37,7 @@ use crate::worker::seal::{Sealing, is_exclusive};
 use crate::worker::settings::{self, Adopted};
 use crate::worker::signals::{self, LEAVE, Signals};
 use crate::worker::store::{JobStore, Ledger};
-use crate::worker::{Paths, status_file};
+use crate::worker::{Paths, status_file, tally};
 
 /// How often it looks for members of a crew before it, as long as there are any.
 const STRANGERS: Duration = Duration::from_millis(250);
@@ -93,6 +93,7 @@ impl<'a> Crew<'a> {
     ) -> Result<Crew<'a>, Problem> {
         let paths = Paths::new(&args.state, &args.name);
         heartbeat::sweep(&paths.run);
+        tally::show(&paths.run);
         let hash = adopted.as_ref().map(|it| it.hash.clone());
         let report = CrewReport::start(&paths.run, hash, args.workers).map_err(|e| {
             Problem::new(format!("write in {}", paths.run.display()), e)
