@@ -185,6 +185,7 @@ fn of_host(spec: &Spec, resolved: &Resolved) -> HostOptions {
         port: Some(host.port),
         allow_upgrades: Some(host.allow_upgrades),
         expose: Some(host.expose),
+        dashboard: Some(spec.host.dashboard.unwrap_or_default()),
         isolation: Some(host.isolation),
         owner_ports: Some(host.owner_ports.clone()).filter(|it| !it.is_empty()),
         store: store.unwrap_or_default().over(spec.host.store.clone()),

@@ -91,6 +91,18 @@ fn a_wrong_value_is_one_line_that_names_the_option_the_value_and_what_is_allowed
         ),
         ("setup --listen 1/2", "--listen", "'1/2'", "an address"),
         (
+            "setup --dashboard=here",
+            "--dashboard",
+            "'here'",
+            "such as 127.0.0.1:8730",
+        ),
+        (
+            "status --serve here",
+            "--serve",
+            "'here'",
+            "such as 127.0.0.1:8730",
+        ),
+        (
             "setup --mysql-host /run/mysqld.sock",
             "--mysql-host",
             "'/run/mysqld.sock'",
