@@ -349,7 +349,7 @@ impl Snapshot {
         let own = own.filter(|queue| queue.site.as_ref() == Some(&site.name));
         let waiting: Vec<&QueueStatus> = own.filter(|queue| queue.waiting > 0).collect();
         if waiting.is_empty() {
-            return self.all_up().then_some(0);
+            return (self.all_up() && !self.has_closed()).then_some(0);
         }
         let counts = site.counts.as_ref().ok()?;
         if counts.idle && waiting.iter().all(|queue| queue.workers > 0) {

@@ -1,6 +1,7 @@
 //! The web page that shows the queues, and what its events carry. The data goes into the
 //! page as JSON, and from there into text nodes, so nothing of a site becomes markup.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 
@@ -21,6 +22,9 @@ const BACK: u64 = 3 * 60 * 1000;
 const MOST_POINTS: usize = 90;
 /// With more sites than this, the page starts with fewer points of each.
 const MOST_NUMBERS: usize = 6000;
+
+/// How many hooks of all sites the page shows: the busiest of each, and at least one.
+const MOST_HOOKS: usize = 200;
 
 /// Marks the scripts and styles of one answer as ours.
 #[derive(Debug, Clone, Copy)]
@@ -87,6 +91,8 @@ impl History {
 
 /// A state of the queues, ready to be sent.
 pub struct View {
+    /// The document, as `status --json` prints it, and as the page needs it.
+    whole: String,
     status: String,
     /// The rest of an event.
     more: String,
@@ -101,8 +107,12 @@ impl View {
         let plain = |line: &String| console::strip_ansi_codes(line).into_owned();
         let text: Vec<String> = lines(snapshot).iter().map(plain).collect();
         let (said, noted) = (json!(problems), json!(notes(snapshot)));
+        let mut shown = document(snapshot);
+        let whole = shown.to_string();
+        shorten_hooks(&mut shown);
         View {
-            status: document(snapshot).to_string(),
+            status: shown.to_string(),
+            whole,
             more: format!("\"problems\":{said},\"notes\":{noted}"),
             history: history.document().to_string(),
             text: text.join("\n"),
@@ -112,7 +122,7 @@ impl View {
 
     /// The same document as `status --json`.
     pub fn document(&self) -> String {
-        format!("{}\n", self.status)
+        format!("{}\n", self.whole)
     }
 
     /// What keeps jobs from running; empty if nothing does.
@@ -139,6 +149,22 @@ impl View {
                 ("text", &in_text(&self.text)),
             ],
         )
+    }
+}
+
+/// Leaves the busiest hooks of each site in the document.
+fn shorten_hooks(document: &mut Value) {
+    let Some(sites) = document["sites"].as_array_mut() else {
+        return;
+    };
+    let most = (MOST_HOOKS / sites.len().max(1)).max(1);
+    for site in sites {
+        let hooks = site.pointer_mut("/figures/hooks").map(Value::take);
+        if let Some(Value::Array(mut hooks)) = hooks {
+            hooks.sort_by_key(|hook| Reverse(hook["day"]["jobs"].as_u64()));
+            hooks.truncate(most);
+            site["figures"]["hooks"] = Value::Array(hooks);
+        }
     }
 }
 

@@ -109,9 +109,9 @@ pub fn is_name(name: &str) -> bool {
 /// Whether a file of this name in a run folder is for others who may look into the folder:
 /// it has the mode for that, and nothing in it is secret.
 pub fn is_published(name: &str) -> bool {
-    let of_processes = [WorkerStatus::PREFIX, CrewStatus::PREFIX];
+    let begin = [WorkerStatus::PREFIX, CrewStatus::PREFIX, figures::FILES];
     let whole = [bulletin::FILE, tally::RETIRED, tally::UNCONFIRMED];
-    of_processes.iter().any(|it| name.starts_with(it)) || whole.contains(&name)
+    begin.iter().any(|it| name.starts_with(it)) || whole.contains(&name)
 }
 
 /// The function that the site's workers serve, if one of them has determined it. Like

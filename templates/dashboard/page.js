@@ -288,6 +288,17 @@ const functions = new Table('functions', [
   text('Running', (it) => it.queue.running, { num: true, show: (it) => count(it.queue.running) }),
   text('Workers', (it) => it.queue.workers, { num: true, show: (it) => count(it.queue.workers), tone: (it) => (it.queue.waiting && !it.queue.workers ? 'bad' : '') }),
 ], 'No function is known to the job servers.');
+const inPeriod = (it) => it.hook[period];
+const spread = (head, kind, which) => text(head, (it) => inPeriod(it)[kind]?.[which], { num: true, show: (it) => age(inPeriod(it)[kind]?.[which] ?? null) });
+const hooks = new Table('hooks', [
+  text('Hook', (it) => it.hook.hook),
+  text('Site', (it) => it.site),
+  text('Runs', (it) => inPeriod(it).jobs, { num: true, show: (it) => count(inPeriod(it).jobs) }),
+  spread('Wait p50', 'wait_ms', 'p50'), spread('Wait p95', 'wait_ms', 'p95'), spread('Longest wait', 'wait_ms', 'max'),
+  spread('Run p50', 'run_ms', 'p50'), spread('Run p95', 'run_ms', 'p95'), spread('Longest run', 'run_ms', 'max'),
+  text('Retries ever', (it) => it.hook.retried, { num: true, show: (it) => count(it.hook.retried) }),
+  text('Failures ever', (it) => it.hook.failed, { num: true, show: (it) => count(it.hook.failed) }),
+], 'No job has run yet.');
 const servers = new Table('servers', [
   text('Job server', (it) => it.server),
   state('State', (it) => (it.up ? ['●', 'Answers', 'good'] : it.closed ? ['◆', 'Closed to this page', 'warn'] : ['▲', 'Away', 'bad'])),
@@ -356,6 +367,7 @@ function draw(view) {
   const latest = status.sites.flatMap((site) => (site.latest_failed || []).map((job) => ({ key: `${site.site} ${job.id}`, site: site.site, job })));
   latest.sort((a, b) => b.job.at - a.job.at);
   failed.show(latest.slice(0, 50), failures > latest.length ? `the latest ${Math.min(50, latest.length)} of ${count(failures)}` : count(failures));
+  hooks.show(status.sites.flatMap((site) => (site.figures?.hooks || []).map((hook) => ({ key: `${site.site} ${hook.hook}`, words: `${hook.hook} ${site.site}`, site: site.site, hook }))));
   const known = status.queues.filter((q) => q.site || q.waiting + q.running + q.workers > 0);
   functions.show(known.map((queue) => ({ key: `${queue.server} ${queue.site} ${queue.function}`, words: `${queue.function} ${queue.site || ''} ${queue.server}`, queue })));
   servers.show(status.servers.map((server) => ({ key: server.server, ...server })));

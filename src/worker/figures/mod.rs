@@ -17,6 +17,9 @@ use serde::{Deserialize, Serialize};
 use crate::worker::figures::stored::Stored;
 pub use crate::worker::figures::times::{LADDER, Ladder, Spread, Window};
 
+/// What the names of its files begin with.
+pub const FILES: &str = "figures";
+
 /// The number of hooks that have figures of their own.
 pub const MAX_HOOKS: usize = 32;
 
