@@ -103,6 +103,9 @@ final class WP_Gears_Seen {
 
 	/** What a job server says of its functions, or null. */
 	private static function ask( $server ) {
+		if ( ! is_callable( array( 'WP_Gears_Servers', 'address' ) ) ) {
+			return null; // A must-use plugin of ours that an upgrade has just replaced is still in the opcode cache.
+		}
 		$stream = @stream_socket_client( 'tcp://' . WP_Gears_Servers::address( $server ), $number, $error, self::PATIENCE );
 		if ( ! $stream ) {
 			return null;

@@ -386,6 +386,38 @@ fn an_administrator_sees_failed_jobs_and_retries_and_deletes_them() {
     );
     assert!(admin.get(PAGE).body.contains("No failed jobs."));
 
+    // Another user's PHP says what it cannot see.
+    let why_not = |command: &mut Command, state: &str| {
+        let code = format!(
+            "define( 'WP_GEARS_STATE', '{state}' ); require '{0}/wp-load.php';
+             require WPMU_PLUGIN_DIR . '/wp-gears/admin.php'; echo WP_Gears_Seen::why_not();",
+            site.dir.display()
+        );
+        let output = run(command.args(["-d", "display_errors=stderr", "-r", &code]));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let state = lab().dir.join("state");
+    let state = state.to_str().unwrap();
+    assert_eq!(why_not(&mut lab().command("php"), state), "");
+    let elsewhere = why_not(&mut lab().command("php"), "/nonexistent");
+    assert!(elsewhere.starts_with("There is no folder /nonexistent/run on this host"));
+    if lab().is_root() {
+        let mut command = Command::new("setpriv");
+        command.args([
+            "--reuid",
+            "nobody",
+            "--regid",
+            "nogroup",
+            "--clear-groups",
+            "php",
+        ]);
+        let said = why_not(&mut command, state);
+        assert!(
+            said.starts_with("PHP runs as the user nobody here"),
+            "{said}"
+        );
+    }
+
     // A subscriber has no such page, and Site Health knows the rest.
     site.php("wp_insert_user( [ 'user_login' => 'reader', 'user_pass' => 'pw', 'role' => 'subscriber' ] );");
     let mut reader = web.log_in("site.test", "reader");

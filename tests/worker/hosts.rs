@@ -288,3 +288,55 @@ fn kills_lose_no_retry() {
         hosts.iter().all(|host| host.kept() >= 8)
     });
 }
+
+#[test]
+fn a_retry_in_wordpress_runs_once_whoever_clicks_how_often() {
+    const JOBS: usize = 60;
+    let site = Site::with(
+        "clicks",
+        Plan {
+            jobs: "add_action( 't_sick', function ( $args ) {
+                if ( file_exists( WP_CONTENT_DIR . '/uploads/sick' ) ) throw new Exception( 'sick' );
+                out( $args[0] );
+            } );"
+            .into(),
+            ..Plan::default()
+        },
+    );
+    site.write("wp-content/uploads/sick", "");
+    site.write("admin.php", wp_gears::site::admin::text());
+    let hosts = [Host::new(&site, "first"), Host::new(&site, "second")];
+    let _first = hosts[0].work(&["--workers", "2"]);
+    let jobs: Vec<_> = (0..JOBS).map(|n| ("t_sick", json!([n]))).collect();
+    site.add_many(&jobs);
+    wait_for(60, "the rows", || {
+        hosts[0].kept() == JOBS && table(&site, "SUM(state = 1)") == JOBS.to_string()
+    });
+    // It gets copies of them all.
+    let _second = hosts[1].work(&["--workers", "2"]);
+    wait_for(30, "the copies", || hosts[1].kept() == JOBS);
+    fs::remove_file(site.dir.join("wp-content/uploads/sick")).unwrap();
+    let click = || {
+        let said = site.php(
+            "require ABSPATH . 'admin.php'; $tokens = array();
+             WP_Gears_Jobs::each( 1, array(), function ( $job ) use ( &$tokens ) { $tokens[] = $job['token']; } );
+             shuffle( $tokens );
+             $changed = 0;
+             foreach ( array_chunk( $tokens, 7 ) as $some ) { $changed += WP_Gears_Jobs::retry( $some ); }
+             WP_Gears_Jobs::wake(); echo $changed;",
+        );
+        said.parse::<usize>().unwrap()
+    };
+    let clicks: usize = std::thread::scope(|scope| {
+        let all = [(); 5].map(|()| scope.spawn(click));
+        all.map(|one| one.join().unwrap()).iter().sum()
+    });
+    assert_eq!(clicks, JOBS);
+    wait_for(60, "the end of all", || {
+        table(&site, "SUM(state = 2)") == JOBS.to_string()
+    });
+    site.assert_once(numbers(JOBS));
+    wait_for(30, "the hosts to know", || {
+        hosts.iter().all(|host| host.failed().is_empty())
+    });
+}
