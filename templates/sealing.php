@@ -18,7 +18,7 @@ WP_Gears_Seal::install( WP_GEARS_SEALS );
 call_user_func(
 	function () {
 		$load = function ( $value = null ) {
-			$file = __DIR__ . '/wp-gears/admin.php';
+			$file = __DIR__ . '/wp-gears-admin/admin.php';
 			if ( ! is_file( $file ) ) {
 				return $value;
 			}

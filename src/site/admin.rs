@@ -5,7 +5,7 @@
 use std::sync::LazyLock;
 
 /// Its folder among the must-use plugins, of which WordPress loads nothing by itself.
-pub const ADMIN_FOLDER: &str = "wp-gears";
+pub const ADMIN_FOLDER: &str = "wp-gears-admin";
 
 /// Its file in there.
 pub const ADMIN_FILE: &str = "admin.php";

@@ -10,7 +10,7 @@ if ( ! defined( 'ABSPATH' ) ) {
 final class WP_Gears_Admin {
 	/** For the hooks of WordPress that the must-use plugin names. */
 	public static function on( $hook, $value ) {
-		load_muplugin_textdomain( 'wp-gears', 'wp-gears/languages' );
+		load_muplugin_textdomain( 'wp-gears', 'wp-gears-admin/languages' );
 		switch ( $hook ) {
 			case 'admin_menu':
 			case 'network_admin_menu':

@@ -15,7 +15,7 @@ use crate::root::{Root, SITE, code, text};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 /// Everything that setup writes or creates.
-const PLACES: [&str; 14] = [
+const PLACES: [&str; 15] = [
     "/etc/default/gearman-job-server",
     "/etc/systemd/system/gearman-job-server.service.d",
     "/etc/systemd/system/gearman-job-server.service.d/wp-gears.conf",
@@ -30,6 +30,7 @@ const PLACES: [&str; 14] = [
     "/var/www/site/wp-gears-runner.php",
     "/var/www/site/wp-content/mu-plugins",
     "/var/www/site/wp-content/mu-plugins/wp-gears-bundled.php",
+    "/var/www/site/wp-content/mu-plugins/wp-gears-admin",
 ];
 
 type Plant = (&'static str, fn(&Path));

@@ -119,7 +119,7 @@ fn a_job_runs_soon(host: &Host) {
 /// What an administrator's page says, in the PHP of the web server.
 fn a_page_sees_the_workers(host: &Host) {
     let page = format!("{}/seen.php", site::FOLDER);
-    let text = "<?php require 'wp-load.php'; require WPMU_PLUGIN_DIR . '/wp-gears/admin.php';
+    let text = "<?php require 'wp-load.php'; require WPMU_PLUGIN_DIR . '/wp-gears-admin/admin.php';
         list( $workers, $queue ) = array( WP_Gears_Seen::workers(), WP_Gears_Seen::queue() );
         echo json_encode( array( $workers['alive'], $queue['workers'], $queue['waiting'], WP_Gears_Seen::why_not() ) );";
     host.put(&page, text, 0o644).unwrap();
@@ -128,7 +128,7 @@ fn a_page_sees_the_workers(host: &Host) {
     host.run(&["rm", &page]).ok();
     assert_eq!(answer, (200, format!("[{workers},{workers},0,\"\"]")));
     // Nobody gets it by its address.
-    let direct = "http://localhost/wp-content/mu-plugins/wp-gears/admin.php";
+    let direct = "http://localhost/wp-content/mu-plugins/wp-gears-admin/admin.php";
     assert_eq!(Site::first(host).get(direct).1, "");
 }
 

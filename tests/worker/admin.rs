@@ -226,9 +226,9 @@ fn site(name: &str, network: bool) -> Site {
         },
     );
     site.write("wp-content/uploads/sick", "");
-    fs::create_dir_all(site.dir.join("wp-content/mu-plugins/wp-gears")).unwrap();
+    fs::create_dir_all(site.dir.join("wp-content/mu-plugins/wp-gears-admin")).unwrap();
     site.write(
-        "wp-content/mu-plugins/wp-gears/admin.php",
+        "wp-content/mu-plugins/wp-gears-admin/admin.php",
         wp_gears::site::admin::text(),
     );
     site
@@ -390,7 +390,7 @@ fn an_administrator_sees_failed_jobs_and_retries_and_deletes_them() {
     let why_not = |command: &mut Command, state: &str| {
         let code = format!(
             "define( 'WP_GEARS_STATE', '{state}' ); require '{0}/wp-load.php';
-             require WPMU_PLUGIN_DIR . '/wp-gears/admin.php'; echo WP_Gears_Seen::why_not();",
+             require WPMU_PLUGIN_DIR . '/wp-gears-admin/admin.php'; echo WP_Gears_Seen::why_not();",
             site.dir.display()
         );
         let output = run(command.args(["-d", "display_errors=stderr", "-r", &code]));
