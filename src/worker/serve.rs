@@ -200,8 +200,7 @@ impl<'a> Worker<'a> {
         self.peek(now);
         self.servers.wear(self.runtime.site.mark.as_ref());
         self.look_for_others(now);
-        let serves = self.runtime.site.function.is_some();
-        if serves && (self.servers.is_asking() || !self.shares() && !self.take_due()) {
+        if self.serves() && (self.servers.is_asking() || !self.take_due()) {
             self.servers.connect(now);
             self.ask(now);
         }
@@ -467,10 +466,9 @@ impl<'a> Worker<'a> {
         fds.extend(self.runtime.poll_fds());
         let now = Instant::now();
         let mut wait = self.wakes_at(now).saturating_duration_since(now);
-        let takes_jobs = self.job.is_none() && self.rest.is_none() && !self.servers.is_asking();
+        let takes_due = self.job.is_none() && self.serves() && !self.servers.is_asking();
         if let Some(due) = self.retries.next_due()
-            && takes_jobs
-            && self.runtime.site.function.is_some()
+            && takes_due
         {
             wait = wait.min(Duration::from_millis(due.saturating_sub(now_ms())));
         }
@@ -490,7 +488,7 @@ impl<'a> Worker<'a> {
             None => {
                 times.push(self.look_at);
                 times.extend(self.gate.limits().then_some(self.peek_at));
-                if self.rest.is_none() {
+                if self.serves() {
                     times.extend(self.servers.deadlines());
                 }
             }

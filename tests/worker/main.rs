@@ -9,6 +9,7 @@ mod compatibility;
 mod software;
 
 mod admin;
+mod calm;
 mod check;
 mod crew;
 mod dashboard;

@@ -39,6 +39,12 @@ impl Worker<'_> {
         };
     }
 
+    /// Whether it uses the job servers, and what waits here, when it has no job.
+    pub(super) fn serves(&self) -> bool {
+        let knows = self.runtime.site.function.is_some() && self.rest.is_none();
+        knows && (self.servers.is_asking() || !self.shares())
+    }
+
     /// Takes a job that is due for a retry, if there is one.
     pub(super) fn take_due(&mut self) -> bool {
         let now = now_ms();
