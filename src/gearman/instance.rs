@@ -17,6 +17,8 @@ use crate::host::platform::Gearmand;
 pub const RULES: &str = "/etc/wp-gears";
 /// The unit that loads the host's own rules, where nftables does that.
 pub const FIREWALL_UNIT: &str = "nftables";
+/// Where the chain of an owner's table is hooked in.
+pub const HOOK: &str = "output";
 /// The address that it listens on.
 pub const LISTEN: &str = "127.0.0.1";
 /// What the names of all units begin with; the owner follows.
@@ -166,7 +168,7 @@ impl JobServer {
 
 /// What the comments of all rules of a text begin with, by which those in the kernel
 /// are known to be of this very text.
-fn mark(text: &str) -> String {
+pub fn mark(text: &str) -> String {
     let digest = Sha256::digest(text.as_bytes());
     let digits: String = digest
         .iter()

@@ -9,6 +9,7 @@ pub mod option_names;
 pub mod options;
 pub(crate) mod password;
 pub mod peer;
+pub mod port_rules;
 pub(crate) mod roundtrip;
 pub(crate) mod sandbox;
 pub mod server;

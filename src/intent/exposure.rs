@@ -9,6 +9,7 @@ use crate::base::problem::Problem;
 use crate::gearman::instance::JobServer;
 use crate::host::Host;
 use crate::host::files::Node;
+use crate::host::platform::{Init, Platform};
 use crate::intent::adopt::by_site;
 use crate::intent::options::Role;
 use crate::intent::resolved::{HostResolved, Resolved, SiteResolved};
@@ -62,12 +63,36 @@ pub fn refuse(host: &HostResolved, listens_now: Option<&str>) -> Result<(), Prob
     ))
 }
 
+/// Refuses firewall rules that this host cannot load.
+pub fn refuse_firewall(
+    host: &Host,
+    platform: &Platform,
+    resolved: &HostResolved,
+) -> Result<(), Problem> {
+    if resolved.firewall.is_empty() {
+        return Ok(());
+    }
+    let what = "close the job server's port to other hosts (--firewall)";
+    if platform.init != Init::Systemd {
+        let why = "systemd has to load the rules, and it is not this host's init system";
+        return Err(Problem::new(what, why)
+            .help("omit --firewall, and run the commands that the plan prints"));
+    }
+    if host.live() && host.may_filter_packets() == Some(false) {
+        let why = "this container may not filter packets (it lacks CAP_NET_ADMIN)";
+        return Err(Problem::new(what, why).help(
+            "omit --firewall, and close the port on the machine that the container runs on",
+        ));
+    }
+    Ok(())
+}
+
 /// What the person who runs setup should know about who reaches what.
 pub fn notes(host: &Host, resolved: &Resolved) -> Vec<String> {
     let own = &resolved.host;
     let mut notes = Vec::new();
     let reach = reach(&own.listen);
-    if own.roles.contains(&Role::Server) && reach != Reach::Machine {
+    if own.roles.contains(&Role::Server) && reach != Reach::Machine && own.firewall.is_empty() {
         let whom = match reach {
             Reach::Private => format!("everyone in the network of {}", own.listen),
             _ if own

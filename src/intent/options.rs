@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::options::{number, options, path};
 use crate::gearman::password::Password;
+use crate::gearman::port_rules;
 use crate::gearman::server::Server;
 use crate::intent::dashboard::Dashboard;
 use crate::intent::past::Past;
@@ -121,6 +122,10 @@ options! {
         #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true",
               value_name = "BOOL", hide_short_help = true)]
         expose: bool = false,
+        /// Close the job server's port to all hosts but this one and these, with nftables [default: print commands that do it]
+        #[arg(value_name = "ADDR", value_delimiter = ',', hide_short_help = true,
+              value_parser = port_rules::peer)]
+        firewall: Vec<String>,
         /// Serve a web page that shows the queues, at ADDR:PORT or at 127.0.0.1:8730
         #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true",
               value_name = "ADDR:PORT", hide_short_help = true)]

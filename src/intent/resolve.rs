@@ -47,7 +47,8 @@ pub fn resolve(host: &Host, spec: &Spec) -> Result<Resolved> {
         dashboard_token_file,
         ..
     } = options.clone().settings();
-    let store = match roles.contains(&Role::Server) {
+    let serves = roles.contains(&Role::Server);
+    let store = match serves {
         true => Some(queue::open(host, spec, &options)?),
         false => None,
     };
@@ -69,6 +70,10 @@ pub fn resolve(host: &Host, spec: &Spec) -> Result<Resolved> {
         former_server,
         allow_upgrades: options.allow_upgrades.unwrap_or(false),
         expose: options.expose.unwrap_or(false),
+        firewall: match serves {
+            true => options.firewall.unwrap_or_default(),
+            false => Vec::new(),
+        },
         isolation,
         owners: Vec::new(),
         owner_ports: Vec::new(),
@@ -85,6 +90,7 @@ pub fn resolve(host: &Host, spec: &Spec) -> Result<Resolved> {
             .into());
     }
     exposure::refuse(&resolved, listens_now.as_deref())?;
+    exposure::refuse_firewall(host, platform, &resolved)?;
     owners::refuse(host, platform, &resolved, explicit_servers.as_deref())?;
     let programs = by_site(match resolved.supervisor == there {
         true => programs,

@@ -45,6 +45,8 @@ pub struct HostResolved {
     pub allow_upgrades: bool,
     /// It may listen where more than a private network reaches it.
     pub expose: bool,
+    /// The hosts that alone reach the job server, if it is closed to others.
+    pub firewall: Vec<String>,
     pub isolation: Isolation,
     /// The owners' own job servers.
     pub owners: Vec<JobServer>,
@@ -64,6 +66,11 @@ impl HostResolved {
     /// The address of this host's own job server, as seen from this host.
     pub fn own_server(&self) -> String {
         reached_at(&self.listen, self.port)
+    }
+
+    /// Whether the kernel has firewall rules of ours.
+    pub fn has_rules(&self) -> bool {
+        !self.owners.is_empty() || !self.firewall.is_empty()
     }
 
     /// The owner's own job server.

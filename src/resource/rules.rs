@@ -13,6 +13,8 @@ use crate::resource::{
 
 pub struct Rules {
     pub table: String,
+    /// Where its chain is hooked in.
+    pub hook: &'static str,
     /// The file with them, which an earlier resource has written.
     pub file: PathBuf,
     pub text: String,
@@ -22,12 +24,12 @@ pub struct Rules {
 ///
 /// # Errors
 /// If nft cannot be run.
-pub fn are_loaded(host: &Host, table: &str, text: &str) -> Result<bool> {
+pub fn are_loaded(host: &Host, table: &str, hook: &str, text: &str) -> Result<bool> {
     if !host.has_packet_filter() {
         return Ok(false);
     }
     let there = host.table(table)?.unwrap_or_default();
-    Ok(there.hooks == ["output"] && there.comments == instance::comments(text))
+    Ok(there.hooks == [hook] && there.comments == instance::comments(text))
 }
 
 impl Resource for Rules {
@@ -40,10 +42,12 @@ impl Resource for Rules {
         if !host.has_packet_filter() {
             return Ok(State::After(ResourceId::Packages, load));
         }
-        Ok(match are_loaded(host, &self.table, &self.text)? {
-            true => State::Same,
-            false => State::Differs(load),
-        })
+        Ok(
+            match are_loaded(host, &self.table, self.hook, &self.text)? {
+                true => State::Same,
+                false => State::Differs(load),
+            },
+        )
     }
 
     fn inverses(&self, _host: &Host) -> Result<Vec<Inverse>> {

@@ -4,9 +4,9 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use crate::base::problem::Problem;
-use crate::gearman::instance;
 use crate::gearman::options::Wanted;
 use crate::gearman::password::Secret;
+use crate::gearman::{instance, port_rules};
 use crate::host::Host;
 use crate::host::platform::Family;
 use crate::host::services::{Action, Unit};
@@ -189,7 +189,8 @@ impl Revert for ServiceInverse {
             true => of_gearmand(family, Vec::new(), None),
             false => never(),
         };
-        let is_ours = self.unit == PIP.unit || instance::owner_of(&self.unit).is_some();
+        let is_ours = [PIP.unit, port_rules::UNIT].contains(&self.unit.as_str())
+            || instance::owner_of(&self.unit).is_some();
         // Units of ours have to stop before their files are removed.
         let phase = match is_ours {
             true => Phase::Workers,

@@ -126,3 +126,48 @@ fn owners_whose_sites_run_as_one_user_are_told_of_each_other() {
     let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(said.contains(shared), "{said}");
 }
+
+#[test]
+fn a_firewall_is_made_only_where_it_was_asked_for() {
+    const RULES: &str = "/etc/wp-gears/port.nft";
+    let root = Root::new();
+    let before = root.tree();
+    let words = ["--role", "server", "--listen", "10.0.0.5"];
+    let output = setup(&root, &words);
+    assert!(text(&output).contains("as PEER"), "{}", text(&output));
+    assert!(!root.at(RULES).exists());
+    let output = setup(&root, &["--firewall", "10.0.0.6,fd00::/8"]);
+    assert!(!text(&output).contains("as PEER"), "{}", text(&output));
+    is_settled(&root);
+    let rules = root.get(RULES);
+    for part in [
+        "ip saddr 10.0.0.6",
+        "ip6 saddr fd00::/8",
+        "tcp dport 4730 drop",
+    ] {
+        assert!(rules.contains(part), "{part}: {rules}");
+    }
+    // A host without a job server has nothing to close.
+    let worker = Root::new();
+    let words = [
+        "--role",
+        "worker",
+        "--servers",
+        "10.0.0.5:4730",
+        "--site",
+        SITE,
+    ];
+    setup(&worker, &[&words[..], &["--firewall", "10.0.0.6"]].concat());
+    assert!(!worker.at(RULES).exists());
+
+    let text = root.get(INTENT).replace("firewall = ", "# firewall = ");
+    root.put(INTENT, &text);
+    setup(&root, &[]);
+    is_settled(&root);
+    assert!(!root.at(RULES).exists());
+    root.put(INTENT, &text.replace("# firewall = ", "firewall = "));
+    setup(&root, &[]);
+    let output = root.run(&["remove", "--yes", "--purge"]);
+    assert_eq!(code(&output), 0, "{output:?}");
+    assert_eq!(root.tree(), before);
+}

@@ -127,6 +127,12 @@ fn a_wrong_value_is_one_line_that_names_the_option_the_value_and_what_is_allowed
             "'a.b'",
             "1 to 64",
         ),
+        (
+            "setup --firewall worker1",
+            "--firewall",
+            "'worker1'",
+            "an address or a network",
+        ),
         ("setup --drain 0", "--drain", "'0'", "from 1 to 86400"),
         ("remove --drain soon", "--drain", "'soon'", "whole number"),
         (

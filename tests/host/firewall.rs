@@ -29,7 +29,7 @@ fn reaches(host: &Host, from: &str) -> bool {
     out.stdout.contains("OK")
 }
 
-fn admits_only_named_peers(package: &str, enable: &str) {
+fn admits_only_named_peers(package: &str, enable: &str) -> Host {
     let image = Image::with_packages(Release::Bookworm).unwrap();
     let bind = format!(
         "{}:/srv/{package}:ro",
@@ -73,11 +73,76 @@ fn admits_only_named_peers(package: &str, enable: &str) {
     host.shell(&commands.replace("PEER", "10.9.0.3")).ok();
     assert!(reaches(&host, "10.9.0.2"), "the first peer");
     assert!(reaches(&host, "10.9.0.3"), "another peer");
+    host
 }
 
 #[test]
 fn nft_admits_only_named_peers() {
-    admits_only_named_peers("nftables", "true");
+    let host = admits_only_named_peers("nftables", "systemctl enable --now nftables");
+    host.shell("nft delete table inet wp_gears").ok();
+    let setup = |peers: &str| {
+        let words = ["wp-gears", "setup", "--yes", "--firewall", peers];
+        host.run(&words).exits(0);
+        host.run(&["wp-gears", "plan", "--check"]).exits(0);
+        host.run(&["wp-gears", "doctor"]).exits(0)
+    };
+    let only_the_peer = |when: &str| {
+        assert!(reaches(&host, "10.9.0.2"), "the peer, {when}");
+        assert!(!reaches(&host, "10.9.0.3"), "somebody else, {when}");
+        assert!(reaches(&host, "127.0.0.1"), "this host, {when}");
+    };
+
+    phase("--firewall");
+    assert!(reaches(&host, "10.9.0.3"), "open again");
+    let out = setup("10.9.0.2,10.9.0.64/26");
+    assert!(
+        out.text()
+            .contains("the firewall admits only 10.9.0.2, 10.9.0.64/26"),
+        "{out}"
+    );
+    only_the_peer("with --firewall");
+    host.shell("systemctl restart nftables").ok();
+    only_the_peer("after the host's own rules were loaded");
+    host.shell("nft flush ruleset").ok();
+    let doctor = host.run(&["wp-gears", "doctor", "port"]).exits(1);
+    assert!(doctor.text().contains("is open to every host"), "{doctor}");
+    host.run(&["wp-gears", "doctor", "port", "--fix", "--yes"])
+        .exits(0);
+    only_the_peer("after doctor --fix");
+    host.shell(
+        "systemctl stop gearman-job-server; nft flush ruleset; systemctl start gearman-job-server",
+    )
+    .ok();
+    only_the_peer("as at boot");
+
+    phase("another peer");
+    setup("10.9.0.2,10.9.0.3");
+    assert!(reaches(&host, "10.9.0.3"));
+
+    phase("no firewall any more");
+    let file = host.read("/etc/wp-gears.toml").unwrap();
+    let without: Vec<&str> = file
+        .lines()
+        .filter(|it| !it.starts_with("firewall"))
+        .collect();
+    host.put("/etc/wp-gears.toml", without.join("\n"), 0o644)
+        .unwrap();
+    host.run(&["wp-gears", "setup", "--yes"]).exits(0);
+    host.run(&["wp-gears", "plan", "--check"]).exits(0);
+    is_gone(&host);
+    setup("10.9.0.2");
+    only_the_peer("again");
+    host.run(&["wp-gears", "remove", "--yes"]).exits(0);
+    is_gone(&host);
+}
+
+/// Nothing of --firewall is left.
+fn is_gone(host: &Host) {
+    let left = "nft list table inet wpgears_port; systemctl is-enabled wp-gears-firewall
+        find /etc -name 'wp-gears-firewall*' -o -name port.nft -o -path '*nftables.service.d/*'";
+    let out = host.shell(left);
+    assert!(!out.stdout.contains("wp"), "{out}");
+    assert!(!out.stdout.contains("enabled"), "{out}");
 }
 
 #[test]

@@ -96,7 +96,7 @@ fn closed(context: &Context, server: &JobServer) -> Option<Finding> {
     let gearmand = &context.platform.family.gearmand;
     let loaded = server
         .rules(gearmand.user)
-        .and_then(|text| rules::are_loaded(context.host, &server.table(), &text));
+        .and_then(|text| rules::are_loaded(context.host, &server.table(), instance::HOOK, &text));
     let file = server.rules_file();
     match loaded {
         Ok(true) => None,

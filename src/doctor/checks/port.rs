@@ -4,8 +4,10 @@
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding, or_ok};
 use crate::gearman::peer;
+use crate::gearman::port_rules::{self, HOOK, TABLE};
 use crate::intent::exposure;
 use crate::intent::options::Role;
+use crate::resource::{ResourceId, rules};
 
 pub const CHECK: Check = Check {
     name: "port",
@@ -63,6 +65,10 @@ fn run(context: &Context) -> Vec<Finding> {
         if listener.address.is_loopback() {
             continue;
         }
+        if !resolved.firewall.is_empty() {
+            problems.extend(closed(context));
+            continue;
+        }
         let asked = context.spec.host.listen.is_some();
         let message = format!(
             "open to {}: anyone who reaches it can run any hook of the sites, because gearmand has no passwords",
@@ -87,9 +93,31 @@ fn run(context: &Context) -> Vec<Finding> {
         }),
     );
     or_ok(problems, || {
+        let closed = match &resolved.firewall[..] {
+            [] => String::new(),
+            peers => format!(", and the firewall admits only {}", peers.join(", ")),
+        };
         format!(
-            "gearmand listens on port {port} of {} only",
+            "gearmand listens on port {port} of {} only{closed}",
             addresses.join(", ")
         )
     })
+}
+
+/// What is wrong if the rules that were asked for are not in force.
+fn closed(context: &Context) -> Option<Finding> {
+    if context.needs_root().is_some() {
+        return None;
+    }
+    let resolved = &context.resolved.host;
+    let text = port_rules::rules(resolved.port, &resolved.firewall);
+    let loaded = text.and_then(|text| rules::are_loaded(context.host, TABLE, HOOK, &text));
+    let why = match loaded {
+        Ok(true) => return None,
+        Ok(false) => "the kernel does not have the rules of --firewall".to_owned(),
+        Err(error) => format!("{error:#}"),
+    };
+    let message = format!("port {} is open to every host: {why}", resolved.port);
+    let by = ResourceId::Rules(TABLE.to_owned());
+    Some(Finding::failed(message, "run 'wp-gears setup'").fixed_by(by))
 }

@@ -3,6 +3,7 @@
 
 mod dashboard;
 mod extension;
+mod firewall;
 mod job_server;
 mod owners;
 mod pip;
@@ -85,6 +86,8 @@ pub fn setup(host: &Host, resolved: &Resolved, run: Run) -> Result<Recipe> {
         packages(host, &mut items, platform, resolved)?;
     }
     if server {
+        owners::shared(&mut items, of_host);
+        firewall::resources(&mut items, platform, of_host, live)?;
         job_server::resources(host, &mut items, platform, of_host, run.waiting, live)?;
         owners::resources(host, &mut items, platform, of_host, run.waiting, live)?;
         for site in resolved.sites.iter().filter(|_| live) {
@@ -167,6 +170,7 @@ pub fn setup(host: &Host, resolved: &Resolved, run: Run) -> Result<Recipe> {
         dashboard::program(host, &mut items, of_host, live)?;
     }
     if server {
+        firewall::retire(host, &mut items, of_host, live);
         owners::retire(host, &mut items, of_host, run.waiting, live)?;
     }
     Ok(items)
@@ -219,7 +223,7 @@ pub fn required(host: &Host, platform: &Platform, resolved: &Resolved) -> Vec<Ve
     let mut required: Vec<Vec<String>> = Vec::new();
     if roles.contains(&Role::Server) {
         required.push(vec![family.gearmand.package.into()]);
-        if !resolved.host.owners.is_empty() {
+        if resolved.host.has_rules() {
             required.push(vec![PACKAGE.into()]);
         }
         let of_queue = job_server::packages(host, platform, &resolved.host);

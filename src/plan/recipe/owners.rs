@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 use crate::gearman::instance::{self, FIREWALL_UNIT, JobServer, RULES};
+use crate::gearman::port_rules;
 use crate::host::Host;
 use crate::host::files::FileData;
 use crate::host::platform::{Gearmand, Platform};
@@ -34,12 +35,6 @@ pub fn resources(
     if resolved.owners.is_empty() {
         return Ok(());
     }
-    items.host(Directory {
-        path: RULES.into(),
-        owner: Owner::Root,
-        mode: 0o755,
-        shared: true,
-    });
     let gearmand = &platform.family.gearmand;
     // One question to systemd about all of them.
     let units: Vec<String> = resolved.owners.iter().map(JobServer::unit).collect();
@@ -50,6 +45,21 @@ pub fn resources(
     for server in &resolved.owners {
         of_owner(host, items, gearmand, resolved, server, waiting, live)?;
     }
+    Ok(())
+}
+
+/// What the rules of owners and those of the port share: their folder, and what loads them
+/// again after the host's own.
+pub fn shared(items: &mut Recipe, resolved: &HostResolved) {
+    if !resolved.has_rules() {
+        return;
+    }
+    items.host(Directory {
+        path: RULES.into(),
+        owner: Owner::Root,
+        mode: 0o755,
+        shared: true,
+    });
     let folder = drop_in_folder(FIREWALL_UNIT);
     items.host(Directory {
         path: folder,
@@ -65,7 +75,6 @@ pub fn resources(
             0o644,
         )
     });
-    Ok(())
 }
 
 fn firewall_drop_in() -> PathBuf {
@@ -101,6 +110,7 @@ fn of_owner(
     if live {
         let rules = Rules {
             table: server.table(),
+            hook: instance::HOOK,
             file: server.rules_file(),
             text: rules,
         };
@@ -211,7 +221,7 @@ pub fn retire(
     live: bool,
 ) -> Result<()> {
     let units = Path::new("/etc/systemd/system");
-    let mut found = false;
+    let mut found = host.exists(&port_rules::file());
     for name in host.list(units)? {
         let name = name.to_string_lossy().into_owned();
         let Some(unit) = name.strip_suffix(".service") else {
@@ -235,7 +245,7 @@ pub fn retire(
         }
         items.of_owner(owner, absent(instance::rules_file(owner)));
     }
-    if found && resolved.owners.is_empty() {
+    if found && !resolved.has_rules() {
         items.host(File {
             then: Some(Box::new(read_units)),
             ..absent(firewall_drop_in())
@@ -244,7 +254,7 @@ pub fn retire(
     Ok(())
 }
 
-fn stopped(unit: &str) -> Service {
+pub fn stopped(unit: &str) -> Service {
     Service {
         unit: unit.to_owned(),
         enabled: Some(false),
@@ -255,7 +265,7 @@ fn stopped(unit: &str) -> Service {
     }
 }
 
-fn absent(path: PathBuf) -> File {
+pub fn absent(path: PathBuf) -> File {
     File {
         make: Box::new(|_, _| Ok(Next::default())),
         ..File::whole(path, Vec::new(), 0o644)

@@ -1,0 +1,69 @@
+//! The firewall rules of the job server's port in the recipe (`--firewall`).
+
+use anyhow::Result;
+
+use crate::gearman::instance::unit_file;
+use crate::gearman::port_rules::{self, HOOK, TABLE, UNIT};
+use crate::host::Host;
+use crate::host::platform::Platform;
+use crate::intent::resolve::HostResolved;
+use crate::plan::recipe::Recipe;
+use crate::plan::recipe::owners::{absent, stopped};
+use crate::resource::ResourceId;
+use crate::resource::file::File;
+use crate::resource::rules::{NoRules, Rules};
+use crate::resource::service::{self, Service};
+
+/// The rules, and the unit that loads them before the job server starts. What loads them
+/// again after the host's own is there for those of owners as well.
+pub fn resources(
+    items: &mut Recipe,
+    platform: &Platform,
+    resolved: &HostResolved,
+    live: bool,
+) -> Result<()> {
+    if resolved.firewall.is_empty() {
+        return Ok(());
+    }
+    let gearmand = &platform.family.gearmand;
+    let text = port_rules::rules(resolved.port, &resolved.firewall)?;
+    let bytes = text.clone().into_bytes();
+    items.host(File::whole(port_rules::file(), bytes, 0o644));
+    if live {
+        items.host(Rules {
+            table: TABLE.to_owned(),
+            hook: HOOK,
+            file: port_rules::file(),
+            text,
+        });
+    }
+    let unit = port_rules::unit_text(gearmand.unit)?.into_bytes();
+    items.host(File::whole(unit_file(UNIT), unit, 0o644));
+    if live {
+        items.host(Service {
+            unit: UNIT.to_owned(),
+            enabled: Some(true),
+            active: None,
+            stale: service::never(),
+            also: vec![gearmand.unit],
+            installed_by: ResourceId::File(unit_file(UNIT)),
+        });
+    }
+    Ok(())
+}
+
+/// Takes them away where nobody asks for them any more.
+pub fn retire(host: &Host, items: &mut Recipe, resolved: &HostResolved, live: bool) {
+    if !resolved.firewall.is_empty() || !host.exists(&port_rules::file()) {
+        return;
+    }
+    if live {
+        items.host(stopped(UNIT));
+    }
+    items.host(absent(unit_file(UNIT)));
+    if live {
+        let table = TABLE.to_owned();
+        items.host(NoRules { table });
+    }
+    items.host(absent(port_rules::file()));
+}
