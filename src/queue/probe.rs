@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::base::clock;
+use crate::base::{clock, parallel};
 use crate::gearman::many;
 use crate::gearman::server::Server;
 use crate::gearman::text::{Admin, Connection, FunctionStatus};
@@ -146,11 +146,9 @@ impl QueueProbe {
             at: now,
             servers: Vec::new(),
             queues: Vec::new(),
-            sites: self
-                .sites
-                .iter()
-                .map(|(name, dir)| site(&self.state, name, dir.clone(), now))
-                .collect(),
+            sites: parallel::map(&self.sites, parallel::cores(), |(name, dir)| {
+                site(&self.state, name, dir.clone(), now)
+            }),
         };
         for (server, (ms, answer)) in answers {
             let answer = answer.map(|report| {

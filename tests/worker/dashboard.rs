@@ -73,7 +73,7 @@ impl Dashboard {
         self.with(path, &format!("Host: {}\r\n", self.at))
     }
 
-    fn status(&self) -> Value {
+    pub fn status(&self) -> Value {
         serde_json::from_str(&self.get("/api/status").1).unwrap()
     }
 

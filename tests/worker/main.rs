@@ -9,6 +9,7 @@ mod compatibility;
 mod software;
 
 mod admin;
+mod browser;
 mod calm;
 mod check;
 mod crew;
@@ -23,6 +24,7 @@ mod lab;
 mod losses;
 mod no_server;
 mod other_software;
+mod page;
 mod php_settings;
 mod plugins;
 mod prometheus;

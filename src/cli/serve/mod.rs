@@ -246,7 +246,11 @@ impl Service {
                 self.connections[at].answer_to(Some(&request), &response, now);
             }
             Route::Await(wanted) => {
-                let response = match self.watcher.fresh(now) {
+                let seen = match wanted {
+                    Wanted::Page => self.watcher.recent(now),
+                    _ => self.watcher.fresh(now),
+                };
+                let response = match seen {
                     Some(seen) => of(seen, wanted),
                     None => return self.connections[at].wait(request, now),
                 };

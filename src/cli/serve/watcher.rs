@@ -14,6 +14,7 @@ use crate::report::dashboard::{History, View};
 
 /// The state is looked at once in this time for requests, however many there are.
 const FRESH: Duration = Duration::from_secs(1);
+const RECENT: Duration = Duration::from_secs(20);
 /// How often while somebody watches.
 pub const EVERY: Duration = Duration::from_secs(2);
 
@@ -103,6 +104,14 @@ impl Watcher {
             return None;
         }
         self.latest()
+    }
+
+    /// What was seen some moments ago is good enough for a page, which gets events. It
+    /// looks anyway.
+    pub fn recent(&mut self, now: Instant) -> Option<&Seen> {
+        self.fresh(now);
+        let is_recent = |seen: &&Seen| now.saturating_duration_since(seen.at) < RECENT;
+        self.latest().filter(is_recent)
     }
 
     pub fn look(&mut self) {
