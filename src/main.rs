@@ -38,6 +38,7 @@ fn main() -> ExitCode {
         Command::Remove(args) => cli::remove::run(args),
         Command::Doctor(args) => cli::doctor::run(args),
         Command::Status(args) => cli::status::run(args),
+        Command::Alert(args) => cli::alert::run(args),
         Command::Pause(args) => pause::run(Action::Pause, args),
         Command::Resume(args) => pause::run(Action::Resume, args),
         Command::Reload(args) => pause::run(Action::Reload, args),

@@ -11,6 +11,9 @@ pub const BASE: &str = "/var/lib/wp-gears";
 /// Owned by root: journals, and originals of the files that setup changed.
 pub const STATE: &str = "/var/lib/wp-gears/state";
 
+/// The timer that runs `alert check`.
+pub const ALERT_TIMER: &str = "wp-gears-alert.timer";
+
 /// A virtual environment with supervisor, for platforms without a package of
 /// it. Everything in it is ours.
 pub const VENV: &str = "/opt/wp-gears";

@@ -105,6 +105,22 @@ pub fn run(args: &DoctorArgs) -> Result<u8> {
     Ok(if ok { DONE } else { FAILED })
 }
 
+/// What fails of all checks, the test job included.
+pub(super) fn failures(host: &Host, ui: Ui) -> Result<Vec<Reported>> {
+    let all = choose(&[])?;
+    let common = Common {
+        config: None,
+        sites: Vec::new(),
+        root: None,
+        json: false,
+        quiet: true,
+        verbose: false,
+    };
+    let mut reports = examine(host, &asked(host, &common)?, &all, ui);
+    reports.retain(|report| report.finding.status == Status::Failed);
+    Ok(reports)
+}
+
 fn choose(names: &[String]) -> Result<Vec<&'static Check>> {
     for name in names {
         if ALL.iter().any(|check| check.name == name) {

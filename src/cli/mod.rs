@@ -1,5 +1,6 @@
 //! The command line, with one file per subcommand.
 
+pub mod alert;
 pub mod common;
 pub mod doctor;
 pub mod export;
@@ -19,6 +20,7 @@ pub mod wizard;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+use crate::cli::alert::AlertArgs;
 use crate::cli::doctor::DoctorArgs;
 use crate::cli::failed::FailedArgs;
 use crate::cli::manual::CompletionsArgs;
@@ -65,6 +67,8 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// Show waiting, running and failed jobs, once or live
     Status(StatusArgs),
+    /// Tell somebody of problems, by a command, a webhook or mail
+    Alert(AlertArgs),
     /// Let workers finish their jobs and take no new ones, for deployments
     Pause(PauseArgs),
     /// Let paused workers take jobs again

@@ -115,16 +115,7 @@ fn probe(args: &StatusArgs, ui: Ui) -> Result<QueueProbe> {
         ui.error("", &error);
         FileOptions::default()
     });
-    // Without permission, or on a host that was not set up, there are no sites.
-    let programs = sites::programs(&host);
-    let mut all = sites::all(&programs, &args.state).unwrap_or_default();
-    if args.state == Path::new(BASE) {
-        for site in programs.iter().filter_map(WorkerSite::of) {
-            if !all.iter().any(|known| known.name == site.name) {
-                all.push(site);
-            }
-        }
-    }
+    let all = known_sites(&host, &args.state);
     let chosen = sites::pick(all, &args.sites)?;
     let servers = match &args.servers[..] {
         [] => servers(&host, &intent, &chosen),
@@ -140,6 +131,32 @@ fn probe(args: &StatusArgs, ui: Ui) -> Result<QueueProbe> {
         only: !args.sites.is_empty(),
         state: args.state.clone(),
     })
+}
+
+/// All queues and sites of this host, for root.
+pub(super) fn whole(host: &Host, intent: &FileOptions) -> QueueProbe {
+    let all = known_sites(host, Path::new(BASE));
+    QueueProbe {
+        servers: servers(host, intent, &all),
+        isolated: isolated(intent),
+        sites: all.into_iter().map(|site| (site.name, site.dir)).collect(),
+        only: false,
+        state: BASE.into(),
+    }
+}
+
+/// Without permission, or on a host that was not set up, there are no sites.
+fn known_sites(host: &Host, state: &Path) -> Vec<WorkerSite> {
+    let programs = sites::programs(host);
+    let mut all = sites::all(&programs, state).unwrap_or_default();
+    if state == Path::new(BASE) {
+        for site in programs.iter().filter_map(WorkerSite::of) {
+            if !all.iter().any(|known| known.name == site.name) {
+                all.push(site);
+            }
+        }
+    }
+    all
 }
 
 /// The owners' own job servers.

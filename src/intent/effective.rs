@@ -6,10 +6,10 @@ use clap::{Arg, ArgMatches, Args, FromArgMatches};
 use serde::Serialize;
 use toml::{Table, Value};
 
-use crate::intent::hooks;
 use crate::intent::options::{HostOptions, Site, SiteOptions, Spec};
 use crate::intent::resolve::{Resolved, SiteResolved};
 use crate::intent::usage;
+use crate::intent::{alert, hooks};
 use crate::site::plugins::PluginChoice;
 use crate::worker::options::WorkerOptions;
 use crate::worker::rules::HookRule;
@@ -27,6 +27,7 @@ pub fn toml(spec: &Spec, resolved: &Resolved) -> String {
         section::<SiteOptions>(&of_wish(spec, site), &mut text);
         text.push_str(&hooks::text(&site.hooks));
     }
+    text.push_str(&spec.alert.as_ref().map(alert::text).unwrap_or_default());
     text
 }
 
@@ -53,6 +54,7 @@ pub fn sample() -> String {
          # which * stands for any text and ? for one character. [[host.site]] is for one site.\n\
          # [[host]]\n# match =\n",
     );
+    text.push_str(&alert::sample());
     text
 }
 

@@ -14,6 +14,7 @@ use toml_edit::Document;
 
 use crate::base::problem::Problem;
 use crate::host::Host;
+use crate::intent::alert::{self, Alert};
 use crate::intent::options::{HostOptions, Role, SiteOptions};
 use crate::intent::usage::nearest;
 use crate::intent::{hooks, hosts};
@@ -36,6 +37,8 @@ pub struct FileOptions {
     pub hooks: BTreeMap<PathBuf, Vec<HookRule>>,
     /// Of these, the sites that only a file given for this run has.
     pub new_sites: BTreeSet<PathBuf>,
+    /// What to watch for, and whom to tell.
+    pub alert: Option<Alert>,
     /// The file has tables for hosts.
     pub is_shared: bool,
 }
@@ -89,6 +92,7 @@ impl FileOptions {
             }
         }
         all.hooks.extend(self.hooks);
+        all.alert = self.alert.or(all.alert);
         FileOptions {
             host: self.host.over(all.host),
             common: self.common.over(all.common),
@@ -251,6 +255,16 @@ impl Part<'_> {
         }
     }
 
+    fn alert(&self, value: Value, what: &dyn Fn() -> String) -> Result<Alert> {
+        let read = alert::read(value).map_err(|wrong| {
+            let from = self.offset(None);
+            let place = wrong.key.map(|key| at(self.text, from, &key));
+            let why = format!("{}{}", place.unwrap_or_default(), wrong.why);
+            Problem::usage(what(), why).help(wrong.help)
+        })?;
+        Ok(read)
+    }
+
     fn read(&self, table: Table, what: &dyn Fn() -> String) -> Result<FileOptions> {
         let from = self.offset(None);
         let header = match self.host {
@@ -260,6 +274,7 @@ impl Part<'_> {
         let host_names = names::<HostOptions>();
         let site_names = names::<SiteOptions>();
         let (mut of_host, mut of_sites, mut sites) = (Table::new(), Table::new(), Vec::new());
+        let mut alert = None;
         for (key, value) in table {
             if key == "site" {
                 let Value::Array(tables) = value else {
@@ -268,6 +283,8 @@ impl Part<'_> {
                     return Err(Problem::usage(what(), why).into());
                 };
                 sites = tables;
+            } else if key == "alert" {
+                alert = Some(self.alert(value, what)?);
             } else if host_names.contains(key.as_str()) {
                 of_host.insert(key, value);
             } else if site_names.contains(key.as_str()) {
@@ -275,7 +292,7 @@ impl Part<'_> {
             } else {
                 let mut known: Vec<&str> =
                     host_names.iter().chain(&site_names).map(|s| &**s).collect();
-                known.push("site");
+                known.extend(["site", "alert"]);
                 return Err(unknown(&at(self.text, from, &key), &key, &known, what()));
             }
         }
@@ -286,6 +303,7 @@ impl Part<'_> {
         let mut read = FileOptions {
             host: typed(of_host, &place_in(None), what)?,
             common: typed(of_sites, &place_in(None), what)?,
+            alert,
             ..FileOptions::default()
         };
         for (nth, site) in sites.into_iter().enumerate() {

@@ -99,6 +99,7 @@ pub fn layers(
         host: over_host.clone().over(of_file),
         sites: sites.collect(),
         past: past.clone(),
+        alert: file.alert.clone(),
         ..Spec::default()
     })
 }

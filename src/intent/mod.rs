@@ -2,6 +2,7 @@
 //! is resolved against the state of the host.
 
 pub mod adopt;
+pub mod alert;
 pub mod dashboard;
 pub mod effective;
 pub mod exposure;

@@ -11,6 +11,7 @@ use crate::base::options::{number, options, path};
 use crate::gearman::password::Password;
 use crate::gearman::port_rules;
 use crate::gearman::server::Server;
+use crate::intent::alert::Alert;
 use crate::intent::dashboard::Dashboard;
 use crate::intent::past::Past;
 pub use crate::intent::past::Role;
@@ -158,6 +159,8 @@ pub struct Spec {
     pub sites: Vec<Site>,
     /// The password of the queue's user, typed at a prompt; no file or option holds it.
     pub password: Option<Password>,
+    /// What to watch for, and whom to tell, which only the file has.
+    pub alert: Option<Alert>,
     /// The file that was read instead of the host's, if one was.
     pub config: Option<PathBuf>,
     /// What earlier runs did here, for what the file does not record yet.

@@ -78,6 +78,7 @@ pub fn resolve(host: &Host, spec: &Spec) -> Result<Resolved> {
         owners: Vec::new(),
         owner_ports: Vec::new(),
         worker_budget: options.worker_budget,
+        alerts: spec.alert.is_some(),
         adopted: adopted.changed_from(&HostOptions::defaults()),
     };
     if let Some(site) = spec.sites.first()

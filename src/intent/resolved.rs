@@ -58,6 +58,8 @@ pub struct HostResolved {
     pub dashboard: Option<Served>,
     pub supervisor: &'static Supervisord,
     pub extension_archive: Option<PathBuf>,
+    /// Somebody wants to be told of problems.
+    pub alerts: bool,
     /// Options that the host has but no file or option sets.
     pub adopted: HostOptions,
 }

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
+use crate::base::paths::ALERT_TIMER;
 use crate::base::problem::Problem;
 use crate::gearman::options::Wanted;
 use crate::gearman::password::Secret;
@@ -189,7 +190,7 @@ impl Revert for ServiceInverse {
             true => of_gearmand(family, Vec::new(), None),
             false => never(),
         };
-        let is_ours = [PIP.unit, port_rules::UNIT].contains(&self.unit.as_str())
+        let is_ours = [PIP.unit, port_rules::UNIT, ALERT_TIMER].contains(&self.unit.as_str())
             || instance::owner_of(&self.unit).is_some();
         // Units of ours have to stop before their files are removed.
         let phase = match is_ours {

@@ -238,8 +238,8 @@ const ALLOWED: &[(&str, &[&str], &str)] = &[
     ("intent/effective.rs", &["salt"], "an option's name"),
     (
         "intent/file.rs",
-        &["a boolean", "a sequence", "invalid type", "site"],
-        "serde's message; a table's name",
+        &["a boolean", "a sequence", "alert", "invalid type", "site"],
+        "serde's message; tables' names",
     ),
     ("intent/record.rs", &["salt"], "an option's name"),
     (

@@ -9,6 +9,7 @@ mod controller;
 #[path = "../common/software.rs"]
 mod software;
 
+mod alert;
 mod ansible;
 mod bench;
 mod busy;

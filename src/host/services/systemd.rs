@@ -185,7 +185,10 @@ fn misses_drop_in(host: &Host, name: &str, loaded: &str) -> bool {
 }
 
 fn service(name: &str) -> String {
-    format!("{name}.service")
+    match name.ends_with(".timer") {
+        true => name.to_owned(),
+        false => format!("{name}.service"),
+    }
 }
 
 #[cfg(test)]

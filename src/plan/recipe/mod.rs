@@ -1,6 +1,7 @@
 //! The recipe: the resources of a resolved intent, in order. remove goes through
 //! the journal backwards instead (`plan/remove.rs`).
 
+mod alert;
 mod dashboard;
 mod extension;
 mod firewall;
@@ -169,6 +170,8 @@ pub fn setup(host: &Host, resolved: &Resolved, run: Run) -> Result<Recipe> {
     if worker {
         dashboard::program(host, &mut items, of_host, live)?;
     }
+    let alerts = of_host.alerts && worker && !resolved.sites.is_empty();
+    alert::resources(host, &mut items, platform, alerts, live)?;
     if server {
         firewall::retire(host, &mut items, of_host, live);
         owners::retire(host, &mut items, of_host, run.waiting, live)?;
