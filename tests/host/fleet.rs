@@ -3,9 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::harness::{Host, Out, Site, Switch, site};
+use crate::harness::{Host, Image, Out, Release, Shape, Site, Switch, site};
 use crate::phase::phase;
-use crate::support::{ready_host, until};
+use crate::support::{packages_with, ready_host, until, wp_gears};
 
 const SERVER: u8 = 1;
 const WEB: u8 = 2;
@@ -280,4 +280,89 @@ fn two_worker_hosts_share_a_site() {
     assert!(ended.trim().parse::<u32>().unwrap() >= 4, "{ended}");
     assert!(Site::first(&one).done().contains(&1));
     one.run(&["wp-gears", "doctor"]).exits(0);
+}
+
+/// A host that has WireGuard: this machine's kernel may lack it, and so does it in a
+/// process.
+fn with_wireguard(name: &str) -> Host {
+    let image = Image::with_packages(Release::Bookworm).unwrap();
+    let mut binds = vec!["/dev/net/tun:/dev/net/tun:rw".to_owned()];
+    let packages = ["wireguard-go", "wireguard-tools"];
+    for package in packages {
+        let folder = packages_with(package).unwrap();
+        binds.push(format!("{}:/srv/{package}:ro", folder.display()));
+    }
+    let host = Host::start(&image, name, Shape::Booted, &binds).unwrap();
+    host.install(wp_gears()).unwrap();
+    for package in packages {
+        let list = format!("/etc/apt/sources.list.d/{package}.list");
+        let source = format!("deb [trusted=yes] file:/srv/{package} ./\n");
+        host.put(&list, source, 0o644).unwrap();
+    }
+    host.shell(
+        "apt-get update && apt-get install -y --no-install-recommends wireguard-go wireguard-tools",
+    )
+    .ok();
+    host
+}
+
+/// The recipe of docs/fleet.md.
+#[test]
+#[ignore = "downloads WireGuard's packages"]
+fn a_fleet_works_through_wireguard() {
+    let switch = Switch::new().unwrap();
+    let mut server = with_wireguard("wireguard-server");
+    let host = with_wireguard("wireguard-site");
+    switch.connect(&server, SERVER, "jobs1").unwrap();
+    switch.connect(&host, WEB, "site1").unwrap();
+    let public = |host: &Host| {
+        host.shell("cd /etc/wireguard && umask 077 && wg genkey >key && wg pubkey <key")
+            .ok()
+    };
+    let keys = [public(&server), public(&host)];
+    for (at, one) in [&server, &host].into_iter().enumerate() {
+        let (own, other) = (at + 1, 2 - at);
+        let private = one.read("/etc/wireguard/key").unwrap();
+        let text = format!(
+            "[Interface]\nAddress = 10.99.0.{own}/24\nListenPort = 51820\nPrivateKey = {}\n\n\
+             [Peer]\nPublicKey = {}\nAllowedIPs = 10.99.0.{other}/32\n\
+             Endpoint = 10.77.0.{other}:51820\nPersistentKeepalive = 25\n",
+            private.trim(),
+            keys[1 - at].trim()
+        );
+        one.put("/etc/wireguard/wg0.conf", text, 0o600).unwrap();
+        let enabled = one.run(&["systemctl", "enable", "--now", "wg-quick@wg0"]);
+        assert_eq!(
+            enabled.code,
+            0,
+            "{}",
+            one.run(&["journalctl", "-u", "wg-quick@wg0"])
+        );
+    }
+    let after = "[Unit]\nWants=wg-quick@wg0.service\nAfter=wg-quick@wg0.service\n";
+    let folder = "/etc/systemd/system/gearman-job-server.service.d";
+    server
+        .put(&format!("{folder}/tunnel.conf"), after, 0o644)
+        .unwrap();
+
+    phase("setup");
+    setup(&server, &["--role", "server", "--listen", "10.99.0.1"]);
+    let words = ["--role", "worker,web", "--servers", "10.99.0.1:4730"];
+    setup(&host, &[&words[..], &["--site", site::FOLDER]].concat());
+    let runs = |when: &str| {
+        Site::first(&host).forget_done();
+        Site::first(&host).send(1, 100, 0.0).exits(0);
+        until(60, when, || Site::first(&host).done().len() >= 100);
+        assert_eq!(done_on([&host, &host]).len(), 200, "{when}");
+    };
+    runs("jobs");
+    let traffic = server.run(&["wg", "show", "wg0", "transfer"]).ok();
+    println!("{traffic}");
+    phase("the job server reboots");
+    server.reboot().unwrap();
+    switch.connect(&server, SERVER, "jobs1").unwrap();
+    until(60, "the tunnel is back", || {
+        host.run(&["wp-gears", "doctor", "job-server"]).code == 0
+    });
+    runs("jobs after the reboot");
 }
