@@ -18,8 +18,9 @@ if ( ! class_exists( 'WP_Gears_Events', false ) ) {
 		private static $lock;
 
 		public static function watch() {
-			add_filter( 'pre_schedule_event', array( __CLASS__, 'look' ), 0 );
-			add_filter( 'pre_unschedule_event', array( __CLASS__, 'before_a_run' ), 0 );
+			// Last: where a plugin keeps the events elsewhere, there is nothing to do.
+			add_filter( 'pre_schedule_event', array( __CLASS__, 'look' ), PHP_INT_MAX );
+			add_filter( 'pre_unschedule_event', array( __CLASS__, 'before_a_run' ), PHP_INT_MAX );
 			add_filter( 'pre_option_cron', array( __CLASS__, 'events' ), 0 );
 			add_filter( 'pre_update_option_cron', array( __CLASS__, 'unless_it_changes' ), PHP_INT_MAX, 2 );
 			add_action( 'update_option_cron', array( __CLASS__, 'end' ), 0 );
