@@ -275,7 +275,7 @@ const sites = new Table('sites', [
 const failed = new Table('failed', [
   text('When', (it) => it.job.at, { kind: 'fixed', show: (it) => clock(it.job.at) }),
   text('Site', (it) => it.site),
-  text('Hook', (it) => it.job.hook ?? NONE),
+  text('Hook', (it) => it.job.hook ?? NONE, { kind: 'name' }),
   text('Error', (it) => it.job.error, { kind: 'wide' }),
   text('Attempts', (it) => it.job.tries, { num: true, show: (it) => count(it.job.tries) }),
   text('ID', (it) => it.job.id, { kind: 'id fixed' }),
@@ -283,7 +283,7 @@ const failed = new Table('failed', [
 const functions = new Table('functions', [
   text('Function', (it) => it.queue.function),
   text('Site', (it) => it.queue.site ?? NONE),
-  text('Job server', (it) => it.queue.server),
+  text('Job server', (it) => it.queue.server, { kind: 'name' }),
   text('Waiting', (it) => it.queue.waiting, { num: true, show: (it) => count(it.queue.waiting) }),
   text('Running', (it) => it.queue.running, { num: true, show: (it) => count(it.queue.running) }),
   text('Workers', (it) => it.queue.workers, { num: true, show: (it) => count(it.queue.workers), tone: (it) => (it.queue.waiting && !it.queue.workers ? 'bad' : '') }),

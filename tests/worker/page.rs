@@ -146,7 +146,7 @@ add_action( 'send_mail', function () { usleep( rand( 30, 90 ) * 1000 ); } );
 add_action( 'resize_image', function () { usleep( rand( 100, 400 ) * 1000 ); } );
 add_action( 'import_products', function ( $args ) {
 	usleep( rand( 200, 900 ) * 1000 );
-	if ( 0 === $args[0] % 31 ) throw new RuntimeException( 'the warehouse answered 503 Service Unavailable' );
+	if ( 0 === $args[0] % 61 ) throw new RuntimeException( 'the warehouse answered 503 Service Unavailable' );
 } );
 "#;
 
@@ -198,7 +198,7 @@ fn pictures_of_a_run() {
     }
     send(&shop, "import_products", 1..60);
     sleep(2500);
-    for (width, height) in [(1280, 1180), (390, 2400)] {
+    for (width, height) in [(1280, 1000), (390, 2000)] {
         for scheme in ["light", "dark"] {
             browser.look_like(width, scheme);
             let path = format!("{folder}/{width}-{scheme}.base64");
