@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -14,6 +15,9 @@ use crate::cli::alert::deliver::{Event, Moment, Way};
 use crate::cli::alert::found::{Found, Kind};
 use crate::host::Host;
 use crate::host::files::Attributes;
+
+/// How long to wait for a check that is running, such as the timer's.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 #[derive(Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -92,12 +96,16 @@ impl Memory {
             .mode(0o600)
             .open(path.with_extension("lock"))
             .with_context(|| format!("lock {}", path.display()))?;
-        if lock.try_lock().is_err() {
-            return Err(
-                Problem::new("look for problems", "another check is running")
-                    .help("wait for it to end")
-                    .into(),
-            );
+        let begun = Instant::now();
+        while lock.try_lock().is_err() {
+            if begun.elapsed() > PATIENCE {
+                return Err(
+                    Problem::new("look for problems", "another check is running")
+                        .help("wait for it to end, then run again")
+                        .into(),
+                );
+            }
+            std::thread::sleep(Duration::from_millis(100));
         }
         // Damage means that alerts are told again, which is better than none.
         let content = host
