@@ -15,6 +15,9 @@ final class WP_Gears_Store {
 	const FAILED = 1;
 	const OVER   = 2;
 
+	/** Whose a retry is that an administrator has asked for in WordPress, until a host takes it. See admin/jobs.php. */
+	const ASKED = 'site';
+
 	/** How long the table remembers that a job is over, in milliseconds. */
 	const REMEMBERED = 30 * 86400 * 1000;
 
@@ -81,8 +84,12 @@ final class WP_Gears_Store {
 			}
 		}
 		foreach ( $order['gone'] as $id ) {
-			$sql = "UPDATE $table SET state = %d, holder = %s, held_until = %d, size = 0, body = '' WHERE id = %s";
-			if ( false !== $wpdb->query( $wpdb->prepare( $sql, self::OVER, $order['host'], $order['now'], $id ) ) ) {
+			$sql = $wpdb->prepare( "UPDATE $table SET state = %d, holder = %s, held_until = %d, size = 0, body = '' WHERE id = %s", self::OVER, $order['host'], $order['now'], $id );
+			if ( $order['look'] ) {
+				// It may be that this host has only lost it to another one.
+				$sql .= $wpdb->prepare( ' AND (state != %d OR holder IN (%s, %s))', self::WAITS, $order['host'], self::ASKED );
+			}
+			if ( false !== $wpdb->query( $sql ) ) {
 				$answer['gone'][] = $id;
 			}
 		}

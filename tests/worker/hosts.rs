@@ -340,3 +340,33 @@ fn a_retry_in_wordpress_runs_once_whoever_clicks_how_often() {
         hosts.iter().all(|host| host.failed().is_empty())
     });
 }
+
+#[test]
+fn what_a_host_no_longer_has_is_over_only_if_no_other_has_it() {
+    let site = site("passed-on");
+    let host = Host::new(&site, "only");
+    let worker = host.work(&[]);
+    site.add("t_throw", json!([]));
+    let rows = |what: &str| lab().sql(&format!("SELECT {what} FROM wp.passed_on_wp_gears_jobs"));
+    wait_for(30, "the row", || {
+        let tables = lab().sql("SHOW TABLES IN wp LIKE 'passed_on_wp_gears_jobs'");
+        !tables.is_empty() && rows("state") == "1"
+    });
+    let folder = host.state.join("failed/passed-on");
+    let marks = || fs::read_dir(folder.join("table")).unwrap().count();
+    wait_for(10, "the mark", || {
+        folder
+            .join("table")
+            .join(format!("failed~{}", rows("id")))
+            .exists()
+    });
+    worker.stop();
+    // Another host has it now, and this one died between the two steps of dropping it.
+    lab().sql("UPDATE wp.passed_on_wp_gears_jobs SET state = 0, holder = 'other:1', held_until = 9999999999999");
+    fs::remove_file(folder.join(format!("{}.job", rows("id")))).unwrap();
+    let before = marks();
+    let _worker = host.work(&[]);
+    site.add("t_line", json!(["runs"]));
+    wait_for(30, "a look at the table", || marks() < before);
+    assert_eq!(rows("CONCAT(state, ' ', holder)"), "0 other:1");
+}

@@ -348,6 +348,9 @@ impl Worker<'_> {
             return;
         };
         if !answer.away {
+            if let Some(ledger) = &self.shared.ledger {
+                let _ = ledger.unmark(&id);
+            }
             self.retries.settle(claim, &handle);
         }
         self.advance(JobEvent::Lost, now);

@@ -343,15 +343,17 @@ impl Ledger {
     /// here.
     pub fn drop_local(&self, id: &str) -> io::Result<bool> {
         let waiting = names(&self.store.waiting)?;
-        for name in waiting.iter().filter(|name| id_of(name) == id) {
-            let file = plain::open_in(&self.store.waiting, name);
-            if file.is_ok_and(|file| file.try_lock().is_err()) {
-                return Ok(false);
-            }
+        let own: Vec<_> = waiting.iter().filter(|name| id_of(name) == id).collect();
+        let open = |name: &&String| plain::open_in(&self.store.waiting, name).ok();
+        let files: Vec<File> = own.iter().filter_map(open).collect();
+        if files.iter().any(|file| file.try_lock().is_err()) {
+            return Ok(false);
+        }
+        self.unmark(id)?;
+        for name in own {
             let _ = unlinkat(&self.store.waiting, name.as_str(), AtFlags::empty());
         }
         let failed = unlinkat(&self.store.failed, file_name(id)?, AtFlags::empty());
-        self.unmark(id)?;
         Ok(failed.is_ok())
     }
 
@@ -403,7 +405,9 @@ impl Ledger {
         self.unmark_but(Some(version), id)
     }
 
-    fn unmark(&self, id: &str) -> io::Result<()> {
+    /// What is another host's is unmarked before its file goes: what is marked and has none
+    /// is over.
+    pub fn unmark(&self, id: &str) -> io::Result<()> {
         self.unmark_but(None, id)
     }
 
