@@ -77,6 +77,8 @@ final class WP_Gears_Runner {
 			'trace'   => null,
 			'seal'    => true,
 			'ahead'   => true,
+
+			'environment' => array(),
 		);
 		$script = self::$hello['site'] . '/wp-gears-runner.php';
 		foreach ( array( 'SCRIPT_FILENAME', 'SCRIPT_NAME', 'PHP_SELF', 'PATH_TRANSLATED' ) as $key ) {
@@ -87,11 +89,11 @@ final class WP_Gears_Runner {
 		$_SERVER['argv'] = $GLOBALS['argv'];
 		$_SERVER['argc'] = 1;
 
-		foreach ( array( 'USE_ZEND_ALLOC_HUGE_PAGES' => '1', 'GLIBC_TUNABLES' => 'glibc.malloc.hugetlb=1:glibc.malloc.top_pad=6291456' ) as $name => $ours ) {
-			if ( function_exists( 'getenv' ) && function_exists( 'putenv' ) && getenv( $name ) === $ours ) {
-				putenv( $name ); // Not for the programs that jobs start.
-				unset( $_SERVER[ $name ], $_ENV[ $name ] );
+		foreach ( self::$hello['environment'] as list( $name ) ) {
+			if ( function_exists( 'putenv' ) ) {
+				putenv( $name );
 			}
+			unset( $_SERVER[ $name ], $_ENV[ $name ] );
 		}
 		if ( isset( self::$hello['predefine'] ) ) {
 			self::predefine( self::$hello['predefine'] );

@@ -27,6 +27,8 @@ pub struct Hello<'a> {
     pub seal: bool,
     /// Whether PHP does what each job needs first before it forks one.
     pub ahead: bool,
+    /// What the worker adds to PHP's environment, and the programs that jobs start do not get.
+    pub environment: &'a [(&'static str, &'static str)],
     /// What wp-config.php does not set yet (in a check), or no longer (while remove drains
     /// the queue).
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -19,8 +19,7 @@ use crate::worker::staleness::Stamps;
 /// The file descriptor at which the runner expects the pipe.
 const PIPE: i32 = 3;
 
-/// Asks PHP and the C library for huge pages. The runner removes them from the environment,
-/// so that programs that jobs start have none of it.
+/// Asks PHP and the C library for huge pages, which a fork copies faster.
 const HUGE_PAGES: [(&str, &str); 2] = [
     ("USE_ZEND_ALLOC_HUGE_PAGES", "1"),
     // Grown by several of them at a time, as they have to be free as a whole.
@@ -34,12 +33,16 @@ const HUGE_PAGES: [(&str, &str); 2] = [
 /// longest.
 const MAX_LINE: usize = 16 << 20;
 
+/// The variables that ask for huge pages, except those that somebody has set.
+pub fn huge_pages() -> Vec<(&'static str, &'static str)> {
+    let is_free = |(name, _): &(&str, &str)| std::env::var_os(name).is_none();
+    HUGE_PAGES.into_iter().filter(is_free).collect()
+}
+
 pub struct Start<'a> {
     pub php: &'a Path,
     pub runner: &'a Path,
     pub site: &'a Path,
-    /// Whether its memory may be in huge pages, which a fork copies faster.
-    pub huge_pages: bool,
     /// The folder for cached opcodes, if they may be cached.
     pub cache: Option<&'a Path>,
     pub hello: Hello<'a>,
@@ -128,13 +131,7 @@ impl PhpProcess {
             .stderr(Stdio::from(write));
         // The runner sets it, if the host is known.
         command.env_remove("HTTP_HOST");
-        if start.huge_pages {
-            for (name, value) in HUGE_PAGES {
-                if std::env::var_os(name).is_none() {
-                    command.env(name, value);
-                }
-            }
-        }
+        command.envs(start.hello.environment.iter().copied());
         let (pipe, worker) = (theirs.as_raw_fd(), rustix::process::getpid());
         // SAFETY: only system calls between fork and exec.
         unsafe {

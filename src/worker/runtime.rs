@@ -17,7 +17,7 @@ use crate::worker::maintenance;
 use crate::worker::message::{Hello, JobHeader, Predefined, Ready, RunnerMessage, StoreOrder};
 use crate::worker::opcache::OpcodeCache;
 use crate::worker::options::{Mode, WorkerArgs, WorkerSettings};
-use crate::worker::php::{Booted, PhpProcess, Start};
+use crate::worker::php::{Booted, PhpProcess, Start, huge_pages};
 use crate::worker::rest::{MAINTENANCE, Rest};
 use crate::worker::site::{self, ServedSite};
 use crate::worker::staleness::Stamps;
@@ -198,6 +198,7 @@ impl<'a> PhpRuntime<'a> {
             .cache
             .usable(now, self.log)
             .filter(|_| trace.is_empty());
+        let environment = if self.ahead { huge_pages() } else { vec![] };
         let start = Start {
             php: &self.program,
             runner: &self.args.runner,
@@ -216,8 +217,8 @@ impl<'a> PhpRuntime<'a> {
                 trace: &trace,
                 seal: self.settings.seal != Some(false),
                 ahead: self.ahead,
+                environment: &environment,
             },
-            huge_pages: self.ahead,
         };
         let php = PhpProcess::start(&start)
             .map_err(|e| format!("cannot start {}: {e}", self.program.display()))?;
