@@ -19,7 +19,7 @@ if ( ! class_exists( 'WP_Gears_Seal', false ) ) {
 		const MAGIC = 'wp-gears-seal:1:';
 
 		/** How a payload that is not sealed ends: with the time of its submission, in milliseconds since 1970. */
-		const STAMP = ',"wp_gears_at":%013.0F}';
+		const STAMP = ',"wp_gears_at":';
 
 		/** The secret keys of wp-config.php. */
 		const SECRETS = array( 'AUTH_KEY', 'SECURE_AUTH_KEY', 'LOGGED_IN_KEY', 'NONCE_KEY', 'AUTH_SALT', 'SECURE_AUTH_SALT', 'LOGGED_IN_SALT', 'NONCE_SALT' );
@@ -259,12 +259,12 @@ if ( ! class_exists( 'WP_Gears_Seal', false ) ) {
 			if ( ! self::$wraps || '-' === $unique || '{"' !== substr( $payload, 0, 2 ) || '}' !== substr( $payload, -1 ) ) {
 				return $payload;
 			}
-			return substr( $payload, 0, -1 ) . sprintf( self::STAMP, microtime( true ) * 1000 );
+			return substr( $payload, 0, -1 ) . self::STAMP . (int) ( microtime( true ) * 1000 ) . '}';
 		}
 
 		/** The payload as its plugin has made it. */
 		public static function unstamped( $payload ) {
-			$length = strlen( sprintf( self::STAMP, 0 ) );
+			$length = strlen( self::STAMP ) + 14; // 13 digits, until the year 2286
 			$is     = preg_match( '/^,"wp_gears_at":[1-9][0-9]{12}}$/D', substr( $payload, -$length ) );
 			return $is ? substr( $payload, 0, -$length ) . '}' : $payload;
 		}

@@ -32,7 +32,7 @@ pub const NEEDS: [Need; 6] = [
     Need {
         by: "submitting jobs",
         functions: "array_diff array_intersect_key file file_exists fileowner fread get_parent_class hexdec is_dir
-            ksort pack preg_split spl_autoload_functions stream_set_blocking strrpos substr_count",
+            ksort md5 pack preg_split spl_autoload_functions stream_set_blocking strrpos substr_count",
         classes: "GearmanClient",
     },
     Need {
@@ -48,14 +48,14 @@ pub const NEEDS: [Need; 6] = [
     },
     Need {
         by: "the workers' runner",
-        functions: "array_count_values array_diff_key array_filter
+        functions: "array_count_values array_diff_key array_filter array_flip
             array_intersect array_key_exists array_keys array_merge array_slice array_values
-            basename bin2hex call_user_func chdir class_exists clearstatcache constant count
+            base64_decode base64_encode basename bin2hex call_user_func ceil chdir class_exists clearstatcache constant count
             debug_backtrace define defined dirname end error_get_last error_log explode
             extension_loaded file_put_contents function_exists get_class
             get_declared_classes get_included_files get_object_vars hash hash_hmac hex2bin http_response_code
             implode in_array is_array is_file is_float is_int is_null is_object is_string
-            max method_exists microtime min ob_end_flush ob_get_level octdec parse_url
+            max memory_get_usage method_exists microtime min ob_end_flush ob_get_level octdec parse_url
             php_ini_loaded_file php_ini_scanned_files preg_match preg_replace
             property_exists random_bytes realpath register_shutdown_function rename round
             rtrim session_status session_write_close set_exception_handler stat str_replace

@@ -58,7 +58,8 @@ fn our_php_calls_only_what_the_table_names_or_what_it_asked_for() {
     let templates = Path::new(env!("CARGO_MANIFEST_DIR")).join("templates");
     let files = [
         "runner", "work", "fork", "database", "clock", "seal", "client", "servers", "peer", "keys",
-        "plugin", "request", "exits", "ask", "bundled", "proof",
+        "plugin", "request", "exits", "ask", "bundled", "proof", "identity", "memory", "store",
+        "events", "job",
     ];
     let started = Command::new("php")
         .args(["-r", PROGRAM, "--"])
