@@ -266,7 +266,6 @@ impl Part<'_> {
     }
 
     fn read(&self, table: Table, what: &dyn Fn() -> String) -> Result<FileOptions> {
-        let from = self.offset(None);
         let header = match self.host {
             Some(_) => "[[host.site]]",
             None => "[[site]]",
@@ -278,7 +277,7 @@ impl Part<'_> {
         for (key, value) in table {
             if key == "site" {
                 let Value::Array(tables) = value else {
-                    let place = at(self.text, from, &key);
+                    let place = at(self.text, self.offset(None), &key);
                     let why = format!("{place}'site' is written as {header} tables");
                     return Err(Problem::usage(what(), why).into());
                 };
@@ -293,13 +292,12 @@ impl Part<'_> {
                 let mut known: Vec<&str> =
                     host_names.iter().chain(&site_names).map(|s| &**s).collect();
                 known.extend(["site", "alert"]);
-                return Err(unknown(&at(self.text, from, &key), &key, &known, what()));
+                let place = at(self.text, self.offset(None), &key);
+                return Err(unknown(&place, &key, &known, what()));
             }
         }
-        let place_in = |site: Option<usize>| {
-            let from = self.offset(site);
-            move |key: &str| at(self.text, from, key)
-        };
+        // To look for a place takes another reading of the whole text: for an error only.
+        let place_in = |site: Option<usize>| move |key: &str| at(self.text, self.offset(site), key);
         let mut read = FileOptions {
             host: typed(of_host, &place_in(None), what)?,
             common: typed(of_sites, &place_in(None), what)?,

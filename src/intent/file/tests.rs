@@ -195,3 +195,21 @@ fn errors_in_the_tables_of_hosts_name_their_place() {
     let file = read("host = 'shop.example'\n").unwrap();
     assert_eq!(file.common.worker.host.as_deref(), Some("shop.example"));
 }
+
+#[test]
+fn ten_times_the_sites_take_about_ten_times_as_long() {
+    use rustix::time::{ClockId, clock_gettime};
+    let took = |sites: usize| {
+        let tables = (0..sites).map(|n| format!("[[site]]\ndir = '/srv/{n}'\nworkers = 2\n"));
+        let text: String = tables.collect();
+        let time = || {
+            let now = clock_gettime(ClockId::ThreadCPUTime);
+            now.tv_sec as f64 + now.tv_nsec as f64 / 1e9
+        };
+        let before = time();
+        read(&text).unwrap();
+        time() - before
+    };
+    let (few, many) = (took(100), took(1000));
+    assert!(many < 30.0 * few, "{few} {many}");
+}
