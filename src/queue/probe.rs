@@ -54,6 +54,14 @@ pub struct ServerStatus {
     pub closed: bool,
 }
 
+impl ServerStatus {
+    /// Why it does not answer, if it should.
+    pub fn away(&self) -> Option<&str> {
+        let why = self.answer.as_ref().err().filter(|_| !self.closed);
+        why.map(String::as_str)
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueueStatus {
     pub server: String,
@@ -76,6 +84,18 @@ pub struct SiteStatus {
     pub crew: Option<CrewStatus>,
     /// What its workers recorded, or the reason why that cannot be read.
     pub counts: Result<SiteCounts, String>,
+}
+
+impl SiteStatus {
+    /// Its workers take no jobs on purpose.
+    pub fn rests(&self) -> bool {
+        self.paused || self.maintenance
+    }
+
+    /// None of its workers runs on this host, and one should.
+    pub fn lacks_workers(&self) -> bool {
+        !self.rests() && self.counts.as_ref().is_ok_and(|it| it.workers == 0)
+    }
 }
 
 /// Counts from the files of a site's workers.
@@ -116,7 +136,7 @@ pub struct SiteCounts {
 
 impl Snapshot {
     pub fn all_up(&self) -> bool {
-        let is_up = |seen: &ServerStatus| seen.answer.is_ok() || seen.closed;
+        let is_up = |seen: &ServerStatus| seen.away().is_none();
         self.servers.iter().all(is_up)
     }
 

@@ -1,7 +1,7 @@
 //! Prints the queues as a table.
 
 use crate::base::text::printable;
-use crate::queue::probe::{QueueStatus, Snapshot};
+use crate::queue::probe::{QueueStatus, SiteStatus, Snapshot};
 use crate::report::waits;
 use crate::site::plugins;
 use console::{Alignment, Style, measure_text_width, pad_str, truncate_str};
@@ -222,7 +222,7 @@ pub fn notes(snapshot: &Snapshot) -> Vec<String> {
             .iter()
             .any(|queue| queue.site.as_ref() == Some(name) && queue.workers > 0);
         let known = snapshot.all_up() && !snapshot.has_closed();
-        if !connected && !site.paused && !site.maintenance && known {
+        if !connected && !site.rests() && known {
             notes.push(format!(
                 "{name}: none of its workers is connected to these job servers"
             ));
@@ -250,21 +250,19 @@ pub fn notes(snapshot: &Snapshot) -> Vec<String> {
 pub fn problems(snapshot: &Snapshot) -> Vec<String> {
     let mut problems = Vec::new();
     for seen in &snapshot.servers {
-        if let (Err(why), false) = (&seen.answer, seen.closed) {
+        if let Some(why) = seen.away() {
             let why = printable(why);
             problems.push(format!("job server {}: {why}", seen.server));
         }
     }
     for site in &snapshot.sites {
-        let rests = site.paused || site.maintenance;
-        let none = site.counts.as_ref().is_ok_and(|it| it.workers == 0);
-        if none && !rests {
+        if site.lacks_workers() {
             problems.push(format!("{}: no worker runs on this host", site.name));
         }
     }
     for queue in &snapshot.queues {
         let site = queue.site.as_deref().and_then(|name| snapshot.site(name));
-        let rests = site.is_some_and(|site| site.paused || site.maintenance);
+        let rests = site.is_some_and(SiteStatus::rests);
         if queue.waiting > 0 && queue.workers == 0 && !rests {
             let waiting = queue.waiting;
             let jobs = if waiting == 1 {

@@ -4,8 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -117,15 +116,7 @@ impl Bulletin {
     }
 
     fn write(&self, run: &Path) -> io::Result<()> {
-        let new = run.join(format!("new-{FILE}"));
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o640)
-            .open(&new)?;
-        file.write_all(&serde_json::to_vec(self)?)?;
-        fs::rename(&new, run.join(FILE))
+        plain::put(run, FILE, 0o640, &serde_json::to_vec(self)?)
     }
 }
 

@@ -1,9 +1,7 @@
 //! What the workers of a site remember for their next start, so that idle workers
 //! do not need PHP.
 
-use std::fs;
-use std::io::{Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -79,15 +77,7 @@ impl SiteMemory {
     }
 
     pub fn write(&self, run: &Path) -> std::io::Result<()> {
-        let new = run.join(format!("{FILE}.new-{}", std::process::id()));
         // It has the salt, and a group may look into the folder.
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&new)?;
-        file.write_all(&serde_json::to_vec(self)?)?;
-        fs::rename(&new, run.join(FILE))
+        plain::put(run, FILE, 0o600, &serde_json::to_vec(self)?)
     }
 }

@@ -45,7 +45,7 @@ pub fn find(
 fn of_servers(snapshot: &Snapshot, alert: &Alert) -> Vec<Found> {
     let servers = snapshot.servers.iter().filter(|_| alert.servers);
     let away = servers.filter_map(|seen| {
-        let why = seen.answer.as_ref().err().filter(|_| !seen.closed)?;
+        let why = seen.away()?;
         let text = format!("the job server {} does not answer: {why}", seen.server);
         Some(Found::new(Kind::Server, &seen.server, text))
     });
@@ -91,7 +91,7 @@ fn of_site(
             ),
         );
     }
-    if alert.workers && counts.workers == 0 && !site.paused && !site.maintenance {
+    if alert.workers && site.lacks_workers() {
         add(Kind::Workers, format!("{name} has no worker on this host"));
     }
     found

@@ -2,9 +2,7 @@
 //! log that they contain.
 
 use std::collections::BTreeMap;
-use std::fs::{self, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -14,7 +12,9 @@ use crate::worker::figures::{
     Attempt, Ending, Figures, HookFigures, LONGEST_HOOK, MAX_HOOKS, OTHER, SiteFigures,
 };
 use crate::worker::plain;
-use crate::worker::store::new_id;
+
+/// In the run folder.
+const FILE: &str = "figures";
 
 /// More than the figures of all hooks can take, in bytes.
 const MAX_SIZE: u64 = 16 << 20;
@@ -47,7 +47,7 @@ pub struct Stored {
 }
 
 fn path(run: &Path) -> PathBuf {
-    run.join("figures")
+    run.join(FILE)
 }
 
 /// The number of the last log that is in the figures.
@@ -85,22 +85,9 @@ impl Stored {
 
     /// Replaces the file as a whole.
     pub fn write(&self, run: &Path) -> io::Result<()> {
-        let new = run.join(format!("new-figures-{}", new_id(self.generation)));
-        let written = (|| {
-            let mut text = format!("{:0DIGITS$}\n", self.generation).into_bytes();
-            serde_json::to_writer(&mut text, self)?;
-            let mut file = OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .mode(0o640)
-                .open(&new)?;
-            file.write_all(&text)?;
-            fs::rename(&new, path(run))
-        })();
-        if written.is_err() {
-            let _ = fs::remove_file(&new);
-        }
-        written
+        let mut text = format!("{:0DIGITS$}\n", self.generation).into_bytes();
+        serde_json::to_writer(&mut text, self)?;
+        plain::put(run, FILE, 0o640, &text)
     }
 
     pub fn add(&mut self, attempts: &[Attempt], now: u64) {
