@@ -34,6 +34,7 @@ mod reuse;
 mod rules;
 mod scale;
 mod seal;
+mod site_server;
 mod sites;
 mod soak;
 mod status;
