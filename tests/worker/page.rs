@@ -121,7 +121,8 @@ fn a_browser_shows_what_is_so_and_takes_nothing_for_markup() {
     );
     browser.until(&format!("{state} === '▲Away'"));
     // Other tests' sites have problems of their own.
-    let named = format!("document.querySelector('#problem-list').textContent.includes('{server}:')");
+    let named =
+        format!("document.querySelector('#problem-list').textContent.includes('{server}:')");
     let fits = "document.querySelector('#problem-list').children.length";
     let fits = format!(
         "document.querySelector('#problems').hidden === !{fits} && document.title.startsWith('(') === !!{fits}"
