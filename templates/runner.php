@@ -28,6 +28,7 @@ require_once __DIR__ . '/exits.php';
 require_once __DIR__ . '/memory.php';
 require_once __DIR__ . '/identity.php';
 require_once __DIR__ . '/store.php';
+require_once __DIR__ . '/overdue.php';
 
 WP_Gears_Runner::start( isset( $argv[1] ) && '--worker' === $argv[1] );
 

@@ -41,6 +41,9 @@ final class WP_Gears_Store {
 			if ( $pid >= 0 && WP_Gears_Database::connect() ) {
 				WP_Gears_Fork::renew_cache();
 				$answer = self::answer( $order, $body );
+				if ( $order['look'] ) {
+					$answer['events'] = WP_Gears_Overdue::first();
+				}
 			}
 		} catch ( Throwable $e ) {
 			$answer = array( 'error' => $e->getMessage() );

@@ -16,6 +16,9 @@ pub struct Alert {
     pub failed: bool,
     /// No worker of a site runs.
     pub workers: bool,
+    /// WordPress's scheduled events are overdue by more than this many seconds; 0 to accept
+    /// any delay.
+    pub events: u64,
     /// A job server does not answer.
     pub servers: bool,
     /// Run `doctor`, with its test job, every so many minutes; 0 for never.
@@ -35,6 +38,7 @@ impl Default for Alert {
             waiting: 60,
             failed: true,
             workers: true,
+            events: 600,
             servers: true,
             doctor: 15,
             command: Vec::new(),
@@ -45,10 +49,11 @@ impl Default for Alert {
 }
 
 /// The keys, and what each takes, as the documentation has them.
-const KEYS: [(&str, &str); 8] = [
+const KEYS: [(&str, &str); 9] = [
     ("waiting", "a number of seconds"),
     ("failed", "true or false"),
     ("workers", "true or false"),
+    ("events", "a number of seconds"),
     ("servers", "true or false"),
     ("doctor", "a number of minutes"),
     (

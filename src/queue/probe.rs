@@ -13,6 +13,7 @@ use crate::gearman::text::{Admin, Connection, FunctionStatus};
 use crate::worker::badge::Badge;
 use crate::worker::bulletin::{Bulletin, FailedJob};
 use crate::worker::crew_status::{self, CrewStatus};
+use crate::worker::events::Events;
 use crate::worker::figures::{self, SiteFigures};
 use crate::worker::heartbeat::{self, Activity, WorkerStatus};
 use crate::worker::tally;
@@ -132,6 +133,8 @@ pub struct SiteCounts {
     pub waits_since: Option<u64>,
     /// How long its jobs wait and run; `None` if what workers recorded is damaged.
     pub figures: Option<SiteFigures>,
+    /// What a worker saw of WordPress's scheduled events, if one has looked.
+    pub events: Option<Events>,
 }
 
 impl Snapshot {
@@ -327,6 +330,7 @@ fn site(state: &Path, name: &str, dir: Option<PathBuf>, now: SystemTime) -> Site
                 idle: workers.iter().any(|seen| seen.activity == Activity::Idle),
                 waits_since: waits_since(&workers, crew.as_ref(), figures.as_ref()),
                 figures,
+                events: Events::read(&paths.run),
             })
         }
         Err(error) => Err(match error.kind() {

@@ -160,6 +160,13 @@ pub fn text(snapshot: &Snapshot) -> String {
     let help = "How long the oldest waiting job has waited, at most.";
     let name = "wp_gears_oldest_waiting_seconds";
     metric(&mut text, name, "gauge", help, oldest.collect());
+    let overdue = sites().filter_map(|(labels, site)| {
+        let seen = site.counts.as_ref().ok()?.events.as_ref()?;
+        Some((labels, seen.overdue_ms() / 1000))
+    });
+    let help = "How long WordPress's first scheduled event was overdue when a worker looked.";
+    let name = "wp_gears_events_overdue_seconds";
+    metric(&mut text, name, "gauge", help, overdue.collect());
     of_hooks(&mut text, snapshot);
     text
 }

@@ -29,6 +29,9 @@ struct Column {
     cells: Vec<String>,
 }
 
+/// How long WordPress's events may be overdue without being mentioned, in milliseconds.
+const LATE_EVENTS: u64 = 600_000;
+
 const NO_VALUE: &str = "–";
 const FUNCTION_DROP_ORDER: u8 = 2;
 
@@ -215,6 +218,15 @@ pub fn notes(snapshot: &Snapshot) -> Vec<String> {
             let (jobs, hook) = (if *count == 1 { "job" } else { "jobs" }, printable(hook));
             notes.push(format!(
                 "{name}: {count} {jobs} of {hook} waiting for the limit of a hook rule"
+            ));
+        }
+        let events = site.counts.as_ref().ok().and_then(|it| it.events.as_ref());
+        if let Some(seen) = events
+            && seen.lasting_ms() > LATE_EVENTS
+        {
+            let (hook, late) = (printable(&seen.hook), age(seen.lasting_ms()));
+            notes.push(format!(
+                "{name}: WP-Cron is late: the event {hook} is overdue by {late}"
             ));
         }
         let connected = snapshot

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::base::clock;
 use crate::queue::probe::Snapshot;
 use crate::report::status::shown;
+use crate::worker::events::Events;
 
 pub fn document(snapshot: &Snapshot) -> Value {
     let servers: Vec<Value> = snapshot
@@ -63,6 +64,7 @@ pub fn document(snapshot: &Snapshot) -> Value {
                 "latest_failed": counts.map(|counts| &counts.latest_failed),
                 "unconfirmed_ever": counts.map(|counts| counts.unconfirmed_ever),
                 "figures": counts.and_then(|counts| counts.figures.as_ref()),
+                "events": counts.and_then(|counts| counts.events.as_ref()).map(events),
                 "why_null": site.counts.as_ref().err(),
             })
         })
@@ -74,6 +76,14 @@ pub fn document(snapshot: &Snapshot) -> Value {
         "servers": servers,
         "queues": queues,
         "sites": sites,
+    })
+}
+
+fn events(seen: &Events) -> Value {
+    json!({
+        "overdue_ms": seen.overdue_ms(),
+        "hook": seen.hook,
+        "seen_at": clock::utc(seen.at),
     })
 }
 

@@ -138,6 +138,16 @@ pub struct StoreAnswer {
     /// When another host's retry is late.
     pub next: Option<u64>,
     pub claimed: bool,
+    /// What WP-Cron has to run, if the order was to look and PHP knows.
+    pub events: Option<FirstEvent>,
+}
+
+/// The scheduled event that is due first, if there is one.
+#[derive(Deserialize, Debug, PartialEq)]
+pub struct FirstEvent {
+    /// In milliseconds since 1970.
+    pub due: Option<u64>,
+    pub hook: String,
 }
 
 #[derive(Deserialize, Debug, PartialEq)]

@@ -8,6 +8,7 @@ pub(crate) mod check;
 mod connection;
 mod crew;
 pub(crate) mod crew_status;
+pub mod events;
 pub mod figures;
 mod gate;
 pub(crate) mod generation;
@@ -110,7 +111,12 @@ pub fn is_name(name: &str) -> bool {
 /// it has the mode for that, and nothing in it is secret.
 pub fn is_published(name: &str) -> bool {
     let begin = [WorkerStatus::PREFIX, CrewStatus::PREFIX, figures::FILES];
-    let whole = [bulletin::FILE, tally::RETIRED, tally::UNCONFIRMED];
+    let whole = [
+        bulletin::FILE,
+        events::FILE,
+        tally::RETIRED,
+        tally::UNCONFIRMED,
+    ];
     begin.iter().any(|it| name.starts_with(it)) || whole.contains(&name)
 }
 

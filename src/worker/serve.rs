@@ -288,7 +288,7 @@ impl<'a> Worker<'a> {
                     }
                 }
                 RunnerMessage::Look(_) => self.shared.look_now(),
-                RunnerMessage::Stored(answer) => self.hear_of_table(&answer, now),
+                RunnerMessage::Stored(answer) => self.hear_of_table(*answer, now),
                 message => self.advance(JobEvent::Message(message), now),
             }
         }

@@ -14,6 +14,7 @@ mod calm;
 mod check;
 mod crew;
 mod dashboard;
+mod events;
 mod figures;
 mod health;
 mod hosts;

@@ -244,7 +244,7 @@ fn over_http_there_is_only_403() {
         .port();
     let dir = lab().dir.join("http");
     fs::create_dir_all(&dir).unwrap();
-    const PRIVATE: [&str; 14] = [
+    const PRIVATE: [&str; 15] = [
         "runner.php",
         "work.php",
         "database.php",
@@ -259,6 +259,7 @@ fn over_http_there_is_only_403() {
         "exits.php",
         "memory.php",
         "store.php",
+        "overdue.php",
     ];
     for file in PRIVATE.into_iter().chain(["bundled.php"]) {
         fs::copy(lab().dir.join("lib").join(file), dir.join(file)).unwrap();

@@ -10,6 +10,7 @@ pub enum Kind {
     Waiting,
     Failed,
     Workers,
+    Events,
     Server,
     Doctor,
 }
@@ -21,6 +22,7 @@ impl Kind {
             Kind::Waiting => "waiting",
             Kind::Failed => "failed",
             Kind::Workers => "workers",
+            Kind::Events => "events",
             Kind::Server => "server",
             Kind::Doctor => "doctor",
         }

@@ -203,7 +203,7 @@ impl Kind {
     fn patience(self) -> u32 {
         match self {
             Kind::Workers | Kind::Server => 2,
-            Kind::Waiting | Kind::Failed | Kind::Doctor => 1,
+            Kind::Waiting | Kind::Failed | Kind::Events | Kind::Doctor => 1,
         }
     }
 }

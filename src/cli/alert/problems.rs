@@ -91,6 +91,21 @@ fn of_site(
             ),
         );
     }
+    let events = counts.events.as_ref();
+    if let Some(seen) = events
+        && let late = seen.lasting_ms() / 1000
+        && alert.events > 0
+        && late > alert.events
+    {
+        let (hook, limit) = (&seen.hook, alert.events);
+        add(
+            Kind::Events,
+            format!(
+                "WP-Cron of {name} is late: the event {hook} is overdue by {late} s, which is \
+                 longer than {limit} s"
+            ),
+        );
+    }
     if alert.workers && site.lacks_workers() {
         add(Kind::Workers, format!("{name} has no worker on this host"));
     }

@@ -44,7 +44,7 @@ use crate::site::seal::{self, SEAL_PLUGIN};
 use crate::worker::Paths;
 
 /// The PHP code of the workers, in a folder of root's.
-pub const PHP: [(&str, &str); 15] = [
+pub const PHP: [(&str, &str); 16] = [
     ("runner.php", include_str!("../../../templates/runner.php")),
     ("work.php", include_str!("../../../templates/work.php")),
     ("fork.php", include_str!("../../../templates/fork.php")),
@@ -69,6 +69,10 @@ pub const PHP: [(&str, &str); 15] = [
         include_str!("../../../templates/identity.php"),
     ),
     ("store.php", include_str!("../../../templates/store.php")),
+    (
+        "overdue.php",
+        include_str!("../../../templates/overdue.php"),
+    ),
 ];
 
 /// All resources in their wanted state.

@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 
 use crate::base::clock::now_ms;
 use crate::worker::Paths;
+use crate::worker::events;
 use crate::worker::heartbeat::Activity;
 use crate::worker::job::{Job, JobSource};
 use crate::worker::log::SiteLog;
 use crate::worker::machine::JobEvent;
 use crate::worker::memory::SiteMemory;
-use crate::worker::message::StoreAnswer;
+use crate::worker::message::{FirstEvent, StoreAnswer};
 use crate::worker::options::WorkerArgs;
 use crate::worker::serve::Worker;
 use crate::worker::store::{Batch, Kept, Ledger, Schedule};
@@ -257,7 +258,7 @@ impl Worker<'_> {
             }
             let number = call.number;
             self.hear_of_table(
-                &StoreAnswer {
+                StoreAnswer {
                     call: number,
                     away: true,
                     ..StoreAnswer::default()
@@ -281,7 +282,7 @@ impl Worker<'_> {
     }
 
     /// The answer to an order, or that there is none.
-    pub(super) fn hear_of_table(&mut self, answer: &StoreAnswer, now: Instant) {
+    pub(super) fn hear_of_table(&mut self, mut answer: StoreAnswer, now: Instant) {
         let Some(call) = self.shared.call.take_if(|call| call.number == answer.call) else {
             return;
         };
@@ -292,7 +293,7 @@ impl Worker<'_> {
             ledger.refused(&answer.error);
         }
         let mut has_more = call.batch.has_more;
-        match ledger.settle(call.batch, answer) {
+        match ledger.settle(call.batch, &answer) {
             Ok((taken, dropped)) => {
                 // What is retried there has to be dropped here before it can be taken.
                 has_more |= dropped > 0;
@@ -307,6 +308,7 @@ impl Worker<'_> {
                 .line(&format!("cannot note what the site's database has: {e}")),
         }
         let failed = answer.away || !answer.error.is_empty();
+        let look_again = self.note_events(answer.events.take());
         match call.purpose {
             Purpose::Result => {
                 if failed {
@@ -314,7 +316,7 @@ impl Worker<'_> {
                 }
                 self.advance(JobEvent::Stored, now);
             }
-            Purpose::Claim { due } => self.hear_of_claim(answer, due, now),
+            Purpose::Claim { due } => self.hear_of_claim(&answer, due, now),
             Purpose::Look { .. } if failed => self.shared.put_off(),
             Purpose::Look { .. } => {
                 let ms = now_ms();
@@ -326,10 +328,23 @@ impl Worker<'_> {
                     Some(next) => next.max(ms + self.shared.grace).min(seldom),
                     None => seldom,
                 };
+                let next = look_again.map_or(next, |at| next.min(at));
                 self.shared.plan(next);
             }
         }
         self.retries.look(&self.gate);
+    }
+
+    /// Publishes what PHP saw of WP-Cron. Returns when to look again for that alone.
+    fn note_events(&self, first: Option<FirstEvent>) -> Option<u64> {
+        match events::note(&self.paths.run, first?, now_ms()) {
+            Ok(next) => next,
+            Err(e) => {
+                self.log
+                    .line(&format!("cannot note which events are overdue: {e}"));
+                None
+            }
+        }
     }
 
     fn hear_of_claim(&mut self, answer: &StoreAnswer, due: u64, now: Instant) {
