@@ -13,6 +13,7 @@ use crate::resource::source::Source;
 use crate::resource::{
     Change, Inverse, Phase, Resource, ResourceId, Revert, RevertContext, Reverted, State, Verb,
 };
+use crate::site::web_php;
 
 #[derive(Default)]
 pub struct Packages {
@@ -394,6 +395,11 @@ impl Resource for RemovePackages {
                 if names.iter().any(|name| is_extension(name)) {
                     change =
                         change.detail("then the web's PHP is reloaded to unload the extension");
+                    let holding = web_php::all(host, &host.processes())?;
+                    let holding = holding.iter().filter(|web| web.has_extension(host));
+                    change = web_php::cautions(holding)
+                        .into_iter()
+                        .fold(change, Change::detail);
                     if host.package_manager()?.restarts_php() {
                         change = change.detail(RESTARTS);
                     }

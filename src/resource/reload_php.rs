@@ -58,14 +58,8 @@ impl Resource for ReloadPhp {
             "{}: it has not loaded the gearman extension",
             names(&all)
         ));
-        let change = if all.iter().any(WebPhp::makes_requests_wait) {
-            change.detail(format!(
-                "running requests end first, for up to {} s, while new ones wait",
-                web_php::LONGEST_REQUEST.as_secs()
-            ))
-        } else {
-            change
-        };
+        let cautions = web_php::cautions(&all);
+        let change = cautions.into_iter().fold(change, Change::detail);
         Ok(match ready {
             true => State::Differs(change),
             false => State::After(self.after.clone(), change),
@@ -77,10 +71,7 @@ impl Resource for ReloadPhp {
         if !ready {
             return Ok(()); // the check that follows reports it
         }
-        for one in &all {
-            watch(&format!("reloading {one}"));
-            one.reload(host)?;
-        }
+        web_php::reload(host, &all, watch)?;
         let start = Instant::now();
         loop {
             let (left, _) = self.lacking(host)?;
@@ -129,10 +120,7 @@ impl Resource for UnloadExtension {
     }
 
     fn apply(&self, host: &Host, watch: &dyn Fn(&str)) -> Result<()> {
-        for one in &UnloadExtension::holding(host)? {
-            watch(&format!("reloading {one}"));
-            one.reload(host)?;
-        }
+        web_php::reload(host, &UnloadExtension::holding(host)?, watch)?;
         // A process that takes longer unloads it after its last request.
         let start = Instant::now();
         while start.elapsed() < PATIENCE && !UnloadExtension::holding(host)?.is_empty() {

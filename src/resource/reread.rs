@@ -46,7 +46,7 @@ impl Reread {
     fn serving(&self, host: &Host) -> Result<Vec<WebPhp>> {
         let mut serving = self.all(host)?;
         if let To::Begin = self.to {
-            serving.retain(|it| matches!(it.kind(), Kind::Cgi | Kind::Lsphp));
+            serving.retain(|it| matches!(it.kind(), Kind::Cgi | Kind::Fcgid | Kind::Lsphp));
         }
         Ok(serving)
     }
@@ -76,17 +76,11 @@ impl Resource for Reread {
         if serving.is_empty() {
             return Ok(State::Same);
         }
-        let mut change = Change::new(Verb::Reload);
-        for web in &serving {
-            change = change.detail(match web.kind() {
-                Kind::Fpm => {
-                    format!("{web}: a page drops it from the cache; requests go on undisturbed")
-                }
-                Kind::Apache | Kind::Cgi | Kind::Lsphp => {
-                    format!("{web}: reloaded gracefully, after the requests that it is serving")
-                }
-            });
-        }
+        // Several processes may be of one service.
+        let details: BTreeSet<String> = serving.iter().map(detail).collect();
+        let change = details
+            .into_iter()
+            .fold(Change::new(Verb::Reload), Change::detail);
         Ok(State::Differs(change))
     }
 
@@ -103,10 +97,8 @@ impl Resource for Reread {
             };
             if !forgot {
                 let caches: Vec<Cache> = fpm.iter().map(|it| Cache::of(host, it)).collect();
-                for (web, _) in fpm.iter().zip(&caches).filter(|(_, it)| it.is_blind()) {
-                    watch(&format!("reloading {web}"));
-                    web.reload(host)?;
-                }
+                let blind = fpm.iter().zip(&caches).filter(|(_, it)| it.is_blind());
+                web_php::reload(host, blind.map(|(web, _)| *web), watch)?;
                 let longest = caches.iter().filter_map(|it| it.revalidates).max();
                 let wait = longest.unwrap_or_default();
                 watch(&format!(
@@ -119,14 +111,14 @@ impl Resource for Reread {
                 left.extend(requests(host, web));
             }
         }
-        for web in serving.iter().filter(|it| it.kind() != Kind::Fpm) {
+        let others: Vec<&WebPhp> = serving.iter().filter(|it| it.kind() != Kind::Fpm).collect();
+        for web in &others {
             left.extend(host.children(web.pid()).into_iter().map(Old::Process));
             if web.kind() != Kind::Apache {
                 left.push(Old::Process(web.process()));
             }
-            watch(&format!("reloading {web}"));
-            web.reload(host)?;
         }
+        web_php::reload(host, others, watch)?;
         if let To::Begin = self.to {
             return Ok(());
         }
@@ -142,6 +134,16 @@ impl Resource for Reread {
             ));
             std::thread::sleep(PAUSE);
         }
+    }
+}
+
+fn detail(web: &WebPhp) -> String {
+    match (web.kind(), web.caution()) {
+        (Kind::Fpm, _) => {
+            format!("{web}: a page drops it from the cache; requests go on undisturbed")
+        }
+        (_, Some(caution)) => format!("{web}: reloaded; {caution}"),
+        (_, None) => format!("{web}: reloaded gracefully, after the requests that it is serving"),
     }
 }
 

@@ -6,6 +6,7 @@
 //! Which of them serves a given site is a guess, from the PHP version in the path
 //! of php-fpm's configuration file, and with php-fpm before the web server.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -27,7 +28,8 @@ pub const LONGEST_REQUEST: Duration = Duration::from_secs(10);
 /// A process that runs PHP for the web: the parent, which reads the ini files.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct WebPhp {
-    /// Its service, if the init system knows it.
+    /// The service whose reload makes it read its files again, if the init system knows it: its
+    /// own, or that of the web server that started it.
     unit: Option<String>,
     kind: Kind,
     process: ProcessId,
@@ -39,6 +41,8 @@ pub enum Kind {
     Apache,
     /// php-cgi, which a web server has started.
     Cgi,
+    /// php-cgi, which Apache's mod_fcgid has started.
+    Fcgid,
     /// LiteSpeed's PHP, which its web server has started.
     Lsphp,
 }
@@ -48,7 +52,7 @@ impl fmt::Display for WebPhp {
         let name = match self.kind {
             Kind::Fpm => "php-fpm",
             Kind::Apache => "Apache",
-            Kind::Cgi => "php-cgi",
+            Kind::Cgi | Kind::Fcgid => "php-cgi",
             Kind::Lsphp => "lsphp",
         };
         match &self.unit {
@@ -136,8 +140,16 @@ fn find(host: &Host, processes: &[Process]) -> Result<Vec<(WebPhp, Version)>> {
             None if is_apache_with_php(host, platform, process) => (Kind::Apache, Version::Own),
             None => of_cgi(host, process)?,
         };
+        let server = server(host, process);
+        let (unit, kind) = match kind {
+            Kind::Cgi | Kind::Lsphp if !host.is_main(process) && server.is_none() => (None, kind),
+            Kind::Cgi if server == Some(platform.family.web.apache_program) => {
+                (host.unit_of(process.pid), Kind::Fcgid)
+            }
+            _ => (host.unit_of(process.pid), kind),
+        };
         let web = WebPhp {
-            unit: unit(host, process, kind),
+            unit,
             kind,
             process: process.id(),
         };
@@ -146,15 +158,11 @@ fn find(host: &Host, processes: &[Process]) -> Result<Vec<(WebPhp, Version)>> {
     Ok(found.collect())
 }
 
-/// The service whose reload makes this process read its files again: its own, or that of
-/// the web server that started it. Users start php-cgi too, as in a job.
-fn unit(host: &Host, process: &Process, kind: Kind) -> Option<String> {
-    if matches!(kind, Kind::Cgi | Kind::Lsphp) && !host.is_main(process) {
-        let above = |it: &Process| host.process(it.parent);
-        let mut line = std::iter::successors(above(process), above).take(8);
-        line.find(|it| listeners::program(host, it).is_some())?;
-    }
-    host.unit_of(process.pid)
+/// The program of the web server that started it. Users start php-cgi too, as in a job.
+fn server(host: &Host, process: &Process) -> Option<&'static str> {
+    let above = |it: &Process| host.process(it.parent);
+    let mut line = std::iter::successors(above(process), above).take(8);
+    line.find_map(|it| listeners::program(host, &it))
 }
 
 /// The configuration file of php-fpm, if the process is its master.
@@ -198,6 +206,29 @@ fn is_apache_with_php(host: &Host, platform: &Platform, process: &Process) -> bo
     is_apache(process) && !is_child() && host.has_loaded(process.pid, "libphp")
 }
 
+/// Makes them reread their ini files without interrupting running requests, as far as that
+/// can be had. A service of which several are part is reloaded once.
+pub fn reload<'a>(
+    host: &Host,
+    all: impl IntoIterator<Item = &'a WebPhp>,
+    watch: &dyn Fn(&str),
+) -> Result<()> {
+    let mut units = BTreeSet::new();
+    for web in all {
+        let by_unit = web.unit.as_ref().filter(|_| web.kind != Kind::Fpm);
+        if by_unit.is_none_or(|it| units.insert(it)) {
+            watch(&format!("reloading {web}"));
+            web.reload(host)?;
+        }
+    }
+    Ok(())
+}
+
+/// What reloading them does to pages, each once.
+pub fn cautions<'a>(all: impl IntoIterator<Item = &'a WebPhp>) -> BTreeSet<String> {
+    all.into_iter().filter_map(WebPhp::caution).collect()
+}
+
 impl WebPhp {
     pub fn kind(&self) -> Kind {
         self.kind
@@ -221,14 +252,30 @@ impl WebPhp {
         host.files_of(self.pid()).iter().any(is_removed)
     }
 
-    /// Makes it reread its ini files without interrupting running requests.
-    pub fn reload(&self, host: &Host) -> Result<()> {
+    /// What a reload does to pages.
+    pub fn caution(&self) -> Option<String> {
+        match self.kind {
+            Kind::Fpm => Some(format!(
+                "running requests end first, for up to {} s, while new ones wait",
+                LONGEST_REQUEST.as_secs()
+            )),
+            // Measured: one of 20 reloads cut a page of 3 s off.
+            Kind::Fcgid => {
+                Some("mod_fcgid may end running requests: pages may fail for a moment".into())
+            }
+            Kind::Apache | Kind::Cgi | Kind::Lsphp => None,
+        }
+    }
+
+    fn reload(&self, host: &Host) -> Result<()> {
         match (&self.unit, self.kind) {
             (_, Kind::Fpm) => self.reload_fpm(host),
             (Some(unit), _) => host.service(Action::Reload, unit),
             (None, Kind::Apache) => host.signal(self.process, Signal::USR1),
             // Its web server starts another one.
-            (None, Kind::Cgi | Kind::Lsphp) => host.signal(self.process, Signal::TERM),
+            (None, Kind::Cgi | Kind::Fcgid | Kind::Lsphp) => {
+                host.signal(self.process, Signal::TERM)
+            }
         }
     }
 
@@ -252,11 +299,6 @@ impl WebPhp {
         host.signal(self.process, Signal::USR2)?;
         drop(held);
         Ok(())
-    }
-
-    /// Whether new requests wait while it reloads.
-    pub fn makes_requests_wait(&self) -> bool {
-        self.kind == Kind::Fpm
     }
 
     /// Advice on how to restart it.
