@@ -15,9 +15,6 @@ final class WP_Gears_Store {
 	const FAILED = 1;
 	const OVER   = 2;
 
-	/** Whose a retry is that an administrator has asked for in WordPress, until a host takes it. See admin/jobs.php. */
-	const ASKED = 'site';
-
 	/** How long the table remembers that a job is over, in milliseconds. */
 	const REMEMBERED = 30 * 86400 * 1000;
 
@@ -89,8 +86,8 @@ final class WP_Gears_Store {
 		foreach ( $order['gone'] as $id ) {
 			$sql = $wpdb->prepare( "UPDATE $table SET state = %d, holder = %s, held_until = %d, size = 0, body = '' WHERE id = %s", self::OVER, $order['host'], $order['now'], $id );
 			if ( $order['look'] ) {
-				// It may be that this host has only lost it to another one.
-				$sql .= $wpdb->prepare( ' AND (state != %d OR holder IN (%s, %s))', self::WAITS, $order['host'], self::ASKED );
+				// It may be that this host has only lost it to another one, or to an administrator who retries it in WordPress.
+				$sql .= $wpdb->prepare( ' AND (state != %d OR holder = %s)', self::WAITS, $order['host'] );
 			}
 			if ( false !== $wpdb->query( $sql ) ) {
 				$answer['gone'][] = $id;
@@ -132,11 +129,25 @@ final class WP_Gears_Store {
 		if ( false === $done || false === $wpdb->query( $wpdb->prepare( $update, $job['state'], $job['due'], $job['until'], $job['size'], $body, $job['id'], $order['host'], self::WAITS ) ) ) {
 			return null;
 		}
+		if ( $job['asked'] ) {
+			self::retry( $table, $order, $job['id'], $job['size'], $job['until'] );
+		}
 		$row = self::row( $table, $job['id'] );
 		if ( ! $row ) {
 			return null; // It was too large, or the database says less than it should.
 		}
-		return self::FAILED === (int) $row->state || self::WAITS === (int) $row->state && $row->holder === $order['host'];
+		$state = (int) $row->state;
+		return self::FAILED === $state && self::FAILED === $job['state'] || self::WAITS === $state && $row->holder === $order['host'];
+	}
+
+	/**
+	 * Makes a failed job this host's retry. Of all who retry or delete it, here, on other hosts and in WordPress
+	 * (admin/jobs.php), one changes the row. With each attempt the job grows, so it is the one that the administrator saw.
+	 */
+	private static function retry( $table, array $order, $id, $size, $until ) {
+		global $wpdb;
+		$sql = "UPDATE $table SET state = %d, due = %d, holder = %s, held_until = %d WHERE id = %s AND state = %d AND size = %d";
+		$wpdb->query( $wpdb->prepare( $sql, self::WAITS, $order['now'], $order['host'], $until, $id, self::FAILED, $size ) );
 	}
 
 	private static function row( $table, $id ) {
@@ -148,7 +159,10 @@ final class WP_Gears_Store {
 	private static function claim( $table, array $order ) {
 		global $wpdb;
 		$claim = $order['claim'];
-		$sql   = "UPDATE $table SET held_until = %d WHERE id = %s AND holder = %s AND state = %d";
+		if ( $claim['asked'] ) {
+			self::retry( $table, $order, $claim['id'], $claim['asked'], $claim['until'] );
+		}
+		$sql = "UPDATE $table SET held_until = %d WHERE id = %s AND holder = %s AND state = %d";
 		$wpdb->query( $wpdb->prepare( $sql, $claim['until'], $claim['id'], $order['host'], self::WAITS ) );
 		$row = self::row( $table, $claim['id'] );
 		// If it is not there, it may have been lost with the database: better twice than never.

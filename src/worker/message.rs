@@ -99,6 +99,9 @@ pub struct StoreOrder {
 pub struct StoreClaim {
     pub id: String,
     pub until: u64,
+    /// If an administrator of this host wants the failed job to run again, its size: nobody
+    /// may have been faster. Otherwise 0.
+    pub asked: u64,
 }
 
 #[derive(Serialize, Debug)]
@@ -110,6 +113,8 @@ pub struct StoredJob {
     /// Until then it is this host's.
     pub until: u64,
     pub size: usize,
+    /// It waits because an administrator of this host wants the failed job to run again.
+    pub asked: bool,
 }
 
 #[derive(Serialize, Debug)]

@@ -164,7 +164,7 @@ impl<'a> Worker<'a> {
         while let Some(signal) = signals.next() {
             match signal {
                 Signal::SIGTERM | Signal::SIGINT => self.begin_stop(),
-                Signal::SIGUSR1 => self.look_at = Instant::now(),
+                Signal::SIGUSR1 => self.look_now(),
                 Signal::SIGUSR2 => self.leaves = true,
                 _ => {}
             }

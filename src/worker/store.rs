@@ -16,12 +16,14 @@ use serde::{Deserialize, Serialize};
 use crate::base::clock;
 use crate::worker::plain;
 
+mod folder_of_table;
 mod ledger;
 mod waiting;
 
-pub use ledger::{Batch, Kept, Ledger, MARKS, Schedule, has_table, why_not_shared};
+pub use folder_of_table::{MARKS, Schedule, has_table, why_not_shared};
+pub use ledger::{Batch, Kept, Ledger};
 pub use waiting::{Claim, MAX_LIMITED};
-use waiting::{Name, due};
+use waiting::{Name, due, is_named};
 
 /// The maximum number of failed jobs of a site, and of their bytes. Beyond these, the
 /// oldest are dropped.
@@ -298,8 +300,28 @@ impl JobStore {
         Ok(JobRecord { id, ..record })
     }
 
+    /// The record of a failed job.
+    pub fn failed(&self, id: &str) -> io::Result<JobRecord> {
+        self.record(&self.failed, &file_name(id)?, &mut 0)
+    }
+
     pub fn read(&self, id: &str) -> io::Result<(JobRecord, Vec<u8>)> {
         read(&plain::open_in(&self.failed, &file_name(id)?)?)
+    }
+
+    /// Reads a failed job, and holds it until the file is closed; `None` if somebody else
+    /// does.
+    pub fn hold(&self, id: &str) -> io::Result<Option<(File, JobRecord, Vec<u8>)>> {
+        let name = file_name(id)?;
+        let file = plain::open_in(&self.failed, &name)?;
+        if file.try_lock().is_err() {
+            return Ok(None);
+        }
+        if !is_named(&self.failed, &file, &name)? {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let (record, payload) = read(&file)?;
+        Ok(Some((file, record, payload)))
     }
 
     pub fn forget(&self, id: &str) -> io::Result<()> {

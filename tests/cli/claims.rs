@@ -101,14 +101,14 @@ fn a_failed_job_does_not_say_where_root_connects() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let server = listener.local_addr().unwrap().to_string();
-    state.put("failed/a/1-a.job", &job("1-a", &server));
-    let output = state.run(&["failed", "retry", "1-a"]);
+    state.put("failed/a/1-refused.job", &job("1-refused", &server));
+    let output = state.run(&["failed", "retry", "1-refused"]);
     assert!(listener.accept().is_err(), "root connected");
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output).contains("--servers"), "{}", text(&output));
     // To a server that root names, even if the record names another.
-    state.put("failed/a/1-a.job", &job("1-a", "127.0.0.1:9"));
-    let mut retry = state.command(&["failed", "retry", "1-a", "--servers", &server]);
+    state.put("failed/a/1-refused.job", &job("1-refused", "127.0.0.1:9"));
+    let mut retry = state.command(&["failed", "retry", "1-refused", "--servers", &server]);
     let mut retry = retry.spawn().unwrap();
     let start = Instant::now();
     while listener.accept().is_err() {

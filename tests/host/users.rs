@@ -116,14 +116,15 @@ fn what_a_site_says_of_itself_decides_nothing_for_root() {
 
     phase("her failed job names another server");
     let record = serde_json::json!({
-        "id": "1-a", "name": "shop", "site": OTHER, "server": "127.0.0.1:7777",
+        "id": "1-refused", "name": "shop", "site": OTHER, "server": "127.0.0.1:7777",
         "function": "f", "unique": "", "handle": "H:1", "hook": "h", "blog": null, "size": 2,
         "whole": true, "taken": 1, "tries": [],
     });
     as_anna(&format!(
-        "printf '%s\\n{{}}' '{record}' >/var/lib/wp-gears/failed/shop/1-a.job"
+        "printf '%s\\n{{}}' '{record}' >/var/lib/wp-gears/failed/shop/1-refused.job"
     ));
-    host.run(&["wp-gears", "failed", "retry", "1-a"]).exits(0);
+    host.run(&["wp-gears", "failed", "retry", "1-refused"])
+        .exits(0);
 
     phase("a reload begins with an empty cache");
     as_anna("cd /var/lib/wp-gears/cache/shop/*; touch planted.bin");

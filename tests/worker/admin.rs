@@ -23,7 +23,7 @@ add_action( 't_import', function ( $args ) {
 } );
 "#;
 
-fn site(name: &str, network: bool) -> Site {
+pub fn site(name: &str, network: bool) -> Site {
     let config = format!(
         "define( 'WP_GEARS_STATE', '{}' ); define( 'WP_HTTP_BLOCK_EXTERNAL', true );",
         lab().dir.join("state").display()

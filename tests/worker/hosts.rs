@@ -21,26 +21,26 @@ add_action( 't_dies', function ( $args ) {
 "#;
 
 /// A worker host: its folder is all that it has of its own.
-struct Host<'a> {
-    site: &'a Site,
-    state: PathBuf,
+pub struct Host<'a> {
+    pub site: &'a Site,
+    pub state: PathBuf,
 }
 
 impl<'a> Host<'a> {
-    fn new(site: &'a Site, name: &str) -> Host<'a> {
+    pub fn new(site: &'a Site, name: &str) -> Host<'a> {
         let state = lab().dir.join(format!("{}-{name}", site.name));
         fs::create_dir_all(&state).unwrap();
         lab().give_away(&state);
         Host { site, state }
     }
 
-    fn work(&self, options: &[&str]) -> Worker {
+    pub fn work(&self, options: &[&str]) -> Worker {
         let state = self.state.to_str().unwrap();
         let all = [&["--state", state, "--retry-grace", "2"], options].concat();
         self.site.worker(&all)
     }
 
-    fn failed(&self) -> Vec<Value> {
+    pub fn failed(&self) -> Vec<Value> {
         if !self.state.join("failed").join(&self.site.name).exists() {
             return Vec::new(); // No worker has run yet.
         }
@@ -51,7 +51,7 @@ impl<'a> Host<'a> {
         document["failed"].as_array().unwrap().clone()
     }
 
-    fn kept(&self) -> usize {
+    pub fn kept(&self) -> usize {
         self.failed()
             .iter()
             .filter(|it| it["due"].is_null())

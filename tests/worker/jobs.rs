@@ -275,9 +275,7 @@ add_action( 't_mended', function () { if ( ! file_exists( WP_CONTENT_DIR . '/upl
         .find(|f| f["job"]["hook"] == "t_mended")
         .unwrap()["job"]["id"]
         .clone();
-    let server = site.gearmand.server.to_string();
-    let retry = ["failed", "retry", id.as_str().unwrap(), "--servers"];
-    site.wp_gears(&[&retry[..], &[&server]].concat());
+    site.wp_gears(&["failed", "retry", id.as_str().unwrap()]);
     site.wait_for_out(20, 101);
     sleep(200);
     assert_eq!(

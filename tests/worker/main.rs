@@ -31,6 +31,7 @@ mod plugins;
 mod prometheus;
 mod real_plugins;
 mod request;
+mod retried;
 mod reuse;
 mod rules;
 mod scale;

@@ -133,13 +133,23 @@ fn a_flood_of_forged_jobs_displaces_no_failed_job() {
         shown.contains("[\"shown to the administrator\"]"),
         "{shown}"
     );
-    // It is queued again as it was, sealed.
-    site.wp_gears(&["failed", "retry", id, "--servers", &server]);
+    // It runs again as it was, sealed.
+    site.wp_gears(&["failed", "retry", id]);
     wait_for(20, "its next failure", || {
-        site.failed()
-            .iter()
-            .any(|it| it["job"]["hook"] == "t_throw" && it["job"]["id"] != id)
+        let failed = site.failed();
+        let job = failed.iter().find(|it| it["job"]["id"] == id);
+        let tries = job.and_then(|it| it["job"]["tries"].as_array());
+        tries.is_some_and(|tries| tries.len() == 2)
     });
+    // A refused one is asked for again, and is none of the site's still.
+    let refused = failed.iter().find(|it| it["job"]["refused"] == true);
+    let id = refused.unwrap()["job"]["id"].as_str().unwrap();
+    site.wp_gears(&["failed", "retry", id, "--servers", &server]);
+    wait_for(20, "its next refusal", || {
+        site.log().matches(" refused: ").count() == 131
+            && site.failed().iter().all(|it| it["job"]["id"] != id)
+    });
+    assert!(site.out().is_empty());
     worker.stop();
 }
 

@@ -1,18 +1,21 @@
 //! Retries and deletes failed jobs.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
 
+use crate::base::clock::now_ms;
 use crate::base::problem::Problem;
 use crate::cli::common::{DONE, FAILED};
 use crate::cli::failed::{Filter, Kept, Opened, Which, find};
 use crate::gearman::binary::Client;
 use crate::gearman::server::Server;
 use crate::report::Ui;
-use crate::worker::store::JobRecord;
-use crate::worker::{crew_status, function_of, is_function};
+use crate::worker::store::{JobRecord, REFUSED};
+use crate::worker::{crew_status, function_of, heartbeat, is_function};
 
 /// What happened to each chosen job: in text, and as a key of the document.
 struct Done {
@@ -46,10 +49,21 @@ pub(super) fn retry(
     let mut retry = Retry {
         named: servers,
         open: BTreeMap::new(),
+        on_disk: BTreeSet::new(),
     };
-    each(ui, stores, which, filter, &RETRIED, |opened, chosen| {
+    let code = each(ui, stores, which, filter, &RETRIED, |opened, chosen| {
         retry.one(opened, chosen)
-    })
+    })?;
+    let of_them = |opened: &&Opened| retry.on_disk.contains(&opened.site.name);
+    let notes = stores.iter().filter(of_them).filter_map(|opened| {
+        let workers = heartbeat::read(&opened.paths.run).unwrap_or_default();
+        let name = &opened.site.name;
+        (heartbeat::count(&workers) == 0).then(|| {
+            format!("{name}: no worker of it runs on this host; the jobs wait until one does")
+        })
+    });
+    ui.notes(&notes.collect::<Vec<_>>());
+    Ok(code)
 }
 
 pub(super) fn forget(ui: Ui, stores: &[Opened], which: &Which, filter: &Filter) -> Result<u8> {
@@ -113,8 +127,7 @@ fn each(
     }
     let sites: BTreeSet<usize> = chosen.iter().map(|chosen| chosen.site).collect();
     for site in sites {
-        // What it publishes of the site's jobs is no longer true.
-        crew_status::wake(&stores[site].paths.run);
+        wake(&stores[site].paths.run);
     }
     if chosen.is_empty() {
         ui.line("No failed jobs.");
@@ -125,6 +138,25 @@ fn each(
     Ok(code)
 }
 
+/// Has the workers look at the jobs on disk. What the crew publishes of them is no longer
+/// true, either.
+fn wake(run: &Path) {
+    crew_status::wake(run);
+    for seen in heartbeat::read(run).unwrap_or_default() {
+        heartbeat::wake(&seen);
+    }
+}
+
+/// Of several who retry or delete a job at the same time, one finds its file.
+fn failure(what: String, error: &io::Error) -> Problem {
+    match error.kind() {
+        io::ErrorKind::NotFound => {
+            Problem::new(what, "somebody else has just retried or deleted it")
+        }
+        _ => Problem::new(what, error),
+    }
+}
+
 fn forget_one(opened: &Opened, chosen: &Chosen) -> Result<()> {
     let id = &chosen.id;
     let what = || format!("delete job {id}");
@@ -132,7 +164,7 @@ fn forget_one(opened: &Opened, chosen: &Chosen) -> Result<()> {
         false => opened.store.forget(id).map(|()| true),
         true => opened.store.forget_waiting(id),
     };
-    match done.map_err(|e| Problem::new(what(), e))? {
+    match done.map_err(|e| failure(what(), &e))? {
         true => Ok(()),
         false => Err(Problem::new(what(), "a worker is running it")
             .help("wait for its end, or run 'wp-gears pause --wait' first")
@@ -145,10 +177,11 @@ struct Retry<'a> {
     /// Connections to the servers so far, or why there is none: a silent one is waited
     /// for once.
     open: BTreeMap<String, Result<Client, String>>,
+    /// The sites whose jobs wait on disk now.
+    on_disk: BTreeSet<String>,
 }
 
 impl Retry<'_> {
-    /// Submits the job under the site's current function, then deletes its file.
     fn one(&mut self, opened: &Opened, chosen: &Chosen) -> Result<()> {
         let id = &chosen.id;
         let what = || format!("queue job {id} again");
@@ -157,10 +190,28 @@ impl Retry<'_> {
                 .help("once its last attempt fails, it can be retried")
                 .into());
         }
-        let (stored, payload) = opened.store.read(id).map_err(|e| Problem::new(what(), e))?;
+        let stored = opened.store.failed(id).map_err(|e| failure(what(), &e))?;
         if !stored.whole {
             return Err(Problem::new(what(), "its payload was too large to store").into());
         }
+        if stored.refused || id.ends_with(REFUSED) {
+            return self.submit_one(opened, id);
+        }
+        // Other hosts, and administrators in WordPress, may retry it as well: before its
+        // workers run it, they ask the site's database.
+        let retried = opened.store.retry(id, now_ms());
+        retried.map_err(|e| failure(what(), &e))?;
+        self.on_disk.insert(opened.site.name.clone());
+        Ok(())
+    }
+
+    /// A refused job has to be accepted first: submits it under the site's current
+    /// function, then deletes its file.
+    fn submit_one(&mut self, opened: &Opened, id: &str) -> Result<()> {
+        let what = || format!("queue job {id} again");
+        let held = opened.store.hold(id).map_err(|e| failure(what(), &e))?;
+        let (_held, stored, payload) =
+            held.ok_or_else(|| Problem::new(what(), "another command is doing that"))?;
         let server = server(opened, &stored, self.named).ok_or_else(|| {
             Problem::new(
                 what(),

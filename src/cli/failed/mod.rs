@@ -57,11 +57,12 @@ pub enum Action {
     List,
     /// Show a job in full, including its arguments
     Show { id: String },
-    /// Queue jobs again: by ID, all, or those that --hook, --error and --since match
+    /// Have the workers run jobs again: by ID, all, or those that --hook, --error and
+    /// --since match
     Retry {
         #[command(flatten)]
         which: Which,
-        /// Job servers to queue them at [default: those of the site's workers]
+        /// Job servers to queue refused jobs at [default: those of the site's workers]
         #[arg(
             long,
             value_name = "HOST:PORT",

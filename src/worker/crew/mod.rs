@@ -143,6 +143,9 @@ impl<'a> Crew<'a> {
                 Received::SIGUSR1 => {
                     self.members.signal_all(Signal::USR1);
                     self.bulletin.hurry(now);
+                    if self.bell.is_some() {
+                        self.look_at_disk();
+                    }
                     self.look_at = now;
                 }
                 // Without it, its members finish their jobs and exit.
@@ -387,6 +390,13 @@ impl<'a> Crew<'a> {
         let look = Ledger::schedule_of(&self.paths.failed).map(|it| it.next);
         let next = due.into_iter().chain(look).min()?;
         Some(Duration::from_millis(next.saturating_sub(now)))
+    }
+
+    /// What its members do when they are woken, while it has none.
+    fn look_at_disk(&self) {
+        let ledger = Ledger::open(&self.paths.failed, self.args.retry_grace * 1000);
+        // If that fails, a member will say why.
+        let _ = ledger.and_then(|ledger| ledger.look_if_behind());
     }
 
     fn recall(&self) -> Option<SiteMemory> {

@@ -39,6 +39,12 @@ impl Worker<'_> {
         };
     }
 
+    /// Somebody has changed something.
+    pub(super) fn look_now(&mut self) {
+        self.look_at = Instant::now();
+        self.shared.look_at_disk();
+    }
+
     /// Whether it uses the job servers, and what waits here, when it has no job.
     pub(super) fn serves(&self) -> bool {
         let knows = self.runtime.site.function.is_some() && self.rest.is_none();

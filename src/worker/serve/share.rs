@@ -43,8 +43,8 @@ pub(super) struct Shared {
 enum Purpose {
     /// What became of the job is being stored.
     Result,
-    /// May the job run here?
-    Claim { due: u64 },
+    /// May the job run here? `asked`: as an administrator of this host wants.
+    Claim { due: u64, asked: bool },
     /// The lock makes this worker the only one of the host that looks.
     Look { _lock: File },
 }
@@ -130,11 +130,17 @@ impl Shared {
 
     /// An administrator has retried or deleted jobs in the table (`templates/admin`).
     pub fn look_now(&mut self) {
-        if let Some(ledger) = &self.ledger
-            && let Some(was) = ledger.schedule()
-        {
-            let next = now_ms();
-            ledger.set_schedule(Schedule { next, ..was });
+        if let Some(ledger) = &self.ledger {
+            ledger.look_now();
+        }
+        self.at = 0;
+    }
+
+    /// One has perhaps retried or deleted jobs on disk.
+    pub fn look_at_disk(&mut self) {
+        if let Some(ledger) = &self.ledger {
+            // If the folder cannot be read, it looks when it would have.
+            let _ = ledger.look_if_behind();
         }
         self.at = 0;
     }
@@ -194,16 +200,16 @@ impl Worker<'_> {
         let Some(ledger) = self.shared.ledger.as_ref().filter(|_| !job.is_claimed) else {
             return true;
         };
-        if !ledger.has(&job.record.id) {
-            return true;
-        }
         let now = now_ms();
         let limit = job.time_limit(self.settings);
         let limit = limit.map_or(UNLIMITED, |limit| limit.after);
         let until = now + limit.as_millis() as u64;
-        let batch = ledger.claim(&job.record.id, now, until);
+        let Some(batch) = ledger.claim(&job.record.id, claim, now, until) else {
+            return true;
+        };
+        let asked = batch.order.claim.as_ref().is_some_and(|it| it.asked > 0);
         let due = claim.due();
-        self.shared.begin(Purpose::Claim { due }, batch);
+        self.shared.begin(Purpose::Claim { due, asked }, batch);
         false
     }
 
@@ -295,7 +301,7 @@ impl Worker<'_> {
         let mut has_more = call.batch.has_more;
         match ledger.settle(call.batch, &answer) {
             Ok((taken, dropped)) => {
-                // What is retried there has to be dropped here before it can be taken.
+                // What was dropped may be nobody's, and can be taken now.
                 has_more |= dropped > 0;
                 if taken > 0 {
                     self.log.line(&format!(
@@ -316,7 +322,7 @@ impl Worker<'_> {
                 }
                 self.advance(JobEvent::Stored, now);
             }
-            Purpose::Claim { due } => self.hear_of_claim(&answer, due, now),
+            Purpose::Claim { due, asked } => self.hear_of_claim(&answer, due, asked, now),
             Purpose::Look { .. } if failed => self.shared.put_off(),
             Purpose::Look { .. } => {
                 let ms = now_ms();
@@ -347,11 +353,12 @@ impl Worker<'_> {
         }
     }
 
-    fn hear_of_claim(&mut self, answer: &StoreAnswer, due: u64, now: Instant) {
+    fn hear_of_claim(&mut self, answer: &StoreAnswer, due: u64, asked: bool, now: Instant) {
         let Some(job) = &mut self.job else { return };
-        // Without the database, it is this host's until it is late.
+        // Without the database, it is this host's until it is late. But a failed job is
+        // everybody's.
         let is_own = match answer.away {
-            true => now_ms() < due + self.shared.grace,
+            true => !asked && now_ms() < due + self.shared.grace,
             false => answer.claimed || !answer.error.is_empty(),
         };
         if is_own {
@@ -374,6 +381,8 @@ impl Worker<'_> {
                 "job handle={handle} is another host's by now, or over"
             ));
             let _ = ledger.drop_local(&id);
+            // It may be nobody's, and wait for a host to take it.
+            self.shared.look_now();
         }
         if answer.away {
             self.retries.look_after(now_ms() + 10_000);

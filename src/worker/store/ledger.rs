@@ -17,10 +17,13 @@ use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, fsync, openat, unlinkat};
 
-use crate::host::this_name;
+use crate::base::clock::now_ms;
 use crate::worker::message::{StoreAnswer, StoreClaim, StoreOrder, StoredJob, TakenJob, unhex};
 use crate::worker::plain;
-use crate::worker::store::waiting::Name;
+use crate::worker::store::folder_of_table::{
+    LOOK, MADE, MARKS, Schedule, WHY, host, lock_file, schedule,
+};
+use crate::worker::store::waiting::{Claim, Name};
 use crate::worker::store::{
     JobRecord, JobStore, MAX_KEPT, REFUSED, all_names, file_name, folder, header, id_of, names,
     write_file,
@@ -32,14 +35,7 @@ const MAX_SHARED: usize = 4 << 20;
 const BATCH: usize = 4 << 20;
 const MOST: usize = 100;
 
-/// Says which jobs the table has, and is of no use without them.
-pub const MARKS: &str = "table";
 const FAILED: &str = "failed";
-const HOST: &str = "host";
-const LOOK: &str = "look";
-const WHY: &str = "why";
-const LOCK: &str = "lock";
-const MADE: &str = "made";
 
 pub struct Ledger {
     store: JobStore,
@@ -71,14 +67,6 @@ pub struct Batch {
     /// The job goes on being marked until its file is gone.
     is_of_job: bool,
     _locks: Vec<File>,
-}
-
-/// When the table was looked at, and when that has to be done next, in milliseconds
-/// since 1970.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Schedule {
-    pub last: u64,
-    pub next: u64,
 }
 
 impl Kept {
@@ -125,6 +113,26 @@ impl Ledger {
         let _ = write_file(&self.marks, LOOK, |file| file.write_all(text.as_bytes()));
     }
 
+    /// Has the table looked at now.
+    pub fn look_now(&self) {
+        if let Some(was) = self.schedule() {
+            let next = now_ms();
+            self.set_schedule(Schedule { next, ..was });
+        }
+    }
+
+    /// Does that if an administrator has deleted jobs that it still has.
+    pub fn look_if_behind(&self) -> io::Result<()> {
+        let marks = self.marks()?;
+        // A job goes from one folder to the other when it is retried.
+        let (first, second) = (self.on_disk()?, self.on_disk()?);
+        let is_gone = |id: &String| !first.contains_key(id) && !second.contains_key(id);
+        if marks.keys().any(is_gone) {
+            self.look_now();
+        }
+        Ok(())
+    }
+
     /// Held by the worker that looks for all of this host.
     pub fn lock(&self) -> Option<File> {
         let file = lock_file(&self.marks).ok()?;
@@ -153,18 +161,24 @@ impl Ledger {
         self.marks().is_ok_and(|marks| marks.contains_key(id))
     }
 
-    /// Asks for the right to run it until then.
-    pub fn claim(&self, id: &str, now: u64, until: u64) -> Batch {
-        let until = until + self.grace;
-        let id = id.to_string();
-        let claim = Some(StoreClaim { id, until });
-        Batch {
+    /// Asks for the right to run a job that is due until then; `None` if only this host
+    /// knows the job.
+    pub fn claim(&self, id: &str, claim: &Claim, now: u64, until: u64) -> Option<Batch> {
+        let marks = self.marks().ok()?;
+        let is_asked = has_failed(marks.get(id)?);
+        let size = claim.size().ok().filter(|_| is_asked);
+        let claim = StoreClaim {
+            id: id.to_string(),
+            until: until + self.grace,
+            asked: size.unwrap_or(0),
+        };
+        Some(Batch {
             order: StoreOrder {
-                claim,
+                claim: Some(claim),
                 ..self.order(now)
             },
             ..Batch::default()
-        }
+        })
     }
 
     /// What the table has to be told about a job that ran; `None` if nothing.
@@ -193,11 +207,11 @@ impl Ledger {
         if !self.has(&record.id) {
             self.mark("", &record.id)?;
         }
-        self.add(&mut batch, &record.id, kept, &text);
+        self.add(&mut batch, &record.id, kept, false, &text);
         Ok(Some(batch))
     }
 
-    fn add(&self, batch: &mut Batch, id: &str, kept: Kept, text: &[u8]) {
+    fn add(&self, batch: &mut Batch, id: &str, kept: Kept, asked: bool, text: &[u8]) {
         let due = match kept {
             Kept::Waiting { due } => due,
             Kept::Nothing | Kept::Failed => 0,
@@ -209,6 +223,7 @@ impl Ledger {
             due,
             until: due + self.grace,
             size: text.len(),
+            asked,
         });
     }
 
@@ -261,7 +276,8 @@ impl Ledger {
             if !marks.contains_key(id) {
                 self.mark("", id)?;
             }
-            self.add(&mut batch, id, *kept, &text);
+            let asked = *kept != Kept::Failed && marks.get(id).is_some_and(|it| has_failed(it));
+            self.add(&mut batch, id, *kept, asked, &text);
             batch._locks.push(file);
         }
         batch.order.look = true;
@@ -270,7 +286,7 @@ impl Ledger {
     }
 
     /// Does what the answer to an order says. Returns how many retries are this host's now,
-    /// and how many failed jobs are gone from here.
+    /// and how many jobs are gone from here.
     pub fn settle(&mut self, batch: Batch, answer: &StoreAnswer) -> io::Result<(usize, usize)> {
         let told: BTreeSet<&String> = answer.put.iter().collect();
         for job in &batch.order.put {
@@ -312,17 +328,14 @@ impl Ledger {
     fn take(&self, job: &TakenJob) -> io::Result<bool> {
         let damaged = || io::Error::from(io::ErrorKind::InvalidData);
         let body = unhex(&job.body).ok_or_else(damaged)?;
-        let mut from = BufReader::new(body.as_slice());
-        let mut record = header(&mut from, &mut 0)?;
-        let mut payload = Vec::new();
-        from.read_to_end(&mut payload)?;
-        file_name(&job.id)?;
-        record.id.clone_from(&job.id);
-        if record.refused || job.id.ends_with(REFUSED) {
+        let record = header(&mut body.as_slice(), &mut 0)?;
+        let name = file_name(&job.id)?;
+        if record.id != job.id || record.refused || job.id.ends_with(REFUSED) {
             return Err(damaged());
         }
+        // As it is there, byte for byte: its size tells whether it is still the same.
         if job.state == 0 {
-            self.store.postpone(&record, &payload, job.due, None)?;
+            self.store.postpone_text(&body, job.due, &job.id)?;
             let kept = Kept::Waiting { due: job.due };
             self.mark_only(&kept.version(), &job.id)?;
             return Ok(true);
@@ -333,14 +346,14 @@ impl Ledger {
             .is_none_or(|oldest| job.id.as_str() < id_of(oldest));
         // The oldest are dropped, everywhere: it is marked, and not there.
         if kept.len() < MAX_KEPT || !is_oldest {
-            self.store.keep(&record, &payload)?;
+            self.store.make_room(body.len() as u64)?;
+            write_file(&self.store.failed, &name, |file| file.write_all(&body))?;
         }
         self.mark_only(FAILED, &job.id)?;
         Ok(false)
     }
 
-    /// It is another host's, or over. Unless it runs here. Returns whether a failed job was
-    /// here.
+    /// It is another host's, or over. Unless it runs here. Returns whether it was here.
     pub fn drop_local(&self, id: &str) -> io::Result<bool> {
         let waiting = names(&self.store.waiting)?;
         let own: Vec<_> = waiting.iter().filter(|name| id_of(name) == id).collect();
@@ -350,11 +363,12 @@ impl Ledger {
             return Ok(false);
         }
         self.unmark(id)?;
+        let mut was_here = false;
         for name in own {
-            let _ = unlinkat(&self.store.waiting, name.as_str(), AtFlags::empty());
+            was_here |= unlinkat(&self.store.waiting, name.as_str(), AtFlags::empty()).is_ok();
         }
         let failed = unlinkat(&self.store.failed, file_name(id)?, AtFlags::empty());
-        Ok(failed.is_ok())
+        Ok(was_here || failed.is_ok())
     }
 
     /// The jobs on disk that the table is to have, by id, with their files.
@@ -424,74 +438,8 @@ impl Ledger {
     }
 }
 
-/// Why the site's database does not take jobs, if it refused some. The worker user's word.
-pub fn why_not_shared(failed: &Path) -> Option<String> {
-    let failed = folder(CWD, failed).ok()?;
-    let table = folder(&failed, MARKS).ok()?;
-    let mut text = String::new();
-    plain::open_in(&table, WHY)
-        .ok()?
-        .take(500)
-        .read_to_string(&mut text)
-        .ok()?;
-    Some(text)
-}
-
-/// Whether this host's workers have seen the table. The worker user's word.
-pub fn has_table(failed: &Path) -> bool {
-    let table = folder(CWD, failed).and_then(|failed| folder(&failed, MARKS));
-    table.is_ok_and(|table| plain::open_in(&table, MADE).is_ok())
-}
-
-fn schedule(marks: &OwnedFd) -> Option<Schedule> {
-    let mut text = String::new();
-    plain::open_in(marks, LOOK)
-        .ok()?
-        .take(64)
-        .read_to_string(&mut text)
-        .ok()?;
-    let (last, next) = text.trim().split_once(' ')?;
-    Some(Schedule {
-        last: last.parse().ok()?,
-        next: next.parse().ok()?,
-    })
-}
-
-fn lock_file(marks: &OwnedFd) -> io::Result<File> {
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    Ok(openat(marks, LOCK, flags, Mode::from(0o600))?.into())
-}
-
-/// Who this host is for the others: its name, and what is random, as names repeat.
-fn host(marks: &OwnedFd) -> io::Result<String> {
-    let read = || {
-        let mut text = String::new();
-        let file = plain::open_in(marks, HOST).ok()?;
-        file.take(64).read_to_string(&mut text).ok()?;
-        (text.len() == 16).then_some(text)
-    };
-    let known = match read() {
-        Some(known) => known,
-        None => {
-            let lock = lock_file(marks)?;
-            // Several workers may begin at once.
-            lock.lock()?;
-            match read() {
-                Some(known) => known,
-                None => {
-                    let mut random = [0; 8];
-                    getrandom::fill(&mut random).map_err(|e| io::Error::other(e.to_string()))?;
-                    let text = format!("{:016x}", u64::from_be_bytes(random));
-                    write_file(marks, HOST, |file| file.write_all(text.as_bytes()))?;
-                    text
-                }
-            }
-        }
-    };
-    let name: String = this_name()
-        .chars()
-        .filter(|c| c.is_ascii_alphanumeric() || "-._".contains(*c))
-        .take(64)
-        .collect();
-    Ok(format!("{name}:{known}"))
+/// Whether the table has the job as a failed one, for all that these versions say.
+fn has_failed(versions: &[String]) -> bool {
+    let is_known = |version: &String| version.is_empty() || version == FAILED;
+    versions.iter().all(is_known)
 }

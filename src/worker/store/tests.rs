@@ -109,6 +109,25 @@ fn a_waiting_job_is_forgotten_unless_it_runs() {
 }
 
 #[test]
+fn of_all_who_retry_or_delete_a_failed_job_one_finds_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = JobStore::open(dir.path()).unwrap();
+    let not_found = |done: io::Result<()>| done.unwrap_err().kind() == io::ErrorKind::NotFound;
+    store.keep(&record("a", 1), b"x").unwrap();
+    store.retry("a", 5).unwrap();
+    assert!(not_found(store.retry("a", 6)) && not_found(store.forget("a")));
+    let (claim, job, payload) = store.claim(5, FREE).unwrap().unwrap();
+    assert_eq!((job, payload), (record("a", 1), b"x".to_vec()));
+    assert_eq!(claim.due(), 5);
+    store.keep(&record("b", 1), b"x").unwrap();
+    let held = store.hold("b").unwrap();
+    assert!(held.is_some() && store.hold("b").unwrap().is_none());
+    store.forget("b").unwrap();
+    drop(held);
+    assert!(not_found(store.hold("b").map(drop)) && not_found(store.retry("b", 5)));
+}
+
+#[test]
 fn one_worker_takes_a_due_job() {
     let dir = tempfile::tempdir().unwrap();
     let (one, two) = (

@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
 
 use rustix::fs::{AtFlags, fstat, fsync, renameat, unlinkat};
 
 use crate::worker::plain;
-use crate::worker::store::{JobRecord, JobStore, MAX_LISTED_BYTES, id_of, names, read, write};
+use crate::worker::store::{
+    JobRecord, JobStore, MAX_LISTED_BYTES, file_name, id_of, names, read, write, write_file,
+};
 
 /// The maximum number of jobs that wait on disk because of a rule. Beyond it, a worker
 /// waits with the job.
@@ -18,13 +21,18 @@ const NEW: char = '+';
 
 /// A job that waits, locked by this process.
 pub struct Claim {
-    _lock: File,
+    lock: File,
     file: String,
 }
 
 impl Claim {
     pub fn due(&self) -> u64 {
         due(&self.file).unwrap_or(0)
+    }
+
+    /// The length of its file.
+    pub fn size(&self) -> io::Result<u64> {
+        Ok(self.lock.metadata()?.len())
     }
 }
 
@@ -58,9 +66,13 @@ impl Name<'_> {
         let new = if record.tries.is_empty() { "+" } else { "" };
         match key {
             Some(key) => format!("{due:013}~{id}~{new}{key}.job"),
-            None => format!("{due:013}~{id}.job"),
+            None => plain_name(due, id),
         }
     }
+}
+
+fn plain_name(due: u64, id: &str) -> String {
+    format!("{due:013}~{id}.job")
 }
 
 /// How many jobs wait for what.
@@ -115,6 +127,12 @@ impl JobStore {
         )
     }
 
+    /// The same for a job that comes from another host, as that one wrote it.
+    pub(super) fn postpone_text(&self, text: &[u8], due: u64, id: &str) -> io::Result<()> {
+        let name = plain_name(due, id);
+        write_file(&self.waiting, &name, |file| file.write_all(text))
+    }
+
     /// The same for a job that is on disk already, and is due.
     pub fn put_back(&self, claim: &Claim, record: &JobRecord, key: &str) -> io::Result<()> {
         let due = Name::parse(&claim.file).map_or(0, |name| name.due);
@@ -129,6 +147,14 @@ impl JobStore {
             fsync(&self.waiting)?;
         }
         Ok(())
+    }
+
+    /// Lets a failed job wait for a retry that is due now. Of all on this host who retry or
+    /// delete it, one succeeds; for the others it is not found.
+    pub fn retry(&self, id: &str, now: u64) -> io::Result<()> {
+        let name = plain_name(now, id);
+        renameat(&self.failed, file_name(id)?, &self.waiting, name)?;
+        Ok(fsync(&self.waiting)?)
     }
 
     /// How many jobs wait.
@@ -207,13 +233,13 @@ impl JobStore {
             };
             // Another worker may have finished it since the folder was read, or given it
             // another name.
-            if file.try_lock().is_err() || !self.is_named(&file, &name)? {
+            if file.try_lock().is_err() || !is_named(&self.waiting, &file, &name)? {
                 continue;
             }
             match read(&file) {
                 Ok((record, payload)) => {
                     let claim = Claim {
-                        _lock: file,
+                        lock: file,
                         file: name,
                     };
                     return Ok(Some((claim, record, payload)));
@@ -230,15 +256,6 @@ impl JobStore {
             }
         }
         Ok(None)
-    }
-
-    /// Whether the folder still has this file under this name.
-    fn is_named(&self, file: &File, name: &str) -> io::Result<bool> {
-        let (open, now) = (fstat(file)?, plain::open_in(&self.waiting, name));
-        Ok(match now {
-            Ok(now) => fstat(now)?.st_ino == open.st_ino && open.st_nlink > 0,
-            Err(_) => false,
-        })
     }
 
     /// Removes a claimed job that needs no more retries, or was postponed again.
@@ -262,6 +279,15 @@ impl JobStore {
         unlinkat(&self.waiting, name.as_str(), AtFlags::empty())?;
         Ok(true)
     }
+}
+
+/// Whether the folder still has this file under this name.
+pub(super) fn is_named(dir: &OwnedFd, file: &File, name: &str) -> io::Result<bool> {
+    let (open, now) = (fstat(file)?, plain::open_in(dir, name));
+    Ok(match now {
+        Ok(now) => fstat(now)?.st_ino == open.st_ino && open.st_nlink > 0,
+        Err(_) => false,
+    })
 }
 
 /// When the job in this file is due.
