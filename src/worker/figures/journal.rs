@@ -156,13 +156,13 @@ impl Log {
     fn of(file: File) -> io::Result<Log> {
         let mut bytes = Vec::new();
         file.take(MAX_SIZE + LONG).read_to_end(&mut bytes)?;
-        let text = String::from_utf8_lossy(&bytes);
-        // A full disk cuts a line off.
-        let attempts = text.lines().skip(1);
+        let mut lines = bytes.split(|byte| *byte == b'\n');
+        let first = lines.next().unwrap_or_default();
         Ok(Log {
-            generation: first_line(&text),
-            attempts: attempts
-                .filter_map(|line| serde_json::from_str(line).ok())
+            generation: first_line(&String::from_utf8_lossy(first)),
+            // A full disk cuts a line off.
+            attempts: lines
+                .filter_map(|line| serde_json::from_slice(line).ok())
                 .collect(),
         })
     }

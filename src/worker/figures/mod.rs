@@ -111,11 +111,8 @@ pub fn read(run: &Path, now: u64) -> io::Result<SiteFigures> {
     // In this order: attempts that are added to the figures in between are in both, and
     // the figures say so.
     let log = journal::Log::read(run)?;
-    let mut stored = Stored::read(run)?;
-    if let Some(log) = log
-        && log.generation > stored.generation
-    {
-        stored.add(&log.attempts, now);
-    }
-    Ok(stored.figures(now))
+    let stored = Stored::read(run)?;
+    let new = log.filter(|log| log.generation > stored.generation);
+    let new = new.map_or(Vec::new(), |log| log.attempts);
+    Ok(stored.figures(&new, now))
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::worker::figures::times::{DAY, HOUR, Ladder, MINUTE, Slots, Timed};
+use crate::worker::figures::times::{DAY, Gathered, HOUR, Ladder, MINUTE, Slots, Timed};
 use crate::worker::figures::{
     Attempt, Ending, Figures, HookFigures, LONGEST_HOOK, MAX_HOOKS, OTHER, SiteFigures,
 };
@@ -91,64 +91,158 @@ impl Stored {
     }
 
     pub fn add(&mut self, attempts: &[Attempt], now: u64) {
-        let mut by_hook: BTreeMap<&str, Vec<&Attempt>> = BTreeMap::new();
-        for attempt in attempts {
-            let hook = attempt.hook.as_deref().unwrap_or(OTHER);
-            by_hook.entry(hook).or_default().push(attempt);
-            self.last_submitted = self.last_submitted.max(attempt.submitted);
-        }
-        for (hook, attempts) in by_hook {
+        self.last_submitted = self.last_submitted.max(last(attempts));
+        for (hook, attempts) in by_hook(attempts) {
             self.hook(hook).add(&attempts, now);
         }
     }
 
     fn hook(&mut self, name: &str) -> &mut Hook {
-        let is_known = self.hooks.contains_key(name);
         let own = self.hooks.keys().filter(|it| *it != OTHER).count();
-        let name = match is_known || own < MAX_HOOKS && name.len() <= LONGEST_HOOK {
-            true => name,
-            false => OTHER,
-        };
+        let name = room(name, self.hooks.contains_key(name), own);
         self.hooks.entry(name.to_owned()).or_default()
     }
 
-    pub fn figures(&self, now: u64) -> SiteFigures {
-        let mut all = Hook::default();
-        self.hooks.values().for_each(|hook| all.merge(hook));
-        let hooks = self.hooks.iter().map(|(hook, figures)| HookFigures {
-            hook: hook.clone(),
-            figures: figures.figures(now),
-        });
-        SiteFigures {
-            all: all.figures(now),
-            hooks: hooks.collect(),
-            last_submitted: self.last_submitted,
+    /// What is known with attempts that are not in here yet.
+    pub fn figures(&self, more: &[Attempt], now: u64) -> SiteFigures {
+        let mut new: BTreeMap<&str, Vec<&Attempt>> = BTreeMap::new();
+        let mut own = self.hooks.keys().filter(|it| *it != OTHER).count();
+        for (hook, attempts) in by_hook(more) {
+            let is_known = self.hooks.contains_key(hook);
+            let name = room(hook, is_known, own);
+            own += usize::from(!is_known && name != OTHER);
+            new.entry(name).or_default().extend(attempts);
         }
+        let none = Hook::default();
+        for name in self.hooks.keys() {
+            new.entry(name).or_default();
+        }
+        let mut all = Summary::default();
+        let hooks = new.into_iter().map(|(name, attempts)| {
+            let known = self.hooks.get(name).unwrap_or(&none);
+            let hook = Summary::of(known, &attempts, now);
+            all.merge(&hook);
+            HookFigures {
+                hook: name.to_owned(),
+                figures: hook.figures(),
+            }
+        });
+        let hooks = hooks.collect();
+        SiteFigures {
+            all: all.figures(),
+            hooks,
+            last_submitted: self.last_submitted.max(last(more)),
+        }
+    }
+}
+
+fn by_hook(attempts: &[Attempt]) -> BTreeMap<&str, Vec<&Attempt>> {
+    let mut by_hook: BTreeMap<&str, Vec<&Attempt>> = BTreeMap::new();
+    for attempt in attempts {
+        let hook = attempt.hook.as_deref().unwrap_or(OTHER);
+        by_hook.entry(hook).or_default().push(attempt);
+    }
+    by_hook
+}
+
+/// When the job was submitted that was submitted last of these.
+fn last(attempts: &[Attempt]) -> Option<u64> {
+    attempts.iter().filter_map(|it| it.submitted).max()
+}
+
+/// Where attempts of a hook count, if so many have figures of their own.
+fn room(name: &str, is_known: bool, own: usize) -> &str {
+    match is_known || own < MAX_HOOKS && name.len() <= LONGEST_HOOK {
+        true => name,
+        false => OTHER,
+    }
+}
+
+/// What a reader is told of a hook, or of all.
+#[derive(Default)]
+struct Summary {
+    /// Its counters and what was since ever.
+    ever: Hook,
+    minute: Gathered,
+    hour: Gathered,
+    day: Gathered,
+}
+
+impl Summary {
+    fn of(known: &Hook, more: &[&Attempt], now: u64) -> Summary {
+        let mut sum = Summary::default();
+        sum.ever.add_counts(known);
+        sum.ever.count(more);
+        for (gathered, slots, period) in [
+            (&mut sum.minute, &known.minute, MINUTE),
+            (&mut sum.hour, &known.hour, HOUR),
+            (&mut sum.day, &known.day, DAY),
+        ] {
+            gathered.add_slots(slots, period, now);
+            for attempt in more {
+                gathered.add(attempt.timed(), period, now);
+            }
+        }
+        sum
+    }
+
+    fn merge(&mut self, other: &Summary) {
+        self.ever.add_counts(&other.ever);
+        self.minute.merge(&other.minute);
+        self.hour.merge(&other.hour);
+        self.day.merge(&other.day);
+    }
+
+    fn figures(self) -> Figures {
+        Figures {
+            submitted: self.ever.submitted,
+            done: self.ever.done,
+            failed: self.ever.failed,
+            retried: self.ever.retried,
+            unstamped: self.ever.unstamped,
+            minute: self.minute.window(),
+            hour: self.hour.window(),
+            day: self.day.window(),
+            wait_ever: self.ever.wait,
+            run_ever: self.ever.run,
+        }
+    }
+}
+
+impl Attempt {
+    fn timed(&self) -> Timed {
+        (self.at, self.wait(), self.ran)
     }
 }
 
 impl Hook {
     fn add(&mut self, attempts: &[&Attempt], now: u64) {
-        for attempt in attempts {
-            self.submitted += u64::from(attempt.first);
-            self.unstamped += u64::from(attempt.first && attempt.submitted.is_none());
-            match attempt.ending {
-                Ending::Done => self.done += 1,
-                Ending::Failed => self.failed += 1,
-                Ending::Retried => self.retried += 1,
-            }
-        }
-        self.wait
-            .add_all(attempts.iter().filter_map(|it| it.wait()));
-        self.run.add_all(attempts.iter().map(|it| it.ran));
-        let timed = attempts.iter().map(|it| (it.at, it.wait(), it.ran));
-        let timed: Vec<Timed> = timed.collect();
+        self.count(attempts);
+        let timed: Vec<Timed> = attempts.iter().map(|it| it.timed()).collect();
         self.minute.add(MINUTE, &timed, now);
         self.hour.add(HOUR, &timed, now);
         self.day.add(DAY, &timed, now);
     }
 
-    fn merge(&mut self, other: &Hook) {
+    /// Everything but the slots.
+    fn count(&mut self, attempts: &[&Attempt]) {
+        let add = |number: &mut u64, is_so| *number = number.saturating_add(u64::from(is_so));
+        for attempt in attempts {
+            add(&mut self.submitted, attempt.first);
+            add(
+                &mut self.unstamped,
+                attempt.first && attempt.submitted.is_none(),
+            );
+            add(&mut self.done, attempt.ending == Ending::Done);
+            add(&mut self.failed, attempt.ending == Ending::Failed);
+            add(&mut self.retried, attempt.ending == Ending::Retried);
+        }
+        self.wait
+            .add_all(attempts.iter().filter_map(|it| it.wait()));
+        self.run.add_all(attempts.iter().map(|it| it.ran));
+    }
+
+    fn add_counts(&mut self, other: &Hook) {
         for (own, more) in [
             (&mut self.submitted, other.submitted),
             (&mut self.done, other.done),
@@ -160,23 +254,5 @@ impl Hook {
         }
         self.wait.merge(&other.wait);
         self.run.merge(&other.run);
-        self.minute.merge(&other.minute);
-        self.hour.merge(&other.hour);
-        self.day.merge(&other.day);
-    }
-
-    fn figures(&self, now: u64) -> Figures {
-        Figures {
-            submitted: self.submitted,
-            done: self.done,
-            failed: self.failed,
-            retried: self.retried,
-            unstamped: self.unstamped,
-            minute: self.minute.window(MINUTE, now),
-            hour: self.hour.window(HOUR, now),
-            day: self.day.window(DAY, now),
-            wait_ever: self.wait.clone(),
-            run_ever: self.run.clone(),
-        }
     }
 }

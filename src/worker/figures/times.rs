@@ -124,28 +124,63 @@ impl<'de> Deserialize<'de> for Times {
 }
 
 impl Times {
-    fn of(all: &[u64]) -> Times {
-        let mut dense = Histogram::with_config(&CONFIG);
-        for ms in all {
-            // What is beyond the last bucket counts there.
-            let _ = dense.increment((*ms).min(LARGEST));
+    fn add_all(&mut self, all: impl Iterator<Item = u64>) {
+        let mut sum = Sum::default();
+        sum.add_times(self);
+        all.for_each(|ms| sum.add(ms));
+        if let Some(dense) = &sum.buckets {
+            self.buckets = SparseHistogram::from(dense);
         }
-        Times {
-            buckets: SparseHistogram::from(&dense),
-            max: all.iter().copied().max().unwrap_or(0),
-        }
+        self.max = sum.max;
+    }
+}
+
+/// Adds up times. What is in many slots is added to one histogram: to merge those of the
+/// slots takes ten times as long.
+#[derive(Default)]
+struct Sum {
+    buckets: Option<Histogram>,
+    max: u64,
+}
+
+impl Sum {
+    fn buckets(&mut self) -> &mut Histogram {
+        self.buckets
+            .get_or_insert_with(|| Histogram::with_config(&CONFIG))
     }
 
-    fn merge(&mut self, other: &Times) {
-        if let Ok(sum) = self.buckets.wrapping_add(&other.buckets) {
-            self.buckets = sum;
+    fn add(&mut self, ms: u64) {
+        // What is beyond the last bucket counts there.
+        let _ = self.buckets().increment(ms.min(LARGEST));
+        self.max = self.max.max(ms);
+    }
+
+    fn add_times(&mut self, times: &Times) {
+        let (index, count) = (times.buckets.index(), times.buckets.count());
+        if !index.is_empty() {
+            let buckets = self.buckets().as_mut_slice();
+            for (at, count) in index.iter().zip(count) {
+                if let Some(bucket) = buckets.get_mut(*at as usize) {
+                    *bucket = bucket.saturating_add(*count);
+                }
+            }
+        }
+        self.max = self.max.max(times.max);
+    }
+
+    fn add_sum(&mut self, other: &Sum) {
+        if let Some(more) = &other.buckets {
+            let own = self.buckets().as_mut_slice().iter_mut();
+            for (bucket, count) in own.zip(more.as_slice()) {
+                *bucket = bucket.saturating_add(*count);
+            }
         }
         self.max = self.max.max(other.max);
     }
 
     fn spread(&self) -> Option<Spread> {
         const WANTED: [f64; 3] = [0.5, 0.95, 0.99];
-        let result = self.buckets.quantiles(&WANTED).ok()??;
+        let result = self.buckets.as_ref()?.quantiles(&WANTED).ok()??;
         let jobs = u64::try_from(result.total_count()).unwrap_or(u64::MAX);
         let at = |quantile: f64| {
             let bucket = result.get(&Quantile::new(quantile).ok()?)?;
@@ -187,35 +222,52 @@ impl Slots {
         }
         for (number, attempts) in by_slot {
             let slot = self.0.entry(number).or_default();
-            let waits: Vec<u64> = attempts.iter().filter_map(|it| it.1).collect();
-            let runs: Vec<u64> = attempts.iter().map(|it| it.2).collect();
             slot.jobs = slot.jobs.saturating_add(attempts.len() as u64);
-            slot.wait.merge(&Times::of(&waits));
-            slot.run.merge(&Times::of(&runs));
+            slot.wait.add_all(attempts.iter().filter_map(|it| it.1));
+            slot.run.add_all(attempts.iter().map(|it| it.2));
         }
         self.0.retain(|slot, _| period.covers(*slot, now));
     }
+}
 
-    pub fn merge(&mut self, other: &Slots) {
-        for (number, more) in &other.0 {
-            let slot = self.0.entry(*number).or_default();
-            slot.jobs = slot.jobs.saturating_add(more.jobs);
-            slot.wait.merge(&more.wait);
-            slot.run.merge(&more.run);
+/// The attempts that ended in a period, added up for a reader.
+#[derive(Default)]
+pub struct Gathered {
+    jobs: u64,
+    wait: Sum,
+    run: Sum,
+}
+
+impl Gathered {
+    pub fn add_slots(&mut self, slots: &Slots, period: Period, now: u64) {
+        let all = slots.0.iter();
+        for (_, slot) in all.filter(|(slot, _)| period.covers(**slot, now)) {
+            self.jobs = self.jobs.saturating_add(slot.jobs);
+            self.wait.add_times(&slot.wait);
+            self.run.add_times(&slot.run);
         }
     }
 
-    pub fn window(&self, period: Period, now: u64) -> Window {
-        let mut sum = Slot::default();
-        for (_, slot) in self.0.iter().filter(|(slot, _)| period.covers(**slot, now)) {
-            sum.jobs = sum.jobs.saturating_add(slot.jobs);
-            sum.wait.merge(&slot.wait);
-            sum.run.merge(&slot.run);
+    pub fn add(&mut self, attempt: Timed, period: Period, now: u64) {
+        let (at, wait, run) = attempt;
+        if period.covers(period.slot(at), now) {
+            self.jobs = self.jobs.saturating_add(1);
+            self.run.add(run);
+            wait.into_iter().for_each(|ms| self.wait.add(ms));
         }
+    }
+
+    pub fn merge(&mut self, other: &Gathered) {
+        self.jobs = self.jobs.saturating_add(other.jobs);
+        self.wait.add_sum(&other.wait);
+        self.run.add_sum(&other.run);
+    }
+
+    pub fn window(&self) -> Window {
         Window {
-            jobs: sum.jobs,
-            wait_ms: sum.wait.spread(),
-            run_ms: sum.run.spread(),
+            jobs: self.jobs,
+            wait_ms: self.wait.spread(),
+            run_ms: self.run.spread(),
         }
     }
 }
@@ -235,6 +287,17 @@ mod tests {
         assert!(off <= 0.05, "{got} instead of {truth}");
     }
 
+    /// Half of them as a slot has them.
+    fn spread(all: &[u64]) -> Option<Spread> {
+        let (stored, new) = all.split_at(all.len() / 2);
+        let mut times = Times::default();
+        times.add_all(stored.iter().copied());
+        let mut sum = Sum::default();
+        new.iter().for_each(|ms| sum.add(*ms));
+        sum.add_times(&times);
+        sum.spread()
+    }
+
     #[test]
     fn summaries_are_within_five_percent() {
         let mut random: u64 = 7;
@@ -246,16 +309,16 @@ mod tests {
                     (range as f64 * ((random >> 33) as f64 / (1u64 << 31) as f64).powi(3)) as u64
                 })
                 .collect();
-            let spread = Times::of(&truth).spread().unwrap();
+            let spread = spread(&truth).unwrap();
             truth.sort_unstable();
             assert_eq!((spread.jobs, spread.max), (1000, truth[999]));
             within(spread.p50, truth[499]);
             within(spread.p95, truth[949]);
             within(spread.p99, truth[989]);
         }
-        assert_eq!(Times::default().spread(), None);
-        assert_eq!(Times::of(&[0]).spread().unwrap().p99, 0);
-        assert_eq!(Times::of(&[u64::MAX]).spread().unwrap().max, u64::MAX);
+        assert_eq!(spread(&[]), None);
+        assert_eq!(spread(&[0]).unwrap().p99, 0);
+        assert_eq!(spread(&[u64::MAX]).unwrap().max, u64::MAX);
     }
 
     #[test]
@@ -263,7 +326,11 @@ mod tests {
         let mut slots = Slots::default();
         let start = 1_800_000_000_000;
         slots.add(MINUTE, &[(start, Some(5), 9)], start);
-        let jobs = |slots: &Slots, now| slots.window(MINUTE, now).jobs;
+        let jobs = |slots: &Slots, now| {
+            let mut sum = Gathered::default();
+            sum.add_slots(slots, MINUTE, now);
+            sum.window().jobs
+        };
         assert_eq!(jobs(&slots, start + 59_000), 1);
         assert_eq!(jobs(&slots, start + 66_000), 0);
         // The clock went back.
