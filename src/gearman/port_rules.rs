@@ -1,7 +1,7 @@
 //! The firewall rules that admit only named hosts to the job server's port, and the unit
 //! that loads them before it starts.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use anyhow::Result;
@@ -36,8 +36,20 @@ pub fn peer(text: &str) -> Result<String, String> {
     let most = if address.is_ipv4() { 32 } else { 128 };
     match length.map(str::parse::<u8>) {
         None => Ok(address.to_string()),
-        Some(Ok(length)) if (1..=most).contains(&length) => Ok(format!("{address}/{length}")),
+        Some(Ok(length)) if length == most => Ok(address.to_string()),
+        Some(Ok(length)) if (1..most).contains(&length) => {
+            Ok(format!("{}/{length}", network(address, length)))
+        }
         Some(_) => Err(expected()),
+    }
+}
+
+/// The address without the bits of hosts, as firewalls write it.
+fn network(address: IpAddr, length: u8) -> IpAddr {
+    let length = u32::from(length);
+    match address {
+        IpAddr::V4(v4) => Ipv4Addr::from_bits(v4.to_bits() & !(u32::MAX >> length)).into(),
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !(u128::MAX >> length)).into(),
     }
 }
 
@@ -84,7 +96,11 @@ mod tests {
             ("10.0.0.6", Some("10.0.0.6")),
             ("10.0.0.0/24", Some("10.0.0.0/24")),
             ("fd00::0006", Some("fd00::6")),
+            ("10.0.0.77/24", Some("10.0.0.0/24")),
+            ("10.0.0.77/32", Some("10.0.0.77")),
             ("fd00::/8", Some("fd00::/8")),
+            ("fd12:3456::7/20", Some("fd12:3000::/20")),
+            ("fd00::7/128", Some("fd00::7")),
             ("0.0.0.0/0", None),
             ("10.0.0.0/33", None),
             ("10.0.0.0/", None),

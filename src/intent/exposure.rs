@@ -9,6 +9,7 @@ use crate::base::problem::Problem;
 use crate::gearman::instance::JobServer;
 use crate::host::Host;
 use crate::host::files::Node;
+use crate::host::firewall::Firewall;
 use crate::host::platform::{Init, Platform};
 use crate::intent::adopt::by_site;
 use crate::intent::options::Role;
@@ -84,6 +85,12 @@ pub fn refuse_firewall(
             "omit --firewall, and close the port on the machine that the container runs on",
         ));
     }
+    let firewall = host.firewall().unwrap_or(Firewall::Nftables);
+    if firewall.admission().is_some_and(|it| !it.can_admit(host)) {
+        let why = format!("this {firewall} has no policies, which it needs to admit the peers");
+        return Err(Problem::new(what, why)
+            .help("omit --firewall, and run the commands that the plan prints"));
+    }
     Ok(())
 }
 
@@ -130,8 +137,8 @@ pub fn notes(host: &Host, resolved: &Resolved) -> Vec<String> {
 pub fn admission(host: &Host, port: u16, address: Option<IpAddr>) -> String {
     // On all addresses, peers come by IPv4 as well.
     let is_v6 = |it: IpAddr| it.to_canonical().is_ipv6() && !it.is_unspecified();
-    host.firewall()
-        .admits_only_a_peer(port, address.is_some_and(is_v6))
+    let firewall = host.firewall().unwrap_or(Firewall::Nftables);
+    firewall.admits_only_a_peer(port, address.is_some_and(is_v6))
 }
 
 /// Sites of different users on this host's job server: those at hand, and those whose

@@ -123,7 +123,7 @@ options! {
         #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true",
               value_name = "BOOL", hide_short_help = true)]
         expose: bool = false,
-        /// Close the job server's port to all hosts but this one and these, with nftables [default: print commands that do it]
+        /// Close the job server's port to all hosts but this one and these [default: print commands that do it]
         #[arg(value_name = "ADDR", value_delimiter = ',', hide_short_help = true,
               value_parser = port_rules::peer)]
         firewall: Vec<String>,

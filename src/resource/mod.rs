@@ -4,6 +4,7 @@
 //! `Resource` (and `Revert`, if `remove` has something to restore), add its
 //! rows here, and use it in a recipe.
 
+pub mod admission;
 pub mod boolean;
 pub mod check;
 mod contract;
@@ -38,6 +39,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::base::paths::VENV;
+use crate::host::firewall::Firewall;
 
 pub use contract::{
     Change, Company, Phase, Place, Resource, Revert, RevertContext, Reverted, State, Verb,
@@ -47,6 +49,8 @@ pub use contract::{
 /// people.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ResourceId {
+    /// The peers that this firewall admits to the job server.
+    Admission(Firewall),
     /// An SELinux boolean.
     Boolean(String),
     /// The packages that the extension is built with, for this PHP.
@@ -89,6 +93,7 @@ pub enum ResourceId {
 impl fmt::Display for ResourceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            ResourceId::Admission(firewall) => write!(f, "rules of {firewall}"),
             ResourceId::Boolean(name) => write!(f, "SELinux boolean {name}"),
             ResourceId::BuildPackages(php) => {
                 write!(f, "packages to build the gearman extension for {php}")
@@ -160,6 +165,7 @@ macro_rules! inverses {
 }
 
 inverses! {
+    Admission(admission::AdmissionInverse),
     Boolean(boolean::BooleanInverse),
     Database(database::DatabaseInverse),
     Directory(directory::DirectoryInverse),

@@ -49,6 +49,7 @@ fn what_exposes_the_job_server_is_said_and_has_to_be_meant() {
 
 #[test]
 fn the_plan_has_the_rules_of_the_firewall_that_is_there() {
+    const UFW: &str = "/etc/ufw/ufw.conf";
     for (program, listen, expected) in [
         (
             None,
@@ -70,6 +71,7 @@ fn the_plan_has_the_rules_of_the_firewall_that_is_there() {
         let root = Root::new();
         if let Some(program) = program {
             root.put(&format!("/usr/sbin/{program}"), "");
+            root.put(UFW, "ENABLED=yes\n");
         }
         let output = root.run(&["plan", "--role", "server", "--listen", listen]);
         assert_eq!(code(&output), 0, "{}", text(&output));
@@ -83,6 +85,12 @@ fn the_plan_has_the_rules_of_the_firewall_that_is_there() {
             "{said}"
         );
     }
+    // Where it is not in force, its commands would close nothing.
+    let root = Root::new();
+    root.put("/usr/sbin/ufw", "");
+    root.put(UFW, "ENABLED=no\n");
+    let output = root.run(&["plan", "--role", "server", "--listen", "10.0.0.5"]);
+    assert!(text(&output).contains("nft add"), "{}", text(&output));
 }
 
 #[test]

@@ -7,6 +7,7 @@ use crate::gearman::peer;
 use crate::gearman::port_rules::{self, HOOK, TABLE};
 use crate::intent::exposure;
 use crate::intent::options::Role;
+use crate::resource::admission::Admission;
 use crate::resource::{ResourceId, rules};
 
 pub const CHECK: Check = Check {
@@ -113,11 +114,45 @@ fn closed(context: &Context) -> Option<Finding> {
     let text = port_rules::rules(resolved.port, &resolved.firewall);
     let loaded = text.and_then(|text| rules::are_loaded(context.host, TABLE, HOOK, &text));
     let why = match loaded {
-        Ok(true) => return None,
+        Ok(true) => return shut_out(context),
         Ok(false) => "the kernel does not have the rules of --firewall".to_owned(),
         Err(error) => format!("{error:#}"),
     };
     let message = format!("port {} is open to every host: {why}", resolved.port);
     let by = ResourceId::Rules(TABLE.to_owned());
     Some(Finding::failed(message, "run 'wp-gears setup'").fixed_by(by))
+}
+
+/// What is wrong if another firewall does not admit the peers.
+fn shut_out(context: &Context) -> Option<Finding> {
+    let resolved = &context.resolved.host;
+    let looked = context.host.firewall().and_then(|firewall| {
+        let admission = Admission {
+            firewall,
+            port: resolved.port,
+            peers: resolved.firewall.clone(),
+        };
+        Ok((firewall, admission.differences(context.host)?))
+    });
+    let run = "run 'wp-gears setup'";
+    match looked {
+        Ok((_, lines)) if lines.is_empty() => None,
+        Ok((firewall, lines)) => {
+            let message = format!(
+                "{firewall} does not have what --firewall says about port {}: {}",
+                resolved.port,
+                lines.join(", ")
+            );
+            let finding = Finding::failed(message, run).fixed_by(ResourceId::Admission(firewall));
+            let file = firewall.admission().and_then(|it| it.file());
+            Some(match file {
+                Some(file) => finding.fixed_by(ResourceId::File(file)),
+                None => finding,
+            })
+        }
+        Err(error) => Some(Finding::failed(
+            format!("the host's firewall: {error:#}"),
+            run,
+        )),
+    }
 }

@@ -55,7 +55,7 @@ fn a_journal_that_a_crash_cut_off_anywhere_is_continued() {
 }
 
 /// Each kind as written by the first release that had it.
-const KINDS: [&str; 17] = [
+const KINDS: [&str; 18] = [
     r#"{"kind":"boolean","name":"httpd_can_network_connect","was":false}"#,
     r#"{"kind":"database","server":{"host":"h","port":3306,"admin":null},"database":"d","table":"t","had_database":false,"account":["u","c"]}"#,
     r#"{"kind":"directory","path":"/a","was":null}"#,
@@ -69,6 +69,7 @@ const KINDS: [&str; 17] = [
     r#"{"kind":"private","modes":[{"path":"/q","uid":1,"was":420,"will":416}]}"#,
     r#"{"kind":"program","group":"wp-gears-a"}"#,
     r#"{"kind":"repository","id":"crb"}"#,
+    r#"{"kind":"admission","firewall":"ufw"}"#,
     r#"{"kind":"rules","table":"wp_gears_alice"}"#,
     r#"{"kind":"service","unit":"gearmand","enabled":true,"active":false}"#,
     r#"{"kind":"user","name":"wp-gears"}"#,

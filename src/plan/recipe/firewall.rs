@@ -1,15 +1,18 @@
-//! The firewall rules of the job server's port in the recipe (`--firewall`).
+//! The firewall rules of the job server's port in the recipe (`--firewall`): ours in the
+//! kernel close it to others, and those of another firewall that is in force admit the peers.
 
 use anyhow::Result;
 
 use crate::gearman::instance::unit_file;
 use crate::gearman::port_rules::{self, HOOK, TABLE, UNIT};
 use crate::host::Host;
+use crate::host::firewall::Firewall;
 use crate::host::platform::Platform;
 use crate::intent::resolve::HostResolved;
 use crate::plan::recipe::Recipe;
 use crate::plan::recipe::owners::{absent, stopped};
 use crate::resource::ResourceId;
+use crate::resource::admission::Admission;
 use crate::resource::file::File;
 use crate::resource::rules::{NoRules, Rules};
 use crate::resource::service::{self, Service};
@@ -17,6 +20,7 @@ use crate::resource::service::{self, Service};
 /// The rules, and the unit that loads them before the job server starts. What loads them
 /// again after the host's own is there for those of owners as well.
 pub fn resources(
+    host: &Host,
     items: &mut Recipe,
     platform: &Platform,
     resolved: &HostResolved,
@@ -49,6 +53,27 @@ pub fn resources(
             installed_by: ResourceId::File(unit_file(UNIT)),
         });
     }
+    admission(host, items, resolved, live)
+}
+
+/// Another firewall drops what its own rules do not admit.
+fn admission(host: &Host, items: &mut Recipe, resolved: &HostResolved, live: bool) -> Result<()> {
+    let firewall = host.firewall()?;
+    let Some(rules) = firewall.admission() else {
+        return Ok(());
+    };
+    let (port, peers) = (resolved.port, resolved.firewall.clone());
+    if let Some(path) = rules.file() {
+        let text = rules.text(port, &peers).into_bytes();
+        items.host(File::whole(path, text, 0o644));
+    }
+    if live {
+        items.host(Admission {
+            firewall,
+            port,
+            peers,
+        });
+    }
     Ok(())
 }
 
@@ -56,6 +81,15 @@ pub fn resources(
 pub fn retire(host: &Host, items: &mut Recipe, resolved: &HostResolved, live: bool) {
     if !resolved.firewall.is_empty() || !host.exists(&port_rules::file()) {
         return;
+    }
+    for firewall in [Firewall::Ufw, Firewall::Firewalld] {
+        let file = firewall.admission().and_then(|it| it.file());
+        if let Some(file) = file {
+            items.host(absent(file));
+        }
+        if live {
+            items.host(Admission::none(firewall));
+        }
     }
     if live {
         items.host(stopped(UNIT));

@@ -92,7 +92,7 @@ pub fn setup(host: &Host, resolved: &Resolved, run: Run) -> Result<Recipe> {
     }
     if server {
         owners::shared(&mut items, of_host);
-        firewall::resources(&mut items, platform, of_host, live)?;
+        firewall::resources(host, &mut items, platform, of_host, live)?;
         job_server::resources(host, &mut items, platform, of_host, run.waiting, live)?;
         owners::resources(host, &mut items, platform, of_host, run.waiting, live)?;
         for site in resolved.sites.iter().filter(|_| live) {
