@@ -2,6 +2,7 @@
 //! random text, paths, templates and merging. Nothing here touches the host.
 
 pub mod budget;
+pub mod checksum;
 pub mod clock;
 pub mod merge;
 #[cfg(test)]

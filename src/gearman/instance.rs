@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use sha2::{Digest, Sha256};
 
+use crate::base::checksum;
 use crate::base::template;
 use crate::gearman::daemon::{self, FILES_LIMIT};
 use crate::gearman::options::{Wanted, spell};
@@ -169,13 +169,7 @@ impl JobServer {
 /// What the comments of all rules of a text begin with, by which those in the kernel
 /// are known to be of this very text.
 pub fn mark(text: &str) -> String {
-    let digest = Sha256::digest(text.as_bytes());
-    let digits: String = digest
-        .iter()
-        .take(8)
-        .map(|it| format!("{it:02x}"))
-        .collect();
-    format!("wp-gears {digits}")
+    format!("wp-gears {}", checksum::short(text.as_bytes(), 16))
 }
 
 /// The comments of the rules in a text of ours.

@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 use rustix::fs::{FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
+use crate::base::checksum::sha256_of;
 use crate::base::problem::Problem;
 use crate::host::Host;
 use crate::host::walk::{Found, dir_of, path_of, some_names_of, stat_in};
@@ -213,6 +214,15 @@ impl Host {
             left -= length as u64;
         }
         Ok(Some(meta))
+    }
+
+    /// The SHA-256 of a file of any size; `None` if there is none.
+    pub fn sha256(&self, path: &Path) -> Result<Option<String>> {
+        let Some((file, _)) = self.open(path)? else {
+            return Ok(None);
+        };
+        let sum = sha256_of(file).with_context(|| format!("read {}", path.display()))?;
+        Ok(Some(sum))
     }
 
     /// Opens a regular file for reading; `None` if there is nothing.

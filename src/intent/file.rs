@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::Args;
+use indexmap::IndexMap;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 use toml_edit::Document;
@@ -32,7 +33,7 @@ pub struct FileOptions {
     /// Options for all sites, unless a site has its own.
     pub common: SiteOptions,
     /// Each site's own options, by folder.
-    pub sites: Vec<(PathBuf, SiteOptions)>,
+    pub sites: IndexMap<PathBuf, SiteOptions>,
     /// The rules for hooks of those that have some.
     pub hooks: BTreeMap<PathBuf, Vec<HookRule>>,
     /// Of these, the sites that only a file given for this run has.
@@ -46,8 +47,7 @@ pub struct FileOptions {
 impl FileOptions {
     /// The options of a site: its own, over those of all sites.
     pub fn of_site(&self, dir: &Path) -> SiteOptions {
-        let own = self.sites.iter().find(|(known, _)| known == dir);
-        let own = own.map(|(_, options)| options.clone());
+        let own = self.sites.get(dir).cloned();
         own.unwrap_or_default().over(self.common.clone())
     }
 
@@ -62,14 +62,14 @@ impl FileOptions {
     }
 
     pub fn has_site(&self, dir: &Path) -> bool {
-        self.sites.iter().any(|(known, _)| known == dir)
+        self.sites.contains_key(dir)
     }
 
     /// These options, those of a `[[host]]` table, and those that it leaves open. What it
     /// says of all sites goes over what the others say of one.
     fn of_host_over(self, under: FileOptions) -> FileOptions {
         let mut all = under;
-        for (_, known) in &mut all.sites {
+        for known in all.sites.values_mut() {
             *known = self.common.clone().over(std::mem::take(known));
         }
         let common = self.common.clone().over(std::mem::take(&mut all.common));
@@ -83,11 +83,11 @@ impl FileOptions {
     fn over(self, file: FileOptions) -> FileOptions {
         let (asked, mut all) = (self.sites, file);
         for (dir, options) in asked {
-            match all.sites.iter_mut().find(|(known, _)| *known == dir) {
-                Some((_, known)) => *known = options.over(std::mem::take(known)),
+            match all.sites.get_mut(&dir) {
+                Some(known) => *known = options.over(std::mem::take(known)),
                 None => {
                     all.new_sites.insert(dir.clone());
-                    all.sites.push((dir, options));
+                    all.sites.insert(dir, options);
                 }
             }
         }
@@ -347,8 +347,8 @@ impl Part<'_> {
             if !rules.is_empty() {
                 read.hooks.insert(dir.clone(), rules);
             }
-            read.sites
-                .push((dir, typed(site, &place_in(Some(nth)), what)?));
+            let options = typed(site, &place_in(Some(nth)), what)?;
+            read.sites.insert(dir, options);
         }
         Ok(read)
     }

@@ -1,7 +1,7 @@
 //! Writes an intent into the config file's text and removes it again. Comments,
 //! order and spacing of the rest are preserved.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -147,6 +147,7 @@ pub fn record(text: Option<&str>, path: &Path, name: &str, intent: &Intent) -> R
     if !of_host.is_empty() {
         set(part(&mut doc, path, name)?, of_host);
     }
+    let mut places = None;
     for (dir, options) in &intent.sites {
         let missing = missing(options, &known.of_site(dir));
         let rules = intent
@@ -158,14 +159,15 @@ pub fn record(text: Option<&str>, path: &Path, name: &str, intent: &Intent) -> R
             continue;
         }
         let tables = tables(part(&mut doc, path, name)?, path)?;
-        if !tables.iter().any(|table| is_of(table.get("dir"), dir)) {
+        let at = places.get_or_insert_with(|| places_of(tables));
+        let at = *at.entry(dir.clone()).or_insert_with(|| {
             let mut table = Table::new();
             table.insert("dir", Item::Value(dir.to_string_lossy().as_ref().into()));
             table.decor_mut().set_prefix("\n");
             tables.push(table);
-        }
-        let mut tables = tables.iter_mut();
-        if let Some(table) = tables.find(|table| is_of(table.get("dir"), dir)) {
+            tables.len() - 1
+        });
+        if let Some(table) = tables.get_mut(at) {
             set(table, missing);
             if let Some(rules) = rules {
                 table.insert("hook", hooks::tables(rules));
@@ -205,7 +207,9 @@ fn split_head(text: &str) -> (&str, &str) {
 /// Text that is not TOML.
 pub fn without_sites(text: &str, path: &Path, name: &str, dirs: &[PathBuf]) -> Result<String> {
     let mut doc = document(text, path)?;
-    let is_removed = |named: Option<&Item>| dirs.iter().any(|dir| is_of(named, dir));
+    let dirs: HashSet<&Path> = dirs.iter().map(PathBuf::as_path).collect();
+    let is_removed =
+        |named: Option<&Item>| named_dir(named).is_some_and(|dir| dirs.contains(dir.as_path()));
     if let Some(inline) = doc.get_mut(SITE).and_then(Item::as_array_mut) {
         inline.retain(|site| {
             let dir = site.as_inline_table().and_then(|site| site.get("dir"));
@@ -372,9 +376,16 @@ fn tables<'d>(part: &'d mut Table, path: &Path) -> Result<&'d mut ArrayOfTables>
     })
 }
 
-fn is_of(named: Option<&Item>, dir: &Path) -> bool {
-    let named = named.and_then(Item::as_str);
-    named.is_some_and(|it| without_trailing_slash(Path::new(it)) == dir)
+fn named_dir(dir: Option<&Item>) -> Option<PathBuf> {
+    let dir = dir.and_then(Item::as_str)?;
+    Some(without_trailing_slash(Path::new(dir)))
+}
+
+/// Where the table of each site is.
+fn places_of(tables: &ArrayOfTables) -> HashMap<PathBuf, usize> {
+    let dirs = tables.iter().map(|table| named_dir(table.get("dir")));
+    let places = dirs.enumerate().filter_map(|(at, dir)| Some((dir?, at)));
+    places.collect()
 }
 
 /// The comment lines of a table, before its header and inside it.

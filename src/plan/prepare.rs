@@ -1,7 +1,7 @@
 //! Turns an intent into a plan: resolves and inspects it, and refuses before the
 //! first change what cannot be done.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
 use anyhow::Result;
@@ -121,9 +121,10 @@ fn record_intent(host: &Host, spec: &Spec, resolved: &Resolved, plan: &mut Plan)
         host: spec.host.clone().over(resolved.host.adopted.clone()),
         ..Intent::default()
     };
+    let wishes = spec.sites.iter().map(|wish| (&wish.dir, &wish.options));
+    let wishes: HashMap<_, _> = wishes.rev().collect();
     for site in resolved.sites.iter().filter(|site| !is_refused(&site.name)) {
-        let wish = spec.sites.iter().find(|wish| wish.dir == site.dir);
-        let given = wish.map(|wish| wish.options.clone()).unwrap_or_default();
+        let given = wishes.get(&site.dir).copied().cloned().unwrap_or_default();
         intent
             .sites
             .push((site.dir.clone(), given.over(site.adopted.clone())));

@@ -172,8 +172,8 @@ pub fn forget(host: &Host, purge: bool) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::checksum::sha256;
     use crate::plan::journal;
-    use crate::resource::originals::hash;
 
     /// A host with a journal of these changes, the last of them unfinished.
     fn host(acts: &[&str]) -> (tempfile::TempDir, Host) {
@@ -316,8 +316,8 @@ mod tests {
         let act = |path: &str| {
             format!(
                 r#""kind":"file","path":"{path}","edit":"whole","was":{{"sha":"{}","uid":0,"gid":0,"mode":420}},"will":"{}""#,
-                hash(old.as_bytes()),
-                hash(ours.as_bytes())
+                sha256(old.as_bytes()),
+                sha256(ours.as_bytes())
             )
         };
         let acts = ["/x/ours", "/x/theirs", "/x/removed", "/gone/file"].map(act);

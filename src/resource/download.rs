@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use crate::base::checksum::sha256;
 use crate::base::problem::Problem;
 use crate::host::Host;
 use crate::host::commands::{Command, explain};
 use crate::host::users::User;
-use crate::resource::originals;
 
 const LIMIT: Duration = Duration::from_secs(300);
 /// In bytes; more than anything that is downloaded.
@@ -45,7 +45,7 @@ impl Download<'_> {
             let help = format!("allow access to {server}, or {}", self.other_way);
             return Err(Problem::new(what, explain(&output)).help(help).into());
         }
-        let sum = originals::hash(&output.stdout);
+        let sum = sha256(&output.stdout);
         if sum != self.sha256 {
             let why = format!("its SHA-256 checksum is {sum}, not {}", self.sha256);
             let help = format!("do not use what this network delivers; {}", self.other_way);

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
+use crate::base::checksum::sha256;
 use crate::host::Host;
 use crate::host::files::Attributes;
 use crate::resource::extension::{Extension, INI, Ini};
 use crate::resource::file::{Edit, FileInverse};
 use crate::resource::link::LinkInverse;
-use crate::resource::originals;
 use crate::resource::{Change, Inverse, Resource, ResourceId, State, Verb};
 
 pub struct EnabledExtension {
@@ -54,7 +54,7 @@ impl Resource for EnabledExtension {
     fn inverses(&self, host: &Host) -> Result<Vec<Inverse>> {
         let Ini { files, links } = self.missing(host)?;
         let file = |path: PathBuf| {
-            let after = Some(originals::hash(INI));
+            let after = Some(sha256(INI));
             Inverse::File(FileInverse::new(path, Edit::Whole, None, after))
         };
         let link = |(path, to)| Inverse::Link(LinkInverse::new(path, to));

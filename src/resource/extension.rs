@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use crate::base::checksum::sha256;
 use crate::base::paths::{BASE, STATE};
 use crate::base::problem::Problem;
 use crate::host::Host;
@@ -289,7 +290,7 @@ impl Resource for Extension {
         let file = |path: PathBuf, bytes: &[u8]| -> Result<Inverse> {
             let now = host.read(&path)?;
             let before = now.map(|now| Backup::of(host, &now)).transpose()?;
-            let after = Some(originals::hash(bytes));
+            let after = Some(sha256(bytes));
             let inverse = FileInverse::new(path, Edit::Whole, before, after);
             Ok(Inverse::File(inverse))
         };

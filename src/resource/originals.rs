@@ -6,8 +6,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
+use crate::base::checksum::sha256;
 use crate::base::paths::{BASE, STATE};
 use crate::host::Host;
 use crate::host::files::{Attributes, FileData, Node};
@@ -53,7 +53,7 @@ impl Backup {
 /// Stores bytes for root only, outside every web root. Returns their hash.
 pub fn store(host: &Host, bytes: &[u8]) -> Result<String> {
     make_folders(host)?;
-    let sha = hash(bytes);
+    let sha = sha256(bytes);
     let path = place(&sha);
     let first = usize::from_str_radix(&sha[..2], 16).unwrap_or(0);
     let _alone = alone(&ORIGINALS[first % ORIGINALS.len()]);
@@ -69,19 +69,11 @@ pub fn load(host: &Host, sha: &str) -> Result<Option<Vec<u8>>> {
         return Ok(None);
     };
     anyhow::ensure!(
-        hash(&file.bytes) == sha,
+        sha256(&file.bytes) == sha,
         "the original in {} is damaged",
         place(sha).display()
     );
     Ok(Some(file.bytes))
-}
-
-/// SHA-256, in lowercase hexadecimal.
-pub fn hash(bytes: &[u8]) -> String {
-    Sha256::digest(bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
 }
 
 fn place(sha: &str) -> PathBuf {

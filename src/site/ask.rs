@@ -8,8 +8,8 @@ use std::time::Duration;
 use anyhow::Result;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
+use crate::base::checksum;
 use crate::base::problem::Problem;
 use crate::base::random;
 use crate::base::text::printable;
@@ -424,12 +424,7 @@ fn shown_error(text: &str) -> String {
 /// The first bytes of a salt's SHA-256, as sites report it: enough to compare
 /// salts, and useless to anyone who wants the salt.
 pub fn fingerprint(salt: &str) -> String {
-    let digest = Sha256::digest(salt.as_bytes());
-    digest
-        .iter()
-        .take(6)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    checksum::short(salt.as_bytes(), 12)
 }
 
 #[cfg(test)]

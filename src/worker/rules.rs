@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use wildmatch::WildMatch;
 
+use crate::base::checksum;
 use crate::base::options::Seconds;
 
 /// The maximum number of rules of a site.
@@ -129,12 +129,8 @@ pub struct Rule {
 
 impl Rule {
     pub fn new(of: HookRule) -> Rule {
-        let digest = Sha256::digest(of.pattern.as_bytes());
         Rule {
-            key: digest[..8]
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect(),
+            key: checksum::short(of.pattern.as_bytes(), 16),
             names: WildMatch::new(&of.pattern),
             of,
         }

@@ -5,8 +5,8 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
+use crate::base::checksum;
 use crate::base::problem::Problem;
 use crate::gearman::server::Server;
 use crate::worker::options::{WorkerArgs, WorkerOptions};
@@ -105,8 +105,7 @@ pub fn args(given: &WorkerArgs, settings: Option<&CrewSettings>) -> WorkerArgs {
 
 /// Identifies the text of a settings file.
 pub fn hash(text: &[u8]) -> String {
-    let digest = Sha256::digest(text);
-    digest[..8].iter().map(|b| format!("{b:02x}")).collect()
+    checksum::short(text, 16)
 }
 
 /// The settings of a process, and the file that has them.

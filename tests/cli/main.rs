@@ -28,6 +28,7 @@ mod hosts;
 mod intent;
 mod isolation;
 mod lives;
+mod memory;
 mod odd;
 mod order;
 mod pages;

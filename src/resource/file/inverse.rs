@@ -6,12 +6,16 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
+use crate::base::paths::binary;
 use crate::base::secrets::Secrets;
 use crate::host::Host;
 use crate::resource::file::{Content, Edit, File, Next, Owner, Rebase, Step, read};
 use crate::resource::log::RemoveLog;
 use crate::resource::originals::{self, Backup};
-use crate::resource::{Phase, ResourceId, Revert, RevertContext, Reverted};
+use crate::resource::{
+    Change, Company, Phase, Place, Resource, ResourceId, Revert, RevertContext, Reverted, State,
+    Verb,
+};
 use crate::site::{config, plugins, settings};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,6 +79,13 @@ impl FileInverse {
         Ok(rebase)
     }
 
+    /// The checksum of our program, if this is it and nothing stood in its place before.
+    fn of_program(&self) -> Option<&str> {
+        let is_ours = self.edit == Edit::Whole && self.path == binary();
+        let is_first = self.act.before.is_none() && self.acts.iter().all(|it| it.after.is_some());
+        self.last().after.as_deref().filter(|_| is_ours && is_first)
+    }
+
     /// The original file with later edits of the user, and notes on our edits that
     /// are kept in it.
     pub fn restored(&self, host: &Host) -> Result<(File, Vec<String>)> {
@@ -110,6 +121,40 @@ impl FileInverse {
             then: None,
         };
         Ok((file, left))
+    }
+}
+
+/// Removes our program, which is too large to be held in memory, unless somebody replaces it.
+struct RemoveProgram {
+    path: PathBuf,
+    sha: String,
+}
+
+impl Resource for RemoveProgram {
+    fn id(&self) -> ResourceId {
+        ResourceId::File(self.path.clone())
+    }
+
+    fn company(&self) -> Company {
+        Company::Any
+    }
+
+    fn inspect(&self, host: &Host) -> Result<State> {
+        Ok(match host.sha256(&self.path)? == Some(self.sha.clone()) {
+            true => State::Differs(Change::new(Verb::Remove)),
+            false => State::Same,
+        })
+    }
+
+    fn place(&self) -> Option<Place<'_>> {
+        Some(Place::File(&self.path))
+    }
+
+    fn apply(&self, host: &Host, _watch: &dyn Fn(&str)) -> Result<()> {
+        match self.inspect(host)? {
+            State::Differs(_) => host.remove_file(&self.path),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -158,6 +203,18 @@ impl Revert for FileInverse {
             Edit::Program | Edit::Block | Edit::Section => Phase::Definitions,
             Edit::Whole | Edit::Options | Edit::Arguments => Phase::Files,
         };
+        if let Some(sha) = self.of_program()
+            && context.host.sha256(&self.path)?.as_deref() == Some(sha)
+        {
+            let path = self.path.clone();
+            return Ok(Reverted::by(
+                phase,
+                RemoveProgram {
+                    path,
+                    sha: sha.to_owned(),
+                },
+            ));
+        }
         let (mut file, left) = self.restored(context.host)?;
         if self.edit == Edit::WpConfig {
             // The original may have a block whose journal is lost.

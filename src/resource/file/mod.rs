@@ -13,6 +13,7 @@ use similar::TextDiff;
 pub use inverse::FileInverse;
 pub use rebase::{Content, Rebase, Step};
 
+use crate::base::checksum::sha256;
 use crate::base::paths::LIB;
 use crate::base::problem::Problem;
 use crate::base::secrets::{self, Secrets};
@@ -330,7 +331,7 @@ impl Resource for File {
         // from those that people make later.
         let after = match &next.bytes {
             None => None,
-            Some(bytes) if self.is_new(before.as_ref()) => Some(originals::hash(bytes)),
+            Some(bytes) if self.is_new(before.as_ref()) => Some(sha256(bytes)),
             Some(bytes) => Some(originals::store(host, bytes)?),
         };
         let inverse = FileInverse::new(self.path.clone(), self.edit, before, after);

@@ -1,10 +1,10 @@
 //! What edited files become when our edits are reverted, whatever people have
 //! edited between our edits and since the last one.
 
+use crate::base::checksum::sha256;
 use crate::base::merge::{self, Unit};
 use crate::gearman::undo as options;
 use crate::resource::file::{Edit, Next};
-use crate::resource::originals::hash;
 use crate::site::config::{self, Ours};
 use crate::supervisor::undo as programs;
 
@@ -66,7 +66,7 @@ impl Step {
         Step {
             before: before.map_or(Content::Absent, |text| Content::Text(text.to_vec())),
             after: Content::Text(after.to_vec()),
-            sha: Some(hash(after)),
+            sha: Some(sha256(after)),
         }
     }
 }
@@ -133,7 +133,7 @@ impl Rebase {
     }
 
     fn next(&self, now: &[u8]) -> Next {
-        let sha = Some(hash(now));
+        let sha = Some(sha256(now));
         let left = self.versions.iter().rev().find(|it| it.sha == sha);
         if let Some(version) = left
             && version.original != Content::Unknown
