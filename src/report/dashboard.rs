@@ -1,7 +1,6 @@
 //! The web page that shows the queues, and what its events carry. The data goes into the
 //! page as JSON, and from there into text nodes, so nothing of a site becomes markup.
 
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 
@@ -10,7 +9,7 @@ use serde_json::{Value, json};
 use crate::base::clock;
 use crate::queue::probe::Snapshot;
 use crate::report::status::{lines, notes, problems};
-use crate::report::status_document::document;
+use crate::report::status_document::{Document, document};
 
 const PAGE: &str = include_str!("../../templates/dashboard/page.html");
 const LOGIN: &str = include_str!("../../templates/dashboard/login.html");
@@ -91,8 +90,7 @@ impl History {
 
 /// A state of the queues, ready to be sent.
 pub struct View {
-    /// The document, as `status --json` prints it, and as the page needs it.
-    whole: String,
+    /// The document of `status --json` as the page needs it.
     status: String,
     /// The rest of an event.
     more: String,
@@ -107,22 +105,14 @@ impl View {
         let plain = |line: &String| console::strip_ansi_codes(line).into_owned();
         let text: Vec<String> = lines(snapshot).iter().map(plain).collect();
         let (said, noted) = (json!(problems), json!(notes(snapshot)));
-        let mut shown = document(snapshot);
-        let whole = shown.to_string();
-        shorten_hooks(&mut shown);
+        let hooks = (MOST_HOOKS / snapshot.sites.len().max(1)).max(1);
         View {
-            status: shown.to_string(),
-            whole,
+            status: one_line(&document(snapshot).with_hooks(hooks)),
             more: format!("\"problems\":{said},\"notes\":{noted}"),
             history: history.document().to_string(),
             text: text.join("\n"),
             problems,
         }
-    }
-
-    /// The same document as `status --json`.
-    pub fn document(&self) -> String {
-        format!("{}\n", self.whole)
     }
 
     /// What keeps jobs from running; empty if nothing does.
@@ -152,20 +142,14 @@ impl View {
     }
 }
 
-/// Leaves the busiest hooks of each site in the document.
-fn shorten_hooks(document: &mut Value) {
-    let Some(sites) = document["sites"].as_array_mut() else {
-        return;
-    };
-    let most = (MOST_HOOKS / sites.len().max(1)).max(1);
-    for site in sites {
-        let hooks = site.pointer_mut("/figures/hooks").map(Value::take);
-        if let Some(Value::Array(mut hooks)) = hooks {
-            hooks.sort_by_key(|hook| Reverse(hook["day"]["jobs"].as_u64()));
-            hooks.truncate(most);
-            site["figures"]["hooks"] = Value::Array(hooks);
-        }
-    }
+/// The same document as `status --json`.
+pub fn status(snapshot: &Snapshot) -> String {
+    format!("{}\n", one_line(&document(snapshot)))
+}
+
+fn one_line(document: &Document) -> String {
+    // Writing to a string cannot fail.
+    serde_json::to_string(document).unwrap_or_default()
 }
 
 /// The form for the token.
@@ -268,7 +252,7 @@ mod tests {
         let event = String::from_utf8(view.event()).unwrap();
         assert_eq!(event.lines().count(), 2, "{event}");
         let data: Value = serde_json::from_str(event.strip_prefix("data: ").unwrap()).unwrap();
-        assert_eq!(data["status"], document(&snapshot));
+        assert_eq!(data["status"], json!(document(&snapshot)));
         assert_eq!(view.problems().len(), 2);
     }
 

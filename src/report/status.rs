@@ -428,7 +428,7 @@ mod tests {
                 assert!(lines[1].contains("1234"), "{width}: {lines:?}");
             }
         }
-        let document = document(&snapshot).to_string();
+        let document = serde_json::to_string(&document(&snapshot)).unwrap();
         assert!(!document.contains("geheim") && !document.contains("anders"));
         assert!(document.contains("••••:WP_Async_Task"));
     }

@@ -36,6 +36,7 @@ mod php_needs;
 mod plans;
 mod settings_files;
 mod setup;
+mod shown;
 mod switch;
 mod upgrade;
 mod usage;

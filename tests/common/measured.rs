@@ -32,9 +32,14 @@ print(json.dumps({"code": os.waitstatus_to_exitcode(status), "ms": int(took * 10
 
 /// Runs a program of wp-gears with these words on a folder that serves as a host. It is killed after a minute.
 pub fn run(program: &Path, words: &[&str], root: &Path) -> Run {
-    let program = program.to_str().expect("a path in UTF-8");
     let root = root.to_str().expect("a path in UTF-8");
-    let words = [&[program], words, &["--root", root]].concat();
+    measure(program, &[words, &["--root", root]].concat())
+}
+
+/// Runs a program with these words. It is killed after a minute.
+pub fn measure(program: &Path, words: &[&str]) -> Run {
+    let program = program.to_str().expect("a path in UTF-8");
+    let words = [&[program], words].concat();
     let answer = python::run(SCRIPT, &words, "").expect("Python");
     let answer: serde_json::Value = serde_json::from_str(&answer).expect("JSON");
     let number = |name: &str| answer[name].as_u64().expect("a number");

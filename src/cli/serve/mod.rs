@@ -30,7 +30,6 @@ use crate::cli::serve::request::{Method, Request};
 use crate::cli::serve::response::{JSON, METRICS, Response, TEXT};
 use crate::cli::serve::watcher::{Seen, Watcher};
 use crate::report::dashboard::{Nonce, login_page};
-use crate::report::prometheus;
 use crate::worker::binary::Binary;
 
 pub use crate::cli::serve::watcher::Probe;
@@ -42,7 +41,8 @@ const MOST_VIEWERS: usize = 64;
 const AT_ONCE: usize = 64;
 /// How long nobody is accepted after that failed.
 const PAUSE: Duration = Duration::from_millis(200);
-/// How often an idle process looks whether an upgrade has replaced its program.
+/// How often an idle process looks whether an upgrade has replaced its program, and forgets
+/// what nobody asks for.
 const LOOK: Duration = Duration::from_secs(60);
 
 /// Where to serve, and for whom.
@@ -182,6 +182,7 @@ impl Service {
         }
         if now >= self.look_at {
             self.look_at = now + LOOK;
+            self.watcher.forget(now);
             // supervisor starts the new one.
             return !self.binary.as_ref().is_some_and(Binary::is_replaced);
         }
@@ -357,8 +358,8 @@ fn of(seen: &Seen, wanted: Wanted) -> Reply {
             Ok(nonce) => Response::page(200, nonce, seen.view.page(&nonce)),
             Err(_) => Response::of_status(503),
         },
-        Wanted::Status => Response::new(200, JSON, seen.view.document()),
-        Wanted::Metrics => Response::new(200, METRICS, prometheus::text(&seen.snapshot)),
+        Wanted::Status => Response::new(200, JSON, seen.status()),
+        Wanted::Metrics => Response::new(200, METRICS, seen.metrics()),
         Wanted::Health => match seen.view.problems() {
             [] => Response::new(200, TEXT, "ok\n"),
             problems => Response::new(503, TEXT, problems.join("\n") + "\n"),

@@ -1,6 +1,7 @@
 //! One thread that looks at the queues when somebody wants to know, for all who do. Its
 //! answer comes over a channel, and a bell wakes up the loop that serves.
 
+use std::cell::OnceCell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, SyncSender};
@@ -10,7 +11,8 @@ use anyhow::Result;
 use rustix::event::{EventfdFlags, eventfd};
 
 use crate::queue::probe::{QueueProbe, Snapshot};
-use crate::report::dashboard::{History, View};
+use crate::report::dashboard::{self, History, View};
+use crate::report::prometheus;
 
 /// The state is looked at once in this time for requests, however many there are.
 const FRESH: Duration = Duration::from_secs(1);
@@ -24,8 +26,34 @@ pub type Probe = dyn Fn() -> Result<QueueProbe> + Send;
 /// What was seen last.
 pub struct Seen {
     pub at: Instant,
-    pub snapshot: Snapshot,
+    snapshot: Snapshot,
     pub view: View,
+    /// What fewer ask for, once somebody has.
+    status: OnceCell<String>,
+    metrics: OnceCell<String>,
+}
+
+impl Seen {
+    fn new(snapshot: Snapshot, history: &History) -> Seen {
+        Seen {
+            view: View::new(&snapshot, history),
+            at: Instant::now(),
+            snapshot,
+            status: OnceCell::new(),
+            metrics: OnceCell::new(),
+        }
+    }
+
+    /// The same document as `status --json`.
+    pub fn status(&self) -> &str {
+        self.status
+            .get_or_init(|| dashboard::status(&self.snapshot))
+    }
+
+    pub fn metrics(&self) -> &str {
+        self.metrics
+            .get_or_init(|| prometheus::text(&self.snapshot))
+    }
 }
 
 pub struct Watcher {
@@ -55,10 +83,7 @@ impl Watcher {
                     last = probe().unwrap_or(last);
                     let snapshot = last.snapshot();
                     history.add(&snapshot);
-                    let view = View::new(&snapshot, &history);
-                    let at = Instant::now();
-                    let seen = Seen { at, snapshot, view };
-                    if tell.send(seen).is_err() {
+                    if tell.send(Seen::new(snapshot, &history)).is_err() {
                         break;
                     }
                     let _ = rustix::io::write(&ring, &1u64.to_ne_bytes());
@@ -112,6 +137,14 @@ impl Watcher {
         self.fresh(now);
         let is_recent = |seen: &&Seen| now.saturating_duration_since(seen.at) < RECENT;
         self.latest().filter(is_recent)
+    }
+
+    /// Nobody has asked for a while: with many sites, it is megabytes.
+    pub fn forget(&mut self, now: Instant) {
+        let is_old = |seen: &Seen| now.saturating_duration_since(seen.at) >= RECENT;
+        if self.latest.as_ref().is_some_and(is_old) {
+            self.latest = None;
+        }
     }
 
     pub fn look(&mut self) {
