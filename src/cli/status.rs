@@ -13,10 +13,10 @@ use crate::cli::watch;
 use crate::gearman::server::Server;
 use crate::host::Host;
 use crate::intent::adopt;
-use crate::intent::dashboard::Address;
+use crate::intent::dashboard::{self, Address};
 use crate::intent::file::{self, FileOptions};
 use crate::intent::options::OwnerPort;
-use crate::queue::probe::QueueProbe;
+use crate::queue::probe::{QueueProbe, Reader};
 use crate::report::status::lines;
 use crate::report::status_document::document;
 use crate::report::{Ui, prometheus};
@@ -130,7 +130,17 @@ fn probe(args: &StatusArgs, ui: Ui) -> Result<QueueProbe> {
             .collect(),
         only: !args.sites.is_empty(),
         state: args.state.clone(),
+        reader: reader(&host),
     })
+}
+
+fn reader(host: &Host) -> Reader {
+    let user = host.user(dashboard::USER).ok().flatten();
+    let me = rustix::process::geteuid().as_raw();
+    match user.is_some_and(|user| user.uid == me) {
+        true => Reader::Dashboard,
+        false => Reader::Anyone,
+    }
 }
 
 /// All queues and sites of this host, for root.
@@ -142,6 +152,7 @@ pub(super) fn whole(host: &Host, intent: &FileOptions) -> QueueProbe {
         sites: all.into_iter().map(|site| (site.name, site.dir)).collect(),
         only: false,
         state: BASE.into(),
+        reader: Reader::default(),
     }
 }
 

@@ -33,6 +33,28 @@ pub struct QueueProbe {
     pub state: PathBuf,
     /// Job servers that only the users of this owner's sites reach.
     pub isolated: Vec<(Server, String)>,
+    pub reader: Reader,
+}
+
+/// Who looks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Reader {
+    #[default]
+    Anyone,
+    /// The dashboard's user, to whom `setup` opens what workers publish.
+    Dashboard,
+}
+
+impl Reader {
+    /// Why the files of a site's workers are closed to it.
+    fn why_closed(self) -> &'static str {
+        match self {
+            Reader::Anyone => "only root and the site's worker user may read them",
+            Reader::Dashboard => {
+                "'wp-gears setup' has to be run for this site, too, to let the dashboard read them"
+            }
+        }
+    }
 }
 
 /// The state of all queues at one moment.
@@ -170,7 +192,7 @@ impl QueueProbe {
             servers: Vec::new(),
             queues: Vec::new(),
             sites: parallel::map(&self.sites, parallel::cores(), |(name, dir)| {
-                site(&self.state, name, dir.clone(), now)
+                site(&self.state, name, dir.clone(), now, self.reader)
             }),
         };
         for (server, (ms, answer)) in answers {
@@ -287,7 +309,13 @@ fn name_in(id: &str) -> Option<String> {
     is_name(&badge.name).then_some(badge.name)
 }
 
-fn site(state: &Path, name: &str, dir: Option<PathBuf>, now: SystemTime) -> SiteStatus {
+fn site(
+    state: &Path,
+    name: &str,
+    dir: Option<PathBuf>,
+    now: SystemTime,
+    reader: Reader,
+) -> SiteStatus {
     let paths = Paths::new(state, name);
     let mut maintenance = false;
     let read = || -> io::Result<_> {
@@ -334,9 +362,7 @@ fn site(state: &Path, name: &str, dir: Option<PathBuf>, now: SystemTime) -> Site
             })
         }
         Err(error) => Err(match error.kind() {
-            io::ErrorKind::PermissionDenied => {
-                "only root and the site's worker user may read them".into()
-            }
+            io::ErrorKind::PermissionDenied => reader.why_closed().into(),
             io::ErrorKind::NotFound => "no worker for it has ever run on this host".into(),
             _ => error.to_string(),
         }),

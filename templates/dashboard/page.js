@@ -325,15 +325,19 @@ function draw(view) {
   const workers = status.sites.reduce((all, s) => all + (s.workers || 0), 0);
   const failures = status.sites.reduce((all, s) => all + (s.failed || 0), 0);
   const retries = status.sites.reduce((all, s) => all + (s.waiting_for_retry || 0), 0);
+  // A job server that does not answer this page may have jobs.
+  const silent = status.servers.some((s) => !s.up);
+  const blind = silent && !status.servers.some((s) => s.up);
   const limited = status.sites.reduce((all, s) => all + (s.waiting_for_limit || []).reduce((n, l) => n + l.jobs, 0), 0);
   const ever = (p) => sum(p, 2);
   const now = rateNow(ever);
   const last3 = `in the last ${MINUTES} minutes`;
-  card('oldest', 'Oldest waiting job', oldest ? age(oldest) : waiting ? (waits.length ? 'under 1 s' : NONE) : 'None',
-    where ? `of ${where.site}` : waiting ? (waits.length ? '' : 'not known yet') : 'No job waits.', oldest > 60000 ? 'bad' : '');
-  card('waiting', 'Waiting', count(waiting), [retries && `${count(retries)} for a retry`, limited && `${count(limited)} for a rule`].filter(Boolean).join(', ') || 'at the job servers',
+  card('oldest', 'Oldest waiting job', oldest ? age(oldest) : waiting ? (waits.length ? 'under 1 s' : NONE) : silent ? NONE : 'None',
+    where ? `of ${where.site}` : waiting ? (waits.length ? '' : 'not known yet') : silent ? 'not known' : 'No job waits.', oldest > 60000 ? 'bad' : '');
+  const atServers = silent ? 'at the job servers that answer' : 'at the job servers';
+  card('waiting', 'Waiting', blind ? NONE : count(waiting), [retries && `${count(retries)} for a retry`, limited && `${count(limited)} for a rule`].filter(Boolean).join(', ') || (blind ? 'no job server answers' : atServers),
     '', series((p) => sum(p, 0)), `Waiting jobs ${last3}, now ${waiting}`);
-  card('running', 'Running', count(running), `by ${plural(workers, 'worker', 'workers')} here`, '', series((p) => sum(p, 1)), `Running jobs ${last3}, now ${running}`);
+  card('running', 'Running', blind ? NONE : count(running), `by ${plural(workers, 'worker', 'workers')} here`, '', series((p) => sum(p, 1)), `Running jobs ${last3}, now ${running}`);
   const perSecond = rates(ever);
   card('done', 'Done', rate(now), `${count(status.sites.reduce((all, s) => all + (s.done_ever || 0), 0))} since the first`, '', perSecond, `Jobs done a second ${last3}, now ${rate(now)}`);
   card('failures', 'Failed', count(failures), failures ? 'until retried or forgotten' : 'nothing to look at', failures ? 'bad' : '');
@@ -353,7 +357,8 @@ function draw(view) {
   }
   $('windows').hidden = !status.sites.some((s) => s.figures);
   sites.show(status.sites.map((site) => {
-    const queues = bySite.get(site.site) || { waiting: 0, running: 0 };
+    const none = silent ? null : 0;
+    const queues = bySite.get(site.site) || { waiting: none, running: none };
     const range = site.workers_max > site.workers_min ? ` (${site.workers_min}–${site.workers_max})` : '';
     const figures = site.figures && site.figures[period];
     const measured = figures?.jobs;

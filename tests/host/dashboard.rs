@@ -12,19 +12,46 @@ const PROGRAM: &str = "/etc/supervisor/conf.d/wp-gears.dashboard.conf";
 
 /// The body, if the status is this one.
 #[track_caller]
-fn get(host: &Host, path: &str, more: &[&str]) -> String {
+pub fn get(host: &Host, path: &str, more: &[&str]) -> String {
     let url = format!("http://127.0.0.1:8730{path}");
     host.run(&[&["curl", "-sS", "-m", "20", &url], more].concat())
         .ok()
 }
 
-fn status(host: &Host) -> Value {
+pub fn status(host: &Host) -> Value {
     serde_json::from_str(&get(host, "/api/status", &[])).unwrap()
 }
 
 fn owners(host: &Host, paths: &str) -> String {
     host.shell(&format!("cd {RUN} && stat -c '%U:%G %a' {paths}"))
         .ok()
+}
+
+/// On a host whose workers run.
+pub fn comes_and_goes(host: &Host) {
+    let on = ["wp-gears", "setup", "--dashboard", "--yes"];
+    host.run(&on).exits(0);
+    let again = host.run(&on).exits(0);
+    assert!(again.stdout.contains("Nothing to change."), "{again}");
+    host.run(&["wp-gears", "doctor"]).exits(0);
+    assert_eq!(get(host, "/healthz", &[]), "ok\n");
+    let seen = status(host);
+    assert!(
+        seen["sites"][0]["workers"].as_u64().unwrap() > 0,
+        "{seen:#}"
+    );
+    assert!(
+        seen["sites"][0]["done_ever"].as_u64().unwrap() > 0,
+        "{seen:#}"
+    );
+    assert!(get(host, "/metrics", &[]).contains("wp_gears_up"));
+    let page = host.processes_of("status --serve");
+    assert_eq!(page.len(), 1, "{page:?}");
+    let user = ["stat", "-c", "%U", &format!("/proc/{}", page[0].pid)];
+    assert_eq!(host.run(&user).ok(), "wp-gears\n");
+    host.run(&["wp-gears", "setup", "--dashboard=false", "--yes"])
+        .exits(0);
+    assert!(host.processes_of("status --serve").is_empty());
 }
 
 #[test]

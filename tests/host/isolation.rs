@@ -3,10 +3,14 @@
 
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
+use crate::dashboard;
 use crate::harness::{Host, Image, Out, Release, Shape, Site, rhel, site};
 use crate::phase::phase;
 use crate::support::{
-    daemons, everything, host_of, jobs_run, none, packages_with, ready_host, refused, wp_gears,
+    daemons, everything, host_of, jobs_run, none, packages_with, ready_host, refused, until,
+    wp_gears,
 };
 
 const ALICE: &str = "/srv/alice";
@@ -128,6 +132,12 @@ fn each_reaches_only_the_own(host: &Host) {
 #[track_caller]
 fn doctor(host: &Host, code: i32) -> Out {
     host.run(&["wp-gears", "doctor"]).exits(code)
+}
+
+/// Each site's workers, as far as the dashboard sees them.
+fn workers_seen(host: &Host) -> [Option<u64>; 2] {
+    let seen = dashboard::status(host);
+    [0, 1].map(|at| seen["sites"][at]["workers"].as_u64())
 }
 
 #[test]
@@ -288,6 +298,19 @@ fn isolation_is_switched_on_and_off_without_losing_a_job() {
     let [alice, _] = sites(&host);
     jobs_of_both_run(&host);
 
+    phase("a dashboard that one site has let look, and then both");
+    let words = ["wp-gears", "setup", "--dashboard", "--yes"];
+    host.run(&[&words[..], &["--site", ALICE]].concat())
+        .exits(0);
+    let page = dashboard::get(&host, "/", &[]);
+    assert!(
+        page.contains("of bob are unknown: 'wp-gears setup' has"),
+        "{page}"
+    );
+    assert_eq!(workers_seen(&host), [Some(2), None]);
+    host.run(&["wp-gears", "setup", "--yes"]).exits(0);
+    assert_eq!(workers_seen(&host), [Some(2), Some(2)]);
+
     phase("nobody would run what waits");
     host.run(&["wp-gears", "pause", "--wait"]).exits(0);
     alice.forget_done();
@@ -313,6 +336,26 @@ fn isolation_is_switched_on_and_off_without_losing_a_job() {
     doctor(&host, 0);
     jobs_of_both_run(&host);
     each_reaches_only_the_own(&host);
+
+    phase("the dashboard reaches neither, and sees both");
+    let done = |site: usize| dashboard::status(&host)["sites"][site]["done_ever"].as_u64();
+    let before = [done(0), done(1)];
+    jobs_of_both_run(&host);
+    for (site, before) in before.into_iter().enumerate() {
+        until(10, "its jobs", || done(site) >= before.map(|n| n + 6));
+    }
+    let seen = dashboard::status(&host);
+    assert_eq!(workers_seen(&host), [Some(2), Some(2)]);
+    assert!(
+        seen["servers"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|it| it["closed"] == true),
+        "{seen:#}"
+    );
+    assert_eq!(seen["sites"][0]["oldest_waiting_ms"], Value::Null);
+    assert_eq!(dashboard::get(&host, "/healthz", &[]), "ok\n");
 
     phase("and off");
     alice.forget_done();
@@ -402,4 +445,6 @@ fn without_nftables_in_the_repositories_isolation_is_refused() {
     host.run(&words).exits(0);
     refused(&host, &isolated, 1, &["nftables"]);
     jobs_run(&Site::first(&host), 3);
+    phase("a dashboard there");
+    dashboard::comes_and_goes(&host);
 }

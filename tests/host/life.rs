@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use crate::harness::{Host, Image, Release, Site, rhel, site};
 use crate::phase::phase;
 use crate::support::{PortWatch, daemons, everything, host_of, members, none, on_site};
+use crate::wp_admin::an_administrator_sees_no_complaint_of_php;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -56,6 +57,8 @@ fn life_of_a_host(kind: Kind) {
     a_job_runs_soon(&host);
     phase("WordPress sees the workers");
     a_page_sees_the_workers(&host);
+    phase("an administrator sees no complaint of PHP's");
+    an_administrator_sees_no_complaint_of_php(&host);
     phase("the port is open to loopback alone");
     the_port_is_open_to_loopback_alone(&host);
     phase("all jobs of a burst run");

@@ -64,4 +64,5 @@ mod waiting;
 mod web;
 mod wizard;
 mod workers;
+mod wp_admin;
 mod yum;

@@ -1,3 +1,5 @@
+//! What job servers and files say, and whose queue is whose.
+
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 
@@ -28,6 +30,7 @@ fn snapshot(server: Server) -> Snapshot {
         only: false,
         state: "/nowhere".into(),
         isolated: Vec::new(),
+        reader: Reader::default(),
     };
     probe.snapshot()
 }
