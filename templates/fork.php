@@ -119,9 +119,11 @@ final class WP_Gears_Fork {
 	/** Resets what a new process would not inherit. */
 	public static function forget_the_parent() {
 		mt_srand( random_int( PHP_INT_MIN, PHP_INT_MAX ) );
-		// lcg_value() cannot be seeded, but skipping values makes children start at different points.
-		for ( $i = random_int( 0, 999 ); $i > 0; $i-- ) {
-			lcg_value();
+		// The generator of lcg_value() cannot be seeded, but skipping values makes children start at different points.
+		// PHP 8.4 complains of that function; uniqid() takes values as well, and more time.
+		$complains = PHP_VERSION_ID >= 80400 && function_exists( 'uniqid' );
+		for ( $i = random_int( 0, $complains ? 99 : 999 ); $i > 0; $i-- ) {
+			$complains ? uniqid( '', true ) : lcg_value();
 		}
 	}
 

@@ -12,7 +12,7 @@ const LISTENER: &str = r#"<?php
 ini_set( 'opcache.enable', '0' );
 error_reporting( -1 );
 set_error_handler( function ( $level, $text, $file, $line ) {
-    if ( false !== strpos( $file, 'wp-gears' ) ) {
+    if ( ( error_reporting() & $level ) && false !== strpos( $file, 'wp-gears' ) ) {
         file_put_contents( '/srv/jobs/complaints', "$level $text in $file:$line\n", FILE_APPEND );
     }
     return true;
