@@ -59,6 +59,13 @@ final class WP_Gears_Screen {
 		if ( self::RETRY === $action || self::FORGET === $action ) {
 			self::act( $action );
 		}
+		get_current_screen()->set_screen_reader_content(
+			array(
+				'heading_views'      => __( 'Filter jobs list', 'wp-gears' ),
+				'heading_pagination' => __( 'Jobs list navigation', 'wp-gears' ),
+				'heading_list'       => __( 'Jobs list', 'wp-gears' ),
+			)
+		);
 		add_action( 'admin_head', array( __CLASS__, 'style' ) );
 		self::$table->prepare_items();
 	}
@@ -180,7 +187,7 @@ final class WP_Gears_Screen {
 
 	public static function style() {
 		echo '<style>
-			.wp-gears-numbers { display: grid; grid-template-columns: repeat( auto-fill, minmax( 135px, 1fr ) ); gap: 8px; margin: 16px 0; }
+			.wp-gears-numbers { display: grid; grid-template-columns: repeat( auto-fill, minmax( 120px, 1fr ) ); gap: 8px; margin: 16px 0; }
 			.wp-gears-numbers li { margin: 0; padding: 8px 12px; background: #fff; border: 1px solid #c3c4c7; }
 			.wp-gears-numbers span { display: block; color: #50575e; font-size: 12px; }
 			.wp-gears-numbers strong { font-size: 18px; font-weight: 600; line-height: 1.5; }
@@ -195,6 +202,7 @@ final class WP_Gears_Screen {
 				tr:not( .is-expanded ) .wp-gears-narrow { display: block; }
 				.wp-gears-search .search-box { position: static; display: flex; align-items: center; gap: 8px; height: auto; margin: 8px 0; }
 				.wp-gears-search .search-box input[type="search"] { flex: 1; width: auto; margin: 0; }
+				.wp-gears-search .search-box .button { margin: 0; }
 			}
 		</style>';
 	}

@@ -86,8 +86,10 @@ function chart(svg, values, label, shape) {
   const [width, height] = shape;
   const x = ([at]) => ((at - end) / (MINUTES * 60000) + 1) * width;
   const y = ([, v]) => height - 1 - (v / most) * (height - 3);
-  const line = values.map((p, i) => `${i ? 'L' : 'M'}${x(p).toFixed(1)} ${y(p).toFixed(1)}`).join('');
-  const area = values.length ? `${line}L${width} ${height}L${x(values[0]).toFixed(1)} ${height}Z` : '';
+  // What was seen within a moment is no line.
+  const moment = !values.length || values[values.length - 1][0] - values[0][0] < 3000;
+  const line = moment ? '' : values.map((p, i) => `${i ? 'L' : 'M'}${x(p).toFixed(1)} ${y(p).toFixed(1)}`).join('');
+  const area = line ? `${line}L${width} ${height}L${x(values[0]).toFixed(1)} ${height}Z` : '';
   if (!svg.firstChild) {
     svg.setAttribute('viewBox', `0 0 ${width} ${height}`);
     svg.setAttribute('preserveAspectRatio', 'none');
@@ -134,7 +136,7 @@ class Table {
     columns.forEach((column, at) => {
       const cell = head.appendChild(make('th', null, { scope: 'col', role: 'columnheader', class: column.num ? 'num' : '' }));
       if (!column.by) return write(cell, column.head);
-      cell.append(make('button', column.head, { type: 'button' }));
+      cell.append(make('button', column.head, { type: 'button', ...(column.label && { 'aria-label': column.label }) }));
       cell.firstChild.addEventListener('click', () => {
         const down = this.sort && this.sort.at === at ? !this.sort.down : Boolean(column.num);
         this.sort = { at, down };
@@ -336,8 +338,8 @@ function draw(view) {
     where ? `of ${where.site}` : waiting ? (waits.length ? '' : 'not known yet') : silent ? 'not known' : 'No job waits.', oldest > 60000 ? 'bad' : '');
   const atServers = silent ? 'at the job servers that answer' : 'at the job servers';
   card('waiting', 'Waiting', blind ? NONE : count(waiting), [retries && `${count(retries)} for a retry`, limited && `${count(limited)} for a rule`].filter(Boolean).join(', ') || (blind ? 'no job server answers' : atServers),
-    '', series((p) => sum(p, 0)), `Waiting jobs ${last3}, now ${waiting}`);
-  card('running', 'Running', blind ? NONE : count(running), `by ${plural(workers, 'worker', 'workers')} here`, '', series((p) => sum(p, 1)), `Running jobs ${last3}, now ${running}`);
+    '', series((p) => sum(p, 0)), `Waiting jobs ${last3}, now ${blind ? 'not known' : waiting}`);
+  card('running', 'Running', blind ? NONE : count(running), `by ${plural(workers, 'worker', 'workers')} here`, '', series((p) => sum(p, 1)), `Running jobs ${last3}, now ${blind ? 'not known' : running}`);
   const perSecond = rates(ever);
   card('done', 'Done', rate(now), `${count(status.sites.reduce((all, s) => all + (s.done_ever || 0), 0))} since the first`, '', perSecond, `Jobs done a second ${last3}, now ${rate(now)}`);
   card('failures', 'Failed', count(failures), failures ? 'until retried or forgotten' : 'nothing to look at', failures ? 'bad' : '');

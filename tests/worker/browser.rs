@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
@@ -39,7 +40,7 @@ impl Drop for Browser {
 
 impl Browser {
     /// `None` where there is none: tests do not download one.
-    pub fn start() -> Option<Browser> {
+    pub fn start(options: &[&str]) -> Option<Browser> {
         let path = std::env::var_os("PATH")?;
         let folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
         let found = NAMES.iter().find_map(|name| {
@@ -53,12 +54,17 @@ impl Browser {
             );
             return None;
         };
-        let profile = lab().dir.join("chromium");
+        // Tests run at the same time.
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let profile = lab().dir.join(format!("chromium-{count}"));
         let mut child = Command::new("sh")
             .arg("-c")
-            .arg("exec \"$0\" --headless --no-sandbox --disable-gpu --hide-scrollbars --remote-debugging-pipe --user-data-dir=\"$1\" about:blank 3<&0 4>&1 </dev/null >/dev/null 2>&1")
+            .arg("program=$1 profile=$2; shift 2; exec \"$program\" --headless --no-sandbox --disable-gpu --hide-scrollbars --remote-debugging-pipe --user-data-dir=\"$profile\" \"$@\" about:blank 3<&0 4>&1 </dev/null >/dev/null 2>&1")
+            .arg("sh")
             .arg(program)
             .arg(profile)
+            .args(options)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -130,12 +136,24 @@ impl Browser {
         }
     }
 
-    pub fn open(&mut self, url: &str) {
+    /// Opens a page that has this element.
+    pub fn open(&mut self, url: &str, element: &str) {
         self.call("Page.navigate", json!({ "url": url }));
-        wait_for(20, "the page", || {
-            self.eval("document.readyState === 'complete' && !!document.querySelector('.card')")
-                == json!(true)
-        });
+        self.wait_for_page(element);
+    }
+
+    pub fn wait_for_page(&mut self, element: &str) {
+        let is_there = format!(
+            "document.readyState === 'complete' && !!document.querySelector({})",
+            json!(element)
+        );
+        wait_for(20, "the page", || self.eval(&is_there) == json!(true));
+    }
+
+    /// What assistive technology gets of the page.
+    pub fn accessibility_tree(&mut self) -> Value {
+        let mut tree = self.call("Accessibility.getFullAXTree", json!({}));
+        tree["nodes"].take()
     }
 
     pub fn eval(&mut self, script: &str) -> Value {

@@ -8,6 +8,7 @@ mod compatibility;
 #[path = "../common/software.rs"]
 mod software;
 
+mod accessible;
 mod admin;
 mod browser;
 mod calm;

@@ -35,7 +35,7 @@ fn cell(table: &str, name: &str, label: &str) -> String {
 
 #[test]
 fn a_browser_shows_what_is_so_and_takes_nothing_for_markup() {
-    let Some(mut browser) = Browser::start() else {
+    let Some(mut browser) = Browser::start(&[]) else {
         return;
     };
     let mut site = Site::new("page");
@@ -61,7 +61,7 @@ fn a_browser_shows_what_is_so_and_takes_nothing_for_markup() {
     });
 
     browser.look_like(1280, "light");
-    browser.open(&format!("http://{}/", it.at));
+    browser.open(&format!("http://{}/", it.at), ".card");
     browser.until("document.querySelector('#live-text').textContent === 'Live'");
     let of_site = of_site();
     let shown =
@@ -163,7 +163,7 @@ add_action( 'import_products', function ( $args ) {
 #[ignore = "takes pictures for people, for two minutes"]
 fn pictures_of_a_run() {
     let folder = std::env::var("WP_GEARS_PICTURES").expect("WP_GEARS_PICTURES names a folder");
-    let mut browser = Browser::start().expect("Chromium");
+    let mut browser = Browser::start(&[]).expect("Chromium");
     let plan = || Plan {
         jobs: JOBS.into(),
         ..Plan::default()
@@ -188,7 +188,7 @@ fn pictures_of_a_run() {
     }
     let it = Dashboard::start(&server.to_string(), &[]);
     browser.look_like(1280, "light");
-    browser.open(&format!("http://{}/", it.at));
+    browser.open(&format!("http://{}/", it.at), ".card");
     let begun = Instant::now();
     let mut n = 1;
     while begun.elapsed() < Duration::from_secs(130) {
