@@ -233,7 +233,11 @@ const ALLOWED: &[(&str, &[&str], &str)] = &[
         &["worker"],
         "a process's command line",
     ),
-    ("host/firewall/ufw.rs", &["allow", "any", "tcp"], "user.rules"),
+    (
+        "host/firewall/ufw.rs",
+        &["allow", "any", "tcp"],
+        "user.rules",
+    ),
     ("host/process.rs", &["Max open files"], "/proc/PID/limits"),
     ("host/selinux.rs", &["off", "on"], "getsebool"),
     ("intent/effective.rs", &["salt"], "an option's name"),
