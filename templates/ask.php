@@ -424,7 +424,7 @@ final class WP_Gears_Ask {
 
 	/** @return never */
 	private static function reply( array $answer ) {
-		$text = json_encode( $answer, JSON_INVALID_UTF8_SUBSTITUTE | JSON_PARTIAL_OUTPUT_ON_ERROR | JSON_UNESCAPED_SLASHES );
+		$text = json_encode( $answer, ( defined( 'JSON_INVALID_UTF8_SUBSTITUTE' ) ? JSON_INVALID_UTF8_SUBSTITUTE : 0 ) | JSON_PARTIAL_OUTPUT_ON_ERROR | JSON_UNESCAPED_SLASHES );
 		$mark = self::$request['mark'];
 
 		self::$request = null;

@@ -149,7 +149,7 @@ if ( ! class_exists( 'WP_Gears_Proof', false ) ) {
 				header( 'Content-Type: application/json' );
 				header( 'Cache-Control: no-store' );
 			}
-			$text = json_encode( $answer, JSON_INVALID_UTF8_SUBSTITUTE | JSON_PARTIAL_OUTPUT_ON_ERROR | JSON_UNESCAPED_SLASHES );
+			$text = json_encode( $answer, ( defined( 'JSON_INVALID_UTF8_SUBSTITUTE' ) ? JSON_INVALID_UTF8_SUBSTITUTE : 0 ) | JSON_PARTIAL_OUTPUT_ON_ERROR | JSON_UNESCAPED_SLASHES );
 			echo "\n", self::$mark, ' ', $text, "\n";
 			exit;
 		}

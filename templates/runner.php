@@ -353,7 +353,7 @@ final class WP_Gears_Runner {
 		}
 		$text = '';
 		foreach ( $messages as $message ) {
-			$text .= json_encode( $message, JSON_INVALID_UTF8_SUBSTITUTE | JSON_PARTIAL_OUTPUT_ON_ERROR | JSON_UNESCAPED_SLASHES ) . "\n";
+			$text .= json_encode( $message, ( defined( 'JSON_INVALID_UTF8_SUBSTITUTE' ) ? JSON_INVALID_UTF8_SUBSTITUTE : 0 ) | JSON_PARTIAL_OUTPUT_ON_ERROR | JSON_UNESCAPED_SLASHES ) . "\n";
 		}
 		for ( $sent = 0; $sent < strlen( $text ); $sent += $n ) {
 			$n = @fwrite( self::$pipe, substr( $text, $sent ) );

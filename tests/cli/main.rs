@@ -33,6 +33,7 @@ mod odd;
 mod order;
 mod pages;
 mod php_needs;
+mod php_versions;
 mod plans;
 mod settings_files;
 mod setup;
