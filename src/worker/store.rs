@@ -434,6 +434,15 @@ fn write_file(
     name: &str,
     fill: impl FnOnce(&mut File) -> io::Result<()>,
 ) -> io::Result<()> {
+    place_file(dir, name, fill).map(drop)
+}
+
+/// The same, with the file that was written.
+fn place_file(
+    dir: &OwnedFd,
+    name: &str,
+    fill: impl FnOnce(&mut File) -> io::Result<()>,
+) -> io::Result<File> {
     let temporary = format!(".new-{}-{name}", std::process::id());
     let flags =
         OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -445,7 +454,7 @@ fn write_file(
     if done.is_err() {
         let _ = unlinkat(dir, temporary.as_str(), AtFlags::empty());
     }
-    done
+    done.map(|()| file)
 }
 
 /// The number of a site's jobs that were refused, kept or not.

@@ -88,7 +88,7 @@ fn site(name: &str) -> Site {
 fn table(site: &Site, what: &str) -> String {
     lab().sql(&format!(
         "SELECT {what} FROM wp.{}_wp_gears_jobs",
-        site.name
+        site.name.replace('-', "_")
     ))
 }
 
@@ -369,4 +369,50 @@ fn what_a_host_no_longer_has_is_over_only_if_no_other_has_it() {
     site.add("t_line", json!(["runs"]));
     wait_for(30, "a look at the table", || marks() < before);
     assert_eq!(rows("CONCAT(state, ' ', holder)"), "0 other:1");
+}
+
+/// Jobs that kill their process once, and then run: all of them are due at the same time,
+/// so both hosts are late with most, and take them over from each other.
+fn retries_due_at_once_run_once(name: &str, jobs: usize, pause: &str) {
+    let site = Site::with(
+        name,
+        Plan {
+            jobs: "add_action( 't_once', function ( $args ) {
+                $mark = WP_CONTENT_DIR . \"/uploads/mark-$args[0]\";
+                if ( ! file_exists( $mark ) ) { touch( $mark ); posix_kill( getmypid(), SIGKILL ); }
+                usleep( 300000 );
+                out( $args[0] );
+            } );"
+                .into(),
+            ..Plan::default()
+        },
+    );
+    let hosts = [Host::new(&site, "slow"), Host::new(&site, "fast")];
+    let work = |host: &Host, workers| host.work(&["--workers", workers, "--retry-pause", pause]);
+    let _workers = [work(&hosts[0], "1"), work(&hosts[1], "3")];
+    let all: Vec<_> = (0..jobs).map(|n| ("t_once", json!([n]))).collect();
+    site.add_many(&all);
+    wait_for(120, "the first retry", || !site.out().is_empty());
+    wait_for(300, "the end of all retries", || {
+        table(&site, "SUM(state = 0)") == "0" && site.waits() == 0
+    });
+    wait_for(30, "the hosts to know", || {
+        hosts.iter().all(|host| host.failed().is_empty())
+    });
+    site.assert_once(numbers(jobs));
+    let log = site.log();
+    assert!(log.contains("over from the site's database"), "{log}");
+}
+
+#[test]
+fn retries_that_are_due_at_once_run_once_on_two_hosts() {
+    retries_due_at_once_run_once("at-once", 60, "3");
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn many_retries_that_are_due_at_once_run_once_on_two_hosts() {
+    for round in 0..5 {
+        retries_due_at_once_run_once(&format!("at-once-{round}"), 900, "10");
+    }
 }

@@ -335,7 +335,8 @@ impl Ledger {
         }
         // As it is there, byte for byte: its size tells whether it is still the same.
         if job.state == 0 {
-            self.store.postpone_text(&body, job.due, &job.id)?;
+            // It is marked before a worker can take it: one that has no mark runs unasked.
+            let _held = self.store.postpone_text(&body, job.due, &job.id)?;
             let kept = Kept::Waiting { due: job.due };
             self.mark_only(&kept.version(), &job.id)?;
             return Ok(true);

@@ -153,6 +153,18 @@ fn one_worker_takes_a_due_job() {
 }
 
 #[test]
+fn what_another_host_had_is_not_taken_before_it_is_marked() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = JobStore::open(dir.path()).unwrap();
+    let mut text = serde_json::to_vec(&record("1-a", 0)).unwrap();
+    text.push(b'\n');
+    let held = store.postpone_text(&text, 7, "1-a").unwrap();
+    assert!(store.claim(8, FREE).unwrap().is_none());
+    drop(held);
+    assert!(store.claim(8, FREE).unwrap().is_some());
+}
+
+#[test]
 fn a_job_waits_on_disk_until_its_rule_lets_it_run() {
     let dir = tempfile::tempdir().unwrap();
     let store = JobStore::open(dir.path()).unwrap();

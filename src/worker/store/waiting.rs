@@ -9,7 +9,7 @@ use rustix::fs::{AtFlags, fstat, fsync, renameat, unlinkat};
 
 use crate::worker::plain;
 use crate::worker::store::{
-    JobRecord, JobStore, MAX_LISTED_BYTES, file_name, id_of, names, read, write, write_file,
+    JobRecord, JobStore, MAX_LISTED_BYTES, file_name, id_of, names, place_file, read, write,
 };
 
 /// The maximum number of jobs that wait on disk because of a rule. Beyond it, a worker
@@ -127,10 +127,14 @@ impl JobStore {
         )
     }
 
-    /// The same for a job that comes from another host, as that one wrote it.
-    pub(super) fn postpone_text(&self, text: &[u8], due: u64, id: &str) -> io::Result<()> {
+    /// The same for a job that comes from another host, as that one wrote it. No worker
+    /// takes it while the file that this returns is open.
+    pub(super) fn postpone_text(&self, text: &[u8], due: u64, id: &str) -> io::Result<File> {
         let name = plain_name(due, id);
-        write_file(&self.waiting, &name, |file| file.write_all(text))
+        place_file(&self.waiting, &name, |file| {
+            file.lock()?;
+            file.write_all(text)
+        })
     }
 
     /// The same for a job that is on disk already, and is due.
