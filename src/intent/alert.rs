@@ -38,7 +38,7 @@ impl Default for Alert {
             waiting: 60,
             failed: true,
             workers: true,
-            events: 600,
+            events: 1800,
             servers: true,
             doctor: 15,
             command: Vec::new(),

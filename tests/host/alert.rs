@@ -202,6 +202,9 @@ fn somebody_is_told_once_of_each_beginning_and_end() {
 
     phase("events are overdue");
     settings(&host, 0, "");
+    let code = r#"require "$argv[1]/wp-load.php"; wp_schedule_single_event(time() - 5000, "old");"#;
+    host.as_user(Site::first(&host).user, &["php", "-r", code, "--", FOLDER])
+        .ok();
     look(&host);
     look(&host);
     check(&host);
