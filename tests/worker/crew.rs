@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 use wp_gears::worker::settings::CrewSettings;
 use wp_gears::worker::workers::Workers;
 
-use super::lab::{Plan, Site, Worker, children, lab, processor_ms, signal, sleep, wait_for};
+use super::lab::{
+    Plan, Site, Worker, children, is_alive, lab, processor_ms, signal, sleep, wait_for,
+};
 
 fn workers(workers: u32) -> CrewSettings {
     CrewSettings {
@@ -118,14 +120,6 @@ fn members_of_a_killed_crew_finish_and_are_not_doubled() {
     assert_eq!(site.lines("begun").len(), 8);
     assert!(old.iter().all(|pid| !is_alive(*pid)));
     new.stop();
-}
-
-fn is_alive(pid: i32) -> bool {
-    let state = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    state
-        .rsplit(')')
-        .next()
-        .is_some_and(|rest| !rest.is_empty() && !rest.starts_with(" Z"))
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use serde_json::json;
 
-use super::lab::{Site, Worker, children, lab, processor_ms, signal, sleep, wait_for};
+use super::lab::{Site, Worker, children, is_alive, lab, processor_ms, signal, sleep, wait_for};
 
 #[test]
 fn term_finishes_the_job_at_hand() {
@@ -126,15 +126,11 @@ fn a_job_ends_with_its_worker() {
     signal(worker.pid(), "KILL");
     // Its server gives the job to another worker at once, so it must not go on running.
     wait_for(2, "the end of the job", || {
-        children(php).is_empty() && !alive(job) && !alive(php)
+        children(php).is_empty() && !is_alive(job) && !is_alive(php)
     });
     let _worker = site.worker(&[]);
     site.wait_for_out(20, 1);
     assert_eq!(site.out(), ["0"]);
-}
-
-fn alive(pid: i32) -> bool {
-    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
 }
 
 #[test]

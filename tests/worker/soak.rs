@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use wp_gears::worker::settings::CrewSettings;
 use wp_gears::worker::workers::Workers;
 
-use super::lab::{Site, Worker, children, lab, signal, sleep, wait_for};
+use super::lab::{Site, Worker, children, is_alive, lab, signal, sleep, wait_for};
 
 /// Jobs for each second, on average.
 const RATE: usize = 5;
@@ -51,8 +51,13 @@ fn soak() {
             3 => {
                 let out = ended(&site);
                 if let Some(member) = children(crew.pid()).first() {
+                    let below = children(*member);
                     signal(*member, "KILL");
                     members_killed += 1;
+                    // Its PHP may begin the job that it was given last.
+                    wait_for(10, "the end of its PHP", || {
+                        !below.iter().any(|it| is_alive(*it))
+                    });
                 }
                 sleep(50);
                 at_risk.extend(begun_since(&site, &out));

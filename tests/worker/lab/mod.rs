@@ -17,7 +17,7 @@ use std::sync::OnceLock;
 use super::common::needs::missing;
 
 pub use gearmand::Gearmand;
-pub use process::{children, processor_ms, run, signal, sleep, wait_for};
+pub use process::{children, is_alive, processor_ms, run, signal, sleep, wait_for};
 pub use site::{Plan, Site};
 pub use worker::Worker;
 

@@ -54,6 +54,15 @@ pub fn children(pid: i32) -> Vec<i32> {
         .collect()
 }
 
+/// Whether a process runs: neither gone nor a zombie.
+pub fn is_alive(pid: i32) -> bool {
+    let state = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    state
+        .rsplit(')')
+        .next()
+        .is_some_and(|rest| !rest.is_empty() && !rest.starts_with(" Z"))
+}
+
 /// The processor time used by a process, in milliseconds.
 pub fn processor_ms(pid: i32) -> u64 {
     let mut text = String::new();
