@@ -29,7 +29,7 @@ const HEADER: &str = "\
 # --role web is for a host with pages, --role worker,web for both.
 ";
 const HEADER_OF_SECRETS: &str =
-    "# Keep this file to root: whoever knows a site's salt finds its queue.\n";
+    "# Keep this file to root: anybody who knows a site's salt can find its queue.\n";
 
 pub fn run(host: &Host, args: &SetupArgs, folder: &Path, ui: Ui) -> Result<u8> {
     let spec = spec_of(host, args)?;

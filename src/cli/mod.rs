@@ -67,7 +67,7 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// Show waiting, running and failed jobs, once or live
     Status(StatusArgs),
-    /// Tell somebody of problems, by a command, a webhook or mail
+    /// Send alerts about problems, by a command, a webhook or mail
     Alert(AlertArgs),
     /// Let workers finish their jobs and take no new ones, for deployments
     Pause(PauseArgs),

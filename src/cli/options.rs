@@ -43,7 +43,7 @@ WP_GEARS_WORKERS=4 override that file; options override both.")]
 pub struct SetupArgs {
     #[command(flatten)]
     pub common: Common,
-    /// Take options and sites from FILE too, over those of the config file; or from a folder that --export wrote
+    /// Also take options and sites from FILE, or from a folder that --export wrote; they override the config file
     #[arg(long, value_name = "FILE", hide_short_help = true)]
     pub from: Option<PathBuf>,
     #[command(flatten)]
@@ -65,7 +65,7 @@ pub struct SetupArgs {
     /// Print a complete config file, without changing anything
     #[arg(long, help_heading = "Behavior", conflicts_with = "json")]
     pub print_config: bool,
-    /// Write what another host of these sites needs into two files in DIR, one of them with the secrets, without changing anything
+    /// Write what another host of these sites needs to two files in DIR, one of them with the secrets, without changing anything
     #[arg(long, value_name = "DIR", help_heading = "Behavior", hide_short_help = true,
           conflicts_with_all = ["json", "print_config"])]
     pub export: Option<PathBuf>,

@@ -23,9 +23,9 @@ use crate::report::{Ui, prometheus};
 
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "\
-OLDEST is how long the oldest waiting job has waited, at most: since the job
-was submitted that started last, or since the site's crew saw the queue empty.
-Jobs of a lower priority may have waited longer. RUNS FOR is the age of the
+OLDEST is how long the oldest waiting job has waited, at most: since the
+submission of the job that started last, or since the site's crew last saw the
+queue empty. Jobs of a lower priority may have waited longer. RUNS FOR is the age of the
 longest-running job, and DONE counts the jobs that the running workers have
 completed since they started. Only root and the site's worker user can see
 these and FAILED; everyone can see the rest.
@@ -48,7 +48,7 @@ pub struct StatusArgs {
     #[arg(long, value_name = "ADDR:PORT", num_args = 0..=1, default_missing_value = "8730",
           conflicts_with_all = ["watch", "json", "prometheus"])]
     pub serve: Option<Address>,
-    /// File with a token that --serve asks for; needed if others reach the address
+    /// File with the token that --serve asks for; required if other machines can reach it
     #[arg(long, value_name = "FILE", requires = "serve")]
     pub token_file: Option<PathBuf>,
     /// Job servers to query [default: those that this host's sites use]

@@ -72,7 +72,7 @@ impl Host {
         let refuse = |it: &Path, why: String| {
             let why = format!("{} {why}", it.display());
             let help = format!(
-                "run a program that is root's, such as one from a package; or give {} and the folders that it is in to root, and take others the right to write there",
+                "run a program that is root's, such as one from a package; or make root the owner of {} and the folders that it is in, and let nobody else write there",
                 path.display()
             );
             Ok(Some(Problem::new(what(), why).help(help)))

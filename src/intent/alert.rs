@@ -113,7 +113,7 @@ pub fn read(value: Value) -> Result<Alert, Wrong> {
         .try_into()
         .map_err(|_| wrong(None, "'alert' cannot be read".into()))?;
     if read.command.is_empty() && read.webhook_file.is_none() && read.mail.is_none() {
-        let why = "[alert] tells nobody".to_owned();
+        let why = "[alert] has no way to send alerts".to_owned();
         return Err(Wrong {
             help: "add command, webhook-file or mail to it".into(),
             ..wrong(None, why)
@@ -191,7 +191,7 @@ mod tests {
                 "webhook = 'https://hooks.example/secret'",
                 "no key 'webhook'",
             ),
-            ("waiting = 5", "tells nobody"),
+            ("waiting = 5", "no way to send alerts"),
         ] {
             let wrong = parse(text).unwrap_err();
             assert!(wrong.why.contains(says), "{wrong:?}");

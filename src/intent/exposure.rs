@@ -58,7 +58,7 @@ pub fn refuse(host: &HostResolved, listens_now: Option<&str>) -> Result<(), Prob
         return Ok(());
     }
     let what = format!("let the job server listen on {}", host.listen);
-    let why = "it is not an address of this machine alone or of a private network, and whoever reaches gearmand can run any hook of the sites, because it has no passwords";
+    let why = "it is not an address of this machine alone or of a private network, and anybody who reaches gearmand can run any hook of the sites, because it has no passwords";
     Err(Problem::usage(what, why).help(
         "listen on an address of a private network or VPN; or add --expose, and admit only the hosts of workers and pages in a firewall",
     ))

@@ -102,7 +102,7 @@ options! {
         /// Port of the job server
         #[arg(value_name = "N", value_parser = number::<u16>(1, 65_535))]
         port: u16 = 4730,
-        /// What keeps owners of sites from each other's jobs
+        /// How the jobs of different site owners are kept apart
         #[arg(value_enum, value_name = "ISOLATION", hide_short_help = true)]
         isolation: Isolation = Isolation::None,
         /// Ports of the owners' job servers with --isolation owner [default: free ones]
@@ -119,11 +119,11 @@ options! {
         #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true",
               value_name = "BOOL", hide_short_help = true)]
         allow_upgrades: bool = false,
-        /// Let the job server listen where more than a private network may reach it
+        /// Let the job server listen on an address that is not private
         #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true",
               value_name = "BOOL", hide_short_help = true)]
         expose: bool = false,
-        /// Close the job server's port to all hosts but this one and these [default: print commands that do it]
+        /// Admit only these hosts, and this one, to the job server's port [default: only print the commands for it]
         #[arg(value_name = "ADDR", value_delimiter = ',', hide_short_help = true,
               value_parser = port_rules::peer)]
         firewall: Vec<String>,
@@ -131,10 +131,10 @@ options! {
         #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true",
               value_name = "ADDR:PORT", hide_short_help = true)]
         dashboard: Dashboard = Dashboard::Off,
-        /// File with a token that the page asks for; needed if others reach its address
+        /// File with the token that the page asks for; required if other machines can reach it
         #[arg(value_name = "FILE", hide_short_help = true, value_parser = path)]
         dashboard_token_file: PathBuf,
-        /// Most jobs at a time, which sites with a range of workers share [default: from cores and memory]
+        /// Most jobs to run at a time, shared by sites with a range of workers [default: from cores and memory]
         #[arg(value_name = "N", hide_short_help = true, value_parser = number::<u32>(1, 100_000))]
         worker_budget: u32,
     }

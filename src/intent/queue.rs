@@ -12,7 +12,7 @@ use crate::queue::Store;
 #[derive(Debug, Clone, Copy, Default, Args)]
 #[command(next_help_heading = "Behavior")]
 pub struct WaitingJobs {
-    /// Wait for workers to run jobs that would be lost [default: refuse]
+    /// How long to wait for workers to run jobs that would be lost [default: 60 if workers run, otherwise refuse]
     #[arg(long, value_name = "SECONDS",
           value_parser = number::<u64>(1, 86_400))]
     pub drain: Option<u64>,

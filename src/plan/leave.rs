@@ -99,7 +99,7 @@ pub fn job_table(
     );
     let (php, user, seen_as) = runs_as(host, dir)?;
     let Some((php, user)) = php.zip(user) else {
-        let left = format!("{of}: nobody knows which PHP reads it, so drop it yourself");
+        let left = format!("{of}: it is not known which PHP reads it, so drop it yourself");
         return Ok((None, Some(left)));
     };
     let table = JobTable {

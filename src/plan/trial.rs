@@ -172,8 +172,10 @@ fn waiting(site: &SiteResolved, tried: &Found) -> u64 {
 pub fn sentence(config: &Path, taken: &TakenBack) -> String {
     let shown = config.display();
     let mut text = match taken.was_on {
-        true => format!("{shown} is again what it was when jobs last ran"),
-        false => format!("{shown} is again what it was before, so pages submit no jobs to Gearman"),
+        true => format!("{shown} is back to what it was when jobs last ran"),
+        false => {
+            format!("{shown} is back to what it was before, so pages submit no jobs to Gearman")
+        }
     };
     text.push_str(&match taken.waiting {
         0 => String::new(),

@@ -98,7 +98,7 @@ impl Resource for Drained {
         let seconds = limit.as_secs();
         Ok(State::Differs(Change::new(Verb::Drain).detail(
             match waiting {
-                0 => format!("goes on as long as pages submit jobs; at most {seconds} s"),
+                0 => format!("continues while pages submit jobs; at most {seconds} s"),
                 _ => format!("{}; for at most {seconds} s", jobs(waiting)),
             },
         )))

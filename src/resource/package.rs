@@ -288,7 +288,7 @@ impl Revert for PackagesInverse {
             let services = self.still_run(context.host)?;
             let run = match services.is_empty() {
                 true => String::new(),
-                false => format!(", with services that go on running: {}", services.join(" ")),
+                false => format!(", with services that keep running: {}", services.join(" ")),
             };
             return Ok(Reverted::kept(format!(
                 "the packages that setup installed: {}{run} ('wp-gears remove --purge' removes them)",

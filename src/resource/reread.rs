@@ -140,7 +140,7 @@ impl Resource for Reread {
 fn detail(web: &WebPhp) -> String {
     match (web.kind(), web.caution()) {
         (Kind::Fpm, _) => {
-            format!("{web}: a page drops it from the cache; requests go on undisturbed")
+            format!("{web}: a page drops it from the cache; no request is interrupted")
         }
         (_, Some(caution)) => format!("{web}: reloaded; {caution}"),
         (_, None) => format!("{web}: reloaded gracefully, after the requests that it is serving"),

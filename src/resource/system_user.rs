@@ -24,7 +24,7 @@ impl SystemUser {
             return Err(Problem::new(what(), "it is another name of root").into());
         }
         if host.group_id(self.name)? != Some(user.gid) {
-            let why = "its group has another name, so it is somebody else's";
+            let why = "its group has another name, so wp-gears did not create it";
             return Err(Problem::new(what(), why)
                 .help("rename that user, or leave the dashboard out with --dashboard=false")
                 .into());

@@ -45,7 +45,7 @@ options! {
         /// End a job that takes longer, and retry it [default: no limit]
         #[arg(value_name = "SECONDS", value_parser = seconds(1, 604_800))]
         job_timeout: Seconds,
-        /// Stop PHP, and all workers but one process, after this many idle seconds
+        /// Stop PHP and all but one process after this many idle seconds
         #[arg(value_name = "SECONDS", hide_short_help = true, value_parser = seconds(1, 86_400))]
         idle_timeout: Seconds = Seconds(300),
         /// Restart PHP once it is older than this (fork)
@@ -63,13 +63,13 @@ options! {
         /// Host or URL of the request that the site's code sees in jobs [default: the site's home]
         #[arg(value_name = "HOST", hide_short_help = true, value_parser = host)]
         host: String,
-        /// Seal jobs, and run no others; false for jobs of other software [default: true, but others run where job servers are shared with other hosts]
+        /// Seal jobs, and refuse unsealed ones; false for jobs from other software [default: true, but unsealed jobs run where job servers are shared with other hosts]
         #[arg(value_name = "BOOL", hide_short_help = true)]
         seal: bool,
         /// With a range of workers: start more once a job has waited this long
         #[arg(value_name = "SECONDS", hide_short_help = true, value_parser = seconds(1, 3600))]
         scale_after: Seconds = Seconds(2),
-        /// Let up to N jobs follow each other in one process, which saves most of their cost but lets them see what earlier ones left behind (fork)
+        /// Run up to N jobs in one process, one after the other, at a fraction of the cost; they see what earlier ones left behind (fork)
         #[arg(value_name = "N", hide_short_help = true, value_parser = number::<u32>(1, 100_000))]
         reuse: u32 = 1,
     }
@@ -102,7 +102,7 @@ pub struct WorkerArgs {
     /// The WordPress folder
     #[arg(long, value_name = "DIR")]
     pub site: PathBuf,
-    /// The site's name, which names its log and its folders
+    /// Name of the site, used for its log and folders
     #[arg(long)]
     pub name: String,
     /// Job servers
@@ -159,8 +159,8 @@ pub struct WorkerArgs {
     /// Set by a process that supervises workers for those that it starts
     #[arg(long, hide = true)]
     pub one: bool,
-    /// Only check that workers of the site run on this host and that a job server knows
-    /// them; the exit code is 0 if so
+    /// Only check whether the site's workers run on this host and a job server knows them;
+    /// exit with 0 if so
     #[arg(long)]
     pub health: bool,
     /// Only load the site as for a job, with settings from standard input, and say

@@ -62,7 +62,7 @@ impl HookRule {
         RuleKey {
             name: "match",
             takes: "the name of a hook, in which * stands for any text and ? for one character",
-            means: "The hooks that the rule is for. The first rule that matches counts, and no other",
+            means: "The hooks that the rule is for. Only the first rule that matches counts",
         },
         RuleKey {
             name: "concurrency",

@@ -105,7 +105,7 @@ fn killed_after_the_switch(host: &Host) {
 fn a_switch_whose_proof_fails_is_taken_back() {
     let host = ready_host("trial");
     let before = host.read(CONFIG).unwrap();
-    let taken_back = "wp-config.php is again what it was before";
+    let taken_back = "wp-config.php is back to what it was before";
     phase("no worker runs the job");
     put_plugin(&host, NO_JOB_RUNS);
     fails_twice(&host, &["no worker ran the job", taken_back]);
@@ -248,7 +248,7 @@ fn a_test_job_that_nobody_ran_does_not_stop_remove() {
     put_plugin(&host, WORKERS_STOP_LOADING);
     fails_twice(
         &host,
-        &["no worker ran the job", "is again what it was before"],
+        &["no worker ran the job", "is back to what it was before"],
     );
     let queues = host.shell("printf 'status\\n' | timeout 1 bash -c 'exec 3<>/dev/tcp/127.0.0.1/4730; cat >&3; cat <&3' || true");
     assert!(!queues.stdout.contains("\t1\t"), "{queues}");
@@ -273,11 +273,11 @@ fn a_job_server_that_accepts_no_job_ends_the_trial() {
     let first = on_site(&host, "setup", &elsewhere).exits(1);
     println!("{}", first.stderr);
     assert!(
-        first.stderr.contains("is again what it was before"),
+        first.stderr.contains("is back to what it was before"),
         "{first}"
     );
     assert_eq!(host.read(CONFIG).unwrap(), before);
-    fails_twice(&host, &["is again what it was before"]);
+    fails_twice(&host, &["is back to what it was before"]);
     assert_eq!(host.read(CONFIG).unwrap(), before);
     assert_eq!(
         host.shell("ls /var/lib/wp-gears/state | grep -c salt")

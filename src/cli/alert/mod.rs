@@ -20,10 +20,10 @@ use crate::report::Ui;
 
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "\
-The [alert] table of /etc/wp-gears.toml says what to look for and whom to tell.
+The [alert] table of /etc/wp-gears.toml says what to check and how to send alerts.
 After setup, a systemd timer runs 'wp-gears alert check' every half minute.
 
-Exit codes: 0 done; 1 somebody could not be told; 2 bad usage
+Exit codes: 0 done; 1 an alert could not be sent; 2 bad usage
 
 Examples:
   wp-gears alert test
@@ -35,9 +35,9 @@ pub struct AlertArgs {
 
 #[derive(Debug, Clone, Copy, Subcommand)]
 pub enum Action {
-    /// Look for problems, and tell of those that began or ended
+    /// Check for problems, and send alerts for those that began or ended
     Check,
-    /// Send a test alert in every way that [alert] names
+    /// Send a test alert in every way that [alert] sets up
     Test,
 }
 
@@ -57,7 +57,7 @@ pub fn run(args: &AlertArgs) -> Result<u8> {
         Action::Check => {
             // A run that changes the host stops workers on purpose.
             let Ok(lock) = host.lock() else {
-                ui.line("another run holds this host: looking again after it");
+                ui.line("another run is changing this host: the check runs after it");
                 return Ok(DONE);
             };
             drop(lock);

@@ -215,7 +215,7 @@ impl Retry<'_> {
         let server = server(opened, &stored, self.named).ok_or_else(|| {
             Problem::new(
                 what(),
-                "no program of supervisor's says which job server is the site's",
+                "no supervisor program says which job server the site uses",
             )
             .help("name it with --servers HOST:PORT")
         })?;

@@ -56,7 +56,10 @@ pub enum Action {
     /// List failed jobs, one per line (the default)
     List,
     /// Show a job in full, including its arguments
-    Show { id: String },
+    Show {
+        /// ID of the job, as 'wp-gears failed' lists it
+        id: String,
+    },
     /// Have the workers run jobs again: by ID, all, or those that --hook, --error and
     /// --since match
     Retry {
@@ -77,6 +80,7 @@ pub enum Action {
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct Which {
+    /// IDs of jobs, as 'wp-gears failed' lists them
     #[arg(value_name = "ID")]
     pub ids: Vec<String>,
     /// All failed jobs of the chosen sites

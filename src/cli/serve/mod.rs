@@ -98,7 +98,7 @@ pub fn run(door: &Door, probe: Box<Probe>, say: impl Fn(&str)) -> Result<()> {
     let what = || format!("serve the page at {}", door.address);
     if rustix::process::geteuid().is_root() {
         return Err(Problem::new(what(), "no process with root's rights serves browsers")
-            .help("run 'wp-gears setup --dashboard', which has a user of its own serve it, or run this as another user")
+            .help("run 'wp-gears setup --dashboard', which serves it as a separate user, or run this as another user")
             .into());
     }
     let access = door.access()?;

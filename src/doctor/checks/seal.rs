@@ -10,7 +10,7 @@ use crate::worker::seal::{Sealing, is_exclusive};
 
 pub const CHECK: Check = Check {
     name: "seal",
-    describes: "whether jobs are sealed, and no others are run",
+    describes: "whether jobs are sealed, and unsealed ones refused",
     vital: false,
     run,
 };
@@ -22,7 +22,7 @@ fn run(context: &Context) -> Vec<Finding> {
     context.each_site(|site| {
         if site.worker.seal == Some(false) {
             return vec![Finding::ok(
-                "off (seal = false): whoever reaches the job server can submit jobs",
+                "off (seal = false): anybody who reaches the job server can submit jobs",
             )];
         }
         let Ok(facts) = context.facts(site) else {
@@ -33,10 +33,10 @@ fn run(context: &Context) -> Vec<Finding> {
         if !facts.unsealed.is_empty() {
             let plugin = site.content.must_use.join(SEAL_PLUGIN);
             let message = format!(
-                "jobs are not sealed, so whoever reaches the job server can submit and read them: {}",
+                "jobs are not sealed, so anybody who reaches the job server can submit and read them: {}",
                 facts.unsealed
             );
-            let help = "run 'wp-gears setup'; if that changes nothing, set 'seal = false' to say that this is meant";
+            let help = "run 'wp-gears setup'; if that changes nothing, set 'seal = false' to say that this is intended";
             return vec![Finding::warning(message, help).fixed_by(ResourceId::File(plugin))];
         }
         if !context.has_role(Role::Worker) {
