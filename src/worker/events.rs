@@ -39,7 +39,7 @@ impl Events {
         let mut seen = Events {
             at: now,
             due: first.due,
-            hook: first.hook.chars().take(LONGEST_HOOK).collect(),
+            hook: shortened(&first.hook),
             since: None,
         };
         if seen.overdue_ms() > USUAL {
@@ -76,8 +76,16 @@ impl Events {
         let mut text = String::new();
         let file = plain::open(&run.join(FILE)).ok()?;
         file.take(MAX_SIZE).read_to_string(&mut text).ok()?;
-        serde_json::from_str(&text).ok()
+        let read: Events = serde_json::from_str(&text).ok()?;
+        Some(Events {
+            hook: shortened(&read.hook),
+            ..read
+        })
     }
+}
+
+fn shortened(hook: &str) -> String {
+    hook.chars().take(LONGEST_HOOK).collect()
 }
 
 /// Publishes what PHP saw. Returns when to look again, if that matters.
@@ -127,7 +135,15 @@ mod tests {
         );
         assert_eq!(look(Some(due - MINUTE), due + MINUTE).1, 0);
         assert_eq!(Events::read(dir.path()).unwrap().hook.chars().count(), 100);
-        std::fs::write(dir.path().join(FILE), "[").unwrap();
+        // What somebody else wrote there.
+        let file = dir.path().join(FILE);
+        let (most, hook) = (u64::MAX, "x".repeat(2000));
+        let text = format!(r#"{{"at":{most},"due":0,"hook":"{hook}","since":0}}"#);
+        std::fs::write(&file, text).unwrap();
+        let read = Events::read(dir.path()).unwrap();
+        assert_eq!((read.hook.len(), read.lasting_ms()), (100, most));
+        assert_eq!(read.look_again(), Some(most));
+        std::fs::write(file, "[").unwrap();
         assert_eq!(Events::read(dir.path()), None);
     }
 }
