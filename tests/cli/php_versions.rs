@@ -126,7 +126,7 @@ fn what_is_newer_than_php_7_1_is_found() {
         "json_encode( 1, JSON_THROW_ON_ERROR );",
     ] {
         std::fs::write(&path, format!("<?php\n{code}\n")).unwrap();
-        assert_ne!(newer(&[path.clone()]), "", "{code}");
+        assert_ne!(newer(std::slice::from_ref(&path)), "", "{code}");
     }
     let fine = "<?php
         class A { const B = array( 1, ); private static $c = [ 2, ]; public static function d( ?int ...$e ): ?string { return static::$c; } }
