@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::common::needs::installed;
 use super::compatibility::seen;
+use super::hosts::are_on_the_next_host;
 use super::lab::{Plan, Site, lab, run, sleep, wait_for};
 use super::software::{
     ACTION_SCHEDULER, HYPERDB, LUDICROUSDB, MEMCACHED_CACHE, REDIS_CACHE, SQLITE, Software,
@@ -273,6 +274,7 @@ fn sqlite_database() {
     assert!(said.ends_with("installed"), "{said}");
     mixed.site.php("");
     mixed.works(&SQLITE);
+    are_on_the_next_host(&mixed.site, "", ["1 0", "1 1"]);
 }
 
 #[test]
