@@ -17,6 +17,10 @@ use crate::worker::backoff::pause;
 /// has a job.
 const ANSWER: Duration = Duration::from_secs(10);
 
+/// The same, the first time, while another server may have jobs: one that is cut off must
+/// not keep the worker from them.
+const ANSWER_BESIDE_OTHERS: Duration = Duration::from_secs(3);
+
 /// The longest pause before trying to reconnect.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
@@ -214,12 +218,17 @@ impl ServerConnection {
         self.send(&request(kind::SET_CLIENT_ID, &[id.as_bytes()]))
     }
 
-    /// Asks for a job, and sends `before` in the same write.
-    pub fn ask(&mut self, before: Option<Vec<u8>>, now: Instant) -> io::Result<()> {
+    /// Asks for a job, and sends `before` in the same write. `alone`: no other server can
+    /// have one.
+    pub fn ask(&mut self, before: Option<Vec<u8>>, alone: bool, now: Instant) -> io::Result<()> {
         let mut bytes = before.unwrap_or_default();
         bytes.extend(request(kind::GRAB_JOB_UNIQ, &[]));
         self.state = ConnectionState::Asked;
-        self.until = now + ANSWER;
+        // One that is slow, and not away, has more time then.
+        self.until = match alone || self.failures > 0 {
+            true => now + ANSWER,
+            false => now + ANSWER_BESIDE_OTHERS,
+        };
         self.send(&bytes)
     }
 

@@ -107,19 +107,27 @@ impl<'a> JobServers<'a> {
             .any(|(i, c)| i != server && c.state == ConnectionState::Awake)
     }
 
+    /// Whether no other server is connected.
+    fn is_alone(&self, server: usize) -> bool {
+        let mut all = self.connections.iter().enumerate();
+        !all.any(|(i, c)| i != server && c.up())
+    }
+
     /// Asks a server out of turn. The outcome of the last job (`before`) and the request
     /// for the next go out in one write: with two, the second would wait for an
     /// acknowledgement of the first.
     pub fn ask_again(&mut self, server: usize, before: Vec<u8>, now: Instant) {
+        let alone = self.is_alone(server);
         self.connections[server].expects_confirmation();
-        let asked = self.connections[server].ask(Some(before), now);
+        let asked = self.connections[server].ask(Some(before), alone, now);
         self.check(server, asked);
     }
 
     /// Asks a server for a job; the one after it is next.
     pub fn ask(&mut self, server: usize, now: Instant) {
         self.turn = server + 1;
-        let asked = self.connections[server].ask(None, now);
+        let alone = self.is_alone(server);
+        let asked = self.connections[server].ask(None, alone, now);
         self.check(server, asked);
     }
 

@@ -4,7 +4,9 @@ use std::time::Instant;
 
 use serde_json::json;
 
-use super::lab::{Site, Worker, children, is_alive, lab, processor_ms, signal, sleep, wait_for};
+use super::lab::{
+    Gearmand, Site, Worker, children, is_alive, lab, processor_ms, signal, sleep, wait_for,
+};
 
 #[test]
 fn term_finishes_the_job_at_hand() {
@@ -162,6 +164,31 @@ fn a_worker_without_a_job_server_costs_nothing_and_comes_back() {
         "{}",
         site.log()
     );
+}
+
+#[test]
+fn a_server_that_hangs_keeps_a_worker_from_others_for_seconds_only() {
+    let site = Site::new("hangs");
+    let other = Gearmand::new(None);
+    let server = other.server.to_string();
+    let _worker = site.worker(&["--servers", &server]);
+    site.add_sleeping(0..1, 1500);
+    wait_for(20, "the job", || site.lines("begun").len() == 1);
+    signal(site.gearmand.pid(), "STOP");
+    site.wait_for_out(20, 1);
+    // It has asked the server that hangs, in the same write as it told the outcome.
+    sleep(200);
+    site.php(&format!(
+        "load(); $GLOBALS['gearman_servers'] = array( '{server}' ); wp_async_task_add( 't_line', array( 'other' ) );"
+    ));
+    let began = Instant::now();
+    site.wait_for_out(20, 2);
+    let took = began.elapsed();
+    signal(site.gearmand.pid(), "CONT");
+    println!("the other server's job ran after {took:?}");
+    assert!(took.as_secs() < 6, "{took:?}");
+    sleep(1000);
+    site.assert_once(vec!["0".into(), "other".into()]);
 }
 
 #[test]
