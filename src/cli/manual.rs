@@ -57,6 +57,9 @@ Invalid command line, environment or config file. Nothing was changed.
 .TP
 3
 \fBplan \-\-check\fR found changes that setup would make.
+.TP
+130
+Interrupted by Ctrl\-C.
 .SH ENVIRONMENT
 Options that take a value can be set by environment variables, such as WP_GEARS_WORKERS for \fB\-\-workers\fR.
 Precedence, highest first: command line, environment, config file, current settings of the host, defaults.
