@@ -127,6 +127,7 @@ fn a_dashboard_comes_and_goes_and_sees_no_secret() {
             "./worker-",
             "./crew-",
             "./jobs.json",
+            "./events.json",
             "./retired",
             "./unconfirmed",
             "./figures",
