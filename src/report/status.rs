@@ -4,6 +4,7 @@ use crate::base::text::printable;
 use crate::queue::probe::{QueueStatus, SiteStatus, Snapshot};
 use crate::report::waits;
 use crate::site::plugins;
+use crate::worker::store::{MAX_KEPT, what_is_kept};
 use console::{Alignment, Style, measure_text_width, pad_str, truncate_str};
 
 /// What `--watch` adds to a queue: the recent numbers of waiting jobs, and the
@@ -205,6 +206,12 @@ pub fn notes(snapshot: &Snapshot) -> Vec<String> {
             notes.push(format!(
                 "{name} has {} of {} workers, although jobs wait: {what}",
                 crew.wanted, crew.range.max
+            ));
+        }
+        if site.counts.as_ref().is_ok_and(|it| it.failed >= MAX_KEPT) {
+            let limit = what_is_kept();
+            notes.push(format!(
+                "{name}: the next failed job displaces the oldest: {limit}"
             ));
         }
         if let Ok(counts) = &site.counts

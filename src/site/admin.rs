@@ -42,6 +42,7 @@ pub fn text() -> &'static str {
 mod tests {
     use super::*;
     use crate::base::paths::BASE;
+    use crate::worker::store::MAX_KEPT;
 
     #[test]
     fn it_is_one_file_that_answers_no_request_and_knows_our_folder() {
@@ -49,5 +50,6 @@ mod tests {
         assert_eq!(text().matches(GUARD).count(), 1);
         assert_eq!(text().matches("\nfinal class ").count(), PARTS.len());
         assert!(text().contains(&format!("const STATE = '{BASE}';")));
+        assert!(text().contains(&format!("const MAX_KEPT = {MAX_KEPT};")));
     }
 }

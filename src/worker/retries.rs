@@ -15,7 +15,9 @@ use crate::worker::log::SiteLog;
 use crate::worker::options::WorkerArgs;
 use crate::worker::outcome::{Disposal, JobOutcome};
 use crate::worker::rules::RetryLimits;
-use crate::worker::store::{Claim, JobRecord, JobStore, Kept, MAX_KEPT, MAX_LIMITED, MAX_WAITING};
+use crate::worker::store::{
+    Claim, JobRecord, JobStore, Kept, MAX_LIMITED, MAX_WAITING, what_is_kept,
+};
 
 /// In seconds.
 const LONGEST_PAUSE: u64 = 3600;
@@ -139,9 +141,8 @@ impl<'a> Retries<'a> {
         let (id, folder) = (&job.id, self.folder.display());
         self.log.line(&format!("kept as {id} in {folder}"));
         for id in dropped {
-            self.log.line(&format!(
-                "dropped failed job {id}: no more than {MAX_KEPT} are kept"
-            ));
+            self.log
+                .line(&format!("dropped failed job {id}: {}", what_is_kept()));
         }
         Ok(())
     }

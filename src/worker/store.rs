@@ -29,6 +29,11 @@ use waiting::{Name, due, is_named};
 /// oldest are dropped.
 pub const MAX_KEPT: usize = 1000;
 pub const MAX_BYTES: u64 = 512 << 20;
+/// The same for people, after the name of a site or a colon.
+pub fn what_is_kept() -> String {
+    let megabytes = MAX_BYTES >> 20;
+    format!("only the latest {MAX_KEPT} failed jobs of a site are kept, up to {megabytes} MiB")
+}
 /// Of a job with a larger payload, only the record is kept.
 const MAX_PAYLOAD: usize = 128 << 20;
 /// Of jobs that were refused, fewer and less: anyone who reaches the job server can

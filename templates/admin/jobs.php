@@ -14,6 +14,9 @@ final class WP_Gears_Jobs {
 	const FAILED = 1;
 	const OVER   = 2;
 
+	/** How many failed jobs of an installation the workers keep. */
+	const MAX_KEPT = 1000;
+
 	/** Whose a retry is until a worker takes it. No host has this name. */
 	const HOLDER = 'site';
 

@@ -125,6 +125,10 @@ final class WP_Gears_Screen {
 		if ( self::is_whole() ) {
 			self::numbers();
 		}
+		if ( WP_Gears_Jobs::count( WP_Gears_Jobs::FAILED ) >= WP_Gears_Jobs::MAX_KEPT ) {
+			/* translators: %s: a number */
+			self::say( 'warning', sprintf( __( 'Only the latest %s failed jobs are kept: the next one displaces the oldest.', 'wp-gears' ), number_format_i18n( WP_Gears_Jobs::MAX_KEPT ) ) );
+		}
 		self::$table->views();
 		$view = self::$table->view();
 		echo '<form method="get" class="wp-gears-search"><input type="hidden" name="page" value="' . esc_attr( self::SLUG ) . '"><input type="hidden" name="view" value="' . esc_attr( $view ) . '">';

@@ -165,6 +165,40 @@ fn what_matches_is_deleted_and_nothing_else() {
 }
 
 #[test]
+fn the_limit_is_told_before_it_displaces_a_job_and_afterwards() {
+    let dir = few();
+    let at = now();
+    let said = |words: &[&str]| String::from_utf8(run(dir.path(), words).stdout).unwrap();
+    let limit = "only the latest 1000 failed jobs of a site are kept, up to 512 MiB";
+    for words in [&[][..], &["--group"]] {
+        assert!(!said(words).contains(limit), "{words:?}");
+    }
+    for n in 10..1010 {
+        put(dir.path(), "b", &format!("{n}-b"), "h", "e", at, false);
+    }
+    let status = |state: &Path| {
+        let state = state.to_str().unwrap();
+        let output = wp_gears(&["status", "--servers", "127.0.0.1:9", "--state", state]);
+        String::from_utf8(output.stdout).unwrap()
+    };
+    for text in [said(&[]), said(&["--group"]), status(dir.path())] {
+        let told = text.lines().filter(|line| line.contains(limit));
+        let told: Vec<&str> = told.collect();
+        let [told] = told[..] else { panic!("{told:?}") };
+        assert!(
+            told.contains("b: the next failed job displaces the oldest: "),
+            "{told}"
+        );
+    }
+    std::fs::write(dir.path().join("failed/a/dropped"), "7").unwrap();
+    for text in [said(&["--hook", "mail"]), said(&["--group"])] {
+        let told = format!("\na: 7 older failed jobs were dropped: {limit}\n");
+        assert!(text.contains(&told), "{text}");
+    }
+    assert_eq!(document(dir.path(), &["--group"])["dropped"], 7);
+}
+
+#[test]
 fn ten_thousand_cost_little() {
     let dir = tempfile::tempdir().unwrap();
     let at = now();

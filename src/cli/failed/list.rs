@@ -11,7 +11,7 @@ use crate::base::text::printable;
 use crate::cli::common::{DONE, FAILED};
 use crate::cli::failed::{Filter, Opened};
 use crate::report::Ui;
-use crate::worker::store::JobRecord;
+use crate::worker::store::{JobRecord, MAX_KEPT, what_is_kept};
 
 /// Longer errors are cut off, in characters.
 const LONGEST_ERROR: usize = 400;
@@ -125,11 +125,16 @@ fn dropped(stores: &[Opened]) -> u64 {
 }
 
 fn tell_dropped(ui: Ui, stores: &[Opened]) {
-    let dropped = dropped(stores);
-    if dropped > 0 {
-        ui.line(&format!(
-            "{dropped} older failed job(s) were dropped to save space."
-        ));
+    for opened in stores {
+        let (name, dropped) = (&opened.site.name, opened.store.dropped());
+        let is_full = opened.store.kept().is_ok_and(|kept| kept >= MAX_KEPT);
+        let what = match dropped {
+            0 if is_full => "the next failed job displaces the oldest".to_owned(),
+            0 => continue,
+            1 => "1 older failed job was dropped".to_owned(),
+            _ => format!("{dropped} older failed jobs were dropped"),
+        };
+        ui.line(&format!("{name}: {what}: {}", what_is_kept()));
     }
 }
 

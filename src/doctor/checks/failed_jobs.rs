@@ -3,7 +3,7 @@
 use crate::base::text::printable;
 use crate::doctor::context::Context;
 use crate::doctor::{Check, Finding};
-use crate::worker::store::{count, refused, why_not_shared};
+use crate::worker::store::{MAX_KEPT, count, refused, what_is_kept, why_not_shared};
 
 pub const CHECK: Check = Check {
     name: "failed-jobs",
@@ -40,6 +40,9 @@ fn run(context: &Context) -> Vec<Finding> {
                 ),
                 "give the site's database user the right to create tables, or keep this host's disk",
             )];
+        }
+        if kept >= MAX_KEPT || dropped > 0 {
+            message += &format!("; {}", what_is_kept());
         }
         vec![match kept > 0 || dropped > 0 {
             true => Finding::warning(
