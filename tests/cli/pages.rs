@@ -306,6 +306,18 @@ fn documents_name_only_files_of_the_project_that_exist() {
 }
 
 #[test]
+fn packages_have_all_pages() {
+    let project = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let manifest = std::fs::read_to_string(project.join("Cargo.toml")).unwrap();
+    let (_, packages) = manifest.split_once("[package.metadata.deb]").unwrap();
+    for (page, _) in documents() {
+        let name = page.strip_prefix(project).unwrap().display().to_string();
+        let times = packages.matches(&format!("\"{name}\"")).count();
+        assert!(times == 2 || !name.starts_with("docs/"), "{name}: {times}");
+    }
+}
+
+#[test]
 fn the_readme_names_only_checks_that_exist() {
     let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md"));
     let readme = readme.unwrap();
