@@ -14,8 +14,8 @@ use crate::cli::common::{DONE, spec_of};
 use crate::cli::options::SetupArgs;
 use crate::gearman::server::Server;
 use crate::host::Host;
+use crate::intent::exported::{OPTIONS, SECRETS};
 use crate::intent::exposure::{Reach, reach};
-use crate::intent::file::{EXPORTED, SECRETS};
 use crate::intent::options::{HostOptions, Role, SiteOptions, Spec};
 use crate::intent::record::{Intent, record};
 use crate::intent::resolve::{self, Resolved, SiteResolved};
@@ -62,7 +62,7 @@ pub fn run(host: &Host, args: &SetupArgs, folder: &Path, ui: Ui) -> Result<u8> {
         }
     }
     intent.hooks.retain(|_, rules| !rules.is_empty());
-    let text = record(Some(HEADER), &folder.join(EXPORTED), "", &intent)?;
+    let text = record(Some(HEADER), &folder.join(OPTIONS), "", &intent)?;
     let mut document = DocumentMut::new();
     document.insert("site", Item::ArrayOfTables(secrets));
     let secret = format!("{HEADER_OF_SECRETS}{document}");
@@ -77,11 +77,11 @@ pub fn run(host: &Host, args: &SetupArgs, folder: &Path, ui: Ui) -> Result<u8> {
             .create(folder)
             .map_err(cannot)?;
     }
-    write(folder, EXPORTED, &text, 0o644).map_err(cannot)?;
+    write(folder, OPTIONS, &text, 0o644).map_err(cannot)?;
     write(folder, SECRETS, &secret, 0o600).map_err(cannot)?;
     let shown = folder.display();
     ui.line(&format!(
-        "{shown}/{EXPORTED} has the options, and {shown}/{SECRETS} the salts.\n\
+        "{shown}/{OPTIONS} has the options, and {shown}/{SECRETS} the salts.\n\
          Copy the folder to the other host, with the sites' files, and run\n\
          'wp-gears setup --from {shown}' there. Then delete it on both."
     ));

@@ -13,7 +13,7 @@ use crate::host::Host;
 use crate::intent::options::{Role, Spec};
 use crate::intent::resolve::{Resolved, SiteResolved};
 use crate::intent::resolved::HostResolved;
-use crate::intent::{effective, file, resolve};
+use crate::intent::{effective, exported, resolve};
 use crate::plan::apply::{Work, apply};
 use crate::plan::journal::Scope;
 use crate::plan::outcome::Outcome;
@@ -40,7 +40,7 @@ pub fn run(args: &SetupArgs) -> Result<u8> {
 /// if there is no site. Changes nothing.
 fn print_config(host: &Host, args: &SetupArgs, ui: Ui) -> Result<u8> {
     if args.common.sites.is_empty()
-        && file::read_over(host, args.common.config.as_deref(), args.from.as_deref())?
+        && exported::read_over(host, args.common.config.as_deref(), args.from.as_deref())?
             .sites
             .is_empty()
     {

@@ -10,7 +10,7 @@ use crate::cli::options::SetupArgs;
 use crate::cli::wizard::{self, Asked};
 use crate::host::Host;
 use crate::intent::effective;
-use crate::intent::file;
+use crate::intent::exported;
 use crate::intent::load::layers;
 use crate::intent::options::{SiteOptions, Spec};
 use crate::plan::Plan;
@@ -46,7 +46,7 @@ impl<'a> Talk<'a> {
             need_root(host)?;
             talk.interrupts = Some(Interrupts::take(ui)?);
             let config = args.common.config.as_deref();
-            let file = file::read_over(host, config, args.from.as_deref())?;
+            let file = exported::read_over(host, config, args.from.as_deref())?;
             let past = history::past(host)?;
             let one_site = args.site != SiteOptions::default();
             let given = |sites: &[_]| {

@@ -22,9 +22,6 @@ use crate::intent::{hooks, hosts};
 use crate::worker::rules::HookRule;
 
 pub const DEFAULT: &str = "/etc/wp-gears.toml";
-/// The files in a folder with what another host needs.
-pub const EXPORTED: &str = "wp-gears.toml";
-pub const SECRETS: &str = "wp-gears.secrets.toml";
 
 /// The options in a file.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -42,6 +39,8 @@ pub struct FileOptions {
     pub alert: Option<Alert>,
     /// The file has tables for hosts.
     pub is_shared: bool,
+    /// This host, if none of them is for it.
+    pub unlisted: Option<String>,
 }
 
 impl FileOptions {
@@ -80,7 +79,7 @@ impl FileOptions {
     }
 
     /// These options, given for one run, and those of the host's file that they leave open.
-    fn over(self, file: FileOptions) -> FileOptions {
+    pub(super) fn over(self, file: FileOptions) -> FileOptions {
         let (asked, mut all) = (self.sites, file);
         for (dir, options) in asked {
             match all.sites.get_mut(&dir) {
@@ -123,37 +122,6 @@ pub fn read(host: &Host, path: Option<&Path>) -> Result<FileOptions> {
         }
     };
     parse(utf8(&bytes, &path)?, &path, &host.name()?)
-}
-
-/// Reads the file, and over it the one that `--from` names.
-///
-/// # Errors
-/// Those of `read`, for both files.
-pub fn read_over(host: &Host, path: Option<&Path>, from: Option<&Path>) -> Result<FileOptions> {
-    let file = read(host, path)?;
-    Ok(match from {
-        Some(folder) if folder.is_dir() => {
-            let secrets = folder.join(SECRETS);
-            closed(&secrets)?;
-            let exported = read(host, Some(&folder.join(EXPORTED)))?;
-            read(host, Some(&secrets))?.over(exported).over(file)
-        }
-        Some(from) => read(host, Some(from))?.over(file),
-        None => file,
-    })
-}
-
-/// Refuses a file with secrets that others can read: a copy may have lost its mode.
-fn closed(path: &Path) -> Result<()> {
-    use std::os::unix::fs::MetadataExt;
-    let is_open = std::fs::metadata(path).is_ok_and(|meta| meta.mode() & 0o077 != 0);
-    if !is_open {
-        return Ok(());
-    }
-    let what = format!("read {}", path.display());
-    Err(Problem::usage(what, "other users can read or change it")
-        .help(format!("run 'chmod 600 {}'", path.display()))
-        .into())
 }
 
 /// Returns the text of a TOML file, which is UTF-8.
@@ -223,6 +191,7 @@ pub fn parse(text: &str, path: &Path, name: &str) -> Result<FileOptions> {
             None => Problem::usage(what(), why),
         }
     })?;
+    read.unlisted = (read.is_shared && of_host.is_empty()).then(|| name.to_owned());
     // The closest table comes first, so it goes over the others last.
     for one in of_host.into_iter().rev() {
         let host = Some(one.at);

@@ -7,7 +7,9 @@ use anyhow::Result;
 
 use crate::base::problem::Problem;
 use crate::host::Host;
+use crate::intent::exported;
 use crate::intent::file::{self, FileOptions, absolute};
+use crate::intent::hosts;
 use crate::intent::options::{HostOptions, Role, Site, SiteOptions, Spec};
 use crate::intent::past::Past;
 
@@ -30,7 +32,7 @@ pub struct Given<'a> {
 pub fn load(host: &Host, given: &Given, past: Past) -> Result<Spec> {
     combine(
         host,
-        &file::read_over(host, given.config, given.from)?,
+        &exported::read_over(host, given.config, given.from)?,
         given,
         past,
     )
@@ -100,6 +102,7 @@ pub fn layers(
         sites: sites.collect(),
         past: past.clone(),
         alert: file.alert.clone(),
+        unlisted: file.unlisted.clone(),
         ..Spec::default()
     })
 }
@@ -116,6 +119,15 @@ pub fn need_sites(spec: &Spec, over_site: &SiteOptions) -> Result<()> {
         )
         .help("pass exactly one --site, or put each site's options in a [[site]] table")
         .into());
+    }
+    if let (Some(name), None) = (&spec.unlisted, &spec.host.role) {
+        let why = format!("its config file has [[host]] tables, but none for this host ({name})");
+        return Err(Problem::usage("choose what this host does", why)
+            .help(format!(
+                "add a [[host]] table with match = {:?} and its role, or pass --role",
+                hosts::short(name)
+            ))
+            .into());
     }
     if spec.sites.is_empty() && spec.host.role.as_deref() != Some(&[Role::Server]) {
         return Err(Problem::usage("choose the sites", "no site was specified")

@@ -5,6 +5,7 @@ pub mod adopt;
 pub mod alert;
 pub mod dashboard;
 pub mod effective;
+pub mod exported;
 pub mod exposure;
 pub mod file;
 pub mod hooks;

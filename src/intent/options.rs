@@ -165,6 +165,8 @@ pub struct Spec {
     pub config: Option<PathBuf>,
     /// What earlier runs did here, for what the file does not record yet.
     pub past: Past,
+    /// This host, if the file has tables for hosts and none for it.
+    pub unlisted: Option<String>,
 }
 
 /// `HOST:PORT`, as it is written into wp-config.php.

@@ -113,6 +113,21 @@ fn a_shared_file_that_does_not_say_what_a_host_does_is_refused() {
         assert!(shown.contains(says) && shown.contains("line "), "{shown}");
         assert_eq!(root.tree(), before);
     }
+    // A host that no table is for does not become a fleet of its own.
+    let stranger = host("db1");
+    let before = stranger.tree();
+    for words in [&["setup", "--yes"][..], &["plan"]] {
+        let output = stranger.run(words);
+        assert_eq!(code(&output), 2, "{}", text(&output));
+        let said = text(&output)
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ");
+        assert!(said.contains("match = \"db1\""), "{said}");
+    }
+    assert_eq!(stranger.tree(), before);
+    setup(&stranger, &["--role", "worker"]);
+    is_settled(&stranger);
     // Without a name, no table can be chosen.
     let nameless = Root::new();
     nameless.put(INTENT, SHARED);
@@ -180,6 +195,23 @@ fn what_another_host_needs_is_exported_with_the_secrets_apart() {
     assert_eq!(code(&output), 2, "{}", text(&output));
     assert!(text(&output).contains("chmod 600"), "{}", text(&output));
     set_mode(0o600);
+    let before = other.tree();
+    for (mistake, says) in [(SITE, "in both files"), ("salt =", "no option")] {
+        let good = get("wp-gears.secrets.toml");
+        std::fs::write(
+            &secrets,
+            good.replace(mistake, mistake.replace('s', "x").as_str()),
+        )
+        .unwrap();
+        let output = other.run(&["setup", "--yes", &from]);
+        assert_eq!(code(&output), 2, "{}", text(&output));
+        assert!(text(&output).contains(says), "{}", text(&output));
+        std::fs::write(&secrets, good).unwrap();
+    }
+    let output = other.run(&["setup", "--yes", "--from", "/nowhere"]);
+    assert_eq!(code(&output), 2, "{}", text(&output));
+    assert!(text(&output).contains("--export DIR"), "{}", text(&output));
+    assert_eq!(other.tree(), before);
     setup(&other, &[&from, "--role", "worker,web"]);
     is_settled(&other);
     let intent = other.get(INTENT);
