@@ -2,7 +2,6 @@
 //! ones that are kept for an administrator. Each is a file with a line of JSON,
 //! followed by the unmodified payload.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::OwnedFd;
@@ -13,13 +12,14 @@ use rustix::fs::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::base::clock;
 use crate::worker::plain;
 
+mod counts;
 mod folder_of_table;
 mod ledger;
 mod waiting;
 
+pub use counts::{count, limited, refused, what_is_kept};
 pub use folder_of_table::{MARKS, Schedule, has_table, why_not_shared};
 pub use ledger::{Batch, Kept, Ledger};
 pub use waiting::{Claim, MAX_LIMITED};
@@ -29,11 +29,6 @@ use waiting::{Name, due, is_named};
 /// oldest are dropped.
 pub const MAX_KEPT: usize = 1000;
 pub const MAX_BYTES: u64 = 512 << 20;
-/// The same for people, after the name of a site or a colon.
-pub fn what_is_kept() -> String {
-    let megabytes = MAX_BYTES >> 20;
-    format!("only the latest {MAX_KEPT} failed jobs of a site are kept, up to {megabytes} MiB")
-}
 /// Of a job with a larger payload, only the record is kept.
 const MAX_PAYLOAD: usize = 128 << 20;
 /// Of jobs that were refused, fewer and less: anyone who reaches the job server can
@@ -460,45 +455,6 @@ fn place_file(
         let _ = unlinkat(dir, temporary.as_str(), AtFlags::empty());
     }
     done.map(|()| file)
-}
-
-/// The number of a site's jobs that were refused, kept or not.
-pub fn refused(failed: &Path) -> u64 {
-    JobStore::open_existing(failed).map_or(0, |store| store.refused())
-}
-
-/// How many jobs of a site are on disk.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counts {
-    pub failed: usize,
-    /// Waiting for a retry.
-    pub retries: usize,
-    /// Waiting until a rule lets them run.
-    pub limited: usize,
-    /// Failed jobs that were dropped to make room.
-    pub dropped: u64,
-}
-
-pub fn count(failed: &Path) -> io::Result<Counts> {
-    let store = match JobStore::open_existing(failed) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Counts::default()),
-        store => store?,
-    };
-    let waiting = store.waiting(clock::now_ms())?;
-    Ok(Counts {
-        failed: store.kept()?,
-        retries: waiting.retries,
-        limited: waiting.limited,
-        dropped: store.dropped(),
-    })
-}
-
-/// How many of a site's jobs wait until a rule lets them run, by hook.
-pub fn limited(failed: &Path, counts: Counts) -> io::Result<BTreeMap<String, usize>> {
-    if counts.limited == 0 {
-        return Ok(BTreeMap::new());
-    }
-    JobStore::open_existing(failed)?.limited(clock::now_ms())
 }
 
 #[cfg(test)]

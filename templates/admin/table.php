@@ -152,8 +152,11 @@ final class WP_Gears_Table {
 							's'        => rawurlencode( WP_Gears_Screen::search() ),
 						)
 					);
-					/* translators: 1: Retry or Delete, 2: a hook's name */
-					$name               = sprintf( __( '%1$s the job %2$s', 'wp-gears' ), $label, $job['hook'] );
+					$name               = WP_Gears_Screen::FORGET === $action
+						/* translators: %s: a hook's name */
+						? sprintf( __( 'Delete the job %s', 'wp-gears' ), $job['hook'] )
+						/* translators: %s: a hook's name */
+						: sprintf( __( 'Retry the job %s', 'wp-gears' ), $job['hook'] );
 					$key                = WP_Gears_Screen::FORGET === $action ? 'delete' : $action;
 					$actions[ $key ]    = sprintf( '<a href="%s" aria-label="%s">%s</a>', esc_url( $url ), esc_attr( $name ), esc_html( $label ) );
 				}

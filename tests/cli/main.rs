@@ -39,6 +39,7 @@ mod settings_files;
 mod setup;
 mod shown;
 mod switch;
+mod translations;
 mod upgrade;
 mod usage;
 mod wizard;
