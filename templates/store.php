@@ -195,6 +195,9 @@ final class WP_Gears_Store {
 			}
 			if ( self::WAITS === $state && $known && ! $own ) {
 				$answer['lost'][] = $row->id;
+				if ( 0 === $until ) {
+					$answer['next'] = $order['now']; // Nobody's: this host may take it once it has dropped its own.
+				}
 			}
 			$waits = self::WAITS === $state && ( ! $known || ! $own );
 			if ( $waits && $until >= $order['now'] ) {

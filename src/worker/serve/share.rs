@@ -381,8 +381,10 @@ impl Worker<'_> {
                 "job handle={handle} is another host's by now, or over"
             ));
             let _ = ledger.drop_local(&id);
-            // It may be nobody's, and wait for a host to take it.
-            self.shared.look_now();
+            if asked {
+                // It may be nobody's, and wait for a host to take it.
+                self.shared.look_now();
+            }
         }
         if answer.away {
             self.retries.look_after(now_ms() + 10_000);

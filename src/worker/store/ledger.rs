@@ -354,7 +354,8 @@ impl Ledger {
         Ok(false)
     }
 
-    /// It is another host's, or over. Unless it runs here. Returns whether it was here.
+    /// It is another host's, or over. Unless it runs here. Returns whether a failed job was
+    /// here.
     pub fn drop_local(&self, id: &str) -> io::Result<bool> {
         let waiting = names(&self.store.waiting)?;
         let own: Vec<_> = waiting.iter().filter(|name| id_of(name) == id).collect();
@@ -364,12 +365,11 @@ impl Ledger {
             return Ok(false);
         }
         self.unmark(id)?;
-        let mut was_here = false;
         for name in own {
-            was_here |= unlinkat(&self.store.waiting, name.as_str(), AtFlags::empty()).is_ok();
+            let _ = unlinkat(&self.store.waiting, name.as_str(), AtFlags::empty());
         }
         let failed = unlinkat(&self.store.failed, file_name(id)?, AtFlags::empty());
-        Ok(was_here || failed.is_ok())
+        Ok(failed.is_ok())
     }
 
     /// The jobs on disk that the table is to have, by id, with their files.
