@@ -58,7 +58,7 @@ pub fn refuse(host: &HostResolved, listens_now: Option<&str>) -> Result<(), Prob
         return Ok(());
     }
     let what = format!("let the job server listen on {}", host.listen);
-    let why = "it is not an address of this machine alone or of a private network, and anybody who reaches gearmand can run any hook of the sites, because it has no passwords";
+    let why = "it is not an address of this machine alone or of a private network, and gearmand has no passwords: anybody who reaches it can take and cancel jobs, and run any hook of a site without seal = true";
     Err(Problem::usage(what, why).help(
         "listen on an address of a private network or VPN; or add --expose, and admit only the hosts of workers and pages in a firewall",
     ))
@@ -112,7 +112,7 @@ pub fn notes(host: &Host, resolved: &Resolved) -> Vec<String> {
             _ => format!("everyone who reaches {}", own.listen),
         };
         notes.push(format!(
-            "port {} is open to {whom}: gearmand has no passwords, so they can run any hook of the sites, and read, take and cancel jobs",
+            "port {} is open to {whom}: gearmand has no passwords, so they can take and cancel jobs, and run any hook of a site without seal = true",
             own.port
         ));
         notes.push(format!(

@@ -72,7 +72,7 @@ fn run(context: &Context) -> Vec<Finding> {
         }
         let asked = context.spec.host.listen.is_some();
         let message = format!(
-            "open to {}: anyone who reaches it can run any hook of the sites, because gearmand has no passwords",
+            "open to {}: gearmand has no passwords, so anyone who reaches it can take and cancel jobs, and run any hook of a site without seal = true",
             match listener.address.is_unspecified() {
                 true => "every network of this host".to_owned(),
                 false => format!("the network of {}", listener.address),
