@@ -263,17 +263,24 @@ final class WP_Gears_Ask {
 		$table  = $wpdb->base_prefix . 'options';
 		$known  = json_encode(
 			array(
-				'hash'  => hash( 'sha256', $secret ),
-				'until' => time() + 60,
-				'token' => $token,
-				'is'    => self::identity( self::$site ),
-				'files' => array_merge( self::$request['forget'], array( self::$site . '/wp-config.php' ) ),
+				'hash'     => hash( 'sha256', $secret ),
+				'until'    => time() + 60,
+				'token'    => $token,
+				'function' => self::function_name(),
+				'is'       => self::identity( self::$site ),
+				'files'    => array_merge( self::$request['forget'], array( self::$site . '/wp-config.php' ) ),
 			)
 		);
 		self::put( 'wp_gears_proof', $known );
 		$page = self::page( $action, $secret, microtime( true ) + (int) self::$request['seconds'] );
 		$wpdb->delete( $table, array( 'option_name' => 'wp_gears_proof' ) );
 		return $page;
+	}
+
+	/** The function that workers take the site's jobs from; null if it is not known here. */
+	private static function function_name() {
+		$plugin = WP_Gears_Plugin::find();
+		return is_object( $plugin ) ? $plugin->function_name() : null;
 	}
 
 	/** What tells this copy of the site from another with the same database, in a chroot too. */

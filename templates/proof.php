@@ -24,6 +24,8 @@ if ( ! class_exists( 'WP_Gears_Proof', false ) ) {
 		private static $mark;
 		/** @var string Names the file that the worker writes. */
 		private static $token;
+		/** @var string|null Where workers take jobs from. */
+		private static $function;
 
 		public static function start( $secret ) {
 			global $wpdb;
@@ -48,6 +50,7 @@ if ( ! class_exists( 'WP_Gears_Proof', false ) ) {
 			}
 			self::$mark  = substr( hash( 'sha256', "mark $secret" ), 0, 32 );
 			self::$token = (string) $known['token'];
+			self::$function = isset( $known['function'] ) ? $known['function'] : null;
 			if ( ! defined( 'DONOTCACHEPAGE' ) ) {
 				define( 'DONOTCACHEPAGE', true );
 			}
@@ -78,6 +81,10 @@ if ( ! class_exists( 'WP_Gears_Proof', false ) ) {
 				self::answer( $answer + array( 'error' => $plugin ) );
 			}
 			$answer['function'] = $plugin->function_name();
+			if ( null !== self::$function && self::$function !== $answer['function'] ) {
+				// No worker takes jobs from there: the job would wait for ever.
+				self::answer( $answer + array( 'error' => 'the page ran with another salt or function than its workers, as with an older wp-config.php from an opcode cache' ) );
+			}
 
 			if ( class_exists( 'WP_Gears_Seal', false ) ) {
 				WP_Gears_Seal::$at_once = true;
