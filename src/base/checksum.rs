@@ -1,4 +1,4 @@
-//! SHA-256 checksums, in lowercase hexadecimal.
+//! SHA-256 checksums, and bytes in lowercase hexadecimal.
 
 use std::io::{self, Read};
 
@@ -28,8 +28,8 @@ pub fn short(text: &[u8], digits: usize) -> String {
     sum
 }
 
-fn hex(digest: &[u8]) -> String {
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use super::admin;
 use super::browser::Browser;
-use super::dashboard::Dashboard;
-use super::lab::{Site, wait_for};
+use super::dashboard::of_a_failed_job;
+use super::lab::wait_for;
 use super::site_server::Web;
 
 struct Node {
@@ -96,17 +96,7 @@ fn a_screen_reader_gets_all_of_the_dashboard() {
     let Some(mut browser) = Browser::start(&[]) else {
         return;
     };
-    let site = Site::new("spoken");
-    let _worker = site.worker(&["--workers", "2"]);
-    site.add("t_throw", json!([]));
-    site.add("t_line", json!(["1"]));
-    site.wait_for_out(60, 1);
-    wait_for(20, "the failed job", || site.kept().len() == 1);
-    let server = site.gearmand.server.to_string();
-    let it = Dashboard::start(&server, &["--site", &site.name]);
-    wait_for(20, "the failed job's error", || {
-        it.status()["sites"][0]["latest_failed"][0]["error"].is_string()
-    });
+    let (_site, _worker, it) = of_a_failed_job("spoken");
     for (width, scheme) in [
         (1280, "light"),
         (390, "light"),

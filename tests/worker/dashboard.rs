@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::common::judge::is_valid;
-use super::lab::{Site, lab, processor_ms, wait_for};
+use super::lab::{Site, Worker, lab, processor_ms, wait_for};
 
 /// The dashboard, ended with the test.
 pub struct Dashboard {
@@ -92,10 +92,11 @@ impl Dashboard {
     }
 }
 
-#[test]
-fn it_shows_what_status_does_live_and_through_an_outage() {
-    let mut site = Site::new("dashboard");
-    let _worker = site.worker(&["--workers", "2"]);
+/// A site with two workers that has done a job and failed one, and the dashboard that
+/// shows them.
+pub fn of_a_failed_job(name: &str) -> (Site, Worker, Dashboard) {
+    let site = Site::new(name);
+    let worker = site.worker(&["--workers", "2"]);
     site.add("t_throw", json!([]));
     site.add("t_line", json!(["1"]));
     site.wait_for_out(60, 1);
@@ -103,8 +104,14 @@ fn it_shows_what_status_does_live_and_through_an_outage() {
     let server = site.gearmand.server.to_string();
     let it = Dashboard::start(&server, &["--site", &site.name]);
     wait_for(20, "the failed job's error", || {
-        it.status()["sites"][0]["latest_failed"] != json!([])
+        it.status()["sites"][0]["latest_failed"][0]["error"].is_string()
     });
+    (site, worker, it)
+}
+
+#[test]
+fn it_shows_what_status_does_live_and_through_an_outage() {
+    let (mut site, _worker, it) = of_a_failed_job("dashboard");
     let status = it.status();
     is_valid("status", &status);
     assert_eq!(status["sites"][0]["failed"], 1, "{status:#}");
@@ -140,7 +147,10 @@ fn it_shows_what_status_does_live_and_through_an_outage() {
     site.gearmand.kill();
     until(&|seen| seen.contains("\"up\":false"));
     let (code, why) = it.get("/healthz");
-    assert!(code == 503 && why.contains(&server), "{code} {why}");
+    assert!(
+        code == 503 && why.contains(&site.gearmand.server.to_string()),
+        "{code} {why}"
+    );
     site.gearmand.start();
     until(&|seen| seen.contains("\"up\":true"));
     wait_for(30, "a healthy host", || it.get("/healthz").0 == 200);

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
+use crate::base::checksum::hex;
 use crate::host::Host;
 use crate::host::commands::Command;
 use crate::host::firewall::{Admission, NAME};
@@ -36,7 +37,7 @@ struct Rule {
 /// The rules that admit to one TCP port, of a file of ufw's: `### tuple ### allow tcp 4730
 /// 0.0.0.0/0 any 10.0.0.6 in comment=…`, with what they match and who sends it.
 fn rules(text: &str) -> Vec<Rule> {
-    let comment = format!("comment={}", hex(NAME));
+    let comment = format!("comment={}", hex(NAME.as_bytes()));
     let rule = |line: &str| {
         let words: Vec<&str> = line
             .strip_prefix("### tuple ###")?
@@ -62,10 +63,6 @@ fn rules(text: &str) -> Vec<Rule> {
         })
     };
     text.lines().filter_map(rule).collect()
-}
-
-fn hex(text: &str) -> String {
-    text.bytes().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The rules to add, and those of ours to take out.
